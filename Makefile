@@ -1,0 +1,30 @@
+# make compare: the lecture's network, by hand next to PyTorch. make test: the tests. make check: format, lint, types.
+
+PYTHON ?= python3
+ENV = .venv/bin
+
+compare: .venv/ready
+	$(ENV)/python scripts/compare.py
+
+test: .venv/ready
+	$(ENV)/python -m pytest
+
+check: .venv/ready-dev
+	$(ENV)/ruff format --check .
+	$(ENV)/ruff check .
+	$(ENV)/mypy
+
+format: .venv/ready-dev
+	$(ENV)/ruff format .
+	$(ENV)/ruff check --fix .
+
+.venv/ready: requirements.txt
+	test -x $(ENV)/python || $(PYTHON) -m venv .venv
+	$(ENV)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/ready-dev: requirements-dev.txt .venv/ready
+	$(ENV)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+.PHONY: compare test check format

@@ -1,0 +1,185 @@
+"""The command line of compare.py, installed as `lockstep`."""
+
+import argparse
+import os
+import sys
+
+_STATUS = {"match": 0, "mismatch": 1, "undecided": 3}
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def whole(text):
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}") from None
+
+
+def real(text):
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
+
+
+def parser():
+    """The options; their defaults are all None, so that a problem file can tell what was not given."""
+    it = Parser(
+        prog=os.path.basename(sys.argv[0]),
+        allow_abbrev=False,
+        description="Train a two-layer network by hand and by PyTorch, side by side, and compare every number. "
+        "Without arguments: the lecture's 2-2-2 network on fixed example numbers.",
+        epilog="Exit status: 0 everything matches, 1 a mismatch, 2 unusable input, 3 the numbers stopped being finite, "
+        "130 interrupted.",
+    )
+    it.add_argument(
+        "problem", nargs="?", metavar="PROBLEM.toml", help="a file whose keys are these options, with _ for -"
+    )
+    group = it.add_argument_group("network and data")
+    group.add_argument("--sizes", metavar="2-2-2", help="inputs-hidden-outputs (default: what the data say, or 2-2-2)")
+    group.add_argument("--samples", type=whole, metavar="N", help="so many random samples (default 1)")
+    group.add_argument("--data", metavar="FILE.csv", help="samples from a table with a header line")
+    group.add_argument("--inputs", metavar="A,B", help="its columns that are inputs")
+    group.add_argument("--targets", metavar="C,D", help="its columns that are targets")
+    group.add_argument("--standardize", action="store_true", default=None, help="every column to mean 0 and variance 1")
+    group = it.add_argument_group("settings")
+    for layer in ("hidden", "output"):
+        group.add_argument(f"--{layer}-activation", metavar="NAME", help="linear (default), sigmoid, tanh or relu")
+    group.add_argument(
+        "--loss", metavar="NAME", help="mse (default: the mean, nn.MSELoss()), sum, or half_sum: half the sum"
+    )
+    group.add_argument("--lr", type=real, metavar="RATE", help="learning rate (default 0.05)")
+    group.add_argument("--steps", type=whole, metavar="N", help="training steps (default 100)")
+    group.add_argument("--batch-size", type=whole, metavar="B", help="a step sees B samples in turn (default: all)")
+    group.add_argument("--dtype", metavar="TYPE", help="float64 (default) or float32")
+    group.add_argument("--seed", type=whole, metavar="N", help="of what is drawn at random (default 0)")
+    group = it.add_argument_group("verdict")
+    group.add_argument(
+        "--rtol",
+        type=real,
+        metavar="R",
+        help="with --atol: allow atol + rtol * |value| in place of what rounding allows",
+    )
+    group.add_argument("--atol", type=real, metavar="A", help="see --rtol")
+    group.add_argument(
+        "--keep-going", action="store_true", default=None, help="do not stop at the first mismatching step"
+    )
+    group = it.add_argument_group("output")
+    group.add_argument("--show", metavar="1,10", help="steps to print in full, or all, or none (default 1)")
+    group.add_argument(
+        "--json", metavar="FILE", help="write the result as one JSON document (-: standard output, nothing else)"
+    )
+    group.add_argument("--trace", metavar="FILE.jsonl", help="write a line of JSON a step")
+    group.add_argument("--quiet", action="store_true", default=None, help="print the verdict alone")
+    return it
+
+
+def main(arguments=None):
+    """Run the command; returns its exit status."""
+    given = join_negative_numbers(sys.argv[1:] if arguments is None else arguments, "--lr", "--rtol", "--atol")
+    options = {name: value for name, value in vars(parser().parse_args(given)).items() if value is not None}
+    from lockstep.output import visible
+    from lockstep.problem import Unusable
+
+    try:
+        return _compare(options.pop("problem", None), options)
+    except Unusable as reason:
+        print(f"{os.path.basename(sys.argv[0])}: {visible(str(reason))}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def join_negative_numbers(arguments, *options):
+    """`--lr -1e-3` as `--lr=-1e-3`: argparse takes a negative number with an exponent for an option."""
+    joined = []
+    for argument in arguments:
+        if joined and joined[-1] in options and argument.startswith("-"):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _compare(path, options):
+    from lockstep.problem import Unusable, check, make_problem, read_file
+
+    values = read_file(path) if path is not None else {}
+    values |= check(options, lambda key: f"--{key.replace('_', '-')}")
+    problem = make_problem(values)
+    if "trace" in values and values["trace"] in (values.get("json"), "-"):
+        raise Unusable(f"--trace {values['trace']}: expected a file of its own")
+    return _run(problem, values)
+
+
+def _run(problem, values):
+    from contextlib import ExitStack
+
+    from lockstep.output import line_file, progress, whole_file
+    from lockstep.report.document import document, problem_line, step_line
+    from lockstep.report.terminal import heading, step_lines, summary_lines, verdict_lines
+
+    quiet, to_stdout = values.get("quiet", False), values.get("json") == "-"
+    printed, width = printer()
+    with ExitStack() as files:
+        json_file = (
+            files.enter_context(whole_file(values["json"], "--json")) if "json" in values and not to_stdout else None
+        )
+        trace = files.enter_context(line_file(values["trace"], "--trace")) if "trace" in values else None
+        if trace:
+            trace(problem_line(problem))
+        show_progress = files.enter_context(progress(problem.steps, "steps"))
+
+        def on_step(moment, result):
+            if trace:
+                trace(step_line(moment))
+            if result.is_shown(moment.number) and not (quiet or to_stdout):
+                printed(step_lines(moment, problem, width))
+            show_progress(moment.number)
+
+        from lockstep.run import run
+
+        if not (quiet or to_stdout):
+            printed(heading(problem))
+        result = run(problem, values, on_step)
+        if json_file:
+            json_file.write(document(result))
+    if to_stdout:
+        sys.stdout.write(document(result))
+    else:
+        printed((verdict_lines if quiet else summary_lines)(result, width))
+    sys.stdout.flush()
+    return 130 if result.interrupted else _STATUS[result.verdict]
+
+
+def printer():
+    """A function that prints lines: coloured on a terminal, else plain, never cut; and the width to aim at."""
+    import shutil
+
+    from rich.console import Console
+    from rich.text import Text
+
+    from lockstep.output import encodable
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    encoding = sys.stdout.encoding or "ascii"
+
+    def printed(lines):
+        for line in lines:
+            line = Text(line) if isinstance(line, str) else line
+            if encodable(line.plain, encoding) != line.plain:
+                line.plain = encodable(line.plain, encoding)
+            console.print(line, soft_wrap=True)
+
+    return printed, shutil.get_terminal_size((80, 24)).columns
+
+
+if __name__ == "__main__":
+    sys.exit(main())

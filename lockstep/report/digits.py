@@ -1,0 +1,40 @@
+"""Numbers as a reader sees them: all their digits, distances in units of the last place."""
+
+import numpy as np
+
+from lockstep.comparison import ulps
+
+MOST_ULPS = 9999  # above that a relative error says more
+
+
+def digits(value, dtype):
+    """A value with all its digits: the shortest text that reads back to the same number."""
+    narrow = np.float32(value) if dtype == "float32" else value
+    return str(narrow) if dtype == "float32" and float(narrow) == value else repr(float(value))
+
+
+def grouped(n):
+    """10 000 for 10000."""
+    return f"{n:,}".replace(",", " ")
+
+
+def distance(manual, torch, dtype):
+    """How far apart two values are: "3 ULP", or beyond 9 999 ULP relative: "17 %", "3e-07"."""
+    if manual == torch:
+        return "0 ULP"
+    apart = float(ulps(manual, torch, dtype))
+    if apart <= MOST_ULPS:
+        return f"{max(round(apart), 1)} ULP"
+    return relative(abs(manual - torch) / abs(torch) if torch else float("inf"))
+
+
+def relative(error):
+    """A relative error: "17 %" where that reads well, else "3e-07"."""
+    return f"{error * 100:.2g} %" if 0.001 <= error < 10 else f"{error:.1e}" if np.isfinite(error) else "whole value"
+
+
+def allowance(allowed, torch, dtype):
+    """The bound in ULP of the value, or, where that says nothing (beyond 9 999, or at 0), as it is: "2e-17"."""
+    with np.errstate(all="ignore"):
+        in_ulps = allowed / float(np.spacing(np.abs(np.asarray(torch, dtype=dtype))))
+    return str(int(in_ulps)) if in_ulps <= MOST_ULPS else f"{allowed:.0e}"

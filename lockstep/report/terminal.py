@@ -1,0 +1,270 @@
+"""The report in the terminal: the shown steps, the table over the steps, the verdict."""
+
+import textwrap
+
+from rich.text import Text
+
+from lockstep.quantities import BACKWARD, COMPUTED, FORWARD, UPDATE, scalar_names, torch_place
+from lockstep.report.digits import MOST_ULPS, allowance, digits, distance, grouped, relative
+from lockstep.report.formulas import formula
+from manual_backprop.activations import activation
+
+WIDE = 140  # from so many columns on, a formula, its numbers and its values share a line
+_STAGES = (("forward", FORWARD), ("backward", BACKWARD), ("update", UPDATE))
+_INDENT = 4
+
+
+def report(result, width=80):
+    """The whole report as plain text."""
+    return "\n".join(line.plain for line in lines(result, width))
+
+
+def lines(result, width):
+    """The whole report, a `rich.text.Text` a line."""
+    yield from heading(result.problem)
+    for moment in result.shown:
+        yield from step_lines(moment, result.problem, width)
+    yield from summary_lines(result, width)
+
+
+def heading(problem):
+    """What was compared, in two lines."""
+    size = "-".join(map(str, problem.sizes))
+    samples = "1 sample" if problem.samples == 1 else f"{grouped(problem.samples)} samples"
+    batches = f" in batches of {problem.batch_size}" if problem.batch_size else ""
+    frozen = f", {', '.join(problem.frozen)} frozen" if problem.frozen else ""
+    yield Text(f"by hand next to PyTorch: {size} network, {samples}{batches}, {problem.dtype}", "bold")
+    yield Text(
+        f"hidden {problem.hidden_activation}, output {problem.output_activation}, loss {problem.loss}, "
+        f"lr {problem.lr!r}, {grouped(problem.steps)} steps{frozen}"
+    )
+
+
+def step_lines(moment, problem, width):
+    """A step in full: an entry a scalar for the lecture's network, else a line a matrix with its worst element."""
+    yield Text("")
+    yield Text(f"step {moment.number}", "bold")
+    if scalar_names("W_o", problem.sizes, len(moment.x)) and problem.sizes == (2, 2, 2):
+        yield from _scalar_entries(moment, problem, width)
+    else:
+        yield from _matrix_table(moment, problem, width)
+
+
+def _scalar_entries(moment, problem, width):
+    values = numbers_of(moment, problem)
+    position = 0
+    for stage, names in _STAGES:
+        yield Text(f" {stage}", "bold")
+        for name in names:
+            for scalar in scalar_names(name, problem.sizes, 1) if name in moment.manual else ():
+                yield from _entry(moment, problem, position, scalar, values, width)
+                position += 1
+
+
+def numbers_of(moment, problem):
+    """Everything that a formula of the lecture's network refers to, by its scalar name."""
+    values = {"lr": moment.lr}
+    for name, array in (*moment.parameters.items(), ("x", moment.x), ("y", moment.y), *moment.torch.items(),
+                        *moment.manual.items()):  # fmt: skip
+        values |= zip(scalar_names(name, problem.sizes, 1), array.flat, strict=True)
+    for layer, which in (("h", problem.hidden_activation), ("o", problem.output_activation)):
+        values[f"sigma_{layer}"], values[f"sigma_{layer}_prime"] = activation(which)
+    return values
+
+
+def _entry(moment, problem, position, scalar, values, width):
+    """name = formula / = numbers / values, ULP, allowed and mark."""
+    name, _ = moment.place(position)
+    if name.removeprefix("new_") in problem.frozen:
+        in_names, in_numbers = f"{scalar.removeprefix('new_')} (frozen)", ""
+    else:
+        in_names, in_numbers = (formula(scalar, True, problem.loss, numbers) for numbers in (None, values))
+        in_numbers = (
+            in_numbers[1:-1] if in_numbers[0] == "(" and in_numbers.find(")") == len(in_numbers) - 1 else in_numbers
+        )
+    by_hand, by_torch, apart, mark = _judged(moment, position)
+    indent = " " * _INDENT
+    margin = indent + " " * (len(scalar) + 1)
+    if width >= WIDE:
+        equation = f"{indent}{scalar} = {in_names}" + (f" = {in_numbers}" if in_numbers else "")
+        shown = by_hand if by_hand == by_torch else f"by hand {by_hand}  PyTorch {by_torch}"
+        yield _marked(f"{equation} = {shown}", apart, mark, width)
+        return
+    yield Text(f"{indent}{scalar} = {in_names}")
+    if in_numbers:
+        yield from map(Text, textwrap.wrap(in_numbers, width, initial_indent=f"{margin}= ",
+                                           subsequent_indent=f"{margin}  ", break_long_words=False))  # fmt: skip
+    if by_hand == by_torch:
+        yield _marked(f"{margin}= {by_hand}  on both sides", apart, mark, width)
+    else:
+        yield Text(f"{margin}= {by_hand}  by hand")
+        yield _marked(f"{margin}  {by_torch}  PyTorch", apart, mark, width)
+
+
+def _judged(moment, position):
+    """Both values in full, how far apart of how much allowed, and the mark."""
+    entry = moment.entry(position)
+    manual, torch, dtype = entry["manual"], entry["torch"], moment.dtype
+    apart = f"{distance(manual, torch, dtype)} of {allowance(entry['allowed'], torch, dtype)} allowed"
+    return digits(manual, dtype), digits(torch, dtype), apart, "✓" if entry["difference"] <= entry["allowed"] else "✗"
+
+
+def _marked(left, apart, mark, width):
+    right = f"{apart}  {mark}"
+    gap = max(width - 1 - len(left) - len(right), 2)
+    return Text.assemble(left, " " * gap, (apart, "dim"), "  ", (mark, "green" if mark == "✓" else "bold red"))
+
+
+def _matrix_table(moment, problem, width):
+    ratio = moment.ratio()
+    rows, position = [], 0
+    for name in moment.manual:
+        size = moment.manual[name].size
+        worst = position + int(ratio[position : position + size].argmax())
+        entry, dtype = moment.entry(worst), moment.dtype
+        by_hand, by_torch, _, mark = _judged(moment, worst)
+        apart = distance(entry["manual"], entry["torch"], dtype).removesuffix(" ULP")
+        row = [
+            f"  {entry['label']}",
+            by_hand,
+            by_torch,
+            apart,
+            allowance(entry["allowed"], entry["torch"], dtype),
+            mark,
+        ]
+        frozen = name.removeprefix("new_") in problem.frozen
+        row += [formula(name, False, problem.loss) if not frozen else "frozen"] if width >= WIDE else []
+        rows.append((name, row))
+        position += size
+    heads = ["worst element", "by hand", "PyTorch", "ULP", "allowed", "", "formula"][: len(rows[0][1])]
+    table = columns([heads, *(row for _, row in rows)], "<>>>><<")
+    yield Text(table[0], "dim")
+    for stage, names in _STAGES:
+        yield Text(f" {stage}", "bold")
+        for (name, row), line in zip(rows, table[1:], strict=True):
+            if name in names:
+                yield Text(line, "" if row[5] == "✓" else "bold red")
+
+
+def columns(rows, aligned):
+    """Rows of texts as lines: every column as wide as its widest text, so that nothing is ever cut."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(f"{text:{side}{wide}}" for text, side, wide in zip(row, aligned, widths, strict=False)).rstrip()
+            for row in rows]  # fmt: skip
+
+
+def summary_lines(result, width):
+    """The table over the steps, then the verdict."""
+    if result.rows:
+        yield Text("")
+        table = columns(
+            [["step", "loss by hand", "loss by PyTorch", "worst difference", "of allowed", "drift"]]
+            + [_row(row, result.dtype) for row in result.rows],
+            ">>>>>>",
+        )
+        yield Text(table[0], "dim")
+        yield from map(Text, table[1:])
+        if result.rows[0].drift is not None:
+            yield from _wrapped("drift: how far the run by hand on its own weights is from PyTorch's, "
+                                "rounding carried on from step to step", width, "dim")  # fmt: skip
+    yield Text("")
+    yield from verdict_lines(result, width)
+
+
+def _row(row, dtype):
+    worst = row.worst
+    apart = distance(worst["manual"], worst["torch"], dtype)
+    drift = "" if row.drift is None else f"{grouped(round(row.drift))} ULP"
+    if row.drift is not None and row.drift > MOST_ULPS:
+        drift = relative(row.drift_relative)
+    return [
+        grouped(row.number),
+        "" if row.loss_manual is None else f"{row.loss_manual:.9g}",
+        f"{row.loss_torch:.9g}",
+        f"{worst['label']}  {apart}" if apart != "0 ULP" else "none",
+        f"{row.worst_ratio:.2g}",
+        drift,
+    ]
+
+
+def verdict_lines(result, width):
+    """The verdict in a sentence, how fine the run could see, and what else is worth saying."""
+    if result.interrupted:
+        yield Text(
+            f"interrupted after {grouped(result.steps_run)} of {grouped(result.steps_asked)} steps; so far:", "bold"
+        )
+    if result.verdict == "mismatch":
+        yield from _mismatch_lines(result, width)
+    elif result.verdict == "undecided":
+        yield from _undecided_lines(result, width)
+    else:
+        limit = "of the tolerance given" if result.fixed_tolerance else "of what rounding allows"
+        steps = f"{grouped(result.steps_run)} step{'s' * (result.steps_run != 1)}"
+        yield from _wrapped(f"match: {steps}, {grouped(result.values)} values, none above "
+                            f"{result.worst_ratio:.2g} {limit}.", width, "bold green")  # fmt: skip
+    yield from _wrapped(_resolution(result), width)
+    for remark in result.remarks:
+        yield from _wrapped(f"remark: {remark}", width)
+
+
+def _resolution(result):
+    seen = result.resolution
+    if seen["typical"] is None:
+        return ""
+    if seen["typical"] == 0:
+        return "Any difference would have been found."
+    everywhere = "" if seen["blind"] else f", everywhere one of {seen['worst']:.0e}"
+    reach = f"{grouped(seen['blind'])} of {grouped(result.values)} values are out of reach"
+    because = ": rounding alone could change them by their whole value" if seen["blind"] else ""
+    return (
+        f"An error of {seen['typical']:.0e} of a value would typically have been found{everywhere}; {reach}{because}."
+    )
+
+
+def _mismatch_lines(result, width):
+    moment, first = result.decisive, result.first_mismatch
+    name, index = first["quantity"], tuple(first["index"])
+    position = next(i for i in range(len(moment.flat_torch)) if moment.place(i) == (name, index))
+    before = (moment.number - 1) * len(moment.flat_torch) + position
+    yield Text(f"mismatch: first at step {first['step']}, {first['label']}; the {grouped(before)} values before it agree",
+               "bold red")  # fmt: skip
+    yield Text("")
+    scalars = result.problem.sizes == (2, 2, 2) and len(moment.x) == 1
+    key, loss = (first["label"] if scalars else name), result.problem.loss
+    yield Text(f"  formula   {formula(key, scalars, loss)}")
+    if scalars:
+        yield Text(f"  numbers   {formula(key, scalars, loss, numbers_of(moment, result.problem))}")
+    by_hand, by_torch = (digits(first[side], moment.dtype) for side in ("manual", "torch"))
+    yield Text(f"  by hand   {by_hand}")
+    yield Text(f"  PyTorch   {by_torch}    {torch_place(name, index)}")
+    same = next(
+        (i for i, (a, b) in enumerate(zip(by_hand, by_torch, strict=False)) if a != b), min(len(by_hand), len(by_torch))
+    )
+    who = "the tolerance" if result.fixed_tolerance else "rounding"
+    yield Text(
+        f"            {' ' * same}^ {_off(first, moment.dtype)}; {who} allows {first['allowed']:.2g}", "bold red"
+    )
+    yield Text("")
+
+
+def _off(first, dtype):
+    if not (first["difference"] < float("inf")):
+        return "not finite on one side"
+    apart = distance(first["manual"], first["torch"], dtype)
+    return f"{apart} off, a difference of {first['difference']:.2g}"
+
+
+def _undecided_lines(result, width):
+    at = result.undecided
+    by_hand, by_torch = (digits(at[side], result.dtype) for side in ("manual", "torch"))
+    yield from _wrapped(f"undecided: at step {grouped(at['step'])}, {at['label']} is {by_hand} by hand and {by_torch} by "
+                        "PyTorch: the numbers stopped being finite on both sides alike.", width, "bold yellow")  # fmt: skip
+    yield from _wrapped(f"The likely cause is the learning rate, {result.problem.lr!r}: try a smaller one. "
+                        f"The {grouped(result.values)} values before that agree.", width)  # fmt: skip
+
+
+def _wrapped(text, width, style=""):
+    return [Text(line, style) for line in textwrap.wrap(text, width)]
+
+
+__all__ = ["COMPUTED", "heading", "lines", "numbers_of", "report", "step_lines", "summary_lines"]

@@ -1,0 +1,171 @@
+"""What a run found: one object, from which every report is made."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lockstep.comparison import Moment, judge, ulps
+from lockstep.problem import Problem
+from lockstep.quantities import PARAMETERS
+from lockstep.resolution import Resolution
+from lockstep.tolerance import Precision
+
+
+def row_is_due(number, last):
+    """Whether a long run's table has a row for this step: 1, 2, 5, 10, 20, 50, … and the last."""
+    return (
+        number == last or number == int(f"{number:.0e}"[0]) * 10 ** (len(str(number)) - 1) and str(number)[0] in "125"
+    )
+
+
+@dataclass
+class Row:
+    """A line of the table over the steps; `worst` is the worst element since the line before."""
+
+    number: int
+    loss_manual: float | None
+    loss_torch: float
+    worst: dict[str, Any]
+    worst_ratio: float
+    drift: float | None  # in ULPs
+    drift_relative: float | None
+
+
+@dataclass
+class Result:
+    """The verdict and what it rests on. The fields of interface documents are plain dicts, lists and numbers."""
+
+    problem: Problem
+    fixed_tolerance: bool = False
+    shows: Any = frozenset({1})
+    verdict: str = "match"
+    steps_run: int = 0
+    values: int = 0
+    loss: dict[str, float | None] = field(default_factory=lambda: {"first": None, "last": None})
+    first_mismatch: dict[str, Any] | None = None
+    undecided: dict[str, Any] | None = None
+    worst: dict[str, Any] | None = None
+    worst_ratio: float = 0.0
+    diagnoses: list[dict[str, Any]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    shown: list[Moment] = field(default_factory=list)
+    decisive: Moment | None = None
+    last: Moment | None = None
+    free: dict[str, np.ndarray] | None = None
+    interrupted: bool = False
+
+    def __post_init__(self):
+        self._resolution = Resolution(Precision.of(self.problem.dtype))
+        self._since: tuple[float, dict[str, Any]] | None = None
+
+    @property
+    def steps_asked(self):
+        return self.problem.steps
+
+    @property
+    def dtype(self):
+        return self.problem.dtype
+
+    @property
+    def resolution(self):
+        return self._resolution.summary()
+
+    @property
+    def parameters(self):
+        """The parameters after the last step, by side, as nested lists: by hand the free run's own."""
+        if self.last is None:
+            return {side: _lists(self.problem.parameters) for side in ("manual", "torch")}
+        after = {
+            side: {name: values[f"new_{name}"] for name in PARAMETERS if f"new_{name}" in values}
+            for side, values in (("manual", self.last.manual), ("torch", self.last.torch))
+        }
+        return {"manual": _lists(self.free or after["manual"]), "torch": _lists(after["torch"])}
+
+    @property
+    def quantities(self):
+        """Everything compared at the last step, by side, as nested lists."""
+        if self.last is None:
+            return {"manual": {}, "torch": {}}
+        return {
+            "manual": _lists(self.last.manual),
+            "torch": _lists({name: self.last.torch[name] for name in self.last.manual}),
+        }
+
+    def is_shown(self, number):
+        return self.shows == "all" or (self.shows != "none" and number in self.shows)
+
+    def add(self, moment, free):
+        """Take in one step; returns whether the run can go on (a step that is undecided ends it).
+
+        free: the parameters of the side by hand's own run after this step, or None.
+        """
+        self.steps_run, self.last, self.free = moment.number, moment, free
+        self.values += len(moment.flat_torch)
+        loss = float(moment.torch["loss"])
+        self.loss = {"first": loss if self.loss["first"] is None else self.loss["first"], "last": loss}
+
+        said, position = judge(moment, self.fixed_tolerance)
+        if said == "mismatch":
+            self.verdict = "mismatch"
+            if self.first_mismatch is None:
+                self.first_mismatch, self.decisive = moment.entry(position), moment
+        elif said == "undecided":
+            self.undecided = moment.entry(position)
+            self.verdict = "mismatch" if self.verdict == "mismatch" else "undecided"
+
+        if said != "undecided":
+            self._resolution.add(moment.flat_allowed, moment.flat_torch)
+            self._note_worst(moment)
+        if self._since and (said != "match" or row_is_due(moment.number, self.steps_asked)):
+            self._add_row(moment, free)
+        return said != "undecided"
+
+    def _note_worst(self, moment):
+        ratio = moment.ratio()
+        position = int(np.argmax(np.where(np.isnan(ratio), np.inf, ratio)))
+        if self._since is None or not ratio[position] <= self._since[0]:
+            self._since = (float(ratio[position]), moment.entry(position))
+        if self.worst is None or not ratio[position] <= self.worst_ratio:
+            self.worst_ratio, self.worst = float(ratio[position]), moment.entry(position)
+
+    def _add_row(self, moment, free):
+        drift = relative = None
+        if free is not None:
+            after = {name: moment.torch[f"new_{name}"] for name in free}
+            drift = max(float(ulps(free[name], after[name], self.dtype).max()) for name in free)
+            relative = max(_relative(free[name], after[name]) for name in free)
+        ratio, worst = self._since
+        loss_manual = float(moment.manual["loss"]) if "loss" in moment.manual else None
+        self.rows.append(Row(moment.number, loss_manual, float(moment.torch["loss"]), worst, ratio, drift, relative))
+        self._since = None
+
+    def finish(self):
+        """The last row, where the run ended before its time."""
+        if self._since and self.last is not None:
+            self._add_row(self.last, self.free)
+        if self.steps_run == 0:
+            self.remarks.append("no step was run, so nothing was compared")
+
+    def document(self):
+        """The JSON document as plain dicts, lists and numbers; floats may still be non-finite."""
+        names = ("verdict", "steps_asked", "steps_run", "dtype", "loss", "first_mismatch", "worst", "resolution",
+                 "diagnoses", "remarks", "parameters", "quantities")  # fmt: skip
+        return {name: getattr(self, name) for name in names}
+
+    def __str__(self):
+        from lockstep.report.terminal import report
+
+        return report(self)
+
+
+def _relative(a, b):
+    with np.errstate(all="ignore"):
+        difference = np.abs(a.astype(np.float64) - b)
+        relative = np.where(difference == 0, 0.0, difference / np.abs(b))
+    return float(np.where(np.isnan(relative), np.inf, relative).max())
+
+
+def _lists(arrays):
+    return {name: np.asarray(array).tolist() for name, array in arrays.items()}

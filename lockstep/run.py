@@ -1,0 +1,80 @@
+"""The lock-step run: at every step both sides start from PyTorch's current weights, and every quantity is compared."""
+
+import numpy as np
+
+from lockstep.comparison import Moment
+from lockstep.derivation import built_in, by_matrix_names
+from lockstep.problem import Unusable, check, make_problem, read_file
+from lockstep.quantities import PARAMETERS
+from lockstep.result import Result
+from lockstep.tolerance import allowed
+from torch_reference import two_layer as torch_two_layer
+
+
+def compare(step=None, problem=None, *, on_step=None, **settings):
+    """Train the problem's network by hand and by PyTorch, step by step, and compare everything.
+
+    step: the side by hand, a function of (W_h, b_h, W_o, b_o, x, y, lr) that returns quantities by name, any of
+    `quantities.COMPUTED`; None for the project's own.
+    problem: a path to a problem file, a dict with such a file's keys, or None for the lecture's network.
+    settings: further keys, which override the problem's. on_step: called with each `comparison.Moment`.
+
+    Returns a `result.Result`. Raises `problem.Unusable`, a ValueError, for input that cannot be used.
+    """
+    values = problem if isinstance(problem, dict) else {} if problem is None else read_file(problem)
+    values = check(values | settings, str) if isinstance(problem, dict | None) else values | check(settings, str)
+    return run(make_problem(values), values, on_step, step)
+
+
+def run(problem, values, on_step=None, step=None):
+    """`compare` for a problem that is made; values: the checked keys that say how to judge and what to show."""
+    fixed = "rtol" in values or "atol" in values
+    result = Result(problem, fixed_tolerance=fixed, shows=values.get("show", frozenset({1})))
+    try:
+        for moment, free in moments(problem, tolerance(problem, values), step):
+            goes_on = result.add(moment, free)
+            if result.is_shown(moment.number) and on_step is None:
+                result.shown.append(moment)
+            if on_step is not None:
+                on_step(moment, result)
+            if not goes_on or (result.verdict == "mismatch" and not values.get("keep_going")):
+                break
+    except KeyboardInterrupt:
+        result.interrupted = True
+    result.finish()
+    return result
+
+
+def tolerance(problem, values):
+    """How much the two sides may differ, as a function of a step's start and PyTorch's answer."""
+    if "rtol" not in values and "atol" not in values:
+        return lambda torch, *start: allowed(problem, *start)
+    rtol, atol = values.get("rtol", 0.0), values.get("atol", 0.0)
+    return lambda torch, *start: {name: atol + rtol * np.abs(array.astype(np.float64)) for name, array in torch.items()}
+
+
+def moments(problem, tolerance, step=None):
+    """Yields (Moment, free parameters) for each training step: the strict check and the free run.
+
+    Strict: both sides start from PyTorch's current weights. Free: by hand with its own weights from the first step on;
+    only the built-in step has one (else None), since a step that is given is called exactly once a training step.
+    """
+    by_hand = by_matrix_names(step or built_in(problem), problem)
+    parameters, free = problem.parameters, None if step else problem.parameters
+    for number in range(1, problem.steps + 1):
+        start = parameters, *problem.batch(number), problem.lr
+        with np.errstate(all="ignore"):
+            torch = torch_two_layer.step(*parameters.values(), *start[1:], **problem.network_settings)
+            manual = by_hand(*start)
+            if free is not None:
+                free = after(manual if free is parameters else by_hand(free, *start[1:]))
+        yield Moment(number, *start, manual, torch, tolerance(torch, *start), problem.sizes, problem.dtype), free
+        parameters = after(torch)
+
+
+def after(quantities):
+    """The parameters after a step."""
+    return {name: quantities[f"new_{name}"] for name in PARAMETERS}
+
+
+__all__ = ["Unusable", "compare", "run"]

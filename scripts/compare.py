@@ -1,0 +1,11 @@
+"""Train the lecture's network by hand and by PyTorch, side by side, and compare every number: `--help` says how."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from lockstep.command import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""Gradient descent on f(x) = x³ − 4x² + 6, by PyTorch: autograd's exact derivative and optim.SGD."""
+
+import math
+
+import torch
+
+
+def f(x):
+    return x**3 - 4 * x**2 + 6
+
+
+def derivative(x):
+    x = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    f(x).backward()
+    return x.grad.item()
+
+
+def descend(start, steps, learning_rate):
+    """The path [(x, f(x)), …], the start included; it ends early where x is no longer finite."""
+    x = torch.nn.Parameter(torch.tensor(start, dtype=torch.float64))
+    optimizer = torch.optim.SGD([x], lr=learning_rate)
+    path = [(x.item(), f(x).item())]
+    while len(path) <= steps and math.isfinite(x.item()):
+        optimizer.zero_grad()
+        f(x).backward()
+        optimizer.step()
+        path.append((x.item(), f(x).item()))
+    return path
+
+
+def ending(path):
+    """Where the path ended: the lecture's two lines, or, where x ran away, when that began."""
+    x, steps = path[-1][0], len(path) - 1
+    inside = [n for n, (x, _) in enumerate(path) if -1 <= x <= 4]  # the plotted range
+    if not math.isfinite(x):
+        return f"no minimum: x overflowed at step {steps}"
+    if steps not in inside:
+        return f"no minimum: x left the plotted range at step {inside[-1] + 1 if inside else 0}"
+    if x <= 0:
+        return f"no minimum: at step {steps} x = {x!r} is not right of the curve's top at 0"
+    return f"Local minimum occurs at: {round(x, 2)}\nNumber of steps:  {steps}"
+
+
+def gradient_desc(start, steps, learning_rate):
+    """The lecture's function: descend, print where it ended, return the path."""
+    path = descend(start, steps, learning_rate)
+    print(ending(path))
+    return path
