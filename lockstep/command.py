@@ -82,8 +82,8 @@ def main(arguments=None):
     """Run the command; returns its exit status."""
     given = join_negative_numbers(sys.argv[1:] if arguments is None else arguments, "--lr", "--rtol", "--atol")
     options = {name: value for name, value in vars(parser().parse_args(given)).items() if value is not None}
+    from lockstep.keys import Unusable
     from lockstep.output import visible
-    from lockstep.problem import Unusable
 
     try:
         return _compare(options.pop("problem", None), options)
@@ -99,7 +99,7 @@ def main(arguments=None):
 
 def join_negative_numbers(arguments, *options):
     """`--lr -1e-3` as `--lr=-1e-3`: argparse takes a negative number with an exponent for an option."""
-    joined = []
+    joined: list[str] = []
     for argument in arguments:
         if joined and joined[-1] in options and argument.startswith("-"):
             joined[-1] += f"={argument}"
@@ -109,7 +109,8 @@ def join_negative_numbers(arguments, *options):
 
 
 def _compare(path, options):
-    from lockstep.problem import Unusable, check, make_problem, read_file
+    from lockstep.keys import Unusable, check
+    from lockstep.problem import make_problem, read_file
 
     values = read_file(path) if path is not None else {}
     values |= check(options, lambda key: f"--{key.replace('_', '-')}")

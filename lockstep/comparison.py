@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lockstep.quantities import element, label
+from lockstep.quantities import label
 from lockstep.tolerance import Precision
 
 
@@ -43,6 +43,12 @@ class Moment:
                 return name, tuple(int(i) for i in np.unravel_index(position, np.shape(array)))
             position -= size
         raise IndexError(position)
+
+    def position(self, name, index):
+        """The position in the flat arrays of an element."""
+        names = list(self.manual)
+        before = sum(np.size(self.manual[earlier]) for earlier in names[: names.index(name)])
+        return before + (int(np.ravel_multi_index(index, np.shape(self.manual[name]))) if index else 0)
 
     def named(self, name, index):
         """What a report calls an element."""
@@ -115,6 +121,3 @@ def ulps(a, b, dtype):
         distance = np.abs(a.astype(np.float64) - b) / np.spacing(np.abs(b)).astype(np.float64)
     distance = np.where(np.isfinite(a) & np.isfinite(b), distance, np.inf)
     return np.where(a == b, 0.0, distance)
-
-
-__all__ = ["Moment", "element", "judge", "ulps"]

@@ -5,7 +5,7 @@ import math
 import sys
 
 from lockstep.command import Parser, join_negative_numbers, printer, real, whole
-from lockstep.problem import Unusable
+from lockstep.keys import Unusable
 from manual_backprop import gradient_descent as by_hand
 
 PICTURES = (".png", ".svg", ".pdf")
@@ -95,8 +95,8 @@ def lines(hand, torch, delta):
         yield (
             f"Not settled yet: the last step still moved x by {moved:.1e}." if moved < math.inf else "No step was made."
         )
-    yield f"The minimum is at 8/3. The backward difference with delta = {delta!r} is the slope half a delta to the left,"
-    yield f"so by hand x settles near 8/3 + delta/2 = {8 / 3 + delta / 2:.9g}; autograd's derivative is exact."
+    yield f"The minimum is at 8/3. The backward difference with delta = {delta!r} is the slope half a delta to the"
+    yield f"left, so by hand x settles near 8/3 + delta/2 = {8 / 3 + delta / 2:.9g}; autograd's derivative is exact."
 
 
 def _ran_away(path):

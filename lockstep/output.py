@@ -5,10 +5,10 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 
-from lockstep.problem import Unusable
+from lockstep.keys import Unusable
 
-_ASCII = {"σ": "sigma", "·": "*", "−": "-", "²": "^2", "½": "1/2", "Σ": "sum", "ᵀ": ".T", "✓": "ok", "✗": "XX", "×": "x",
-          "δ": "delta", "³": "^3", "∞": "infinity", "→": "->"}  # fmt: skip
+_ASCII = {"σ": "sigma", "Σ": "sum", "δ": "delta", "·": "*", "−": "-", "²": "^2", "³": "^3", "½": "1/2", "ᵀ": ".T",
+          "×": "x", "✓": "ok", "✗": "XX"}  # fmt: skip
 
 
 def encodable(text, encoding):
@@ -17,7 +17,7 @@ def encodable(text, encoding):
         text.encode(encoding)
         return text
     except UnicodeEncodeError:
-        return "".join(map(lambda character: _encodable(character, encoding), text))
+        return "".join(_encodable(character, encoding) for character in text)
 
 
 def _encodable(character, encoding):
@@ -42,7 +42,7 @@ def whole_file(path, option):
     special = os.path.exists(path) and not os.path.isfile(path)  # a device or a pipe is written to as it is
     part = path if special else f"{path}.part"
     try:
-        file = open(part, "w", encoding="utf-8")
+        file = open(part, "w", encoding="utf-8")  # noqa: SIM115
     except OSError as error:
         raise cannot_be_written(path, option, error) from None
     try:

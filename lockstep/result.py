@@ -14,9 +14,8 @@ from lockstep.tolerance import Precision
 
 def row_is_due(number, last):
     """Whether a long run's table has a row for this step: 1, 2, 5, 10, 20, 50, … and the last."""
-    return (
-        number == last or number == int(f"{number:.0e}"[0]) * 10 ** (len(str(number)) - 1) and str(number)[0] in "125"
-    )
+    digits = str(number)
+    return number == last or (digits[0] in "125" and not digits[1:].strip("0"))
 
 
 @dataclass
@@ -136,7 +135,7 @@ class Result:
             after = {name: moment.torch[f"new_{name}"] for name in free}
             drift = max(float(ulps(free[name], after[name], self.dtype).max()) for name in free)
             relative = max(_relative(free[name], after[name]) for name in free)
-        ratio, worst = self._since
+        ratio, worst = self._since or (0.0, {})
         loss_manual = float(moment.manual["loss"]) if "loss" in moment.manual else None
         self.rows.append(Row(moment.number, loss_manual, float(moment.torch["loss"]), worst, ratio, drift, relative))
         self._since = None

@@ -4,7 +4,8 @@ import numpy as np
 
 from lockstep.comparison import Moment
 from lockstep.derivation import built_in, by_matrix_names
-from lockstep.problem import Unusable, check, make_problem, read_file
+from lockstep.keys import Unusable, check
+from lockstep.problem import make_problem, read_file
 from lockstep.quantities import PARAMETERS
 from lockstep.result import Result
 from lockstep.tolerance import allowed
@@ -19,7 +20,7 @@ def compare(step=None, problem=None, *, on_step=None, **settings):
     problem: a path to a problem file, a dict with such a file's keys, or None for the lecture's network.
     settings: further keys, which override the problem's. on_step: called with each `comparison.Moment`.
 
-    Returns a `result.Result`. Raises `problem.Unusable`, a ValueError, for input that cannot be used.
+    Returns a `result.Result`. Raises `keys.Unusable`, a ValueError, for input that cannot be used.
     """
     values = problem if isinstance(problem, dict) else {} if problem is None else read_file(problem)
     values = check(values | settings, str) if isinstance(problem, dict | None) else values | check(settings, str)
@@ -62,12 +63,13 @@ def moments(problem, tolerance, step=None):
     by_hand = by_matrix_names(step or built_in(problem), problem)
     parameters, free = problem.parameters, None if step else problem.parameters
     for number in range(1, problem.steps + 1):
-        start = parameters, *problem.batch(number), problem.lr
+        x, y = problem.batch(number)
+        start = parameters, x, y, problem.lr
         with np.errstate(all="ignore"):
-            torch = torch_two_layer.step(*parameters.values(), *start[1:], **problem.network_settings)
+            torch = torch_two_layer.step(**parameters, x=x, y=y, lr=problem.lr, **problem.network_settings)
             manual = by_hand(*start)
             if free is not None:
-                free = after(manual if free is parameters else by_hand(free, *start[1:]))
+                free = after(manual if free is parameters else by_hand(free, x, y, problem.lr))
         yield Moment(number, *start, manual, torch, tolerance(torch, *start), problem.sizes, problem.dtype), free
         parameters = after(torch)
 

@@ -19,7 +19,7 @@ def forward(W_h, b_h, W_o, b_o, x, sigma_h, sigma_o):
 def loss_of(o, y, m):
     """L, a scalar. m: see `losses.divisor`."""
     loss = square(y - o).sum() / m  # ()
-    return loss
+    return loss  # noqa: RET504 (a formula has its name in front)
 
 
 def backward(W_o, x, y, z_h, h, z_o, o, m, sigma_h_prime, sigma_o_prime):

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from lockstep.problem import ACTIVATION_NAMES, LOSS_NAMES, Problem
+from lockstep.keys import ACTIVATION_NAMES, LOSS_NAMES
+from lockstep.problem import Problem
 from manual_backprop import two_layer
 from manual_backprop.activations import activation
 from manual_backprop.losses import divisor

@@ -5,6 +5,7 @@ manual_backprop/two_layer.py is this file's mirror: the same functions in the sa
 
 from collections import OrderedDict
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ _REDUCTIONS = {"mse": "mean", "sum": "sum", "half_sum": "sum"}
 
 @lru_cache(maxsize=4)  # as in any training loop, one network and one optimiser serve many steps
 def _network(n_in, n_hidden, n_out, dtype, hidden_activation, output_activation, frozen):
-    network = nn.Sequential(
+    network: Any = nn.Sequential(  # its parts are known by name only
         OrderedDict(
             hidden=nn.Linear(n_in, n_hidden, dtype=dtype),
             hidden_activation=_ACTIVATIONS[hidden_activation](),

@@ -1,4 +1,4 @@
-"""The formulas as a reader sees them: taken from the source of the code by hand, so that no second copy can go stale."""
+"""The formulas as a reader sees them, taken from the source of the code by hand: no second copy can go stale."""
 
 import ast
 import inspect
@@ -51,10 +51,10 @@ def _write(tree, constants, values):
             return _tight(left, constants, values, binds) + sign + _tight(right, constants, values, strict), binds
         case ast.Call(func=ast.Name(id="square"), args=[argument]):
             return _tight(argument, constants, values, _ATOM) + "²", _ATOM
-        case ast.Call(func=ast.Name(id=function), args=[z, *_] as arguments) if function.endswith("_prime"):
+        case ast.Call(func=ast.Name(id=function), args=[z, *rest]) if function.endswith("_prime"):
             if values is None:
                 return f"σ'({_write(z, constants, values)[0]})", _ATOM
-            return number(values[function](*(values[argument.id] for argument in arguments))), _ATOM
+            return number(values[function](*(values[ast.unparse(argument)] for argument in (z, *rest)))), _ATOM
         case ast.Call(func=ast.Name(id=function), args=[z]):
             inner = _write(z, constants, values)[0]
             name = "σ" if values is None else values[function].__name__

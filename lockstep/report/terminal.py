@@ -1,5 +1,6 @@
 """The report in the terminal: the shown steps, the table over the steps, the verdict."""
 
+import os
 import textwrap
 
 from rich.text import Text
@@ -222,45 +223,41 @@ def _resolution(result):
 
 
 def _mismatch_lines(result, width):
-    moment, first = result.decisive, result.first_mismatch
-    name, index = first["quantity"], tuple(first["index"])
-    position = next(i for i in range(len(moment.flat_torch)) if moment.place(i) == (name, index))
-    before = (moment.number - 1) * len(moment.flat_torch) + position
-    yield Text(f"mismatch: first at step {first['step']}, {first['label']}; the {grouped(before)} values before it agree",
-               "bold red")  # fmt: skip
+    moment, first, problem = result.decisive, result.first_mismatch, result.problem
+    name, index, dtype = first["quantity"], tuple(first["index"]), result.dtype
+    before = (moment.number - 1) * len(moment.flat_torch) + moment.position(name, index)
+    agree = f"the {grouped(before)} values before it agree"
+    yield Text(f"mismatch: first at step {grouped(first['step'])}, {first['label']}; {agree}", "bold red")
     yield Text("")
-    scalars = result.problem.sizes == (2, 2, 2) and len(moment.x) == 1
-    key, loss = (first["label"] if scalars else name), result.problem.loss
-    yield Text(f"  formula   {formula(key, scalars, loss)}")
-    if scalars:
-        yield Text(f"  numbers   {formula(key, scalars, loss, numbers_of(moment, result.problem))}")
-    by_hand, by_torch = (digits(first[side], moment.dtype) for side in ("manual", "torch"))
+    if problem.sizes == (2, 2, 2) and len(moment.x) == 1:
+        yield Text(f"  formula   {formula(first['label'], True, problem.loss)}")
+        yield Text(f"  numbers   {formula(first['label'], True, problem.loss, numbers_of(moment, problem))}")
+    else:
+        yield Text(f"  formula   {formula(name, False, problem.loss)}")
+    by_hand, by_torch = (digits(first[side], dtype) for side in ("manual", "torch"))
     yield Text(f"  by hand   {by_hand}")
     yield Text(f"  PyTorch   {by_torch}    {torch_place(name, index)}")
-    same = next(
-        (i for i, (a, b) in enumerate(zip(by_hand, by_torch, strict=False)) if a != b), min(len(by_hand), len(by_torch))
-    )
+    same = len(os.path.commonprefix([by_hand, by_torch]))
     who = "the tolerance" if result.fixed_tolerance else "rounding"
-    yield Text(
-        f"            {' ' * same}^ {_off(first, moment.dtype)}; {who} allows {first['allowed']:.2g}", "bold red"
-    )
+    caret = f"{' ' * (12 + same)}^ {_off(first, dtype)}"
+    yield Text(f"{caret}; {who} allows {first['allowed']:.2g}", "bold red")
     yield Text("")
 
 
 def _off(first, dtype):
-    if not (first["difference"] < float("inf")):
+    if not first["difference"] < float("inf"):
         return "not finite on one side"
-    apart = distance(first["manual"], first["torch"], dtype)
-    return f"{apart} off, a difference of {first['difference']:.2g}"
+    return f"{distance(first['manual'], first['torch'], dtype)} off, a difference of {first['difference']:.2g}"
 
 
 def _undecided_lines(result, width):
-    at = result.undecided
+    at, lr = result.undecided, result.problem.lr
     by_hand, by_torch = (digits(at[side], result.dtype) for side in ("manual", "torch"))
-    yield from _wrapped(f"undecided: at step {grouped(at['step'])}, {at['label']} is {by_hand} by hand and {by_torch} by "
-                        "PyTorch: the numbers stopped being finite on both sides alike.", width, "bold yellow")  # fmt: skip
-    yield from _wrapped(f"The likely cause is the learning rate, {result.problem.lr!r}: try a smaller one. "
-                        f"The {grouped(result.values)} values before that agree.", width)  # fmt: skip
+    yield from _wrapped(
+        f"undecided: at step {grouped(at['step'])}, {at['label']} is {by_hand} by hand and {by_torch} by PyTorch: "
+        f"the numbers stopped being finite on both sides alike.", width, "bold yellow",
+    )  # fmt: skip
+    yield from _wrapped(f"The likely cause is the learning rate, {lr!r}: try a smaller one.", width)
 
 
 def _wrapped(text, width, style=""):

@@ -1,0 +1,175 @@
+"""The keys of a problem file, which are also the flags of compare.py: how each value is checked."""
+
+import math
+from typing import Any, NoReturn
+
+import numpy as np
+
+from lockstep.quantities import PARAMETERS
+
+ACTIVATION_NAMES = ("linear", "sigmoid", "tanh", "relu")
+LOSS_NAMES = ("mse", "sum", "half_sum")
+DTYPE_NAMES = ("float64", "float32")
+
+
+class Unusable(ValueError):
+    """Input that cannot be used; the message names the culprit and says what is expected."""
+
+
+def _is_whole(value):
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _whole(minimum, words):
+    def check(value):
+        return value if _is_whole(value) and value >= minimum else _expected(words)
+
+    return check
+
+
+def _real(words, nonnegative=False):
+    def check(value):
+        usable = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+        if not usable or (nonnegative and value < 0):
+            _expected(words)
+        try:
+            return float(value)
+        except OverflowError:
+            _expected(words)
+
+    return check
+
+
+def _choice(*names):
+    return lambda value: value if isinstance(value, str) and value in names else _expected(f"one of {', '.join(names)}")
+
+
+def _boolean(value):
+    return value if isinstance(value, bool) else _expected("true or false")
+
+
+def _text(value):
+    return value if isinstance(value, str) and value else _expected("the name of a file")
+
+
+def _sizes(value):
+    numbers: Any = value.split("-") if isinstance(value, str) else value
+    if isinstance(value, str) and all(part.isascii() and part.isdigit() and len(part) < 10 for part in numbers):
+        numbers = [int(part) for part in numbers]
+    if isinstance(numbers, list | tuple) and len(numbers) == 3 and all(_is_whole(n) and n > 0 for n in numbers):
+        return tuple(numbers)
+    return _expected("three positive whole numbers, inputs-hidden-outputs, such as 2-2-2")
+
+
+def _columns(value):
+    names = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if isinstance(names, list) and names and all(isinstance(name, str) and name for name in names):
+        return names
+    return _expected("column names, separated by commas")
+
+
+def _frozen(value):
+    if isinstance(value, list | tuple) and all(isinstance(name, str) and name in PARAMETERS for name in value):
+        return tuple(name for name in PARAMETERS if name in value)
+    return _expected(f"a list of parameters out of {', '.join(PARAMETERS)}")
+
+
+def _shown(value):
+    """The steps to show: "all", "none", or a set of step numbers."""
+    if value in ("all", "none"):
+        return value
+    numbers: Any = value
+    if isinstance(value, str):
+        numbers = [int(part) if part.strip().isdecimal() and len(part) < 10 else 0 for part in value.split(",")]
+    elif _is_whole(value):
+        numbers = [value]
+    if isinstance(numbers, list | tuple | set | frozenset) and all(_is_whole(n) and n > 0 for n in numbers):
+        return frozenset(numbers)
+    return _expected("step numbers such as 1,10, or all, or none")
+
+
+def _array(dimensions):
+    """A check that gives a float64 array of so many dimensions, from nested lists or an array."""
+
+    def check(value):
+        value = value.tolist() if hasattr(value, "tolist") else value
+        rows = value if dimensions == 2 else [value]
+        if not isinstance(rows, list | tuple) or not rows or not all(isinstance(row, list | tuple) for row in rows):
+            _expected("a list of rows, each a list of numbers" if dimensions == 2 else "a list of numbers")
+        for i, row in enumerate(rows):
+            place = f"row {i + 1}" if dimensions == 2 else "the list"
+            if not row:
+                _expected(f"numbers, but {place} is empty")
+            if len(row) != len(rows[0]):
+                _expected(f"rows of one length, but row 1 has {len(rows[0])} numbers and {place} has {len(row)}")
+            for j, number in enumerate(row):
+                try:
+                    _real("")(number)
+                except Unusable:
+                    where = f"{place}, column {j + 1}" if dimensions == 2 else f"element {j + 1}"
+                    _expected(f"finite numbers, got {number!r} in {where}")
+        array = np.array(rows, dtype=np.float64)
+        return array if dimensions == 2 else array[0]
+
+    return check
+
+
+def _expected(words) -> NoReturn:
+    raise Unusable(f"expected {words}")
+
+
+_TOLERANCE = _real("a finite number, 0 or more", nonnegative=True)
+
+# Every key of a problem file, which is also a flag of compare.py with - for _: how it is checked.
+CHECKS = {
+    "sizes": _sizes,
+    "samples": _whole(1, "a positive whole number"),
+    "data": _text,
+    "inputs": _columns,
+    "targets": _columns,
+    "standardize": _boolean,
+    "x": _array(2),
+    "y": _array(2),
+    "W_h": _array(2),
+    "b_h": _array(1),
+    "W_o": _array(2),
+    "b_o": _array(1),
+    "hidden_activation": _choice(*ACTIVATION_NAMES),
+    "output_activation": _choice(*ACTIVATION_NAMES),
+    "loss": _choice(*LOSS_NAMES),
+    "lr": _real("a finite number"),
+    "steps": _whole(0, "a whole number of steps, 0 or more"),
+    "batch_size": _whole(1, "a positive whole number"),
+    "dtype": _choice(*DTYPE_NAMES),
+    "seed": _whole(0, "a whole number, 0 or more"),
+    "frozen": _frozen,
+    "rtol": _TOLERANCE,
+    "atol": _TOLERANCE,
+    "keep_going": _boolean,
+    "show": _shown,
+    "json": _text,
+    "trace": _text,
+    "quiet": _boolean,
+}
+
+
+def check(raw, where):
+    """The values of a dict of keys, each checked.
+
+    where: what a message calls a key, a function of its name. Raises Unusable.
+    """
+    values = {}
+    for key, value in raw.items():
+        if key not in CHECKS:
+            raise Unusable(f"{where(key)}: unknown key; expected one of {', '.join(CHECKS)}")
+        try:
+            values[key] = CHECKS[key](value)
+        except Unusable as reason:
+            got = "" if "got" in str(reason) or "but" in str(reason) else f", got {_short(value)}"
+            raise Unusable(f"{where(key)}: {reason}{got}") from None
+    return values
+
+
+def _short(value):
+    words = repr(value)
+    return words if len(words) <= 60 else words[:57] + "..."
