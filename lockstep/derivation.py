@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 
+from lockstep.keys import Unusable
 from lockstep.quantities import COMPUTED, PARAMETERS, scalar_names, shape_of
 from manual_backprop import neuron_by_neuron, two_layer
 
@@ -32,7 +33,7 @@ def by_matrix_names(step, problem):
         if argument.default is inspect.Parameter.empty
     ]
     if not any(name in scalars for name in asked):
-        return lambda parameters, x, y, lr: step(**parameters, x=x, y=y, lr=lr)
+        return lambda parameters, x, y, lr: _checked(step(**parameters, x=x, y=y, lr=lr), problem, len(x))
 
     answers = {
         name: (scalar_names(name, problem.sizes, samples), shape_of(name, problem.sizes, samples)) for name in COMPUTED
@@ -51,3 +52,13 @@ def by_matrix_names(step, problem):
         }
 
     return scalar_step
+
+
+def _checked(got, problem, samples):
+    """What a step returned, in the order of computation. Raises Unusable for another name or shape than the table's."""
+    for name, array in got.items():
+        if name not in COMPUTED:
+            raise Unusable(f"step returned {name!r}; expected names out of {', '.join(COMPUTED)}")
+        if np.shape(array) != (expected := shape_of(name, problem.sizes, samples)):
+            raise Unusable(f"step returned {name} of shape {np.shape(array)}; expected {expected}")
+    return {name: got[name] for name in COMPUTED if name in got}

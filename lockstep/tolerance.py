@@ -124,7 +124,7 @@ def bounded_activation(name):
         return Bounded(value, scale, z.k + _ROUNDINGS[name], z.precision)
 
     def bounded_relu_prime(z, s):
-        value = sigma_prime(z.value, s.value).astype(np.float64)
+        value = sigma_prime(z.value, s).astype(np.float64)
         undecided = np.abs(z.value) <= z.bound()  # at the kink either derivative is right
         whole = 1 / (growth(z.k) * z.precision.u)
         return Bounded(value, np.where(undecided, whole, 0.0), z.k, z.precision)

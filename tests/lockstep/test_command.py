@@ -1,0 +1,258 @@
+"""The command line as a user meets it: exit statuses, JSON, traces, bad input, streams."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lockstep.command import main
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = [sys.executable, str(ROOT / "scripts" / "compare.py")]
+
+
+def ran(capsys, *arguments):
+    """Exit status, standard output, standard error."""
+    try:
+        status = main(list(arguments))
+    except SystemExit as stop:
+        status = stop.code
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_without_arguments_the_lectures_network_is_shown_and_matches(capsys):
+    status, out, err = ran(capsys)
+    assert (status, err) == (0, "")
+    for line in (
+        "    z_h1 = w11·x1 + w21·x2 + b1",
+        "         = 0.4·0.5 + (-0.3)·0.8 + 0.1",
+        "    delta_o1 = (o1 − y1)·σ'(z_o1)",
+        "    delta_h1 = (delta_o1·w31 + delta_o2·w32)·σ'(z_h1)",
+        "             = ((-0.244)·0.6 + (-0.406)·(-0.4))·1",
+        "    new_w11 = w11 − lr·grad_w11",
+    ):
+        assert line in out.splitlines()
+    assert out.count("✓") == 37
+    assert "match: 100 steps, 3 700 values, none above" in out
+    assert "0 of 3 700 values are out of reach" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_a_mismatch_is_status_1_and_tells_where(capsys):
+    status, out, _ = ran(capsys, "--rtol", "0", "--show", "none")
+    assert status == 1
+    assert "mismatch: first at step 1, new_w12; the 33 values before it agree" in out
+    assert "  formula   w12 − lr·grad_w12" in out
+    assert "  numbers   0.2 − 0.05·(-0.1014)" in out
+    assert "hidden.weight[1, 0]" in out
+    assert "                   ^ 1 ULP off" in out
+
+
+def test_a_blow_up_is_status_3_with_step_and_cause(capsys):
+    status, out, _ = ran(capsys, "--lr", "30", "--show", "none")
+    assert status == 3
+    assert "undecided: at step 6, loss is inf by hand and inf by PyTorch" in " ".join(out.split())
+    assert "learning rate, 30.0" in " ".join(out.split())
+
+
+def test_quiet_prints_the_verdict_alone(capsys):
+    status, out, _ = ran(capsys, "--quiet")
+    assert status == 0
+    assert out.startswith("match: ")
+    assert len(out.splitlines()) <= 4
+
+
+def test_shown_steps(capsys):
+    assert "\nstep 3\n" in ran(capsys, "--show", "3,5", "--steps", "6")[1]
+    assert ran(capsys, "--show", "all", "--steps", "4")[1].count("\n forward") == 4
+    assert " forward" not in ran(capsys, "--show", "none", "--steps", "4")[1]
+
+
+def test_json_on_standard_output_is_one_strict_document(capsys):
+    status, out, _ = ran(capsys, "--json", "-", "--hidden-activation", "sigmoid", "--sizes", "3-2-1")
+    document = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
+    assert status == 0
+    assert list(document) == ["verdict", "steps_asked", "steps_run", "dtype", "loss", "first_mismatch", "worst",
+                              "resolution", "diagnoses", "remarks", "parameters", "quantities"]  # fmt: skip
+    assert (document["verdict"], document["steps_asked"], document["steps_run"]) == ("match", 100, 100)
+    assert set(document["worst"]) >= {"step", "quantity", "index", "manual", "torch", "difference", "allowed"}
+    assert np.shape(document["parameters"]["torch"]["W_h"]) == (2, 3)
+    assert np.shape(document["quantities"]["manual"]["delta_h"]) == (1, 2)
+
+
+def test_non_finite_numbers_in_json_are_strings(capsys):
+    _, out, _ = ran(capsys, "--json", "-", "--lr", "30")
+    document = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
+    assert document["loss"]["last"] == "inf"
+
+
+def test_the_same_run_gives_the_same_bytes(capsys):
+    arguments = [
+        "--sizes",
+        "5-6-3",
+        "--samples",
+        "7",
+        "--steps",
+        "20",
+        "--dtype",
+        "float32",
+        "--hidden-activation",
+        "tanh",
+    ]
+    assert ran(capsys, *arguments) == ran(capsys, *arguments)
+    assert ran(capsys, *arguments, "--json", "-") == ran(capsys, *arguments, "--json", "-")
+
+
+def test_json_file_is_written_whole_beside_the_report(capsys, tmp_path):
+    path = tmp_path / "result.json"
+    status, out, _ = ran(capsys, "--json", str(path), "--steps", "3")
+    assert status == 0
+    assert "match: 3 steps" in out
+    assert json.loads(path.read_text())["steps_run"] == 3
+    assert os.listdir(tmp_path) == ["result.json"]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_trace_has_the_problem_and_a_line_a_step_and_reads_back_to_the_same_floats(capsys, tmp_path, dtype):
+    from lockstep import compare
+
+    path = tmp_path / "run.jsonl"
+    arguments = ["--sizes", "3-2-2", "--samples", "5", "--batch-size", "2", "--dtype", dtype]
+    assert ran(capsys, *arguments, "--steps", "4", "--trace", str(path))[0] == 0
+    head, *steps = map(json.loads, path.read_text().splitlines())
+    assert [line["step"] for line in steps] == [1, 2, 3, 4]
+    assert steps[1]["W_h"] == steps[0]["torch"]["new_W_h"]
+    moments = []
+    compare(None, head["problem"] | {"steps": 4}, on_step=lambda moment, _: moments.append(moment))
+    for moment, line in zip(moments, steps, strict=True):
+        for name, array in moment.manual.items():
+            np.testing.assert_array_equal(np.array(line[name], dtype=dtype), array)
+            np.testing.assert_array_equal(np.array(line["torch"][name], dtype=dtype), moment.torch[name])
+
+
+def test_a_problem_file_and_flags_that_override_it(capsys, tmp_path):
+    path = tmp_path / "problem.toml"
+    path.write_text('sizes = "3-4-2"\nlr = 0.1\nsteps = 7\nfrozen = ["b_h"]\nhidden_activation = "relu"\n')
+    _, out, _ = ran(capsys, str(path), "--steps", "5", "--show", "none")
+    assert "3-4-2 network" in out
+    assert "hidden relu, output linear, loss mse, lr 0.1, 5 steps, b_h frozen" in out
+
+
+def test_iris_as_the_readme_shows_it(capsys):
+    data = str(ROOT / "scripts" / "data" / "iris.csv")
+    status, out, _ = ran(capsys, "--data", data, "--inputs", "sepal_length,sepal_width", "--targets",
+                         "petal_length,petal_width", "--lr", "0.02", "--steps", "50", "--show", "1")  # fmt: skip
+    assert status == 0
+    assert "2-2-2 network, 150 samples" in out
+    assert " grad_W_o[" in out
+    assert max(map(len, out.splitlines())) <= 84
+
+
+BAD = [
+    (["missing.toml"], "missing.toml: cannot be read"),
+    (["--steps", "-1"], "--steps: expected a whole number of steps, 0 or more, got -1"),
+    (["--steps", "ten"], "--steps: expected a whole number, got 'ten'"),
+    (["--lr", "inf"], "--lr: expected a finite number, got inf"),
+    (["--lr", "-inf"], "--lr: expected a finite number, got -inf"),
+    (["--lr", "fast"], "--lr: expected a number, got 'fast'"),
+    (["--loss", "mae"], "--loss: expected one of mse, sum, half_sum, got 'mae'"),
+    (["--sizes", "2-2"], "--sizes: expected three positive whole numbers"),
+    (["--dtype", "half"], "--dtype: expected one of float64, float32"),
+    (["--batch-size", "0"], "--batch-size: expected a positive whole number, got 0"),
+    (["--unknown"], "unrecognized arguments: --unknown"),
+    (["--json", "/nowhere/a.json"], "--json /nowhere/a.json: cannot be written"),
+    (["--trace", "/nowhere/a.jsonl"], "--trace /nowhere/a.jsonl: cannot be written"),
+    (["--json", "/"], "--json /: cannot be written"),
+    (["--trace", "-"], "--trace -: expected a file of its own"),
+    (["--json", "a", "--trace", "a"], "--trace a: expected a file of its own"),
+    (["--data", "x.csv"], "data: expected inputs as well"),
+    (["a\x1b[31m.toml"], "a\\x1b[31m.toml: cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), BAD, ids=lambda value: str(value)[:40])
+def test_bad_input_is_status_2_and_one_clear_line(capsys, arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = ran(capsys, *arguments)
+    assert (status, out) == (2, "")
+    assert words in err
+    assert err.count("\n") == 1
+    assert os.listdir(tmp_path) == []  # nothing half written
+
+
+def test_bad_input_leaves_an_earlier_file_alone(capsys, tmp_path):
+    path = tmp_path / "result.json"
+    path.write_text("earlier")
+    assert ran(capsys, "--json", str(path), "--lr", "nan")[0] == 2
+    assert path.read_text() == "earlier"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_a_pipe_of_any_encoding_gets_plain_uncut_text(encoding):
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "FORCE_COLOR": ""}
+    environment.pop("FORCE_COLOR")
+    done = subprocess.run([*SCRIPT, "--steps", "2"], capture_output=True, env=environment, check=True)
+    text = done.stdout.decode(encoding)
+    assert "\x1b" not in text
+    assert "\r" not in text
+    assert "…" not in text
+    assert ("σ'(z_o1)" in text) == (encoding == "utf-8")
+    assert ("sigma'(z_o1)" in text) == (encoding != "utf-8")
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_wide_terminals_get_an_entry_a_line(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    _, out, _ = ran(capsys, "--steps", "1")
+    assert "delta_o1 = (o1 − y1)·σ'(z_o1) = (0.056 − 0.3)·1 = -0.24399999999999994" in out
+    _, out, _ = ran(capsys, "--steps", "1", "--sizes", "3-4-2")
+    assert "delta_h = " not in out
+    assert "(delta_o W_o)·σ'(z_h)" in out
+
+
+def test_a_reader_that_leaves_early_gets_no_traceback():
+    done = subprocess.run(f"{SCRIPT[0]} {SCRIPT[1]} --show all --steps 300 | head -3", shell=True, capture_output=True,
+                          text=True)  # fmt: skip
+    assert done.stdout.count("\n") == 3
+    assert done.stderr == ""
+
+
+def test_an_interrupt_ends_a_run_with_the_verdict_so_far_and_status_130(tmp_path):
+    trace = tmp_path / "run.jsonl"
+    process = subprocess.Popen([*SCRIPT, "--steps", "10000000", "--show", "none", "--trace", str(trace)], text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+    while not trace.exists() or trace.stat().st_size < 200_000:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted after" in out
+    assert "match: " in out
+    assert "Traceback" not in err
+    assert all(json.loads(line) for line in trace.read_text().splitlines())
+
+
+def test_progress_is_drawn_on_a_terminal_only(monkeypatch):
+    from lockstep import output
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    clock = iter(range(0, 1000, 1))
+    monkeypatch.setattr(output.time, "monotonic", lambda: next(clock))
+    monkeypatch.setenv("TERM", "xterm")
+    for stream, drawn in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with output.progress(10, "steps") as show:
+            for done in range(1, 11):
+                show(done)
+        assert bool(stream.getvalue()) == drawn

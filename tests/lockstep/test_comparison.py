@@ -1,0 +1,123 @@
+"""The judgement of one step: where it first differs, what is not finite, and distances in ULPs."""
+
+import numpy as np
+import pytest
+
+from lockstep.comparison import judge, ulps
+from lockstep.problem import make_problem
+from lockstep.quantities import COMPUTED
+from lockstep.run import moments, run, tolerance
+
+PROBLEM = make_problem({"sizes": (3, 4, 2), "samples": 5, "hidden_activation": "tanh", "steps": 1})
+
+
+def a_moment(problem=PROBLEM):
+    return next(moments(problem, tolerance(problem, {})))[0]
+
+
+def planted(name, index, value):
+    """The moment with one element of the side by hand replaced."""
+    moment = a_moment()
+    manual = {quantity: np.array(array) for quantity, array in moment.manual.items()}
+    manual[name][index] = value
+    moment.manual = manual
+    moment.__post_init__()
+    return moment
+
+
+@pytest.mark.parametrize("factor", [2, 10, 1000])
+def test_a_planted_difference_is_found_at_its_quantity_and_element(factor):
+    random = np.random.default_rng(3)
+    for name in COMPUTED:
+        moment = a_moment()
+        index = tuple(int(random.integers(n)) for n in np.shape(moment.torch[name]))
+        moment = planted(name, index, moment.torch[name][index] + factor * moment.allowed[name][index])
+        said, position = judge(moment)
+        assert said == "mismatch"
+        assert moment.place(position) == (name, index)
+        entry = moment.entry(position)
+        assert entry["difference"] == pytest.approx(factor * entry["allowed"], rel=0.2)
+
+
+def test_half_the_bound_is_no_mismatch():
+    for name in COMPUTED:
+        index = (0,) * np.ndim(a_moment().torch[name])
+        value = a_moment().torch[name][index] + 0.5 * a_moment().allowed[name][index]
+        assert judge(planted(name, index, value)) == ("match", None)
+
+
+def test_the_first_in_the_order_of_computation_is_told():
+    moment = planted("grad_W_o", (0, 0), 99.0)
+    moment.manual["delta_h"] = moment.manual["delta_h"] + 1
+    moment.__post_init__()
+    assert moment.place(judge(moment)[1]) == ("delta_h", (0, 0))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_not_finite_on_one_side_is_a_mismatch(value):
+    moment = planted("delta_h", (1, 2), value)
+    said, position = judge(moment)
+    assert (said, moment.place(position)) == ("mismatch", ("delta_h", (1, 2)))
+
+
+def test_infinity_against_a_large_finite_number_is_a_mismatch():
+    moment = planted("z_h", (0, 0), np.inf)
+    moment.torch["z_h"] = np.array(moment.torch["z_h"])
+    moment.torch["z_h"][0, 0] = 1e300
+    moment.__post_init__()
+    assert judge(moment)[0] == "mismatch"
+
+
+def test_not_finite_on_both_sides_alike_is_undecided_unless_something_differs_before():
+    moment = planted("delta_o", (0, 1), np.nan)
+    moment.torch["delta_o"] = np.array(moment.torch["delta_o"])
+    moment.torch["delta_o"][0, 1] = np.nan
+    moment.__post_init__()
+    said, position = judge(moment)
+    assert (said, moment.place(position)) == ("undecided", ("delta_o", (0, 1)))
+    moment.manual["grad_W_h"] = moment.manual["grad_W_h"] + 1  # comes later
+    moment.__post_init__()
+    assert judge(moment)[0] == "undecided"
+    moment.manual["h"] = moment.manual["h"] + 1  # comes before
+    moment.__post_init__()
+    assert judge(moment)[0] == "mismatch"
+
+
+def test_overflow_on_the_way_is_undecided_not_a_mismatch():
+    moment = planted("z_h", (0, 0), np.inf)
+    moment.torch["z_h"] = np.array(moment.torch["z_h"])
+    moment.torch["z_h"][0, 0] = 1e300
+    moment.allowed["z_h"] = np.full_like(moment.allowed["z_h"], 1e293)  # terms near the largest number were added up
+    moment.__post_init__()
+    assert judge(moment)[0] == "undecided"
+    assert judge(moment, fixed=True)[0] == "mismatch"
+
+
+def test_a_bound_that_is_not_a_number_blames_nobody():
+    moment = planted("h", (0, 0), 5.0)
+    moment.allowed["h"] = np.full_like(moment.allowed["h"], np.nan)
+    moment.__post_init__()
+    assert judge(moment) == ("match", None)
+
+
+def test_minus_zero_is_zero():
+    problem = make_problem({"steps": 1, "x": np.zeros((1, 2)), "W_h": np.zeros((2, 2)), "b_h": np.zeros(2)})
+    result = run(problem, {"rtol": 0.0}, step=lambda W_h, b_h, W_o, b_o, x, y, lr: {"z_h": np.array([[-0.0, -0.0]])})
+    assert result.verdict == "match"
+
+
+def test_places_and_positions_are_each_others_inverse():
+    moment = a_moment()
+    for position in range(len(moment.flat_torch)):
+        assert moment.position(*moment.place(position)) == position
+    with pytest.raises(IndexError):
+        moment.place(len(moment.flat_torch))
+
+
+def test_ulps_count_last_places():
+    one = np.nextafter(1.0, 2)
+    assert ulps(one, 1.0, "float64") == 1
+    assert ulps(1.0, 1.0, "float64") == 0
+    assert ulps(-0.0, 0.0, "float64") == 0
+    assert ulps(np.nan, 1.0, "float64") == np.inf
+    assert ulps(np.float32(1) + np.float32(2**-23), 1.0, "float32") == 1

@@ -1,0 +1,224 @@
+"""The lock-step run: every step compared on random problems, the strict check and the free run, least squares."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lockstep import compare
+from lockstep.keys import ACTIVATION_NAMES, DTYPE_NAMES, LOSS_NAMES
+from lockstep.problem import make_problem
+from lockstep.quantities import COMPUTED, PARAMETERS
+from lockstep.run import run
+from manual_backprop import neuron_by_neuron, two_layer
+from torch_reference import two_layer as torch_two_layer
+
+IRIS = Path(__file__).parents[2] / "scripts" / "data" / "iris.csv"
+ON_IRIS = {
+    "data": str(IRIS),
+    "inputs": ["sepal_length", "sepal_width"],
+    "targets": ["petal_length", "petal_width"],
+    "show": "none",
+}
+
+
+def moments_of(step=None, problem=None, **values):
+    moments = []
+    result = compare(step, problem, on_step=lambda moment, _: moments.append(moment), **values)
+    return result, moments
+
+
+def test_the_lectures_network_matches_at_every_step_in_every_quantity():
+    result, moments = moments_of()
+    assert result.verdict == "match"
+    assert [moment.number for moment in moments] == list(range(1, 101))
+    assert all(tuple(moment.manual) == COMPUTED for moment in moments)
+    assert result.values == 3700
+    assert result.worst_ratio < 1
+    assert result.loss["last"] < 1e-7 < result.loss["first"]
+
+
+@given(
+    sizes=st.tuples(*[st.integers(1, 6)] * 3),
+    samples=st.integers(1, 7),
+    activations=st.tuples(*[st.sampled_from(ACTIVATION_NAMES)] * 2),
+    loss=st.sampled_from(LOSS_NAMES),
+    dtype=st.sampled_from(DTYPE_NAMES),
+    batch=st.none() | st.integers(1, 8),
+    seed=st.integers(0, 10**6),
+    frozen=st.sets(st.sampled_from(PARAMETERS)),
+)
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_random_problems_match_at_every_step(sizes, samples, activations, loss, dtype, batch, seed, frozen):
+    values = dict(sizes=sizes, samples=samples, loss=loss, dtype=dtype, seed=seed, steps=6, frozen=list(frozen))
+    values |= dict(hidden_activation=activations[0], output_activation=activations[1], lr=0.01)
+    result = compare(problem=values | ({"batch_size": batch} if batch else {}))
+    assert result.verdict == "match", result.first_mismatch
+    assert result.steps_run == 6
+
+
+def test_the_built_in_code_is_neuron_by_neuron_on_the_lectures_network_only(monkeypatch):
+    def other(*args, **kwargs):
+        raise AssertionError("not this one")
+
+    monkeypatch.setattr(two_layer, "step", other)
+    problem = make_problem({"steps": 2})
+    assert run(problem, {"rtol": 1e-9}).verdict == "match"
+    monkeypatch.undo()
+    monkeypatch.setattr(neuron_by_neuron, "step", other)
+    assert compare(problem={"sizes": [2, 2, 2], "samples": 3, "steps": 2}).verdict == "match"
+
+
+@pytest.mark.parametrize("dtype", DTYPE_NAMES)
+def test_both_sides_start_each_step_from_pytorchs_weights(dtype):
+    _, moments = moments_of(problem={"sizes": "3-2-2", "samples": 4, "dtype": dtype, "steps": 5})
+    for before, after in zip(moments, moments[1:], strict=False):
+        for name in PARAMETERS:
+            np.testing.assert_array_equal(after.parameters[name], before.torch[f"new_{name}"])
+
+
+def test_the_free_run_keeps_its_own_weights():
+    result = compare(problem={"hidden_activation": "tanh", "steps": 50})
+    own = make_problem({"hidden_activation": "tanh"})
+    parameters = dict(own.parameters)
+    for _ in range(50):
+        step = two_layer.step(**parameters, x=own.x, y=own.y, lr=own.lr, hidden_activation="tanh")
+        parameters = {name: step[f"new_{name}"] for name in PARAMETERS}
+    for name in PARAMETERS:
+        np.testing.assert_allclose(result.parameters["manual"][name], parameters[name], rtol=1e-13)
+        assert result.parameters["manual"][name] != result.parameters["torch"][name] or name == "b_o"
+    assert 0 < result.rows[-1].drift < 1000
+
+
+def test_a_step_that_is_given_is_called_once_a_training_step_and_may_return_some_quantities():
+    calls = []
+
+    def step(W_h, b_h, W_o, b_o, x, y, lr):
+        calls.append(1)
+        return {"grad_b_o": (2 * ((x @ W_h.T + b_h) @ W_o.T + b_o - y) / y.size).sum(axis=0)}
+
+    result = compare(step, {"sizes": "3-4-2", "samples": 5}, steps=7)
+    assert len(calls) == 7
+    assert result.verdict == "match"
+    assert result.values == 14
+    assert result.rows[-1].drift is None
+
+
+def test_a_wrong_step_is_told_with_step_quantity_element_and_difference():
+    def step(W_h, b_h, W_o, b_o, x, y, lr):
+        good = two_layer.step(W_h, b_h, W_o, b_o, x, y, lr)
+        good["delta_h"] = good["delta_h"] + 1e-12 * (np.arange(8).reshape(2, 4) >= 6)
+        return good
+
+    result = compare(step, {"sizes": "3-4-2", "samples": 2}, steps=9)
+    assert result.verdict == "mismatch"
+    assert result.steps_run == 1
+    first = result.first_mismatch
+    assert (first["step"], first["quantity"], first["index"], first["label"]) == (1, "delta_h", [1, 2], "delta_h[1, 2]")
+    assert first["difference"] == pytest.approx(1e-12, rel=1e-3)
+    assert first["allowed"] < 1e-14
+    assert compare(step, {"sizes": "3-4-2", "samples": 2}, steps=9, keep_going=True).steps_run == 9
+
+
+@pytest.mark.parametrize(("answer", "words"), [({"dleta": 1}, "dleta"), ({"loss": [1.0]}, "loss of shape (1,)")])
+def test_a_step_that_returns_another_name_or_shape_cannot_be_used(answer, words):
+    with pytest.raises(ValueError, match="step returned") as error:
+        compare(lambda W_h, b_h, W_o, b_o, x, y, lr: answer)
+    assert words in str(error.value)
+
+
+def test_a_single_element_wrong_by_one_part_in_a_trillion_is_found():
+    def step(W_h, b_h, W_o, b_o, x, y, lr):
+        got = two_layer.step(W_h, b_h, W_o, b_o, x, y, lr)
+        got["grad_W_o"][1, 3] *= 1 + 1e-12
+        return got
+
+    result = compare(step, {"sizes": "4-4-2", "samples": 3}, steps=1)
+    assert (result.first_mismatch["quantity"], result.first_mismatch["index"]) == ("grad_W_o", [1, 3])
+
+
+def test_numbers_that_blow_up_are_undecided_with_the_step():
+    result = compare(lr=30.0)
+    assert result.verdict == "undecided"
+    assert result.undecided["step"] == result.steps_run == 6
+    assert result.undecided["quantity"] == "loss"
+
+
+def test_a_fixed_tolerance_takes_the_place_of_the_bound():
+    assert compare(rtol=0.0).verdict == "mismatch"
+    assert compare(atol=1e-12).verdict == "match"
+    assert compare(rtol=1e-12).verdict == "match"
+
+
+def test_no_step_is_a_match_that_says_so():
+    result = compare(steps=0)
+    assert (result.verdict, result.worst, result.loss) == ("match", None, {"first": None, "last": None})
+    assert result.resolution == {"typical": None, "worst": None, "blind": 0}
+    assert "nothing was compared" in str(result)
+
+
+def test_a_network_that_starts_at_relus_kink_is_blind_there_and_says_so():
+    values = dict(W_h=np.zeros((3, 2)), b_h=np.zeros(3), hidden_activation="relu", steps=1, x=[[0.5, -0.25]], y=[[1.0]])
+    result = compare(problem=values)
+    assert result.verdict == "match"
+    assert result.resolution["blind"] == 3 + 6 + 3 + 6 + 3  # delta_h, grad_W_h, grad_b_h, new_W_h, new_b_h
+    assert "21 of" in str(result)
+    assert "out of reach" in str(result)
+
+
+def test_a_long_run_keeps_a_selection_of_steps():
+    result = compare(steps=3000, show="2")
+    assert [row.number for row in result.rows] == [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 3000]
+    assert [moment.number for moment in result.shown] == [2]
+
+
+def least_squares():
+    """The best linear map with an intercept on the iris columns, and its mean squared error."""
+    with IRIS.open() as file:
+        rows = list(csv.DictReader(file))
+    x = np.array([[float(row[name]) for name in ON_IRIS["inputs"]] + [1.0] for row in rows])
+    y = np.array([[float(row[name]) for name in ON_IRIS["targets"]] for row in rows])
+    solution = np.linalg.lstsq(x, y, rcond=None)[0]
+    return solution, float(np.mean((x @ solution - y) ** 2))
+
+
+def test_training_by_hand_on_iris_ends_at_the_least_squares_solution():
+    solution, error = least_squares()
+    assert error == pytest.approx(0.27897150841, abs=5e-12)
+    problem = make_problem(ON_IRIS)
+    parameters = problem.parameters
+    for _ in range(60_000):
+        step = two_layer.step(**parameters, x=problem.x, y=problem.y, lr=0.023)
+        parameters = {name: step[f"new_{name}"] for name in PARAMETERS}
+    assert float(step["loss"]) == pytest.approx(error, rel=1e-9)
+    slope = (parameters["W_o"] @ parameters["W_h"]).T
+    intercept = parameters["W_o"] @ parameters["b_h"] + parameters["b_o"]
+    np.testing.assert_allclose(np.vstack([slope, intercept]), solution, rtol=1e-3)
+
+
+def test_lock_step_on_standardized_iris_ends_at_the_least_squares_solution_on_both_sides():
+    values = ON_IRIS | {"standardize": True, "lr": 0.5}
+    result = compare(problem=values, steps=1500)
+    problem = make_problem(values)
+    inputs = np.hstack([problem.x, np.ones((150, 1))])
+    best = np.mean((inputs @ np.linalg.lstsq(inputs, problem.y, rcond=None)[0] - problem.y) ** 2)
+    assert result.verdict == "match"
+    assert result.loss["last"] == pytest.approx(best, rel=1e-13)
+    assert result.rows[-1].loss_manual == pytest.approx(best, rel=1e-13)
+
+
+def test_pytorchs_step_changes_nothing_that_it_is_given():
+    problem = make_problem({"sizes": (3, 4, 2), "samples": 5})
+    before = {name: array.copy() for name, array in problem.parameters.items()}
+    given = dict(x=problem.x, y=problem.y, lr=0.1)
+    first = torch_two_layer.step(**problem.parameters, **given)
+    kept = {name: array.copy() for name, array in first.items()}
+    again = torch_two_layer.step(**problem.parameters, **given)
+    for name in COMPUTED:
+        np.testing.assert_array_equal(first[name], kept[name])
+        np.testing.assert_array_equal(again[name], kept[name])
+    for name in PARAMETERS:
+        np.testing.assert_array_equal(problem.parameters[name], before[name])

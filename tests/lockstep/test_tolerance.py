@@ -1,0 +1,201 @@
+"""The bound: what it is made of, and that right code stays within it where rounding is at its worst."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from lockstep.problem import make_problem
+from lockstep.run import run
+from lockstep.tolerance import Bounded, Precision, allowed, bounded_activation, growth
+from manual_backprop import two_layer
+from tests.hard_problems import KINDS, PRODUCTS, hard_problem, right_step
+
+DOUBLE = Precision.of("float64")
+
+
+def exact(*values):
+    return Bounded.exact(np.array(values), DOUBLE)
+
+
+def test_growth_is_five_roots_until_the_chain_is_longer():
+    assert growth(0) == 0
+    assert growth(4) == 10
+    assert growth(25) == 25
+    assert growth(400) == 400
+
+
+def test_a_sum_adds_scales_whatever_cancels():
+    total = exact(3.0, 1.0) - exact(3.0, -1.0)
+    assert list(total.value) == [0.0, 2.0]
+    assert list(total.scale) == [6.0, 2.0]
+    assert total.k == 1
+    assert list(total.bound()) == [growth(1) * 2**-53 * 6, growth(1) * 2**-53 * 2]
+
+
+def test_a_product_with_an_exact_number_multiplies_scales():
+    product = 2.0 * (exact(3.0) - exact(3.0))
+    assert product.value == 0.0
+    assert product.scale == pytest.approx(12.0, rel=1e-15)
+    assert product.k == 2
+
+
+def test_a_product_of_two_computed_numbers_is_tight_where_both_cancel():
+    small = exact(1.0 + 1e-8) - exact(1.0)
+    square = small * small
+    assert square.scale[0] == pytest.approx(2 * 1e-8 * 2 + growth(1) * 2**-53 * 4, rel=1e-6)  # not 4
+    assert square.k == 2
+
+
+def test_a_matrix_product_counts_its_inner_dimension():
+    a = Bounded.exact(np.ones((2, 7)), DOUBLE)
+    assert (a @ np.ones((7, 3))).k == 7
+    assert (np.ones((3, 2)) @ a).k == 2
+    assert (np.ones((3, 2)) @ a).value.shape == (3, 7)
+    assert a.sum(axis=0).k == 2
+    assert a.sum().k == 14
+    assert a.T.value.shape == (7, 2)
+
+
+def test_underflow_has_room_of_its_own():
+    tiny = exact(1e-200) * exact(1e-200)
+    assert tiny.value == 0.0
+    assert tiny.bound()[0] >= 2**-1074
+
+
+def test_division_keeps_the_relative_scale():
+    half = (exact(3.0) - exact(1.0)) / 2
+    assert half.value == 1.0
+    assert half.scale[0] == pytest.approx(2.0, rel=1e-15)
+
+
+def test_the_slope_of_an_activation_is_the_steepest_within_zs_own_bound():
+    sigma, _ = bounded_activation("sigmoid")
+    far = Bounded(np.array([30.0]), np.array([1e17]), 4, DOUBLE)  # z could as well be 0
+    assert sigma(far).scale[0] >= 0.25 * 1e17
+    relu, _ = bounded_activation("relu")
+    z = Bounded(np.array([-1e-20, -1.0, 2.0]), np.array([1.0, 1.0, 2.0]), 4, DOUBLE)
+    assert list(relu(z).scale > 1e-200) == [True, False, True]
+
+
+def test_the_sigmoids_far_tail_keeps_its_slope():
+    sigma, _ = bounded_activation("sigmoid")
+    z = Bounded(np.array([-50.0]), np.array([50.0]), 4, DOUBLE)
+    assert sigma(z).scale[0] == pytest.approx(51 * math.exp(-50), rel=1e-6)
+
+
+def test_at_relus_kink_either_derivative_is_right():
+    _, prime = bounded_activation("relu")
+    z = Bounded(np.array([0.0, 1e-17, 1.0, -1.0]), np.array([1.0, 1.0, 1.0, 1.0]), 4, DOUBLE)
+    slope = prime(z, None)
+    assert list(slope.value) == [0.0, 1.0, 1.0, 0.0]
+    assert list(slope.bound() >= 1 - 1e-15) == [True, True, False, False]
+
+
+def test_the_derivatives_of_sigmoid_and_tanh_are_bound_through_the_rounded_output():
+    sigma, prime = bounded_activation("tanh")
+    z = exact(30.0)
+    s = sigma(z)
+    assert s.value == 1.0
+    assert prime(z, s).value == 0.0
+    assert prime(z, s).bound()[0] >= 2**-53  # 1 − h² can be off by a rounding of 1
+
+
+def test_frozen_parameters_have_no_room_at_all():
+    problem = make_problem({"frozen": ("b_o",)})
+    bound = allowed(problem, problem.parameters, problem.x, problem.y, problem.lr)
+    assert not bound["new_b_o"].any()
+    assert bound["new_b_h"].all()
+    assert bound["grad_b_o"].all()
+
+
+def test_roundings_are_counted_as_the_formulas_make_them():
+    seen = {}
+
+    def spy(z):
+        seen["z"] = z.k
+        return Bounded(z.value, z.scale, z.k + 3, z.precision)
+
+    random = np.random.default_rng(0)
+    parameters = {n: Bounded.exact(random.normal(size=s), DOUBLE) for n, s in
+                  (("W_h", (7, 5)), ("b_h", (7,)), ("W_o", (3, 7)), ("b_o", (3,)))}  # fmt: skip
+    step = two_layer.step(
+        **parameters, x=random.normal(size=(11, 5)), y=random.normal(size=(11, 3)), lr=0.1,
+        hidden_activation=(spy, lambda z, s: s * (1 - s)), output_activation=(lambda z: z, lambda z, s: 1),
+    )  # fmt: skip
+    k = {name: quantity.k for name, quantity in step.items()}
+    assert seen["z"] == 5 + 1
+    assert k["h"] == k["z_h"] + 3
+    assert k["o"] == k["h"] + 7 + 1
+    assert k["loss"] == k["o"] + 2 + 33 + 1
+    assert k["delta_o"] == k["o"] + 3 + 1
+    assert k["delta_h"] == k["delta_o"] + 3 + 1
+    assert k["grad_W_o"] == k["delta_o"] + 11
+    assert k["grad_b_h"] == k["delta_h"] + 11
+    assert k["new_W_h"] == k["grad_W_h"] + 2
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_right_answer_is_blamed(kind, dtype):
+    largest = 0.0
+    for i in range(20):
+        random = np.random.default_rng([KINDS.index(kind), i])
+        problem = hard_problem(random, kind, dtype=dtype)
+        result = run(problem, {}, step=right_step(problem, list(PRODUCTS)[i % 5], factor_last=i % 4 == 3))
+        assert result.verdict != "mismatch", (i, result.first_mismatch)
+        largest = max(largest, result.worst_ratio)
+    assert largest > 0.02  # a bound so wide that nothing comes near it proves nothing
+
+
+def test_a_bias_that_swallows_every_small_term_is_not_blamed():
+    # started from the bias each of the 200 terms is lost to rounding, added up first none is
+    term = 2.0**-53 * (1 - 2.0**-20)
+    values = {"x": np.ones((1, 200)), "W_h": np.full((1, 200), term), "b_h": np.ones(1), "steps": 1}
+    problem = make_problem(values)
+
+    def step(W_h, b_h, W_o, b_o, x, y, lr):
+        z_h = b_h.copy()
+        for weight in W_h[0]:
+            z_h = z_h + weight
+        return {"z_h": z_h[None]}
+
+    result = run(problem, {}, step=step)
+    assert result.last.manual["z_h"][0, 0] == 1.0
+    assert result.verdict == "match"
+
+
+def test_right_tails_better_than_pytorchs_are_not_blamed():
+    problem = make_problem({"x": np.array([[40.0]]), "W_h": np.ones((1, 1)), "b_h": np.zeros(1), "steps": 1,
+                            "hidden_activation": "sigmoid"})  # fmt: skip
+
+    def step(W_h, b_h, W_o, b_o, x, y, lr):
+        o = (1 / (1 + np.exp(-x))) @ W_o.T + b_o
+        return {"delta_h": 2 / o.size * (o - y) @ W_o * (np.exp(-x) / (1 + np.exp(-x)) ** 2)}  # PyTorch says 0
+
+    result = run(problem, {}, step=step)
+    assert not result.last.torch["delta_h"].any()
+    assert result.last.manual["delta_h"].any()
+    assert result.verdict == "match"
+
+
+def test_both_sides_lie_within_their_bound_of_the_exact_step():
+    def to_fractions(array):
+        return np.array([Fraction(float(value)) for value in np.ravel(array)] + [None], dtype=object)[:-1].reshape(
+            np.shape(array)
+        )
+
+    for seed in range(10):
+        problem = hard_problem(np.random.default_rng(seed), "decades", largest=6, steps=1)
+        problem = make_problem(problem.parameters | {"x": problem.x, "y": problem.y, "dtype": problem.dtype, "steps": 1,
+                                                     "loss": problem.loss, "hidden_activation": "relu"})  # fmt: skip
+        moment = run(problem, {}).last
+        given = {
+            name: to_fractions(array) for name, array in (*moment.parameters.items(), ("x", moment.x), ("y", moment.y))
+        }
+        truth = two_layer.step(**given, lr=Fraction(moment.lr), hidden_activation="relu", loss=problem.loss)
+        for name, exact_values in truth.items():
+            for side in (moment.manual, moment.torch):
+                error = np.array(np.abs(to_fractions(side[name]) - exact_values), dtype=float)
+                assert np.all(error <= moment.allowed[name]), name

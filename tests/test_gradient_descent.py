@@ -1,0 +1,114 @@
+"""The descent on f: the lecture's lines to the letter, both sides' endings, and starts that run away."""
+
+import math
+
+import numpy as np
+import pytest
+
+from lockstep.descent import main
+from lockstep.report.curve import draw
+from manual_backprop import gradient_descent as by_hand
+from torch_reference import gradient_descent as by_torch
+
+
+def test_the_lectures_two_lines_to_the_letter(capsys):
+    path = by_hand.gradient_desc(0.5, 100, 0.05)
+    assert capsys.readouterr().out == "Local minimum occurs at: 2.67\nNumber of steps:  100\n"
+    assert path[0] == (0.5, 5.125)
+    assert len(path) == 101
+    assert path[-1][0] == 2.671663541662967
+
+
+def test_pytorch_ends_at_the_exact_minimum(capsys):
+    path = by_torch.gradient_desc(0.5, 100, 0.05)
+    assert capsys.readouterr().out == "Local minimum occurs at: 2.67\nNumber of steps:  100\n"
+    assert path[-1][0] == 2.666666666666666
+
+
+def test_the_backward_difference_is_off_by_half_a_delta_of_curvature():
+    for x in (0.5, 2.0, 3.5):
+        exact = by_torch.derivative(x)
+        assert exact == pytest.approx(3 * x**2 - 8 * x, rel=1e-15)
+        assert by_hand.derivative(x, 1e-4) == pytest.approx(exact - 1e-4 / 2 * (6 * x - 8), abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("start", "steps", "words"),
+    [
+        (-0.5, 100, "no minimum: x left the plotted range at step 2"),
+        (-3, 0, "no minimum: x left the plotted range at step 0"),
+        (-0.1, 1, "no minimum: at step 1 x = -0.14"),
+    ],
+)
+def test_a_start_that_runs_away_has_no_minimum(start, steps, words):
+    assert by_hand.ending(by_hand.descend(start, steps, 0.05)).startswith(words)
+
+
+def test_overflow_is_told_with_its_step_and_the_path_ends_there():
+    path = by_torch.descend(-3.0, 100, 5.0)
+    assert not math.isfinite(path[-1][0])
+    assert math.isfinite(path[-2][0])
+    assert by_torch.ending(path) == f"no minimum: x overflowed at step {len(path) - 1}"
+    path = by_hand.descend(-3.0, 100, 1e200)
+    assert by_hand.ending(path) == f"no minimum: x overflowed at step {len(path) - 1}"
+
+
+def test_both_sides_tell_a_path_alike():
+    for path in ([(0.5, 5.1)], [(0.5, 5.1), (7.0, 1.0)], [(0.5, 5.1), (-math.inf, 1.0)], [(-0.2, 5.8)], [(5.0, 1.0)]):
+        assert by_hand.ending(path) == by_torch.ending(path)
+
+
+def test_the_script_prints_the_lines_and_both_sides(capsys):
+    assert main([]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("Local minimum occurs at: 2.67\nNumber of steps:  100\n")
+    for fact in ("2.671663541662967", "2.666666666666666", "8/3 + delta/2"):
+        assert fact in printed
+
+
+@pytest.mark.parametrize("arguments", [["--start", "-0.5"], ["--start", "-3", "--lr", "5"], ["--start", "0"]])
+def test_a_runaway_is_exit_status_3(arguments, capsys):
+    assert main(arguments) == 3
+    assert "no minimum: x " in capsys.readouterr().out
+
+
+def test_the_figure_has_both_pictures(tmp_path):
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    draw(figure, by_hand.descend(0.5, 100, 0.05), by_torch.descend(0.5, 100, 0.05))
+    whole, zoom = figure.axes
+    assert [whole.get_title(), zoom.get_title()] == ["Gradient Descent", "Zoomed in Figure"]
+    x, f = whole.lines[0].get_data()
+    assert len(x) == 500
+    assert (x[0], x[-1]) == (-1, 4)
+    np.testing.assert_array_equal(f, by_hand.f(x))
+    assert zoom.get_xlim() == (2, 3)
+    assert [len(points.get_offsets()) for points in whole.collections] == [101, 101]
+    assert main(["--plot", str(tmp_path / "a.png")]) == 0
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--steps", "-1"], "--steps: expected 0 or more steps"),
+        (["--steps", "a"], "--steps: expected a whole number"),
+        (["--lr", "nan"], "--lr: expected a finite number"),
+        (["--lr", "-inf"], "--lr: expected a finite number"),
+        (["--delta", "0"], "--delta: expected a number other than 0"),
+        (["--plot", "a.bmp"], "--plot: expected a file name that ends with .png, .svg, .pdf"),
+        (["--plot", "/nowhere/a.png"], "--plot /nowhere/a.png: cannot be written"),
+        (["--what"], "unrecognized arguments: --what"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_status_2(arguments, words, capsys):
+    try:
+        status = main(arguments)
+    except SystemExit as stop:
+        status = stop.code
+    captured = capsys.readouterr()
+    assert status == 2
+    assert captured.out == ""
+    assert words in captured.err
+    assert captured.err.count("\n") == 1
