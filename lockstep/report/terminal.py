@@ -141,7 +141,8 @@ def _matrix_table(moment, problem, width):
     table = columns([heads, *(row for _, row in rows)], "<>>>><<")
     yield Text(table[0], "dim")
     for stage, names in _STAGES:
-        yield Text(f" {stage}", "bold")
+        if any(name in names for name, _ in rows):
+            yield Text(f" {stage}", "bold")
         for (name, row), line in zip(rows, table[1:], strict=True):
             if name in names:
                 yield Text(line, "" if row[5] == "✓" else "bold red")
@@ -158,11 +159,10 @@ def summary_lines(result, width):
     """The table over the steps, then the verdict."""
     if result.rows:
         yield Text("")
-        table = columns(
-            [["step", "loss by hand", "loss by PyTorch", "worst difference", "of allowed", "drift"]]
-            + [_row(row, result.dtype) for row in result.rows],
-            ">>>>>>",
-        )
+        heads = ["step", "loss by hand", "loss by PyTorch", "worst difference", "of allowed", "drift"]
+        cells = [_row(row, result.dtype) for row in result.rows]
+        filled = [at for at in range(len(heads)) if any(row[at] for row in cells)]
+        table = columns([[row[at] for at in filled] for row in (heads, *cells)], ">" * len(filled))
         yield Text(table[0], "dim")
         yield from map(Text, table[1:])
         if result.rows[0].drift is not None:

@@ -1,0 +1,33 @@
+"""What the README shows is what comes out."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lockstep.command import main
+from lockstep.descent import main as gradient_descent
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+SHOWN = [block for language, block in re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL) if not language]
+PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_report_is_as_shown(capsys):
+    assert main([]) == 0
+    printed = capsys.readouterr().out
+    for block in SHOWN[:2]:
+        for part in block.split("    …\n"):
+            assert part.strip("\n") in printed
+
+
+def test_the_descent_is_as_shown(capsys):
+    assert gradient_descent([]) == 0
+    assert capsys.readouterr().out == SHOWN[2]
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.split("\n")[0])
+def test_the_programs_run(program, capsys):
+    exec(program, {})
+    if "1403/500" in program:
+        assert capsys.readouterr().out == "1403/500\n"
