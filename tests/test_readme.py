@@ -13,12 +13,17 @@ SHOWN = [block for language, block in re.findall(r"```(\w*)\n(.*?)```", README, 
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
+def masked(text):
+    """The text without its numbers and names of elements: the last digits are the processor's."""
+    return re.sub(r"\s*\b(new_\w+ |none|[\d.]+(e-\d+)?)\b( ULP)?\s*", " # ", text)
+
+
 def test_the_report_is_as_shown(capsys):
     assert main([]) == 0
-    printed = capsys.readouterr().out
+    printed = masked(capsys.readouterr().out)
     for block in SHOWN[:2]:
         for part in re.split(r"    …\n| (?:forward|backward|update)\n", block):
-            assert part.strip("\n") in printed
+            assert masked(part.strip("\n")) in printed
 
 
 def test_the_descent_is_as_shown(capsys):

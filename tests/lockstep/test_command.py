@@ -1,5 +1,6 @@
 """The command line as a user meets it: exit statuses, JSON, traces, bad input, streams."""
 
+import functools
 import io
 import json
 import os
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from lockstep.command import main
+from manual_backprop import neuron_by_neuron
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = [sys.executable, str(ROOT / "scripts" / "compare.py")]
@@ -46,14 +48,26 @@ def test_without_arguments_the_lectures_network_is_shown_and_matches(capsys):
     assert max(map(len, out.splitlines())) <= 80
 
 
-def test_a_mismatch_is_status_1_and_tells_where(capsys):
-    status, out, _ = ran(capsys, "--rtol", "0", "--show", "none")
+def test_a_mismatch_is_status_1_and_tells_where(capsys, monkeypatch):
+    @functools.wraps(neuron_by_neuron.step)
+    def wrong(**given):
+        step = neuron_by_neuron.step(**given)
+        step["delta_h1"] = step["delta_o1"] * step["new_w31"] + step["delta_o2"] * step["new_w32"]
+        return step
+
+    monkeypatch.setattr("lockstep.run.built_in", lambda problem: wrong)
+    status, out, _ = ran(capsys, "--steps", "20")
     assert status == 1
-    assert "mismatch: first at step 1, new_w12; the 33 values before it agree" in out
-    assert "  formula   w12 − lr·grad_w12" in out
-    assert "  numbers   0.2 − 0.05·(-0.1014)" in out
-    assert "hidden.weight[1, 0]" in out
-    assert "                   ^ 1 ULP off" in out
+    assert "mismatch: first at step 1, delta_h1; the 11 values before it agree" in out
+    assert "  formula   (delta_o1·w31 + delta_o2·w32)·σ'(z_h1)\n" in out
+    assert "  numbers   ((-0.244)·0.6 + (-0.406)·(-0.4))·1\n" in out
+    assert "  by hand   0.0153268840000" in out
+    assert "  PyTorch   0.016000000000000" in out
+    assert "    z_h.grad[0, 0]\n" in out
+    assert "              ^ 4.2 % off, a difference of 0.00067; rounding allows" in out
+    assert out.count("✗") == 1
+    assert ran(capsys, "--steps", "20", "--quiet")[1].startswith("mismatch: ")
+    assert json.loads(ran(capsys, "--json", "-")[1])["first_mismatch"]["label"] == "delta_h1"
 
 
 def test_a_blow_up_is_status_3_with_step_and_cause(capsys):
