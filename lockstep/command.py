@@ -57,6 +57,10 @@ def parser():
     group.add_argument("--batch-size", type=whole, metavar="B", help="a step sees B samples in turn (default: all)")
     group.add_argument("--dtype", metavar="TYPE", help="float64 (default) or float32")
     group.add_argument("--seed", type=whole, metavar="N", help="of what is drawn at random (default 0)")
+    group = it.add_argument_group("the side by hand")
+    group.add_argument(
+        "--derivation", metavar="FILE.py", help="your own step: FILE.py or FILE.py:FUNCTION (default: step)"
+    )
     group = it.add_argument_group("verdict")
     group.add_argument(
         "--rtol",
@@ -68,6 +72,7 @@ def parser():
     group.add_argument(
         "--keep-going", action="store_true", default=None, help="do not stop at the first mismatching step"
     )
+    group.add_argument("--expect", metavar="MISTAKE", help="status 0 if exactly this is the first diagnosis, else 1")
     group = it.add_argument_group("output")
     group.add_argument("--show", metavar="1,10", help="steps to print in full, or all, or none (default 1)")
     group.add_argument(
@@ -115,12 +120,19 @@ def _compare(path, options):
     values = read_file(path) if path is not None else {}
     values |= check(options, lambda key: f"--{key.replace('_', '-')}")
     problem = make_problem(values)
+    if "expect" in values and "derivation" not in values:
+        raise Unusable(f"--expect {values['expect']}: expected a derivation to be given too")
     if "trace" in values and values["trace"] in (values.get("json"), "-"):
         raise Unusable(f"--trace {values['trace']}: expected a file of its own")
-    return _run(problem, values)
+    step = None
+    if "derivation" in values:
+        from lockstep.derivation import load
+
+        step = load(values["derivation"])
+    return _run(problem, values, step)
 
 
-def _run(problem, values):
+def _run(problem, values, step):
     from contextlib import ExitStack
 
     from lockstep.output import line_file, progress, whole_file
@@ -142,14 +154,14 @@ def _run(problem, values):
             if trace:
                 trace(step_line(moment))
             if result.is_shown(moment.number) and not (quiet or to_stdout):
-                printed(step_lines(moment, problem, width))
+                printed(step_lines(moment, problem, width, result.side))
             show_progress(moment.number)
 
         from lockstep.run import run
 
         if not (quiet or to_stdout):
-            printed(heading(problem))
-        result = run(problem, values, on_step)
+            printed(heading(problem, "yours" if step else "by hand"))
+        result = run(problem, values, on_step, step)
         if json_file:
             json_file.write(document(result))
     if to_stdout:
@@ -157,7 +169,11 @@ def _run(problem, values):
     else:
         printed((verdict_lines if quiet else summary_lines)(result, width))
     sys.stdout.flush()
-    return 130 if result.interrupted else _STATUS[result.verdict]
+    if result.interrupted:
+        return 130
+    if "expect" in values:
+        return 0 if result.diagnoses[:1] and result.diagnoses[0]["mistake"] == values["expect"] else 1
+    return _STATUS[result.verdict]
 
 
 def printer():

@@ -1,10 +1,10 @@
 """One step judged: where the two sides differ by more than rounding allows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from lockstep.quantities import label
+from lockstep.quantities import COMPUTED, label
 from lockstep.tolerance import Precision
 
 
@@ -12,8 +12,9 @@ from lockstep.tolerance import Precision
 class Moment:
     """One training step, both sides: what it started from, what came out, and how much that may differ.
 
-    manual, torch, allowed: dicts of arrays by name. The flat arrays (float64) hold the same numbers one after the
-    other, in the order of `manual`; they are what the judgement looks at.
+    manual, torch, allowed: dicts of arrays by name. covered: of quantities that were returned in part, which elements
+    were. misshapen: what was returned in another shape than the table's. The flat arrays (float64) hold the same
+    numbers one after the other, in the order of `manual`; they are what the judgement looks at.
     """
 
     number: int
@@ -26,36 +27,55 @@ class Moment:
     allowed: dict[str, np.ndarray]
     sizes: tuple[int, int, int]
     dtype: str
+    covered: dict[str, np.ndarray] = field(default_factory=dict)
+    misshapen: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self):
-        self.flat_manual, self.flat_torch, self.flat_allowed = (
-            np.concatenate([np.ravel(side[name]) for name in self.manual], dtype=np.float64)
-            for side in (self.manual, self.torch, self.allowed)
-        )
+        self.flat_manual, self.flat_torch, self.flat_allowed = map(self._flat, (self.manual, self.torch, self.allowed))
         with np.errstate(invalid="ignore", over="ignore"):
             self.difference = np.abs(self.flat_manual - self.flat_torch)
+
+    def _flat(self, side):
+        if not self.manual:
+            return np.empty(0)
+        if not self.covered:
+            return np.concatenate([np.ravel(side[name]) for name in self.manual], dtype=np.float64)
+        parts = [
+            side[name][self.covered[name]] if name in self.covered else np.ravel(side[name]) for name in self.manual
+        ]
+        return np.concatenate(parts, dtype=np.float64)
+
+    def elements(self, name):
+        """The elements of a quantity that were returned, as positions in it."""
+        if name in self.covered:
+            return np.flatnonzero(self.covered[name])
+        return range(np.size(self.manual[name]))
 
     def place(self, position):
         """The name and the index of a position in the flat arrays."""
         for name, array in self.manual.items():
-            size = np.size(array)
-            if position < size:
-                return name, tuple(int(i) for i in np.unravel_index(position, np.shape(array)))
-            position -= size
+            elements = self.elements(name)
+            if position < len(elements):
+                return name, tuple(int(i) for i in np.unravel_index(elements[position], np.shape(array)))
+            position -= len(elements)
         raise IndexError(position)
 
     def position(self, name, index):
         """The position in the flat arrays of an element."""
         names = list(self.manual)
-        before = sum(np.size(self.manual[earlier]) for earlier in names[: names.index(name)])
-        return before + (int(np.ravel_multi_index(index, np.shape(self.manual[name]))) if index else 0)
+        before = sum(len(self.elements(earlier)) for earlier in names[: names.index(name)])
+        inside = int(np.ravel_multi_index(index, np.shape(self.manual[name]))) if index else 0
+        return before + list(self.elements(name)).index(inside)
 
     def named(self, name, index):
         """What a report calls an element."""
         return label(name, index, self.sizes, len(self.x))
 
     def entry(self, position):
-        """One element as the report's and the JSON's fields."""
+        """One element as the report's and the JSON's fields; of a quantity of another shape, its name."""
+        if isinstance(position, str):
+            nothing = dict.fromkeys(("index", "manual", "torch", "difference", "allowed"))
+            return {"step": self.number, "quantity": position, "label": position} | nothing
         name, index = self.place(position)
         return {
             "step": self.number,
@@ -79,9 +99,13 @@ class Moment:
 def judge(moment, fixed=False):
     """The verdict on one step: ("match" | "mismatch" | "undecided", position of the first element that decided it).
 
+    A quantity of another shape is a mismatch, told by its name in place of a position.
+
     Undecided: a number that is not finite on both sides alike, before any mismatch in the order of computation.
     fixed: the tolerance is the user's, so nothing is known of overflow on the way.
     """
+    if moment.misshapen:
+        return _with_shapes(moment, fixed)
     with np.errstate(invalid="ignore"):
         agree = moment.difference <= moment.flat_allowed
     if agree.all() and np.isfinite(moment.difference).all():
@@ -112,6 +136,15 @@ def judge(moment, fixed=False):
     if stage[0] <= stage[1]:
         return "mismatch", first(differs)
     return "undecided", first(neither)
+
+
+def _with_shapes(moment, fixed):
+    """The verdict where some quantity has another shape: whatever comes first in the order of computation."""
+    misshapen = next(iter(moment.misshapen))
+    said, position = judge(replace(moment, misshapen={}), fixed) if moment.manual else ("match", None)
+    if said != "match" and COMPUTED.index(moment.place(position)[0]) < COMPUTED.index(misshapen):
+        return said, position
+    return "mismatch", misshapen
 
 
 def ulps(a, b, dtype):

@@ -1,13 +1,35 @@
 """The door through which a step comes in: it asks by argument name and answers by name, in either vocabulary."""
 
+import contextlib
+import difflib
 import inspect
+import sys
+import traceback
+import types
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from lockstep.keys import Unusable
 from lockstep.quantities import COMPUTED, PARAMETERS, scalar_names, shape_of
 from manual_backprop import neuron_by_neuron, two_layer
+
+_GIVEN = (*PARAMETERS, "x", "y")
+
+
+@dataclass
+class Answer:
+    """What a step returned: `values`, arrays of the table's shapes by the table's names, in the order of computation.
+
+    covered: for quantities of which only some scalars were returned, which elements these are (the others hold
+    PyTorch's values). shapes: the shapes of quantities that have another shape than the table says, and their values.
+    """
+
+    values: dict[str, np.ndarray]
+    covered: dict[str, np.ndarray]
+    misshapen: dict[str, np.ndarray]
 
 
 def built_in(problem):
@@ -16,49 +38,198 @@ def built_in(problem):
     return partial((neuron_by_neuron if lecture else two_layer).step, **problem.network_settings)
 
 
-def by_matrix_names(step, problem):
-    """The step as a function of (parameters, x, y, lr) that returns arrays by the table's names.
+def load(location):
+    """The function of a derivation file. location: FILE.py or FILE.py:FUNCTION (default: step). Raises Unusable."""
+    path, _, name = str(location).rpartition(":")
+    if not path or not name.isidentifier():
+        path, name = str(location), "step"
+    try:
+        source = Path(path).read_bytes()
+    except OSError as error:
+        raise Unusable(f"{path}: cannot be read: {error.strerror}") from None
+    module = types.ModuleType(Path(path).stem)
+    module.__file__ = path
+    try:
+        code = compile(source, path, "exec")
+    except (SyntaxError, ValueError) as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        raise Unusable(f"{path}{line}: expected Python: {getattr(error, 'msg', error)}") from None
+    folder = str(Path(path).resolve().parent)
+    sys.path.insert(0, folder)  # so that a derivation can import what lies beside it
+    try:
+        with _users_code(path):
+            exec(code, module.__dict__)
+    finally:
+        sys.path.remove(folder)
+    function = module.__dict__.get(name)
+    if not callable(function):
+        there = [n for n, value in vars(module).items() if inspect.isfunction(value)]
+        raise Unusable(f"{path}: has no function {name!r}; expected one out of: {', '.join(there) or 'none is there'}")
+    return function
 
-    step: asks by argument name (arguments with a default of their own are left alone) and returns a dict by name.
+
+@contextlib.contextmanager
+def _users_code(path):
+    """Run code of the user's: what it prints goes to standard error, what it raises is told with the line of theirs."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr), np.errstate(all="ignore"):
+            yield
+    except (Exception, SystemExit) as error:
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+        line = f", line {frames[-1].lineno}" if frames else ""
+        text = " ".join(str(error).split())
+        raise Unusable(f"{path}{line}: {type(error).__name__}: {text}") from None
+
+
+def _nearest(name, names):
+    """ "; did you mean h1 or h2?", or nothing."""
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def door(step, problem):
+    """The step as a function of (parameters, x, y, lr, torch) that gives an Answer.
+
+    step: asks by argument name, in either vocabulary, for parameters, data, lr and computed quantities (PyTorch's);
+    arguments with a default and an unknown name are left alone. Raises Unusable.
     """
     samples = len(problem.batch(1)[0])
     scalars = {
         scalar: (name, i)
-        for name in (*PARAMETERS, "x", "y")
+        for name in (*_GIVEN, *COMPUTED)
+        if name != "loss"
         for i, scalar in enumerate(scalar_names(name, problem.sizes, samples) or ())
     }
-    asked = [
-        name
-        for name, argument in inspect.signature(step).parameters.items()
-        if argument.default is inspect.Parameter.empty
-    ]
-    if not any(name in scalars for name in asked):
-        return lambda parameters, x, y, lr: _checked(step(**parameters, x=x, y=y, lr=lr), problem, len(x))
+    where = getattr(inspect.unwrap(step), "__code__", None)
+    path = where.co_filename if where else getattr(step, "__name__", "step")
+    known = (*_GIVEN, "lr", *COMPUTED, *scalars)
+    try:
+        arguments = inspect.signature(step).parameters.values()
+    except (TypeError, ValueError):
+        raise Unusable(f"{path}: expected a function with named arguments") from None
+    asked = [argument for argument in arguments if argument.kind not in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD)]
+    asked = [argument for argument in asked if argument.name in known or argument.default is argument.empty]
+    for argument in asked:
+        if argument.name not in known:
+            why = _why_not(argument.name) or f"expected names of quantities{_nearest(argument.name, known)}"
+            raise Unusable(f"{path}: {step.__name__} asks for {argument.name!r}: {why}")
 
-    answers = {
-        name: (scalar_names(name, problem.sizes, samples), shape_of(name, problem.sizes, samples)) for name in COMPUTED
-    }
+    def answer(parameters, x, y, lr, torch):
+        arrays = {**parameters, "x": x, "y": y, **torch}
+        given = {}
+        for argument in asked:
+            name = argument.name
+            if name in scalars:
+                of, i = scalars[name]
+                given[name] = float(np.ravel(arrays[of])[i])
+            elif name == "lr":
+                given[name] = lr
+            else:
+                given[name] = arrays[name].copy() if np.ndim(arrays[name]) else float(arrays[name])
+        positional = [given.pop(argument.name) for argument in asked if argument.kind is argument.POSITIONAL_ONLY]
+        with _users_code(path):
+            got = step(*positional, **given)
+        return _sorted_out(got, problem, len(x), torch, scalars, f"{path}: {getattr(step, '__name__', 'step')}")
 
-    def scalar_step(parameters, x, y, lr):
-        flat = {name: list(array.flat) for name, array in (*parameters.items(), ("x", x), ("y", y))}
-        if problem.dtype == "float64":
-            flat = {name: [float(number) for number in numbers] for name, numbers in flat.items()}
-        given = {scalar: flat[name][i] for scalar, (name, i) in scalars.items()}
-        with np.errstate(all="ignore"):
-            got = step(**given, lr=lr)
-        return {
-            name: np.array([got[scalar] for scalar in names], dtype=problem.dtype).reshape(shape)
-            for name, (names, shape) in answers.items()
+    return answer
+
+
+def _why_not(name):
+    """Why a name that exists elsewhere does not exist here, or None."""
+    if name in scalar_names_anywhere():
+        return (
+            "scalars exist for one sample, the weights' names for 2 inputs, 2 hidden neurons and 1 or 2 outputs; "
+            "expected the matrix names of this problem"
+        )
+    return None
+
+
+def scalar_names_anywhere():
+    """Every scalar name of the lecture's network."""
+    return {scalar for name in (*_GIVEN, *COMPUTED) for scalar in scalar_names(name, (2, 2, 2), 1)}
+
+
+def _sorted_out(got, problem, samples, torch, scalars, where):
+    if not isinstance(got, dict):
+        kind = "nothing" if got is None else type(got).__name__
+        raise Unusable(f"{where} returned {kind}; expected a dict of quantities by name")
+    if not got:
+        raise Unusable(f"{where} returned an empty dict; expected at least one quantity")
+    whole: dict[str, np.ndarray] = {}
+    parts: dict[str, dict[int, float]] = {}
+    for name, value in got.items():
+        if name in COMPUTED:
+            whole[name] = _numbers(value, f"{where} returned {name}")
+        elif name in scalars and scalars[name][0] in COMPUTED:
+            of, i = scalars[name]
+            number = _numbers(value, f"{where} returned {name}")
+            if number.size != 1:
+                raise Unusable(f"{where} returned {name} of shape {number.shape}; expected a single number")
+            parts.setdefault(of, {})[i] = float(number.ravel()[0])
+        else:
+            names = (*COMPUTED, *(scalar for scalar, (of, _) in scalars.items() if of in COMPUTED))
+            why = _why_not(name) or f"expected names of computed quantities{_nearest(str(name), names)}"
+            raise Unusable(f"{where} returned {name!r}: {why}")
+    twice = next((name for name in parts if name in whole), None)
+    if twice:
+        raise Unusable(f"{where} returned {twice} and scalars of it; expected one of the two")
+
+    result = Answer({}, {}, {})
+    for name in COMPUTED:
+        shape = shape_of(name, problem.sizes, samples)
+        if name in parts:
+            array = np.array(torch[name], dtype=np.float64)
+            covered = np.zeros(array.size, dtype=bool)
+            covered[list(parts[name])] = True
+            array.ravel()[list(parts[name])] = list(parts[name].values())
+            result.values[name] = array
+            if not covered.all():
+                result.covered[name] = covered.reshape(shape)
+        elif name in whole:
+            (result.values if whole[name].shape == shape else result.misshapen)[name] = whole[name]
+    return result
+
+
+def _numbers(value, what):
+    """A returned value as an array of floats. Raises Unusable for whatever is not numbers."""
+    if value is ...:
+        raise Unusable(f"{what} as ...; expected a number: the formula is not filled in yet")
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError):
+        raise Unusable(f"{what} as rows of different lengths; expected an array of numbers") from None
+    if array.dtype.kind == "O" and array.size:  # fractions, tensors in a list, and what else float() takes
+        with contextlib.suppress(TypeError, ValueError):
+            array = np.array([float(item) for item in array.flat]).reshape(array.shape)
+    if array.dtype.kind not in "fiub":
+        kind = "complex numbers" if array.dtype.kind == "c" else type(value).__name__
+        raise Unusable(f"{what} as {kind}; expected an array of real numbers")
+    return array if array.dtype.kind == "f" and array.dtype.itemsize <= 8 else array.astype(np.float64)
+
+
+def built_in_door(problem):
+    """The built-in step as `door` would give it, without the checks that it does not need."""
+    step = built_in(problem)
+    if step.func is two_layer.step:
+        return lambda parameters, x, y, lr, torch: Answer(step(**parameters, x=x, y=y, lr=lr), {}, {})
+    kind = float if problem.dtype == "float64" else np.float32
+    inputs = {name: scalar_names(name, problem.sizes, 1) for name in _GIVEN}
+    outputs = {name: (scalar_names(name, problem.sizes, 1), shape_of(name, problem.sizes, 1)) for name in COMPUTED}
+
+    def answer(parameters, x, y, lr, torch):
+        arrays = {**parameters, "x": x, "y": y}
+        given = {
+            scalar: number
+            for name, names in inputs.items()
+            for scalar, number in zip(names, map(kind, arrays[name].flat), strict=True)
         }
+        got = step(**given, lr=lr)
+        values = {
+            name: np.array([got[scalar] for scalar in names], dtype=problem.dtype).reshape(shape)
+            for name, (names, shape) in outputs.items()
+        }
+        return Answer(values, {}, {})
 
-    return scalar_step
-
-
-def _checked(got, problem, samples):
-    """What a step returned, in the order of computation. Raises Unusable for another name or shape than the table's."""
-    for name, array in got.items():
-        if name not in COMPUTED:
-            raise Unusable(f"step returned {name!r}; expected names out of {', '.join(COMPUTED)}")
-        if np.shape(array) != (expected := shape_of(name, problem.sizes, samples)):
-            raise Unusable(f"step returned {name} of shape {np.shape(array)}; expected {expected}")
-    return {name: got[name] for name in COMPUTED if name in got}
+    return answer

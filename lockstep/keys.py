@@ -9,6 +9,14 @@ from lockstep.quantities import PARAMETERS
 
 ACTIVATION_NAMES = ("linear", "sigmoid", "tanh", "relu")
 LOSS_NAMES = ("mse", "sum", "half_sum")
+MISTAKE_NAMES = (
+    "sign-flipped", "scaled-by-constant", "missing-activation-derivative", "derivative-at-wrong-point",
+    "wrong-activation-derivative", "transposed-weights", "wrong-weights", "updated-weights-used",
+    "output-derivative-dropped", "term-missing", "wrong-layer-input", "transposed-gradient", "bias-gradient-missing",
+    "bias-gradient-averaged", "one-sample-only", "gradients-accumulated", "not-updated", "update-sign", "learning-rate",
+    "weight-decay", "momentum", "broadcast", "wrong-shape", "single-precision", "finite-differences", "too-few-digits",
+    "bias-forgotten", "unknown",
+)  # fmt: skip
 DTYPE_NAMES = ("float64", "float32")
 
 
@@ -118,6 +126,10 @@ def _expected(words) -> NoReturn:
     raise Unusable(f"expected {words}")
 
 
+def _mistake(value):
+    return value if value in MISTAKE_NAMES else _expected(f"the name of a mistake: {', '.join(MISTAKE_NAMES)}")
+
+
 _TOLERANCE = _real("a finite number, 0 or more", nonnegative=True)
 
 # Every key of a problem file, which is also a flag of compare.py with - for _: how it is checked.
@@ -147,6 +159,8 @@ CHECKS = {
     "atol": _TOLERANCE,
     "keep_going": _boolean,
     "show": _shown,
+    "derivation": _text,
+    "expect": _mistake,
     "json": _text,
     "trace": _text,
     "quiet": _boolean,

@@ -61,7 +61,7 @@ class Problem:
 
 
 def read_file(path):
-    """The checked values of a TOML problem file; its `data` is looked for beside it, then where the command runs."""
+    """The checked values of a TOML problem file; its files are looked for beside it, then where the command runs."""
     try:
         raw = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -73,9 +73,10 @@ def read_file(path):
     if not raw:
         raise Unusable(f"{path}: the file is empty; expected keys such as sizes, x, y, lr")
     values = check(raw, lambda key: f"{path}: {key}")
-    beside = Path(path).parent / values.get("data", "")
-    if "data" in values and beside.exists():
-        values["data"] = str(beside)
+    for key in ("data", "derivation"):
+        file = values.get(key, "").split(".py:")[0]
+        if file and any((Path(path).parent / name).exists() for name in (file, f"{file}.py")):
+            values[key] = str(Path(path).parent / values[key])
     return values
 
 

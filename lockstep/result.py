@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.comparison import Moment, judge, ulps
+from lockstep.diagnosis import History, coverage, diagnose, diagnose_shape, notes
 from lockstep.problem import Problem
 from lockstep.quantities import PARAMETERS
 from lockstep.resolution import Resolution
@@ -38,6 +39,7 @@ class Result:
     problem: Problem
     fixed_tolerance: bool = False
     shows: Any = frozenset({1})
+    derivation: bool = False  # the side by hand is the user's
     verdict: str = "match"
     steps_run: int = 0
     values: int = 0
@@ -54,9 +56,12 @@ class Result:
     last: Moment | None = None
     free: dict[str, np.ndarray] | None = None
     interrupted: bool = False
+    values_before_decisive: int = 0
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self):
         self._resolution = Resolution(Precision.of(self.problem.dtype))
+        self._history = History()
         self._since: tuple[float, dict[str, Any]] | None = None
 
     @property
@@ -66,6 +71,11 @@ class Result:
     @property
     def dtype(self):
         return self.problem.dtype
+
+    @property
+    def side(self):
+        """What reports call the side by hand."""
+        return "yours" if self.derivation else "by hand"
 
     @property
     def resolution(self):
@@ -110,11 +120,18 @@ class Result:
             self.verdict = "mismatch"
             if self.first_mismatch is None:
                 self.first_mismatch, self.decisive = moment.entry(position), moment
+                self.values_before_decisive = self.values - len(moment.flat_torch)
+                if isinstance(position, str):
+                    self.diagnoses = diagnose_shape(moment, self.problem, position)
+                else:
+                    self.diagnoses = diagnose(moment, self.problem, self._history)
         elif said == "undecided":
             self.undecided = moment.entry(position)
             self.verdict = "mismatch" if self.verdict == "mismatch" else "undecided"
 
-        if said != "undecided":
+        if self.derivation:
+            self._history.add(moment.torch)
+        if said != "undecided" and moment.manual:
             self._resolution.add(moment.flat_allowed, moment.flat_torch)
             self._note_worst(moment)
         if self._since and (said != "match" or row_is_due(moment.number, self.steps_asked)):
@@ -144,6 +161,10 @@ class Result:
         """The last row, where the run ended before its time."""
         if self._since and self.last is not None:
             self._add_row(self.last, self.free)
+        if self.decisive is not None:
+            self.notes = notes(self.decisive, self.diagnoses)
+        if self.derivation and self.last is not None:
+            self.remarks += coverage(self.last)
         if self.steps_run == 0:
             self.remarks.append("no step was run, so nothing was compared")
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lockstep.comparison import Moment
-from lockstep.derivation import built_in, by_matrix_names
+from lockstep.derivation import built_in_door, door, load
 from lockstep.keys import Unusable, check
 from lockstep.problem import make_problem, read_file
 from lockstep.quantities import PARAMETERS
@@ -15,8 +15,8 @@ from torch_reference import two_layer as torch_two_layer
 def compare(step=None, problem=None, *, on_step=None, **settings):
     """Train the problem's network by hand and by PyTorch, step by step, and compare everything.
 
-    step: the side by hand, a function of (W_h, b_h, W_o, b_o, x, y, lr) that returns quantities by name, any of
-    `quantities.COMPUTED`; None for the project's own.
+    step: the side by hand: a function that asks for quantities by argument name and returns a dict of them, in either
+    vocabulary; the path of a file that has one, FILE.py or FILE.py:FUNCTION; or None for the project's own.
     problem: a path to a problem file, a dict with such a file's keys, or None for the lecture's network.
     settings: further keys, which override the problem's. on_step: called with each `comparison.Moment`.
 
@@ -24,13 +24,15 @@ def compare(step=None, problem=None, *, on_step=None, **settings):
     """
     values = problem if isinstance(problem, dict) else {} if problem is None else read_file(problem)
     values = check(values | settings, str) if isinstance(problem, dict | None) else values | check(settings, str)
+    if step is not None and not callable(step):
+        step = load(step)
     return run(make_problem(values), values, on_step, step)
 
 
 def run(problem, values, on_step=None, step=None):
     """`compare` for a problem that is made; values: the checked keys that say how to judge and what to show."""
     fixed = "rtol" in values or "atol" in values
-    result = Result(problem, fixed_tolerance=fixed, shows=values.get("show", frozenset({1})))
+    result = Result(problem, fixed_tolerance=fixed, shows=values.get("show", frozenset({1})), derivation=bool(step))
     try:
         for moment, free in moments(problem, tolerance(problem, values), step):
             goes_on = result.add(moment, free)
@@ -60,17 +62,19 @@ def moments(problem, tolerance, step=None):
     Strict: both sides start from PyTorch's current weights. Free: by hand with its own weights from the first step on;
     only the built-in step has one (else None), since a step that is given is called exactly once a training step.
     """
-    by_hand = by_matrix_names(step or built_in(problem), problem)
+    by_hand = door(step, problem) if step else built_in_door(problem)
     parameters, free = problem.parameters, None if step else problem.parameters
     for number in range(1, problem.steps + 1):
         x, y = problem.batch(number)
         start = parameters, x, y, problem.lr
         with np.errstate(all="ignore"):
             torch = torch_two_layer.step(**parameters, x=x, y=y, lr=problem.lr, **problem.network_settings)
-            manual = by_hand(*start)
+            answer = by_hand(*start, torch)
             if free is not None:
-                free = after(manual if free is parameters else by_hand(free, x, y, problem.lr))
-        yield Moment(number, *start, manual, torch, tolerance(torch, *start), problem.sizes, problem.dtype), free
+                free = after((answer if free is parameters else by_hand(free, x, y, problem.lr, torch)).values)
+        bound = tolerance(torch, *start)
+        seen = (answer.values, torch, bound, problem.sizes, problem.dtype, answer.covered, answer.misshapen)
+        yield Moment(number, *start, *seen), free
         parameters = after(torch)
 
 

@@ -59,6 +59,9 @@ class Bounded:
     def T(self):
         return Bounded(self.value.T, self.scale.T, self.k, self.precision)
 
+    def __getitem__(self, where):
+        return Bounded(self.value[where], self.scale[where], self.k, self.precision)
+
     def sum(self, axis=None):
         n = self.value.size if axis is None else self.value.shape[axis]
         return Bounded(self.value.sum(axis), self.scale.sum(axis), self.k + n, self.precision)

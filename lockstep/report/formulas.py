@@ -1,25 +1,12 @@
 """The formulas as a reader sees them, taken from the source of the code by hand: no second copy can go stale."""
 
 import ast
-import inspect
-from functools import lru_cache
 
-from manual_backprop import neuron_by_neuron, two_layer
+from lockstep.formulas import formulas, scalar_formulas
 
 _SUM, _JUXTAPOSED, _PRODUCT, _ATOM = 1, 2, 3, 4  # how tightly an expression binds
 _OPERATORS = {ast.Add: (" + ", _SUM), ast.Sub: (" − ", _SUM), ast.MatMult: (" ", _JUXTAPOSED),
               ast.Mult: ("·", _PRODUCT), ast.Div: ("/", _PRODUCT)}  # fmt: skip
-
-
-@lru_cache
-def formulas(module):
-    """The right-hand sides in a module of the code by hand, by the name that is assigned to."""
-    assignments = [
-        (line.targets[0].id, line.value)
-        for line in ast.walk(ast.parse(inspect.getsource(module)))
-        if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name)
-    ]
-    return dict(reversed(assignments))  # the first assignment to a name is its formula
 
 
 def formula(name, scalars, loss, values=None):
@@ -28,7 +15,7 @@ def formula(name, scalars, loss, values=None):
     name: of a scalar of the 2-2-2 network (scalars=True) or of a matrix. loss: mse, sum or half_sum.
     values: numbers by name, and the functions sigma_h, sigma_h_prime, sigma_o, sigma_o_prime.
     """
-    tree = formulas(neuron_by_neuron if scalars else two_layer)[name]
+    tree = (scalar_formulas() if scalars else formulas())[name]
     constants = {"c": 2 if loss == "sum" else 1, "m": {"mse": "(N·n_out)", "sum": "1", "half_sum": "2"}[loss]}
     return _write(tree, constants, values)[0]
 

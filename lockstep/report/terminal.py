@@ -2,6 +2,7 @@
 
 import os
 import textwrap
+from typing import Any
 
 from rich.text import Text
 
@@ -22,44 +23,46 @@ def report(result, width=80):
 
 def lines(result, width):
     """The whole report, a `rich.text.Text` a line."""
-    yield from heading(result.problem)
+    yield from heading(result.problem, result.side)
     for moment in result.shown:
-        yield from step_lines(moment, result.problem, width)
+        yield from step_lines(moment, result.problem, width, result.side)
     yield from summary_lines(result, width)
 
 
-def heading(problem):
-    """What was compared, in two lines."""
+def heading(problem, side="by hand"):
+    """What was compared, in two lines. side: what the side by hand is called, "by hand" or "yours"."""
     size = "-".join(map(str, problem.sizes))
     samples = "1 sample" if problem.samples == 1 else f"{grouped(problem.samples)} samples"
     batches = f" in batches of {problem.batch_size}" if problem.batch_size else ""
     frozen = f", {', '.join(problem.frozen)} frozen" if problem.frozen else ""
-    yield Text(f"by hand next to PyTorch: {size} network, {samples}{batches}, {problem.dtype}", "bold")
+    yield Text(f"{side} next to PyTorch: {size} network, {samples}{batches}, {problem.dtype}", "bold")
     yield Text(
         f"hidden {problem.hidden_activation}, output {problem.output_activation}, loss {problem.loss}, "
         f"lr {problem.lr!r}, {grouped(problem.steps)} steps{frozen}"
     )
 
 
-def step_lines(moment, problem, width):
+def step_lines(moment, problem, width, side="by hand"):
     """A step in full: an entry a scalar for the lecture's network, else a line a matrix with its worst element."""
     yield Text("")
     yield Text(f"step {moment.number}", "bold")
     if scalar_names("W_o", problem.sizes, len(moment.x)) and problem.sizes == (2, 2, 2):
-        yield from _scalar_entries(moment, problem, width)
-    else:
-        yield from _matrix_table(moment, problem, width)
+        yield from _scalar_entries(moment, problem, width, side)
+    elif moment.manual:
+        yield from _matrix_table(moment, problem, width, side)
+    for name, array in moment.misshapen.items():
+        yield Text(f"  {name} has shape {array.shape}; expected {moment.torch[name].shape}  ✗", "bold red")
 
 
-def _scalar_entries(moment, problem, width):
+def _scalar_entries(moment, problem, width, side):
     values = numbers_of(moment, problem)
-    position = 0
+    places = [moment.place(position) for position in range(len(moment.flat_torch))]
     for stage, names in _STAGES:
-        yield Text(f" {stage}", "bold")
-        for name in names:
-            for scalar in scalar_names(name, problem.sizes, 1) if name in moment.manual else ():
-                yield from _entry(moment, problem, position, scalar, values, width)
-                position += 1
+        if any(name in names for name, _ in places):
+            yield Text(f" {stage}", "bold")
+        for position, (name, index) in enumerate(places):
+            if name in names:
+                yield from _entry(moment, problem, position, moment.named(name, index), values, width, side)
 
 
 def numbers_of(moment, problem):
@@ -73,7 +76,7 @@ def numbers_of(moment, problem):
     return values
 
 
-def _entry(moment, problem, position, scalar, values, width):
+def _entry(moment, problem, position, scalar, values, width, side):
     """name = formula / = numbers / values, ULP, allowed and mark."""
     name, _ = moment.place(position)
     if name.removeprefix("new_") in problem.frozen:
@@ -88,7 +91,7 @@ def _entry(moment, problem, position, scalar, values, width):
     margin = indent + " " * (len(scalar) + 1)
     if width >= WIDE:
         equation = f"{indent}{scalar} = {in_names}" + (f" = {in_numbers}" if in_numbers else "")
-        shown = by_hand if by_hand == by_torch else f"by hand {by_hand}  PyTorch {by_torch}"
+        shown = by_hand if by_hand == by_torch else f"{side} {by_hand}  PyTorch {by_torch}"
         yield _marked(f"{equation} = {shown}", apart, mark, width)
         return
     yield Text(f"{indent}{scalar} = {in_names}")
@@ -98,7 +101,7 @@ def _entry(moment, problem, position, scalar, values, width):
     if by_hand == by_torch:
         yield _marked(f"{margin}= {by_hand}  on both sides", apart, mark, width)
     else:
-        yield Text(f"{margin}= {by_hand}  by hand")
+        yield Text(f"{margin}= {by_hand}  {side}")
         yield _marked(f"{margin}  {by_torch}  PyTorch", apart, mark, width)
 
 
@@ -116,11 +119,11 @@ def _marked(left, apart, mark, width):
     return Text.assemble(left, " " * gap, (apart, "dim"), "  ", (mark, "green" if mark == "✓" else "bold red"))
 
 
-def _matrix_table(moment, problem, width):
+def _matrix_table(moment, problem, width, side):
     ratio = moment.ratio()
     rows, position = [], 0
     for name in moment.manual:
-        size = moment.manual[name].size
+        size = len(moment.elements(name))
         worst = position + int(ratio[position : position + size].argmax())
         entry, dtype = moment.entry(worst), moment.dtype
         by_hand, by_torch, _, mark = _judged(moment, worst)
@@ -137,7 +140,7 @@ def _matrix_table(moment, problem, width):
         row += [formula(name, False, problem.loss) if not frozen else "frozen"] if width >= WIDE else []
         rows.append((name, row))
         position += size
-    heads = ["worst element", "by hand", "PyTorch", "ULP", "allowed", "", "formula"][: len(rows[0][1])]
+    heads = ["worst element", side, "PyTorch", "ULP", "allowed", "", "formula"][: len(rows[0][1])]
     table = columns([heads, *(row for _, row in rows)], "<>>>><<")
     yield Text(table[0], "dim")
     for stage, names in _STAGES:
@@ -159,7 +162,7 @@ def summary_lines(result, width):
     """The table over the steps, then the verdict."""
     if result.rows:
         yield Text("")
-        heads = ["step", "loss by hand", "loss by PyTorch", "worst difference", "of allowed", "drift"]
+        heads = ["step", f"loss {result.side}", "loss by PyTorch", "worst difference", "of allowed", "drift"]
         cells = [_row(row, result.dtype) for row in result.rows]
         filled = [at for at in range(len(heads)) if any(row[at] for row in cells)]
         table = columns([[row[at] for at in filled] for row in (heads, *cells)], ">" * len(filled))
@@ -224,10 +227,18 @@ def _resolution(result):
 
 def _mismatch_lines(result, width):
     moment, first, problem = result.decisive, result.first_mismatch, result.problem
-    name, index, dtype = first["quantity"], tuple(first["index"]), result.dtype
-    before = (moment.number - 1) * len(moment.flat_torch) + moment.position(name, index)
-    agree = f"the {grouped(before)} values before it agree"
-    yield Text(f"mismatch: first at step {grouped(first['step'])}, {first['label']}; {agree}", "bold red")
+    name, dtype, earlier = first["quantity"], result.dtype, result.values_before_decisive
+    if first["index"] is None:
+        yield Text(f"mismatch: at step {grouped(first['step'])}, {name} has another shape", "bold red")
+        yield Text("")
+        yield Text(f"  {result.side:9} {moment.misshapen[name].shape}")
+        yield Text(f"  expected  {moment.torch[name].shape}")
+        yield from _explanation(result, width)
+        return
+    index = tuple(first["index"])
+    before = earlier + moment.position(name, index)
+    agree = f"; the {grouped(before)} values before it agree" if before > 1 else "; the value before agrees" * before
+    yield Text(f"mismatch: first at step {grouped(first['step'])}, {first['label']}{agree}", "bold red")
     yield Text("")
     if problem.sizes == (2, 2, 2) and len(moment.x) == 1:
         yield Text(f"  formula   {formula(first['label'], True, problem.loss)}")
@@ -235,13 +246,38 @@ def _mismatch_lines(result, width):
     else:
         yield Text(f"  formula   {formula(name, False, problem.loss)}")
     by_hand, by_torch = (digits(first[side], dtype) for side in ("manual", "torch"))
-    yield Text(f"  by hand   {by_hand}")
+    yield Text(f"  {result.side:9} {by_hand}")
     yield Text(f"  PyTorch   {by_torch}    {torch_place(name, index)}")
     same = len(os.path.commonprefix([by_hand, by_torch]))
     who = "the tolerance" if result.fixed_tolerance else "rounding"
     caret = f"{' ' * (12 + same)}^ {_off(first, dtype)}"
     yield Text(f"{caret}; {who} allows {first['allowed']:.2g}", "bold red")
+    yield from _explanation(result, width)
+
+
+def _explanation(result, width):
+    """The diagnoses: what it looks like, on what evidence, what to do."""
     yield Text("")
+    for i, diagnosis in enumerate(result.diagnoses):
+        again = i and diagnosis["explains"] == result.diagnoses[i - 1]["explains"]
+        mistake = f"{diagnosis['mistake']}: {diagnosis['says']}"
+        yield from _labelled("or" if again else "mistake", mistake, width, "bold")
+        if diagnosis["formula"]:
+            evidence = f"{diagnosis['quantity']} = {diagnosis['formula']} gives your numbers"
+            if diagnosis["explains"] != [diagnosis["quantity"]]:
+                evidence += f" of {', '.join(diagnosis['explains'])}"
+            yield from _labelled("evidence", f"{evidence}, to rounding", width)
+        if diagnosis["remedy"]:
+            yield from _labelled("remedy", diagnosis["remedy"], width)
+    for note in result.notes:
+        yield from _labelled("note", note, width)
+    if result.diagnoses or result.notes:
+        yield Text("")
+
+
+def _labelled(word, text, width, style=""):
+    indents: Any = dict(initial_indent=f"  {word:10}", subsequent_indent=" " * 12)
+    return [Text(line, style) for line in textwrap.wrap(text, width, **indents, break_long_words=False)]
 
 
 def _off(first, dtype):
@@ -254,8 +290,8 @@ def _undecided_lines(result, width):
     at, lr = result.undecided, result.problem.lr
     by_hand, by_torch = (digits(at[side], result.dtype) for side in ("manual", "torch"))
     yield from _wrapped(
-        f"undecided: at step {grouped(at['step'])}, {at['label']} is {by_hand} by hand and {by_torch} by PyTorch: "
-        f"the numbers stopped being finite on both sides alike.", width, "bold yellow",
+        f"undecided: at step {grouped(at['step'])}, {at['label']} is {by_hand} {result.side} and {by_torch} by "
+        f"PyTorch: the numbers stopped being finite on both sides alike.", width, "bold yellow",
     )  # fmt: skip
     yield from _wrapped(f"The likely cause is the learning rate, {lr!r}: try a smaller one.", width)
 

@@ -1,6 +1,5 @@
 """The command line as a user meets it: exit statuses, JSON, traces, bad input, streams."""
 
-import functools
 import io
 import json
 import os
@@ -14,7 +13,6 @@ import numpy as np
 import pytest
 
 from lockstep.command import main
-from manual_backprop import neuron_by_neuron
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = [sys.executable, str(ROOT / "scripts" / "compare.py")]
@@ -48,26 +46,46 @@ def test_without_arguments_the_lectures_network_is_shown_and_matches(capsys):
     assert max(map(len, out.splitlines())) <= 80
 
 
-def test_a_mismatch_is_status_1_and_tells_where(capsys, monkeypatch):
-    @functools.wraps(neuron_by_neuron.step)
-    def wrong(**given):
-        step = neuron_by_neuron.step(**given)
-        step["delta_h1"] = step["delta_o1"] * step["new_w31"] + step["delta_o2"] * step["new_w32"]
-        return step
+UPDATED = """
+def step(w31, w32, o1, o2, y1, y2, h1, h2, x1, lr):
+    delta_o1, delta_o2 = o1 - y1, o2 - y2
+    w31 = w31 - lr * delta_o1 * h1
+    w32 = w32 - lr * delta_o2 * h1
+    delta_h1 = delta_o1 * w31 + delta_o2 * w32
+    print("from the derivation")
+    return dict(delta_o1=delta_o1, delta_o2=delta_o2, delta_h1=delta_h1, grad_w11=delta_h1 * x1, new_w31=w31)
+"""
 
-    monkeypatch.setattr("lockstep.run.built_in", lambda problem: wrong)
-    status, out, _ = ran(capsys, "--steps", "20")
+
+def test_a_mismatch_is_status_1_and_tells_where_and_which_mistake_it_is(capsys, tmp_path):
+    path = tmp_path / "net.py"
+    path.write_text(UPDATED)
+    status, out, err = ran(capsys, "--derivation", str(path), "--steps", "20")
     assert status == 1
-    assert "mismatch: first at step 1, delta_h1; the 11 values before it agree" in out
+    assert err == "from the derivation\n"
+    assert "mismatch: first at step 1, delta_h1; the 2 values before it agree" in out
     assert "  formula   (delta_o1·w31 + delta_o2·w32)·σ'(z_h1)\n" in out
     assert "  numbers   ((-0.244)·0.6 + (-0.406)·(-0.4))·1\n" in out
-    assert "  by hand   0.0153268840000" in out
+    assert "  yours     0.0153268840000" in out
     assert "  PyTorch   0.016000000000000" in out
     assert "    z_h.grad[0, 0]\n" in out
     assert "              ^ 4.2 % off, a difference of 0.00067; rounding allows" in out
-    assert out.count("✗") == 1
-    assert ran(capsys, "--steps", "20", "--quiet")[1].startswith("mismatch: ")
-    assert json.loads(ran(capsys, "--json", "-")[1])["first_mismatch"]["label"] == "delta_h1"
+    assert "  mistake   updated-weights-used: the hidden error was computed" in out
+    assert "  remedy    compute delta_h before you assign the new output weights" in out
+    assert "  note      grad_W_h differs only because of that" in out
+    assert "remark: not returned, so not judged: z_h, h, z_o, o, loss, grad_W_o" in out
+    assert out.count("✗") == 2
+    assert ran(capsys, "--derivation", str(path), "--quiet")[1].startswith("mismatch: ")
+    document = json.loads(ran(capsys, "--json", "-", "--derivation", str(path))[1])
+    assert document["first_mismatch"]["label"] == "delta_h1"
+    assert document["diagnoses"][0]["mistake"] == "updated-weights-used"
+
+
+def test_expect_is_status_0_for_exactly_the_first_diagnosis(capsys, tmp_path):
+    path = tmp_path / "net.py"
+    path.write_text(UPDATED)
+    assert ran(capsys, "--derivation", str(path), "--expect", "updated-weights-used")[0] == 0
+    assert ran(capsys, "--derivation", str(path), "--expect", "sign-flipped")[0] == 1
 
 
 def test_a_blow_up_is_status_3_with_step_and_cause(capsys):
@@ -187,6 +205,9 @@ BAD = [
     (["--json", "/"], "--json /: cannot be written"),
     (["--trace", "-"], "--trace -: expected a file of its own"),
     (["--json", "a", "--trace", "a"], "--trace a: expected a file of its own"),
+    (["--derivation", "none.py"], "none.py: cannot be read"),
+    (["--expect", "sign-flipped"], "--expect sign-flipped: expected a derivation to be given too"),
+    (["--expect", "typo"], "--expect: expected the name of a mistake: sign-flipped"),
     (["--data", "x.csv"], "data: expected inputs as well"),
     (["a\x1b[31m.toml"], "a\\x1b[31m.toml: cannot be read"),
 ]
