@@ -76,7 +76,8 @@ def _deltas():
         "something else stands in place of W_o on the way back", "send delta_o back through W_o",
     )  # fmt: skip
     yield Mistake(
-        "term-missing", "delta_h", (f"(delta_o[:, one] @ W_o[one]){prime}", f"(delta_o[:, but] @ W_o[but]){prime}"),
+        "term-missing", "delta_h",
+        tuple(f"(delta_o[:, {rows}] @ W_o[{rows}]){prime}" for rows in ("one", "but_one")),
         "only some of the outputs' terms are in the sum of {q}", "every output that h feeds into sends its error back",
     )  # fmt: skip
 
@@ -176,7 +177,11 @@ def _anywhere(right):
     yield Mistake(
         "broadcast",
         "delta_o",
-        (f"2 * (o - y.sum(axis=0) / N) / m{_PRIME_O}", f"2 * (N * o - y.sum(axis=0)) / m{_PRIME_O}"),
+        (
+            f"2 * (o - y.sum(axis=0) / N) / m{_PRIME_O}",
+            f"2 * (N * o - y.sum(axis=0)) / m{_PRIME_O}",
+            f"2 * (o - y.T) / m{_PRIME_O}",
+        ),
         "every output meets every target in {q}: a (N,) target against (N, 1) outputs",
         "give the targets the shape (N, 1): y.reshape(-1, 1)",
     )

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from lockstep.case import Case, History
 from lockstep.comparison import Moment, judge, ulps
-from lockstep.diagnosis import History, coverage, diagnose, diagnose_shape, notes
+from lockstep.diagnosis import diagnose
+from lockstep.facts import coverage, notes
 from lockstep.problem import Problem
 from lockstep.quantities import PARAMETERS
 from lockstep.resolution import Resolution
@@ -121,10 +123,7 @@ class Result:
             if self.first_mismatch is None:
                 self.first_mismatch, self.decisive = moment.entry(position), moment
                 self.values_before_decisive = self.values - len(moment.flat_torch)
-                if isinstance(position, str):
-                    self.diagnoses = diagnose_shape(moment, self.problem, position)
-                else:
-                    self.diagnoses = diagnose(moment, self.problem, self._history)
+                self.diagnoses = diagnose(moment, self.problem, self._history)
         elif said == "undecided":
             self.undecided = moment.entry(position)
             self.verdict = "mismatch" if self.verdict == "mismatch" else "undecided"
@@ -162,7 +161,8 @@ class Result:
         if self._since and self.last is not None:
             self._add_row(self.last, self.free)
         if self.decisive is not None:
-            self.notes = notes(self.decisive, self.diagnoses)
+            wrong = Case(self.decisive, self.problem, self._history).globally_wrong()
+            self.notes = notes(self.decisive, self.diagnoses, wrong)
         if self.derivation and self.last is not None:
             self.remarks += coverage(self.last)
         if self.steps_run == 0:

@@ -1,0 +1,104 @@
+"""A step that differs, formula by formula: what each one gives on the derivation's own earlier values."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lockstep.formulas import evaluate, inputs_of, sources, surroundings
+from lockstep.quantities import COMPUTED
+from lockstep.tolerance import Bounded, Precision, bounded_activation
+
+
+@dataclass
+class History:
+    """PyTorch's gradients of the steps before this one, by parameter: their sum, and the last one's."""
+
+    accumulated: dict[str, np.ndarray] = field(default_factory=dict)
+    previous: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def add(self, torch):
+        """Take in PyTorch's quantities of a step."""
+        self.previous = {name.removeprefix("grad_"): torch[name] for name in torch if name.startswith("grad_")}
+        self.accumulated = {name: self.accumulated.get(name, 0.0) + array for name, array in self.previous.items()}
+
+
+class Case:
+    """A `comparison.Moment`, and what its formulas, right or replaced, give on the derivation's own earlier values."""
+
+    def __init__(self, moment, problem, history):
+        self.moment, self.sizes, self.samples = moment, problem.sizes, len(moment.x)
+        self.precision = Precision.of(moment.dtype)
+        activations = [bounded_activation(which) for which in (problem.hidden_activation, problem.output_activation)]
+        start = {name: Bounded.exact(array, self.precision) for name, array in moment.parameters.items()}
+        x, y = np.asarray(moment.x, np.float64), np.asarray(moment.y, np.float64)
+        zeros = {name: np.zeros(np.shape(array)) for name, array in moment.parameters.items()}
+        self.names = surroundings(problem, start, x, y, moment.lr, activations) | dict(
+            accumulated=history.accumulated or zeros,
+            previous=history.previous or zeros,
+            ones=np.ones(np.shape(moment.parameters["W_o"])),
+            positive=lambda z: (z.value > 0).astype(np.float64),
+        )
+        self.right = sources(problem)
+        self.own = {name: np.asarray(array, np.float64) for name, array in moment.manual.items()}
+
+    def evaluated(self, replaced, last=COMPUTED[-1]):
+        """Every quantity up to `last` as a Bounded, from the derivation's own earlier values.
+
+        replaced: formulas in place of the right ones, by name, as (source, further names).
+        Raises ValueError or IndexError where the shapes do not fit.
+        """
+        names = dict(self.names)
+        results: dict[str, Bounded] = {}
+        for name in COMPUTED[: COMPUTED.index(last) + 1]:
+            source, extra = replaced.get(name, (self.right[name], {}))
+            for ahead in inputs_of(source) & set(COMPUTED) - results.keys():
+                self._ahead(ahead, names)  # a mistake may use what a later line computes, such as new weights
+            result = evaluate(source, names | extra)
+            results[name] = result if isinstance(result, Bounded) else Bounded.exact(result, self.precision)
+            names[name] = self._as_returned(name, results[name])
+        return results
+
+    def _ahead(self, name, names):
+        for earlier in inputs_of(self.right[name]) & set(COMPUTED) - names.keys():
+            self._ahead(earlier, names)
+        names[name] = evaluate(self.right[name], names)
+
+    def _as_returned(self, name, result):
+        """The derivation's value of a quantity with the bound of its formula; where it has none, the formula's."""
+        if name not in self.own:
+            return result
+        return Bounded(self.own[name], np.maximum(result.scale, np.abs(self.own[name])), result.k, result.precision)
+
+    def differing(self, replaced):
+        """The returned quantities that are not what their formula gives."""
+        with np.errstate(all="ignore"):
+            results = self.evaluated(replaced)
+        return {name for name in self.own if self.off(name, results[name]).any()}
+
+    def off(self, name, result):
+        """Which returned elements of a quantity are not `result`, a Bounded, to rounding."""
+        own = self.own[name]
+        if np.shape(result.value) != own.shape:
+            return np.ones(own.shape, bool)
+        with np.errstate(all="ignore"):
+            off = ~(np.abs(own - result.value) <= result.bound())
+        return off & self.moment.covered.get(name, np.ones(own.shape, bool))
+
+    def globally_wrong(self):
+        """The returned quantities that are not PyTorch's, to rounding, for whatever reason."""
+        with np.errstate(all="ignore"):
+            return {
+                name
+                for name, own in self.own.items()
+                if not (np.abs(own - self.moment.torch[name]) <= self.moment.allowed[name]).all()
+            }
+
+    def suspects(self, name):
+        """The quantities whose formula can be behind a wrong `name`: itself, and what was not returned before it."""
+        found, waiting = [name], [name]
+        while waiting:
+            for earlier in inputs_of(self.right[waiting.pop()]) & set(COMPUTED):
+                if earlier not in self.own and earlier not in found:
+                    found.append(earlier)
+                    waiting.append(earlier)
+        return found

@@ -1,0 +1,20 @@
+"""A smaller sample of `python -m tests.mistakes`: every planted mistake is found, and none gets a wrong name alone."""
+
+import pytest
+
+from lockstep.keys import MISTAKE_NAMES
+from tests.mistakes import PLACES, table
+
+ROWS = list(table(8, seed=1))
+
+
+def test_every_mistake_of_the_catalogue_is_planted():
+    assert set(MISTAKE_NAMES) - set(PLACES) == {"unknown", "bias-forgotten", "too-few-digits"}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
+def test_a_planted_mistake_is_found_and_named(row):
+    _, planted, found, named, misnamed, _ = row
+    assert planted == found == 8
+    assert named >= 7
+    assert misnamed == 0
