@@ -1,11 +1,13 @@
 """The referee: runs back-propagation by hand and by PyTorch in lock-step, compares every number, explains."""
 
-__all__ = ["compare"]
+from importlib import import_module
+
+_HOMES = {"compare": "run", "check_gradients": "check", "GradientMismatch": "check", "watch": "measured"}
+
+__all__ = ["GradientMismatch", "check_gradients", "compare", "watch"]
 
 
 def __getattr__(name):
-    if name in __all__:  # PyTorch is imported when something is first compared
-        from lockstep import run
-
-        return getattr(run, name)
+    if name in _HOMES:  # PyTorch is imported when something is first compared
+        return getattr(import_module(f"lockstep.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'lockstep' has no attribute {name!r}")

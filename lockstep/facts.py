@@ -100,7 +100,7 @@ def unknown(case, name, accepted):
     if not np.isfinite(own).all():
         says += f"; {int((~np.isfinite(own)).sum())} of yours are not finite"
     elif len(ratio) and np.isfinite(ratio).all():
-        low, high = f"{ratio.min():.6g}", f"{ratio.max():.6g}"
+        low, high = f"{ratio.min():.12g}", f"{ratio.max():.12g}"
         says += f"; yours over the right one is {low if low == high else f'{low} to {high}'}"
     return diagnosis(name, "unknown", says)
 

@@ -1,0 +1,202 @@
+"""check_gradients: right derivations pass, also where rounding is at its worst; mistakes raise and are named."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lockstep import GradientMismatch, check_gradients, watch
+
+EXAMPLES = Path(__file__).parents[2] / "scripts" / "examples"
+
+
+def example(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+LAYER_NORM = example("layer_norm")
+
+
+@pytest.mark.parametrize("name", ["layer_norm", "cross_entropy", "attention"])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_right_derivations_match(name, seed, scale):
+    it = example(name)
+    given = it.inputs(np.random.default_rng(seed))
+    given = {key: array * scale if array.dtype.kind == "f" else array for key, array in given.items()}
+    result = check_gradients(it.hand, it.reference, **given)
+    assert result.verdict == "match"
+    assert result.worst_ratio < 0.5
+    assert scale > 1 or result.resolution["typical"] < 1e-11  # a saturated softmax is known less well
+
+
+def test_layer_norm_far_from_zero_is_rounding_and_both_sides_lose_alike():
+    given = LAYER_NORM.inputs(np.random.default_rng(1))
+    given["x"] = (given["x"] + 1e4).astype(np.float32)
+    result = check_gradients(LAYER_NORM.hand, LAYER_NORM.reference, **given)
+    assert result.accuracy["x"]["hand"] > 1e-5
+    assert result.accuracy["x"]["torch"] > 1e-5
+    assert "in float32 yours is off by" in str(result)
+
+
+def test_a_right_but_noisy_formula_is_a_match_with_a_remark():
+    def reference(x):
+        return ((x - x.mean()) ** 2).mean().sqrt()
+
+    def naive(x):
+        deviation = np.sqrt((x * x).mean() - x.mean() ** 2)
+        return {"x": (x - x.mean()) / (x.size * deviation)}
+
+    x = np.random.default_rng(0).normal(size=50) + 300
+    result = check_gradients(naive, reference, x=x)
+    assert any("loses" in remark for remark in result.remarks)
+
+
+def spoiled(change):
+    """A hand for LayerNorm with its gradients changed."""
+
+    def hand(**given):
+        gradients = LAYER_NORM.hand(**given)
+        change(gradients)
+        return gradients
+
+    return hand
+
+
+@pytest.mark.parametrize(
+    ("quantity", "change", "mistake", "words"),
+    [
+        ("x", lambda g: g.update(x=-g["x"]), "sign-flipped", "minus the right one"),
+        ("bias", lambda g: g.update(bias=g["bias"] / 6), "scaled-by-constant", "1 over the length of axis 0 of x"),
+        ("weight", lambda g: g.update(weight=2 * g["weight"]), "scaled-by-constant", "which is 2"),
+        ("x", lambda g: g.update(x=g["x"].astype(np.float32)), "single-precision", "about 7 digits"),
+        ("weight", lambda g: g.update(weight=g["weight"][None]), "wrong-shape", "has shape (1, 10); expected (10,)"),
+        ("x", lambda g: g.update(x=g["x"].T), "transposed-gradient", "transposed"),
+        ("x", lambda g: g["x"].__setitem__((1, 2), np.nan), "unknown", "1 of 60 of yours are not finite"),
+        ("x_hat", lambda g: g.update(x_hat=0 * g["x_hat"], x=0 * g["x"]), "unknown", "60 of 60 elements differ"),
+    ],
+)
+def test_a_mistake_raises_and_is_named(quantity, change, mistake, words):
+    given = LAYER_NORM.inputs(np.random.default_rng(2))
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(spoiled(change), LAYER_NORM.reference, **given)
+    assert isinstance(error.value, AssertionError)
+    assert error.value.first_mismatch["quantity"] == quantity
+    assert error.value.diagnoses[0]["mistake"] == mistake
+    assert words in error.value.diagnoses[0]["says"]
+    assert words in str(error.value)
+
+
+def test_one_element_wrong_by_a_part_in_a_billion_is_found():
+    given = LAYER_NORM.inputs(np.random.default_rng(3))
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(
+            spoiled(lambda g: g["x"].__setitem__((3, 4), g["x"][3, 4] * (1 + 1e-9))), LAYER_NORM.reference, **given
+        )
+    first = error.value.first_mismatch
+    assert (first["index"], first["label"]) == ([3, 4], "x[3, 4]")
+    assert first["difference"] > 100 * first["allowed"]
+
+
+def test_first_is_in_the_order_in_which_hand_returns():
+    given = LAYER_NORM.inputs(np.random.default_rng(3))
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(lambda **g: {"bias": 0 * g["bias"], "x": 0 * g["x"]}, LAYER_NORM.reference, **given)
+    assert error.value.first_mismatch["quantity"] == "bias"
+
+
+def test_a_missing_sum_over_a_broadcast_axis_is_told():
+    with pytest.raises(GradientMismatch, match="summed over axis 0 it is right"):
+        check_gradients(
+            lambda x, b: {"b": 2 * (x + b)}, lambda x, b: ((x + b) ** 2).sum(), x=np.ones((3, 2)), b=np.ones(2)
+        )
+
+
+def test_tensors_integers_and_unused_inputs_are_legal():
+    def hand(table, rows, unused):
+        gradient = np.zeros_like(table)
+        np.add.at(gradient, rows, 1)
+        return {"table": torch.tensor(gradient), "unused": np.zeros(2)}
+
+    rows = torch.tensor([0, 2, 2])
+    result = check_gradients(hand, lambda table, rows, unused: table[rows].sum(), table=torch.ones(4, 3), rows=rows,
+                             unused=np.ones(2))  # fmt: skip
+    assert result.verdict == "match"
+
+
+def test_a_hand_that_knows_only_float32_is_judged_at_that_precision_for_float32_inputs():
+    def hand(x):
+        return {"x": 2 * x.astype(np.float32)}
+
+    x = np.random.default_rng(0).normal(size=9)
+    result = check_gradients(hand, lambda x: (x**2).sum(), x=x.astype(np.float32))
+    assert any("knows only float32" in remark for remark in result.remarks)
+    assert result.resolution["typical"] > 1e-7
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(hand, lambda x: (x**2).sum(), x=x)
+    assert error.value.diagnoses[0]["mistake"] == "single-precision"
+
+
+def test_watch_outside_a_check_gives_the_tensor_back():
+    tensor = torch.ones(2)
+    assert watch("a", tensor) is tensor
+
+
+def square(x):
+    return {"x": 2 * x}
+
+
+ONES, WHOLE, ANY = np.ones(2), np.ones(2, int), np.random.default_rng()
+
+
+@pytest.mark.parametrize(
+    ("hand", "reference", "inputs", "words"),
+    [
+        (square, lambda x: x**2, {"x": ONES}, "a tensor of shape (2,); expected a scalar tensor"),
+        (square, lambda x: 3.0, {"x": ONES}, "float; expected a scalar tensor"),
+        (square, lambda x: torch.tensor(1.0), {"x": ONES}, "does not depend on the inputs"),
+        (lambda x: None, lambda x: x.sum(), {"x": ONES}, "hand returned nothing; expected a dict"),
+        (lambda x: {}, lambda x: x.sum(), {"x": ONES}, "an empty dict"),
+        (lambda x: {"z": x}, lambda x: x.sum(), {"x": ONES}, "hand returned 'z'; expected names out of x"),
+        (
+            lambda x, i: {"i": x},
+            lambda x, i: x.sum(),
+            {"x": ONES, "i": WHOLE},
+            "'i', which holds integers",
+        ),
+        (lambda x: {"x": 1j * x}, lambda x: x.sum(), {"x": ONES}, "complex128 for 'x'; expected real numbers"),
+        (square, lambda x: (x**2).sum(), {"x": np.array([1.0, np.nan])}, "input 'x' has a value that is not finite"),
+        (square, lambda x: (x**2).sum(), {"x": np.array(["a"])}, "input 'x' holds <U1; expected real numbers"),
+        (
+            square,
+            lambda x: (x * ANY.random()).sum(),
+            {"x": ONES},
+            "different gradients when it is called twice",
+        ),
+        (square, lambda x: watch("x", x * 2).sum(), {"x": ONES}, "'x' is the name of an input"),
+        (square, lambda x: watch("a", watch("a", x)).sum(), {"x": ONES}, "'a' is used twice"),
+    ],
+)
+def test_what_cannot_be_used_is_told_in_a_sentence(hand, reference, inputs, words):
+    with pytest.raises((ValueError, TypeError)) as error:
+        check_gradients(hand, reference, **inputs)
+    assert words in str(error.value)
+    assert not isinstance(error.value, AssertionError)
+
+
+def test_dropout_with_torchs_generator_is_the_same_in_every_draw():
+    masks = []
+
+    def reference(x):
+        kept = torch.nn.functional.dropout(torch.ones_like(x), 0.5)
+        masks.append(kept.numpy())
+        return (x * kept).sum()
+
+    result = check_gradients(lambda x: {"x": masks[0].astype(x.dtype)}, reference, x=np.ones(20))
+    assert result.verdict == "match"
+    assert set(masks[0]) == {0.0, 2.0}
