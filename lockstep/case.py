@@ -1,5 +1,6 @@
 """A step that differs, formula by formula: what each one gives on the derivation's own earlier values."""
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from lockstep.formulas import evaluate, inputs_of, sources, surroundings
 from lockstep.quantities import COMPUTED
 from lockstep.tolerance import Bounded, Precision, bounded_activation
+from manual_backprop.activations import activation
 
 
 @dataclass
@@ -20,6 +22,27 @@ class History:
         """Take in PyTorch's quantities of a step."""
         self.previous = {name.removeprefix("grad_"): torch[name] for name in torch if name.startswith("grad_")}
         self.accumulated = {name: self.accumulated.get(name, 0.0) + array for name, array in self.previous.items()}
+
+
+def trained(problem, right, replaced, parameters):
+    """A whole training by hand with some formulas replaced: yields (step number, quantities by name), without end.
+
+    right: the text of the right formulas by name; replaced: those that stand in their place.
+    """
+    formulas = right | replaced
+    activations = [activation(which) for which in (problem.hidden_activation, problem.output_activation)]
+    for number in itertools.count(1):
+        x, y = problem.batch(number)
+        names = surroundings(problem, parameters, x, y, problem.lr, activations)
+        names |= dict(ones=np.ones(np.shape(parameters["W_o"])), positive=lambda z: (z > 0) * 1.0)
+        quantities = {}
+        with np.errstate(all="ignore"):
+            for name in COMPUTED:
+                for ahead in inputs_of(formulas[name]) & set(COMPUTED) - names.keys():
+                    names[ahead] = evaluate(right[ahead], names)
+                quantities[name] = names[name] = evaluate(formulas[name], names)
+        yield number, quantities
+        parameters = {name: quantities[f"new_{name}"] for name in parameters}
 
 
 class Case:
@@ -81,7 +104,7 @@ class Case:
         if np.shape(result.value) != own.shape:
             return np.ones(own.shape, bool)
         with np.errstate(all="ignore"):
-            off = ~(np.abs(own - result.value) <= result.bound())
+            off = ~(np.abs(own - result.value) <= result.bound() + self.moment.printed.get(name, 0.0))
         return off & self.moment.covered.get(name, np.ones(own.shape, bool))
 
     def globally_wrong(self):

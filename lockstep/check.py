@@ -241,9 +241,9 @@ def _diagnosed(name, own, value, bound, arrays):
         says = f"the gradient of {name} is {constant:.9g} times the right one{cause}"
         return diagnosis(name, "scaled-by-constant", says, "check the factors: means against sums, ½, temperature")
     with np.errstate(all="ignore"):
-        size: float = np.abs(value).max(initial=0.0)
-        error: float = np.abs(own - value).max(initial=0.0)
-    most = off.sum() >= 0.3 * max(np.count_nonzero(value), 1) and own.size > 1
+        size = float(np.max(np.abs(value), initial=0.0))
+        error = float(np.max(np.abs(own - value), initial=0.0))
+    most = off.sum() >= 0.3 * max(int(np.count_nonzero(value)), 1) and own.size > 1
     if most and error < 1e-4 * size and (own.astype(np.float32) == own).all():
         return diagnosis(name, "single-precision", f"the gradient of {name} is right to about 7 digits, as in float32",
                          "compute in float64")  # fmt: skip

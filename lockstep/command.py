@@ -61,6 +61,11 @@ def parser():
     group.add_argument(
         "--derivation", metavar="FILE.py", help="your own step: FILE.py or FILE.py:FUNCTION (default: step)"
     )
+    group.add_argument("--numbers", metavar="FILE.toml", help="results by name, from paper or a book")
+    group = it.add_argument_group("how hard to look")
+    group.add_argument(
+        "--battery", type=whole, metavar="N", help="N other problems decide too (default: 30 for a remark)"
+    )
     group = it.add_argument_group("verdict")
     group.add_argument(
         "--rtol",
@@ -119,16 +124,24 @@ def _compare(path, options):
 
     values = read_file(path) if path is not None else {}
     values |= check(options, lambda key: f"--{key.replace('_', '-')}")
-    problem = make_problem(values)
-    if "expect" in values and "derivation" not in values:
-        raise Unusable(f"--expect {values['expect']}: expected a derivation to be given too")
+    step = None
+    if "derivation" in values and "numbers" in values:
+        raise Unusable("--numbers: given together with a derivation; expected one of the two")
+    if "expect" in values and not {"derivation", "numbers"} & values.keys():
+        raise Unusable(f"--expect {values['expect']}: expected a derivation or numbers to be given too")
     if "trace" in values and values["trace"] in (values.get("json"), "-"):
         raise Unusable(f"--trace {values['trace']}: expected a file of its own")
-    step = None
     if "derivation" in values:
         from lockstep.derivation import load
 
         step = load(values["derivation"])
+        values["fresh"] = lambda: load(values["derivation"])
+    if "numbers" in values:
+        from lockstep.numbers import read_numbers
+
+        step = read_numbers(values["numbers"])
+        values.setdefault("steps", step.last_step)
+    problem = make_problem(values)
     return _run(problem, values, step)
 
 

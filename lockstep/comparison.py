@@ -29,6 +29,7 @@ class Moment:
     dtype: str
     covered: dict[str, np.ndarray] = field(default_factory=dict)
     misshapen: dict[str, np.ndarray] = field(default_factory=dict)
+    printed: dict[str, np.ndarray] = field(default_factory=dict)  # half a unit of printed numbers' last digits
 
     def __post_init__(self):
         self.flat_manual, self.flat_torch, self.flat_allowed = map(self._flat, (self.manual, self.torch, self.allowed))

@@ -6,8 +6,8 @@ import inspect
 import sys
 import traceback
 import types
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +24,14 @@ class Answer:
     """What a step returned: `values`, arrays of the table's shapes by the table's names, in the order of computation.
 
     covered: for quantities of which only some scalars were returned, which elements these are (the others hold
-    PyTorch's values). shapes: the shapes of quantities that have another shape than the table says, and their values.
+    PyTorch's values). misshapen: values of another shape than the table says. printed: how far a printed number may be
+    off by its printing.
     """
 
     values: dict[str, np.ndarray]
     covered: dict[str, np.ndarray]
     misshapen: dict[str, np.ndarray]
+    printed: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def built_in(problem):
@@ -93,13 +95,7 @@ def door(step, problem):
     step: asks by argument name, in either vocabulary, for parameters, data, lr and computed quantities (PyTorch's);
     arguments with a default and an unknown name are left alone. Raises Unusable.
     """
-    samples = len(problem.batch(1)[0])
-    scalars = {
-        scalar: (name, i)
-        for name in (*_GIVEN, *COMPUTED)
-        if name != "loss"
-        for i, scalar in enumerate(scalar_names(name, problem.sizes, samples) or ())
-    }
+    scalars = _scalars(problem.sizes, len(problem.batch(1)[0]))
     where = getattr(inspect.unwrap(step), "__code__", None)
     path = where.co_filename if where else getattr(step, "__name__", "step")
     known = (*_GIVEN, "lr", *COMPUTED, *scalars)
@@ -129,9 +125,20 @@ def door(step, problem):
         positional = [given.pop(argument.name) for argument in asked if argument.kind is argument.POSITIONAL_ONLY]
         with _users_code(path):
             got = step(*positional, **given)
-        return _sorted_out(got, problem, len(x), torch, scalars, f"{path}: {getattr(step, '__name__', 'step')}")
+        return sort_out(got, problem, len(x), torch, f"{path}: {getattr(step, '__name__', 'step')} returned")
 
     return answer
+
+
+@lru_cache(maxsize=64)
+def _scalars(sizes, samples):
+    """The scalar names of a problem: of which quantity, and which of its elements."""
+    return {
+        scalar: (name, i)
+        for name in (*_GIVEN, *COMPUTED)
+        if name != "loss"
+        for i, scalar in enumerate(scalar_names(name, sizes, samples) or ())
+    }
 
 
 def _why_not(name):
@@ -144,35 +151,42 @@ def _why_not(name):
     return None
 
 
+def asks_for_scalars(step):
+    """Whether a step asks for the lecture's scalars, and so is meant for one shape only."""
+    return not scalar_names_anywhere().isdisjoint(set(inspect.signature(step).parameters) - {"lr"})
+
+
 def scalar_names_anywhere():
     """Every scalar name of the lecture's network."""
-    return {scalar for name in (*_GIVEN, *COMPUTED) for scalar in scalar_names(name, (2, 2, 2), 1)}
+    return {scalar for name in (*_GIVEN, *COMPUTED) if name != "loss" for scalar in scalar_names(name, (2, 2, 2), 1)}
 
 
-def _sorted_out(got, problem, samples, torch, scalars, where):
+def sort_out(got, problem, samples, torch, where):
+    """An Answer from a dict by name, in either vocabulary. where: what a message starts with. Raises Unusable."""
+    scalars = _scalars(problem.sizes, samples)
     if not isinstance(got, dict):
         kind = "nothing" if got is None else type(got).__name__
-        raise Unusable(f"{where} returned {kind}; expected a dict of quantities by name")
+        raise Unusable(f"{where} {kind}; expected a dict of quantities by name")
     if not got:
-        raise Unusable(f"{where} returned an empty dict; expected at least one quantity")
+        raise Unusable(f"{where} an empty dict; expected at least one quantity")
     whole: dict[str, np.ndarray] = {}
     parts: dict[str, dict[int, float]] = {}
     for name, value in got.items():
         if name in COMPUTED:
-            whole[name] = _numbers(value, f"{where} returned {name}")
+            whole[name] = _numbers(value, f"{where} {name}")
         elif name in scalars and scalars[name][0] in COMPUTED:
             of, i = scalars[name]
-            number = _numbers(value, f"{where} returned {name}")
+            number = _numbers(value, f"{where} {name}")
             if number.size != 1:
-                raise Unusable(f"{where} returned {name} of shape {number.shape}; expected a single number")
+                raise Unusable(f"{where} {name} of shape {number.shape}; expected a single number")
             parts.setdefault(of, {})[i] = float(number.ravel()[0])
         else:
             names = (*COMPUTED, *(scalar for scalar, (of, _) in scalars.items() if of in COMPUTED))
             why = _why_not(name) or f"expected names of computed quantities{_nearest(str(name), names)}"
-            raise Unusable(f"{where} returned {name!r}: {why}")
+            raise Unusable(f"{where} {name!r}: {why}")
     twice = next((name for name in parts if name in whole), None)
     if twice:
-        raise Unusable(f"{where} returned {twice} and scalars of it; expected one of the two")
+        raise Unusable(f"{where} {twice} and scalars of it; expected one of the two")
 
     result = Answer({}, {}, {})
     for name in COMPUTED:

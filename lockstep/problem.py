@@ -73,7 +73,7 @@ def read_file(path):
     if not raw:
         raise Unusable(f"{path}: the file is empty; expected keys such as sizes, x, y, lr")
     values = check(raw, lambda key: f"{path}: {key}")
-    for key in ("data", "derivation"):
+    for key in ("data", "derivation", "numbers"):
         file = values.get(key, "").split(".py:")[0]
         if file and any((Path(path).parent / name).exists() for name in (file, f"{file}.py")):
             values[key] = str(Path(path).parent / values[key])

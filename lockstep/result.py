@@ -1,6 +1,8 @@
 """What a run found: one object, from which every report is made."""
 
+from copy import copy
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from lockstep.problem import Problem
 from lockstep.quantities import PARAMETERS
 from lockstep.resolution import Resolution
 from lockstep.tolerance import Precision
+from lockstep.unseen import cannot_see, is_small
 
 
 def row_is_due(number, last):
@@ -42,6 +45,7 @@ class Result:
     fixed_tolerance: bool = False
     shows: Any = frozenset({1})
     derivation: bool = False  # the side by hand is the user's
+    paper: Any = None  # … and these are its numbers
     verdict: str = "match"
     steps_run: int = 0
     values: int = 0
@@ -58,12 +62,14 @@ class Result:
     last: Moment | None = None
     free: dict[str, np.ndarray] | None = None
     interrupted: bool = False
+    battery: dict[str, Any] | None = None
     values_before_decisive: int = 0
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self):
         self._resolution = Resolution(Precision.of(self.problem.dtype))
         self._history = History()
+        self._first_moments: list[tuple[Moment, History]] = []
         self._since: tuple[float, dict[str, Any]] | None = None
 
     @property
@@ -82,6 +88,13 @@ class Result:
     @property
     def resolution(self):
         return self._resolution.summary()
+
+    @cached_property
+    def cannot_see(self):
+        """The mistakes that would change nothing beyond rounding on this problem; None where it is too large to try."""
+        if not is_small(self.problem):
+            return None
+        return cannot_see(self.problem, *zip(*self._first_moments, strict=True)) if self._first_moments else []
 
     @property
     def parameters(self):
@@ -123,12 +136,14 @@ class Result:
             if self.first_mismatch is None:
                 self.first_mismatch, self.decisive = moment.entry(position), moment
                 self.values_before_decisive = self.values - len(moment.flat_torch)
-                self.diagnoses = diagnose(moment, self.problem, self._history)
+                self.diagnoses = self._diagnosed(moment)
         elif said == "undecided":
             self.undecided = moment.entry(position)
             self.verdict = "mismatch" if self.verdict == "mismatch" else "undecided"
 
-        if self.derivation:
+        if len(self._first_moments) < 2:
+            self._first_moments.append((moment, copy(self._history)))
+        if self.derivation or len(self._first_moments) < 2:
             self._history.add(moment.torch)
         if said != "undecided" and moment.manual:
             self._resolution.add(moment.flat_allowed, moment.flat_torch)
@@ -136,6 +151,12 @@ class Result:
         if self._since and (said != "match" or row_is_due(moment.number, self.steps_asked)):
             self._add_row(moment, free)
         return said != "undecided"
+
+    def _diagnosed(self, moment):
+        def of_this_step():
+            return diagnose(moment, self.problem, self._history)
+
+        return self.paper.diagnose(moment, self.problem, of_this_step) if self.paper else of_this_step()
 
     def _note_worst(self, moment):
         ratio = moment.ratio()
@@ -163,7 +184,7 @@ class Result:
         if self.decisive is not None:
             wrong = Case(self.decisive, self.problem, self._history).globally_wrong()
             self.notes = notes(self.decisive, self.diagnoses, wrong)
-        if self.derivation and self.last is not None:
+        if self.derivation and not self.paper and self.last is not None:
             self.remarks += coverage(self.last)
         if self.steps_run == 0:
             self.remarks.append("no step was run, so nothing was compared")
@@ -171,7 +192,7 @@ class Result:
     def document(self):
         """The JSON document as plain dicts, lists and numbers; floats may still be non-finite."""
         names = ("verdict", "steps_asked", "steps_run", "dtype", "loss", "first_mismatch", "worst", "resolution",
-                 "diagnoses", "remarks", "parameters", "quantities")  # fmt: skip
+                 "cannot_see", "diagnoses", "battery", "remarks", "parameters", "quantities")  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
     def __str__(self):

@@ -1,10 +1,15 @@
 """The lock-step run: at every step both sides start from PyTorch's current weights, and every quantity is compared."""
 
+import contextlib
+import os
+
 import numpy as np
 
+from lockstep.battery import battery, remark
 from lockstep.comparison import Moment
-from lockstep.derivation import built_in_door, door, load
+from lockstep.derivation import asks_for_scalars, built_in_door, door, load
 from lockstep.keys import Unusable, check
+from lockstep.numbers import Paper
 from lockstep.problem import make_problem, read_file
 from lockstep.quantities import PARAMETERS
 from lockstep.result import Result
@@ -24,15 +29,25 @@ def compare(step=None, problem=None, *, on_step=None, **settings):
     """
     values = problem if isinstance(problem, dict) else {} if problem is None else read_file(problem)
     values = check(values | settings, str) if isinstance(problem, dict | None) else values | check(settings, str)
-    if step is not None and not callable(step):
-        step = load(step)
+    if isinstance(step, Paper):
+        values.setdefault("steps", step.last_step)
+    elif step is not None and not callable(step):
+        location = str(step)
+        step = load(location)
+        values["fresh"] = lambda: load(location)
     return run(make_problem(values), values, on_step, step)
 
 
 def run(problem, values, on_step=None, step=None):
     """`compare` for a problem that is made; values: the checked keys that say how to judge and what to show."""
     fixed = "rtol" in values or "atol" in values
-    result = Result(problem, fixed_tolerance=fixed, shows=values.get("show", frozenset({1})), derivation=bool(step))
+    result = Result(
+        problem,
+        fixed_tolerance=fixed,
+        shows=values.get("show", frozenset({1})),
+        derivation=step is not None,
+        paper=step if isinstance(step, Paper) else None,
+    )
     try:
         for moment, free in moments(problem, tolerance(problem, values), step):
             goes_on = result.add(moment, free)
@@ -45,7 +60,30 @@ def run(problem, values, on_step=None, step=None):
     except KeyboardInterrupt:
         result.interrupted = True
     result.finish()
+    if not result.interrupted:
+        _try_others(result, values, step)
     return result
+
+
+def _try_others(result, values, step):
+    """The battery: on a few other problems for a remark, or, where asked for, for the verdict.
+
+    A file is loaded afresh for each problem, so that state kept between calls does not go from one to the next; a
+    function, which cannot be, is tried only where that was asked for.
+    """
+    asked = values.get("battery", 30 if "fresh" in values else 0)
+    if not asked or isinstance(step, Paper):
+        return
+    fresh = values.get("fresh", lambda: step)
+    scalars = step is not None and bool(asks_for_scalars(step) or (result.last and result.last.covered))
+    quiet = {name: values[name] for name in ("rtol", "atol") if name in values} | {"battery": 0, "show": "none"}
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # it has been printed once
+        found = battery(asked, result.problem, scalars, lambda other: run(other, quiet, step=fresh()))
+    result.battery = found
+    if "battery" in values and found["smallest"] and result.verdict == "match":
+        result.verdict = "mismatch"
+    if found["smallest"] and result.first_mismatch is None:
+        result.remarks.append(remark(found))
 
 
 def tolerance(problem, values):
@@ -62,7 +100,10 @@ def moments(problem, tolerance, step=None):
     Strict: both sides start from PyTorch's current weights. Free: by hand with its own weights from the first step on;
     only the built-in step has one (else None), since a step that is given is called exactly once a training step.
     """
-    by_hand = door(step, problem) if step else built_in_door(problem)
+    if step is None:
+        by_hand = built_in_door(problem)
+    else:
+        by_hand = step.door(problem) if isinstance(step, Paper) else door(step, problem)
     parameters, free = problem.parameters, None if step else problem.parameters
     for number in range(1, problem.steps + 1):
         x, y = problem.batch(number)
@@ -73,8 +114,9 @@ def moments(problem, tolerance, step=None):
             if free is not None:
                 free = after((answer if free is parameters else by_hand(free, x, y, problem.lr, torch)).values)
         bound = tolerance(torch, *start)
-        seen = (answer.values, torch, bound, problem.sizes, problem.dtype, answer.covered, answer.misshapen)
-        yield Moment(number, *start, *seen), free
+        bound |= {name: bound[name] + half for name, half in answer.printed.items()}
+        seen = (answer.values, torch, bound, problem.sizes, problem.dtype)
+        yield Moment(number, *start, *seen, answer.covered, answer.misshapen, answer.printed), free
         parameters = after(torch)
 
 

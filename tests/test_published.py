@@ -8,7 +8,12 @@ import pytest
 
 from lockstep.run import compare
 
-FOLDER = Path(__file__).parent / "published"
+ROOT = Path(__file__).parents[1]
+FILES = {
+    "mazur": ROOT / "scripts" / "examples" / "mazur.toml",
+    "han_kamber": ROOT / "tests" / "published" / "han_kamber.toml",
+    "hmkcode": ROOT / "tests" / "published" / "hmkcode.toml",
+}
 
 # Quantities of a step as they are printed there; a number holds to half a unit of its last digit.
 PRINTED = {
@@ -51,7 +56,7 @@ PRINTED = {
 @pytest.mark.parametrize(("example", "number"), PRINTED)
 def test_published_numbers_come_out_on_both_sides(example, number):
     moments = []
-    result = compare(None, FOLDER / f"{example}.toml", on_step=lambda moment, _: moments.append(moment))
+    result = compare(None, FILES[example], steps=number, on_step=lambda moment, _: moments.append(moment))
     assert result.verdict == "match"
     moment = moments[number - 1]
     for name, printed in PRINTED[example, number].items():

@@ -4,11 +4,14 @@ import os
 import textwrap
 from typing import Any
 
+import numpy as np
 from rich.text import Text
 
+from lockstep.battery import remark as others
 from lockstep.quantities import BACKWARD, COMPUTED, FORWARD, UPDATE, scalar_names, torch_place
 from lockstep.report.digits import MOST_ULPS, allowance, digits, distance, grouped, relative
 from lockstep.report.formulas import formula
+from lockstep.unseen import would_show
 from manual_backprop.activations import activation
 
 WIDE = 140  # from so many columns on, a formula, its numbers and its values share a line
@@ -197,7 +200,9 @@ def verdict_lines(result, width):
         yield Text(
             f"interrupted after {grouped(result.steps_run)} of {grouped(result.steps_asked)} steps; so far:", "bold"
         )
-    if result.verdict == "mismatch":
+    if result.verdict == "mismatch" and result.first_mismatch is None:
+        yield from _wrapped(f"mismatch: {others(result.battery)}", width, "bold red")
+    elif result.verdict == "mismatch":
         yield from _mismatch_lines(result, width)
     elif result.verdict == "undecided":
         yield from _undecided_lines(result, width)
@@ -207,7 +212,13 @@ def verdict_lines(result, width):
         yield from _wrapped(f"match: {steps}, {grouped(result.values)} values, none above "
                             f"{result.worst_ratio:.2g} {limit}.", width, "bold green")  # fmt: skip
     yield from _wrapped(_resolution(result), width)
+    if result.verdict == "match" and result.cannot_see:
+        more = would_show(result.problem, result.steps_run)
+        unseen = f"This problem could not have shown: {', '.join(result.cannot_see)}"
+        yield from _wrapped(unseen + (f"; more to see with {more}." if more else "."), width)
     for remark in result.remarks:
+        if result.verdict == "mismatch" and result.battery and remark == others(result.battery):
+            continue  # it is the verdict
         yield from _wrapped(f"remark: {remark}", width)
 
 
@@ -250,6 +261,7 @@ def _mismatch_lines(result, width):
     yield Text(f"  PyTorch   {by_torch}    {torch_place(name, index)}")
     same = len(os.path.commonprefix([by_hand, by_torch]))
     who = "the tolerance" if result.fixed_tolerance else "rounding"
+    who = "its last digit" if moment.printed.get(name, np.zeros(moment.torch[name].shape))[index] else who
     caret = f"{' ' * (12 + same)}^ {_off(first, dtype)}"
     yield Text(f"{caret}; {who} allows {first['allowed']:.2g}", "bold red")
     yield from _explanation(result, width)
@@ -277,7 +289,10 @@ def _explanation(result, width):
 
 def _labelled(word, text, width, style=""):
     indents: Any = dict(initial_indent=f"  {word:10}", subsequent_indent=" " * 12)
-    return [Text(line, style) for line in textwrap.wrap(text, width, **indents, break_long_words=False)]
+    return [
+        Text(line, style)
+        for line in textwrap.wrap(text, width, **indents, break_long_words=False, break_on_hyphens=False)
+    ]
 
 
 def _off(first, dtype):
@@ -297,7 +312,7 @@ def _undecided_lines(result, width):
 
 
 def _wrapped(text, width, style=""):
-    return [Text(line, style) for line in textwrap.wrap(text, width)]
+    return [Text(line, style) for line in textwrap.wrap(text, width, break_on_hyphens=False)]
 
 
 __all__ = ["COMPUTED", "heading", "lines", "numbers_of", "report", "step_lines", "summary_lines"]

@@ -1,0 +1,83 @@
+"""Numbers from paper: judged to their printed digits; a whole training with a mistake explains those that differ."""
+
+from pathlib import Path
+
+import pytest
+
+from lockstep import compare
+from lockstep.command import main
+from lockstep.keys import Unusable
+from lockstep.numbers import read_numbers
+
+EXAMPLES = Path(__file__).parents[2] / "scripts" / "examples"
+
+
+def test_mazurs_published_numbers_are_told_as_updated_weights_to_every_digit(capsys):
+    arguments = [str(EXAMPLES / "mazur.toml"), "--numbers", str(EXAMPLES / "mazur_published.toml"), "--show", "none"]
+    assert main(arguments) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "mismatch: first at step 2, loss; the 14 values before it agree" in out
+    assert "mistake updated-weights-used" in out
+    assert "every digit of loss of step 2, o of step 10001 comes out" in out
+    assert "its last digit allows 5e-10" in out
+    assert " or " not in out.split("mistake")[1].split("remedy")[0]
+    assert main([*arguments, "--expect", "updated-weights-used"]) == 0
+
+
+def numbers(tmp_path, text):
+    path = tmp_path / "paper.toml"
+    path.write_text(text)
+    return read_numbers(str(path))
+
+
+def test_a_printed_number_is_judged_to_half_a_unit_of_its_last_digit(tmp_path):
+    problem = {"x": [[1.0, 1.0]], "steps": 1}  # z_h1 = 0.4 - 0.3 + 0.1 = 0.2, z_h2 = 0.2 + 0.7 - 0.2 = 0.7
+    problem |= {"W_h": [[0.4, -0.3], [0.2, 0.7]], "b_h": [0.1, -0.2]}
+    for text, verdict in (("0.2", "match"), ("0.24", "mismatch"), ("0.2000000", "match"), ("2e-1", "match")):
+        assert compare(numbers(tmp_path, f'z_h1 = "{text}"'), problem).verdict == verdict
+    assert compare(numbers(tmp_path, 'z_h = [["0.2", "0.7"]]'), problem).verdict == "match"
+    assert compare(numbers(tmp_path, "z_h1 = 0.2000001"), problem).verdict == "mismatch"
+    assert compare(numbers(tmp_path, "z_h1 = 0.2"), problem).verdict == "match"
+
+
+def test_a_computed_number_that_is_wrong_gets_its_mistake(tmp_path):
+    paper = numbers(tmp_path, "delta_o1 = 0.244\ndelta_o2 = 0.406")
+    result = compare(paper, steps=1)
+    assert (result.first_mismatch["label"], result.diagnoses[0]["mistake"]) == ("delta_o1", "sign-flipped")
+
+
+def test_numbers_of_another_shape_are_a_mismatch(tmp_path):
+    result = compare(numbers(tmp_path, "h = [0.1, 0.2]"), steps=1)
+    assert result.diagnoses[0]["mistake"] == "wrong-shape"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "has no number"),
+        ("[step.2]", "has no number"),
+        ("h1 = ", "expected a TOML file of numbers"),
+        ('h1 = "abc"', "step 1, h1: expected a number, or one as it is printed in quotes, got 'abc'"),
+        ('h1 = "nan"', "step 1, h1: expected a number"),
+        ("h1 = inf", "step 1, h1: expected a number"),
+        ("h1 = true", "step 1, h1: expected a number"),
+        ("step = 3", "step: expected tables"),
+        ("[step.first]\nh1 = 1", "step.first: expected a table named by a step number"),
+        ("[step.0]\nh1 = 1", "step.0: expected a table named by a step number"),
+    ],
+)
+def test_bad_files_of_numbers_are_told(tmp_path, text, words):
+    with pytest.raises(Unusable) as error:
+        numbers(tmp_path, text)
+    assert words in str(error.value)
+    assert "paper.toml" in str(error.value)
+
+
+def test_unknown_names_are_told_with_the_nearest(tmp_path):
+    with pytest.raises(Unusable, match="step 1 'delta_hh1': expected names of computed quantities; did you mean"):
+        compare(numbers(tmp_path, "delta_hh1 = 0.5"))
+
+
+def test_numbers_and_a_derivation_together_are_refused(capsys):
+    assert main(["--numbers", "a.toml", "--derivation", "b.py"]) == 2
+    assert "expected one of the two" in capsys.readouterr().err
