@@ -107,6 +107,10 @@ class Case:
             off = ~(np.abs(own - result.value) <= result.bound() + self.moment.printed.get(name, 0.0))
         return off & self.moment.covered.get(name, np.ones(own.shape, bool))
 
+    def returned(self, name):
+        """How many elements of a quantity the derivation returned."""
+        return int(self.moment.covered[name].sum()) if name in self.moment.covered else self.own[name].size
+
     def globally_wrong(self):
         """The returned quantities that are not PyTorch's, to rounding, for whatever reason."""
         with np.errstate(all="ignore"):

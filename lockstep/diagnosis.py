@@ -117,16 +117,16 @@ def _fitted(case, mistake, source, name, accepted):
     try:
         with np.errstate(all="ignore"):
             at = [case.evaluated(accepted | {mistake.quantity: (source, {"c": c})})[name].value for c in (0.0, 1.0)]
-            slope = np.atleast_1d(at[1] - at[0])
+            slope = np.atleast_1d(at[1] - at[0]) * np.atleast_1d(case.moment.covered.get(name, True))
             best = np.unravel_index(int(np.argmax(np.abs(slope))), slope.shape)
             constant = float(np.atleast_1d(case.own[name] - at[0])[best] / slope[best])
     except (ValueError, IndexError):
         return None
     nice = _nice(constant, case)
     if mistake.name == "scaled-by-constant":
-        if constant == -1 or (np.size(case.own[name]) < 2 and nice is None):
+        if constant == -1 or (case.returned(name) < 2 and nice is None):
             return None  # every single number is some multiple of the right one
-    elif np.size(case.own[name]) < 2:
+    elif case.returned(name) < 2:
         return None
     if not np.isfinite(constant) or abs(constant) < 1e-12:
         return None

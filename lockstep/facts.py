@@ -30,7 +30,7 @@ def by_its_digits(case, name, accepted):
         own, off = case.own[name], case.off(name, right)
         error = own - right.value
         in_single = growth(right.k) * 2.0**-24 * right.scale
-    if case.moment.dtype != "float64" or own.size < 2 or off.sum() < 0.3 * np.count_nonzero(right.value):
+    if case.moment.dtype != "float64" or case.returned(name) < 2 or off.sum() < 0.3 * np.count_nonzero(right.value):
         return None  # a few wrong elements are no lack of precision
     if (np.abs(error) <= in_single).all() and (own.astype(np.float32) == own).all():
         return diagnosis(name, "single-precision", f"{name} is right to about 7 digits, as in float32",
@@ -96,7 +96,7 @@ def unknown(case, name, accepted):
         ratio = (own / right.value)[off]
     places = [tuple(map(int, place)) for place in np.argwhere(off)]
     where = f" ({', '.join(case.moment.named(name, place) for place in places[:3])}{', and more' * (len(places) > 3)})"
-    says = f"{len(places)} of {off.size} elements of {name} differ{where if own.ndim else ''}"
+    says = f"{len(places)} of {case.returned(name)} elements of {name} differ{where if own.ndim else ''}"
     if not np.isfinite(own).all():
         says += f"; {int((~np.isfinite(own)).sum())} of yours are not finite"
     elif len(ratio) and np.isfinite(ratio).all():

@@ -1,0 +1,275 @@
+"""The exercise: the lecture's formulas to be filled in, checked one by one against PyTorch."""
+
+import ast
+import contextlib
+import re
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lockstep.comparison import Moment, judge
+from lockstep.derivation import Answer, sort_out
+from lockstep.diagnosis import diagnose
+from lockstep.formulas import formulas, scalar_formulas, sources
+from lockstep.keys import Unusable
+from lockstep.mistakes import catalogue
+from lockstep.problem import make_problem
+from lockstep.quantities import COMPUTED, PARAMETERS, scalar_names
+from lockstep.run import moments, tolerance
+
+_SETTINGS: dict[str, Any] = dict(hidden_activation="sigmoid", output_activation="sigmoid", loss="half_sum", steps=1)
+_SIZES = (2, 2, 2)
+
+# what each formula is tried on: a name for the user, and the problem
+SCALAR_EXAMPLES: dict[str, dict[str, Any]] = {
+    "the first example": {"seed": 1},
+    "other values": {"seed": 2},
+    "a large learning rate": {"seed": 3, "lr": 0.9},
+}
+MATRIX_EXAMPLES: dict[str, dict[str, Any]] = {
+    "one sample": {"sizes": (3, 4, 2)},
+    "a batch of 5 samples": {"sizes": (3, 4, 2), "samples": 5},
+    "other widths": {"sizes": (4, 3, 5), "samples": 3},
+}
+COMMAND = "--hidden-activation sigmoid --output-activation sigmoid --loss half_sum"
+
+_WHAT = {
+    "z_h": "pre-activation of {}: its weighted inputs and its bias",
+    "h": "what {} gives on: σ of its pre-activation",
+    "z_o": "pre-activation of {}: its weighted inputs and its bias",
+    "o": "what {} gives: σ of its pre-activation",
+    "loss": "half the sum of the squared differences between targets and outputs",
+    "delta_o": "error term of {}: how the loss changes with its pre-activation",
+    "delta_h": "error term of {}: the outputs' error terms sent back, times σ'",
+    "grad": "how the loss changes with {}",
+    "new": "{} after a step of gradient descent",
+}
+
+
+def what_it_is(name, of):
+    """One line that says what a quantity is, not how it is computed. of: the table's name it belongs to."""
+    kind = of.split("_")[0] if of.startswith(("grad_", "new_")) else of
+    bare = name.removeprefix("grad_").removeprefix("new_")
+    layer = "hidden" if of.endswith("h") else "output"
+    number = re.sub(r"\D", "", name)
+    thing = bare if kind in ("grad", "new") else f"{layer} neuron {number}" if number else f"the {layer} layer"
+    return _WHAT[kind].format(thing)
+
+
+def names_to_derive(matrix):
+    """The names to fill in, in order, and the table's name of each."""
+    if matrix:
+        return {name: name for name in COMPUTED}
+    return {scalar: name for name in COMPUTED for scalar in scalar_names(name, _SIZES, 1) or ()}
+
+
+def right_formula(name, matrix):
+    """The lecture's formula as a line of the file."""
+    tree = (formulas() if matrix else scalar_formulas())[name]
+    return in_the_files_words(ast.unparse(tree))
+
+
+def in_the_files_words(source):
+    """A formula of the code by hand in the words of the exercise: sigma and sigma_prime, and the loss's factor of ½."""
+    for layer in "ho":
+        source = re.sub(rf"sigma_{layer}_prime\((\w+), \w+(\(\w+\))?\)", r"sigma_prime(\1)", source)
+        source = source.replace(f"sigma_{layer}(", "sigma(")
+    source = source.replace("2 * (o - y) / m", "(o - y)").replace("square(y - o).sum() / m", "((y - o) ** 2).sum() / 2")
+    return re.sub(r"square\(([^()]+)\)", r"(\1) ** 2", source).replace("c * ", "")
+
+
+def template(matrix, planted=None):
+    """The text of a file to fill in; or, where formulas are given in `planted`, a finished one with these in it."""
+    given = [*PARAMETERS, "x", "y"]
+    if not matrix:
+        given = [scalar for name in given for scalar in scalar_names(name, _SIZES, 1) or ()]
+    words = "matrices; x is (N, n_in), rows are samples" if matrix else "numbers: w21 goes from x2 to h1"
+    title = "one formula of it is wrong: find it" if planted else "fill in the formulas, one after the other"
+    lines = [
+        f'"""A step of back-propagation: {title}.',
+        "",
+        f"All quantities are {words}. L = ½ Σ (y − o)². The activation is the sigmoid on both layers.",
+        '"""',
+        "",
+        "import numpy as np",
+        "",
+        "",
+        "def sigma(z):",
+        "    return 1 / (1 + np.exp(-z))",
+        "",
+        "",
+        "def sigma_prime(z):",
+        "    return sigma(z) * (1 - sigma(z))",
+        "",
+        "",
+        f"def step({', '.join(given)}, lr):",
+    ]
+    order = names_to_derive(matrix)
+    for name, of in order.items():
+        formula = "..." if planted is None else planted.get(name, right_formula(name, matrix))
+        lines.append(f"    {name} = {formula}  # {what_it_is(name, of)}")
+    lines.append("    return dict(")
+    lines += [f"        {name}={name}," for name in order]
+    return "\n".join([*lines, "    )", ""])
+
+
+_WORDS = {"c * ": "2 * ", "/ N": "/ len(x)", "@ ones": "@ np.ones_like(W_o)", "[one]": "[[0]]", "[:, one]": "[:, [0]]"}
+
+
+@lru_cache
+def plantable():
+    """The mistakes that a finished file can have, and for each the formula to plant: {name: {quantity: formula}}."""
+    problem = make_problem(_SETTINGS | MATRIX_EXAMPLES["a batch of 5 samples"])
+    found: dict[str, dict[str, str]] = {}
+    for mistake in catalogue(sources(problem)):
+        for formula in mistake.formulas:
+            for word, stands in _WORDS.items():
+                formula = formula.replace(word, stands)
+            text = in_the_files_words(formula)
+            if mistake.quantity in ("delta_h", "grad_W_h", "grad_b_h"):
+                text = text.replace("lr * grad_W_o", "lr * delta_o.T @ h")  # grad_W_o is not there yet
+            if mistake.name not in found and _runs(mistake, text):
+                found[mistake.name] = {mistake.quantity: text}
+    return found
+
+
+def _runs(mistake, formula):
+    """Whether a planted formula runs on every example, shows on one of them, and is told by its name."""
+    try:
+        outcome = check_text(template(True, {mistake.quantity: formula}), "planted.py", matrix=True)
+    except Unusable:
+        return False
+    told = outcome[mistake.quantity].says.startswith(f"{mistake.name}:")
+    return told and all(verdict.error is None for verdict in outcome.values())
+
+
+@dataclass
+class Verdict:
+    """What became of one formula. agrees, differs: the examples on which it does. says: which mistake it looks like."""
+
+    name: str
+    line: int | None = None
+    filled: bool = False
+    agrees: tuple[str, ...] = ()
+    differs: tuple[str, ...] = ()
+    says: str = ""
+    error: str | None = None
+    torch: float | None = None
+    yours: float | None = None
+
+    @property
+    def done(self):
+        return self.filled and not self.differs and self.error is None and bool(self.agrees)
+
+
+def is_matrix(text):
+    """Whether a file is the exercise in matrices."""
+    return "W_h" in text.partition("def step(")[2].partition(")")[0]
+
+
+def check_file(path):
+    """{name: Verdict} of every formula of a file, in order. Raises Unusable for a file that cannot be read as one."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise Unusable(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise Unusable(f"{path}: expected Python in UTF-8") from None
+    return check_text(text, str(path), is_matrix(text))
+
+
+def check_text(text, path, matrix):
+    """`check_file` for a file's text."""
+    try:
+        module = ast.parse(text, path)
+    except (SyntaxError, ValueError) as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise Unusable(f"{path}{line}: expected Python: {getattr(error, 'msg', error)}") from None
+    functions = [node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == "step"]
+    if not functions:
+        raise Unusable(f"{path}: expected a function step, as in the template that is written where no file is")
+    module.body = [node for node in module.body if node is not functions[-1]]
+    verdicts = {name: Verdict(name) for name in names_to_derive(matrix)}
+    for example, values in (MATRIX_EXAMPLES if matrix else SCALAR_EXAMPLES).items():
+        problem = make_problem(_SETTINGS | values)
+        moment, _ = next(moments(problem, tolerance(problem, {})))
+        _walk(module, functions[-1], path, example, problem, moment, verdicts)
+    return verdicts
+
+
+def _walk(module, function, path, example, problem, moment, verdicts):
+    """Run the function statement by statement; whatever it derives is judged and then replaced by PyTorch's value."""
+    truth = {"lr": moment.lr}
+    for name, array in (*moment.parameters.items(), ("x", moment.x), ("y", moment.y), *moment.torch.items()):
+        truth[name] = array.copy() if np.ndim(array) else float(array)
+        scalars = scalar_names(name, problem.sizes, len(moment.x))
+        if scalars and name != "loss":
+            truth |= {scalar: float(value) for scalar, value in zip(scalars, np.ravel(array), strict=True)}
+    names: dict[str, Any] = {"__name__": "exercise"}
+    with contextlib.redirect_stdout(sys.stderr), np.errstate(all="ignore"):
+        try:
+            exec(compile(module, path, "exec"), names)
+        except Exception as error:
+            raise Unusable(f"{path}: {type(error).__name__}: {error}") from None
+        names |= {argument.arg: truth[argument.arg] for argument in function.args.args if argument.arg in truth}
+        for statement in function.body:
+            if isinstance(statement, ast.Return):
+                break
+            targets = [
+                node.id
+                for node in ast.walk(statement)
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+            ]
+            derived = [name for name in targets if name in verdicts]
+            try:
+                exec(compile(ast.Module([statement], []), path, "exec"), names)
+            except Exception as error:
+                for name in derived:
+                    verdicts[name].filled, verdicts[name].line = True, statement.lineno
+                    verdicts[name].error = f"{type(error).__name__}: {error}"
+            else:
+                for name in derived:
+                    verdicts[name].line = statement.lineno
+                    _judge(verdicts[name], names.get(name), example, problem, moment, truth)
+            names |= {name: truth[name] for name in targets if name in truth}
+
+
+def _judge(verdict, value, example, problem, moment, truth):
+    if value is ...:
+        return
+    verdict.filled = True
+    try:
+        answer: Answer = sort_out({verdict.name: value}, problem, len(moment.x), moment.torch, verdict.name)
+    except Unusable as reason:
+        verdict.error = str(reason)
+        return
+    start = (moment.number, moment.parameters, moment.x, moment.y, moment.lr)
+    of = next(iter((*answer.values, *answer.misshapen)))
+    before = {name: moment.torch[name] for name in COMPUTED[: COMPUTED.index(of)]}  # what it was given is right
+    known = (moment.torch, moment.allowed, moment.sizes, moment.dtype)
+    alone = Moment(*start, before | answer.values, *known, answer.covered, answer.misshapen)
+    if judge(alone)[0] == "match":
+        verdict.agrees += (example,)
+        return
+    verdict.differs += (example,)
+    if not verdict.says:
+        found = diagnose(alone, problem)
+        verdict.says = (
+            f"{found[0]['mistake']}: {found[0]['says']}" if found and found[0]["mistake"] != "unknown" else ""
+        )
+        verdict.torch, verdict.yours = truth[verdict.name], value
+
+
+def hints(name, matrix):
+    """Ever more of a formula: what it is, what it is made of, its shape, and the lecture's formula itself."""
+    formula = right_formula(name, matrix)
+    parts = list(
+        dict.fromkeys(part for part in re.findall(r"[A-Za-z]\w*", formula) if part not in ("sum", "axis", "T"))
+    )
+    blank = re.sub(r"\b(?!sum\b|axis\b|T\b|sigma\b|sigma_prime\b)[A-Za-z]\w*", "□", formula)
+    of = names_to_derive(matrix)[name]
+    return [what_it_is(name, of), f"it is made of {', '.join(parts)}", f"its shape is {blank}", f"{name} = {formula}"]

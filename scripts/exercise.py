@@ -1,0 +1,11 @@
+"""Derive back-propagation yourself, formula by formula, checked against PyTorch: `--help` says how."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from lockstep.practice import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main())
