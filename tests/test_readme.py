@@ -7,6 +7,7 @@ import pytest
 
 from lockstep.command import main
 from lockstep.descent import main as gradient_descent
+from tests.mistakes import PLACES
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SHOWN = [block for language, block in re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL) if not language]
@@ -28,7 +29,19 @@ def test_the_report_is_as_shown(capsys):
 
 def test_the_descent_is_as_shown(capsys):
     assert gradient_descent([]) == 0
-    assert capsys.readouterr().out == SHOWN[2]
+    assert capsys.readouterr().out == SHOWN[3]
+
+
+def test_a_derivation_is_explained_as_shown(capsys, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(next(program for program in PROGRAMS if program.startswith("# mine.py")))
+    assert main(["--derivation", str(path), "--sizes", "3-4-2", "--samples", "5", "--show", "none"]) == 1
+    assert masked(SHOWN[2]) in masked(capsys.readouterr().out)
+
+
+def test_the_table_of_mistakes_has_every_mistake():
+    rows = re.findall(r"^\| `([\w-]+)` \| 100 \| 100 \|", README, re.MULTILINE)
+    assert rows == list(PLACES)
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.split("\n")[0])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lockstep.problem import make_problem
-from lockstep.run import run
+from lockstep.run import compare, run
 from lockstep.tolerance import Bounded, Precision, allowed, bounded_activation, growth
 from manual_backprop import two_layer
 from tests.hard_problems import KINDS, PRODUCTS, hard_problem, right_step
@@ -178,6 +178,15 @@ def test_right_tails_better_than_pytorchs_are_not_blamed():
     assert not result.last.torch["delta_h"].any()
     assert result.last.manual["delta_h"].any()
     assert result.verdict == "match"
+
+
+@pytest.mark.parametrize(("dtype", "weight", "target"), [("float32", 1e25, -1e18), ("float64", 1e200, -1e150)])
+def test_an_overflow_that_relu_hides_on_one_side_is_undecided(dtype, weight, target):
+    values = {"x": [[1.0]], "y": [[target]], "W_h": [[-1.0]], "b_h": [0.0], "W_o": [[weight]], "b_o": [0.0]}
+    result = compare(problem=values, hidden_activation="relu", dtype=dtype, steps=1)
+    assert np.isnan(result.last.manual["delta_h"][0, 0])  # inf·0, where PyTorch takes 0 by selection
+    assert result.last.torch["delta_h"][0, 0] == 0
+    assert (result.verdict, result.undecided["quantity"]) == ("undecided", "delta_h")
 
 
 def test_both_sides_lie_within_their_bound_of_the_exact_step():
