@@ -1,7 +1,7 @@
 """What a run found: one object, from which every report is made."""
 
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ from lockstep.facts import coverage, notes
 from lockstep.problem import Problem
 from lockstep.quantities import PARAMETERS
 from lockstep.resolution import Resolution
-from lockstep.tolerance import Precision
+from lockstep.tolerance import Precision, allowed
 from lockstep.unseen import cannot_see, is_small
 
 
@@ -131,6 +131,8 @@ class Result:
         self.loss = {"first": loss if self.loss["first"] is None else self.loss["first"], "last": loss}
 
         said, position = judge(moment, self.fixed_tolerance)
+        if said == "mismatch" and self.derivation and not self.fixed_tolerance:
+            said, position, moment = self._again_as_noisy(moment, said, position)
         if said == "mismatch":
             self.verdict = "mismatch"
             if self.first_mismatch is None:
@@ -151,6 +153,27 @@ class Result:
         if self._since and (said != "match" or row_is_due(moment.number, self.steps_asked)):
             self._add_row(moment, free)
         return said != "undecided"
+
+    def _again_as_noisy(self, moment, said, position):
+        """A mismatch at h or o looked at again: a formula for σ may be right and lose digits, a match with a remark."""
+        name = position if isinstance(position, str) else moment.place(position)[0]
+        which = {"h": self.problem.hidden_activation, "o": self.problem.output_activation}.get(name)
+        if which not in ("sigmoid", "tanh") or name not in moment.manual:
+            return said, position, moment
+        start = (moment.parameters, moment.x, moment.y, moment.lr)
+        again = replace(moment, allowed=allowed(self.problem, *start, noisy=True))
+        if judge(again)[0] != "match":
+            return said, position, moment
+        with np.errstate(all="ignore"):
+            off = np.abs(moment.manual[name] - moment.torch[name]) / np.abs(moment.torch[name])
+        index = tuple(int(i) for i in np.unravel_index(int(np.nanargmax(off)), off.shape))
+        digits = max(int(-np.log10(off[index])), 0)
+        if not any(remark.startswith(f"{name} is right") for remark in self.remarks):
+            self.remarks.append(
+                f"{name} is right, but its formula for {which} loses digits where the value is small: at step "
+                f"{moment.number} {moment.named(name, index)} has {digits} right digits"
+            )
+        return "match", None, again
 
     def _diagnosed(self, moment):
         def of_this_step():

@@ -114,8 +114,11 @@ class Bounded:
 _ROUNDINGS = {"linear": 0, "relu": 0, "tanh": 2, "sigmoid": 3}  # sigmoid: exp, +, /
 
 
-def bounded_activation(name):
-    """The pair (σ, σ') of `activations.activation` for Bounded numbers. name: one of ACTIVATIONS."""
+def bounded_activation(name, noisy=False):
+    """The pair (σ, σ') of `activations.activation` for Bounded numbers. name: one of ACTIVATIONS.
+
+    noisy: σ may be computed by a formula whose terms are of size 1 however small σ(z) is, such as tanh by exponentials.
+    """
     sigma, sigma_prime = activation(name)
 
     def bounded_sigma(z):
@@ -125,7 +128,7 @@ def bounded_activation(name):
         steepest = z.value + b if name == "relu" else -np.maximum(np.abs(z.value) - b, 0)  # within z's own bound
         slope = sigma_prime(steepest, sigma(steepest))
         value = sigma(z.value)
-        scale = np.abs(value) + slope * z.scale + z._underflow()
+        scale = (1 if noisy and name != "relu" else np.abs(value)) + slope * z.scale + z._underflow()
         return Bounded(value, scale, z.k + _ROUNDINGS[name], z.precision)
 
     def bounded_relu_prime(z, s):
@@ -138,10 +141,11 @@ def bounded_activation(name):
     return bounded_sigma, bounded_relu_prime if name == "relu" else sigma_prime
 
 
-def allowed(problem, parameters, x, y, lr):
+def allowed(problem, parameters, x, y, lr, noisy=False):
     """How much two right answers to this step may differ: a dict of float64 arrays by name.
 
-    problem: the settings (`problem.Problem`); parameters, x, y, lr: what the step starts from.
+    problem: the settings (`problem.Problem`); parameters, x, y, lr: what the step starts from; noisy: see
+    `bounded_activation`.
     """
     precision = Precision.of(problem.dtype)
     with np.errstate(all="ignore"):
@@ -150,8 +154,8 @@ def allowed(problem, parameters, x, y, lr):
             x=np.asarray(x, np.float64),
             y=np.asarray(y, np.float64),
             lr=lr,
-            hidden_activation=bounded_activation(problem.hidden_activation),
-            output_activation=bounded_activation(problem.output_activation),
+            hidden_activation=bounded_activation(problem.hidden_activation, noisy),
+            output_activation=bounded_activation(problem.output_activation, noisy),
             loss=problem.loss,
             frozen=problem.frozen,
         )

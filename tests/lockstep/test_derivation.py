@@ -214,3 +214,45 @@ def test_what_a_derivation_prints_goes_to_standard_error(capsys):
     compare(step, steps=2)
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "a word\na word\n")
+
+
+def tanh_by_exponentials(z):
+    return (np.exp(z) - np.exp(-z)) / (np.exp(z) + np.exp(-z))
+
+
+def sigmoid_by_tanh(z):
+    return (1 + np.tanh(z / 2)) / 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "sigma", "slope", "x"),
+    [
+        ("tanh", tanh_by_exponentials, lambda s: 1 - s * s, 1e-9),
+        ("sigmoid", sigmoid_by_tanh, lambda s: s * (1 - s), -30.0),
+    ],
+)
+def test_a_right_but_noisy_formula_is_a_match_with_the_remark_which_digits_it_loses(kind, sigma, slope, x):
+    def step(W_h, b_h, W_o, b_o, x, y, lr):
+        h = sigma(x @ W_h.T + b_h)
+        delta_o = 2 * (h @ W_o.T + b_o - y) / y.size
+        delta_h = delta_o @ W_o * slope(h)
+        return dict(h=h, delta_o=delta_o, delta_h=delta_h, grad_W_o=delta_o.T @ h, grad_W_h=delta_h.T @ x)
+
+    problem = {"x": [[x]], "y": [[1.0]], "W_h": [[1.0]], "b_h": [0.0], "hidden_activation": kind, "steps": 2}
+    result = compare(step, problem)
+    assert result.verdict == "match", result.first_mismatch
+    assert f"h is right, but its formula for {kind} loses digits" in result.remarks[0]
+
+    def wrong(W_h, b_h, W_o, b_o, x, y, lr):
+        return {"h": sigma(x @ W_h.T + b_h) * (1 + 1e-3)}
+
+    assert compare(wrong, problem | {"x": [[0.5]]}).verdict == "mismatch"
+
+
+def test_a_sigmoid_that_overflows_is_told_as_not_finite_on_one_side():
+    def step(z_h):
+        return {"h": np.exp(z_h) / (1 + np.exp(z_h))}
+
+    result = compare(step, {"x": [[1.0]], "W_h": [[800.0]], "b_h": [0.0], "hidden_activation": "sigmoid", "steps": 1})
+    assert result.verdict == "mismatch"
+    assert "not finite on one side" in str(result)
