@@ -150,7 +150,9 @@ def _run(problem, values, step):
 
     from lockstep.output import line_file, progress, whole_file
     from lockstep.report.document import document, problem_line, step_line
-    from lockstep.report.terminal import heading, step_lines, summary_lines, verdict_lines
+    from lockstep.report.step import step_lines
+    from lockstep.report.terminal import heading, summary_lines
+    from lockstep.report.verdict import verdict_lines
 
     quiet, to_stdout = values.get("quiet", False), values.get("json") == "-"
     printed, width = printer()

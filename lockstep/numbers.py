@@ -1,8 +1,6 @@
 """Results worked out on paper or printed in a book, as a step: a TOML file of numbers by name, a table a step."""
 
-import tomllib
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +10,7 @@ from lockstep.facts import diagnosis
 from lockstep.formulas import sources
 from lockstep.keys import Unusable
 from lockstep.mistakes import catalogue
+from lockstep.problem import read_toml
 from lockstep.quantities import COMPUTED
 
 
@@ -113,14 +112,7 @@ def _half_a_unit(value):
 
 def read_numbers(path):
     """The Paper of a TOML file. Raises Unusable with one line that names the file, the key and what is expected."""
-    try:
-        raw = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise Unusable(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise Unusable(f"{path}: expected a TOML file in UTF-8") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise Unusable(f"{path}: expected a TOML file of numbers: {error}") from None
+    raw = read_toml(path)
     tables = raw.pop("step", {})
     if not isinstance(tables, dict):
         raise Unusable(f"{path}: step: expected tables such as [step.2]")

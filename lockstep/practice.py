@@ -40,8 +40,9 @@ def main(arguments=None):
 
 
 def _write(options):
-    from lockstep.exercise import plantable, template
+    from lockstep.exercise import plantable
     from lockstep.output import whole_file
+    from lockstep.template import template
 
     planted = None
     if options.mistake is not None:
@@ -108,14 +109,15 @@ def _about(wrong, verdicts):
 
 
 def _hint(verdict, matrix, level):
-    from lockstep.exercise import hints
+    from lockstep.template import hints
 
     return hints(verdict.name, matrix)[level]
 
 
 def _watch(path):
     """Check at each save; keys give hints. Ends when everything is derived, or with q."""
-    from lockstep.exercise import check_file, hints
+    from lockstep.exercise import check_file
+    from lockstep.template import hints
 
     printed, _ = printer()
     seen, level, current = None, 0, None

@@ -60,16 +60,21 @@ class Problem:
         return self.x[first : first + size], self.y[first : first + size]
 
 
-def read_file(path):
-    """The checked values of a TOML problem file; its files are looked for beside it, then where the command runs."""
+def read_toml(path):
+    """What a TOML file holds. Raises Unusable."""
     try:
-        raw = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise Unusable(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise Unusable(f"{path}: expected a TOML file in UTF-8") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise Unusable(f"{path}: expected a TOML file: {error}") from None
+
+
+def read_file(path):
+    """The checked values of a TOML problem file; its files are looked for beside it, then where the command runs."""
+    raw = read_toml(path)
     if not raw:
         raise Unusable(f"{path}: the file is empty; expected keys such as sizes, x, y, lr")
     values = check(raw, lambda key: f"{path}: {key}")

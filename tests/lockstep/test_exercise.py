@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from lockstep.command import main as compare
-from lockstep.exercise import check_text, hints, names_to_derive, plantable, template
+from lockstep.exercise import check_text, plantable
 from lockstep.practice import main
+from lockstep.template import hints, names_to_derive, template
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,0 +1,130 @@
+"""A step in full: an entry a scalar for the lecture's network, else a line a matrix with its worst element."""
+
+import textwrap
+
+from rich.text import Text
+
+from lockstep.quantities import BACKWARD, FORWARD, UPDATE, scalar_names
+from lockstep.report.digits import allowance, digits, distance
+from lockstep.report.formulas import formula
+from manual_backprop.activations import activation
+
+WIDE = 140  # from so many columns on, a formula, its numbers and its values share a line
+_STAGES = (("forward", FORWARD), ("backward", BACKWARD), ("update", UPDATE))
+_INDENT = 4
+
+
+def step_lines(moment, problem, width, side="by hand"):
+    """A step in full: an entry a scalar for the lecture's network, else a line a matrix with its worst element."""
+    yield Text("")
+    yield Text(f"step {moment.number}", "bold")
+    if scalar_names("W_o", problem.sizes, len(moment.x)) and problem.sizes == (2, 2, 2):
+        yield from _scalar_entries(moment, problem, width, side)
+    elif moment.manual:
+        yield from _matrix_table(moment, problem, width, side)
+    for name, array in moment.misshapen.items():
+        yield Text(f"  {name} has shape {array.shape}; expected {moment.torch[name].shape}  ✗", "bold red")
+
+
+def _scalar_entries(moment, problem, width, side):
+    values = numbers_of(moment, problem)
+    places = [moment.place(position) for position in range(len(moment.flat_torch))]
+    for stage, names in _STAGES:
+        if any(name in names for name, _ in places):
+            yield Text(f" {stage}", "bold")
+        for position, (name, index) in enumerate(places):
+            if name in names:
+                yield from _entry(moment, problem, position, moment.named(name, index), values, width, side)
+
+
+def numbers_of(moment, problem):
+    """Everything that a formula of the lecture's network refers to, by its scalar name."""
+    values = {"lr": moment.lr}
+    for name, array in (*moment.parameters.items(), ("x", moment.x), ("y", moment.y), *moment.torch.items(),
+                        *moment.manual.items()):  # fmt: skip
+        values |= zip(scalar_names(name, problem.sizes, 1), array.flat, strict=True)
+    for layer, which in (("h", problem.hidden_activation), ("o", problem.output_activation)):
+        values[f"sigma_{layer}"], values[f"sigma_{layer}_prime"] = activation(which)
+    return values
+
+
+def _entry(moment, problem, position, scalar, values, width, side):
+    """name = formula / = numbers / values, ULP, allowed and mark."""
+    name, _ = moment.place(position)
+    if name.removeprefix("new_") in problem.frozen:
+        in_names, in_numbers = f"{scalar.removeprefix('new_')} (frozen)", ""
+    else:
+        in_names, in_numbers = (formula(scalar, True, problem.loss, numbers) for numbers in (None, values))
+        in_numbers = (
+            in_numbers[1:-1] if in_numbers[0] == "(" and in_numbers.find(")") == len(in_numbers) - 1 else in_numbers
+        )
+    by_hand, by_torch, apart, mark = _judged(moment, position)
+    indent = " " * _INDENT
+    margin = indent + " " * (len(scalar) + 1)
+    if width >= WIDE:
+        equation = f"{indent}{scalar} = {in_names}" + (f" = {in_numbers}" if in_numbers else "")
+        shown = by_hand if by_hand == by_torch else f"{side} {by_hand}  PyTorch {by_torch}"
+        yield _marked(f"{equation} = {shown}", apart, mark, width)
+        return
+    yield Text(f"{indent}{scalar} = {in_names}")
+    if in_numbers:
+        yield from map(Text, textwrap.wrap(in_numbers, width, initial_indent=f"{margin}= ",
+                                           subsequent_indent=f"{margin}  ", break_long_words=False))  # fmt: skip
+    if by_hand == by_torch:
+        yield _marked(f"{margin}= {by_hand}  on both sides", apart, mark, width)
+    else:
+        yield Text(f"{margin}= {by_hand}  {side}")
+        yield _marked(f"{margin}  {by_torch}  PyTorch", apart, mark, width)
+
+
+def _judged(moment, position):
+    """Both values in full, how far apart of how much allowed, and the mark."""
+    entry = moment.entry(position)
+    manual, torch, dtype = entry["manual"], entry["torch"], moment.dtype
+    apart = f"{distance(manual, torch, dtype)} of {allowance(entry['allowed'], torch, dtype)} allowed"
+    return digits(manual, dtype), digits(torch, dtype), apart, "✓" if entry["difference"] <= entry["allowed"] else "✗"
+
+
+def _marked(left, apart, mark, width):
+    right = f"{apart}  {mark}"
+    gap = max(width - 1 - len(left) - len(right), 2)
+    return Text.assemble(left, " " * gap, (apart, "dim"), "  ", (mark, "green" if mark == "✓" else "bold red"))
+
+
+def _matrix_table(moment, problem, width, side):
+    ratio = moment.ratio()
+    rows, position = [], 0
+    for name in moment.manual:
+        size = len(moment.elements(name))
+        worst = position + int(ratio[position : position + size].argmax())
+        entry, dtype = moment.entry(worst), moment.dtype
+        by_hand, by_torch, _, mark = _judged(moment, worst)
+        apart = distance(entry["manual"], entry["torch"], dtype).removesuffix(" ULP")
+        row = [
+            f"  {entry['label']}",
+            by_hand,
+            by_torch,
+            apart,
+            allowance(entry["allowed"], entry["torch"], dtype),
+            mark,
+        ]
+        frozen = name.removeprefix("new_") in problem.frozen
+        row += [formula(name, False, problem.loss) if not frozen else "frozen"] if width >= WIDE else []
+        rows.append((name, row))
+        position += size
+    heads = ["worst element", side, "PyTorch", "ULP", "allowed", "", "formula"][: len(rows[0][1])]
+    table = columns([heads, *(row for _, row in rows)], "<>>>><<")
+    yield Text(table[0], "dim")
+    for stage, names in _STAGES:
+        if any(name in names for name, _ in rows):
+            yield Text(f" {stage}", "bold")
+        for (name, row), line in zip(rows, table[1:], strict=True):
+            if name in names:
+                yield Text(line, "" if row[5] == "✓" else "bold red")
+
+
+def columns(rows, aligned):
+    """Rows of texts as lines: every column as wide as its widest text, so that nothing is ever cut."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(f"{text:{side}{wide}}" for text, side, wide in zip(row, aligned, widths, strict=False)).rstrip()
+            for row in rows]  # fmt: skip
