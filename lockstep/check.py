@@ -26,8 +26,11 @@ class GradientMismatch(AssertionError):
 
 @dataclass
 class CheckResult:
-    """A match. resolution: as in the JSON document. accuracy: by input, how far hand and torch each are from the truth
-    in float32, relative (None where that was not to be had). remarks: sentences."""
+    """A match, or undecided where a gradient is not finite on both sides alike.
+
+    resolution: as in the JSON document. accuracy: by input, how far hand and torch each are from the truth in float32,
+    relative (None where that was not to be had). remarks: sentences.
+    """
 
     verdict: str
     resolution: dict[str, Any]
@@ -37,6 +40,8 @@ class CheckResult:
     values: int
 
     def __str__(self):
+        if self.verdict == "undecided":
+            return "\n".join(["undecided: a gradient is not finite on both sides alike", *self.remarks])
         lines = [f"match: {self.values} values of {len(self.accuracy)} gradients, none above {self.worst_ratio:.2g} of "
                  "what rounding was measured to do."]  # fmt: skip
         seen = self.resolution
@@ -144,6 +149,11 @@ def _single_bound(measured: Measured, values):
 
 
 def _matched(own, values, measured, remarks):
+    if not sum(array.size for array in own.values()):
+        raise ValueError("the gradients that hand returned have no element; expected at least one to compare")
+    blank = [name for name in own if not np.isfinite(values[name]).all()]
+    if blank:
+        remarks.append(f"{', '.join(blank)}: not a finite number for both, so nothing is known of it")
     bounds = np.concatenate([measured.bound[name].ravel() for name in own])
     sizes = np.abs(np.concatenate([values[name].ravel() for name in own]))
     apart = np.abs(np.concatenate([(own[name] - values[name]).ravel() for name in own]))
@@ -167,7 +177,7 @@ def _matched(own, values, measured, remarks):
                 f"{name}: right, but the formula by hand loses {digits} digits more than PyTorch's: cancellation"
             )
     worst = float(ratio.max()) if ratio.size else 0.0
-    return CheckResult("match", resolution, accuracy, remarks, worst, len(bounds))
+    return CheckResult("undecided" if blank else "match", resolution, accuracy, remarks, worst, len(bounds))
 
 
 def _raise_shape(name, own, value):

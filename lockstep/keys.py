@@ -178,6 +178,7 @@ def check(raw, where):
     for key, value in raw.items():
         if key not in CHECKS:
             raise Unusable(f"{where(key)}: unknown key; expected one of {', '.join(CHECKS)}")
+        value = value.item() if isinstance(value, np.generic) else value
         try:
             values[key] = CHECKS[key](value)
         except Unusable as reason:

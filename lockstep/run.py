@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from pathlib import Path
 
 import numpy as np
 
@@ -27,6 +28,10 @@ def compare(step=None, problem=None, *, on_step=None, **settings):
 
     Returns a `result.Result`. Raises `keys.Unusable`, a ValueError, for input that cannot be used.
     """
+    if not isinstance(problem, dict | str | Path | None):
+        raise Unusable(f"problem: expected a path or a dict of keys, got {type(problem).__name__}")
+    if not (step is None or callable(step) or isinstance(step, str | Path | Paper)):
+        raise Unusable(f"step: expected a function, a path or None, got {type(step).__name__}")
     values = problem if isinstance(problem, dict) else {} if problem is None else read_file(problem)
     values = check(values | settings, str) if isinstance(problem, dict | None) else values | check(settings, str)
     if isinstance(step, Paper):

@@ -129,7 +129,7 @@ def _undecided_lines(result, width):
         f"undecided: at step {grouped(at['step'])}, {at['label']} is {by_hand} {result.side} and {by_torch} by "
         f"PyTorch: the numbers stopped being finite on both sides alike.", width, "bold yellow",
     )  # fmt: skip
-    yield from wrapped(f"The likely cause is the learning rate, {lr!r}: try a smaller one.", width)
+    yield from wrapped(f"The likely cause is the learning rate, {lr!r}: try one nearer to 0.", width)
 
 
 def wrapped(text, width, style=""):

@@ -200,3 +200,15 @@ def test_dropout_with_torchs_generator_is_the_same_in_every_draw():
     result = check_gradients(lambda x: {"x": masks[0].astype(x.dtype)}, reference, x=np.ones(20))
     assert result.verdict == "match"
     assert set(masks[0]) == {0.0, 2.0}
+
+
+def test_nan_on_both_sides_is_undecided_not_a_match():
+    result = check_gradients(lambda x: {"x": np.full(2, np.nan)}, lambda x: (x - x).sqrt().sum(), x=np.ones(2))
+    assert result.verdict == "undecided"
+    assert str(result).startswith("undecided: ")
+    assert "nothing is known of it" in result.remarks[-1]
+
+
+def test_gradients_without_an_element_are_refused():
+    with pytest.raises(ValueError, match="no element"):
+        check_gradients(lambda x: {"x": np.zeros((0, 3))}, lambda x: x.sum(), x=np.zeros((0, 3)))

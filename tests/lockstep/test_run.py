@@ -215,3 +215,26 @@ def test_pytorchs_step_changes_nothing_that_it_is_given():
         np.testing.assert_array_equal(again[name], kept[name])
     for name in PARAMETERS:
         np.testing.assert_array_equal(problem.parameters[name], before[name])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"step": 3}, "step: expected a function, a path or None, got int"),
+        ({"problem": [1]}, "problem: expected a path or a dict of keys, got list"),
+        ({"step": "nope.py"}, "nope.py: cannot be read"),
+        ({"problem": "nope.toml"}, "nope.toml: cannot be read"),
+        ({"learning_rate": 1}, "learning_rate: unknown key"),
+    ],
+)
+def test_wrong_arguments_of_compare_are_told_in_a_sentence(arguments, words):
+    with pytest.raises(ValueError, match="expected|cannot be read") as error:
+        compare(**arguments)
+    assert words in str(error.value)
+
+
+def test_arrays_tensors_and_numpy_scalars_are_welcome_in_a_problem():
+    import torch
+
+    values = {"x": torch.ones(2, 3), "y": np.ones((2, 1)), "lr": np.float32(0.5), "steps": np.int64(2)}
+    assert compare(problem=values).steps_run == 2
