@@ -27,7 +27,11 @@ def diagnose(moment, problem, history=None):
         name = min(wrong, key=COMPUTED.index)
         explanations = _best(case, list(_explanations(case, name, mistakes, accepted)))
         if not explanations:
-            found.append(by_its_digits(case, name, accepted) or unknown(case, name, accepted))
+            found += (
+                _of_few_elements(case, name, mistakes, accepted)
+                or _two_at_once(case, name, mistakes, accepted)
+                or [by_its_digits(case, name, accepted) or unknown(case, name, accepted)]
+            )
             settled.add(name)
         named = set()
         for mistake, replaced, explained in explanations:
@@ -45,8 +49,6 @@ def _explanations(case, name, mistakes, accepted):
     """The mistakes that make `name` come out as it did: (mistake, replaced formulas, all that they explain)."""
     before = case.differing(accepted)
     suspects = case.suspects(name)
-    with np.errstate(all="ignore"):
-        right = case.evaluated(accepted)
     for mistake in mistakes:
         if mistake.quantity not in suspects:
             continue
@@ -56,17 +58,66 @@ def _explanations(case, name, mistakes, accepted):
                     after = case.differing(accepted | replaced)
                 except (ValueError, IndexError):
                     continue  # the shapes do not fit: nobody made this mistake here
-                if name not in after and after <= before and _tells(case, name, right, accepted | replaced):
+                if name not in after and after <= before and _tells(case, name, accepted, accepted | replaced):
                     yield mistake, replaced, before - after
                     break
 
 
-def _tells(case, name, right, replaced):
+def _of_few_elements(case, name, mistakes, accepted):
+    """A mistake in some elements alone, where the lecture's scalars are written one by one; else []."""
+    if case.samples != 1 or case.returned(name) < 2:
+        return []
+    with np.errstate(all="ignore"):
+        off = case.off(name, case.evaluated(accepted, name)[name])
+    for mistake, replaced, result in _alone(case, name, mistakes, accepted):
+        if not (off & case.off(name, result)).any() and _tells(case, name, accepted, replaced):
+            elements = ", ".join(case.moment.named(name, tuple(map(int, place))) for place in np.argwhere(off))
+            return [
+                _said(case, mistake, replaced, {name})
+                | {"says": f"{elements}: {mistake.says.format(q=name, c='', cause='')}"}
+            ]
+    return []
+
+
+def _two_at_once(case, name, mistakes, accepted):
+    """A mistake and a turned sign or a lost factor of 2 in the same formula, told as two; else []."""
+    second = {mistake.name: mistake for mistake in mistakes if mistake.quantity == name}
+    for factor, other in ((-1, "sign-flipped"), (2, "scaled-by-constant"), (0.5, "scaled-by-constant")):
+        for mistake, replaced, result in _alone(case, name, mistakes, accepted):
+            if mistake.name in ("sign-flipped", "scaled-by-constant") or other not in second:
+                continue
+            source, extra = replaced[name]
+            both = accepted | {name: (f"{factor} * ({source})", extra)}
+            if not case.off(name, factor * result).any() and _tells(case, name, accepted, both):
+                of_the_factor = {name: (second[other].formulas[0], {"c": float(factor)})}
+                told = [_said(case, mistake, replaced, {name}), _said(case, second[other], of_the_factor, {name})]
+                return [diagnosis_ | {"formula": both[name][0]} for diagnosis_ in told]
+    return []
+
+
+def _alone(case, name, mistakes, accepted):
+    """The formulas without a constant to fit that a mistake puts in place of this very quantity's, and their value."""
+    for mistake in mistakes:
+        for source in mistake.formulas if mistake.quantity == name else ():
+            if "c *" in source:
+                continue
+            for extra in _further(case, mistake, source, name, accepted):
+                replaced = accepted | {name: (source, extra)}
+                try:
+                    with np.errstate(all="ignore"):
+                        result = case.evaluated(replaced, name)[name]
+                except (ValueError, IndexError):
+                    continue
+                if np.shape(result.value) == case.own[name].shape:
+                    yield mistake, replaced, result
+
+
+def _tells(case, name, accepted, replaced):
     """Whether the bound of the replaced formula is finer than what it explains (at relu's kink it is not)."""
     with np.errstate(all="ignore"):
-        result = case.evaluated(replaced)[name]
-        apart = np.abs(case.own[name] - right[name].value)
-        worst = np.argmax(np.where(case.off(name, right[name]), apart, -1.0))
+        right, result = (case.evaluated(formulas, name)[name] for formulas in (accepted, replaced))
+        apart = np.abs(case.own[name] - right.value)
+        worst = np.argmax(np.where(case.off(name, right), apart, -1.0))
         return bool(np.ravel(apart)[worst] > 2 * np.ravel(result.bound())[worst])
 
 

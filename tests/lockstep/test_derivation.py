@@ -256,3 +256,30 @@ def test_a_sigmoid_that_overflows_is_told_as_not_finite_on_one_side():
     result = compare(step, {"x": [[1.0]], "W_h": [[800.0]], "b_h": [0.0], "hidden_activation": "sigmoid", "steps": 1})
     assert result.verdict == "mismatch"
     assert "not finite on one side" in str(result)
+
+
+SIGMOIDS = {"hidden_activation": "sigmoid", "output_activation": "sigmoid", "steps": 1}
+
+
+def named(step):
+    return [diagnosis["mistake"] for diagnosis in compare(step, SIGMOIDS).diagnoses]
+
+
+def test_two_slips_in_one_formula_are_told_as_two():
+    assert named(lambda o1, y1: dict(delta_o1=y1 - o1)) == ["missing-activation-derivative", "sign-flipped"]
+
+
+def test_a_slip_in_one_scalar_of_several_is_named():
+    def step(delta_h1, x1, x2, w11, w21, lr):
+        return dict(new_w11=w11 - lr * delta_h1 * x1, new_w21=w21 - delta_h1 * x2)
+
+    result = compare(step, SIGMOIDS)
+    assert result.diagnoses[0]["mistake"] == "learning-rate"
+    assert result.diagnoses[0]["says"].startswith("new_w21: ")
+
+
+def test_weights_the_wrong_way_round_on_the_way_forward_are_named():
+    def step(w11, w21, w12, w22, x1, x2, b1, b2):
+        return dict(z_h1=w11 * x1 + w12 * x2 + b1, z_h2=w21 * x1 + w22 * x2 + b2)
+
+    assert named(step) == ["transposed-weights"]
