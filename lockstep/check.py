@@ -19,6 +19,8 @@ class GradientMismatch(AssertionError):
     first_mismatch, diagnoses: as in the JSON document; `quantity` is the input's name.
     """
 
+    __module__ = "lockstep"  # a test's summary line has room for little
+
     def __init__(self, report, first_mismatch, diagnoses):
         super().__init__(report)
         self.first_mismatch, self.diagnoses = first_mismatch, diagnoses
@@ -42,8 +44,9 @@ class CheckResult:
     def __str__(self):
         if self.verdict == "undecided":
             return "\n".join(["undecided: a gradient is not finite on both sides alike", *self.remarks])
-        lines = [f"match: {self.values} values of {len(self.accuracy)} gradients, none above {self.worst_ratio:.2g} of "
-                 "what rounding was measured to do."]  # fmt: skip
+        gradients = f"{len(self.accuracy)} gradient{'s' * (len(self.accuracy) != 1)}"
+        least = f"none above {self.worst_ratio:.2g} of what rounding was measured to do"
+        lines = [f"match: {self.values} values of {gradients}, {least}."]
         seen = self.resolution
         lines.append(f"An error of {seen['typical']:.0e} of a value would typically have been found; "
                      f"{seen['blind']} of {self.values} values are out of reach.")  # fmt: skip
@@ -68,6 +71,8 @@ def check_gradients(hand, reference, /, **inputs):
     """
     __tracebackhide__ = True
     arrays = {name: _as_array(name, value) for name, value in inputs.items()}
+    if not any(array.dtype.kind == "f" for array in arrays.values()):
+        raise TypeError("no input holds floating-point numbers; expected at least one that can be differentiated")
     wide = {name: array.astype(np.float64) if array.dtype.kind == "f" else array for name, array in arrays.items()}
     values = reference_gradients(reference, wide)
     again = reference_gradients(reference, wide)
@@ -134,7 +139,8 @@ def _answered(got, values, arrays):
             raise ValueError(f"hand returned {name!r}; expected names out of {', '.join(values)}")
         array = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
         if array.dtype.kind not in "fiub":
-            raise TypeError(f"hand returned {array.dtype} for {name!r}; expected real numbers")
+            kind = type(value).__name__ if array.dtype.kind == "O" else str(array.dtype)
+            raise TypeError(f"hand returned {kind} for {name!r}; expected real numbers")
         answer[name] = array if array.dtype.kind == "f" else array.astype(np.float64)
     return answer
 
@@ -215,22 +221,24 @@ def _mismatch(name, own, value, bound, wrong, diagnoses):
             "difference": float(abs(own[index] - value[index])),
             "allowed": float(bound[index]),
         }
-    how_many = f"{int(wrong.sum())} of {wrong.size} elements differ"
+    how_many = f"differs in {int(wrong.sum())} of {wrong.size} elements"
     return GradientMismatch(_report(first, diagnoses, how_many), first, diagnoses)
 
 
 def _report(first, diagnoses, how_many):
-    lines = [f"mismatch: the gradient of {first['quantity']}: {how_many}, first {first['label']}"]
+    where = f", first {first['label']}" if first["index"] is not None else ""
+    lines = [f"{first['quantity']}: mismatch, the gradient {how_many}{where}"]
     if first["index"] is not None:
         with np.errstate(all="ignore"):
             apart = float(ulps(first["manual"], first["torch"], "float64"))
         allowed = f"rounding allows {first['allowed']:.2g}"
         lines += [f"  yours     {first['manual']!r}", f"  PyTorch   {first['torch']!r}"]
         lines += [f"  apart     {first['difference']:.2g} ({apart:.3g} ULP); {allowed}"]
-    for found in diagnoses:
-        lines.append(f"  mistake   {found['mistake']}: {found['says']}")
-        if found["remedy"]:
-            lines.append(f"  remedy    {found['remedy']}")
+    lines.append(f"  mistake   {diagnoses[0]['mistake']}: {diagnoses[0]['says']}")
+    if diagnoses[0]["remedy"]:
+        lines.append(f"  remedy    {diagnoses[0]['remedy']}")
+    for found in diagnoses[1:]:
+        lines.append(f"  too       {found['quantity']} differs, perhaps only because of that: {found['mistake']}")
     return "\n".join(lines)
 
 
@@ -248,7 +256,7 @@ def _diagnosed(name, own, value, bound, arrays):
     constant = float(own[best] / value[best]) if value.size and value[best] else 0.0
     cause = _cause(constant, arrays)
     if constant and (own.size > 1 or cause) and _agree(own / constant, value, bound * 4).all():
-        says = f"the gradient of {name} is {constant:.9g} times the right one{cause}"
+        says = f"the gradient of {name} is {constant:.12g} times the right one{cause}"
         return diagnosis(name, "scaled-by-constant", says, "check the factors: means against sums, ½, temperature")
     with np.errstate(all="ignore"):
         size = float(np.max(np.abs(value), initial=0.0))

@@ -27,11 +27,8 @@ def diagnose(moment, problem, history=None):
         name = min(wrong, key=COMPUTED.index)
         explanations = _best(case, list(_explanations(case, name, mistakes, accepted)))
         if not explanations:
-            found += (
-                _of_few_elements(case, name, mistakes, accepted)
-                or _two_at_once(case, name, mistakes, accepted)
-                or [by_its_digits(case, name, accepted) or unknown(case, name, accepted)]
-            )
+            rest = case, name, mistakes, accepted
+            found += _of_few_elements(*rest) or _two_at_once(*rest) or _by_facts(case, name, accepted)
             settled.add(name)
         named = set()
         for mistake, replaced, explained in explanations:
@@ -63,6 +60,10 @@ def _explanations(case, name, mistakes, accepted):
                     break
 
 
+def _by_facts(case, name, accepted):
+    return [by_its_digits(case, name, accepted) or unknown(case, name, accepted)]
+
+
 def _of_few_elements(case, name, mistakes, accepted):
     """A mistake in some elements alone, where the lecture's scalars are written one by one; else []."""
     if case.samples != 1 or case.returned(name) < 2:
@@ -72,10 +73,8 @@ def _of_few_elements(case, name, mistakes, accepted):
     for mistake, replaced, result in _alone(case, name, mistakes, accepted):
         if not (off & case.off(name, result)).any() and _tells(case, name, accepted, replaced):
             elements = ", ".join(case.moment.named(name, tuple(map(int, place))) for place in np.argwhere(off))
-            return [
-                _said(case, mistake, replaced, {name})
-                | {"says": f"{elements}: {mistake.says.format(q=name, c='', cause='')}"}
-            ]
+            told = _said(case, mistake, replaced, {name})
+            return [told | {"says": f"{elements}: {told['says']}"}]
     return []
 
 
@@ -141,7 +140,7 @@ def _tries(case, mistake, which, mistakes, name, accepted):
         other
         for other in mistakes
         if other.name == mistake.name and len(other.formulas) == len(mistake.formulas) and other is not mistake
-        and other.quantity[:4] == mistake.quantity[:4]  # grad_ or new_
+        and other.quantity[:4] == mistake.quantity[:4] in ("grad", "new_")
     ]  # fmt: skip
     together = [
         alone_here | {other.quantity: (other.formulas[which], extra) for other in siblings}
@@ -194,7 +193,7 @@ def _nice(constant, case):
             factors |= {words: size, inverse: 1 / size, f"{inverse.replace('1', '2', 1)}": 2 / size,
                         f"{words}/2": size / 2, f"½·{inverse}": 0.5 / size, f"2·{words}": 2.0 * size}  # fmt: skip
     close = [(value, words) for words, value in factors.items() if value != 1 and abs(constant / value - 1) < 1e-6]
-    return close[0] if close else None
+    return (close[0][0], " or ".join(words for _, words in close)) if close else None
 
 
 def _said(case, mistake, replaced, explained):
@@ -204,7 +203,7 @@ def _said(case, mistake, replaced, explained):
     if mistake.name == "scaled-by-constant":
         nice = _nice(constant, case)
         usual = {"2": ": ½ Σ against Σ, or the 2 of the square", "½": ": the 2 of the square's derivative is missing"}
-        cause = f", which is {nice[1]}{usual.get(nice[1], ': a mean against a sum')}" if nice else ""
+        cause = f", which is {nice[1]}{usual.get(nice[1].split(' or ')[0], ': a mean against a sum')}" if nice else ""
         if quantity == "delta_o" and "delta_o" in case.own and _gradients_come_out_right(case):
             cause += "; a convention, for your gradients, where it is made up for, are right"
     number = "" if constant is None else f"{constant:.9g}"
@@ -242,4 +241,4 @@ def _of_another_shape(case, name):
         says = f"{shapes}: a row of {n} numbers against a column of {n} makes a square"
         return [diagnosis(name, "broadcast", says, "give the targets the shape (N, 1): y.reshape(-1, 1)")]
     fits = f"; its {own.size} numbers would fit" if own.size == np.prod(expected) else ""
-    return [diagnosis(name, "wrong-shape", f"{shapes}{fits}", "return it in the shape of the table of names")]
+    return [diagnosis(name, "wrong-shape", f"{shapes}{fits}", "give it in the shape of the table of names")]

@@ -48,7 +48,7 @@ def plantable():
         for formula in mistake.formulas:
             for word, stands in _WORDS.items():
                 formula = formula.replace(word, stands)
-            text = in_the_files_words(formula)
+            text = in_the_files_words(formula).replace("-1 * ((o - y) *", "((y - o) *")
             if mistake.quantity in ("delta_h", "grad_W_h", "grad_b_h"):
                 text = text.replace("lr * grad_W_o", "lr * delta_o.T @ h")  # grad_W_o is not there yet
             if mistake.name not in found and _runs(mistake, text):

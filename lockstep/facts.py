@@ -93,7 +93,7 @@ def unknown(case, name, accepted):
     with np.errstate(all="ignore"):
         right = case.evaluated(accepted)[name]
         own, off = case.own[name], case.off(name, right)
-        ratio = (own / right.value)[off]
+        ratio = (own / case.moment.torch[name])[off]
     places = [tuple(map(int, place)) for place in np.argwhere(off)]
     where = f" ({', '.join(case.moment.named(name, place) for place in places[:3])}{', and more' * (len(places) > 3)})"
     says = f"{len(places)} of {case.returned(name)} elements of {name} differ{where if own.ndim else ''}"
@@ -101,7 +101,7 @@ def unknown(case, name, accepted):
         says += f"; {int((~np.isfinite(own)).sum())} of yours are not finite"
     elif len(ratio) and np.isfinite(ratio).all():
         low, high = f"{ratio.min():.12g}", f"{ratio.max():.12g}"
-        says += f"; yours over the right one is {low if low == high else f'{low} to {high}'}"
+        says += f"; yours over PyTorch's is {low if low == high else f'{low} to {high}'}"
     return diagnosis(name, "unknown", says)
 
 

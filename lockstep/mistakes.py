@@ -173,8 +173,10 @@ def _anywhere(right):
     for name in ("z_h", "z_o"):
         layer = name[-1]
         given = {"h": "x", "o": "h"}[layer]
-        yield Mistake("transposed-weights", name, (f"{given} @ W_{layer} + b_{layer}",), f"W_{layer} is used the wrong way "
-                      "round in {q}", f"row j of W_{layer} holds the weights into neuron j")  # fmt: skip
+        yield Mistake(
+            "transposed-weights", name, (f"{given} @ W_{layer} + b_{layer}",),
+            f"W_{layer} is used the wrong way round in {{q}}", f"row j of W_{layer} holds the weights into neuron j",
+        )  # fmt: skip
         yield Mistake("bias-forgotten", name, (right[name].replace(f" + b_{layer}", ""),), "the bias is missing in {q}",
                       f"add b_{layer}")  # fmt: skip
     yield Mistake(

@@ -53,6 +53,8 @@ class Paper:
         later = sorted(number for number in self.steps if number >= moment.number)
         right = sources(problem)
         wrong = self._differing(problem, trained(problem, right, {}, start), later, set())
+        if not wrong:
+            return self._unquoted(moment) or step_diagnoses()
         explaining: list = []
         for mistake in catalogue(right):
             if any(mistake.name == other.name for other, _ in explaining):
@@ -77,6 +79,17 @@ class Paper:
                       mistake.remedy, formula, sorted({name for _, name in wrong}, key=COMPUTED.index))
             for mistake, formula in explaining
         ]  # fmt: skip
+
+    def _unquoted(self, moment):
+        """The diagnosis of numbers that are right to the digits they are written with, but not in quotes; else []."""
+        for name, value in moment.manual.items():
+            covered = moment.covered.get(name, np.ones(value.shape, bool))
+            halves = np.vectorize(lambda number: _half_a_unit(repr(float(number))), otypes=[float])(value)
+            apart = np.abs(value - moment.torch[name])
+            if (apart > moment.allowed[name])[covered].any() and (apart <= halves * (1 + 1e-9))[covered].all():
+                says = f"{name} is right to the digits it is written with; a bare number is judged like a computed one"
+                return [diagnosis(name, "too-few-digits", says, 'put a printed number in quotes, as in h1 = "0.593"')]
+        return []
 
     def _differing(self, problem, training, later, only):
         """The (step, name) whose numbers a training does not give; of those in `only`, if any, and then the first."""

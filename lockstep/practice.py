@@ -31,6 +31,10 @@ def main(arguments=None):
     try:
         if not os.path.exists(options.file):
             return _write(options)
+        if options.mistake is not None:
+            raise Unusable(
+                f"--mistake {options.mistake}: {options.file} is there already; expected a name not taken yet"
+            )
         return _watch(options.file) if options.watch else _check(options.file)
     except Unusable as reason:
         print(f"{parser().prog}: {reason}", file=sys.stderr)
@@ -82,13 +86,14 @@ def lines(path, verdicts):
         network = "--sizes 3-4-2 --samples 5" if matrix else "--seed 1"
         yield f"  python scripts/compare.py {network} {COMMAND} --derivation {path}"
         return
-    yield f"{len(done)} of {len(verdicts)} formulas are right."
+    wrong_ones = sum(verdict.filled and not verdict.done for verdict in verdicts.values())
+    yield f"{len(done)} of {len(verdicts)} formulas are right" + (f", {wrong_ones} not yet." if wrong_ones else ".")
     wrong = next((verdict for verdict in verdicts.values() if verdict.filled and not verdict.done), None)
     if wrong is not None:
         yield from _about(wrong, verdicts)
     following = next((verdict for verdict in verdicts.values() if not verdict.filled), None)
     if following is not None:
-        yield f"{'then' if wrong else 'next'}: {_at(following)}: {_hint(following, matrix, 0)}"
+        yield f"{'next to fill in' if wrong else 'next'}: {_at(following)}: {_hint(following, matrix, 0)}"
 
 
 def _at(verdict):

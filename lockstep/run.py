@@ -87,6 +87,8 @@ def _try_others(result, values, step):
     result.battery = found
     if "battery" in values and found["smallest"] and result.verdict == "match":
         result.verdict = "mismatch"
+    if not found["smallest"]:
+        result.remarks.append(f"right on all {asked} other problems that were tried as well")
     if found["smallest"] and result.first_mismatch is None:
         result.remarks.append(remark(found))
 

@@ -30,7 +30,11 @@ def distance(manual, torch, dtype):
 
 def relative(error):
     """A relative error: "17 %" where that reads well, else "3e-07"."""
-    return f"{error * 100:.2g} %" if 0.001 <= error < 10 else f"{error:.1e}" if np.isfinite(error) else "whole value"
+    if not np.isfinite(error):
+        return "whole value"
+    if 0.001 <= error < 10:
+        return f"{error * 100:.2g} %" if error < 1 else f"{error * 100:.0f} %"
+    return f"{error:.1e}" if error < 1 else f"{error:.2g} times"
 
 
 def allowance(allowed, torch, dtype):

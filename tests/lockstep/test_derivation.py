@@ -283,3 +283,17 @@ def test_weights_the_wrong_way_round_on_the_way_forward_are_named():
         return dict(z_h1=w11 * x1 + w12 * x2 + b1, z_h2=w21 * x1 + w22 * x2 + b2)
 
     assert named(step) == ["transposed-weights"]
+
+
+@pytest.mark.parametrize("returned", [("new_W_o", "new_W_h"), ("grad_W_o", "grad_W_h"), ("grad_W_h",)])
+def test_a_missing_hidden_derivative_is_not_blamed_on_a_linear_output(returned):
+    def step(W_h, b_h, W_o, b_o, x, y, lr):
+        h = np.tanh(x @ W_h.T + b_h)
+        delta_o = 2 * (h @ W_o.T + b_o - y) / y.size
+        grad_W_h, grad_W_o = (delta_o @ W_o).T @ x, delta_o.T @ h
+        got = dict(grad_W_o=grad_W_o, grad_W_h=grad_W_h, new_W_o=W_o - lr * grad_W_o, new_W_h=W_h - lr * grad_W_h)
+        return {name: got[name] for name in returned}
+
+    diagnosis = compare(step, BATCH).diagnoses[0]
+    assert diagnosis["mistake"] == "missing-activation-derivative"
+    assert "left out of delta_h" in diagnosis["says"]

@@ -34,7 +34,7 @@ def test_a_planted_mistake_is_the_only_thing_wrong_and_named(name, tmp_path, cap
     capsys.readouterr()
     assert main([str(path)]) == 1
     out = capsys.readouterr().out
-    assert out.startswith("14 of 15 formulas are right.\nnot yet: ")
+    assert out.startswith("14 of 15 formulas are right, 1 not yet.\nnot yet: ")
     assert f"  {name}: " in out
 
 
@@ -57,9 +57,9 @@ def test_one_slip_gives_one_message(tmp_path, capsys):
     path = filled(tmp_path, z_h1="w11 * x1 + w21 * x2", h1="sigma(z_h1)", z_h2="w12 * x1 + w22 * x2 + b2")
     assert main([path]) == 1
     out = capsys.readouterr().out
-    assert "2 of 37 formulas are right.\nnot yet: z_h1 (line 18): differs on" in out
+    assert "2 of 37 formulas are right, 1 not yet.\nnot yet: z_h1 (line 18): differs on" in out
     assert "bias-forgotten: the bias is missing in z_h" in out
-    assert "then: h2 (line 21): what hidden neuron 2 gives on" in out
+    assert "next to fill in: h2 (line 21): what hidden neuron 2 gives on" in out
     assert "0." not in out.replace("line", "")  # no value of PyTorch's is given away
 
 

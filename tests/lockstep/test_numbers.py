@@ -81,3 +81,11 @@ def test_unknown_names_are_told_with_the_nearest(tmp_path):
 def test_numbers_and_a_derivation_together_are_refused(capsys):
     assert main(["--numbers", "a.toml", "--derivation", "b.py"]) == 2
     assert "expected one of the two" in capsys.readouterr().err
+
+
+def test_printed_numbers_without_quotes_are_told_as_such(tmp_path):
+    paper = numbers(tmp_path, 'h1 = 0.593269992\nnew_w31 = "3.5891648e-1"')
+    result = compare(paper, str(EXAMPLES / "mazur.toml"))
+    assert result.verdict == "mismatch"
+    assert [diagnosis["mistake"] for diagnosis in result.diagnoses] == ["too-few-digits"]
+    assert "put a printed number in quotes" in str(result)
