@@ -11,7 +11,7 @@ import numpy as np
 
 from lockstep.output import progress
 from lockstep.run import run
-from tests.hard_problems import KINDS, PRODUCTS, hard_problem, right_step
+from tests.hard_problems import DRESSES, KINDS, PRODUCTS, hard_problem, right_step
 
 
 def main():
@@ -30,7 +30,8 @@ def main():
             random = np.random.default_rng([asked.seed, i])
             problem = hard_problem(random, KINDS[i % len(KINDS)], asked.largest, steps=int(random.integers(1, 5)))
             style = list(PRODUCTS)[i // len(KINDS) % len(PRODUCTS)]
-            result = run(problem, {}, step=right_step(problem, style, factor_last=random.random() < 0.2))
+            dress = DRESSES[str(random.choice(list(DRESSES)))]
+            result = run(problem, {}, step=dress(right_step(problem, style, factor_last=random.random() < 0.2)))
             values += result.values
             undecided += result.verdict == "undecided"
             if result.verdict == "mismatch":

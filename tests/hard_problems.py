@@ -1,6 +1,7 @@
 """Random problems on which rounding is at its worst, and right steps by hand in other orders of summation."""
 
 import numpy as np
+import torch
 
 from lockstep.keys import ACTIVATION_NAMES, LOSS_NAMES
 from lockstep.problem import Problem
@@ -118,3 +119,34 @@ def right_step(problem, style="as written", factor_last=False):
         return dict(z_h=z_h, h=h, z_o=z_o, o=o, loss=total(squares)[0] / m) | quantities | after
 
     return step
+
+
+def _in_place(step):
+    def changing(W_h, b_h, W_o, b_o, x, y, lr):
+        got = step(W_h, b_h, W_o, b_o, x, y, lr)
+        for name, array in dict(W_h=W_h, b_h=b_h, W_o=W_o, b_o=b_o).items():
+            array[...] = got[f"new_{name}"]
+            got[f"new_{name}"] = array
+        x[...], y[...] = np.nan, np.nan  # nothing that a step does to its arguments changes the run
+        return got
+
+    return changing
+
+
+def _returning(convert):
+    def dress(step):
+        def dressed(W_h, b_h, W_o, b_o, x, y, lr):
+            return {name: convert(array) for name, array in step(W_h, b_h, W_o, b_o, x, y, lr).items()}
+
+        return dressed
+
+    return dress
+
+
+# What else a right step may do: how it returns, and what it does to its arguments.
+DRESSES = {
+    "arrays": lambda step: step,
+    "tensors": _returning(torch.as_tensor),
+    "lists": _returning(lambda array: np.asarray(array).tolist()),
+    "in place": _in_place,
+}
