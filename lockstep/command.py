@@ -102,9 +102,17 @@ def main(arguments=None):
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader of our output has left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        return output_failed(error)
+
+
+def output_failed(error):
+    """The exit status where standard output cannot be written: 141 where its reader has left, as with `head`, or 2."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
         return 141
+    print(f"{os.path.basename(sys.argv[0])}: standard output cannot be written: {error.strerror}", file=sys.stderr)
+    return 2
 
 
 def join_negative_numbers(arguments, *options):
@@ -131,6 +139,11 @@ def _compare(path, options):
         raise Unusable(f"--expect {values['expect']}: expected a derivation or numbers to be given too")
     if "trace" in values and values["trace"] in (values.get("json"), "-"):
         raise Unusable(f"--trace {values['trace']}: expected a file of its own")
+    read = [path, *(values.get(key) for key in ("data", "numbers")), values.get("derivation", "").split(".py:")[0]]
+    read = [os.path.realpath(name) for file in read if file for name in (file, f"{file}.py")]
+    for key in ("json", "trace"):
+        if key in values and os.path.realpath(values[key]) in read:
+            raise Unusable(f"--{key} {values[key]}: expected another file than those that are read")
     if "derivation" in values:
         from lockstep.derivation import load
 
@@ -200,7 +213,11 @@ def printer():
 
     from lockstep.output import encodable
 
-    console = Console(highlight=False, markup=False, emoji=False)
+    class Plain(Console):
+        def on_broken_pipe(self):
+            raise BrokenPipeError
+
+    console = Plain(highlight=False, markup=False, emoji=False)
     encoding = sys.stdout.encoding or "ascii"
 
     def printed(lines):

@@ -4,7 +4,7 @@ import argparse
 import math
 import sys
 
-from lockstep.command import Parser, join_negative_numbers, printer, real, whole
+from lockstep.command import Parser, join_negative_numbers, output_failed, printer, real, whole
 from lockstep.keys import Unusable
 from manual_backprop import gradient_descent as by_hand
 
@@ -68,7 +68,11 @@ def main(arguments=None):
             print(f"{parser().prog}: {reason}", file=sys.stderr)
             return 2
     printed, _ = printer()
-    printed(lines(*paths, options.delta))
+    try:
+        printed(lines(*paths, options.delta))
+        sys.stdout.flush()
+    except OSError as error:
+        return output_failed(error)
     if options.show:
         _show(paths)
     return 3 if any(_ran_away(path) for path in paths) else 0

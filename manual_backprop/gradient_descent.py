@@ -14,8 +14,8 @@ def derivative(x, delta=0.01):
 def descend(start, steps, learning_rate, delta=0.01):
     """The path [(x, f(x)), …], the start included; it ends early where x is no longer finite."""
     x = np.float64(start)
-    path = [(float(x), float(f(x)))]
     with np.errstate(over="ignore", invalid="ignore"):
+        path = [(float(x), float(f(x)))]
         while len(path) <= steps and np.isfinite(x):
             x = x - learning_rate * derivative(x, delta)
             path.append((float(x), float(f(x))))

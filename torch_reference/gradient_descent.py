@@ -18,7 +18,8 @@ def derivative(x):
 def descend(start, steps, learning_rate):
     """The path [(x, f(x)), …], the start included; it ends early where x is no longer finite."""
     x = torch.nn.Parameter(torch.tensor(start, dtype=torch.float64))
-    optimizer = torch.optim.SGD([x], lr=learning_rate)
+    optimizer = torch.optim.SGD([x], lr=0.0)
+    optimizer.param_groups[0]["lr"] = learning_rate  # any number: SGD itself refuses a negative one
     path = [(x.item(), f(x).item())]
     while len(path) <= steps and math.isfinite(x.item()):
         optimizer.zero_grad()

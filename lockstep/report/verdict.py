@@ -129,7 +129,10 @@ def _undecided_lines(result, width):
         f"undecided: at step {grouped(at['step'])}, {at['label']} is {by_hand} {result.side} and {by_torch} by "
         f"PyTorch: the numbers stopped being finite on both sides alike.", width, "bold yellow",
     )  # fmt: skip
-    yield from wrapped(f"The likely cause is the learning rate, {lr!r}: try one nearer to 0.", width)
+    if at["step"] == 1 and not at["quantity"].startswith("new_"):
+        yield from wrapped("No weight has been updated yet: the problem's own values are too large.", width)
+    else:
+        yield from wrapped(f"The likely cause is the learning rate, {lr!r}: try one nearer to 0.", width)
 
 
 def wrapped(text, width, style=""):

@@ -262,6 +262,24 @@ def test_a_reader_that_leaves_early_gets_no_traceback():
     assert done.stderr == ""
 
 
+def test_an_output_never_takes_the_place_of_an_input(capsys, tmp_path):
+    path = tmp_path / "net.py"
+    path.write_text(UPDATED)
+    for option in ("--json", "--trace"):
+        status, _, err = ran(capsys, "--derivation", str(path), option, str(path))
+        assert status == 2
+        assert "expected another file than those that are read" in err
+    assert path.read_text() == UPDATED
+
+
+def test_a_full_disk_is_told_in_a_line():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*SCRIPT, "--steps", "2"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "standard output cannot be written: No space left on device" in done.stderr
+
+
 def test_an_interrupt_ends_a_run_with_the_verdict_so_far_and_status_130(tmp_path):
     trace = tmp_path / "run.jsonl"
     process = subprocess.Popen([*SCRIPT, "--steps", "10000000", "--show", "none", "--trace", str(trace)], text=True,
