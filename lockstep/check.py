@@ -162,8 +162,8 @@ def _matched(own, values, measured, remarks):
         remarks.append(f"{', '.join(blank)}: not a finite number for both, so nothing is known of it")
     bounds = np.concatenate([measured.bound[name].ravel() for name in own])
     sizes = np.abs(np.concatenate([values[name].ravel() for name in own]))
-    apart = np.abs(np.concatenate([(own[name] - values[name]).ravel() for name in own]))
     with np.errstate(divide="ignore", invalid="ignore"):
+        apart = np.abs(np.concatenate([(own[name] - values[name]).ravel() for name in own]))
         seen = np.where(sizes > 0, bounds / sizes, np.where(bounds > 0, np.inf, 0.0))
         ratio = np.where(apart > 0, apart / bounds, 0.0)
     blind = int(np.count_nonzero(seen >= 1))

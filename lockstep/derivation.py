@@ -215,7 +215,7 @@ def _numbers(value, what):
     except (ValueError, TypeError, RuntimeError):
         raise Unusable(f"{what} as rows of different lengths; expected an array of numbers") from None
     if array.dtype.kind == "O" and array.size:  # fractions, tensors in a list, and what else float() takes
-        with contextlib.suppress(TypeError, ValueError):
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
             array = np.array([float(item) for item in array.flat]).reshape(array.shape)
     if array.dtype.kind not in "fiub":
         kind = "complex numbers" if array.dtype.kind == "c" else type(value).__name__

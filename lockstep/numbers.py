@@ -24,6 +24,10 @@ class Paper:
     def door(self, problem):
         """As `derivation.door`: a function that gives the file's numbers, step after step."""
         number = 0
+        if self.last_step > problem.steps:
+            raise Unusable(
+                f"{self.path}: step {self.last_step} is beyond the run's {problem.steps} steps; expected more"
+            )
 
         def answer(parameters, x, y, lr, torch):
             nonlocal number

@@ -105,12 +105,16 @@ def make_problem(values):
     if values.get("standardize"):
         arrays["x"], arrays["y"] = (_standardized(name, arrays[name]) for name in ("x", "y"))
 
+    lr = values.get("lr", 0.05)
+    if abs(lr) > float(np.finfo(dtype).max):
+        raise Unusable(f"lr: {lr!r} is beyond the largest {dtype}; expected up to {np.finfo(dtype).max:g}")
+
     return Problem(
         sizes=sizes,
         parameters={name: arrays[name] for name in PARAMETERS},
         x=arrays["x"],
         y=arrays["y"],
-        lr=values.get("lr", 0.05),
+        lr=lr,
         steps=values.get("steps", 100),
         batch_size=values.get("batch_size"),
         hidden_activation=values.get("hidden_activation", "linear"),

@@ -73,6 +73,11 @@ def test_bad_files_of_numbers_are_told(tmp_path, text, words):
     assert "paper.toml" in str(error.value)
 
 
+def test_numbers_beyond_the_run_are_refused(tmp_path):
+    with pytest.raises(Unusable, match="step 9 is beyond the run's 3 steps"):
+        compare(numbers(tmp_path, '[step.9]\nloss = "1"'), steps=3)
+
+
 def test_unknown_names_are_told_with_the_nearest(tmp_path):
     with pytest.raises(Unusable, match="step 1 'delta_hh1': expected names of computed quantities; did you mean"):
         compare(numbers(tmp_path, "delta_hh1 = 0.5"))

@@ -75,6 +75,7 @@ def test_float32_is_rounded_once():
         ({"x": [[]]}, "x: expected numbers, but row 1 is empty"),
         ({"b_o": [[1]]}, "b_o: expected finite numbers, got [1] in element 1"),
         ({"x": [[1e39, 0]], "dtype": "float32"}, "x: has a value beyond the largest float32"),
+        ({"lr": 1e39, "dtype": "float32"}, "lr: 1e+39 is beyond the largest float32"),
         ({"lr": float("inf")}, "lr: expected a finite number, got inf"),
         ({"lr": float("nan")}, "lr: expected a finite number, got nan"),
         ({"lr": "0.1"}, "lr: expected a finite number, got '0.1'"),
