@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lockstep.formulas import evaluate, inputs_of, sources, surroundings
+from lockstep.formulas import evaluate, inputs_of, look_ahead, sources, surroundings
 from lockstep.quantities import COMPUTED
 from lockstep.tolerance import Bounded, Precision, bounded_activation
 from manual_backprop.activations import activation
@@ -34,12 +34,10 @@ def trained(problem, right, replaced, parameters):
     for number in itertools.count(1):
         x, y = problem.batch(number)
         names = surroundings(problem, parameters, x, y, problem.lr, activations)
-        names |= dict(ones=np.ones(np.shape(parameters["W_o"])), positive=lambda z: (z > 0) * 1.0)
         quantities = {}
         with np.errstate(all="ignore"):
             for name in COMPUTED:
-                for ahead in inputs_of(formulas[name]) & set(COMPUTED) - names.keys():
-                    names[ahead] = evaluate(right[ahead], names)
+                look_ahead(formulas[name], names, right)
                 quantities[name] = names[name] = evaluate(formulas[name], names)
         yield number, quantities
         parameters = {name: quantities[f"new_{name}"] for name in parameters}
@@ -58,8 +56,6 @@ class Case:
         self.names = surroundings(problem, start, x, y, moment.lr, activations) | dict(
             accumulated=history.accumulated or zeros,
             previous=history.previous or zeros,
-            ones=np.ones(np.shape(moment.parameters["W_o"])),
-            positive=lambda z: (z.value > 0).astype(np.float64),
         )
         self.right = sources(problem)
         self.own = {name: np.asarray(array, np.float64) for name, array in moment.manual.items()}
@@ -74,17 +70,11 @@ class Case:
         results: dict[str, Bounded] = {}
         for name in COMPUTED[: COMPUTED.index(last) + 1]:
             source, extra = replaced.get(name, (self.right[name], {}))
-            for ahead in inputs_of(source) & set(COMPUTED) - results.keys():
-                self._ahead(ahead, names)  # a mistake may use what a later line computes, such as new weights
+            look_ahead(source, names, self.right)
             result = evaluate(source, names | extra)
             results[name] = result if isinstance(result, Bounded) else Bounded.exact(result, self.precision)
             names[name] = self._as_returned(name, results[name])
         return results
-
-    def _ahead(self, name, names):
-        for earlier in inputs_of(self.right[name]) & set(COMPUTED) - names.keys():
-            self._ahead(earlier, names)
-        names[name] = evaluate(self.right[name], names)
 
     def _as_returned(self, name, result):
         """The derivation's value of a quantity with the bound of its formula; where it has none, the formula's."""

@@ -127,33 +127,21 @@ def join_negative_numbers(arguments, *options):
 
 
 def _compare(path, options):
-    from lockstep.keys import Unusable, check
+    from lockstep.keys import Unusable, check, file_and_function
+    from lockstep.numbers import side_by_hand
     from lockstep.problem import make_problem, read_file
 
     values = read_file(path) if path is not None else {}
     values |= check(options, lambda key: f"--{key.replace('_', '-')}")
-    step = None
-    if "derivation" in values and "numbers" in values:
-        raise Unusable("--numbers: given together with a derivation; expected one of the two")
     if "expect" in values and not {"derivation", "numbers"} & values.keys():
         raise Unusable(f"--expect {values['expect']}: expected a derivation or numbers to be given too")
     if "trace" in values and values["trace"] in (values.get("json"), "-"):
         raise Unusable(f"--trace {values['trace']}: expected a file of its own")
-    read = [path, *(values.get(key) for key in ("data", "numbers")), values.get("derivation", "").split(".py:")[0]]
-    read = [os.path.realpath(name) for file in read if file for name in (file, f"{file}.py")]
+    read = [path, values.get("data"), values.get("numbers"), file_and_function(values.get("derivation", ""))[0]]
     for key in ("json", "trace"):
-        if key in values and os.path.realpath(values[key]) in read:
+        if key in values and os.path.realpath(values[key]) in [os.path.realpath(file) for file in read if file]:
             raise Unusable(f"--{key} {values[key]}: expected another file than those that are read")
-    if "derivation" in values:
-        from lockstep.derivation import load
-
-        step = load(values["derivation"])
-        values["fresh"] = lambda: load(values["derivation"])
-    if "numbers" in values:
-        from lockstep.numbers import read_numbers
-
-        step = read_numbers(values["numbers"])
-        values.setdefault("steps", step.last_step)
+    step = side_by_hand(values)
     problem = make_problem(values)
     return _run(problem, values, step)
 

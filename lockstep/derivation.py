@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lockstep.keys import Unusable
+from lockstep.keys import Unusable, file_and_function
 from lockstep.quantities import COMPUTED, PARAMETERS, scalar_names, shape_of
 from manual_backprop import neuron_by_neuron, two_layer
 
@@ -42,9 +42,7 @@ def built_in(problem):
 
 def load(location):
     """The function of a derivation file. location: FILE.py or FILE.py:FUNCTION (default: step). Raises Unusable."""
-    path, _, name = str(location).rpartition(":")
-    if not path or not name.isidentifier():
-        path, name = str(location), "step"
+    path, name = file_and_function(location)
     try:
         source = Path(path).read_bytes()
     except OSError as error:

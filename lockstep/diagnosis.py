@@ -142,12 +142,14 @@ def _tries(case, mistake, which, mistakes, name, accepted):
         if other.name == mistake.name and len(other.formulas) == len(mistake.formulas) and other is not mistake
         and other.quantity[:4] == mistake.quantity[:4] in ("grad", "new_")
     ]  # fmt: skip
+    if not siblings:
+        return alone
     together = [
-        alone_here | {other.quantity: (other.formulas[which], extra) for other in siblings}
-        for alone_here in alone
-        for extra in [alone_here[mistake.quantity][1]]
+        {one.quantity: (one.formulas[which], extra) for one in (mistake, *siblings)}
+        for replaced in alone
+        for _, extra in replaced.values()
     ]
-    return together + alone if siblings else alone
+    return together + alone
 
 
 def _further(case, mistake, source, name, accepted):
@@ -166,7 +168,9 @@ def _fitted(case, mistake, source, name, accepted):
     """The constant c with which the formula gives the derivation's `name` in the element that tells most."""
     try:
         with np.errstate(all="ignore"):
-            at = [case.evaluated(accepted | {mistake.quantity: (source, {"c": c})})[name].value for c in (0.0, 1.0)]
+            at = [
+                case.evaluated(accepted | {mistake.quantity: (source, {"c": c})}, name)[name].value for c in (0.0, 1.0)
+            ]
             slope = np.atleast_1d(at[1] - at[0]) * np.atleast_1d(case.moment.covered.get(name, True))
             best = np.unravel_index(int(np.argmax(np.abs(slope))), slope.shape)
             constant = float(np.atleast_1d(case.own[name] - at[0])[best] / slope[best])

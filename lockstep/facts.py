@@ -4,8 +4,8 @@ import numpy as np
 
 from lockstep.formulas import evaluate
 from lockstep.mistakes import GRADIENTS
-from lockstep.quantities import COMPUTED
-from lockstep.tolerance import growth
+from lockstep.quantities import COMPUTED, FORWARD
+from lockstep.tolerance import Bounded, growth
 
 _STEPS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1.4901161193847656e-08, 1e-8, 1e-9, 1e-10)
 _MOST_PARAMETERS = 2000
@@ -26,7 +26,7 @@ def diagnosis(quantity, mistake, says, remedy="", formula="", explains=None):
 def by_its_digits(case, name, accepted):
     """A quantity that is right to the digits of single precision or of difference quotients, or None."""
     with np.errstate(all="ignore"):
-        right = case.evaluated(accepted)[name]
+        right = case.evaluated(accepted, name)[name]
         own, off = case.own[name], case.off(name, right)
         error = own - right.value
         in_single = growth(right.k) * 2.0**-24 * right.scale
@@ -56,9 +56,8 @@ def _difference_quotient(case, name, error):
     right = case.moment.torch[name]
 
     def loss(array):
-        names = {n: value for n, value in case.names.items() if n not in ("accumulated", "previous")}
-        names[parameter] = type(names[parameter]).exact(array, case.precision)
-        for quantity in ("z_h", "h", "z_o", "o", "loss"):
+        names = case.names | {parameter: Bounded.exact(array, case.precision)}
+        for quantity in FORWARD:
             names[quantity] = evaluate(case.right[quantity], names)
         return float(names["loss"].value)
 
@@ -91,7 +90,7 @@ def _rms(array):
 def unknown(case, name, accepted):
     """The facts about a quantity that no mistake explains: how many elements, which, and their ratio."""
     with np.errstate(all="ignore"):
-        right = case.evaluated(accepted)[name]
+        right = case.evaluated(accepted, name)[name]
         own, off = case.own[name], case.off(name, right)
         ratio = (own / case.moment.torch[name])[off]
     places = [tuple(map(int, place)) for place in np.argwhere(off)]

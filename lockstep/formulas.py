@@ -4,6 +4,8 @@ import ast
 import inspect
 from functools import lru_cache
 
+import numpy as np
+
 from lockstep.quantities import COMPUTED, PARAMETERS
 from manual_backprop import neuron_by_neuron, two_layer
 from manual_backprop.losses import divisor, square
@@ -42,7 +44,7 @@ def inputs_of(source):
 
 
 def surroundings(problem, parameters, x, y, lr, activations):
-    """What every formula may refer to besides the quantities.
+    """What every formula may refer to besides the quantities, a mistaken one included (`ones`, `positive`).
 
     activations: the pairs (σ, σ') of the hidden and the output layer, for the kind of number of the parameters.
     """
@@ -50,7 +52,18 @@ def surroundings(problem, parameters, x, y, lr, activations):
     m = divisor(problem.loss, *y.shape)
     functions = dict(square=square, sigma_h=sigma_h, sigma_h_prime=sigma_h_prime, sigma_o=sigma_o,
                      sigma_o_prime=sigma_o_prime)  # fmt: skip
-    return dict(parameters) | dict(x=x, y=y, lr=lr, m=m, N=len(x)) | functions
+    of_mistakes = dict(ones=np.ones(problem.sizes[:0:-1]), positive=lambda z: (z > 0) * 1.0)
+    return dict(parameters) | dict(x=x, y=y, lr=lr, m=m, N=len(x)) | functions | of_mistakes
+
+
+def look_ahead(source, names, right):
+    """Put into names whatever computed quantity a formula refers to that is not there yet, by its right formula.
+
+    A mistake may use what only a later line computes, such as new weights. right: the right formulas by name.
+    """
+    for name in inputs_of(source) & set(COMPUTED) - names.keys():
+        look_ahead(right[name], names, right)
+        names[name] = evaluate(right[name], names)
 
 
 def evaluate(source, names):

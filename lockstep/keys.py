@@ -169,6 +169,12 @@ CHECKS = {
 }
 
 
+def file_and_function(location):
+    """FILE.py and FUNCTION of FILE.py:FUNCTION; the function is `step` where none is named."""
+    path, _, name = str(location).rpartition(":")
+    return (path, name) if path and name.isidentifier() else (str(location), "step")
+
+
 def check(raw, where):
     """The values of a dict of keys, each checked.
 

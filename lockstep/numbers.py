@@ -1,11 +1,12 @@
 """Results worked out on paper or printed in a book, as a step: a TOML file of numbers by name, a table a step."""
 
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 
 import numpy as np
 
 from lockstep.case import trained
-from lockstep.derivation import Answer, sort_out
+from lockstep.derivation import Answer, load, sort_out
 from lockstep.facts import diagnosis
 from lockstep.formulas import sources
 from lockstep.keys import Unusable
@@ -42,7 +43,7 @@ class Paper:
             return Answer({}, {}, {})
         given = self.steps[number]
         where = f"{self.path}: step {number}"
-        values = {name: _map(value, lambda item: float(item)) for name, value in given.items()}
+        values = {name: _map(value, float) for name, value in given.items()}
         halves = {name: _map(value, _half_a_unit) for name, value in given.items()}
         zeros = {name: np.zeros(np.shape(array)) for name, array in torch.items()}
         answer = sort_out(values, problem, samples, torch, where)
@@ -144,6 +145,27 @@ def read_numbers(path):
         for name, value in table.items():
             _map(value, lambda item, at=f"{path}: step {number}, {name}": _checked(item, at))
     return Paper(path, steps)
+
+
+def side_by_hand(values, step=None):
+    """The step to judge: what was given, else what the keys `derivation` or `numbers` name, else None.
+
+    values: checked keys; it gets the `derivation` that a path stands for, and the steps that the numbers ask for.
+    Raises Unusable.
+    """
+    named = [key for key in ("derivation", "numbers") if key in values]
+    if len(named) > 1:
+        raise Unusable("--numbers: given together with a derivation; expected one of the two")
+    if named and step is not None:
+        raise Unusable(f"{named[0]}: given together with a step; expected one of the two")
+    if isinstance(step, str | Path):
+        values["derivation"] = str(step)
+    if "derivation" in values:
+        return load(values["derivation"])
+    step = read_numbers(values["numbers"]) if "numbers" in values else step
+    if isinstance(step, Paper):
+        values.setdefault("steps", step.last_step)
+    return step
 
 
 def _checked(item, where):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.keys import Unusable, check
+from lockstep.keys import Unusable, check, file_and_function
 from lockstep.quantities import PARAMETERS, shape_of
 from lockstep.table import read_table
 
@@ -79,8 +79,7 @@ def read_file(path):
         raise Unusable(f"{path}: the file is empty; expected keys such as sizes, x, y, lr")
     values = check(raw, lambda key: f"{path}: {key}")
     for key in ("data", "derivation", "numbers"):
-        file = values.get(key, "").split(".py:")[0]
-        if file and any((Path(path).parent / name).exists() for name in (file, f"{file}.py")):
+        if key in values and (Path(path).parent / file_and_function(values[key])[0]).exists():
             values[key] = str(Path(path).parent / values[key])
     return values
 

@@ -10,7 +10,7 @@ from lockstep.battery import battery, remark
 from lockstep.comparison import Moment
 from lockstep.derivation import asks_for_scalars, built_in_door, door, load
 from lockstep.keys import Unusable, check
-from lockstep.numbers import Paper
+from lockstep.numbers import Paper, side_by_hand
 from lockstep.problem import make_problem, read_file
 from lockstep.quantities import PARAMETERS
 from lockstep.result import Result
@@ -34,12 +34,7 @@ def compare(step=None, problem=None, *, on_step=None, **settings):
         raise Unusable(f"step: expected a function, a path or None, got {type(step).__name__}")
     values = problem if isinstance(problem, dict) else {} if problem is None else read_file(problem)
     values = check(values | settings, str) if isinstance(problem, dict | None) else values | check(settings, str)
-    if isinstance(step, Paper):
-        values.setdefault("steps", step.last_step)
-    elif step is not None and not callable(step):
-        location = str(step)
-        step = load(location)
-        values["fresh"] = lambda: load(location)
+    step = side_by_hand(values, step)
     return run(make_problem(values), values, on_step, step)
 
 
@@ -76,10 +71,10 @@ def _try_others(result, values, step):
     A file is loaded afresh for each problem, so that state kept between calls does not go from one to the next; a
     function, which cannot be, is tried only where that was asked for.
     """
-    asked = values.get("battery", 30 if "fresh" in values else 0)
+    asked = values.get("battery", 30 if "derivation" in values else 0)
     if not asked or isinstance(step, Paper):
         return
-    fresh = values.get("fresh", lambda: step)
+    fresh = (lambda: load(values["derivation"])) if "derivation" in values else (lambda: step)
     scalars = step is not None and bool(asks_for_scalars(step) or (result.last and result.last.covered))
     quiet = {name: values[name] for name in ("rtol", "atol") if name in values} | {"battery": 0, "show": "none"}
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # it has been printed once
@@ -130,6 +125,3 @@ def moments(problem, tolerance, step=None):
 def after(quantities):
     """The parameters after a step."""
     return {name: quantities[f"new_{name}"] for name in PARAMETERS}
-
-
-__all__ = ["Unusable", "compare", "run"]

@@ -59,6 +59,9 @@ class Bounded:
     def T(self):
         return Bounded(self.value.T, self.scale.T, self.k, self.precision)
 
+    def __gt__(self, number):
+        return self.value > number
+
     def __getitem__(self, where):
         return Bounded(self.value[where], self.scale[where], self.k, self.precision)
 
