@@ -297,3 +297,11 @@ def test_a_missing_hidden_derivative_is_not_blamed_on_a_linear_output(returned):
     diagnosis = compare(step, BATCH).diagnoses[0]
     assert diagnosis["mistake"] == "missing-activation-derivative"
     assert "left out of delta_h" in diagnosis["says"]
+
+
+def test_a_problems_own_derivation_is_what_is_judged_and_a_second_step_is_refused(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def step(delta_o): return {'delta_o': -delta_o}\n")
+    assert compare(derivation=str(path), battery=0).diagnoses[0]["mistake"] == "sign-flipped"
+    with pytest.raises(Unusable, match="derivation: given together with a step"):
+        compare(lambda delta_o: {"delta_o": delta_o}, derivation=str(path))
