@@ -12,11 +12,15 @@ from manual_backprop.losses import divisor
 KINDS = ("plain", "decades", "saturated", "solved", "equal", "zeros", "tiny", "kinks", "integers", "cancelling")
 
 
-def hard_problem(random, kind, largest=40, steps=3, dtype=None):
-    """A Problem of a kind of KINDS, drawn from a numpy Generator; widths and samples from 1 to `largest`."""
+def hard_problem(random, kind, largest=40, steps=3, dtype=None, most_samples=None):
+    """A Problem of a kind of KINDS, drawn from a numpy Generator.
+
+    Widths go from 1 to `largest`, samples from 1 to `most_samples` (default: the same).
+    """
     dtype = dtype or str(random.choice(["float64", "float32"]))
     hidden, output = (str(random.choice(ACTIVATION_NAMES)) for _ in range(2))
-    n_in, n_hidden, n_out, samples = (int(largest ** random.uniform(0, 1)) for _ in range(4))
+    n_in, n_hidden, n_out = (int((largest + 1) ** random.uniform(0, 1)) for _ in range(3))
+    samples = int(((most_samples or largest) + 1) ** random.uniform(0, 1))
     normal = random.standard_normal
     W_h, b_h = normal((n_hidden, n_in)) / np.sqrt(n_in), normal(n_hidden)
     W_o, b_o = normal((n_out, n_hidden)) / np.sqrt(n_hidden), normal(n_out)
@@ -77,21 +81,20 @@ def _loops(a, b):
     return total
 
 
-PRODUCTS = {
-    "as written": np.matmul,
-    "einsum": lambda a, b: np.einsum("ik,kj->ij", a, b),
-    "loops": _loops,
-    "reversed": lambda a, b: _loops(a[:, ::-1], b[::-1]),
-    "columns": lambda a, b: (b.T @ a.T).T,
+# The product of two matrices in each style, and whether 2/m is multiplied in after the sums.
+STYLES = {
+    "as written": (np.matmul, False),
+    "einsum": (lambda a, b: np.einsum("ik,kj->ij", a, b), False),
+    "loops": (_loops, False),
+    "reversed": (lambda a, b: _loops(a[:, ::-1], b[::-1]), False),
+    "columns": (lambda a, b: (b.T @ a.T).T, False),
+    "factor last": (np.matmul, True),
 }
 
 
-def right_step(problem, style="as written", factor_last=False):
-    """A right step in another order of summation: a function as `run.compare` takes it.
-
-    style: a key of PRODUCTS. factor_last: 2/m is multiplied in after the sums.
-    """
-    times = PRODUCTS[style]
+def right_step(problem, style="as written"):
+    """A right step in another order of summation (a key of STYLES): a function as `run.compare` takes it."""
+    times, factor_last = STYLES[style]
     (sigma_h, prime_h), (sigma_o, prime_o) = map(activation, (problem.hidden_activation, problem.output_activation))
 
     def total(a):
