@@ -14,6 +14,9 @@ check: .venv/ready-dev
 	$(ENV)/ruff check .
 	$(ENV)/mypy
 
+coverage: .venv/ready-dev
+	$(ENV)/python -m pytest --cov --cov-report=term --cov-fail-under=100
+
 format: .venv/ready-dev
 	$(ENV)/ruff format .
 	$(ENV)/ruff check --fix .
@@ -27,4 +30,4 @@ format: .venv/ready-dev
 	$(ENV)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
-.PHONY: compare test check format
+.PHONY: compare test check coverage format

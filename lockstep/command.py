@@ -66,6 +66,12 @@ def parser():
     group.add_argument(
         "--battery", type=whole, metavar="N", help="N other problems decide too (default: 30 for a remark)"
     )
+    group.add_argument(
+        "--control", action="store_true", default=None, help="plant errors, and show that each is caught"
+    )
+    group.add_argument(
+        "--referee", action="store_true", default=None, help="which side is nearer the truth, by exact arithmetic"
+    )
     group = it.add_argument_group("verdict")
     group.add_argument(
         "--rtol",

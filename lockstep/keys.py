@@ -163,6 +163,8 @@ CHECKS = {
     "numbers": _text,
     "expect": _mistake,
     "battery": _whole(0, "a whole number of problems, 0 or more"),
+    "control": _boolean,
+    "referee": _boolean,
     "json": _text,
     "trace": _text,
     "quiet": _boolean,

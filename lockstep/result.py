@@ -60,9 +60,12 @@ class Result:
     shown: list[Moment] = field(default_factory=list)
     decisive: Moment | None = None
     last: Moment | None = None
+    worst_moment: Moment | None = None
     free: dict[str, np.ndarray] | None = None
     interrupted: bool = False
     battery: dict[str, Any] | None = None
+    control: dict[str, Any] | None = None
+    referee: dict[str, Any] | None = None
     values_before_decisive: int = 0
     notes: list[str] = field(default_factory=list)
 
@@ -130,9 +133,10 @@ class Result:
         loss = float(moment.torch["loss"])
         self.loss = {"first": loss if self.loss["first"] is None else self.loss["first"], "last": loss}
 
-        said, position = judge(moment, self.fixed_tolerance)
-        if said == "mismatch" and self.derivation and not self.fixed_tolerance:
-            said, position, moment = self._again_as_noisy(moment, said, position)
+        said, position, judged = self.judged(moment)
+        if judged is not moment:
+            self._remark_lost_digits(moment)
+        moment = judged
         if said == "mismatch":
             self.verdict = "mismatch"
             if self.first_mismatch is None:
@@ -154,16 +158,26 @@ class Result:
             self._add_row(moment, free)
         return said != "undecided"
 
-    def _again_as_noisy(self, moment, said, position):
-        """A mismatch at h or o looked at again: a formula for σ may be right and lose digits, a match with a remark."""
-        name = position if isinstance(position, str) else moment.place(position)[0]
-        which = {"h": self.problem.hidden_activation, "o": self.problem.output_activation}.get(name)
-        if which not in ("sigmoid", "tanh") or name not in moment.manual:
-            return said, position, moment
-        start = (moment.parameters, moment.x, moment.y, moment.lr)
-        again = replace(moment, allowed=allowed(self.problem, *start, noisy=True))
-        if judge(again)[0] != "match":
-            return said, position, moment
+    def judged(self, moment):
+        """As `comparison.judge`, and the moment that was judged in the end.
+
+        A derivation's mismatch at h or o is looked at again: a formula for σ may be right and lose digits, which is a
+        match with a remark.
+        """
+        said, position = judge(moment, self.fixed_tolerance)
+        if said == "mismatch" and self.derivation and not self.fixed_tolerance:
+            name = position if isinstance(position, str) else moment.place(position)[0]
+            which = {"h": self.problem.hidden_activation, "o": self.problem.output_activation}.get(name)
+            if which in ("sigmoid", "tanh") and name in moment.manual:
+                start = (moment.parameters, moment.x, moment.y, moment.lr)
+                again = replace(moment, allowed=allowed(self.problem, *start, noisy=True))
+                if judge(again)[0] == "match":
+                    return "match", None, again
+        return said, position, moment
+
+    def _remark_lost_digits(self, moment):
+        name = moment.place(judge(moment)[1])[0]
+        which = {"h": self.problem.hidden_activation, "o": self.problem.output_activation}[name]
         with np.errstate(all="ignore"):
             off = np.abs(moment.manual[name] - moment.torch[name]) / np.abs(moment.torch[name])
         index = tuple(int(i) for i in np.unravel_index(int(np.nanargmax(off)), off.shape))
@@ -173,7 +187,6 @@ class Result:
                 f"{name} is right, but its formula for {which} loses digits where the value is small: at step "
                 f"{moment.number} {moment.named(name, index)} has {digits} right digits"
             )
-        return "match", None, again
 
     def _diagnosed(self, moment):
         def of_this_step():
@@ -187,7 +200,7 @@ class Result:
         if self._since is None or not ratio[position] <= self._since[0]:
             self._since = (float(ratio[position]), moment.entry(position))
         if self.worst is None or not ratio[position] <= self.worst_ratio:
-            self.worst_ratio, self.worst = float(ratio[position]), moment.entry(position)
+            self.worst_ratio, self.worst, self.worst_moment = float(ratio[position]), moment.entry(position), moment
 
     def _add_row(self, moment, free):
         drift = relative = None
@@ -215,7 +228,8 @@ class Result:
     def document(self):
         """The JSON document as plain dicts, lists and numbers; floats may still be non-finite."""
         names = ("verdict", "steps_asked", "steps_run", "dtype", "loss", "first_mismatch", "worst", "resolution",
-                 "cannot_see", "diagnoses", "battery", "remarks", "parameters", "quantities")  # fmt: skip
+                 "cannot_see", "diagnoses", "battery", "remarks", "control", "referee",
+                 "parameters", "quantities")  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
     def __str__(self):

@@ -8,6 +8,7 @@ import numpy as np
 
 from lockstep.battery import battery, remark
 from lockstep.comparison import Moment
+from lockstep.control import control
 from lockstep.derivation import asks_for_scalars, built_in_door, door, load
 from lockstep.keys import Unusable, check
 from lockstep.numbers import Paper, side_by_hand
@@ -15,6 +16,9 @@ from lockstep.problem import make_problem, read_file
 from lockstep.quantities import PARAMETERS
 from lockstep.result import Result
 from lockstep.tolerance import allowed
+from lockstep.truth import LARGEST as MOST_EXACT
+from lockstep.truth import is_small as exact_is_quick
+from lockstep.truth import referee
 from torch_reference import two_layer as torch_two_layer
 
 
@@ -61,8 +65,28 @@ def run(problem, values, on_step=None, step=None):
         result.interrupted = True
     result.finish()
     if not result.interrupted:
+        _look_closer(result, values)
         _try_others(result, values, step)
     return result
+
+
+def _look_closer(result, values):
+    """What was asked for beyond the verdict: errors planted to be caught, and which side is nearer the truth."""
+    problem = result.problem
+    if values.get("control"):
+        if result.verdict == "undecided" or not result.last or not result.last.manual:
+            result.remarks.append("no control: there is no step whose numbers could all be judged")
+        else:
+            result.control = control(problem, result.last, result.fixed_tolerance, lambda m: result.judged(m)[:2])
+    if values.get("referee"):
+        moment = result.decisive or result.worst_moment
+        if not moment or not moment.manual:
+            result.remarks.append("no referee: there is no step whose numbers could all be judged")
+        elif not exact_is_quick(problem):
+            limit = f"{MOST_EXACT:,} multiply-adds a step"
+            result.remarks.append(f"no referee: exact arithmetic is too slow beyond {limit}")
+        else:
+            result.referee = referee(problem, moment)
 
 
 def _try_others(result, values, step):

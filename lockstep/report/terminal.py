@@ -3,8 +3,9 @@
 from rich.text import Text
 
 from lockstep.report.digits import MOST_ULPS, distance, grouped, relative
+from lockstep.report.evidence import wrapped
 from lockstep.report.step import columns, step_lines
-from lockstep.report.verdict import verdict_lines, wrapped
+from lockstep.report.verdict import verdict_lines
 
 
 def report(result, width=80):

@@ -10,6 +10,7 @@ from rich.text import Text
 from lockstep.battery import remark as others
 from lockstep.quantities import torch_place
 from lockstep.report.digits import digits, distance, grouped
+from lockstep.report.evidence import control_lines, referee_lines, wrapped
 from lockstep.report.formulas import formula
 from lockstep.report.step import numbers_of
 from lockstep.unseen import would_show
@@ -37,6 +38,10 @@ def verdict_lines(result, width):
         more = would_show(result.problem, result.steps_run)
         unseen = f"This problem could not have shown: {', '.join(result.cannot_see)}"
         yield from wrapped(unseen + (f"; more to see with {more}." if more else "."), width)
+    if result.control:
+        yield from control_lines(result.control, result, width)
+    if result.referee:
+        yield from referee_lines(result.referee, result, width)
     for remark in result.remarks:
         if result.verdict == "mismatch" and result.battery and remark == others(result.battery):
             continue  # it is the verdict
@@ -133,7 +138,3 @@ def _undecided_lines(result, width):
         yield from wrapped("No weight has been updated yet: the problem's own values are too large.", width)
     else:
         yield from wrapped(f"The likely cause is the learning rate, {lr!r}: try one nearer to 0.", width)
-
-
-def wrapped(text, width, style=""):
-    return [Text(line, style) for line in textwrap.wrap(text, width, break_on_hyphens=False)]

@@ -22,7 +22,7 @@ def matrices():
 
 @pytest.mark.parametrize("loss", ["mse", "sum", "half_sum"])
 @pytest.mark.parametrize("frozen", [(), ("W_o", "b_h")])
-@pytest.mark.parametrize("sigma", ["linear", "relu", SIGMA], ids=str)
+@pytest.mark.parametrize("sigma", ["linear", "relu", SIGMA], ids=["linear", "relu", "polynomial"])
 def test_matrices_are_the_neurons_one_by_one_in_exact_arithmetic(loss, frozen, sigma):
     settings = dict(hidden_activation=sigma, output_activation=sigma, loss=loss, frozen=frozen)
     by_neurons = neuron_by_neuron.step(**NUMBERS, **settings)
