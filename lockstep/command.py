@@ -2,14 +2,19 @@
 
 import argparse
 import os
+import signal
 import sys
+from contextlib import suppress
 
 _STATUS = {"match": 0, "mismatch": 1, "undecided": 3}
 
 
 class Parser(argparse.ArgumentParser):
     def error(self, message):
-        self.exit(2, f"{self.prog}: {message}\n")
+        from lockstep.output import complain
+
+        complain(message)
+        self.exit(2)
 
 
 def whole(text):
@@ -20,10 +25,12 @@ def whole(text):
 
 
 def real(text):
+    from lockstep.keys import real_number
+
     try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
+        return real_number(text)
+    except ValueError as reason:
+        raise argparse.ArgumentTypeError(str(reason)) from None
 
 
 def parser():
@@ -99,12 +106,17 @@ def main(arguments=None):
     given = join_negative_numbers(sys.argv[1:] if arguments is None else arguments, "--lr", "--rtol", "--atol")
     options = {name: value for name, value in vars(parser().parse_args(given)).items() if value is not None}
     from lockstep.keys import Unusable
-    from lockstep.output import visible
+    from lockstep.output import complain
 
+    if sys.stdout is None:
+        complain("standard output is closed; expected it to be open")
+        return 2
+    with suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # nothing half written is left
     try:
         return _compare(options.pop("problem", None), options)
     except Unusable as reason:
-        print(f"{os.path.basename(sys.argv[0])}: {visible(str(reason))}", file=sys.stderr)
+        complain(reason)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -114,10 +126,12 @@ def main(arguments=None):
 
 def output_failed(error):
     """The exit status where standard output cannot be written: 141 where its reader has left, as with `head`, or 2."""
+    from lockstep.output import complain
+
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):
         return 141
-    print(f"{os.path.basename(sys.argv[0])}: standard output cannot be written: {error.strerror}", file=sys.stderr)
+    complain(f"standard output cannot be written: {error.strerror}")
     return 2
 
 
@@ -141,7 +155,8 @@ def _compare(path, options):
     values |= check(options, lambda key: f"--{key.replace('_', '-')}")
     if "expect" in values and not {"derivation", "numbers"} & values.keys():
         raise Unusable(f"--expect {values['expect']}: expected a derivation or numbers to be given too")
-    if "trace" in values and values["trace"] in (values.get("json"), "-"):
+    json_too = "json" in values and os.path.realpath(values["json"]) == os.path.realpath(values.get("trace", ""))
+    if "trace" in values and (json_too or values["trace"] == "-"):
         raise Unusable(f"--trace {values['trace']}: expected a file of its own")
     read = [path, values.get("data"), values.get("numbers"), file_and_function(values.get("derivation", ""))[0]]
     for key in ("json", "trace"):
@@ -205,23 +220,25 @@ def printer():
     from rich.console import Console
     from rich.text import Text
 
-    from lockstep.output import encodable
+    from lockstep.output import encodable, visible
 
     class Plain(Console):
         def on_broken_pipe(self):
             raise BrokenPipeError
 
-    console = Plain(highlight=False, markup=False, emoji=False)
+    width = max(shutil.get_terminal_size((80, 24)).columns, 40)
+    console = Plain(highlight=False, markup=False, emoji=False, width=width)
     encoding = sys.stdout.encoding or "ascii"
 
     def printed(lines):
         for line in lines:
             line = Text(line) if isinstance(line, str) else line
-            if encodable(line.plain, encoding) != line.plain:
-                line.plain = encodable(line.plain, encoding)
+            text = encodable(visible(line.plain), encoding)
+            if text != line.plain:
+                line.plain = text
             console.print(line, soft_wrap=True)
 
-    return printed, shutil.get_terminal_size((80, 24)).columns
+    return printed, width
 
 
 if __name__ == "__main__":

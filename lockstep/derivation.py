@@ -207,7 +207,7 @@ def _numbers(value, what):
     if value is ...:
         raise Unusable(f"{what} as ...; expected a number: the formula is not filled in yet")
     if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
+        value = _array_of(value.detach(), what)
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, RuntimeError):
@@ -219,6 +219,15 @@ def _numbers(value, what):
         kind = "complex numbers" if array.dtype.kind == "c" else type(value).__name__
         raise Unusable(f"{what} as {kind}; expected an array of real numbers")
     return array if array.dtype.kind == "f" and array.dtype.itemsize <= 8 else array.astype(np.float64)
+
+
+def _array_of(tensor, what):
+    """A torch tensor as an array, whatever it is stored in; of a float type that NumPy lacks, such as bfloat16, too."""
+    try:
+        tensor = tensor.cpu().to_dense() if tensor.is_sparse else tensor.cpu()
+        return (tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor).numpy()
+    except (RuntimeError, TypeError, NotImplementedError):
+        raise Unusable(f"{what} as a tensor without numbers; expected an array of real numbers") from None
 
 
 def built_in_door(problem):

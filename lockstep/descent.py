@@ -6,6 +6,7 @@ import sys
 
 from lockstep.command import Parser, join_negative_numbers, output_failed, printer, real, whole
 from lockstep.keys import Unusable
+from lockstep.output import complain
 from manual_backprop import gradient_descent as by_hand
 
 PICTURES = (".png", ".svg", ".pdf")
@@ -65,7 +66,7 @@ def main(arguments=None):
         try:
             _save(options.plot, paths)
         except Unusable as reason:
-            print(f"{parser().prog}: {reason}", file=sys.stderr)
+            complain(reason)
             return 2
     printed, _ = printer()
     try:

@@ -1,6 +1,7 @@
 """The keys of a problem file, which are also the flags of compare.py: how each value is checked."""
 
 import math
+import re
 from typing import Any, NoReturn
 
 import numpy as np
@@ -23,6 +24,25 @@ DTYPE_NAMES = ("float64", "float32")
 class Unusable(ValueError):
     """Input that cannot be used; the message names the culprit and says what is expected."""
 
+    def __init__(self, message):
+        super().__init__(brief(message))
+
+
+def brief(text):
+    """The text with words of hundreds of characters cut, so that a message stays one that can be read."""
+    return re.sub(r"\S{400,}", lambda word: f"{word[0][:60]}...", text)
+
+
+def real_number(text):
+    """The float that a text says. Raises ValueError where it says none, or one nearer to 0 than any float but 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"expected a number, got {short(text)}") from None
+    if value == 0 and any(digit in "123456789" for digit in text.lower().partition("e")[0]):
+        raise ValueError(f"expected 0 or a number that a float64 can tell from 0, got {short(text)}")
+    return value
+
 
 def _is_whole(value):
     return isinstance(value, int) and not isinstance(value, bool)
@@ -30,7 +50,7 @@ def _is_whole(value):
 
 def _whole(minimum, words):
     def check(value):
-        return value if _is_whole(value) and value >= minimum else _expected(words)
+        return value if _is_whole(value) and minimum <= value < 2**63 else _expected(words)
 
     return check
 
@@ -64,7 +84,7 @@ def _sizes(value):
     numbers: Any = value.split("-") if isinstance(value, str) else value
     if isinstance(value, str) and all(part.isascii() and part.isdigit() and len(part) < 10 for part in numbers):
         numbers = [int(part) for part in numbers]
-    if isinstance(numbers, list | tuple) and len(numbers) == 3 and all(_is_whole(n) and n > 0 for n in numbers):
+    if isinstance(numbers, list | tuple) and len(numbers) == 3 and all(_is_whole(n) and 0 < n < 2**63 for n in numbers):
         return tuple(numbers)
     return _expected("three positive whole numbers, inputs-hidden-outputs, such as 2-2-2")
 
@@ -115,7 +135,7 @@ def _array(dimensions):
                     _real("")(number)
                 except Unusable:
                     where = f"{place}, column {j + 1}" if dimensions == 2 else f"element {j + 1}"
-                    _expected(f"finite numbers, got {number!r} in {where}")
+                    _expected(f"finite numbers, got {short(number)} in {where}")
         array = np.array(rows, dtype=np.float64)
         return array if dimensions == 2 else array[0]
 
@@ -190,11 +210,15 @@ def check(raw, where):
         try:
             values[key] = CHECKS[key](value)
         except Unusable as reason:
-            got = "" if "got" in str(reason) or "but" in str(reason) else f", got {_short(value)}"
+            got = "" if "got" in str(reason) or "but" in str(reason) else f", got {short(value)}"
             raise Unusable(f"{where(key)}: {reason}{got}") from None
     return values
 
 
-def _short(value):
-    words = repr(value)
+def short(value):
+    """A value in an error message, in no more than 60 characters."""
+    try:
+        words = repr(value)
+    except ValueError:
+        return "a whole number of thousands of digits"
     return words if len(words) <= 60 else words[:57] + "..."

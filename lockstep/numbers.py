@@ -9,7 +9,7 @@ from lockstep.case import trained
 from lockstep.derivation import Answer, load, sort_out
 from lockstep.facts import diagnosis
 from lockstep.formulas import sources
-from lockstep.keys import Unusable
+from lockstep.keys import Unusable, real_number, short
 from lockstep.mistakes import catalogue
 from lockstep.problem import read_toml
 from lockstep.quantities import COMPUTED
@@ -136,14 +136,14 @@ def read_numbers(path):
         raise Unusable(f"{path}: step: expected tables such as [step.2]")
     steps = {1: raw} if raw else {}
     for key, table in tables.items():
-        if not (key.isascii() and key.isdigit() and 0 < int(key) < 10**9) or not isinstance(table, dict):
+        if not (key.isascii() and key.isdigit() and len(key) < 10 and int(key) > 0) or not isinstance(table, dict):
             raise Unusable(f"{path}: step.{key}: expected a table named by a step number, such as [step.2]")
         steps[int(key)] = steps.get(int(key), {}) | table
     if not any(steps.values()):
         raise Unusable(f'{path}: has no number; expected some such as h1 = "0.593"')
-    for number, table in steps.items():
+    for at, table in steps.items():
         for name, value in table.items():
-            _map(value, lambda item, at=f"{path}: step {number}, {name}": _checked(item, at))
+            _map(value, lambda item, at=f"{path}: step {at}, {name}": _checked(item, at))
     return Paper(path, steps)
 
 
@@ -170,8 +170,9 @@ def side_by_hand(values, step=None):
 
 def _checked(item, where):
     try:
-        usable = not isinstance(item, bool | dict) and Decimal(item).is_finite() and abs(float(item)) < float("inf")
-    except (InvalidOperation, ValueError, TypeError):
+        value = real_number(item) if isinstance(item, str) else item
+        usable = not isinstance(item, bool | dict) and Decimal(item).is_finite() and abs(float(value)) < float("inf")
+    except (InvalidOperation, ValueError, TypeError, OverflowError):
         usable = False
     if not usable:
-        raise Unusable(f"{where}: expected a number, or one as it is printed in quotes, got {item!r}")
+        raise Unusable(f"{where}: expected a number, or one as it is printed in quotes, got {short(item)}")

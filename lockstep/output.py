@@ -5,7 +5,7 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 
-from lockstep.keys import Unusable
+from lockstep.keys import Unusable, brief
 
 _ASCII = {"σ": "sigma", "Σ": "sum", "δ": "delta", "·": "*", "−": "-", "²": "^2", "³": "^3", "½": "1/2", "ᵀ": ".T",
           "×": "x", "✓": "ok", "✗": "XX"}  # fmt: skip
@@ -31,6 +31,11 @@ def _encodable(character, encoding):
 def visible(text):
     """The text with control characters shown as escapes, so that a file's name or content cannot drive a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def complain(reason):
+    """Tell on standard error, in one line that begins with the command's name, what cannot be used."""
+    print(f"{os.path.basename(sys.argv[0])}: {visible(brief(str(reason)))}", file=sys.stderr)
 
 
 @contextmanager

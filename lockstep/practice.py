@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lockstep.command import Parser, printer
 from lockstep.keys import Unusable
+from lockstep.output import complain
 
 _POLL = 0.2  # seconds between two looks at the file
 
@@ -37,7 +38,7 @@ def main(arguments=None):
             )
         return _watch(options.file) if options.watch else _check(options.file)
     except Unusable as reason:
-        print(f"{parser().prog}: {reason}", file=sys.stderr)
+        complain(reason)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -1,6 +1,7 @@
 """What to run: network, data and settings; read from a dict or a file's keys, checked, and drawn where not given."""
 
 import math
+import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.keys import Unusable, check, file_and_function
-from lockstep.quantities import PARAMETERS, shape_of
+from lockstep.keys import Unusable, check, file_and_function, real_number
+from lockstep.quantities import COMPUTED, PARAMETERS, shape_of
 from lockstep.table import read_table
 
 # What `compare.py` runs with no argument: the lecture's 2-2-2 network on fixed example numbers.
@@ -63,12 +64,12 @@ class Problem:
 def read_toml(path):
     """What a TOML file holds. Raises Unusable."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"), parse_float=real_number)
     except OSError as error:
         raise Unusable(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise Unusable(f"{path}: expected a TOML file in UTF-8") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise Unusable(f"{path}: expected a TOML file: {error}") from None
 
 
@@ -93,14 +94,12 @@ def make_problem(values):
     arrays = {"x": x, "y": y} | {name: values.get(name) for name in PARAMETERS}
     sizes, samples = _agreed_sizes({name: array for name, array in arrays.items() if array is not None}, values)
 
+    _fits_into_memory(sizes, samples)
     random = np.random.default_rng(values.get("seed", 0))
-    try:
-        for name in (*PARAMETERS, "x", "y"):
-            shape = shape_of(name, sizes, samples)
-            drawn = random.uniform(-1, 1, shape) if name in PARAMETERS else random.standard_normal(shape)
-            arrays[name] = _rounded(name, drawn if arrays[name] is None else arrays[name], dtype)
-    except MemoryError:
-        raise Unusable(f"sizes: {'-'.join(map(str, sizes))} with {samples} samples do not fit into memory") from None
+    for name in (*PARAMETERS, "x", "y"):
+        shape = shape_of(name, sizes, samples)
+        drawn = random.uniform(-1, 1, shape) if name in PARAMETERS else random.standard_normal(shape)
+        arrays[name] = _rounded(name, drawn if arrays[name] is None else arrays[name], dtype)
     if values.get("standardize"):
         arrays["x"], arrays["y"] = (_standardized(name, arrays[name]) for name in ("x", "y"))
 
@@ -171,9 +170,20 @@ def _agreed_sizes(arrays, values):
     return (n_in, n_hidden, n_out), agreed.get("N", (1, ""))[0]
 
 
+def _fits_into_memory(sizes, samples):
+    """Raise Unusable where a step's arrays, both sides' and their bounds, are more than the machine's memory."""
+    numbers = sum(math.prod(shape_of(name, sizes, samples)) for name in (*PARAMETERS, *COMPUTED, "x", "y"))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+    if 8 * 6 * numbers > memory:
+        raise Unusable(f"sizes: {'-'.join(map(str, sizes))} with {samples} samples do not fit into memory")
+
+
 def _rounded(name, array, dtype):
     with np.errstate(over="ignore"):
         rounded = array.astype(dtype)
+    if (lost := (rounded == 0) & (array != 0)).any():
+        value = float(array[lost][0])
+        raise Unusable(f"{name}: {value!r} is 0 as a {dtype}; expected values that it can tell from 0")
     if not np.isfinite(rounded).all():
         raise Unusable(f"{name}: has a value beyond the largest {dtype}; expected values up to {np.finfo(dtype).max:g}")
     return rounded

@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 
+from lockstep.keys import real_number
+
 
 def read_table(path, inputs, targets):
     """x (N, n_in) and y (N, n_out), float64, from the named columns of a CSV file with a header line.
@@ -42,9 +44,9 @@ def read_table(path, inputs, targets):
 
 def _number(text, where):
     try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+        value = real_number(text)
+    except ValueError as reason:
+        raise ValueError(f"{where}: {reason}") from None
     if not math.isfinite(value) or "_" in text:
         raise ValueError(f"{where}: expected a finite number, got {text!r}")
     return value
