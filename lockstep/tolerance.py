@@ -7,12 +7,13 @@ mostly cancel like √k (Higham & Mary 2019), but where all samples are equal th
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from manual_backprop import two_layer
 from manual_backprop.activations import activation
+from manual_backprop.losses import divisor
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,8 @@ def allowed(problem, parameters, x, y, lr, noisy=False):
     `bounded_activation`.
     """
     precision = Precision.of(problem.dtype)
+    # Where 2/m is multiplied in last, everything before is up to m times as large, and may overflow so much earlier.
+    precision = replace(precision, largest=precision.largest / divisor(problem.loss, *np.shape(y)))
     with np.errstate(all="ignore"):
         quantities = two_layer.step(
             **{name: Bounded.exact(value, precision) for name, value in parameters.items()},
