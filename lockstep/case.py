@@ -1,6 +1,5 @@
 """A step that differs, formula by formula: what each one gives on the derivation's own earlier values."""
 
-import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,7 +30,9 @@ def trained(problem, right, replaced, parameters):
     """
     formulas = right | replaced
     activations = [activation(which) for which in (problem.hidden_activation, problem.output_activation)]
-    for number in itertools.count(1):
+    number = 0
+    while True:
+        number += 1
         x, y = problem.batch(number)
         names = surroundings(problem, parameters, x, y, problem.lr, activations)
         quantities = {}

@@ -4,7 +4,7 @@ import argparse
 import os
 import signal
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 _STATUS = {"match": 0, "mismatch": 1, "undecided": 3}
 
@@ -187,7 +187,11 @@ def _run(problem, values, step):
             trace(problem_line(problem))
         show_progress = files.enter_context(progress(problem.steps, "steps"))
 
+        interrupted = files.enter_context(interrupts())
+
         def on_step(moment, result):
+            if interrupted:
+                raise KeyboardInterrupt
             if trace:
                 trace(step_line(moment))
             if result.is_shown(moment.number) and not (quiet or to_stdout):
@@ -211,6 +215,23 @@ def _run(problem, values, step):
     if "expect" in values:
         return 0 if result.diagnoses[:1] and result.diagnoses[0]["mistake"] == values["expect"] else 1
     return _STATUS[result.verdict]
+
+
+@contextmanager
+def interrupts():
+    """A list that is no longer empty after Ctrl-C, which raises as ever; but where it falls into a callback from
+    native code Python drops what is raised there."""
+    seen: list[int] = []
+
+    def handler(signum, frame):
+        seen.append(signum)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def printer():

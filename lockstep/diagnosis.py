@@ -166,16 +166,11 @@ def _further(case, mistake, source, name, accepted):
 
 def _fitted(case, mistake, source, name, accepted):
     """The constant c with which the formula gives the derivation's `name` in the element that tells most."""
-    try:
-        with np.errstate(all="ignore"):
-            at = [
-                case.evaluated(accepted | {mistake.quantity: (source, {"c": c})}, name)[name].value for c in (0.0, 1.0)
-            ]
-            slope = np.atleast_1d(at[1] - at[0]) * np.atleast_1d(case.moment.covered.get(name, True))
-            best = np.unravel_index(int(np.argmax(np.abs(slope))), slope.shape)
-            constant = float(np.atleast_1d(case.own[name] - at[0])[best] / slope[best])
-    except (ValueError, IndexError):
-        return None
+    with np.errstate(all="ignore"):
+        at = [case.evaluated(accepted | {mistake.quantity: (source, {"c": c})}, name)[name].value for c in (0.0, 1.0)]
+        slope = np.atleast_1d(at[1] - at[0]) * np.atleast_1d(case.moment.covered.get(name, True))
+        best = np.unravel_index(int(np.argmax(np.abs(slope))), slope.shape)
+        constant = float(np.atleast_1d(case.own[name] - at[0])[best] / slope[best])
     nice = _nice(constant, case)
     if mistake.name == "scaled-by-constant":
         if constant == -1 or (case.returned(name) < 2 and nice is None):

@@ -1,6 +1,7 @@
 """Results worked out on paper or printed in a book, as a step: a TOML file of numbers by name, a table a step."""
 
 from decimal import Decimal, InvalidOperation
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,7 @@ class Paper:
     def _differing(self, problem, training, later, only):
         """The (step, name) whose numbers a training does not give; of those in `only`, if any, and then the first."""
         differing: set[tuple[int, str]] = set()
-        for number, quantities in training:
+        for number, quantities in takewhile(lambda step: step[0] <= later[-1], training):
             if number not in later:
                 continue
             answer = self.answer(number, problem, len(problem.batch(number)[0]), quantities)
@@ -112,8 +113,6 @@ class Paper:
                     differing.add((number, name))
                     if only:
                         return differing
-            if number == later[-1]:
-                break
         return differing
 
 

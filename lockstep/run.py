@@ -15,6 +15,7 @@ from lockstep.numbers import Paper, side_by_hand
 from lockstep.problem import make_problem, read_file
 from lockstep.quantities import PARAMETERS
 from lockstep.result import Result
+from lockstep.threads import one_thread
 from lockstep.tolerance import allowed
 from lockstep.truth import LARGEST as MOST_EXACT
 from lockstep.truth import is_small as exact_is_quick
@@ -39,7 +40,10 @@ def compare(step=None, problem=None, *, on_step=None, **settings):
     values = problem if isinstance(problem, dict) else {} if problem is None else read_file(problem)
     values = check(values | settings, str) if isinstance(problem, dict | None) else values | check(settings, str)
     step = side_by_hand(values, step)
-    return run(make_problem(values), values, on_step, step)
+    result = run(make_problem(values), values, on_step, step)
+    if result.interrupted:
+        raise KeyboardInterrupt  # a program that asked for a verdict must not take half a run for one
+    return result
 
 
 def run(problem, values, on_step=None, step=None):
@@ -52,21 +56,22 @@ def run(problem, values, on_step=None, step=None):
         derivation=step is not None,
         paper=step if isinstance(step, Paper) else None,
     )
-    try:
-        for moment, free in moments(problem, tolerance(problem, values), step):
-            goes_on = result.add(moment, free)
-            if result.is_shown(moment.number) and on_step is None:
-                result.shown.append(moment)
-            if on_step is not None:
-                on_step(moment, result)
-            if not goes_on or (result.verdict == "mismatch" and not values.get("keep_going")):
-                break
-    except KeyboardInterrupt:
-        result.interrupted = True
-    result.finish()
-    if not result.interrupted:
-        _look_closer(result, values)
-        _try_others(result, values, step)
+    with one_thread():
+        try:
+            for moment, free in moments(problem, tolerance(problem, values), step):
+                goes_on = result.add(moment, free)
+                if result.is_shown(moment.number) and on_step is None:
+                    result.shown.append(moment)
+                if on_step is not None:
+                    on_step(moment, result)
+                if not goes_on or (result.verdict == "mismatch" and not values.get("keep_going")):
+                    break
+        except KeyboardInterrupt:
+            result.interrupted = True
+        result.finish()
+        if not result.interrupted:
+            _look_closer(result, values)
+            _try_others(result, values, step)
     return result
 
 

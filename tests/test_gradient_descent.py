@@ -1,6 +1,9 @@
 """The descent on f: the lecture's lines to the letter, both sides' endings, and starts that run away."""
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +12,8 @@ from lockstep.descent import main
 from lockstep.report.curve import draw
 from manual_backprop import gradient_descent as by_hand
 from torch_reference import gradient_descent as by_torch
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "gradient_descent.py"
 
 
 def test_the_lectures_two_lines_to_the_letter(capsys):
@@ -112,3 +117,27 @@ def test_bad_input_is_one_line_and_exit_status_2(arguments, words, capsys):
     assert captured.out == ""
     assert words in captured.err
     assert captured.err.count("\n") == 1
+
+
+def test_no_step_and_steps_that_have_not_settled_are_told(capsys):
+    assert main(["--steps", "0"]) == 0
+    assert "No step was made." in capsys.readouterr().out
+    assert main(["--steps", "3"]) == 0
+    assert "Not settled yet: the last step still moved x by" in capsys.readouterr().out
+
+
+def test_the_picture_can_be_shown_in_a_window(capsys, monkeypatch):
+    import matplotlib.pyplot as plt
+
+    monkeypatch.setattr(plt, "show", lambda: shown.append(plt.gcf()))
+    shown = []
+    plt.switch_backend("Agg")
+    assert main(["--show"]) == 0
+    assert len(shown[0].axes) == 2
+
+
+def test_a_reader_that_leaves_early_gets_no_traceback():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, str(SCRIPT)], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "gradient_descent.py: standard output cannot be written: No space left on device\n"

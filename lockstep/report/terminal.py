@@ -54,9 +54,10 @@ def summary_lines(result, width):
 def _row(row, dtype):
     worst = row.worst
     apart = distance(worst["manual"], worst["torch"], dtype)
-    drift = "" if row.drift is None else f"{grouped(round(row.drift))} ULP"
-    if row.drift is not None and row.drift > MOST_ULPS:
-        drift = relative(row.drift_relative)
+    drift = ""
+    if row.drift is not None:
+        far = row.drift > MOST_ULPS
+        drift = relative(row.drift_relative) if far else f"{grouped(round(row.drift))} ULP"
     return [
         grouped(row.number),
         "" if row.loss_manual is None else f"{row.loss_manual:.9g}",

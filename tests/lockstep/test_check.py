@@ -212,3 +212,58 @@ def test_nan_on_both_sides_is_undecided_not_a_match():
 def test_gradients_without_an_element_are_refused():
     with pytest.raises(ValueError, match="no element"):
         check_gradients(lambda x: {"x": np.zeros((0, 3))}, lambda x: x.sum(), x=np.zeros((0, 3)))
+
+
+def test_without_a_floating_point_input_there_is_nothing_to_check():
+    with pytest.raises(TypeError, match="no input holds floating-point numbers"):
+        check_gradients(square, lambda x: x.sum(), x=WHOLE)
+
+
+def test_a_square_gradient_that_is_transposed_is_named():
+    x = np.random.default_rng(0).normal(size=(3, 3))
+    w = torch.arange(9.0, dtype=torch.float64).reshape(3, 3)
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(lambda x: {"x": w.T}, lambda x: (w * x).sum(), x=x)
+    assert error.value.diagnoses[0]["mistake"] == "transposed-gradient"
+
+
+def test_a_shape_that_no_sum_makes_right_is_a_wrong_shape():
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(lambda x: {"x": np.ones((3, 2))}, lambda x: (x**2).sum(), x=ONES)
+    assert error.value.diagnoses[0]["mistake"] == "wrong-shape"
+    assert "summed" not in str(error.value)
+
+
+def test_a_gradient_where_the_right_one_is_zero_is_told_without_a_ratio():
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(lambda x: {"x": np.array([1.0, 2.0, 0.0])}, lambda x: (0 * x).sum(), x=np.ones(3))
+    assert "2 of 3 elements differ" in str(error.value)
+    assert "over the right one" not in str(error.value)
+
+
+def test_a_single_input_of_one_element_has_no_usual_factors():
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(lambda x: {"x": 3.7 * x}, lambda x: (x**2).sum(), x=np.ones((1, 1)))
+    assert error.value.diagnoses[0]["mistake"] == "unknown"
+
+
+def test_a_hand_that_does_not_run_in_float32_is_judged_by_its_float64_alone():
+    def hand(x):
+        if x.dtype != np.float64:
+            raise TypeError("float64 only")
+        return {"x": 2 * x}
+
+    result = check_gradients(hand, lambda x: (x**2).sum(), x=ONES)
+    assert (result.verdict, result.accuracy["x"]["hand"]) == ("match", None)
+    assert "in float32" not in str(result)
+
+
+def test_a_hand_whose_answer_depends_on_the_last_bit_is_measured_without_it():
+    calls = []
+
+    def hand(x):
+        calls.append(x)
+        return {"x": 2 * x} if len(calls) == 1 or x.dtype == np.float32 else {"x": np.zeros(3)}
+
+    result = check_gradients(hand, lambda x: (x**2).sum(), x=np.random.default_rng(0).normal(size=2))
+    assert result.verdict == "match"

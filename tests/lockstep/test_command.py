@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -311,3 +312,156 @@ def test_progress_is_drawn_on_a_terminal_only(monkeypatch):
             for done in range(1, 11):
                 show(done)
         assert bool(stream.getvalue()) == drawn
+
+
+def test_a_killed_run_leaves_a_trace_of_whole_lines(tmp_path):
+    trace = tmp_path / "run.jsonl"
+    process = subprocess.Popen([*SCRIPT, "--steps", "10000000", "--show", "none", "--trace", str(trace)],
+                               stdout=subprocess.DEVNULL)  # fmt: skip
+    while not trace.exists() or trace.stat().st_size < 200_000:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    whole = trace.read_text().rpartition("\n")[0].split("\n")
+    assert [json.loads(line)["step"] for line in whole[1:]] == list(range(1, len(whole)))
+
+
+def test_a_run_that_is_terminated_leaves_no_half_written_file(tmp_path):
+    process = subprocess.Popen([*SCRIPT, "--steps", "10000000", "--show", "none", "--json", str(tmp_path / "a.json")],
+                               stdout=subprocess.DEVNULL)  # fmt: skip
+    while not os.listdir(tmp_path):
+        time.sleep(0.05)
+    time.sleep(1)
+    process.terminate()
+    assert process.wait(20) == 128 + signal.SIGTERM
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_closed_standard_output_is_told():
+    command = " ".join(SCRIPT)
+    done = subprocess.run(f"{command} >&-", shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "compare.py: standard output is closed; expected it to be open\n")
+
+
+def test_a_full_disk_is_told_for_each_file(capsys):
+    for option in ("--json", "--trace"):
+        status, _, err = ran(capsys, option, "/dev/full", "--steps", "1", "--show", "none")
+        assert status == 2
+        assert f"{option} /dev/full: cannot be written: No space left on device" in err
+
+
+def test_a_device_is_written_to_as_it_is(capsys):
+    assert ran(capsys, "--json", "/dev/null", "--steps", "1")[0] == 0
+    assert os.path.exists("/dev/null")
+
+
+def test_the_same_seed_gives_the_same_document_at_any_thread_count():
+    arguments = ["--sizes", "784-128-10", "--samples", "64", "--steps", "3", "--json", "-", "--seed", "4"]
+    seen = set()
+    for threads in ("1", "2", "5"):
+        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        environment = os.environ | dict.fromkeys(names, threads)
+        seen.add(subprocess.run([*SCRIPT, *arguments], capture_output=True, env=environment, check=True).stdout)
+    assert len(seen) == 1
+
+
+def test_threads_are_given_back_after_a_run():
+    import torch
+
+    from lockstep import compare
+
+    seen = []
+    torch.set_num_threads(2)
+    try:
+        compare(None, None, steps=1, on_step=lambda *_: seen.append(torch.get_num_threads()))
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_a_program_that_is_interrupted_gets_no_verdict_on_half_a_run():
+    from lockstep import compare
+
+    def step(o1, y1):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(step)
+
+
+def test_an_interrupt_before_the_run_is_status_130(capsys, monkeypatch):
+    from lockstep import problem
+
+    def interrupted(values):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(problem, "make_problem", interrupted)
+    assert ran(capsys) == (130, "", "")
+
+
+def test_no_width_of_the_terminal_is_too_small(capsys, monkeypatch, tmp_path):
+    path = tmp_path / "net.py"
+    path.write_text(UPDATED)
+    for columns in ("0", "1", "39"):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert "mistake" in ran(capsys, "--derivation", str(path))[1]
+
+
+def test_what_a_file_says_cannot_drive_the_terminal(capsys, tmp_path):
+    path = tmp_path / "net.py"
+    path.write_text("def step(o):\n    return {'\x1b[2Jo': o}\n")
+    _, out, err = ran(capsys, "--derivation", str(path))
+    assert "\x1b" not in out + err
+    assert "\\x1b[2Jo" in err
+    table = tmp_path / "table.csv"
+    table.write_text("a,\x1b[31mb\n1,2\n")
+    _, out, err = ran(capsys, "--data", str(table), "--inputs", "a", "--targets", "c")
+    assert "\x1b" not in out + err
+    assert "its columns are a, \\x1b[31mb" in err
+
+
+def test_the_module_is_a_command_too():
+    done = subprocess.run(
+        [sys.executable, "-m", "lockstep.command", "--quiet"], capture_output=True, cwd=ROOT, text=True
+    )
+    assert (done.returncode, done.stdout[:7]) == (0, "match: ")
+
+
+def test_numbers_too_large_at_the_first_step_are_not_the_learning_rates_fault(capsys, tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text("W_h = [[1e300, 0.0], [0.0, 1.0]]\nW_o = [[1e300, 0.0], [0.0, 1.0]]\nx = [[1.0, 1.0]]\n")
+    status, out, _ = ran(capsys, str(path))
+    assert status == 3
+    assert "No weight has been updated yet: the problem's own values are too large." in out
+
+
+def test_a_tolerance_of_nothing_sees_everything(capsys):
+    status, out, _ = ran(capsys, "--rtol", "0", "--sizes", "1-1-1", "--steps", "1")
+    assert status in (0, 1)
+    assert "Any difference would have been found." in out
+
+
+def test_a_drift_of_many_ulps_is_told_as_a_relative_error(capsys):
+    _, out, _ = ran(capsys, "--lr", "2.4", "--steps", "200", "--hidden-activation", "tanh", "--show", "none")
+    assert re.search(r"\d e-|e-\d\d$", out, re.M)
+
+
+def test_without_a_step_the_document_has_the_parameters_and_no_quantities(capsys):
+    document = json.loads(ran(capsys, "--steps", "0", "--json", "-")[1])
+    assert document["parameters"]["manual"] == document["parameters"]["torch"]
+    assert document["parameters"]["manual"]["b_h"] == [0.1, -0.2]
+    assert document["quantities"] == {"manual": {}, "torch": {}}
+
+
+def test_a_step_without_a_value_is_shown_as_such(capsys, tmp_path):
+    path = tmp_path / "numbers.toml"
+    path.write_text("[step.2]\nh1 = 0.6\n")
+    _, out, _ = ran(capsys, "--numbers", str(path), "--sizes", "2-2-2", "--show", "1")
+    assert "step 1" in out
+
+
+def test_the_package_has_only_the_names_it_says():
+    import lockstep
+
+    with pytest.raises(AttributeError, match="module 'lockstep' has no attribute 'nothing'"):
+        _ = lockstep.nothing

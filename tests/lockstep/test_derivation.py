@@ -305,3 +305,55 @@ def test_a_problems_own_derivation_is_what_is_judged_and_a_second_step_is_refuse
     assert compare(derivation=str(path), battery=0).diagnoses[0]["mistake"] == "sign-flipped"
     with pytest.raises(Unusable, match="derivation: given together with a step"):
         compare(lambda delta_o: {"delta_o": delta_o}, derivation=str(path))
+
+
+def test_a_callable_without_a_signature_is_told():
+    with pytest.raises(Unusable, match="dict: expected a function with named arguments"):
+        compare(dict)
+
+
+@pytest.mark.parametrize(
+    "tensor", [torch.tensor([0.5, 2.0], dtype=torch.bfloat16), torch.tensor([0.5, 2.0]).to_sparse()]
+)
+def test_tensors_that_numpy_cannot_read_are_converted(tensor):
+    result = compare(lambda: {"new_b_o": tensor}, None, steps=1)
+    assert result.first_mismatch["manual"] == 0.5
+
+
+def test_a_tensor_without_numbers_is_refused():
+    with pytest.raises(Unusable, match="new_b_o as a tensor without numbers; expected an array of real numbers"):
+        compare(lambda: {"new_b_o": torch.zeros(2, device="meta")}, None, steps=1)
+
+
+def test_targets_as_a_row_against_outputs_as_a_column_are_a_broadcast():
+    def step(o, y):
+        return {"delta_o": 2 * (o - y.ravel()) / len(y)}
+
+    result = compare(step, {"sizes": "2-2-1", "samples": 3}, steps=1)
+    assert result.diagnoses[0]["mistake"] == "broadcast"
+
+    def odd(o, y):
+        return {"delta_o": 3 * (o - y.ravel()) ** 2}  # no formula of the catalogue, but its shape is telling
+
+    result = compare(odd, {"sizes": "2-2-1", "samples": 3}, steps=1)
+    assert result.diagnoses[0]["mistake"] == "broadcast"
+    assert "a row of 3 numbers against a column of 3 makes a square" in result.diagnoses[0]["says"]
+
+
+def test_difference_quotients_of_many_parameters_are_not_looked_for():
+    random = np.random.default_rng(0)
+
+    def step(x, delta_h):
+        right = delta_h.T @ x
+        return {"grad_W_h": right * (1 + 1e-7 * random.normal(size=right.shape))}
+
+    result = compare(step, {"sizes": "60-60-1", "samples": 3}, steps=1)
+    assert result.diagnoses[0]["mistake"] == "unknown"
+
+
+def test_right_on_all_others_is_no_remark_about_them(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def step(o1, y1, x1):\n    return {'delta_o1': (o1 - y1) + (x1 == 0.5)}\n")
+    result = compare(str(path))
+    assert (result.verdict, result.battery["smallest"]) == ("mismatch", None)
+    assert "right on all 30 other problems that were tried as well" in " ".join(str(result).split())

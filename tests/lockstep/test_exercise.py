@@ -2,6 +2,7 @@
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 import time
@@ -162,3 +163,59 @@ def test_watching_checks_at_each_save_and_gives_hints_on_a_key(tmp_path):
         process.kill()
         os.close(terminal)
         os.close(inside)
+
+
+def test_a_mistake_is_not_planted_over_a_file_that_is_there(tmp_path, capsys):
+    path = filled(tmp_path)
+    assert main([path, "--mistake", "sign-flipped"]) == 2
+    assert "is there already; expected a name not taken yet" in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_text_or_cannot_be_opened_is_told(tmp_path, capsys):
+    path = tmp_path / "net.py"
+    path.write_bytes(b"\xff\xfe")
+    assert main([str(path)]) == 2
+    assert "net.py: expected Python in UTF-8" in capsys.readouterr().err
+    assert main([str(tmp_path)]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_formula_that_gives_no_number_is_told_with_its_line(tmp_path, capsys):
+    assert main([filled(tmp_path, z_h1="'a'")]) == 1
+    assert "not yet: z_h1 (line 18): z_h1 z_h1 as str; expected an array of real numbers" in capsys.readouterr().out
+
+
+def test_a_function_without_a_return_is_checked_all_the_same():
+    text = template(True).rpartition("    return")[0]
+    assert not any(verdict.filled for verdict in check_text(text, "a.py", True).values())
+
+
+def test_watching_begins_with_a_template_goes_on_after_a_syntax_error_and_ends_with_q(tmp_path):
+    path = tmp_path / "net.py"
+    terminal, inside = pty.openpty()
+    process = subprocess.Popen([sys.executable, str(ROOT / "scripts" / "exercise.py"), str(path), "--watch"],
+                               stdin=inside, stdout=inside, stderr=inside)  # fmt: skip
+    try:
+        read_until(terminal, "[q] quit")
+        os.write(terminal, b"v")
+        read_until(terminal, "z_h1: PyTorch fill it in first")
+        path.write_text("def step(:")
+        read_until(terminal, "line 1: expected Python")
+        os.write(terminal, b"q")
+        assert process.wait(20) == 1
+    finally:
+        process.kill()
+        os.close(terminal)
+        os.close(inside)
+
+
+def test_watching_without_a_keyboard_ends_with_an_interrupt(tmp_path):
+    process = subprocess.Popen([sys.executable, str(ROOT / "scripts" / "exercise.py"), filled(tmp_path), "--watch"],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)  # fmt: skip
+    assert process.stdout.readline() == "\n"
+    while "[q] quit" not in process.stdout.readline():
+        pass
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
+    process.stdout.close()

@@ -188,3 +188,46 @@ def test_a_table_may_have_spaces_a_byte_order_mark_blank_lines_and_other_columns
 def test_a_network_beyond_memory_is_told():
     with pytest.raises(Unusable, match="do not fit into memory"):
         made(sizes="900000000-900000000-2")
+
+
+def test_what_float32_cannot_tell_from_zero_is_refused():
+    with pytest.raises(Unusable, match="W_h: 1e-60 is 0 as a float32; expected values that it can tell from 0"):
+        made(W_h=[[1e-60]], dtype="float32")
+    assert made(W_h=[[1e-60]]).parameters["W_h"][0, 0] == 1e-60
+
+
+@pytest.mark.parametrize("text", ["1e-400", "-0.00001E-9999"])
+def test_what_float64_cannot_tell_from_zero_is_refused_wherever_it_is_read(tmp_path, text):
+    toml, table = tmp_path / "a.toml", tmp_path / "a.csv"
+    toml.write_text(f"lr = {text}")
+    table.write_text(f"a,b\n1,{text}\n")
+    for read in (lambda: read_file(str(toml)), lambda: made(data=str(table), inputs="a", targets="b")):
+        with pytest.raises(Unusable, match="expected 0 or a number that a float64 can tell from 0"):
+            read()
+    toml.write_text("lr = 0.00e-999")
+    assert read_file(str(toml))["lr"] == 0
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_bytes(b"\xef\xbb\xbflr = 0.5")
+    assert read_file(str(path)) == {"lr": 0.5}
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_drawn():
+    with pytest.raises(Unusable, match="999999-999999-1 with 1 samples do not fit into memory"):
+        made(sizes="999999-999999-1")
+
+
+def test_values_of_thousands_of_characters_are_cut_in_messages():
+    for values in ({"lr": "x" * 5000}, {"samples": -(10**5000)}, {"x" * 5000: 1}, {"W_h": [[10**5000]]}):
+        with pytest.raises(Unusable) as error:
+            made(**values)
+        assert len(str(error.value)) < 1000
+
+
+def test_steps_to_show_may_be_one_number_or_several():
+    assert check({"show": 3}, str)["show"] == frozenset({3})
+    assert check({"show": [1, 2]}, str)["show"] == frozenset({1, 2})
+    with pytest.raises(Unusable, match="show: expected step numbers such as 1,10"):
+        check({"show": 1.5}, str)

@@ -193,7 +193,7 @@ def test_an_overflow_that_relu_hides_on_one_side_is_undecided(dtype, weight, tar
 
 @pytest.mark.parametrize(("dtype", "error", "weight"), [("float32", 1e15, 1e24), ("float64", 1e145, 1e164)])
 def test_an_overflow_where_the_mean_is_taken_last_is_undecided(dtype, error, weight):
-    # delta_o·W_o is 6 % of the largest number; before the division by N·n_out = 100 it is beyond, and inf·0 is no number
+    # delta_o·W_o is 6 % of the largest number; before the division by N·n_out = 100 it is beyond
     values = {"x": [[1.0]] * 100, "y": [[-error]] * 100, "W_h": [[-1.0]], "b_h": [0.0], "W_o": [[weight]],
               "b_o": [0.0], "hidden_activation": "relu", "dtype": dtype, "steps": 1}  # fmt: skip
     problem = make_problem(check(values, str))
