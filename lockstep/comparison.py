@@ -65,7 +65,7 @@ class Moment:
         """The position in the flat arrays of an element."""
         names = list(self.manual)
         before = sum(len(self.elements(earlier)) for earlier in names[: names.index(name)])
-        inside = int(np.ravel_multi_index(index, np.shape(self.manual[name]))) if index else 0
+        inside = int(np.ravel_multi_index(index, np.shape(self.manual[name])))
         return before + list(self.elements(name)).index(inside)
 
     def named(self, name, index):

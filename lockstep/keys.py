@@ -1,6 +1,7 @@
 """The keys of a problem file, which are also the flags of compare.py: how each value is checked."""
 
 import math
+import os
 import re
 from typing import Any, NoReturn
 
@@ -76,8 +77,12 @@ def _boolean(value):
     return value if isinstance(value, bool) else _expected("true or false")
 
 
-def _text(value):
-    return value if isinstance(value, str) and value else _expected("the name of a file")
+def _file(value):
+    try:
+        usable = isinstance(value, str) and value and b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        usable = False
+    return value if usable else _expected("the name of a file")
 
 
 def _sizes(value):
@@ -156,7 +161,7 @@ _TOLERANCE = _real("a finite number, 0 or more", nonnegative=True)
 CHECKS = {
     "sizes": _sizes,
     "samples": _whole(1, "a positive whole number"),
-    "data": _text,
+    "data": _file,
     "inputs": _columns,
     "targets": _columns,
     "standardize": _boolean,
@@ -179,14 +184,14 @@ CHECKS = {
     "atol": _TOLERANCE,
     "keep_going": _boolean,
     "show": _shown,
-    "derivation": _text,
-    "numbers": _text,
+    "derivation": _file,
+    "numbers": _file,
     "expect": _mistake,
     "battery": _whole(0, "a whole number of problems, 0 or more"),
     "control": _boolean,
     "referee": _boolean,
-    "json": _text,
-    "trace": _text,
+    "json": _file,
+    "trace": _file,
     "quiet": _boolean,
 }
 

@@ -80,7 +80,7 @@ def read_file(path):
         raise Unusable(f"{path}: the file is empty; expected keys such as sizes, x, y, lr")
     values = check(raw, lambda key: f"{path}: {key}")
     for key in ("data", "derivation", "numbers"):
-        if key in values and (Path(path).parent / file_and_function(values[key])[0]).exists():
+        if key in values and os.path.exists(Path(path).parent / file_and_function(values[key])[0]):
             values[key] = str(Path(path).parent / values[key])
     return values
 

@@ -96,12 +96,10 @@ def referee(problem, moment):
     counts = dict.fromkeys(("manual", "torch", "equal"), 0)
     worst, position = [], 0
     for name in (name for name in COMPUTED if name in moment.manual):
-        exact_values = np.ravel(np.asarray(exact[name], dtype=object))[list(moment.elements(name))]
+        exact_values = np.ravel(exact[name])[list(moment.elements(name))]
         span = slice(position, position + len(exact_values))
-        errors = np.array([
-            [error(value, at) for value, at in zip(side[span], exact_values, strict=True)]
-            for side in (moment.flat_manual, moment.flat_torch)
-        ])  # fmt: skip
+        sides = (moment.flat_manual, moment.flat_torch)
+        errors = np.array([np.frompyfunc(error, 2, 1)(side[span], exact_values) for side in sides], dtype=float)
         nearer = np.where(errors[0] == errors[1], "equal", np.where(errors[0] < errors[1], "manual", "torch"))
         for side in counts:
             counts[side] += int((nearer == side).sum())

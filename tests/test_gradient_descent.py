@@ -141,3 +141,19 @@ def test_a_reader_that_leaves_early_gets_no_traceback():
         done = subprocess.run([sys.executable, str(SCRIPT)], stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2
     assert done.stderr == "gradient_descent.py: standard output cannot be written: No space left on device\n"
+
+
+def test_the_difference_is_a_hundredth_unless_said_otherwise():
+    assert by_hand.derivative(2.0) == by_hand.derivative(2.0, 0.01)
+    assert by_hand.descend(0.5, 3, 0.05) == by_hand.descend(0.5, 3, 0.05, 0.01)
+    assert by_hand.descend(0.5, 3, 0.05)[-1] != by_hand.descend(0.5, 3, 0.05, 0.1)[-1]
+    assert by_hand.gradient_desc(0.5, 3, 0.05, 0.1) == by_hand.descend(0.5, 3, 0.05, 0.1)
+
+
+def test_the_plotted_range_has_its_ends_and_the_top_is_no_minimum():
+    inside = "Local minimum occurs at: 4\nNumber of steps:  0"
+    assert by_hand.ending([(4, 0.0)]) == inside
+    assert by_hand.ending([(4.01, 0.0)]) == "no minimum: x left the plotted range at step 0"
+    assert by_hand.ending([(-1, 0.0)]).startswith("no minimum: at step 0 x = -1 is not right of the curve's top")
+    assert by_hand.ending([(-1.01, 0.0)]) == "no minimum: x left the plotted range at step 0"
+    assert by_hand.ending([(0, 0.0)]).startswith("no minimum: at step 0 x = 0 is not right")

@@ -121,3 +121,10 @@ def test_ulps_count_last_places():
     assert ulps(-0.0, 0.0, "float64") == 0
     assert ulps(np.nan, 1.0, "float64") == np.inf
     assert ulps(np.float32(1) + np.float32(2**-23), 1.0, "float32") == 1
+
+
+def test_an_ulp_is_counted_in_the_runs_precision():
+    assert ulps(1 + 2.0**-30, 1.0, "float32") == 0
+    assert ulps(1.0, 1 + 2.0**-30, "float32") == 0
+    assert ulps(np.inf, np.inf, "float64") == 0
+    assert ulps(1.0, 0.0, "float64") > 1e300

@@ -72,12 +72,15 @@ def test_half_the_bound_is_no_mismatch(seed):
 
 def test_the_control_catches_an_error_in_every_quantity():
     for values in ({}, {"sizes": "3-4-2", "samples": 5, "hidden_activation": "relu", "dtype": "float32"},
-                   {"hidden_activation": "tanh", "frozen": ["W_h", "b_o"]}):  # fmt: skip
+                   {"hidden_activation": "tanh", "frozen": ["W_h", "b_o"], "dtype": "float32"}):  # fmt: skip
         result = compare(None, values, steps=3, control=True)
         assert [entry["quantity"] for entry in result.control["planted"]] == list(COMPUTED)
         assert all(entry["caught"] for entry in result.control["planted"])
         assert (result.control["step"], result.control["caught"]) == (3, 15)
         for entry in result.control["planted"]:
+            value = np.array(result.quantities["torch"][entry["quantity"]])[tuple(entry["index"])]
+            assert entry["torch"] == value
+            assert entry["label"] == result.last.named(entry["quantity"], tuple(entry["index"]))
             if entry["allowed"] > 0:
                 assert entry["error"] == pytest.approx(3 * entry["allowed"], rel=0.2)
         assert "control: an error of 3 times what rounding allows" in str(result)
@@ -123,3 +126,27 @@ def test_without_a_step_that_can_be_judged_there_is_no_control():
     assert (blown_up.verdict, blown_up.control) == ("undecided", None)
     assert said in blown_up.remarks
     assert compare(None, None, steps=1).control is None
+
+
+def test_the_same_run_plants_the_same_errors():
+    one, same = (compare(None, {"sizes": "9-9-9"}, steps=1, control=True).control for _ in range(2))
+    assert one == same
+    assert len({tuple(entry["index"][:1]) for entry in one["planted"]}) > 2  # drawn, not always the first
+
+
+def test_what_has_another_shape_does_not_hide_the_control():
+    def step(delta_o):
+        return {"delta_o": delta_o, "grad_b_o": 0.0}
+
+    result = compare(step, None, steps=1, control=True)
+    assert (result.verdict, result.control["caught"], len(result.control["planted"])) == ("mismatch", 1, 1)
+
+
+def test_printed_numbers_have_room_for_their_last_digit_in_the_control_too(tmp_path):
+    path = tmp_path / "paper.toml"
+    path.write_text('h1 = "0.06"')
+    result = compare(None, {"numbers": str(path)}, control=True)
+    (entry,) = result.control["planted"]
+    assert entry["error"] == pytest.approx(3 * entry["allowed"])
+    assert entry["allowed"] == pytest.approx(0.005)
+    assert entry["caught"]

@@ -226,6 +226,12 @@ def test_values_of_thousands_of_characters_are_cut_in_messages():
         assert len(str(error.value)) < 1000
 
 
+@pytest.mark.parametrize("name", ["", "a\0b", "\ud800", 3])
+def test_what_cannot_be_a_files_name_is_refused(name):
+    with pytest.raises(Unusable, match="data: expected the name of a file"):
+        made(data=name)
+
+
 def test_steps_to_show_may_be_one_number_or_several():
     assert check({"show": 3}, str)["show"] == frozenset({3})
     assert check({"show": [1, 2]}, str)["show"] == frozenset({1, 2})

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockstep import compare
-from lockstep.keys import ACTIVATION_NAMES, DTYPE_NAMES, LOSS_NAMES
+from lockstep.keys import ACTIVATION_NAMES, DTYPE_NAMES, LOSS_NAMES, Unusable
 from lockstep.problem import make_problem
 from lockstep.quantities import COMPUTED, PARAMETERS
 from lockstep.run import run
@@ -238,3 +238,20 @@ def test_arrays_tensors_and_numpy_scalars_are_welcome_in_a_problem():
 
     values = {"x": torch.ones(2, 3), "y": np.ones((2, 1)), "lr": np.float32(0.5), "steps": np.int64(2)}
     assert compare(problem=values).steps_run == 2
+
+
+def test_a_problem_file_takes_further_keys_by_name(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text("steps = 7\nlr = 0.5")
+    result = compare(None, str(path), steps=2)
+    assert (result.steps_asked, result.problem.lr) == (2, 0.5)
+    with pytest.raises(Unusable, match="^steps: expected a whole number of steps"):
+        compare(None, str(path), steps=-1)
+
+
+@pytest.mark.parametrize("key", ["rtol", "atol"])
+def test_either_tolerance_alone_takes_the_place_of_the_bound(key):
+    result = compare(None, None, **{key: 1e-3})
+    assert result.fixed_tolerance
+    assert "of the tolerance given" in " ".join(str(result).split())
+    assert result.worst["allowed"] == (1e-3 if key == "atol" else 1e-3 * abs(result.worst["torch"]))

@@ -59,6 +59,10 @@ def test_a_matrix_product_counts_its_inner_dimension():
     assert a.T.value.shape == (7, 2)
 
 
+def test_a_computed_number_is_compared_by_its_value():
+    assert list(exact(-1.0, 0.0, 1.0) > 0) == [False, False, True]
+
+
 def test_underflow_has_room_of_its_own():
     tiny = exact(1e-200) * exact(1e-200)
     assert tiny.value == 0.0

@@ -10,7 +10,7 @@ from lockstep import compare
 from lockstep.keys import check
 from lockstep.problem import make_problem
 from lockstep.run import run
-from lockstep.truth import error, referee, truth
+from lockstep.truth import _float, error, is_small, referee, truth
 
 
 def exact_of(values):
@@ -93,3 +93,52 @@ def test_what_cannot_be_refereed_is_said():
 
 def test_a_run_that_was_not_asked_has_no_referee():
     assert compare(None, None, steps=1).referee is None
+
+
+def test_what_is_small_is_counted_in_multiply_adds():
+    for n_out, small in ((50, True), (51, False)):
+        assert is_small(make_problem({"sizes": (50, 100, n_out), "samples": 100})) == small
+
+
+def test_fractions_are_compared_without_any_rounding():
+    assert error(1.0, 1 + Fraction(1, 10**60)) == 1e-60
+    assert error(1.0, mpmath.mpf(1)) == 0.0
+    assert _float(Fraction(10) ** 400) == np.inf
+    assert _float(-(Fraction(10) ** 400)) == -np.inf
+    assert _float(Fraction(-1, 2)) == -0.5
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_every_count_and_distance_is_the_elements_own(dtype):
+    problem = make_problem({"sizes": (5, 7, 3), "samples": 6, "dtype": dtype, "hidden_activation": "relu", "steps": 1})
+    moment = run(problem, {}).last
+    found = referee(problem, moment)
+    exact = truth(problem, moment.parameters, moment.x, moment.y, moment.lr)
+    counts = {"manual": 0, "torch": 0, "equal": 0}
+    for entry in found["worst"]:
+        name, index = entry["quantity"], tuple(entry["index"])
+        ratio = np.abs(moment.manual[name].astype(float) - moment.torch[name]) / moment.allowed[name]
+        assert ratio[index] == ratio.max()
+        assert (entry["manual"], entry["torch"]) == (moment.manual[name][index], moment.torch[name][index])
+        true = np.asarray(exact[name])[index]
+        for side in ("manual", "torch"):
+            assert entry[f"{side}_error"] == float(abs(Fraction(entry[side]) - true))
+            unit = float(np.spacing(np.abs(np.asarray(float(true), dtype=dtype))))
+            assert entry[f"{side}_ulp"] == entry[f"{side}_error"] / unit
+        for at, true in np.ndenumerate(exact[name]):
+            manual, torch = (abs(Fraction(float(side[name][at])) - true) for side in (moment.manual, moment.torch))
+            counts["equal" if manual == torch else "manual" if manual < torch else "torch"] += 1
+        assert entry["nearer"] in counts
+    assert found["nearer"] == counts
+    assert min(counts.values()) > 10
+
+
+def test_a_value_that_is_not_finite_is_infinitely_far_from_the_truth():
+    def step(o, y):
+        delta = o - y
+        return {"delta_o": np.array([[delta[0, 0], np.nan]])}
+
+    with np.errstate(all="ignore"):
+        result = compare(step, None, steps=1, referee=True)
+    (entry,) = result.referee["worst"]
+    assert (entry["index"], entry["nearer"], entry["manual_error"]) == ([0, 1], "torch", np.inf)

@@ -13,7 +13,7 @@ NUMBERS = {name: Fraction(numerator, 7) for name, numerator in zip(
 
 
 def a_slope(z, s):
-    return 3 * z + 1  # any function of the pre-activation
+    return 3 * z + 2 * s + 1  # any function of both
 
 
 def an_activation(z):
