@@ -165,13 +165,13 @@ def _keys():
     """A function that waits a moment and gives the key pressed meanwhile, if any."""
     if not sys.stdin.isatty():
         yield lambda: time.sleep(_POLL)
-        return
-    import termios
-    import tty
+    else:
+        import termios
+        import tty
 
-    before = termios.tcgetattr(sys.stdin)
-    try:
-        tty.setcbreak(sys.stdin)
-        yield lambda: sys.stdin.read(1) if select.select([sys.stdin], [], [], _POLL)[0] else None
-    finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+        before = termios.tcgetattr(sys.stdin)
+        try:
+            tty.setcbreak(sys.stdin)
+            yield lambda: sys.stdin.read(1) if select.select([sys.stdin], [], [], _POLL)[0] else None
+        finally:
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)

@@ -157,3 +157,15 @@ def test_the_plotted_range_has_its_ends_and_the_top_is_no_minimum():
     assert by_hand.ending([(-1, 0.0)]).startswith("no minimum: at step 0 x = -1 is not right of the curve's top")
     assert by_hand.ending([(-1.01, 0.0)]) == "no minimum: x left the plotted range at step 0"
     assert by_hand.ending([(0, 0.0)]).startswith("no minimum: at step 0 x = 0 is not right")
+
+
+def test_every_number_can_be_set(capsys):
+    assert main(["--start", "1", "--steps", "50", "--lr", "0.1", "--delta", "0.1"]) == 0
+    assert "8/3 + delta/2 = 2.71666667" in capsys.readouterr().out
+
+
+def test_a_descent_that_runs_away_may_still_be_finite(capsys):
+    assert main(["--start", "-0.9", "--steps", "3", "--lr", "0.1"]) == 3
+    out = capsys.readouterr().out
+    assert "the curve falls without bound" in out
+    assert "By hand x stopped" not in out

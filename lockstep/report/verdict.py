@@ -109,8 +109,7 @@ def _explanation(result, width):
             yield from _labelled("remedy", diagnosis["remedy"], width)
     for note in result.notes:
         yield from _labelled("note", note, width)
-    if result.diagnoses or result.notes:
-        yield Text("")
+    yield Text("")
 
 
 def _labelled(word, text, width, style=""):

@@ -94,3 +94,28 @@ def test_printed_numbers_without_quotes_are_told_as_such(tmp_path):
     assert result.verdict == "mismatch"
     assert [diagnosis["mistake"] for diagnosis in result.diagnoses] == ["too-few-digits"]
     assert "put a printed number in quotes" in str(result)
+
+
+def test_a_computed_number_that_is_nearly_right_is_judged_as_such(tmp_path):
+    result = compare(numbers(tmp_path, "h1 = 0.06000000001"))
+    assert (result.verdict, result.first_mismatch["label"]) == ("mismatch", "h1")
+    assert result.diagnoses[0]["mistake"] == "unknown"
+
+
+def test_numbers_that_are_right_do_not_have_to_be_explained(tmp_path):
+    result = compare(numbers(tmp_path, 'loss = "0.056093"\ndelta_o1 = "-0.244"'))
+    assert (result.verdict, result.first_mismatch["label"]) == ("mismatch", "loss")
+    assert result.diagnoses[0]["mistake"] == "scaled-by-constant"
+
+
+def test_a_right_number_beside_a_wrong_one_does_not_keep_it_from_being_explained(tmp_path):
+    result = compare(numbers(tmp_path, '[step.2]\nh1 = "0.59"\nloss = "0.291027924"'), str(EXAMPLES / "mazur.toml"))
+    assert result.first_mismatch["label"] == "loss"
+    assert result.diagnoses[0]["mistake"] == "updated-weights-used"
+
+
+def test_a_shown_step_without_numbers_is_just_its_heading(tmp_path, capsys):
+    path = tmp_path / "paper.toml"
+    path.write_text("[step.2]\nloss = 0.5")
+    assert main(["--numbers", str(path), "--sizes", "3-2-1", "--show", "1,2"]) == 1
+    assert "\nstep 1\n\nstep 2\nworst element" in capsys.readouterr().out

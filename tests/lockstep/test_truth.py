@@ -142,3 +142,11 @@ def test_a_value_that_is_not_finite_is_infinitely_far_from_the_truth():
         result = compare(step, None, steps=1, referee=True)
     (entry,) = result.referee["worst"]
     assert (entry["index"], entry["nearer"], entry["manual_error"]) == ([0, 1], "torch", np.inf)
+
+
+def test_where_nothing_differs_there_is_no_table():
+    zeros = {"x": [[0.0]], "y": [[0.0]], "W_h": [[0.0]], "b_h": [0.0], "W_o": [[0.0]], "b_o": [0.0]}
+    result = compare(None, zeros, steps=1, referee=True)
+    assert result.referee["nearer"] == {"manual": 0, "torch": 0, "equal": 15}
+    assert "from the truth" not in str(result)
+    assert "15 equally near." in " ".join(str(result).split())
