@@ -17,6 +17,9 @@ check: .venv/ready-dev
 coverage: .venv/ready-dev
 	$(ENV)/python -m pytest --cov --cov-report=term --cov-fail-under=100
 
+mutants: .venv/ready-dev
+	$(ENV)/python -m tests.mutants
+
 format: .venv/ready-dev
 	$(ENV)/ruff format .
 	$(ENV)/ruff check --fix .
@@ -30,4 +33,4 @@ format: .venv/ready-dev
 	$(ENV)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
-.PHONY: compare test check coverage format
+.PHONY: compare test check coverage mutants format
