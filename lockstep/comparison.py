@@ -142,7 +142,7 @@ def judge(moment, fixed=False):
 def _with_shapes(moment, fixed):
     """The verdict where some quantity has another shape: whatever comes first in the order of computation."""
     misshapen = next(iter(moment.misshapen))
-    said, position = judge(replace(moment, misshapen={}), fixed) if moment.manual else ("match", None)
+    said, position = judge(replace(moment, misshapen={}), fixed)
     if said != "match" and COMPUTED.index(moment.place(position)[0]) < COMPUTED.index(misshapen):
         return said, position
     return "mismatch", misshapen

@@ -38,7 +38,7 @@ def compare(step=None, problem=None, *, on_step=None, **settings):
     if not (step is None or callable(step) or isinstance(step, str | Path | Paper)):
         raise Unusable(f"step: expected a function, a path or None, got {type(step).__name__}")
     values = problem if isinstance(problem, dict) else {} if problem is None else read_file(problem)
-    values = check(values | settings, str) if isinstance(problem, dict | None) else values | check(settings, str)
+    values = check(values | settings, str)
     step = side_by_hand(values, step)
     result = run(make_problem(values), values, on_step, step)
     if result.interrupted:

@@ -128,3 +128,19 @@ def test_an_ulp_is_counted_in_the_runs_precision():
     assert ulps(1.0, 1 + 2.0**-30, "float32") == 0
     assert ulps(np.inf, np.inf, "float64") == 0
     assert ulps(1.0, 0.0, "float64") > 1e300
+
+
+def test_what_comes_before_a_wrong_shape_is_judged_like_everything_else():
+    moment = planted("z_h", (0, 0), np.inf)
+    moment.torch["z_h"] = np.array(moment.torch["z_h"])
+    moment.torch["z_h"][0, 0] = 1e300
+    moment.allowed["z_h"] = np.full_like(moment.allowed["z_h"], 1e293)  # terms near the largest number were added up
+    moment.misshapen = {"new_b_h": np.zeros(3)}
+    moment.__post_init__()
+    assert judge(moment)[0] == "undecided"
+    said, position = judge(moment, fixed=True)
+    assert (said, moment.place(position)) == ("mismatch", ("z_h", (0, 0)))
+    moment.misshapen = {"z_h": np.zeros(3)}
+    moment.manual = {}
+    moment.__post_init__()
+    assert judge(moment) == ("mismatch", "z_h")

@@ -255,3 +255,12 @@ def test_either_tolerance_alone_takes_the_place_of_the_bound(key):
     assert result.fixed_tolerance
     assert "of the tolerance given" in " ".join(str(result).split())
     assert result.worst["allowed"] == (1e-3 if key == "atol" else 1e-3 * abs(result.worst["torch"]))
+
+
+def test_a_file_is_tried_on_thirty_others_or_as_many_as_asked(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def step(o, y): return {'delta_o': 2 * (o - y) / y.size}")
+    assert compare(str(path)).battery == {"problems": 30, "matching": 30, "smallest": None}
+    assert compare(str(path), battery=4).battery["problems"] == 4
+    assert compare(str(path), battery=0).battery is None
+    assert compare(None, None).battery is None
