@@ -208,7 +208,7 @@ def _run(problem, values, step):
     if to_stdout:
         sys.stdout.write(document(result))
     else:
-        printed((verdict_lines if quiet else summary_lines)(result, width))
+        printed(verdict_lines(result, width, quiet) if quiet else summary_lines(result, width))
     sys.stdout.flush()
     if result.interrupted:
         return 130

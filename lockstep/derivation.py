@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import inspect
+import math
 import sys
 import traceback
 import types
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lockstep.keys import Unusable, file_and_function
+from lockstep.keys import Unusable, file_and_function, short
 from lockstep.quantities import COMPUTED, PARAMETERS, scalar_names, shape_of
 from manual_backprop import neuron_by_neuron, two_layer
 
@@ -106,6 +107,8 @@ def door(step, problem):
     for argument in asked:
         if argument.name not in known:
             why = _why_not(argument.name) or f"expected names of quantities{_nearest(argument.name, known)}"
+            if why == "expected names of quantities":
+                why += f": {', '.join((*_GIVEN, 'lr', *COMPUTED))}"
             raise Unusable(f"{path}: {step.__name__} asks for {argument.name!r}: {why}")
 
     def answer(parameters, x, y, lr, torch):
@@ -204,6 +207,8 @@ def sort_out(got, problem, samples, torch, where):
 
 def _numbers(value, what):
     """A returned value as an array of floats. Raises Unusable for whatever is not numbers."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise Unusable(f"{what} as a masked array; expected an array of numbers, all of them")
     if value is ...:
         raise Unusable(f"{what} as ...; expected a number: the formula is not filled in yet")
     if hasattr(value, "detach"):
@@ -217,8 +222,17 @@ def _numbers(value, what):
             array = np.array([float(item) for item in array.flat]).reshape(array.shape)
     if array.dtype.kind not in "fiub":
         kind = "complex numbers" if array.dtype.kind == "c" else type(value).__name__
+        if array.dtype.kind == "O" and array.size > 1:
+            kind += f" with {short(next(item for item in array.flat if not _is_number(item)))} in it"
         raise Unusable(f"{what} as {kind}; expected an array of real numbers")
     return array if array.dtype.kind == "f" and array.dtype.itemsize <= 8 else array.astype(np.float64)
+
+
+def _is_number(item):
+    try:
+        return float(item) < math.inf
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _array_of(tensor, what):

@@ -50,7 +50,8 @@ def _deltas():
         yield Mistake(
             "wrong-activation-derivative", name,
             tuple(f"{error} * ({factor})" for factor in
-                  (f"1 - {s}", f"{s} * (1 - {s})", f"1 - {s} * {s}", s, f"{s} * (1 + {s})", f"positive({z})")),
+                  (f"1 - {s}", f"{s} * (1 - {s})", f"1 - {s} * {s}", s, f"{s} * (1 + {s})", f"(1 - {s}) * (1 - {s})",
+                   f"positive({z})")),
             "another function stands in {q} where the derivative of the activation function belongs",
             "sigmoid' is s·(1 − s), tanh' is 1 − s², relu' is 1 where z > 0",
         )  # fmt: skip

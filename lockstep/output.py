@@ -1,5 +1,6 @@
 """Where output goes: files that are whole or not there, streams that can encode only so much, progress."""
 
+import errno
 import os
 import sys
 import time
@@ -79,9 +80,8 @@ def line_file(path, option):
 
 
 def cannot_be_written(path, option, error):
-    return Unusable(
-        f"{option} {path}: cannot be written: {error.strerror}; expected the path of a file in a folder that is there"
-    )
+    where = "" if error.errno == errno.ENOSPC else "; expected the path of a file in a folder that is there"
+    return Unusable(f"{option} {path}: cannot be written: {error.strerror}{where}")
 
 
 @contextmanager

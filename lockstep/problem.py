@@ -69,7 +69,9 @@ def read_toml(path):
         raise Unusable(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise Unusable(f"{path}: expected a TOML file in UTF-8") from None
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise Unusable(f"{path}: expected a TOML file, but this one is nested too deeply") from None
+    except ValueError as error:
         raise Unusable(f"{path}: expected a TOML file: {error}") from None
 
 

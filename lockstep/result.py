@@ -60,6 +60,7 @@ class Result:
     shown: list[Moment] = field(default_factory=list)
     decisive: Moment | None = None
     last: Moment | None = None
+    last_judged: Moment | None = None  # a step that is undecided is not
     worst_moment: Moment | None = None
     free: dict[str, np.ndarray] | None = None
     interrupted: bool = False
@@ -152,6 +153,7 @@ class Result:
         if self.derivation or len(self._first_moments) < 2:
             self._history.add(moment.torch)
         if said != "undecided" and moment.manual:
+            self.last_judged = moment
             self._resolution.add(moment.flat_allowed, moment.flat_torch)
             self._note_worst(moment)
         if self._since and (said != "match" or row_is_due(moment.number, self.steps_asked)):

@@ -69,7 +69,10 @@ def run(problem, values, on_step=None, step=None):
         except KeyboardInterrupt:
             result.interrupted = True
         result.finish()
-        if not result.interrupted:
+        if result.interrupted:
+            left_out = [key for key in ("control", "referee", "battery") if values.get(key)]
+            result.remarks += [f"interrupted before the {key} that was asked for" for key in left_out]
+        else:
             _look_closer(result, values)
             _try_others(result, values, step)
     return result
@@ -79,10 +82,12 @@ def _look_closer(result, values):
     """What was asked for beyond the verdict: errors planted to be caught, and which side is nearer the truth."""
     problem = result.problem
     if values.get("control"):
-        if result.verdict == "undecided" or not result.last or not result.last.manual:
+        if not result.last_judged:
             result.remarks.append("no control: there is no step whose numbers could all be judged")
         else:
-            result.control = control(problem, result.last, result.fixed_tolerance, lambda m: result.judged(m)[:2])
+            result.control = control(
+                problem, result.last_judged, result.fixed_tolerance, lambda m: result.judged(m)[:2]
+            )
     if values.get("referee"):
         moment = result.decisive or result.worst_moment
         if not moment or not moment.manual:

@@ -18,6 +18,11 @@ def grouped(n):
     return f"{n:,}".replace(",", " ")
 
 
+def counted(n, thing):
+    """1 step, 10 000 steps."""
+    return f"{grouped(n)} {thing}{'s' * (n != 1)}"
+
+
 def distance(manual, torch, dtype):
     """How far apart two values are: "3 ULP", or beyond 9 999 ULP relative: "17 %", "3e-07"."""
     if manual == torch:

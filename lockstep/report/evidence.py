@@ -5,7 +5,7 @@ import textwrap
 from rich.text import Text
 
 from lockstep.control import TIMES
-from lockstep.report.digits import MOST_ULPS, digits, grouped
+from lockstep.report.digits import MOST_ULPS, counted, digits, grouped
 from lockstep.report.step import columns
 
 
@@ -14,20 +14,19 @@ def wrapped(text, width, style=""):
     return [Text(line, style) for line in textwrap.wrap(text, width, break_on_hyphens=False)]
 
 
-def control_lines(control, result, width):
-    """The planted errors as a table, and how many of them were caught."""
+def control_lines(control, result, width, quiet=False):
+    """The planted errors as a table, and how many of them were caught; quiet: without the table."""
     planted, caught = control["planted"], control["caught"]
-    yield Text("")
-    heads = ["planted at", "value", "error", "allowed", ""]
-    rows = [
-        [f"  {entry['label']}", digits(entry["torch"], result.dtype), f"{entry['error']:.1e}",
-         f"{entry['allowed']:.1e}", "caught" if entry["caught"] else "missed"]
-        for entry in planted
-    ]  # fmt: skip
-    table = columns([heads, *rows], "<>>><")
-    yield Text(table[0], "dim")
-    for entry, line in zip(planted, table[1:], strict=True):
-        yield Text(line, "" if entry["caught"] else "bold red")
+    if not quiet:
+        heads = ["planted at", "value", "error", "allowed", ""]
+        rows = [
+            [f"  {entry['label']}", digits(entry["torch"], result.dtype), f"{entry['error']:.1e}",
+             f"{entry['allowed']:.1e}", "caught" if entry["caught"] else "missed"]
+            for entry in planted
+        ]  # fmt: skip
+        styles = ["dim", *("" if entry["caught"] else "bold red" for entry in planted)]
+        yield Text("")
+        yield from map(Text, columns([heads, *rows], "<>>><"), styles)
     summary = (
         f"control: an error of {TIMES} times what rounding allows, planted into one element of each quantity of step "
         f"{grouped(control['step'])}: {caught} of {len(planted)} caught."
@@ -37,28 +36,29 @@ def control_lines(control, result, width):
     yield from wrapped(summary, width, "" if caught == len(planted) else "bold red")
 
 
-def referee_lines(referee, result, width):
+def referee_lines(referee, result, width, quiet=False):
     """The elements on which the sides differ most, each side's distance from the truth, and the count over the step."""
     differing = [entry for entry in referee["worst"] if entry["manual"] != entry["torch"]]
-    yield Text("")
-    if differing:
+    if differing and not quiet:
         rows = [
-            [f"  {entry['label']}", _away(entry, "manual"), _away(entry, "torch"),
+            [f"  {entry['label']}", *_away(entry),
              {"manual": result.side, "torch": "PyTorch", "equal": "both alike"}[entry["nearer"]]]
             for entry in differing
         ]  # fmt: skip
         table = columns([["from the truth", result.side, "PyTorch", "nearer"], *rows], "<>><")
-        yield Text(table[0], "dim")
-        yield from map(Text, table[1:])
-    nearer = referee["nearer"]
+        yield Text("")
+        yield from map(Text, table, ["dim", *[""] * len(rows)])
+    nearer, values = referee["nearer"], counted(sum(referee["nearer"].values()), "value")
+    which = "first that differs" if result.decisive else "one with the largest difference"
     yield from wrapped(
-        f"referee: {referee['arithmetic']} on step {grouped(referee['step'])}: of {grouped(sum(nearer.values()))} "
-        f"values {grouped(nearer['manual'])} nearer the truth {result.side}, {grouped(nearer['torch'])} by PyTorch, "
-        f"{grouped(nearer['equal'])} equally near.", width,
+        f"referee: {referee['arithmetic']} on step {grouped(referee['step'])}, the {which}, {values}; "
+        f"nearer the truth: {result.side} {grouped(nearer['manual'])}, PyTorch {grouped(nearer['torch'])}, "
+        f"equally near {grouped(nearer['equal'])}.", width,
     )  # fmt: skip
 
 
-def _away(entry, side):
-    """A side's distance from the truth: "0.5 ULP", or, where that says nothing, as it is."""
-    ulp, error = entry[f"{side}_ulp"], entry[f"{side}_error"]
-    return f"{ulp:.2g} ULP" if ulp <= MOST_ULPS else f"{error:.1e}"
+def _away(entry):
+    """Both sides' distance from the truth: "0.479 ULP", or, where that says nothing, as it is."""
+    if max(entry["manual_ulp"], entry["torch_ulp"]) <= MOST_ULPS:
+        return [f"{entry[f'{side}_ulp']:.3g} ULP" for side in ("manual", "torch")]
+    return [f"{entry[f'{side}_error']:.1e}" for side in ("manual", "torch")]

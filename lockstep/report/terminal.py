@@ -2,7 +2,7 @@
 
 from rich.text import Text
 
-from lockstep.report.digits import MOST_ULPS, distance, grouped, relative
+from lockstep.report.digits import MOST_ULPS, counted, distance, grouped, relative
 from lockstep.report.evidence import wrapped
 from lockstep.report.step import columns, step_lines
 from lockstep.report.verdict import verdict_lines
@@ -24,13 +24,13 @@ def lines(result, width):
 def heading(problem, side="by hand"):
     """What was compared, in two lines. side: what the side by hand is called, "by hand" or "yours"."""
     size = "-".join(map(str, problem.sizes))
-    samples = "1 sample" if problem.samples == 1 else f"{grouped(problem.samples)} samples"
+    samples = counted(problem.samples, "sample")
     batches = f" in batches of {problem.batch_size}" if problem.batch_size else ""
     frozen = f", {', '.join(problem.frozen)} frozen" if problem.frozen else ""
     yield Text(f"{side} next to PyTorch: {size} network, {samples}{batches}, {problem.dtype}", "bold")
     yield Text(
         f"hidden {problem.hidden_activation}, output {problem.output_activation}, loss {problem.loss}, "
-        f"lr {problem.lr!r}, {grouped(problem.steps)} steps{frozen}"
+        f"lr {problem.lr!r}, {counted(problem.steps, 'step')}{frozen}"
     )
 
 

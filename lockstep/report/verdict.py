@@ -9,18 +9,18 @@ from rich.text import Text
 
 from lockstep.battery import remark as others
 from lockstep.quantities import torch_place
-from lockstep.report.digits import digits, distance, grouped
+from lockstep.report.digits import counted, digits, distance, grouped
 from lockstep.report.evidence import control_lines, referee_lines, wrapped
 from lockstep.report.formulas import formula
 from lockstep.report.step import numbers_of
 from lockstep.unseen import would_show
 
 
-def verdict_lines(result, width):
+def verdict_lines(result, width, quiet=False):
     """The verdict in a sentence, how fine the run could see, and what else is worth saying."""
     if result.interrupted:
         yield Text(
-            f"interrupted after {grouped(result.steps_run)} of {grouped(result.steps_asked)} steps; so far:", "bold"
+            f"interrupted after {grouped(result.steps_run)} of {counted(result.steps_asked, 'step')}; so far:", "bold"
         )
     if result.verdict == "mismatch" and result.first_mismatch is None:
         yield from wrapped(f"mismatch: {others(result.battery)}", width, "bold red")
@@ -30,7 +30,7 @@ def verdict_lines(result, width):
         yield from _undecided_lines(result, width)
     else:
         limit = "of the tolerance given" if result.fixed_tolerance else "of what rounding allows"
-        steps = f"{grouped(result.steps_run)} step{'s' * (result.steps_run != 1)}"
+        steps = counted(result.steps_run, "step")
         yield from wrapped(f"match: {steps}, {grouped(result.values)} values, none above "
                             f"{result.worst_ratio:.2g} {limit}.", width, "bold green")  # fmt: skip
     yield from wrapped(_resolution(result), width)
@@ -39,9 +39,9 @@ def verdict_lines(result, width):
         unseen = f"This problem could not have shown: {', '.join(result.cannot_see)}"
         yield from wrapped(unseen + (f"; more to see with {more}." if more else "."), width)
     if result.control:
-        yield from control_lines(result.control, result, width)
+        yield from control_lines(result.control, result, width, quiet)
     if result.referee:
-        yield from referee_lines(result.referee, result, width)
+        yield from referee_lines(result.referee, result, width, quiet)
     for remark in result.remarks:
         if result.verdict == "mismatch" and result.battery and remark == others(result.battery):
             continue  # it is the verdict
@@ -56,7 +56,8 @@ def _resolution(result):
         return "Any difference would have been found."
     everywhere = "" if seen["blind"] else f", everywhere one of {seen['worst']:.0e}"
     reach = f"{grouped(seen['blind'])} of {grouped(result.values)} values are out of reach"
-    because = ": rounding alone could change them by their whole value" if seen["blind"] else ""
+    what = "the tolerance given" if result.fixed_tolerance else "rounding alone"
+    because = f": {what} could hide a change by their whole value" if seen["blind"] else ""
     return (
         f"An error of {seen['typical']:.0e} of a value would typically have been found{everywhere}; {reach}{because}."
     )

@@ -498,3 +498,32 @@ def test_a_formula_that_cannot_be_written_is_refused():
 
     with pytest.raises(TypeError, match="no way to write a if b else c"):
         _write(ast.parse("a if b else c", mode="eval").body, {}, None)
+
+
+def test_an_interrupt_says_what_was_left_out(capsys, tmp_path):
+    path = tmp_path / "net.py"
+    path.write_text("def step(o1, y1):\n    raise KeyboardInterrupt\n")
+    asked = ["--control", "--referee", "--battery", "3"]
+    status, out, _ = ran(capsys, "--derivation", str(path), *asked, "--show", "none")
+    assert status == 130
+    for key in ("control", "referee", "battery"):
+        assert f"remark: interrupted before the {key} that was asked for" in out
+
+
+def test_quiet_evidence_is_its_summary(capsys):
+    _, out, _ = ran(capsys, "--quiet", "--control", "--referee")
+    assert "15 of 15 caught." in out
+    assert "nearer the truth: by hand" in " ".join(out.split())
+    assert "planted at" not in out
+    assert "from the truth" not in out
+
+
+def test_of_one_thing_there_is_no_plural(capsys):
+    _, out, _ = ran(capsys, "--steps", "1", "--sizes", "2-2-1")
+    assert "1 sample, float64" in out
+    assert "lr 0.05, 1 step\n" in out
+
+
+def test_a_wide_tolerance_is_said_to_hide_what_it_hides(capsys):
+    _, out, _ = ran(capsys, "--atol", "1e-6", "--show", "none")
+    assert "the tolerance given could hide a change by their whole value" in " ".join(out.split())

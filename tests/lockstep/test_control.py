@@ -122,9 +122,14 @@ def test_the_control_says_what_a_lenient_look_at_sigma_lets_through():
 def test_without_a_step_that_can_be_judged_there_is_no_control():
     said = "no control: there is no step whose numbers could all be judged"
     assert said in compare(None, None, steps=0, control=True).remarks
-    blown_up = compare(None, None, lr=1e200, control=True)
+    blown_up = compare(None, {"W_h": [[1e200]], "W_o": [[1e200]], "x": [[1.0]]}, control=True)
     assert (blown_up.verdict, blown_up.control) == ("undecided", None)
     assert said in blown_up.remarks
+
+
+def test_in_a_run_that_overflows_the_last_step_that_could_be_judged_gets_the_errors():
+    result = compare(None, None, lr=1e300, control=True)
+    assert (result.verdict, result.control["step"], result.control["caught"]) == ("undecided", 1, 15)
     assert compare(None, None, steps=1).control is None
 
 

@@ -127,6 +127,10 @@ def test_float32_runs_accept_steps_in_double_precision():
         ("def step(x): return {'h': None}\n", "returned h as NoneType"),
         ("def step(x): return {'h': [[1, 2], [3]]}\n", "returned h as rows of different lengths"),
         ("def step(h): return {'h': h, 'h1': 0.5}\n", "returned h and scalars of it"),
+        ("import numpy as np\ndef step(x): return {'h': np.ma.masked_array(x)}\n", "returned h as a masked array"),
+        ("def step(x): return {'h': [[0.5, None]]}\n", "returned h as list with None in it"),
+        ("def step(x): return {'h': [[10**400, x.sum]]}\n", "returned h as list with 1000000"),
+        ("def step(q): return {}\n", "asks for 'q': expected names of quantities: W_h, b_h, W_o, b_o, x, y, lr, z_h"),
         ("def step(x): return {'h1': x}\n", "returned h1 of shape (1, 2); expected a single number"),
     ],
 )

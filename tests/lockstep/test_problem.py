@@ -232,6 +232,13 @@ def test_what_cannot_be_a_files_name_is_refused(name):
         made(data=name)
 
 
+def test_a_file_nested_without_end_is_told(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text("x = " + "[" * 5000)
+    with pytest.raises(Unusable, match="expected a TOML file, but this one is nested too deeply"):
+        read_file(str(path))
+
+
 def test_steps_to_show_may_be_one_number_or_several():
     assert check({"show": 3}, str)["show"] == frozenset({3})
     assert check({"show": [1, 2]}, str)["show"] == frozenset({1, 2})
