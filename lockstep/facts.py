@@ -36,9 +36,9 @@ def by_its_digits(case, name, accepted):
         return diagnosis(name, "single-precision", f"{name} is right to about 7 digits, as in float32",
                          "compute in float64, or compare with --dtype float32")  # fmt: skip
     step = _difference_quotient(case, name, error) if name in GRADIENTS else None
-    if step is None:
-        return None
     size = np.abs(right.value).max()
+    if step is None or size == 0:
+        return None
     correct = max(int(-np.log10(np.abs(error).max() / size)), 0)
     return diagnosis(
         name, "finite-differences",

@@ -157,8 +157,8 @@ def allowed(problem, parameters, x, y, lr, noisy=False):
     with np.errstate(all="ignore"):
         quantities = two_layer.step(
             **{name: Bounded.exact(value, precision) for name, value in parameters.items()},
-            x=np.asarray(x, np.float64),
-            y=np.asarray(y, np.float64),
+            x=x,
+            y=y,
             lr=lr,
             hidden_activation=bounded_activation(problem.hidden_activation, noisy),
             output_activation=bounded_activation(problem.output_activation, noisy),

@@ -186,6 +186,23 @@ def test_right_tails_better_than_pytorchs_are_not_blamed():
     assert result.verdict == "match"
 
 
+@pytest.mark.parametrize(("layer", "name"), [("hidden", "h"), ("output", "o")])
+def test_a_formula_that_loses_digits_where_sigma_is_small_is_a_match_with_a_remark(layer, name):
+    values = {"x": [[1.0]], "y": [[0.0]], "W_h": [[-30.0]], "b_h": [0.0], "W_o": [[1.0]], "b_o": [0.0], "steps": 1}
+
+    def step(z_h, z_o):
+        return {name: (1 + np.tanh((z_h if name == "h" else z_o) / 2)) / 2}
+
+    result = compare(step, values | {f"{layer}_activation": "sigmoid"})
+    assert result.verdict == "match"
+    assert result.remarks[0].startswith(f"{name} is right, but its formula for sigmoid loses digits")
+
+    def wrong(z_h, z_o):
+        return {name: step(z_h, z_o)[name] + 1e-14}
+
+    assert compare(wrong, values | {f"{layer}_activation": "sigmoid"}).verdict == "mismatch"
+
+
 @pytest.mark.parametrize(("dtype", "weight", "target"), [("float32", 1e25, -1e18), ("float64", 1e200, -1e150)])
 def test_an_overflow_that_relu_hides_on_one_side_is_undecided(dtype, weight, target):
     values = {"x": [[1.0]], "y": [[target]], "W_h": [[-1.0]], "b_h": [0.0], "W_o": [[weight]], "b_o": [0.0]}

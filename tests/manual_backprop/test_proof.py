@@ -89,20 +89,19 @@ def same(a, b):
 CLAIMS = (*DELTAS, *(f"grad_{name}" for name in WEIGHTS), *(f"new_{name}" for name in WEIGHTS))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("name", CLAIMS)
-def test_the_lectures_formula_is_the_derivative(name, loss, kind):
-    got, nudged_loss, nudges = cached_neurons(kind, loss)
-    assert same(got[name], claim(name, nudged_loss, nudges))
+def test_the_lectures_formula_is_the_derivative(name):
+    for kind, loss in product(KINDS, LOSSES):
+        got, nudged_loss, nudges = cached_neurons(kind, loss)
+        assert same(got[name], claim(name, nudged_loss, nudges)), (kind, loss)
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("loss", LOSSES)
-def test_the_lectures_loss_is_the_one_named(loss, kind):
-    got, _, _ = cached_neurons(kind, loss)
+def test_the_lectures_loss_is_the_one_named(loss):
     y1, y2 = sympy.symbols("y1 y2")
-    assert same(got["loss"], LOSSES[loss](2) * ((y1 - got["o1"]) ** 2 + (y2 - got["o2"]) ** 2))
+    for kind in KINDS:
+        got, _, _ = cached_neurons(kind, loss)
+        assert same(got["loss"], LOSSES[loss](2) * ((y1 - got["o1"]) ** 2 + (y2 - got["o2"]) ** 2))
 
 
 def test_the_lectures_forward_formulas_are_its_network():
@@ -175,17 +174,16 @@ def at_nothing(values, nudges):
     return np.vectorize(lambda value: sympy.sympify(value).subs(dict.fromkeys(nudges, 0)), otypes=[object])(values)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("name", [*BACKWARD, *UPDATE])
-def test_the_matrix_formula_is_the_derivative(name, loss, kind):
-    given, got, nudged_loss, nudges, every = matrices(kind, loss)
-    parameter = name.removeprefix("grad_").removeprefix("new_")
-    by = nudges[name] if name in nudges else given[parameter]
-    assert got[name].shape == by.shape
-    for index, symbol in np.ndenumerate(by):
-        right = derivative(nudged_loss, symbol, every)
-        assert same(got[name][index], symbol - ALPHA * right if name.startswith("new_") else right), index
+def test_the_matrix_formula_is_the_derivative(name):
+    for kind, loss in product(KINDS, LOSSES):
+        given, got, nudged_loss, nudges, every = matrices(kind, loss)
+        parameter = name.removeprefix("grad_").removeprefix("new_")
+        by = nudges[name] if name in nudges else given[parameter]
+        assert got[name].shape == by.shape
+        for index, symbol in np.ndenumerate(by):
+            right = derivative(nudged_loss, symbol, every)
+            assert same(got[name][index], symbol - ALPHA * right if name.startswith("new_") else right), (kind, loss)
 
 
 @pytest.mark.parametrize("kind", KINDS)
