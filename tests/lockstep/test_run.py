@@ -264,3 +264,30 @@ def test_a_file_is_tried_on_thirty_others_or_as_many_as_asked(tmp_path):
     assert compare(str(path), battery=4).battery["problems"] == 4
     assert compare(str(path), battery=0).battery is None
     assert compare(None, None).battery is None
+
+
+def test_the_first_step_is_shown_unless_others_are_asked_for():
+    assert [moment.number for moment in compare(None, None, steps=3).shown] == [1]
+    assert [moment.number for moment in compare(None, None, steps=3, show=[2, 3]).shown] == [2, 3]
+    assert compare(None, None, steps=3, show="none").shown == []
+
+
+def test_an_interrupt_ends_a_run_and_says_what_was_left_out():
+    def step(o, y):
+        raise KeyboardInterrupt
+
+    result = run(make_problem({"steps": 3}), {"control": True, "battery": 2}, step=step)
+    assert (result.interrupted, result.steps_run, result.control, result.battery) == (True, 0, None, None)
+    assert [remark for remark in result.remarks if "interrupted" in remark] == [
+        "interrupted before the control that was asked for",
+        "interrupted before the battery that was asked for",
+    ]
+    assert not run(make_problem({"steps": 3}), {}).interrupted
+
+
+def test_numbers_on_paper_are_explained_as_a_whole_training(tmp_path):
+    path = tmp_path / "paper.toml"
+    path.write_text('[step.2]\nloss = "0.291027924"\n')
+    mazur = Path(__file__).parents[2] / "scripts" / "examples" / "mazur.toml"
+    result = compare(None, str(mazur), numbers=str(path))
+    assert "trained like that from the first step on" in result.diagnoses[0]["says"]
