@@ -242,3 +242,28 @@ def test_both_sides_lie_within_their_bound_of_the_exact_step(kind):
                     assert off <= room, (name, seed)
                     largest = max(largest, off / room if room else 0.0)
     assert largest > 0.02
+
+
+def test_a_quotient_has_room_for_underflow_too():
+    assert (exact(1e-310) / 3).bound()[0] >= 2**-1074
+    assert (exact(0.0) / 3).scale[0] == DOUBLE.tiny / DOUBLE.u
+
+
+def test_the_identity_rounds_nothing():
+    z = exact(2.0) - exact(3.0)
+    assert bounded_activation("linear")[0](z) is z
+
+
+def test_a_noisy_formulas_terms_are_of_size_one():
+    tail = Bounded(np.array([-50.0]), np.array([50.0]), 4, DOUBLE)
+    assert bounded_activation("sigmoid", noisy=True)[0](tail).scale[0] == pytest.approx(1.0, rel=1e-12)
+    small = Bounded(np.array([1e-3]), np.array([1e-3]), 4, DOUBLE)
+    assert bounded_activation("tanh", noisy=True)[0](small).scale[0] == pytest.approx(1.001, rel=1e-6)
+    assert bounded_activation("relu", noisy=True)[0](small).scale[0] == pytest.approx(2e-3)
+
+
+def test_the_kink_reaches_to_zs_bound_and_there_the_derivative_may_be_off_by_one():
+    _, prime = bounded_activation("relu")
+    edge = growth(4) * DOUBLE.u
+    z = Bounded(np.array([edge, -edge, edge * 1.01]), np.ones(3), 4, DOUBLE)
+    assert list(prime(z, None).bound()) == pytest.approx([1.0, 1.0, 0.0])
