@@ -104,7 +104,7 @@ class Bounded:
             scale = scale + times(self.scale, np.abs(other.value))
         else:
             scale = times(self.scale, other.scale)
-        if self.precision.largest < np.finfo(np.float64).max and scale.size and scale.max() > self.precision.largest:
+        if scale.max(initial=0.0) > self.precision.largest:
             scale = np.where(scale > self.precision.largest, np.inf, scale)  # may overflow in the run's dtype
         return Bounded(value, scale + self._underflow(), max(self.k, other.k) + roundings, self.precision)
 

@@ -266,4 +266,29 @@ def test_the_kink_reaches_to_zs_bound_and_there_the_derivative_may_be_off_by_one
     _, prime = bounded_activation("relu")
     edge = growth(4) * DOUBLE.u
     z = Bounded(np.array([edge, -edge, edge * 1.01]), np.ones(3), 4, DOUBLE)
-    assert list(prime(z, None).bound()) == pytest.approx([1.0, 1.0, 0.0])
+    bound = list(prime(z, None).bound())
+    assert bound == [pytest.approx(1.0), pytest.approx(1.0), 0.0]
+
+
+@pytest.mark.parametrize("values", [np.array([1e30], np.float32), [2], [True]])
+def test_values_and_scales_are_in_double_precision_whatever_the_run_is_in(values):
+    number = Bounded.exact(values, Precision.of("float32"))
+    assert (number.value.dtype, number.scale.dtype) == (np.float64, np.float64)
+    assert (number * number).value[0] == float(values[0]) ** 2
+
+
+def test_a_product_with_an_exact_number_counts_it_once():
+    product = 2.0 * (exact(3.0) + exact(1.0))
+    assert product.scale[0] == pytest.approx(8.0, rel=1e-12)
+
+
+def test_a_product_of_two_that_cancel_wholly_has_the_second_order_term_left():
+    nothing = exact(3.0) - exact(3.0)
+    assert (nothing * nothing).scale[0] == pytest.approx(growth(1) * 2**-53 * 36, rel=1e-12)
+
+
+def test_a_scale_beyond_the_largest_number_is_infinite():
+    small = Precision(DOUBLE.u, 1e-300, 8.0)
+    one, two = (Bounded.exact(np.array([value]), small) for value in (4.0, 2.0))
+    assert (one * two).scale[0] == pytest.approx(8.0)
+    assert list((one * (two + 0.25)).scale) == [np.inf]
