@@ -282,6 +282,7 @@ def test_an_interrupt_ends_a_run_and_says_what_was_left_out():
         "interrupted before the control that was asked for",
         "interrupted before the battery that was asked for",
     ]
+    assert "no step was run, so nothing was compared" in result.remarks
     assert not run(make_problem({"steps": 3}), {}).interrupted
 
 
