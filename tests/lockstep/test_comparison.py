@@ -144,3 +144,23 @@ def test_what_comes_before_a_wrong_shape_is_judged_like_everything_else():
     moment.manual = {}
     moment.__post_init__()
     assert judge(moment) == ("mismatch", "z_h")
+
+
+def test_an_entry_has_the_fields_of_the_document():
+    moment = planted("delta_h", (1, 2), 0.5)
+    place, torch = moment.position("delta_h", (1, 2)), float(moment.torch["delta_h"][1, 2])
+    assert moment.entry(place) == {
+        "step": 1,
+        "quantity": "delta_h",
+        "index": [1, 2],
+        "label": "delta_h[1, 2]",
+        "manual": 0.5,
+        "torch": torch,
+        "difference": abs(0.5 - torch),
+        "allowed": float(moment.allowed["delta_h"][1, 2]),
+    }
+    assert all(type(value) is float for value in list(moment.entry(place).values())[4:])
+    of_a_shape = moment.entry("grad_W_o")
+    assert of_a_shape == {"step": 1, "quantity": "grad_W_o", "label": "grad_W_o"} | dict.fromkeys(
+        ("index", "manual", "torch", "difference", "allowed")
+    )
