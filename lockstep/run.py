@@ -110,7 +110,7 @@ def _try_others(result, values, step):
         return
     fresh = (lambda: load(values["derivation"])) if "derivation" in values else (lambda: step)
     scalars = step is not None and bool(asks_for_scalars(step) or (result.last and result.last.covered))
-    quiet = {name: values[name] for name in ("rtol", "atol") if name in values} | {"battery": 0, "show": "none"}
+    quiet = {name: values[name] for name in ("rtol", "atol") if name in values}
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # it has been printed once
         found = battery(asked, result.problem, scalars, lambda other: run(other, quiet, step=fresh()))
     result.battery = found

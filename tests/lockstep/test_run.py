@@ -276,10 +276,11 @@ def test_an_interrupt_ends_a_run_and_says_what_was_left_out():
     def step(o, y):
         raise KeyboardInterrupt
 
-    result = run(make_problem({"steps": 3}), {"control": True, "battery": 2}, step=step)
+    result = run(make_problem({"steps": 3}), {"control": True, "referee": True, "battery": 2}, step=step)
     assert (result.interrupted, result.steps_run, result.control, result.battery) == (True, 0, None, None)
     assert [remark for remark in result.remarks if "interrupted" in remark] == [
         "interrupted before the control that was asked for",
+        "interrupted before the referee that was asked for",
         "interrupted before the battery that was asked for",
     ]
     assert "no step was run, so nothing was compared" in result.remarks
@@ -292,3 +293,23 @@ def test_numbers_on_paper_are_explained_as_a_whole_training(tmp_path):
     mazur = Path(__file__).parents[2] / "scripts" / "examples" / "mazur.toml"
     result = compare(None, str(mazur), numbers=str(path))
     assert "trained like that from the first step on" in result.diagnoses[0]["says"]
+
+
+def test_what_returns_scalars_is_tried_on_its_own_shape():
+    result = compare(lambda o, y: {"delta_o1": (o - y)[0, 0]}, None, battery=3)
+    assert result.battery == {"problems": 3, "matching": 3, "smallest": None}
+
+
+@pytest.mark.parametrize("key", ["rtol", "atol"])
+def test_a_tolerance_is_the_batterys_too(key):
+    result = compare(lambda o, y: {"delta_o": 2 * (o - y) / y.size * (1 + 1e-6)}, None, battery=3, **{key: 1e-3})
+    assert (result.verdict, result.battery["matching"]) == ("match", 3)
+
+
+def test_what_a_derivation_writes_is_written_once_and_not_again_in_the_battery(tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text("import sys\ndef step(o, y):\n    sys.stderr.write('!')\n    print('?')\n"
+                    "    return {'delta_o': 2 * (o - y) / y.size}\n")  # fmt: skip
+    result = compare(str(path), None, steps=1, battery=3)
+    assert result.battery["matching"] == 3
+    assert capsys.readouterr().err == "!?\n"
