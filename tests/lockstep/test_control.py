@@ -57,7 +57,7 @@ def test_a_planted_error_is_told_at_its_step_quantity_and_element(times):
             continue
         told = result.first_mismatch
         assert (told["step"], told["quantity"], tuple(told["index"])) == (number, name, index()), seed
-        assert told["difference"] == pytest.approx(times * told["allowed"], rel=0.3)
+        assert told["difference"] == pytest.approx(times * told["allowed"], rel=0.3, abs=0)
 
 
 def test_half_the_bound_is_no_mismatch():
@@ -82,7 +82,7 @@ def test_the_control_catches_an_error_in_every_quantity():
             assert entry["torch"] == value
             assert entry["label"] == result.last.named(entry["quantity"], tuple(entry["index"]))
             if entry["allowed"] > 0:
-                assert entry["error"] == pytest.approx(3 * entry["allowed"], rel=0.2)
+                assert entry["error"] == pytest.approx(3 * entry["allowed"], rel=0.2, abs=0)
         assert "control: an error of 3 times what rounding allows" in str(result)
         assert "15 of 15 caught." in str(result)
         assert result.verdict == "match"

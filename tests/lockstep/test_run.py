@@ -293,6 +293,7 @@ def test_numbers_on_paper_are_explained_as_a_whole_training(tmp_path):
     mazur = Path(__file__).parents[2] / "scripts" / "examples" / "mazur.toml"
     result = compare(None, str(mazur), numbers=str(path))
     assert "trained like that from the first step on" in result.diagnoses[0]["says"]
+    assert "its last digit allows 5e-10" in " ".join(str(result).split())
 
 
 def test_what_returns_scalars_is_tried_on_its_own_shape():
@@ -313,3 +314,14 @@ def test_what_a_derivation_writes_is_written_once_and_not_again_in_the_battery(t
     result = compare(str(path), None, steps=1, battery=3)
     assert result.battery["matching"] == 3
     assert capsys.readouterr().err == "!?\n"
+
+
+def test_what_is_wrong_on_others_only_is_remarked():
+    def step(o, y):
+        return {"delta_o": o - y}  # right for one sample and two outputs alone
+
+    result = compare(step, None, battery=10)
+    assert (result.verdict, result.first_mismatch) == ("mismatch", None)
+    assert result.remarks[-1].startswith("right on this problem, but not on")
+    right = compare(lambda o, y: {"delta_o": 2 * (o - y) / y.size}, None, battery=10)
+    assert right.remarks[-1] == "right on all 10 other problems that were tried as well"
