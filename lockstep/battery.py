@@ -4,6 +4,7 @@ from itertools import product
 
 from lockstep.keys import Unusable
 from lockstep.problem import make_problem
+from lockstep.report.digits import counted
 
 _WIDTHS = ((1, 2, 1), (2, 1, 2), (2, 3, 1), (3, 2, 2), (2, 2, 2), (3, 4, 2), (4, 3, 5), (5, 6, 3), (7, 4, 6), (8, 9, 5))
 _SAMPLES = (1, 2, 5)
@@ -56,7 +57,7 @@ def remark(found):
     if smallest is None:
         return None
     size = "-".join(map(str, smallest["sizes"]))
-    samples = f"{smallest['samples']} sample{'s' * (smallest['samples'] != 1)}"
+    samples = counted(smallest["samples"], "sample")
     what = f"first differs at {smallest['quantity']}" if smallest["quantity"] else "cannot be run"
     failing = f"{found['problems'] - found['matching']} of {found['problems']} others"
     return f"right on this problem, but not on {failing}: with {size} and {samples} it {what}"

@@ -9,6 +9,7 @@ from lockstep.comparison import ulps
 from lockstep.facts import diagnosis
 from lockstep.measured import Measured, measure, reference_gradients
 from lockstep.quantities import element
+from lockstep.report.digits import counted
 
 _LOST = 1000  # a side that is so many times less accurate than the other gets a remark
 
@@ -44,9 +45,8 @@ class CheckResult:
     def __str__(self):
         if self.verdict == "undecided":
             return "\n".join(["undecided: a gradient is not finite on both sides alike", *self.remarks])
-        gradients = f"{len(self.accuracy)} gradient{'s' * (len(self.accuracy) != 1)}"
         least = f"none above {self.worst_ratio:.2g} of what rounding was measured to do"
-        lines = [f"match: {self.values} values of {gradients}, {least}."]
+        lines = [f"match: {self.values} values of {counted(len(self.accuracy), 'gradient')}, {least}."]
         seen = self.resolution
         lines.append(f"An error of {seen['typical']:.0e} of a value would typically have been found; "
                      f"{seen['blind']} of {self.values} values are out of reach.")  # fmt: skip

@@ -219,8 +219,7 @@ def _run(problem, values, step):
 
 @contextmanager
 def interrupts():
-    """A list that is no longer empty after Ctrl-C, which raises as ever; but where it falls into a callback from
-    native code Python drops what is raised there."""
+    """A list that Ctrl-C puts something into, besides raising as ever: what is raised in a native callback is lost."""
     seen: list[int] = []
 
     def handler(signum, frame):

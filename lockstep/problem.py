@@ -49,6 +49,12 @@ class Problem:
         return len(self.x)
 
     @property
+    def multiply_adds(self):
+        """Of the forward products of a step: what its cost grows with."""
+        n_in, n_hidden, n_out = self.sizes
+        return len(self.batch(1)[0]) * n_hidden * (n_in + n_out)
+
+    @property
     def network_settings(self):
         """The settings as the keyword arguments of a built-in step."""
         names = ("hidden_activation", "output_activation", "loss", "frozen")

@@ -130,18 +130,17 @@ def tolerance(problem, values):
     return lambda torch, *start: {name: atol + rtol * np.abs(array.astype(np.float64)) for name, array in torch.items()}
 
 
-def moments(problem, tolerance, step=None, free=True):
+def moments(problem, tolerance, step=None):
     """Yields (Moment, free parameters) for each training step: the strict check and the free run.
 
     Strict: both sides start from PyTorch's current weights. Free: by hand with its own weights from the first step on;
     only the built-in step has one (else None), since a step that is given is called exactly once a training step.
-    free: whether it is wanted.
     """
     if step is None:
         by_hand = built_in_door(problem)
     else:
         by_hand = step.door(problem) if isinstance(step, Paper) else door(step, problem)
-    parameters, free = problem.parameters, problem.parameters if free and not step else None
+    parameters, free = problem.parameters, None if step else problem.parameters
     for number in range(1, problem.steps + 1):
         x, y = problem.batch(number)
         start = parameters, x, y, problem.lr

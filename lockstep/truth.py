@@ -29,8 +29,7 @@ _SMOOTH = {
 
 def is_small(problem):
     """Whether a step of the problem in exact arithmetic takes no longer than some seconds."""
-    n_in, n_hidden, n_out = problem.sizes
-    return len(problem.batch(1)[0]) * n_hidden * (n_in + n_out) <= LARGEST
+    return problem.multiply_adds <= LARGEST
 
 
 def arithmetic(problem):

@@ -13,8 +13,7 @@ _LARGEST = 2 * 10**7  # multiply-adds of a step beyond which trying every mistak
 
 def is_small(problem):
     """Whether trying every mistake on a problem takes no longer than a moment."""
-    n_in, n_hidden, n_out = problem.sizes
-    return len(problem.batch(1)[0]) * n_hidden * (n_in + n_out) <= _LARGEST
+    return problem.multiply_adds <= _LARGEST
 
 
 def cannot_see(problem, moments, histories):

@@ -472,22 +472,27 @@ def test_the_package_has_only_the_names_it_says():
         _ = lockstep.nothing
 
 
-def test_an_interrupt_in_the_users_code_gives_the_verdict_so_far(capsys, tmp_path):
+def interrupted(capsys, tmp_path, source):
+    """What a run of a derivation that interrupts it prints, in the end with status 130."""
     path = tmp_path / "net.py"
-    path.write_text("called = []\ndef step(o1, y1):\n    called.append(1)\n    if len(called) == 8:\n"
-                    "        raise KeyboardInterrupt\n    return dict(delta_o1=o1 - y1)\n")  # fmt: skip
+    path.write_text(source)
     status, out, _ = ran(capsys, "--derivation", str(path), "--show", "none")
     assert status == 130
+    return out
+
+
+def test_an_interrupt_in_the_users_code_gives_the_verdict_so_far(capsys, tmp_path):
+    source = ("called = []\ndef step(o1, y1):\n    called.append(1)\n    if len(called) == 8:\n"
+                    "        raise KeyboardInterrupt\n    return dict(delta_o1=o1 - y1)\n")  # fmt: skip
+    out = interrupted(capsys, tmp_path, source)
     assert "interrupted after 7 of 100 steps; so far:" in out
     assert "\n   7 " in out
 
 
 def test_an_interrupt_that_python_drops_ends_the_run_at_the_next_step(capsys, tmp_path):
-    path = tmp_path / "net.py"
-    path.write_text("import os, signal\ndef step(o1, y1):\n    try:\n        os.kill(os.getpid(), signal.SIGINT)\n"
+    source = ("import os, signal\ndef step(o1, y1):\n    try:\n        os.kill(os.getpid(), signal.SIGINT)\n"
                     "    except KeyboardInterrupt:\n        pass\n    return dict(delta_o1=o1 - y1)\n")  # fmt: skip
-    status, out, _ = ran(capsys, "--derivation", str(path), "--show", "none")
-    assert status == 130
+    out = interrupted(capsys, tmp_path, source)
     assert "interrupted after 1 of 100 steps" in out
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -141,12 +142,23 @@ def read_until(terminal, words, seconds=60):
     return text
 
 
-def test_watching_checks_at_each_save_and_gives_hints_on_a_key(tmp_path):
-    path = Path(filled(tmp_path))
+@contextmanager
+def watching(path):
+    """The exercise's --watch in a terminal of its own: the terminal and the process."""
     terminal, inside = pty.openpty()
     process = subprocess.Popen([sys.executable, str(ROOT / "scripts" / "exercise.py"), str(path), "--watch"],
                                stdin=inside, stdout=inside, stderr=inside)  # fmt: skip
     try:
+        yield terminal, process
+    finally:
+        process.kill()
+        os.close(terminal)
+        os.close(inside)
+
+
+def test_watching_checks_at_each_save_and_gives_hints_on_a_key(tmp_path):
+    path = Path(filled(tmp_path))
+    with watching(path) as (terminal, process):
         read_until(terminal, "[q] quit")
         os.write(terminal, b"h")
         read_until(terminal, "hint 1 of 3: it is made of w11, x1, w21, x2, b1")
@@ -159,10 +171,6 @@ def test_watching_checks_at_each_save_and_gives_hints_on_a_key(tmp_path):
         path.write_text(template(False, {}))
         read_until(terminal, "ALL 37 FORMULAS ARE RIGHT")
         assert process.wait(20) == 0
-    finally:
-        process.kill()
-        os.close(terminal)
-        os.close(inside)
 
 
 def test_a_mistake_is_not_planted_over_a_file_that_is_there(tmp_path, capsys):
@@ -192,10 +200,7 @@ def test_a_function_without_a_return_is_checked_all_the_same():
 
 def test_watching_begins_with_a_template_goes_on_after_a_syntax_error_and_ends_with_q(tmp_path):
     path = tmp_path / "net.py"
-    terminal, inside = pty.openpty()
-    process = subprocess.Popen([sys.executable, str(ROOT / "scripts" / "exercise.py"), str(path), "--watch"],
-                               stdin=inside, stdout=inside, stderr=inside)  # fmt: skip
-    try:
+    with watching(path) as (terminal, process):
         read_until(terminal, "[q] quit")
         os.write(terminal, b"v")
         read_until(terminal, "z_h1: PyTorch fill it in first")
@@ -203,10 +208,6 @@ def test_watching_begins_with_a_template_goes_on_after_a_syntax_error_and_ends_w
         read_until(terminal, "line 1: expected Python")
         os.write(terminal, b"q")
         assert process.wait(20) == 1
-    finally:
-        process.kill()
-        os.close(terminal)
-        os.close(inside)
 
 
 def test_watching_without_a_keyboard_ends_with_an_interrupt(tmp_path):
