@@ -149,3 +149,19 @@ def test_where_nothing_differs_there_is_no_table():
     assert result.referee["nearer"] == {"manual": 0, "torch": 0, "equal": 15}
     assert "from the truth" not in str(result)
     assert "by hand 0, PyTorch 0, equally near 15." in " ".join(str(result).split())
+
+
+def test_far_from_the_truth_both_distances_are_told_as_they_are():
+    result = compare(lambda o, y: {"delta_o": o - y + 0.25}, None, steps=1, referee=True)
+    row = next(line for line in str(result).splitlines() if line.startswith("  delta_o1"))
+    assert row.split()[1] == "2.5e-01"
+    assert float(row.split()[2]) < 1e-16
+    assert row.split()[3] == "PyTorch"
+
+
+def test_near_the_truth_distances_are_told_in_ulps():
+    result = compare(None, None, referee=True)
+    row = next(line for line in str(result).splitlines() if line.startswith("  new_b3"))
+    (entry,) = [entry for entry in result.referee["worst"] if entry["manual"] != entry["torch"]]
+    assert row.split()[1:] == [f"{entry['manual_ulp']:.3g}", "ULP", f"{entry['torch_ulp']:.3g}", "ULP", "by", "hand"]
+    assert entry["manual_ulp"] < 0.5 < entry["torch_ulp"]
