@@ -59,7 +59,7 @@ class Moment:
             if position < len(elements):
                 return name, tuple(int(i) for i in np.unravel_index(elements[position], np.shape(array)))
             position -= len(elements)
-        raise IndexError(position)
+        raise IndexError
 
     def position(self, name, index):
         """The position in the flat arrays of an element."""
@@ -107,8 +107,7 @@ def judge(moment, fixed=False):
     """
     if moment.misshapen:
         return _with_shapes(moment, fixed)
-    with np.errstate(invalid="ignore"):
-        agree = moment.difference <= moment.flat_allowed
+    agree = moment.difference <= moment.flat_allowed
     if agree.all() and np.isfinite(moment.difference).all():
         return "match", None
 
@@ -122,8 +121,7 @@ def judge(moment, fixed=False):
         with np.errstate(over="ignore"):
             on_the_way = one & (finite_value + allowed / precision.u >= precision.largest)
         one, neither = one & ~on_the_way, neither | on_the_way
-    with np.errstate(invalid="ignore"):
-        differs = one | (both & ~(moment.difference <= allowed))
+    differs = one | (both & ~(moment.difference <= allowed))
 
     def first(where):
         return int(np.argmax(where)) if where.any() else len(where)

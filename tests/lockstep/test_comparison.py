@@ -66,6 +66,9 @@ def test_infinity_against_a_large_finite_number_is_a_mismatch():
     moment.torch["z_h"][0, 0] = 1e300
     moment.__post_init__()
     assert judge(moment)[0] == "mismatch"
+    moment.manual, moment.torch = moment.torch, moment.manual
+    moment.__post_init__()
+    assert judge(moment)[0] == "mismatch"
 
 
 def test_not_finite_on_both_sides_alike_is_undecided_unless_something_differs_before():
@@ -91,6 +94,64 @@ def test_overflow_on_the_way_is_undecided_not_a_mismatch():
     moment.__post_init__()
     assert judge(moment)[0] == "undecided"
     assert judge(moment, fixed=True)[0] == "mismatch"
+
+
+def test_overflow_on_the_way_depends_on_the_precision():
+    moment = a_moment(PROBLEM.__class__(**{**vars(PROBLEM), "dtype": "float32"}))
+    moment.manual["z_h"][0, 0], moment.torch["z_h"][0, 0], moment.allowed["z_h"][0, 0] = np.inf, 1e38, 3e31
+    moment.__post_init__()
+    assert judge(moment)[0] == "undecided"
+    moment.allowed["z_h"][0, 0] = 1e30
+    moment.__post_init__()
+    assert judge(moment)[0] == "mismatch"
+
+
+def test_infinity_beside_the_largest_number_itself_is_undecided():
+    moment = planted("z_h", (0, 0), np.inf)
+    moment.torch["z_h"][0, 0], moment.allowed["z_h"][0, 0] = np.finfo("float64").max, 0.0
+    moment.__post_init__()
+    assert judge(moment)[0] == "undecided"
+
+
+def test_a_difference_beyond_the_largest_number_is_infinite():
+    moment = planted("z_h", (0, 0), 1.5e308)
+    moment.torch["z_h"][0, 0] = -1.5e308
+    moment.__post_init__()
+    assert moment.difference[0] == np.inf
+    assert judge(moment)[0] == "mismatch"
+
+
+def test_a_quantity_that_differs_is_a_mismatch_even_where_both_have_no_number_in_it():
+    moment = planted("delta_o", (0, 0), np.nan)
+    moment.torch["delta_o"][0, 0] = np.nan
+    moment.manual["delta_o"][1, 1] += 1
+    moment.__post_init__()
+    said, position = judge(moment)
+    assert (said, moment.place(position)) == ("mismatch", ("delta_o", (1, 1)))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_flat_arrays_hold_what_was_returned_one_after_the_other(dtype):
+    moment = a_moment(PROBLEM.__class__(**{**vars(PROBLEM), "dtype": dtype}))
+    all_of_it = np.concatenate([np.ravel(moment.manual[name]) for name in moment.manual])
+    assert moment.flat_manual.dtype == moment.flat_torch.dtype == np.float64
+    assert np.array_equal(moment.flat_manual, all_of_it.astype(np.float64))
+
+    covered = np.zeros((5, 4), bool)
+    covered[1, 2] = covered[3, 0] = True
+    in_part = {"delta_h": moment.manual["delta_h"], "new_b_o": moment.manual["new_b_o"]}
+    moment.manual, moment.covered = in_part, {"delta_h": covered}
+    moment.__post_init__()
+    assert moment.flat_manual.dtype == moment.flat_torch.dtype == np.float64
+    d, b = in_part["delta_h"], in_part["new_b_o"]
+    assert moment.flat_manual.tolist() == [float(number) for number in (d[1, 2], d[3, 0], b[0], b[1])]
+    assert len(moment.flat_torch) == len(moment.flat_allowed) == 4
+    assert [moment.place(i) for i in range(4)] == [
+        ("delta_h", (1, 2)),
+        ("delta_h", (3, 0)),
+        ("new_b_o", (0,)),
+        ("new_b_o", (1,)),
+    ]
 
 
 def test_a_bound_that_is_not_a_number_blames_nobody():
