@@ -8,7 +8,12 @@ from lockstep.problem import make_problem
 from lockstep.quantities import COMPUTED
 from lockstep.run import moments, run, tolerance
 
-PROBLEM = make_problem({"sizes": (3, 4, 2), "samples": 5, "hidden_activation": "tanh", "steps": 1})
+
+def of_precision(dtype):
+    return make_problem({"sizes": (3, 4, 2), "samples": 5, "hidden_activation": "tanh", "steps": 1, "dtype": dtype})
+
+
+PROBLEM = of_precision("float64")
 
 
 def a_moment(problem=PROBLEM):
@@ -97,7 +102,7 @@ def test_overflow_on_the_way_is_undecided_not_a_mismatch():
 
 
 def test_overflow_on_the_way_depends_on_the_precision():
-    moment = a_moment(PROBLEM.__class__(**{**vars(PROBLEM), "dtype": "float32"}))
+    moment = a_moment(of_precision("float32"))
     moment.manual["z_h"][0, 0], moment.torch["z_h"][0, 0], moment.allowed["z_h"][0, 0] = np.inf, 1e38, 3e31
     moment.__post_init__()
     assert judge(moment)[0] == "undecided"
@@ -132,7 +137,7 @@ def test_a_quantity_that_differs_is_a_mismatch_even_where_both_have_no_number_in
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_flat_arrays_hold_what_was_returned_one_after_the_other(dtype):
-    moment = a_moment(PROBLEM.__class__(**{**vars(PROBLEM), "dtype": dtype}))
+    moment = a_moment(of_precision(dtype))
     all_of_it = np.concatenate([np.ravel(moment.manual[name]) for name in moment.manual])
     assert moment.flat_manual.dtype == moment.flat_torch.dtype == np.float64
     assert np.array_equal(moment.flat_manual, all_of_it.astype(np.float64))
