@@ -1,6 +1,8 @@
 """One step judged: where the two sides differ by more than rounding allows."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -12,9 +14,10 @@ from lockstep.tolerance import Precision
 class Moment:
     """One training step, both sides: what it started from, what came out, and how much that may differ.
 
-    manual, torch, allowed: dicts of arrays by name. covered: of quantities that were returned in part, which elements
-    were. misshapen: what was returned in another shape than the table's. The flat arrays (float64) hold the same
-    numbers one after the other, in the order of `manual`; they are what the judgement looks at.
+    manual, torch: dicts of arrays by name. bound: a function that gives `allowed`, such a dict too; it is called when
+    that is first looked at, for a bound costs more than the step. covered: of quantities that were returned in part,
+    which elements were. misshapen: what was returned in another shape than the table's. The flat arrays (float64) hold
+    the same numbers one after the other, in the order of `manual`; they are what the judgement looks at.
     """
 
     number: int
@@ -24,23 +27,46 @@ class Moment:
     lr: float
     manual: dict[str, np.ndarray]
     torch: dict[str, np.ndarray]
-    allowed: dict[str, np.ndarray]
+    bound: Callable[[], dict[str, np.ndarray]]
     sizes: tuple[int, int, int]
     dtype: str
     covered: dict[str, np.ndarray] = field(default_factory=dict)
     misshapen: dict[str, np.ndarray] = field(default_factory=dict)
     printed: dict[str, np.ndarray] = field(default_factory=dict)  # half a unit of printed numbers' last digits
 
-    def __post_init__(self):
-        self.flat_manual, self.flat_torch, self.flat_allowed = map(self._flat, (self.manual, self.torch, self.allowed))
+    @cached_property
+    def allowed(self):
+        return self.bound()
+
+    @cached_property
+    def flat_manual(self):
+        return self._flat(self.manual)
+
+    @cached_property
+    def flat_torch(self):
+        return self._flat(self.torch)
+
+    @cached_property
+    def flat_allowed(self):
+        return self._flat(self.allowed)
+
+    @cached_property
+    def difference(self):
         with np.errstate(invalid="ignore", over="ignore"):
-            self.difference = np.abs(self.flat_manual - self.flat_torch)
+            return np.abs(self.flat_manual - self.flat_torch)
+
+    @cached_property
+    def size(self):
+        """How many elements were returned."""
+        return sum([array.size for array in self.manual.values()]) - sum(
+            [np.sum(~part) for part in self.covered.values()]
+        )
 
     def _flat(self, side):
         if not self.manual:
             return np.empty(0)
         if not self.covered:
-            return np.concatenate([np.ravel(side[name]) for name in self.manual], dtype=np.float64)
+            return np.concatenate([side[name].reshape(-1) for name in self.manual], dtype=np.float64)
         parts = [
             side[name][self.covered[name]] if name in self.covered else np.ravel(side[name]) for name in self.manual
         ]
@@ -140,7 +166,7 @@ def judge(moment, fixed=False):
 def _with_shapes(moment, fixed):
     """The verdict where some quantity has another shape: whatever comes first in the order of computation."""
     misshapen = next(iter(moment.misshapen))
-    said, position = judge(replace(moment, misshapen={}), fixed)
+    said, position = judge(replace(moment, misshapen={}, bound=lambda: moment.allowed), fixed)
     if said != "match" and COMPUTED.index(moment.place(position)[0]) < COMPUTED.index(misshapen):
         return said, position
     return "mismatch", misshapen

@@ -29,7 +29,7 @@ def control(problem, moment, fixed, judged):
         wrong = max(value + TIMES * float(bound[name][index]), float(np.nextafter(value, np.inf)))
         manual = {quantity: np.array(moment.torch[quantity], dtype=np.float64) for quantity in moment.manual}
         manual[name][index] = wrong
-        verdict = judged(replace(moment, manual=manual, misshapen={}))
+        verdict = judged(replace(moment, manual=manual, misshapen={}, bound=lambda: moment.allowed))
         planted.append({
             "quantity": name,
             "index": list(index),

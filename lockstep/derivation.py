@@ -249,22 +249,20 @@ def built_in_door(problem):
     step = built_in(problem)
     if step.func is two_layer.step:
         return lambda parameters, x, y, lr, torch: Answer(step(**parameters, x=x, y=y, lr=lr), {}, {})
-    kind = float if problem.dtype == "float64" else np.float32
-    inputs = {name: scalar_names(name, problem.sizes, 1) for name in _GIVEN}
-    outputs = {name: (scalar_names(name, problem.sizes, 1), shape_of(name, problem.sizes, 1)) for name in COMPUTED}
+    named_in = [scalar for name in _GIVEN for scalar in scalar_names(name, problem.sizes, 1)]
+    named_out = [scalar for name in COMPUTED for scalar in scalar_names(name, problem.sizes, 1)]
+    shapes = {name: shape_of(name, problem.sizes, 1) for name in COMPUTED}
+    ends = np.cumsum([math.prod(shape) for shape in shapes.values()]).tolist()
+    places = [
+        (name, shape, slice(end - math.prod(shape), end))
+        for (name, shape), end in zip(shapes.items(), ends, strict=True)
+    ]
+    numbers = np.ndarray.tolist if problem.dtype == "float64" else list  # Python's floats are quicker, float32 stays
 
     def answer(parameters, x, y, lr, torch):
-        arrays = {**parameters, "x": x, "y": y}
-        given = {
-            scalar: number
-            for name, names in inputs.items()
-            for scalar, number in zip(names, map(kind, arrays[name].flat), strict=True)
-        }
-        got = step(**given, lr=lr)
-        values = {
-            name: np.array([got[scalar] for scalar in names], dtype=problem.dtype).reshape(shape)
-            for name, (names, shape) in outputs.items()
-        }
-        return Answer(values, {}, {})
+        given = [number for array in (*parameters.values(), x, y) for number in numbers(array.reshape(-1))]
+        got = step(**dict(zip(named_in, given, strict=True)), lr=lr)
+        flat = np.array([got[scalar] for scalar in named_out], dtype=problem.dtype)
+        return Answer({name: flat[place].reshape(shape) for name, shape, place in places}, {}, {})
 
     return answer

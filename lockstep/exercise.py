@@ -169,7 +169,7 @@ def _judge(verdict, value, example, problem, moment, truth):
     start = (moment.number, moment.parameters, moment.x, moment.y, moment.lr)
     of = next(iter((*answer.values, *answer.misshapen)))
     before = {name: moment.torch[name] for name in COMPUTED[: COMPUTED.index(of)]}  # what it was given is right
-    known = (moment.torch, moment.allowed, moment.sizes, moment.dtype)
+    known = (moment.torch, moment.bound, moment.sizes, moment.dtype)
     alone = Moment(*start, before | answer.values, *known, answer.covered, answer.misshapen)
     if judge(alone)[0] == "match":
         verdict.agrees += (example,)

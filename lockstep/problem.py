@@ -60,10 +60,15 @@ class Problem:
         names = ("hidden_activation", "output_activation", "loss", "frozen")
         return {name: getattr(self, name) for name in names}
 
+    @property
+    def batches(self):
+        """How many batches the samples make."""
+        return math.ceil(self.samples / (self.batch_size or self.samples))
+
     def batch(self, n):
         """The rows (x, y) of training step n = 1, 2, …: B rows in file order, then from the top again."""
         size = self.batch_size or self.samples
-        first = (n - 1) % math.ceil(self.samples / size) * size
+        first = (n - 1) % self.batches * size
         return self.x[first : first + size], self.y[first : first + size]
 
 

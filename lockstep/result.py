@@ -11,11 +11,14 @@ from lockstep.case import Case, History
 from lockstep.comparison import Moment, judge, ulps
 from lockstep.diagnosis import diagnose
 from lockstep.facts import coverage, notes
+from lockstep.first_test import first_test
 from lockstep.problem import Problem
 from lockstep.quantities import PARAMETERS
 from lockstep.resolution import Resolution
 from lockstep.tolerance import Precision, allowed
 from lockstep.unseen import cannot_see, is_small
+
+ALWAYS, MULTIPLY_ADDS = 100, 10**8  # so many steps, or so much work, have their bound worked out in any case
 
 
 def row_is_due(number, last):
@@ -68,6 +71,7 @@ class Result:
     control: dict[str, Any] | None = None
     referee: dict[str, Any] | None = None
     values_before_decisive: int = 0
+    steps_in_full: int = 0  # steps whose bound was worked out; the others passed the first test
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self):
@@ -75,6 +79,9 @@ class Result:
         self._history = History()
         self._first_moments: list[tuple[Moment, History]] = []
         self._since: tuple[float, dict[str, Any]] | None = None
+        self._passes, self._sound = first_test(self.problem)
+        self._trusted = False
+        self._may_pass_at_once = not (self.fixed_tolerance or self.problem.frozen or self.paper)
 
     @property
     def steps_asked(self):
@@ -92,6 +99,11 @@ class Result:
     @property
     def resolution(self):
         return self._resolution.summary()
+
+    @property
+    def values_in_full(self):
+        """The values of the steps whose bound was worked out."""
+        return self._resolution.values
 
     @cached_property
     def cannot_see(self):
@@ -130,10 +142,13 @@ class Result:
         free: the parameters of the side by hand's own run after this step, or None.
         """
         self.steps_run, self.last, self.free = moment.number, moment, free
-        self.values += len(moment.flat_torch)
+        self.values += moment.size
         loss = float(moment.torch["loss"])
         self.loss = {"first": loss if self.loss["first"] is None else self.loss["first"], "last": loss}
 
+        if self._passes_at_once(moment):
+            return True
+        self.steps_in_full += 1
         said, position, judged = self.judged(moment)
         if judged is not moment:
             self._remark_lost_digits(moment)
@@ -142,7 +157,7 @@ class Result:
             self.verdict = "mismatch"
             if self.first_mismatch is None:
                 self.first_mismatch, self.decisive = moment.entry(position), moment
-                self.values_before_decisive = self.values - len(moment.flat_torch)
+                self.values_before_decisive = self.values - moment.size
                 self.diagnoses = self._diagnosed(moment)
         elif said == "undecided":
             self.undecided = moment.entry(position)
@@ -155,10 +170,28 @@ class Result:
         if said != "undecided" and moment.manual:
             self.last_judged = moment
             self._resolution.add(moment.flat_allowed, moment.flat_torch)
+            if self._may_pass_at_once and self.is_in_full(moment.number):
+                self._trusted = self._sound(moment)
             self._note_worst(moment)
         if self._since and (said != "match" or row_is_due(moment.number, self.steps_asked)):
             self._add_row(moment, free)
         return said != "undecided"
+
+    def _passes_at_once(self, moment):
+        """Whether a step of which nothing else is wanted passes the first test, and so matches without its bound."""
+        number = moment.number
+        if not self._may_pass_at_once or self.is_in_full(number) or self.is_shown(number):
+            return False
+        if moment.misshapen or moment.covered or not moment.manual or not self._passes(moment, self._trusted):
+            return False
+        if self.derivation:
+            self._history.add(moment.torch)
+        return True
+
+    def is_in_full(self, number):
+        """Whether the bound of this step is worked out in any case: the first ones, and those of the table's rows."""
+        cheap = number <= ALWAYS and number * self.problem.multiply_adds <= MULTIPLY_ADDS
+        return cheap or row_is_due(number, self.steps_asked)
 
     def judged(self, moment):
         """As `comparison.judge`, and the moment that was judged in the end.
@@ -172,7 +205,7 @@ class Result:
             which = {"h": self.problem.hidden_activation, "o": self.problem.output_activation}.get(name)
             if which in ("sigmoid", "tanh") and name in moment.manual:
                 start = (moment.parameters, moment.x, moment.y, moment.lr)
-                again = replace(moment, allowed=allowed(self.problem, *start, noisy=True))
+                again = replace(moment, bound=lambda: allowed(self.problem, *start, noisy=True))
                 if judge(again)[0] == "match":
                     return "match", None, again
         return said, position, moment
@@ -230,7 +263,7 @@ class Result:
     def document(self):
         """The JSON document as plain dicts, lists and numbers; floats may still be non-finite."""
         names = ("verdict", "steps_asked", "steps_run", "dtype", "loss", "first_mismatch", "worst", "resolution",
-                 "cannot_see", "diagnoses", "battery", "remarks", "control", "referee",
+                 "cannot_see", "diagnoses", "battery", "remarks", "control", "referee", "steps_in_full",
                  "parameters", "quantities")  # fmt: skip
         return {name: getattr(self, name) for name in names}
 

@@ -15,7 +15,7 @@ from lockstep.numbers import Paper, side_by_hand
 from lockstep.problem import make_problem, read_file
 from lockstep.quantities import PARAMETERS
 from lockstep.result import Result
-from lockstep.threads import one_thread
+from lockstep.threads import threads
 from lockstep.tolerance import allowed
 from lockstep.truth import LARGEST as MOST_EXACT
 from lockstep.truth import is_small as exact_is_quick
@@ -56,7 +56,7 @@ def run(problem, values, on_step=None, step=None):
         derivation=step is not None,
         paper=step if isinstance(step, Paper) else None,
     )
-    with one_thread():
+    with threads(1):
         try:
             for moment, free in moments(problem, tolerance(problem, values), step):
                 goes_on = result.add(moment, free)
@@ -130,8 +130,8 @@ def tolerance(problem, values):
     return lambda torch, *start: {name: atol + rtol * np.abs(array.astype(np.float64)) for name, array in torch.items()}
 
 
-def moments(problem, tolerance, step=None):
-    """Yields (Moment, free parameters) for each training step: the strict check and the free run.
+def moments(problem, tolerance, step=None, free=True):
+    """Yields (Moment, free parameters) for each training step: the strict check and, where wanted, the free run.
 
     Strict: both sides start from PyTorch's current weights. Free: by hand with its own weights from the first step on;
     only the built-in step has one (else None), since a step that is given is called exactly once a training step.
@@ -140,7 +140,8 @@ def moments(problem, tolerance, step=None):
         by_hand = built_in_door(problem)
     else:
         by_hand = step.door(problem) if isinstance(step, Paper) else door(step, problem)
-    parameters, free = problem.parameters, None if step else problem.parameters
+    parameters = problem.parameters
+    free = problem.parameters if free and not step else None
     for number in range(1, problem.steps + 1):
         x, y = problem.batch(number)
         start = parameters, x, y, problem.lr
@@ -149,10 +150,13 @@ def moments(problem, tolerance, step=None):
             answer = by_hand(*start, torch)
             if free is not None:
                 free = after((answer if free is parameters else by_hand(free, x, y, problem.lr, torch)).values)
-        bound = tolerance(torch, *start)
-        bound |= {name: bound[name] + half for name, half in answer.printed.items()}
-        seen = (answer.values, torch, bound, problem.sizes, problem.dtype)
-        yield Moment(number, *start, *seen, answer.covered, answer.misshapen, answer.printed), free
+
+        def bound(torch=torch, start=start, printed=answer.printed):
+            bound = tolerance(torch, *start)
+            return bound | {name: bound[name] + half for name, half in printed.items()}
+
+        yield Moment(number, *start, answer.values, torch, bound, problem.sizes, problem.dtype,
+                     answer.covered, answer.misshapen, answer.printed), free  # fmt: skip
         parameters = after(torch)
 
 

@@ -1,7 +1,8 @@
-"""One thread for both sides, so that a run gives the same bits whatever the machine's thread settings are."""
+"""How many threads both sides compute with, and how the C library keeps their memory."""
 
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
@@ -9,18 +10,27 @@ _pools: list[ThreadpoolController] = []
 
 
 @contextmanager
-def one_thread():
-    """NumPy and PyTorch compute with one thread inside the block.
+def threads(number=1):
+    """NumPy and PyTorch compute with so many threads inside the block.
 
-    More threads change the order of summation, and two libraries' pools that take turns disturb each other: PyTorch's
-    threads spin while NumPy's work.
+    With one, a run gives the same bits whatever the machine's settings are: more change the order of summation. And two
+    libraries' pools that take turns disturb each other: PyTorch's threads spin while NumPy's work.
     """
     if not _pools:
         _pools.append(ThreadpoolController())  # looks through the loaded libraries, once
+        _keep_memory()
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(number)
     try:
-        with _pools[0].limit(limits=1):
+        with _pools[0].limit(limits=number):
             yield
     finally:
         torch.set_num_threads(before)
+
+
+def _keep_memory():
+    """Have the C library keep what is freed, for both sides; else the pages of large arrays are fetched anew each step.
+
+    glibc learns the sizes worth keeping from the largest block that was freed, up to 32 MiB (mallopt(3)).
+    """
+    np.empty(2**25 - 2**12, dtype=np.uint8)

@@ -8,6 +8,7 @@ mostly cancel like √k (Higham & Mary 2019), but where all samples are equal th
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -24,10 +25,12 @@ class Precision:
     tiny: float
     largest: float
 
-    @classmethod
-    def of(cls, dtype):
+    @staticmethod
+    @lru_cache
+    def of(dtype):
+        """Of a dtype by its name."""
         info = np.finfo(dtype)
-        return cls(float(info.eps) / 2, float(info.tiny), float(info.max))
+        return Precision(float(info.eps) / 2, float(info.tiny), float(info.max))
 
 
 def growth(k):
@@ -151,18 +154,23 @@ def allowed(problem, parameters, x, y, lr, noisy=False):
     problem: the settings (`problem.Problem`); parameters, x, y, lr: what the step starts from; noisy: see
     `bounded_activation`.
     """
+    with np.errstate(all="ignore"):
+        quantities = bounded(problem, parameters, x, y, lr, noisy)
+        return {name: np.asarray(quantity.bound()) for name, quantity in quantities.items()}
+
+
+def bounded(problem, parameters, x, y, lr, noisy=False):
+    """The step on Bounded numbers, by name. For the arguments see `allowed`."""
     precision = Precision.of(problem.dtype)
     # Where 2/m is multiplied in last, everything before is up to m times as large, and may overflow so much earlier.
     precision = replace(precision, largest=precision.largest / divisor(problem.loss, *np.shape(y)))
-    with np.errstate(all="ignore"):
-        quantities = two_layer.step(
-            **{name: Bounded.exact(value, precision) for name, value in parameters.items()},
-            x=x,
-            y=y,
-            lr=lr,
-            hidden_activation=bounded_activation(problem.hidden_activation, noisy),
-            output_activation=bounded_activation(problem.output_activation, noisy),
-            loss=problem.loss,
-            frozen=problem.frozen,
-        )
-        return {name: np.asarray(quantity.bound()) for name, quantity in quantities.items()}
+    return two_layer.step(
+        **{name: Bounded.exact(value, precision) for name, value in parameters.items()},
+        x=x,
+        y=y,
+        lr=lr,
+        hidden_activation=bounded_activation(problem.hidden_activation, noisy),
+        output_activation=bounded_activation(problem.output_activation, noisy),
+        loss=problem.loss,
+        frozen=problem.frozen,
+    )

@@ -15,8 +15,8 @@ def linear_prime(z, s):
 
 
 def sigmoid(z):
-    e = np.exp(-np.abs(z))  # in (0, 1], so nothing overflows, at z = -1000 neither
-    return np.where(z >= 0, 1, e) / (1 + e)
+    with np.errstate(over="ignore"):  # exp(1000) is infinite, and 1 / inf the right 0
+        return 1 / (1 + np.exp(-z))
 
 
 def sigmoid_prime(z, s):

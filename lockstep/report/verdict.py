@@ -32,7 +32,7 @@ def verdict_lines(result, width, quiet=False):
         limit = "of the tolerance given" if result.fixed_tolerance else "of what rounding allows"
         steps = counted(result.steps_run, "step")
         yield from wrapped(f"match: {steps}, {grouped(result.values)} values, none above "
-                            f"{result.worst_ratio:.2g} {limit}.", width, "bold green")  # fmt: skip
+                            f"{result.worst_ratio:.2g} {limit}{_at_sight(result)}.", width, "bold green")  # fmt: skip
     yield from wrapped(_resolution(result), width)
     if result.verdict == "match" and result.cannot_see:
         more = would_show(result.problem, result.steps_run)
@@ -48,6 +48,14 @@ def verdict_lines(result, width, quiet=False):
         yield from wrapped(f"remark: {remark}", width)
 
 
+def _at_sight(result):
+    """Which steps the largest difference is of, where not of all."""
+    passed = result.steps_run - result.steps_in_full
+    if not passed:
+        return ""
+    return f" at the {counted(result.steps_in_full, 'step')} worked out in full; {grouped(passed)} more agreed at sight"
+
+
 def _resolution(result):
     seen = result.resolution
     if seen["typical"] is None:
@@ -55,7 +63,7 @@ def _resolution(result):
     if seen["typical"] == 0:
         return "Any difference would have been found."
     everywhere = "" if seen["blind"] else f", everywhere one of {seen['worst']:.0e}"
-    reach = f"{grouped(seen['blind'])} of {grouped(result.values)} values are out of reach"
+    reach = f"{grouped(seen['blind'])} of {grouped(result.values_in_full)} values are out of reach"
     what = "the tolerance given" if result.fixed_tolerance else "rounding alone"
     because = f": {what} could hide a change by their whole value" if seen["blind"] else ""
     return (

@@ -116,7 +116,7 @@ def test_json_on_standard_output_is_one_strict_document(capsys):
     keys = (
         "verdict steps_asked steps_run dtype loss first_mismatch worst resolution cannot_see diagnoses battery remarks"
     )
-    assert list(document) == [*keys.split(), "control", "referee", "parameters", "quantities"]
+    assert list(document) == [*keys.split(), "control", "referee", "steps_in_full", "parameters", "quantities"]
     assert (document["verdict"], document["steps_asked"], document["steps_run"]) == ("match", 100, 100)
     assert set(document["worst"]) >= {"step", "quantity", "index", "manual", "torch", "difference", "allowed"}
     assert np.shape(document["parameters"]["torch"]["W_h"]) == (2, 3)

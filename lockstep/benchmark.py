@@ -1,0 +1,287 @@
+"""The command of scripts/benchmark.py: how long a step takes by hand, by PyTorch, and verified."""
+
+import json
+import os
+import platform
+import sys
+import time
+from statistics import median
+
+import numpy as np
+import torch
+
+from lockstep.command import Parser, printer, whole
+from lockstep.derivation import built_in
+from lockstep.growth import growth_lines
+from lockstep.keys import Unusable
+from lockstep.output import complain, progress, whole_file
+from lockstep.peers import peers_lines
+from lockstep.problem import make_problem
+from lockstep.quantities import scalar_names
+from lockstep.report.step import columns
+from lockstep.result import Result
+from lockstep.run import after, moments, tolerance
+from lockstep.threads import threads
+from manual_backprop import neuron_by_neuron
+from torch_reference import two_layer as torch_two_layer
+
+NETWORKS = (
+    ((2, 2, 2), 1),
+    ((64, 64, 64), 32),
+    ((784, 128, 10), 64),
+    ((784, 300, 10), 128),
+    ((1024, 1024, 1024), 256),
+    ((2048, 2048, 2048), 512),
+)
+PARTS = ("manual", "torch", "lockstep", "run", "matmul")
+RATIOS = ("manual_over_torch", "manual_over_matmul", "lockstep_over_both", "run_over_sides")
+
+
+def parser():
+    it = Parser(
+        description="Time a step by hand, by PyTorch, and verified, in turn in one process: about three minutes.",
+        epilog="One thread on both sides, unless --threads says otherwise. Medians of the ratios of each round.",
+        allow_abbrev=False,
+    )
+    it.add_argument("--quick", action="store_true", help="the three smaller networks: about twenty seconds")
+    it.add_argument(
+        "--json", metavar="FILE", help="write the rows and the machine as one JSON document (-: standard output)"
+    )
+    it.add_argument("--plot", metavar="FILE.png", help="both sides against size, as a picture")
+    it.add_argument("--threads", type=whole, metavar="N", default=1, help="threads on both sides (default 1)")
+    it.add_argument("--peers", action="store_true", help="instead: gradcheck and check_grad on the same gradients")
+    it.add_argument("--growth", action="store_true", help="instead: time by steps and by parameters (ten minutes)")
+    return it
+
+
+def main(arguments=None):
+    """Run the command; returns its exit status."""
+    options = parser().parse_args(arguments)
+    try:
+        if options.threads < 1:
+            raise Unusable(f"--threads: expected 1 or more, got {options.threads}")
+        if options.peers or options.growth:
+            return _other(options)
+        rows = _rows(NETWORKS[:3] if options.quick else NETWORKS, options)
+        document = json.dumps({"rows": rows, "machine": machine(options.threads)}, allow_nan=False, indent=1) + "\n"
+        if options.plot:
+            _plot(options.plot, rows)
+        if options.json == "-":
+            sys.stdout.write(document)
+            return 0
+        if options.json:
+            with whole_file(options.json, "--json") as file:
+                file.write(document)
+    except Unusable as reason:
+        complain(reason)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    printed, _ = printer()
+    printed(table(rows))
+    printed(about(options.threads))
+    return 0
+
+
+def _other(options):
+    if options.json or options.plot:
+        raise Unusable("--json and --plot go with the table of steps, not with --peers or --growth")
+    printed, _ = printer()
+    with threads(options.threads):
+        printed(peers_lines() if options.peers else growth_lines())
+    printed(about(options.threads))
+    return 0
+
+
+def _rows(networks, options):
+    cases = [(sizes, samples, dtype) for sizes, samples in networks for dtype in ("float64", "float32")]
+    rounds, block = (7, 0.03) if options.quick else (9, 0.15)
+    rows = []
+    with progress(len(cases), "networks") as show, threads(options.threads):
+        for done, (sizes, samples, dtype) in enumerate(cases, 1):
+            rows.append(row(sizes, samples, dtype, rounds, block))
+            show(done)
+    return rows
+
+
+def row(sizes, samples, dtype, rounds, block):
+    """The times and ratios of one network. A round has a block of `block` seconds of each part, one after the other."""
+    problem = network(sizes, samples, dtype)
+    ways = dict(zip(PARTS, (_manual(problem), _torch(problem), _verified(problem, False), _verified(problem, True),
+                            _matmul(problem)), strict=True))  # fmt: skip
+    slowest = max(_seconds(step, 1) for step in ways.values())
+    rounds = rounds if slowest < 0.5 else 3
+    repeats = {name: max(2, round(block / _seconds(step, 3))) for name, step in ways.items()}
+    times = [{name: _seconds(step, repeats[name]) for name, step in ways.items()} for _ in range(rounds)]
+    ratios = {
+        "manual_over_torch": [t["manual"] / t["torch"] for t in times],
+        "manual_over_matmul": [t["manual"] / t["matmul"] for t in times],
+        "lockstep_over_both": [t["lockstep"] / (t["manual"] + t["torch"]) for t in times],
+        "run_over_sides": [t["run"] / (2 * t["manual"] + t["torch"]) for t in times],
+    }
+    return (
+        {"sizes": "-".join(map(str, sizes)), "samples": samples, "dtype": dtype}
+        | {f"{name}_us": 1e6 * median(t[name] for t in times) for name in PARTS}
+        | {name: median(values) for name, values in ratios.items()}
+    )
+
+
+def network(sizes, samples, dtype):
+    """A problem with nn.Linear's initial weights, uniform within 1 / √inputs, and sigmoid hidden neurons."""
+    n_in, n_hidden, n_out = sizes
+    random = np.random.default_rng(0)
+
+    def drawn(*shape, inputs):
+        return random.uniform(-1, 1, shape) / np.sqrt(inputs)
+
+    weights = dict(W_h=drawn(n_hidden, n_in, inputs=n_in), b_h=drawn(n_hidden, inputs=n_in),
+                   W_o=drawn(n_out, n_hidden, inputs=n_hidden), b_o=drawn(n_out, inputs=n_hidden))  # fmt: skip
+    return make_problem(weights | {"sizes": sizes, "samples": samples, "dtype": dtype, "hidden_activation": "sigmoid",
+                                   "lr": 1e-3, "steps": 10**9})  # fmt: skip
+
+
+def _seconds(step, repeats):
+    """The median time of a step in a block of `repeats`."""
+    step()  # what the part before left in the caches is not its own
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - began)
+    return median(times)
+
+
+def _manual(problem):
+    """A training step by hand, each from the weights of the one before."""
+    step = built_in(problem)
+    x, y = problem.batch(1)
+    data, weights = {"x": x, "y": y}, dict(problem.parameters)
+    if step.func is neuron_by_neuron.step:
+        data, weights = _scalars(problem, data), _scalars(problem, weights)
+
+    def train():
+        nonlocal weights
+        with np.errstate(all="ignore"):
+            got = step(**weights, **data, lr=problem.lr)
+        weights = {name: got[f"new_{name}"] for name in weights}
+
+    return train
+
+
+def _scalars(problem, arrays):
+    kind = float if problem.dtype == "float64" else np.float32
+    return {
+        scalar: kind(number)
+        for name, array in arrays.items()
+        for scalar, number in zip(scalar_names(name, problem.sizes, 1), array.flat, strict=True)
+    }
+
+
+def _torch(problem):
+    """A training step by PyTorch, each from the weights of the one before."""
+    x, y = problem.batch(1)
+    weights = problem.parameters
+
+    def train():
+        nonlocal weights
+        weights = after(torch_two_layer.step(**weights, x=x, y=y, lr=problem.lr, **problem.network_settings))
+
+    return train
+
+
+def _verified(problem, free):
+    """A step of a run: verified, and, where `free`, with the side by hand's own training beside it.
+
+    The first steps, whose bound is worked out in any case, are behind it.
+    """
+    result = Result(problem, shows="none")
+    steps = moments(problem, tolerance(problem, {}), free=free)
+
+    def verified():
+        result.add(*next(steps))
+
+    while result.steps_run < 3 or result.is_in_full(result.steps_run + 1):
+        verified()
+    return verified
+
+
+def _matmul(problem):
+    """The five matrix products of a step alone, into arrays that are there."""
+    W_h, _, W_o, _ = problem.parameters.values()
+    x, y = problem.batch(1)
+    h = np.ones((len(x), len(W_h)), x.dtype)
+    products = [(x, W_h.T), (h, W_o.T), (y, W_o), (y.T, h), (h.T, x)]
+    outs = [a @ b for a, b in products]
+
+    def multiply():
+        for (a, b), out in zip(products, outs, strict=True):
+            np.matmul(a, b, out=out)
+
+    return multiply
+
+
+def machine(number):
+    """What the figures depend on. number: of threads, on both sides."""
+    return {"processor": _processor(), "cores": os.cpu_count(), "threads": number, "python": platform.python_version(),
+            "numpy": np.__version__, "torch": torch.__version__}  # fmt: skip
+
+
+def _processor():
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.partition(": ")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def table(rows):
+    """The rows as lines."""
+    heads = "network,samples,dtype,by hand,PyTorch,products,hand/torch,hand/products,verified/both,run/sides".split(",")
+    cells = [
+        [row["sizes"], str(row["samples"]), row["dtype"],
+         *(f"{row[f'{part}_us']:,.0f} us" for part in ("manual", "torch", "matmul")),
+         *(f"{row[name]:.2f}" for name in RATIOS)]
+        for row in rows
+    ]  # fmt: skip
+    return [*columns([heads, *cells], "<><>>>>>>>"), ""]
+
+
+def about(number):
+    """The machine, in two lines."""
+    facts = machine(number)
+    counted = "1 thread" if number == 1 else f"{number} threads"
+    yield f"{facts['processor']}, {facts['cores']} cores, {counted} on both sides"
+    yield f"numpy {facts['numpy']}, torch {facts['torch']}, Python {facts['python']}"
+
+
+def _plot(path, rows):
+    """Both sides' time a step against the multiply-adds of a step, float64."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    axes = figure.subplots()
+    wide = [row for row in rows if row["dtype"] == "float64"]
+    work = [_multiply_adds(row) for row in wide]
+    parts = {
+        "manual": "by hand",
+        "torch": "PyTorch",
+        "lockstep": "both, verified",
+        "matmul": "the matrix products alone",
+    }
+    for (name, label), marker in zip(parts.items(), "os^x", strict=True):
+        axes.loglog(work, [row[f"{name}_us"] for row in wide], marker=marker, label=label)
+    axes.set_xlabel("multiply-adds of a step")
+    axes.set_ylabel("microseconds a step")
+    axes.set_title("A training step by hand, by PyTorch, and verified (float64)")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    try:
+        figure.savefig(path, dpi=150)
+    except (OSError, ValueError) as error:
+        raise Unusable(f"--plot {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _multiply_adds(row):
+    """Of the five matrix products."""
+    n_in, n_hidden, n_out = map(int, row["sizes"].split("-"))
+    return row["samples"] * n_hidden * (2 * n_in + 3 * n_out)

@@ -1,0 +1,261 @@
+"""A test that lets a step through without its bound, which costs about the products of the step again.
+
+What does not pass is no mismatch: the bound alone decides that. It rests on two things that are known beforehand of the
+scale S of every element (see `tolerance`).
+
+S is never smaller than the value. So a difference of a quarter of g(k) unit roundoffs of the value is within the bound.
+
+S of a sum of products is seldom much smaller than the length of the row times the length of the column (it is never
+larger: Cauchy and Schwarz). So √k·u of this is within the bound as a rule, where g(k) = k: the more so the longer the
+sums are. It is no certainty, and `sound` says whether it holds, element by element, at a step whose bound is known.
+"""
+
+import math
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lockstep.quantities import PARAMETERS, shape_of
+from lockstep.tolerance import Precision, bounded, growth
+from manual_backprop.activations import activation
+from manual_backprop.losses import divisor
+
+SMALL = 1000  # so many values of a step are looked at as one array
+FRESH = 8  # so many steps use the same least room
+BLOCK = 2**15  # elements of a large quantity that are looked at together: they stay in the processor's cache
+LARGEST = 1e100  # squares of lengths beyond this, whose products overflow, say nothing
+BY_VALUE = ("h", "loss", "new_W_o", "new_b_o", "new_W_h", "new_b_h")  # seldom much smaller than the terms of their sums
+_LENGTHS = {  # of which vectors a quantity's scale is the product
+    "z_h": ("x rows", "W_h rows"), "h": ("x rows", "W_h rows"),
+    "z_o": ("h rows", "W_o rows"), "o": ("h rows", "W_o rows"),
+    "delta_h": ("delta_o rows", "W_o columns"),
+    "grad_W_o": ("delta_o columns", "h columns"), "grad_b_o": ("delta_o columns",),
+    "grad_W_h": ("delta_h columns", "x columns"), "grad_b_h": ("delta_h columns",),
+}  # fmt: skip
+_LENGTHS |= {f"new_{name}": _LENGTHS[f"grad_{name}"] for name in PARAMETERS}
+
+
+class Scales(NamedTuple):
+    """A step's scales: of element ij about √rows_i · √columns_j · factor_ij + more, by quantity; see _LENGTHS."""
+
+    squares: dict[str, np.ndarray]  # of the lengths, float64
+    least: dict[str, float]  # the smallest length
+    factor: dict[str, Any]  # an array or a number; 1 where there is none
+    more: dict[str, Callable[[Any], Any]]  # of the indices of some elements
+
+
+def first_test(problem):
+    """The functions (passes, sound) of a `comparison.Moment`, for a problem without a frozen parameter.
+
+    passes(moment, trusted): whether every difference is small enough at sight. trusted: whether `sound` was the last
+    word; else only what is certain is let through. sound(moment): whether at this step, whose bound is looked at for
+    it, the first test lets nothing through that the bound would not, element by element.
+    """
+    shares = lru_cache(maxsize=4)(partial(_shares, problem))
+    scratch = lru_cache(maxsize=2)(partial(_scratch, problem))
+    of_data = lru_cache(maxsize=1)(lambda batch: _of_data(*problem.batch(batch)))
+    known: dict[int, tuple[int, dict[str, float]]] = {}  # by batch: a step and its least room
+
+    @lru_cache(maxsize=4)
+    def quarter_g(names, n):
+        return np.concatenate([np.full(shape_of(name, problem.sizes, n), shares(n)[name][0]).ravel() for name in names])
+
+    def scales(moment):
+        return _scales(problem, moment, of_data(moment.number % problem.batches))
+
+    def least(moment):
+        """Half of the least room of every quantity at the last step of this batch that it was worked out for."""
+        batch = moment.number % problem.batches
+        if batch not in known or moment.number - known[batch][0] >= FRESH * problem.batches:
+            found, share = scales(moment), shares(len(moment.x))
+            known[batch] = moment.number, {name: _least(name, share[name][1], found) / 2 for name in moment.manual}
+        return known[batch][1]
+
+    def passes(moment, trusted):
+        names, n = tuple(moment.manual), len(moment.x)
+        with np.errstate(all="ignore"):
+            if moment.size <= SMALL and (moment.difference <= quarter_g(names, n) * np.abs(moment.flat_torch)).all():
+                return True
+            if not trusted:
+                return False
+            unclear = list(_unclear(moment, shares(n), least(moment), *scratch(names, n)))
+            if not unclear:
+                return True
+            found = scales(moment)
+            return found is not None and all(_near(moment, name, shares(n)[name], found) for name in unclear)
+
+    def sound(moment):
+        share = shares(len(moment.x))
+        with np.errstate(all="ignore"):
+            found = scales(moment)
+            return found is not None and all(
+                (_room(moment, name, ..., share[name], found) <= moment.allowed[name]).all() for name in moment.manual
+            )
+
+    return passes, sound
+
+
+def _shares(problem, samples):
+    """For each quantity g·u/4 and √k·u; k depends on the number of samples."""
+    u = Precision.of(problem.dtype).u
+    zeros = {name: np.zeros(shape_of(name, problem.sizes, samples)) for name in (*PARAMETERS, "x", "y")}
+    with np.errstate(all="ignore"):
+        quantities = bounded(problem, {name: zeros[name] for name in PARAMETERS}, zeros["x"], zeros["y"], problem.lr)
+    return {name: (growth(q.k) * u / 4, math.sqrt(q.k) * u) for name, q in quantities.items()}
+
+
+def _scratch(problem, names, samples):
+    """Places for the quotients and for the differences of a step, the small quantities' one after the other."""
+    places = []
+    for group in ([name for name in names if name in BY_VALUE], [name for name in names if name not in BY_VALUE]):
+        shapes = {name: shape_of(name, problem.sizes, samples) for name in group}
+        small = {name: shape for name, shape in shapes.items() if math.prod(shape) <= BLOCK}
+        ends = np.cumsum([0, *map(math.prod, small.values())]).tolist()
+        flat = np.empty(ends[-1], problem.dtype)
+        parts = {name: flat[a:b].reshape(small[name]) for name, a, b in zip(small, ends[:-1], ends[1:], strict=True)}
+        places.append((flat, parts, ends[:-1], [name for name in group if name not in small]))
+    return *places, np.empty(BLOCK, problem.dtype)
+
+
+def _unclear(moment, share, least, quotients, differences, block):
+    """The quantities whose largest difference is too large for the smallest element's room."""
+    manual, torch = moment.manual, moment.torch
+    ranges = _ranges(np.divide, manual, torch, quotients, block)
+    eps = np.finfo(block.dtype).eps  # a quotient is rounded
+    for name, (low, high) in ranges.items():
+        most = share[name][0] - eps
+        if not (1 - most <= low and high <= 1 + most):
+            yield name
+    for name, (low, high) in _ranges(np.subtract, manual, torch, differences, block).items():
+        if not (-least[name] <= low and high <= least[name]):
+            yield name
+
+
+def _least(name, times, scales):
+    """times · the smallest scale of a quantity; 0 where nothing is known."""
+    if scales is None:
+        return 0.0
+    factor = scales.factor.get(name, 1.0)
+    lengths = math.prod([scales.least[vector] for vector in _LENGTHS.get(name, ())])
+    return times * lengths * float(factor.min() if np.ndim(factor) else factor)
+
+
+def _ranges(operation, manual, torch, places, block):
+    """The smallest and the largest a − b, or a / b, of every quantity."""
+    flat, parts, starts, large = places
+    ranges = {}
+    for name, part in parts.items():
+        operation(manual[name], torch[name], out=part)
+    if parts:
+        lows, highs = np.minimum.reduceat(flat, starts).tolist(), np.maximum.reduceat(flat, starts).tolist()
+        ranges = dict(zip(parts, zip(lows, highs, strict=True), strict=True))
+    for name in large:
+        a, b = manual[name].reshape(-1), torch[name].reshape(-1)
+        pieces = [slice(start, start + BLOCK) for start in range(0, a.size, BLOCK)]
+        found = []
+        for piece in pieces:
+            part = operation(a[piece], b[piece], out=block[: len(b[piece])])
+            found.append((part.min(), part.max()))
+        ranges[name] = np.min([low for low, _ in found]), np.max([high for _, high in found])
+    return ranges
+
+
+def _of_data(x, y):
+    """What a step's scales need of its data."""
+    return _rows(x), _columns(x), np.abs(y)
+
+
+def _scales(problem, moment, of_data):
+    """The Scales of a step, or None where they are too large. of_data: see `_of_data`."""
+    torch, W_o = moment.torch, moment.parameters["W_o"]
+    z_h, h, z_o, o = torch["z_h"], torch["h"], torch["z_o"], torch["o"]
+    x_rows, x_columns, y = of_data
+    slope_h, slope_o = _slope(problem.hidden_activation, z_h, h), _slope(problem.output_activation, z_o, o)
+    times = 2 / divisor(problem.loss, *y.shape)
+
+    W_h_rows, h_rows, W_o_rows, W_o_columns = _rows(moment.parameters["W_h"]), _rows(h), _rows(W_o), _columns(W_o)
+    terms = _times(np.sqrt(np.multiply.outer(h_rows, W_o_rows)), slope_o) + y  # (N, n_out), of o − y
+    delta_o = _times(terms, slope_o) * times  # (N, n_out)
+    noise_o = _noise(problem.output_activation, o)
+    if noise_o is not None:
+        delta_o += times * np.abs(o - moment.y) * noise_o
+    delta_o_rows = _rows(delta_o)
+    squares = {
+        "x rows": x_rows, "x columns": x_columns, "h rows": h_rows, "h columns": _columns(h), "W_h rows": W_h_rows,
+        "W_o rows": W_o_rows, "W_o columns": W_o_columns,
+        "delta_o rows": delta_o_rows, "delta_o columns": _columns(delta_o),
+        "delta_h columns": _columns(_times(np.sqrt(delta_o_rows)[:, None], slope_h)) * W_o_columns,
+    }  # fmt: skip
+    flat = np.concatenate(list(squares.values()))
+    if not flat.max() < LARGEST:
+        return None
+    starts = np.cumsum([0, *map(len, squares.values())])[:-1]
+    least = np.sqrt(np.minimum.reduceat(flat, starts)).tolist()
+    factor = {"h": slope_h, "delta_h": slope_h, "o": slope_o, "delta_o": delta_o, "loss": 0.0}
+    factor |= {f"new_{name}": abs(moment.lr) for name in PARAMETERS}
+    more: dict[str, Callable[[Any], Any]] = {
+        "loss": lambda where: times * np.vdot(np.abs(o - moment.y), terms),
+        "delta_h": partial(_doubt, problem, moment),
+    }
+    return Scales(squares, dict(zip(squares, least, strict=True)), factor, more)
+
+
+def _slope(which, z, s):
+    """σ'(z)."""
+    return 1.0 if which == "linear" else activation(which)[1](z, s)
+
+
+def _times(a, b):
+    """a · b, and no work where b is 1."""
+    return a if np.ndim(b) == 0 else a * b
+
+
+def _noise(which, s):
+    """The size of the terms that σ' is computed from, whose last digits are those of s; None where there are none."""
+    return {"sigmoid": lambda: s + s * s, "tanh": lambda: 1 + s * s}.get(which, lambda: None)()
+
+
+def _doubt(problem, moment, where):
+    """|delta_o @ W_o| times the noise of σ', at some elements of delta_h."""
+    noise = _noise(problem.hidden_activation, moment.torch["h"][where])
+    if noise is None:
+        return 0.0
+    delta_o, W_o = moment.torch["delta_o"], moment.parameters["W_o"]
+    if where is ...:
+        return noise * np.abs(delta_o @ W_o)
+    return noise * np.abs(np.vecdot(delta_o[where[0]], W_o.T[where[1]]))
+
+
+def _rows(a):
+    """The squares of the lengths of an array's rows, in float64."""
+    return np.vecdot(a, a).astype(np.float64)
+
+
+def _columns(a):
+    """The squares of the lengths of an array's columns, in float64."""
+    return np.einsum("ij,ij->j", a, a).astype(np.float64)
+
+
+def _room(moment, name, where, share, scales):
+    """Of the value and of the scale what `share` says, at some elements. where: their indices, or ... for all."""
+    of_value, of_scale = share
+    value = np.abs(moment.torch[name])
+    of_all = where is ... or value.ndim == 0
+    scale = np.broadcast_to(scales.factor.get(name, 1.0), value.shape)[where]
+    indices = (np.s_[:, None], np.s_[:]) if of_all else where
+    vectors = [np.sqrt(scales.squares[vector]) for vector in _LENGTHS.get(name, ())]
+    for vector, index in zip(vectors, indices[-value.ndim :] if of_all else indices, strict=False):
+        scale = scale * vector[index]
+    if name in scales.more:
+        scale = scale + scales.more[name](where)
+    return of_value * value[where] + of_scale * scale
+
+
+def _near(moment, name, share, scales):
+    """Whether every difference of a quantity is within `_room`, worked out only where the value is not enough."""
+    difference = np.abs(moment.manual[name] - moment.torch[name])
+    far = ~(difference <= share[0] * np.abs(moment.torch[name]))
+    where = np.nonzero(far) if far.ndim else ...
+    return bool((difference[where] <= _room(moment, name, where, share, scales)).all())

@@ -1,0 +1,125 @@
+"""The same gradients verified by the checkers that are in use, which difference the loss: how long, and how finely."""
+
+import time
+
+import numpy as np
+import torch
+
+from lockstep.problem import make_problem
+from lockstep.report.step import columns
+from lockstep.run import run
+from manual_backprop import two_layer
+
+NETWORKS = (((4, 4, 2), 3), ((32, 32, 32), 8), ((128, 128, 128), 8))  # the last has 33 024 parameters
+NAMES = ("W_h", "b_h", "W_o", "b_o")
+ERRORS = [10.0**-e for e in range(1, 16)]
+
+
+def peers_lines():
+    """A table as lines: each checker's time on each network, and the smallest planted relative error that it found."""
+    problems = [
+        make_problem({"sizes": sizes, "samples": samples, "hidden_activation": "tanh", "steps": 1})
+        for sizes, samples in NETWORKS
+    ]
+    checkers = {"lockstep": by_lockstep, "gradcheck, fast": by_fast_gradcheck, "gradcheck": by_gradcheck}
+    try:
+        from scipy.optimize import check_grad  # noqa: F401 (whether it is there)
+
+        checkers["scipy check_grad"] = by_check_grad
+    except ImportError:
+        yield "scipy is not installed: no check_grad"
+    sizes = ["-".join(map(str, problem.sizes)) for problem in problems]
+    cells, own = [], None
+    for name, checker in checkers.items():
+        checker(problems[0])  # the first call imports
+        times = [_seconds(checker, problem) for problem in problems]
+        own = own or times
+        finest = _finest(checker, problems[0])
+        ratios = [f"{seconds:.3g} s" + (f" ({seconds / mine:,.0f} x)" if name != "lockstep" else "")
+                  for seconds, mine in zip(times, own, strict=True)]  # fmt: skip
+        cells.append([name, *ratios, f"{finest:.0e}" if finest < 1 else "none"])
+    yield from columns([["checker", *sizes, f"finds, in {sizes[0]}"], *cells], "<>>>>")
+    yield "x: the times of lockstep; finds: the smallest relative error planted into one element that was found"
+    yield ""
+
+
+def by_hand(problem, error=0.0):
+    """A step by hand, of which one element of grad_W_o is off by a relative error."""
+
+    def step(W_h, b_h, W_o, b_o, x, y, lr):
+        got = two_layer.step(W_h, b_h, W_o, b_o, x, y, lr, **problem.network_settings)
+        got["grad_W_o"][1, 3] *= 1 + error
+        return {f"grad_{name}": got[f"grad_{name}"] for name in NAMES}
+
+    return step
+
+
+def by_lockstep(problem, error=0.0):
+    """Whether the referee finds the error: one step, its bound worked out in full."""
+    return run(problem, {"show": "none"}, step=by_hand(problem, error)).verdict == "mismatch"
+
+
+def by_gradcheck(problem, error=0.0, fast=False):
+    """Whether torch.autograd.gradcheck with its defaults does, of the same gradients as the backward of a Function."""
+    data = dict(x=problem.x, y=problem.y, lr=0.0)
+
+    class Loss(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *parameters):
+            given = {name: value.detach().numpy() for name, value in zip(NAMES, parameters, strict=True)} | data
+            gradients = by_hand(problem, error)(**given)
+            ctx.gradients = [torch.from_numpy(gradients[f"grad_{name}"]) for name in NAMES]
+            return torch.tensor(two_layer.step(**given, **problem.network_settings)["loss"])
+
+        @staticmethod
+        def backward(ctx, given):
+            return tuple(given * gradient for gradient in ctx.gradients)
+
+    parameters = [torch.tensor(problem.parameters[name], requires_grad=True) for name in NAMES]
+    return not torch.autograd.gradcheck(Loss.apply, parameters, raise_exception=False, fast_mode=fast)
+
+
+def by_fast_gradcheck(problem, error=0.0):
+    return by_gradcheck(problem, error, fast=True)
+
+
+def by_check_grad(problem, error=0.0):
+    """Whether scipy.optimize.check_grad does: it returns a distance, judged here at 1e-6 of the gradient's length."""
+    from scipy.optimize import check_grad
+
+    shapes = [problem.parameters[name].shape for name in NAMES]
+    ends = np.cumsum([np.prod(shape, dtype=int) for shape in shapes])
+    data = dict(x=problem.x, y=problem.y, lr=0.0)
+
+    def named(flat):
+        parts = np.split(flat, ends[:-1])
+        return {name: part.reshape(shape) for name, part, shape in zip(NAMES, parts, shapes, strict=True)} | data
+
+    def loss(flat):
+        return float(two_layer.step(**named(flat), **problem.network_settings)["loss"])
+
+    def gradient(flat):
+        return np.concatenate([g.ravel() for g in by_hand(problem, error)(**named(flat)).values()])
+
+    start = np.concatenate([problem.parameters[name].ravel() for name in NAMES])
+    return check_grad(loss, gradient, start) > 1e-6 * np.linalg.norm(gradient(start))
+
+
+def _seconds(checker, problem):
+    """The time of one verification, the better of a few where it is short."""
+    times: list[float] = []
+    while not times or sum(times) < 1 and len(times) < 20:
+        began = time.perf_counter()
+        checker(problem)
+        times.append(time.perf_counter() - began)
+    return float(np.median(times))
+
+
+def _finest(checker, problem):
+    """The smallest of ERRORS that is found, all larger ones being found as well; 1 where none is."""
+    found = 1.0
+    for error in ERRORS:
+        if not checker(problem, error):
+            break
+        found = error
+    return found

@@ -1,0 +1,10 @@
+"""How long a step takes by hand, by PyTorch, and verified: `python scripts/benchmark.py --help`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lockstep.benchmark import main  # noqa: E402
+
+sys.exit(main())

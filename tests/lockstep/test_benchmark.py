@@ -1,0 +1,119 @@
+"""The benchmark's command, on networks small enough to be quick: what it writes, and what it refuses."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from lockstep import benchmark, growth, peers
+
+FIELDS = (
+    "sizes samples dtype manual_us torch_us lockstep_us run_us matmul_us "
+    "manual_over_torch manual_over_matmul lockstep_over_both run_over_sides"
+).split()
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(benchmark, "NETWORKS", (((2, 2, 2), 1), ((5, 4, 3), 6)))
+    monkeypatch.setattr(benchmark, "_seconds", lambda step, repeats: [step() for _ in range(2)] and 1e-5 * repeats)
+
+
+def test_rows_and_machine_as_json(tmp_path, capsys):
+    assert benchmark.main(["--json", str(tmp_path / "b.json"), "--quick"]) == 0
+    document = json.loads((tmp_path / "b.json").read_text())
+    assert [(row["sizes"], row["samples"], row["dtype"]) for row in document["rows"]] == [
+        (sizes, samples, dtype) for sizes, samples in (("2-2-2", 1), ("5-4-3", 6)) for dtype in ("float64", "float32")
+    ]
+    for row in document["rows"]:
+        assert sorted(row) == sorted(FIELDS)
+        assert row["manual_over_torch"] == pytest.approx(row["manual_us"] / row["torch_us"])
+        assert row["run_over_sides"] == pytest.approx(row["run_us"] / (2 * row["manual_us"] + row["torch_us"]))
+    assert document["machine"]["threads"] == 1
+    out = capsys.readouterr().out
+    assert "5-4-3" in out
+    assert "1 thread on both sides" in out
+
+
+def test_json_to_standard_output_is_alone_there(capsys):
+    assert benchmark.main(["--json", "-", "--threads", "2"]) == 0
+    assert json.loads(capsys.readouterr().out)["machine"]["threads"] == 2
+
+
+def test_the_plot_is_a_picture(tmp_path):
+    assert benchmark.main(["--plot", str(tmp_path / "b.png")]) == 0
+    assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--threads", "0"], "--threads: expected 1 or more, got 0"),
+        (["--plot", "nowhere/b.png"], "--plot nowhere/b.png: No such file or directory"),
+        (["--plot", "b.nonsense"], "--plot b.nonsense"),
+        (["--peers", "--json", "-"], "--json and --plot go with the table"),
+    ],
+)
+def test_what_cannot_be_done_is_told(arguments, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert benchmark.main(arguments) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_interrupted_it_ends_with_its_status(monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmark, "row", interrupt)
+    assert benchmark.main([]) == 130
+
+
+def test_a_processor_without_proc_is_named_as_python_does(monkeypatch):
+    monkeypatch.setattr("builtins.open", lambda *_: (_ for _ in ()).throw(OSError))
+    assert isinstance(benchmark._processor(), str)
+
+
+def test_by_hand_and_by_torch_train_the_same_weights():
+    problem = benchmark.network((5, 4, 3), 6, "float64")
+    manual, torch = benchmark._manual(problem), benchmark._torch(problem)
+    for _ in range(3):
+        manual()
+        torch()
+    by_hand, by_torch = (train.__closure__ for train in (manual, torch))
+    weights = [next(cell.cell_contents for cell in cells if isinstance(cell.cell_contents, dict)
+                    and "W_h" in cell.cell_contents) for cells in (by_hand, by_torch)]  # fmt: skip
+    for name in weights[0]:
+        np.testing.assert_allclose(weights[0][name], weights[1][name], rtol=1e-12)
+        assert not np.array_equal(weights[0][name], problem.parameters[name])
+
+
+def test_growth_has_a_row_for_each_length_and_width(monkeypatch, capsys):
+    monkeypatch.setattr(growth, "STEPS", (10, 120))
+    monkeypatch.setattr(growth, "WIDTHS", (2, 3, 4))
+    assert benchmark.main(["--growth"]) == 0
+    out = capsys.readouterr().out
+    assert "MiB" in out
+    assert all(row in out for row in ("   10 ", "  120 ", "2-2-2", "4-4-4"))
+    assert math.isfinite(float(out.split("log-log paper: ")[1].split()[0]))
+
+
+def test_peers_find_larger_errors_than_the_referee(monkeypatch, capsys):
+    monkeypatch.setattr(peers, "NETWORKS", peers.NETWORKS[:1])
+    assert benchmark.main(["--peers"]) == 0
+    rows = {
+        line.rsplit(None, 1)[0]: line.rsplit(None, 1)[1]
+        for line in capsys.readouterr().out.splitlines()
+        if " s" in line
+    }
+    finest = {name.split("  ")[0]: found for name, found in rows.items()}
+    assert float(finest["lockstep"]) <= 1e-13
+    assert finest["gradcheck"] == "none" or float(finest["gradcheck"]) >= 1e-4
+
+
+def test_without_scipy_its_checker_is_left_out_and_that_is_said(monkeypatch):
+    monkeypatch.setattr(peers, "NETWORKS", peers.NETWORKS[:1])
+    monkeypatch.setitem(__import__("sys").modules, "scipy.optimize", None)
+    lines = list(peers.peers_lines())
+    assert lines[0] == "scipy is not installed: no check_grad"
+    assert not any("check_grad" in line for line in lines[1:])

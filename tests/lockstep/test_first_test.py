@@ -1,0 +1,167 @@
+"""The test at sight: whatever the bound fails, it fails; right answers pass; it is trusted only where it is sound."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lockstep.comparison import judge
+from lockstep.first_test import SMALL, first_test
+from lockstep.problem import make_problem
+from lockstep.quantities import COMPUTED
+from lockstep.result import Result
+from lockstep.run import compare, moments, run, tolerance
+from manual_backprop import two_layer
+
+KINDS = [
+    {"sizes": (2, 2, 2)},
+    {"sizes": (30, 20, 10), "samples": 40},
+    {"sizes": (30, 20, 10), "samples": 40, "hidden_activation": "sigmoid", "output_activation": "tanh"},
+    {"sizes": (20, 40, 15), "samples": 30, "hidden_activation": "tanh", "output_activation": "sigmoid", "loss": "sum"},
+    {"sizes": (50, 30, 5), "samples": 64, "hidden_activation": "relu", "loss": "half_sum"},
+    {"sizes": (300, 20, 4), "samples": 30, "hidden_activation": "sigmoid"},  # saturated
+    {"sizes": (300, 20, 4), "samples": 30, "hidden_activation": "tanh"},
+]
+
+
+def a_moment(settings, dtype="float64", steps=2):
+    problem = make_problem({"dtype": dtype, "lr": 0.01} | settings | {"steps": steps})
+    *_, (moment, _) = moments(problem, tolerance(problem, {}))
+    return problem, moment
+
+
+def with_manual(moment, name, array):
+    return replace(moment, manual=moment.manual | {name: array}, bound=lambda: moment.allowed)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("kind", KINDS[:5])
+def test_right_answers_pass(kind, dtype):
+    problem, moment = a_moment(kind, dtype)
+    passes, sound = first_test(problem)
+    assert sound(moment)
+    assert passes(moment, True)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_bound_fails_it_fails(kind, dtype):
+    problem, moment = a_moment(kind, dtype)
+    passes, sound = first_test(problem)
+    assert sound(moment)
+    random = np.random.default_rng(1)
+    for name in COMPUTED:
+        for element in random.choice(moment.torch[name].size, min(12, moment.torch[name].size), replace=False):
+            array = np.array(moment.torch[name], dtype=np.float64)
+            array.flat[element] += random.choice([-1, 1]) * 1.5 * moment.allowed[name].flat[element]
+            wrong = with_manual(moment, name, array)
+            assert judge(wrong)[0] == "mismatch"
+            assert not passes(wrong, True)
+            assert not passes(wrong, False)
+
+
+def test_untrusted_it_passes_only_what_is_certain():
+    problem, moment = a_moment(KINDS[0])
+    assert first_test(problem)[0](moment, False)
+    problem, moment = a_moment({"sizes": (30, 20, 10), "samples": 40})
+    assert moment.size > SMALL
+    assert not first_test(problem)[0](moment, False)
+
+
+def test_it_is_not_sound_where_rows_and_columns_hardly_meet():
+    x = np.eye(40)  # each row meets one weight of each column, which may be as small as it likes
+    problem, moment = a_moment({"sizes": (40, 20, 5), "x": x, "y": np.ones((40, 5))})
+    assert not first_test(problem)[1](moment)
+    result = run(replace(problem, steps=300), {})
+    assert (result.verdict, result.steps_in_full) == ("match", 300)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", KINDS[:2])
+def test_what_is_not_finite_does_not_pass(kind, value):
+    problem, moment = a_moment(kind)
+    passes, _ = first_test(problem)
+    for name in COMPUTED:
+        array = np.array(moment.torch[name])
+        array.flat[-1] = value
+        assert not passes(with_manual(moment, name, array), True)
+        both = replace(moment, manual=moment.manual | {name: array}, torch=moment.torch | {name: array})
+        assert not passes(both, True)
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [("float64", 1e152), ("float32", 1e18), ("float32", 1e20)])
+def test_lengths_whose_products_overflow_say_nothing(dtype, scale):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(40, 30)) * scale
+    problem, moment = a_moment({"sizes": (30, 20, 10), "x": x, "y": np.ones((40, 10)), "lr": 1e-300}, dtype, 1)
+    passes, sound = first_test(problem)
+    assert not sound(moment) or dtype == "float32" and scale == 1e18
+    array = np.array(moment.torch["z_h"], dtype=np.float64)
+    array[3, 4] += 1.01 * moment.allowed["z_h"][3, 4]
+    assert not passes(with_manual(moment, "z_h", array), True)
+
+
+def test_a_late_mistake_is_found_where_it_is():
+    def step(W_h, b_h, W_o, b_o, x, y, lr, calls=[0]):  # noqa: B006 (it counts)
+        calls[0] += 1
+        got = two_layer.step(W_h, b_h, W_o, b_o, x, y, lr, hidden_activation="sigmoid")
+        if calls[0] == 777:
+            got["grad_W_o"] = got["grad_W_o"] * (1 + 1e-9)
+        return got
+
+    for sizes, samples in (((2, 2, 2), 1), ((9, 8, 7), 30)):
+        step.__defaults__[0][0] = 0
+        settings = {"sizes": sizes, "samples": samples, "hidden_activation": "sigmoid", "lr": 0.001, "steps": 1000}
+        result = compare(step, **settings)
+        assert result.first_mismatch["step"] == 777
+        assert result.first_mismatch["quantity"] == "grad_W_o"
+        assert result.steps_in_full < 200
+
+
+@pytest.mark.parametrize("kind", KINDS[:5])
+def test_batches_have_scales_of_their_own(kind):
+    if kind.get("samples", 1) < 10:
+        kind = kind | {"samples": 10}
+    problem = make_problem(kind | {"lr": 0.001, "steps": 400, "batch_size": 7})
+    in_full = run(problem, {}).steps_in_full
+    assert 100 < in_full < 300
+    assert run(problem, {}).verdict == "match"
+
+
+def test_small_batches_do_not_inherit_room_from_large_ones():
+    random = np.random.default_rng(0)
+    x = np.concatenate([1e6 * random.normal(size=(40, 30)), 1e-6 * random.normal(size=(40, 30))])
+    problem = make_problem({"x": x, "y": random.normal(size=(80, 10)), "sizes": (30, 20, 10), "lr": 1e-14, "steps": 4,
+                            "batch_size": 40})  # fmt: skip
+    passes, _ = first_test(problem)
+    large, small, *_ = [moment for moment, _ in moments(problem, tolerance(problem, {}))]
+    assert passes(large, True)
+    assert passes(small, True)
+    array = np.array(small.torch["grad_W_h"])
+    array[3, 4] += 1.01 * small.allowed["grad_W_h"][3, 4]
+    assert not passes(with_manual(small, "grad_W_h", array), True)
+
+
+def test_a_tolerance_of_ones_own_frozen_parameters_and_shown_steps_are_worked_out_in_full():
+    problem = make_problem({"steps": 300})
+    assert run(problem, {}).steps_in_full == 102
+    assert run(problem, {"rtol": 1e-9}).steps_in_full == 300
+    assert run(make_problem({"steps": 300, "frozen": ("W_h",)}), {}).steps_in_full == 300
+    assert run(problem, {"show": "all"}).steps_in_full == 300
+    assert run(problem, {"show": frozenset({150})}).steps_in_full == 103
+
+
+def test_a_large_networks_first_steps_are_worked_out_only_as_far_as_that_is_quick():
+    result = Result(make_problem({"sizes": (100, 200, 100), "samples": 100, "steps": 1000}))
+    assert [number for number in range(1, 101) if result.is_in_full(number)] == [*range(1, 26), 50, 100]
+
+
+def test_what_is_returned_in_part_or_alone_passes_too():
+    problem = make_problem({"steps": 300, "sizes": (30, 20, 10), "samples": 40})
+
+    def some(x, W_h, b_h, delta_h):
+        return {"z_h": x @ W_h.T + b_h, "grad_W_h": delta_h.T @ x, "delta_h": delta_h}
+
+    assert run(problem, {}, step=some).steps_in_full < 150
+    scalar = run(make_problem({"steps": 300}), {}, step=lambda x1, x2, w11, w21, b1: {"z_h1": w11 * x1 + w21 * x2 + b1})
+    assert (scalar.verdict, scalar.steps_in_full) == ("match", 300)
