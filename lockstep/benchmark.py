@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from lockstep.command import Parser, printer, whole
-from lockstep.derivation import built_in
+from lockstep.derivation import built_in, built_in_door
 from lockstep.growth import growth_lines
 from lockstep.keys import Unusable
 from lockstep.output import complain, progress, whole_file
@@ -33,8 +33,8 @@ NETWORKS = (
     ((1024, 1024, 1024), 256),
     ((2048, 2048, 2048), 512),
 )
-PARTS = ("manual", "torch", "lockstep", "run", "matmul")
-RATIOS = ("manual_over_torch", "manual_over_matmul", "lockstep_over_both", "run_over_sides")
+PARTS = ("manual", "torch", "turns", "lockstep", "run", "matmul")
+RATIOS = ("manual_over_torch", "manual_over_matmul", "turns_over_both", "lockstep_over_both", "run_over_sides")
 
 
 def parser():
@@ -95,7 +95,7 @@ def _other(options):
 
 def _rows(networks, options):
     cases = [(sizes, samples, dtype) for sizes, samples in networks for dtype in ("float64", "float32")]
-    rounds, block = (7, 0.03) if options.quick else (9, 0.15)
+    rounds, block = (7, 0.03) if options.quick else (9, 0.1)
     rows = []
     with progress(len(cases), "networks") as show, threads(options.threads):
         for done, (sizes, samples, dtype) in enumerate(cases, 1):
@@ -107,15 +107,16 @@ def _rows(networks, options):
 def row(sizes, samples, dtype, rounds, block):
     """The times and ratios of one network. A round has a block of `block` seconds of each part, one after the other."""
     problem = network(sizes, samples, dtype)
-    ways = dict(zip(PARTS, (_manual(problem), _torch(problem), _verified(problem, False), _verified(problem, True),
-                            _matmul(problem)), strict=True))  # fmt: skip
-    slowest = max(_seconds(step, 1) for step in ways.values())
-    rounds = rounds if slowest < 0.5 else 3
-    repeats = {name: max(2, round(block / _seconds(step, 3))) for name, step in ways.items()}
+    ways = dict(zip(PARTS, (_manual(problem), _torch(problem), _in_turn(problem), _verified(problem, False),
+                            _verified(problem, True), _matmul(problem)), strict=True))  # fmt: skip
+    alone = {name: _seconds(step, 2) for name, step in ways.items()}
+    repeats = {name: max(1, round(block / seconds)) for name, seconds in alone.items()}
+    rounds = rounds if sum(alone.values()) < 1 else 3
     times = [{name: _seconds(step, repeats[name]) for name, step in ways.items()} for _ in range(rounds)]
     ratios = {
         "manual_over_torch": [t["manual"] / t["torch"] for t in times],
         "manual_over_matmul": [t["manual"] / t["matmul"] for t in times],
+        "turns_over_both": [t["turns"] / (t["manual"] + t["torch"]) for t in times],
         "lockstep_over_both": [t["lockstep"] / (t["manual"] + t["torch"]) for t in times],
         "run_over_sides": [t["run"] / (2 * t["manual"] + t["torch"]) for t in times],
     }
@@ -189,10 +190,25 @@ def _torch(problem):
     return train
 
 
+def _in_turn(problem):
+    """A step by PyTorch and the same by hand, from the same weights, in turn, and nothing compared."""
+    x, y = problem.batch(1)
+    weights, by_hand = problem.parameters, built_in_door(problem)
+
+    def train():
+        nonlocal weights
+        got = torch_two_layer.step(**weights, x=x, y=y, lr=problem.lr, **problem.network_settings)
+        with np.errstate(all="ignore"):
+            by_hand(weights, x, y, problem.lr, got)
+        weights = after(got)
+
+    return train
+
+
 def _verified(problem, free):
     """A step of a run: verified, and, where `free`, with the side by hand's own training beside it.
 
-    The first steps, whose bound is worked out in any case, are behind it.
+    The first steps, whose bound is worked out in any case, are behind it: few of a long run's are.
     """
     result = Result(problem, shows="none")
     steps = moments(problem, tolerance(problem, {}), free=free)
@@ -200,7 +216,7 @@ def _verified(problem, free):
     def verified():
         result.add(*next(steps))
 
-    while result.steps_run < 3 or result.is_in_full(result.steps_run + 1):
+    while result.steps_run < 10 or result.is_in_full(result.steps_run + 1):
         verified()
     return verified
 
@@ -236,14 +252,16 @@ def _processor():
 
 def table(rows):
     """The rows as lines."""
-    heads = "network,samples,dtype,by hand,PyTorch,products,hand/torch,hand/products,verified/both,run/sides".split(",")
+    heads = (
+        "network,samples,dtype,by hand,PyTorch,products,hand/torch,hand/products,turns/both,verified/both,run/sides"
+    ).split(",")
     cells = [
         [row["sizes"], str(row["samples"]), row["dtype"],
          *(f"{row[f'{part}_us']:,.0f} us" for part in ("manual", "torch", "matmul")),
          *(f"{row[name]:.2f}" for name in RATIOS)]
         for row in rows
     ]  # fmt: skip
-    return [*columns([heads, *cells], "<><>>>>>>>"), ""]
+    return [*columns([heads, *cells], "<><>>>>>>>>"), ""]
 
 
 def about(number):

@@ -9,7 +9,7 @@ import pytest
 from lockstep import benchmark, growth, peers
 
 FIELDS = (
-    "sizes samples dtype manual_us torch_us lockstep_us run_us matmul_us "
+    "sizes samples dtype manual_us torch_us turns_us lockstep_us run_us matmul_us turns_over_both "
     "manual_over_torch manual_over_matmul lockstep_over_both run_over_sides"
 ).split()
 
