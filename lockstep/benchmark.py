@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 import torch
 
-from lockstep.command import Parser, printer, whole
+from lockstep.command import Parser, output_failed, printer, whole
 from lockstep.derivation import built_in, built_in_door
 from lockstep.growth import growth_lines
 from lockstep.keys import Unusable
@@ -39,7 +39,7 @@ RATIOS = ("manual_over_torch", "manual_over_matmul", "turns_over_both", "lockste
 
 def parser():
     it = Parser(
-        description="Time a step by hand, by PyTorch, and verified, in turn in one process: about three minutes.",
+        description="Time a step by hand, by PyTorch, and verified, in turn in one process: three to four minutes.",
         epilog="One thread on both sides, unless --threads says otherwise. Medians of the ratios of each round.",
         allow_abbrev=False,
     )
@@ -61,26 +61,33 @@ def main(arguments=None):
         if options.threads < 1:
             raise Unusable(f"--threads: expected 1 or more, got {options.threads}")
         if options.peers or options.growth:
-            return _other(options)
-        rows = _rows(NETWORKS[:3] if options.quick else NETWORKS, options)
-        document = json.dumps({"rows": rows, "machine": machine(options.threads)}, allow_nan=False, indent=1) + "\n"
-        if options.plot:
-            _plot(options.plot, rows)
-        if options.json == "-":
-            sys.stdout.write(document)
-            return 0
-        if options.json:
-            with whole_file(options.json, "--json") as file:
-                file.write(document)
+            _other(options)
+        else:
+            _steps(options)
     except Unusable as reason:
         complain(reason)
         return 2
     except KeyboardInterrupt:
         return 130
+    except OSError as error:
+        return output_failed(error)
+    return 0
+
+
+def _steps(options):
+    rows = _rows(NETWORKS[:3] if options.quick else NETWORKS, options)
+    document = json.dumps({"rows": rows, "machine": machine(options.threads)}, allow_nan=False, indent=1) + "\n"
+    if options.plot:
+        _plot(options.plot, rows)
+    if options.json == "-":
+        sys.stdout.write(document)
+        return
+    if options.json:
+        with whole_file(options.json, "--json") as file:
+            file.write(document)
     printed, _ = printer()
     printed(table(rows))
     printed(about(options.threads))
-    return 0
 
 
 def _other(options):
@@ -90,7 +97,6 @@ def _other(options):
     with threads(options.threads):
         printed(peers_lines() if options.peers else growth_lines())
     printed(about(options.threads))
-    return 0
 
 
 def _rows(networks, options):
@@ -142,13 +148,14 @@ def network(sizes, samples, dtype):
 
 
 def _seconds(step, repeats):
-    """The median time of a step in a block of `repeats`."""
+    """The median time of a step in a block of `repeats`, of steps that do not say that they are out of the ordinary."""
     step()  # what the part before left in the caches is not its own
-    times = []
-    for _ in range(repeats):
+    times: list[float] = []
+    while len(times) < repeats:
         began = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - began)
+        extraordinary = step()
+        if not extraordinary:
+            times.append(time.perf_counter() - began)
     return median(times)
 
 
@@ -208,15 +215,17 @@ def _in_turn(problem):
 def _verified(problem, free):
     """A step of a run: verified, and, where `free`, with the side by hand's own training beside it.
 
-    The first steps, whose bound is worked out in any case, are behind it: few of a long run's are.
+    Steps whose bound is worked out in any case are out of the ordinary, since few of a long run's are: the first ones,
+    and those of the table's rows.
     """
     result = Result(problem, shows="none")
     steps = moments(problem, tolerance(problem, {}), free=free)
 
     def verified():
         result.add(*next(steps))
+        return result.is_in_full(result.steps_run)
 
-    while result.steps_run < 10 or result.is_in_full(result.steps_run + 1):
+    while result.steps_run < 3 or result.is_in_full(result.steps_run + 1):
         verified()
     return verified
 
