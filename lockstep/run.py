@@ -56,7 +56,7 @@ def run(problem, values, on_step=None, step=None):
         derivation=step is not None,
         paper=step if isinstance(step, Paper) else None,
     )
-    with threads(1):
+    with threads():
         try:
             for moment, free in moments(problem, tolerance(problem, values), step):
                 goes_on = result.add(moment, free)
