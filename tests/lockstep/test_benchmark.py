@@ -13,6 +13,8 @@ FIELDS = (
     "manual_over_torch manual_over_matmul lockstep_over_both run_over_sides"
 ).split()
 
+SECONDS = benchmark._seconds
+
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
@@ -117,3 +119,23 @@ def test_without_scipy_its_checker_is_left_out_and_that_is_said(monkeypatch):
     lines = list(peers.peers_lines())
     assert lines[0] == "scipy is not installed: no check_grad"
     assert not any("check_grad" in line for line in lines[1:])
+
+
+def test_steps_out_of_the_ordinary_are_not_timed():
+    said = iter([False, True, False, True, False, False])
+    assert SECONDS(lambda: next(said), 3) >= 0
+    assert not list(said)
+
+
+def test_output_that_cannot_be_written_ends_with_its_status(monkeypatch):
+    def broken(_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(benchmark, "_steps", broken)
+    monkeypatch.setattr(benchmark, "output_failed", lambda error: 141 if isinstance(error, BrokenPipeError) else 2)
+    assert benchmark.main([]) == 141
+
+
+def test_a_checker_that_finds_everything_is_told_as_finding_the_smallest_error():
+    assert peers._finest(lambda problem, error: True, None) == pytest.approx(1e-15)
+    assert peers._finest(lambda problem, error: error > 1e-4, None) == pytest.approx(1e-3)

@@ -165,3 +165,20 @@ def test_what_is_returned_in_part_or_alone_passes_too():
     assert run(problem, {}, step=some).steps_in_full < 150
     scalar = run(make_problem({"steps": 300}), {}, step=lambda x1, x2, w11, w21, b1: {"z_h1": w11 * x1 + w21 * x2 + b1})
     assert (scalar.verdict, scalar.steps_in_full) == ("match", 300)
+
+
+@pytest.mark.parametrize("kind", KINDS[1:5])
+def test_large_quantities_are_looked_at_block_by_block(kind, monkeypatch):
+    monkeypatch.setattr("lockstep.first_test.BLOCK", 64)
+    problem, moment = a_moment(kind)
+    passes, _ = first_test(problem)
+    assert passes(moment, True)
+    for name in COMPUTED:
+        array = np.array(moment.torch[name])
+        array.flat[-1] += 1.5 * moment.allowed[name].flat[-1]
+        assert not passes(with_manual(moment, name, array), True)
+
+
+def test_the_verdict_says_how_many_steps_agreed_at_sight():
+    said = " ".join(str(run(make_problem({"steps": 300}), {})).split())
+    assert "at the 102 steps worked out in full; 198 more agreed at sight." in said
