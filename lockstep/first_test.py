@@ -69,8 +69,9 @@ def first_test(problem):
         """Half of the least room of every quantity at the last step of this batch that it was worked out for."""
         batch = moment.number % problem.batches
         if batch not in known or moment.number - known[batch][0] >= FRESH * problem.batches:
-            found, share = scales(moment), shares(len(moment.x))
-            known[batch] = moment.number, {name: _least(name, share[name][1], found) / 2 for name in moment.manual}
+            found = scales(moment)  # of every quantity: another step may return others
+            rooms = {name: _least(name, times, found) / 2 for name, (_, times) in shares(len(moment.x)).items()}
+            known[batch] = moment.number, rooms
         return known[batch][1]
 
     def passes(moment, trusted):

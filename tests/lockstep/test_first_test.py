@@ -182,3 +182,16 @@ def test_large_quantities_are_looked_at_block_by_block(kind, monkeypatch):
 def test_the_verdict_says_how_many_steps_agreed_at_sight():
     said = " ".join(str(run(make_problem({"steps": 300}), {})).split())
     assert "at the 102 steps worked out in full; 198 more agreed at sight." in said
+
+
+def test_a_derivation_may_return_other_quantities_at_other_steps():
+    calls = []
+
+    def step(W_h, b_h, W_o, b_o, x, y, lr):
+        calls.append(1)
+        got = two_layer.step(W_h, b_h, W_o, b_o, x, y, lr)
+        return got if len(calls) % 3 == 0 else {"z_h": got["z_h"]}
+
+    result = compare(step, sizes="30-20-10", samples=40, steps=300, lr=0.001)
+    assert (result.verdict, len(calls)) == ("match", 300)
+    assert result.steps_in_full < 150
