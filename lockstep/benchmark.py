@@ -10,11 +10,11 @@ from statistics import median
 import numpy as np
 import torch
 
-from lockstep.command import Parser, output_failed, printer, whole
+from lockstep.command import Parser, printer, status, whole
 from lockstep.derivation import built_in, built_in_door
 from lockstep.growth import growth_lines
 from lockstep.keys import Unusable
-from lockstep.output import complain, progress, whole_file
+from lockstep.output import progress, whole_file
 from lockstep.peers import peers_lines
 from lockstep.problem import make_problem
 from lockstep.quantities import scalar_names
@@ -57,20 +57,16 @@ def parser():
 def main(arguments=None):
     """Run the command; returns its exit status."""
     options = parser().parse_args(arguments)
-    try:
-        if options.threads < 1:
-            raise Unusable(f"--threads: expected 1 or more, got {options.threads}")
-        if options.peers or options.growth:
-            _other(options)
-        else:
-            _steps(options)
-    except Unusable as reason:
-        complain(reason)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    except OSError as error:
-        return output_failed(error)
+    return status(lambda: _timed(options))
+
+
+def _timed(options):
+    if options.threads < 1:
+        raise Unusable(f"--threads: expected 1 or more, got {options.threads}")
+    if options.peers or options.growth:
+        _other(options)
+    else:
+        _steps(options)
     return 0
 
 

@@ -105,7 +105,6 @@ def main(arguments=None):
     """Run the command; returns its exit status."""
     given = join_negative_numbers(sys.argv[1:] if arguments is None else arguments, "--lr", "--rtol", "--atol")
     options = {name: value for name, value in vars(parser().parse_args(given)).items() if value is not None}
-    from lockstep.keys import Unusable
     from lockstep.output import complain
 
     if sys.stdout is None:
@@ -113,8 +112,16 @@ def main(arguments=None):
         return 2
     with suppress(ValueError):  # not the main thread
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # nothing half written is left
+    return status(lambda: _compare(options.pop("problem", None), options))
+
+
+def status(command):
+    """The exit status of a command, or of what ends it: input that cannot be used, Ctrl-C, output that fails."""
+    from lockstep.keys import Unusable
+    from lockstep.output import complain
+
     try:
-        return _compare(options.pop("problem", None), options)
+        return command()
     except Unusable as reason:
         complain(reason)
         return 2

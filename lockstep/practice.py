@@ -7,9 +7,8 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from lockstep.command import Parser, printer
+from lockstep.command import Parser, printer, status
 from lockstep.keys import Unusable
-from lockstep.output import complain
 
 _POLL = 0.2  # seconds between two looks at the file
 
@@ -29,19 +28,15 @@ def parser():
 def main(arguments=None):
     """Run the command; returns its exit status: 0 where everything is derived (or written), 1 where not yet, 2."""
     options = parser().parse_args(arguments)
-    try:
-        if not os.path.exists(options.file):
-            return _write(options)
-        if options.mistake is not None:
-            raise Unusable(
-                f"--mistake {options.mistake}: {options.file} is there already; expected a name not taken yet"
-            )
-        return _watch(options.file) if options.watch else _check(options.file)
-    except Unusable as reason:
-        complain(reason)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return status(lambda: _practise(options))
+
+
+def _practise(options):
+    if not os.path.exists(options.file):
+        return _write(options)
+    if options.mistake is not None:
+        raise Unusable(f"--mistake {options.mistake}: {options.file} is there already; expected a name not taken yet")
+    return _watch(options.file) if options.watch else _check(options.file)
 
 
 def _write(options):

@@ -132,7 +132,9 @@ def test_output_that_cannot_be_written_ends_with_its_status(monkeypatch):
         raise BrokenPipeError
 
     monkeypatch.setattr(benchmark, "_steps", broken)
-    monkeypatch.setattr(benchmark, "output_failed", lambda error: 141 if isinstance(error, BrokenPipeError) else 2)
+    monkeypatch.setattr(
+        "lockstep.command.output_failed", lambda error: 141 if isinstance(error, BrokenPipeError) else 2
+    )
     assert benchmark.main([]) == 141
 
 
