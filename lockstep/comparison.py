@@ -66,7 +66,7 @@ class Moment:
         if not self.manual:
             return np.empty(0)
         if not self.covered:
-            return np.concatenate([side[name].ravel() for name in self.manual], dtype=np.float64)
+            return np.concatenate([side[name] for name in self.manual], axis=None, dtype=np.float64)
         parts = [
             side[name][self.covered[name]] if name in self.covered else np.ravel(side[name]) for name in self.manual
         ]

@@ -260,7 +260,7 @@ def built_in_door(problem):
     numbers = np.ndarray.tolist if problem.dtype == "float64" else list  # Python's floats are quicker, float32 stays
 
     def answer(parameters, x, y, lr, torch):
-        given = [number for array in (*parameters.values(), x, y) for number in numbers(array.reshape(-1))]
+        given = numbers(np.concatenate([*parameters.values(), x, y], axis=None))
         got = step(**dict(zip(named_in, given, strict=True)), lr=lr)
         flat = np.array([got[scalar] for scalar in named_out], dtype=problem.dtype)
         return Answer({name: flat[place].reshape(shape) for name, shape, place in places}, {}, {})

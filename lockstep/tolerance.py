@@ -42,13 +42,20 @@ class Bounded:
     """An array that carries the scale S of its rounding error and the longest chain k of roundings behind it.
 
     Value and scale are float64 also where the run is float32, whose squares overflow. k = 0: an exact number.
+    value: an array, or a function that gives it when it is first looked at: of the last results no scale depends on it.
     """
 
-    __slots__ = ("value", "scale", "k", "precision")
+    __slots__ = ("_value", "scale", "k", "precision")
     __array_ufunc__ = None  # an ndarray to the left leaves the operation to us
 
     def __init__(self, value, scale, k, precision):
-        self.value, self.scale, self.k, self.precision = value, scale, k, precision
+        self._value, self.scale, self.k, self.precision = value, scale, k, precision
+
+    @property
+    def value(self):
+        if callable(self._value):
+            self._value = self._value()
+        return self._value
 
     @classmethod
     def exact(cls, value, precision):
@@ -61,7 +68,7 @@ class Bounded:
 
     @property
     def T(self):
-        return Bounded(self.value.T, self.scale.T, self.k, self.precision)
+        return Bounded(lambda: self.value.T, self.scale.T, self.k, self.precision)
 
     def __gt__(self, number):
         return self.value > number
@@ -70,16 +77,18 @@ class Bounded:
         return Bounded(self.value[where], self.scale[where], self.k, self.precision)
 
     def sum(self, axis=None):
-        n = self.value.size if axis is None else self.value.shape[axis]
-        return Bounded(self.value.sum(axis), self.scale.sum(axis), self.k + n, self.precision)
+        n = self.scale.size if axis is None else self.scale.shape[axis]
+        return Bounded(lambda: self.value.sum(axis), self.scale.sum(axis), self.k + n, self.precision)
 
     def __add__(self, other):
         other = self._like(other)
-        return Bounded(self.value + other.value, self.scale + other.scale, max(self.k, other.k) + 1, self.precision)
+        k = max(self.k, other.k) + 1
+        return Bounded(lambda: self.value + other.value, self.scale + other.scale, k, self.precision)
 
     def __sub__(self, other):
         other = self._like(other)
-        return Bounded(self.value - other.value, self.scale + other.scale, max(self.k, other.k) + 1, self.precision)
+        k = max(self.k, other.k) + 1
+        return Bounded(lambda: self.value - other.value, self.scale + other.scale, k, self.precision)
 
     def __rsub__(self, other):
         return self._like(other) - self
@@ -89,18 +98,18 @@ class Bounded:
 
     def __matmul__(self, other):
         other = self._like(other)
-        return self._product(other, np.matmul, other.value.shape[0])
+        return self._product(other, np.matmul, other.scale.shape[0])
 
     def __rmatmul__(self, other):
         return self._like(other) @ self
 
     def __truediv__(self, number):
-        return Bounded(self.value / number, self.scale / abs(number) + self._underflow(), self.k + 1, self.precision)
+        scale = self.scale / abs(number) + self._underflow()
+        return Bounded(lambda: self.value / number, scale, self.k + 1, self.precision)
 
     __radd__, __rmul__ = __add__, __mul__
 
     def _product(self, other, times, roundings):
-        value = times(self.value, other.value)
         if self.k and other.k:  # both carry errors: |a|·S_b + S_a·|b| + g·u·S_a·S_b
             error = growth(max(self.k, other.k)) * self.precision.u
             scale = times(np.abs(self.value) + error * self.scale, other.scale)
@@ -109,7 +118,8 @@ class Bounded:
             scale = times(self.scale, other.scale)
         if scale.max(initial=0.0) > self.precision.largest:
             scale = np.where(scale > self.precision.largest, np.inf, scale)  # may overflow in the run's dtype
-        return Bounded(value, scale + self._underflow(), max(self.k, other.k) + roundings, self.precision)
+        k = max(self.k, other.k) + roundings
+        return Bounded(lambda: times(self.value, other.value), scale + self._underflow(), k, self.precision)
 
     def _underflow(self):
         return self.precision.tiny / self.precision.u

@@ -294,3 +294,13 @@ def test_a_scale_beyond_the_largest_number_is_infinite():
     assert list((one * (two + 0.25)).scale) == [np.inf]
     both = Bounded.exact(np.array([2.0, 3.0]), small)
     assert list((both * one).scale) == [8.0, np.inf]
+
+
+def test_a_value_that_no_scale_needs_is_not_worked_out_and_one_that_is_needed_only_once():
+    asked = []
+    number = Bounded(lambda: asked.append(1) or np.array([3.0]), np.array([3.0]), 2, DOUBLE)
+    total = number + exact(1.0)
+    assert total.scale.tolist() == [4.0]
+    assert asked == []
+    assert (total.value.tolist(), number.value.tolist()) == ([4.0], [3.0])
+    assert asked == [1]
