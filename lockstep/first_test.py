@@ -103,7 +103,8 @@ def _shares(problem, samples):
     u = Precision.of(problem.dtype).u
     zeros = {name: np.zeros(shape_of(name, problem.sizes, samples)) for name in (*PARAMETERS, "x", "y")}
     with np.errstate(all="ignore"):
-        quantities = bounded(problem, {name: zeros[name] for name in PARAMETERS}, zeros["x"], zeros["y"], problem.lr)
+        parameters = {name: zeros[name] for name in PARAMETERS}
+        quantities = bounded(problem, parameters, zeros["x"], zeros["y"], problem.lr, noisy=False)
     return {name: (growth(q.k) * u / 4, math.sqrt(q.k) * u) for name, q in quantities.items()}
 
 

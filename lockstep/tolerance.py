@@ -169,7 +169,7 @@ def allowed(problem, parameters, x, y, lr, noisy=False):
         return {name: np.asarray(quantity.bound()) for name, quantity in quantities.items()}
 
 
-def bounded(problem, parameters, x, y, lr, noisy=False):
+def bounded(problem, parameters, x, y, lr, noisy):
     """The step on Bounded numbers, by name. For the arguments see `allowed`."""
     precision = Precision.of(problem.dtype)
     # Where 2/m is multiplied in last, everything before is up to m times as large, and may overflow so much earlier.
