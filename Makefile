@@ -1,4 +1,5 @@
 # make compare: the lecture's network, by hand next to PyTorch. make test: the tests. make check: format, lint, types.
+# make test-page: the page in a headless Chromium (apt install chromium).
 
 PYTHON ?= python3
 ENV = .venv/bin
@@ -13,6 +14,12 @@ check: .venv/ready-dev
 	$(ENV)/ruff format --check .
 	$(ENV)/ruff check .
 	$(ENV)/mypy
+
+test-page: .venv/ready-dev
+	$(ENV)/python -m pytest tests/page
+
+pictures: .venv/ready-dev
+	$(ENV)/python -m tests.page.pictures
 
 coverage: .venv/ready-dev
 	$(ENV)/python -m pytest --cov --cov-report=term --cov-fail-under=100
@@ -33,4 +40,4 @@ format: .venv/ready-dev
 	$(ENV)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
-.PHONY: compare test check coverage mutants format
+.PHONY: compare test check test-page pictures coverage mutants format

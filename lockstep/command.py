@@ -97,6 +97,11 @@ def parser():
         "--json", metavar="FILE", help="write the result as one JSON document (-: standard output, nothing else)"
     )
     group.add_argument("--trace", metavar="FILE.jsonl", help="write a line of JSON a step")
+    group.add_argument("--html", metavar="FILE", help="write the run as a page to step through in a browser")
+    group.add_argument("--plot", metavar="FILE.png", help="draw the run as one picture (png, svg or pdf)")
+    group.add_argument(
+        "--code", action="store_true", default=None, help="show steps as both sources side by side, with their values"
+    )
     group.add_argument("--quiet", action="store_true", default=None, help="print the verdict alone")
     return it
 
@@ -154,7 +159,7 @@ def join_negative_numbers(arguments, *options):
 
 
 def _compare(path, options):
-    from lockstep.keys import Unusable, check, file_and_function
+    from lockstep.keys import Unusable, check
     from lockstep.numbers import side_by_hand
     from lockstep.problem import make_problem, read_file
 
@@ -162,16 +167,25 @@ def _compare(path, options):
     values |= check(options, lambda key: f"--{key.replace('_', '-')}")
     if "expect" in values and not {"derivation", "numbers"} & values.keys():
         raise Unusable(f"--expect {values['expect']}: expected a derivation or numbers to be given too")
-    json_too = "json" in values and os.path.realpath(values["json"]) == os.path.realpath(values.get("trace", ""))
-    if "trace" in values and (json_too or values["trace"] == "-"):
-        raise Unusable(f"--trace {values['trace']}: expected a file of its own")
-    read = [path, values.get("data"), values.get("numbers"), file_and_function(values.get("derivation", ""))[0]]
-    for key in ("json", "trace"):
-        if key in values and os.path.realpath(values[key]) in [os.path.realpath(file) for file in read if file]:
-            raise Unusable(f"--{key} {values[key]}: expected another file than those that are read")
+    _distinct_files(path, values)
     step = side_by_hand(values)
     problem = make_problem(values)
     return _run(problem, values, step)
+
+
+def _distinct_files(path, values):
+    """No file is written twice, or read and written, and only one document goes to standard output."""
+    from lockstep.keys import Unusable, file_and_function
+
+    read = [path, values.get("data"), values.get("numbers"), file_and_function(values.get("derivation", ""))[0]]
+    taken = {os.path.realpath(file): "another file than those that are read" for file in read if file}
+    for key in ("json", "trace", "html", "plot"):
+        if key not in values:
+            continue
+        where = os.path.realpath(values[key])
+        if where in taken or (values[key] == "-" and key != "json"):
+            raise Unusable(f"--{key} {values[key]}: expected {taken.get(where, 'a file of its own')}")
+        taken[where] = "a file of its own"
 
 
 def _run(problem, values, step):
@@ -179,12 +193,12 @@ def _run(problem, values, step):
 
     from lockstep.output import line_file, progress, whole_file
     from lockstep.report.document import document, problem_line, step_line
-    from lockstep.report.step import step_lines
     from lockstep.report.terminal import heading, summary_lines
     from lockstep.report.verdict import verdict_lines
 
     quiet, to_stdout = values.get("quiet", False), values.get("json") == "-"
     printed, width = printer()
+    in_full = _in_full(values, problem, width, step)
     with ExitStack() as files:
         json_file = (
             files.enter_context(whole_file(values["json"], "--json")) if "json" in values and not to_stdout else None
@@ -192,6 +206,7 @@ def _run(problem, values, step):
         trace = files.enter_context(line_file(values["trace"], "--trace")) if "trace" in values else None
         if trace:
             trace(problem_line(problem))
+        views = _views(values, problem, step, files)
         show_progress = files.enter_context(progress(problem.steps, "steps"))
 
         interrupted = files.enter_context(interrupts())
@@ -201,8 +216,10 @@ def _run(problem, values, step):
                 raise KeyboardInterrupt
             if trace:
                 trace(step_line(moment))
+            for album, _ in views:
+                album.add(moment, result)
             if result.is_shown(moment.number) and not (quiet or to_stdout):
-                printed(step_lines(moment, problem, width, result.side))
+                printed(in_full(moment, result))
             show_progress(moment.number)
 
         from lockstep.run import run
@@ -212,9 +229,13 @@ def _run(problem, values, step):
         result = run(problem, values, on_step, step)
         if json_file:
             json_file.write(document(result))
+        for album, write in views:
+            write(result, album)
     if to_stdout:
         sys.stdout.write(document(result))
     else:
+        if values.get("code") and result.decisive and not (quiet or result.is_shown(result.decisive.number)):
+            printed(in_full(result.decisive, result))
         printed(verdict_lines(result, width, quiet) if quiet else summary_lines(result, width))
     sys.stdout.flush()
     if result.interrupted:
@@ -222,6 +243,36 @@ def _run(problem, values, step):
     if "expect" in values:
         return 0 if result.diagnoses[:1] and result.diagnoses[0]["mistake"] == values["expect"] else 1
     return _STATUS[result.verdict]
+
+
+def _in_full(values, problem, width, step):
+    """A function of (moment, result) that gives the lines of a step that is shown: its values, or with its sources."""
+    if values.get("code"):
+        from lockstep.report.code import code_lines
+
+        return lambda moment, result: code_lines(moment, problem, width, step, result.side)
+    from lockstep.report.step import step_lines
+
+    return lambda moment, result: step_lines(moment, problem, width, result.side)
+
+
+def _views(values, problem, step, files):
+    """Pairs of an album for the run's steps and a function that writes the page or the picture made of it."""
+    from lockstep.output import whole_file
+
+    views = []
+    if "html" in values:
+        from lockstep.report import page
+
+        html = files.enter_context(whole_file(values["html"], "--html"))
+        views.append((page.new_album(problem), lambda result, album: html.write(page.page(result, album, step))))
+    if "plot" in values:
+        from lockstep.report import figure
+
+        kind = values["plot"].rpartition(".")[2].lower()
+        picture = files.enter_context(whole_file(values["plot"], "--plot", binary=True))
+        views.append((figure.new_album(problem), lambda result, album: figure.save(picture, kind, result, album)))
+    return views
 
 
 @contextmanager

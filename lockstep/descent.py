@@ -3,13 +3,13 @@
 import argparse
 import math
 import sys
+from contextlib import ExitStack
 
-from lockstep.command import Parser, join_negative_numbers, output_failed, printer, real, whole
-from lockstep.keys import Unusable
-from lockstep.output import complain
+from lockstep.command import Parser, join_negative_numbers, printer, real, status, whole
+from lockstep.keys import PICTURES
+from lockstep.output import progress, whole_file
+from lockstep.report import curve, throws
 from manual_backprop import gradient_descent as by_hand
-
-PICTURES = (".png", ".svg", ".pdf")
 
 
 def parser():
@@ -21,6 +21,7 @@ def parser():
     it.add_argument(
         "--plot", type=_picture, metavar="FILE.png", help="save both pictures as one figure (png, svg or pdf)"
     )
+    it.add_argument("--animate", type=_animation, metavar="FILE.gif", help="save the descent as an animation")
     it.add_argument("--show", action="store_true", help="show the figure in a window")
     return it
 
@@ -52,28 +53,40 @@ def _picture(text):
     return text
 
 
+def _animation(text):
+    if not text.lower().endswith(".gif"):
+        raise argparse.ArgumentTypeError(f"expected a file name that ends with .gif, got {text!r}")
+    return text
+
+
 def main(arguments=None):
     """Run the command; returns its exit status: 0, or 3 where x ran away."""
     given = join_negative_numbers(sys.argv[1:] if arguments is None else arguments, "--start", "--lr", "--delta")
     options = parser().parse_args(given)
+    return status(lambda: _descend(options))
+
+
+def _descend(options):
     from torch_reference import gradient_descent as by_torch
 
-    paths = (
-        by_hand.descend(options.start, options.steps, options.lr, options.delta),
-        by_torch.descend(options.start, options.steps, options.lr),
-    )
-    if options.plot:
-        try:
-            _save(options.plot, paths)
-        except Unusable as reason:
-            complain(reason)
-            return 2
+    with ExitStack() as files:
+        pictures = {
+            option: files.enter_context(whole_file(path, f"--{option}", binary=True))
+            for option in ("plot", "animate")
+            if (path := getattr(options, option))
+        }
+        paths = (
+            by_hand.descend(options.start, options.steps, options.lr, options.delta),
+            by_torch.descend(options.start, options.steps, options.lr),
+        )
+        if "plot" in pictures:
+            curve.save(pictures["plot"], options.plot.rpartition(".")[2].lower(), *paths)
+        if "animate" in pictures:
+            with progress(len(throws.frames(options.steps)), "frames") as show:
+                throws.save(pictures["animate"], *paths, show)
     printed, _ = printer()
-    try:
-        printed(lines(*paths, options.delta))
-        sys.stdout.flush()
-    except OSError as error:
-        return output_failed(error)
+    printed(lines(*paths, options.delta))
+    sys.stdout.flush()
     if options.show:
         _show(paths)
     return 3 if any(_ran_away(path) for path in paths) else 0
@@ -108,20 +121,8 @@ def _ran_away(path):
     return by_hand.ending(path).startswith("no minimum")
 
 
-def _save(path, paths):
-    from lockstep.output import cannot_be_written
-    from lockstep.report.curve import save
-
-    try:
-        save(path, *paths)
-    except OSError as error:
-        raise cannot_be_written(path, "--plot", error) from None
-
-
 def _show(paths):
     import matplotlib.pyplot as plt
 
-    from lockstep.report.curve import draw
-
-    draw(plt.figure(figsize=(13, 5.5), layout="constrained"), *paths)
+    curve.draw(plt.figure(figsize=(13, 5.5), layout="constrained"), *paths)
     plt.show()

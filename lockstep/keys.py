@@ -20,6 +20,7 @@ MISTAKE_NAMES = (
     "bias-forgotten", "unknown",
 )  # fmt: skip
 DTYPE_NAMES = ("float64", "float32")
+PICTURES = (".png", ".svg", ".pdf")
 
 
 class Unusable(ValueError):
@@ -83,6 +84,11 @@ def _file(value):
     except UnicodeEncodeError:
         usable = False
     return value if usable else _expected("the name of a file")
+
+
+def _picture(value):
+    value = _file(value)
+    return value if value.lower().endswith(PICTURES) else _expected(f"a file name that ends with {', '.join(PICTURES)}")
 
 
 def _sizes(value):
@@ -192,6 +198,9 @@ CHECKS = {
     "referee": _boolean,
     "json": _file,
     "trace": _file,
+    "html": _file,
+    "plot": _picture,
+    "code": _boolean,
     "quiet": _boolean,
 }
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from lockstep.keys import Unusable, brief
 
 _ASCII = {"σ": "sigma", "Σ": "sum", "δ": "delta", "·": "*", "−": "-", "²": "^2", "³": "^3", "½": "1/2", "ᵀ": ".T",
-          "×": "x", "✓": "ok", "✗": "XX"}  # fmt: skip
+          "×": "x", "✓": "ok", "✗": "XX", "│": "|"}  # fmt: skip
 
 
 def encodable(text, encoding):
@@ -40,7 +40,7 @@ def complain(reason):
 
 
 @contextmanager
-def whole_file(path, option):
+def whole_file(path, option, binary=False):
     """A file for writing that appears at `path` when the block ends well, and leaves no trace when it does not.
 
     option: the name of the option that asked for it, for the message. Raises Unusable before the block.
@@ -48,7 +48,7 @@ def whole_file(path, option):
     special = os.path.exists(path) and not os.path.isfile(path)  # a device or a pipe is written to as it is
     part = path if special else f"{path}.part"
     try:
-        file = open(part, "w", encoding="utf-8")  # noqa: SIM115
+        file = open(part, "wb") if binary else open(part, "w", encoding="utf-8")  # noqa: SIM115
     except OSError as error:
         raise cannot_be_written(path, option, error) from None
     try:
@@ -56,6 +56,8 @@ def whole_file(path, option):
             yield file
         if not special:
             os.replace(part, path)
+    except BrokenPipeError:  # not of this file, but of standard output
+        raise
     except OSError as error:
         raise cannot_be_written(path, option, error) from None
     finally:
@@ -75,6 +77,8 @@ def line_file(path, option):
                 file.flush()
 
             yield write
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise cannot_be_written(path, option, error) from None
 

@@ -71,6 +71,7 @@ class Result:
     control: dict[str, Any] | None = None
     referee: dict[str, Any] | None = None
     values_before_decisive: int = 0
+    steps_differing: int = 0
     steps_in_full: int = 0  # steps whose bound was worked out; the others passed the first test
     notes: list[str] = field(default_factory=list)
 
@@ -155,6 +156,7 @@ class Result:
         moment = judged
         if said == "mismatch":
             self.verdict = "mismatch"
+            self.steps_differing += 1
             if self.first_mismatch is None:
                 self.first_mismatch, self.decisive = moment.entry(position), moment
                 self.values_before_decisive = self.values - moment.size
@@ -266,6 +268,12 @@ class Result:
                  "cannot_see", "diagnoses", "battery", "remarks", "control", "referee", "steps_in_full",
                  "parameters", "quantities")  # fmt: skip
         return {name: getattr(self, name) for name in names}
+
+    def _repr_html_(self):
+        """What a notebook shows: the verdict and a step as a table."""
+        from lockstep.report.page import fragment
+
+        return fragment(self)
 
     def __str__(self):
         from lockstep.report.terminal import report

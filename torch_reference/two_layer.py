@@ -41,10 +41,10 @@ def forward(network, x):
     return z_h, h, z_o, o
 
 
-def loss_of(o, y, loss):
-    """L, a scalar. loss: mse, sum or half_sum."""
-    value = nn.MSELoss(reduction=_REDUCTIONS[loss])(o, y)  # ()
-    return value / 2 if loss == "half_sum" else value
+def loss_of(o, y, which):
+    """L, a scalar. which: mse, sum or half_sum."""
+    loss = nn.MSELoss(reduction=_REDUCTIONS[which])(o, y)  # ()
+    return loss / 2 if which == "half_sum" else loss
 
 
 def backward(loss, z_h, z_o, network):

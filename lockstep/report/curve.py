@@ -24,12 +24,19 @@ def draw(figure, by_hand, by_torch):
     whole.set_ylim(top=f(4.0) + 4)
 
 
-def save(path, by_hand, by_torch):
-    """Write the figure to a file in the format that its ending names (png, svg, pdf, …)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def save(file, kind, by_hand, by_torch):
+    """Write the figure to an open file. kind: png, svg or pdf."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 5.5), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
     draw(figure, by_hand, by_torch)
-    figure.savefig(path)
+    write(figure, file, kind)
+
+
+def write(figure, file, kind):
+    """Write a matplotlib Figure to an open file, so that the same figure gives the same bytes."""
+    import matplotlib
+
+    undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with matplotlib.rc_context({"svg.hashsalt": "lockstep"}):
+        figure.savefig(file, format=kind, metadata=undated[kind])

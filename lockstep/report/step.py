@@ -10,7 +10,7 @@ from lockstep.report.formulas import formula
 from manual_backprop.activations import activation
 
 WIDE = 140  # from so many columns on, a formula, its numbers and its values share a line
-_STAGES = (("forward", FORWARD), ("backward", BACKWARD), ("update", UPDATE))
+STAGES = (("forward", FORWARD), ("backward", BACKWARD), ("update", UPDATE))
 _INDENT = 4
 
 
@@ -29,7 +29,7 @@ def step_lines(moment, problem, width, side="by hand"):
 def _scalar_entries(moment, problem, width, side):
     values = numbers_of(moment, problem)
     places = [moment.place(position) for position in range(len(moment.flat_torch))]
-    for stage, names in _STAGES:
+    for stage, names in STAGES:
         if any(name in names for name, _ in places):
             yield Text(f" {stage}", "bold")
         for position, (name, index) in enumerate(places):
@@ -58,7 +58,7 @@ def _entry(moment, problem, position, scalar, values, width, side):
         in_numbers = (
             in_numbers[1:-1] if in_numbers[0] == "(" and in_numbers.find(")") == len(in_numbers) - 1 else in_numbers
         )
-    by_hand, by_torch, apart, mark = _judged(moment, position)
+    by_hand, by_torch, apart, mark = judged(moment, position)
     indent = " " * _INDENT
     margin = indent + " " * (len(scalar) + 1)
     if width >= WIDE:
@@ -77,11 +77,12 @@ def _entry(moment, problem, position, scalar, values, width, side):
         yield _marked(f"{margin}  {by_torch}  PyTorch", apart, mark, width)
 
 
-def _judged(moment, position):
+def judged(moment, position):
     """Both values in full, how far apart of how much allowed, and the mark."""
     entry = moment.entry(position)
     manual, torch, dtype = entry["manual"], entry["torch"], moment.dtype
-    apart = f"{distance(manual, torch, dtype)} of {allowance(entry['allowed'], torch, dtype)} allowed"
+    far, limit = distance(manual, torch, dtype), allowance(entry["allowed"], torch, dtype)
+    apart = f"{far} of {limit} allowed" if far.endswith("ULP") else f"{far}, {limit}{' ULP' * limit.isdigit()} allowed"
     return digits(manual, dtype), digits(torch, dtype), apart, "✓" if entry["difference"] <= entry["allowed"] else "✗"
 
 
@@ -98,7 +99,7 @@ def _matrix_table(moment, problem, width, side):
         size = len(moment.elements(name))
         worst = position + int(ratio[position : position + size].argmax())
         entry, dtype = moment.entry(worst), moment.dtype
-        by_hand, by_torch, _, mark = _judged(moment, worst)
+        by_hand, by_torch, _, mark = judged(moment, worst)
         apart = distance(entry["manual"], entry["torch"], dtype).removesuffix(" ULP")
         row = [
             f"  {entry['label']}",
@@ -115,7 +116,7 @@ def _matrix_table(moment, problem, width, side):
     heads = ["worst element", side, "PyTorch", "ULP", "allowed", "", "formula"][: len(rows[0][1])]
     table = columns([heads, *(row for _, row in rows)], "<>>>><<")
     yield Text(table[0], "dim")
-    for stage, names in _STAGES:
+    for stage, names in STAGES:
         if any(name in names for name, _ in rows):
             yield Text(f" {stage}", "bold")
         for (name, row), line in zip(rows, table[1:], strict=True):

@@ -15,37 +15,81 @@ from lockstep.report.formulas import formula
 from lockstep.report.step import numbers_of
 from lockstep.unseen import would_show
 
+_COLORS = {"match": "green", "mismatch": "red", "undecided": "yellow"}
+
 
 def verdict_lines(result, width, quiet=False):
     """The verdict in a sentence, how fine the run could see, and what else is worth saying."""
     if result.interrupted:
-        yield Text(
-            f"interrupted after {grouped(result.steps_run)} of {counted(result.steps_asked, 'step')}; so far:", "bold"
-        )
-    if result.verdict == "mismatch" and result.first_mismatch is None:
-        yield from wrapped(f"mismatch: {others(result.battery)}", width, "bold red")
-    elif result.verdict == "mismatch":
-        yield from _mismatch_lines(result, width)
-    elif result.verdict == "undecided":
-        yield from _undecided_lines(result, width)
+        yield Text(f"{stopped(result)}; so far:", "bold")
+    if result.first_mismatch is not None:
+        yield Text(headline(result), "bold red")
+        yield Text("")
+        yield from _difference_lines(result)
+        yield Text("")
+        for word, text in explanation(result):
+            yield from _labelled(word, text, width, "bold" if word in ("mistake", "or") else "")
+        yield Text("")
     else:
-        limit = "of the tolerance given" if result.fixed_tolerance else "of what rounding allows"
-        steps = counted(result.steps_run, "step")
-        yield from wrapped(f"match: {steps}, {grouped(result.values)} values, none above "
-                            f"{result.worst_ratio:.2g} {limit}{_at_sight(result)}.", width, "bold green")  # fmt: skip
-    yield from wrapped(_resolution(result), width)
-    if result.verdict == "match" and result.cannot_see:
-        more = would_show(result.problem, result.steps_run)
-        unseen = f"This problem could not have shown: {', '.join(result.cannot_see)}"
-        yield from wrapped(unseen + (f"; more to see with {more}." if more else "."), width)
+        yield from wrapped(headline(result), width, f"bold {_COLORS[result.verdict]}")
+    yield from wrapped(likely_cause(result), width)
+    yield from wrapped(resolution(result), width)
+    yield from wrapped(unseen(result), width)
     if result.control:
         yield from control_lines(result.control, result, width, quiet)
     if result.referee:
         yield from referee_lines(result.referee, result, width, quiet)
-    for remark in result.remarks:
-        if result.verdict == "mismatch" and result.battery and remark == others(result.battery):
-            continue  # it is the verdict
+    for remark in remarks(result):
         yield from wrapped(f"remark: {remark}", width)
+
+
+def stopped(result):
+    """Where an interrupted run stopped."""
+    return f"interrupted after {grouped(result.steps_run)} of {counted(result.steps_asked, 'step')}"
+
+
+def headline(result):
+    """The verdict in one sentence."""
+    if result.verdict == "mismatch":
+        return _mismatch(result)
+    if result.verdict == "undecided":
+        at = result.undecided
+        by_hand, by_torch = (digits(at[side], result.dtype) for side in ("manual", "torch"))
+        return (
+            f"undecided: at step {grouped(at['step'])}, {at['label']} is {by_hand} {result.side} and {by_torch} by "
+            f"PyTorch: the numbers stopped being finite on both sides alike."
+        )
+    limit = "of the tolerance given" if result.fixed_tolerance else "of what rounding allows"
+    steps = counted(result.steps_run, "step")
+    return (
+        f"match: {steps}, {grouped(result.values)} values, none above {result.worst_ratio:.2g} {limit}"
+        f"{_at_sight(result)}."
+    )
+
+
+def likely_cause(result):
+    """Why the numbers stopped being finite, where they did."""
+    if result.verdict != "undecided":
+        return ""
+    at, lr = result.undecided, result.problem.lr
+    if at["step"] == 1 and not at["quantity"].startswith("new_"):
+        return "No weight has been updated yet: the problem's own values are too large."
+    return f"The likely cause is the learning rate, {lr!r}: try one nearer to 0."
+
+
+def unseen(result):
+    """The mistakes that this problem could not have shown, where it matches."""
+    if result.verdict != "match" or not result.cannot_see:
+        return ""
+    more = would_show(result.problem, result.steps_run)
+    names = f"This problem could not have shown: {', '.join(result.cannot_see)}"
+    return names + (f"; more to see with {more}." if more else ".")
+
+
+def remarks(result):
+    """The remarks that are not the verdict."""
+    verdict = others(result.battery) if result.verdict == "mismatch" and result.battery else None
+    return [remark for remark in result.remarks if remark != verdict]
 
 
 def _at_sight(result):
@@ -56,7 +100,8 @@ def _at_sight(result):
     return f" at the {counted(result.steps_in_full, 'step')} worked out in full; {grouped(passed)} more agreed at sight"
 
 
-def _resolution(result):
+def resolution(result):
+    """How fine the run could see, in a sentence."""
     seen = result.resolution
     if seen["typical"] is None:
         return ""
@@ -71,54 +116,69 @@ def _resolution(result):
     )
 
 
-def _mismatch_lines(result, width):
-    moment, first, problem = result.decisive, result.first_mismatch, result.problem
-    name, dtype, earlier = first["quantity"], result.dtype, result.values_before_decisive
+def _mismatch(result):
+    first = result.first_mismatch
+    if first is None:
+        return f"mismatch: {others(result.battery)}"
     if first["index"] is None:
-        yield Text(f"mismatch: at step {grouped(first['step'])}, {name} has another shape", "bold red")
-        yield Text("")
-        yield Text(f"  {result.side:9} {moment.misshapen[name].shape}")
-        yield Text(f"  expected  {moment.torch[name].shape}")
-        yield from _explanation(result, width)
-        return
-    index = tuple(first["index"])
-    before = earlier + moment.position(name, index)
+        return f"mismatch: at step {grouped(first['step'])}, {first['quantity']} has another shape"
+    before = result.values_before_decisive + result.decisive.position(first["quantity"], tuple(first["index"]))
     agree = f"; the {grouped(before)} values before it agree" if before > 1 else "; the value before agrees" * before
-    yield Text(f"mismatch: first at step {grouped(first['step'])}, {first['label']}{agree}", "bold red")
-    yield Text("")
+    return f"mismatch: first at step {grouped(first['step'])}, {first['label']}{agree}"
+
+
+def difference(result):
+    """Pairs (word, text): the first value that differs, by its formula, the numbers in it, and both sides."""
+    moment, first, problem = result.decisive, result.first_mismatch, result.problem
+    name = first["quantity"]
+    if first["index"] is None:
+        yield result.side, str(moment.misshapen[name].shape)
+        yield "expected", str(moment.torch[name].shape)
+        return
     if problem.sizes == (2, 2, 2) and len(moment.x) == 1:
-        yield Text(f"  formula   {formula(first['label'], True, problem.loss)}")
-        yield Text(f"  numbers   {formula(first['label'], True, problem.loss, numbers_of(moment, problem))}")
+        yield "formula", formula(first["label"], True, problem.loss)
+        yield "numbers", formula(first["label"], True, problem.loss, numbers_of(moment, problem))
     else:
-        yield Text(f"  formula   {formula(name, False, problem.loss)}")
-    by_hand, by_torch = (digits(first[side], dtype) for side in ("manual", "torch"))
-    yield Text(f"  {result.side:9} {by_hand}")
-    yield Text(f"  PyTorch   {by_torch}    {torch_place(name, index)}")
-    same = len(os.path.commonprefix([by_hand, by_torch]))
+        yield "formula", formula(name, False, problem.loss)
+    yield result.side, digits(first["manual"], result.dtype)
+    yield "PyTorch", f"{digits(first['torch'], result.dtype)}    {torch_place(name, tuple(first['index']))}"
+
+
+def how_far(result):
+    """How far apart the first values that differ are, and how far rounding, or what else, allows."""
+    first, moment = result.first_mismatch, result.decisive
+    if first["index"] is None:
+        return ""
+    name, index = first["quantity"], tuple(first["index"])
     who = "the tolerance" if result.fixed_tolerance else "rounding"
     who = "its last digit" if moment.printed.get(name, np.zeros(moment.torch[name].shape))[index] else who
-    caret = f"{' ' * (12 + same)}^ {_off(first, dtype)}"
-    yield Text(f"{caret}; {who} allows {first['allowed']:.2g}", "bold red")
-    yield from _explanation(result, width)
+    return f"{_off(first, result.dtype)}; {who} allows {first['allowed']:.2g}"
 
 
-def _explanation(result, width):
-    """The diagnoses: what it looks like, on what evidence, what to do."""
-    yield Text("")
+def explanation(result):
+    """Pairs (word, text) of the diagnoses: what it looks like, on what evidence, what to do."""
     for i, diagnosis in enumerate(result.diagnoses):
         again = i and diagnosis["explains"] == result.diagnoses[i - 1]["explains"]
-        mistake = f"{diagnosis['mistake']}: {diagnosis['says']}"
-        yield from _labelled("or" if again else "mistake", mistake, width, "bold")
+        yield "or" if again else "mistake", f"{diagnosis['mistake']}: {diagnosis['says']}"
         if diagnosis["formula"]:
             evidence = f"{diagnosis['quantity']} = {diagnosis['formula']} gives your numbers"
             if diagnosis["explains"] != [diagnosis["quantity"]]:
                 evidence += f" of {', '.join(diagnosis['explains'])}"
-            yield from _labelled("evidence", f"{evidence}, to rounding", width)
+            yield "evidence", f"{evidence}, to rounding"
         if diagnosis["remedy"]:
-            yield from _labelled("remedy", diagnosis["remedy"], width)
+            yield "remedy", diagnosis["remedy"]
     for note in result.notes:
-        yield from _labelled("note", note, width)
-    yield Text("")
+        yield "note", note
+
+
+def _difference_lines(result):
+    for word, text in difference(result):
+        yield Text(f"  {word:9} {text}")
+    far = how_far(result)
+    if far:
+        by_hand, by_torch = (digits(result.first_mismatch[side], result.dtype) for side in ("manual", "torch"))
+        same = len(os.path.commonprefix([by_hand, by_torch]))
+        yield Text(f"{' ' * (12 + same)}^ {far}", "bold red")
 
 
 def _labelled(word, text, width, style=""):
@@ -133,16 +193,3 @@ def _off(first, dtype):
     if not first["difference"] < float("inf"):
         return "not finite on one side"
     return f"{distance(first['manual'], first['torch'], dtype)} off, a difference of {first['difference']:.2g}"
-
-
-def _undecided_lines(result, width):
-    at, lr = result.undecided, result.problem.lr
-    by_hand, by_torch = (digits(at[side], result.dtype) for side in ("manual", "torch"))
-    yield from wrapped(
-        f"undecided: at step {grouped(at['step'])}, {at['label']} is {by_hand} {result.side} and {by_torch} by "
-        f"PyTorch: the numbers stopped being finite on both sides alike.", width, "bold yellow",
-    )  # fmt: skip
-    if at["step"] == 1 and not at["quantity"].startswith("new_"):
-        yield from wrapped("No weight has been updated yet: the problem's own values are too large.", width)
-    else:
-        yield from wrapped(f"The likely cause is the learning rate, {lr!r}: try one nearer to 0.", width)

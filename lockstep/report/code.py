@@ -1,0 +1,119 @@
+"""Both sources side by side in the terminal, each line with the value that it has at a step."""
+
+import io
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.text import Text
+
+from lockstep.quantities import COMPUTED, scalar_names
+from lockstep.report import sources
+from lockstep.report.step import judged
+
+SIDE_BY_SIDE = 100  # from so many columns on; else one source below the other
+_GAP = 5  # between the two, with the mark in it
+
+
+def code_lines(moment, problem, width, step=None, side="by hand"):
+    """The sources at a step, a `rich.text.Text` a line. step: the side by hand, None for the project's own."""
+    left, right = sources.by_hand(problem, step), sources.by_torch(problem)
+    titles = [Text(f"{side}: {left.title}", "bold"), Text(f"PyTorch: {right.title}", "bold")]
+    yield Text("")
+    yield Text(f"step {moment.number}", "bold")
+    if width >= SIDE_BY_SIDE:
+        yield from _side_by_side(titles, sources.aligned(left, right), _values(moment), (width - _GAP) // 2)
+    else:
+        yield from _one_below_the_other(titles, left, right, _values(moment), width)
+
+
+def _side_by_side(titles, pairs, values, column):
+    yield from _abreast(titles[0], titles[1], "", column)
+    shown = set()
+    for ours, theirs in pairs:
+        yield from _abreast(_source(ours), _source(theirs), "", column)
+        for name in ours.names if ours else theirs.of:
+            for value in values.get(name, ()):
+                if value.label not in shown:
+                    shown.add(value.label)
+                    yield from _abreast(value.text(value.manual), value.text(value.torch), value.mark, column)
+
+
+def _one_below_the_other(titles, left, right, values, width):
+    for title, source in zip(titles, (left, right), strict=True):
+        yield title
+        for line in source.lines:
+            yield from _wrapped(_source(line), width)
+            for name in line.names if source is left else line.of:
+                for value in values.get(name, ()):
+                    number = value.manual if source is left else value.torch
+                    if number:
+                        yield Text.assemble(value.text(number), "  ", _marked(value.mark))
+        yield Text("")
+
+
+class _Value(NamedTuple):
+    """What is shown of an element: by hand "" where it was not returned, by PyTorch, and the mark."""
+
+    label: str
+    manual: str
+    torch: str
+    mark: str
+
+    def text(self, number):
+        return Text(f"          {self.label} = {number}" if number else "", "cyan")
+
+
+def _values(moment):
+    """The values to show by name: of a quantity its scalars, or, where it has none, its worst element."""
+    ratio, start = moment.ratio(), 0
+    values: dict[str, list[_Value]] = {}
+    for name in COMPUTED:
+        if name in moment.misshapen:
+            shapes = moment.misshapen[name].shape, moment.torch[name].shape
+            values[name] = [_Value(f"shape of {name}", str(shapes[0]), str(shapes[1]), "✗")]
+        if name not in moment.manual:
+            continue
+        count = len(moment.elements(name))
+        scalars = scalar_names(name, moment.sizes, len(moment.x))
+        at = range(start, start + count) if scalars else [start + int(ratio[start : start + count].argmax())]
+        values[name] = [_value(moment, position) for position in at]
+        values |= {value.label: [value] for value in values[name]}
+        start += count
+    return values
+
+
+def _value(moment, position):
+    by_hand, by_torch, _, mark = judged(moment, position)
+    return _Value(moment.named(*moment.place(position)), by_hand, by_torch, mark)
+
+
+def _source(line):
+    if line is None:
+        return Text("")
+    code = Syntax("", "python", theme="ansi_dark", background_color="default").highlight(line.text)
+    code.rstrip()
+    return Text.assemble((f"{line.number:4}  ", "dim"), code)
+
+
+def _marked(mark):
+    return Text(mark, {"✓": "green", "✗": "bold red"}.get(mark, ""))
+
+
+def _abreast(left, right, mark, column):
+    """Two texts in two columns, the mark between their first lines."""
+    left, right = _wrapped(left, column), _wrapped(right, column)
+    for i in range(max(len(left), len(right))):
+        ours, theirs = (lines[i] if i < len(lines) else Text("") for lines in (left, right))
+        between = Text.assemble("  ", _marked(mark), "  ") if mark and i == 0 else Text("  │  ", "dim")
+        line = Text.assemble(ours, " " * (column - ours.cell_len), between, theirs)
+        line.rstrip()
+        yield line
+
+
+def _wrapped(text, width):
+    """A text in lines of a width, later ones set in; nothing is cut."""
+    if text.cell_len <= width:
+        return [text]
+    lines = text.wrap(Console(file=io.StringIO(), width=width), width - 10)
+    return [lines[0], *(Text.assemble(" " * 10, line) for line in lines[1:])]

@@ -1,0 +1,201 @@
+"""The page: a run to step through, one HTML file that needs no network. Another view of the result, not a new one."""
+
+import ast
+import json
+import re
+from functools import lru_cache
+
+import jinja2
+from markupsafe import Markup, escape
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
+from lockstep.formulas import formulas, inputs_of, scalar_formulas
+from lockstep.quantities import COMPUTED, scalar_names, shape_of, torch_place
+from lockstep.report import mathml, sources, verdict
+from lockstep.report.album import Album
+from lockstep.report.digits import counted, grouped
+from lockstep.report.drawing import drawing, is_drawable
+from lockstep.report.loss_curve import loss_curve
+from lockstep.report.step import STAGES
+from lockstep.report.step_data import in_scalars, most_steps, position_in, samples_of, step_data
+from lockstep.report.terminal import heading
+from lockstep.template import what_it_is
+
+
+def new_album(problem):
+    """An empty album of what a page needs of each step."""
+    return Album(lambda moment, result: step_data(moment, problem), most_steps(problem))
+
+
+def page(result, album, step=None):
+    """The HTML of a run. album: see `new_album`; step: the side by hand, None for the project's own."""
+    steps, problem = album.steps(result), result.problem
+    rows = _rows(problem)
+    at = next((i for i, kept in enumerate(steps) if kept["step"] == _decisive(result)), None)
+    data = {
+        "names": [row["name"] for row in rows],
+        "scalars": in_scalars(problem),
+        "start": at or 0,
+        "side": result.side,
+        "needs": {row["name"]: row["needs"] for row in rows},
+        "steps": steps,
+    }
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            heading=[line.plain for line in heading(problem, result.side)],
+            result=result,
+            told=told(result),
+            rows=rows,
+            scalars=in_scalars(problem),
+            steps=steps,
+            shown=[steps[0], steps[at]] if at else steps[:1],
+            decisive=at,
+            kept=_kept(album, steps, result),
+            stages=[name for name, _ in STAGES],
+            network=drawing(problem, samples_of(problem)) if is_drawable(problem) else None,
+            samples=samples_of(problem),
+            code=_code(problem, step),
+            curve=loss_curve(steps) if steps else None,
+            symbols=_symbols(steps[0], rows) if steps else {},
+            data=Markup(
+                json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+            ),
+        )
+    )
+
+
+def _embedded(data):
+    """Data as JSON that cannot end the script element that it stands in."""
+    text = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c"))
+
+
+def fragment(result):
+    """The verdict and a step's table as HTML without scripts, for a notebook."""
+    problem = result.problem
+    moment = result.decisive or next(iter(result.shown), result.last)
+    return (
+        _environment()
+        .get_template("fragment.html")
+        .render(
+            heading=[line.plain for line in heading(problem, result.side)],
+            result=result,
+            told=told(result),
+            rows=_rows(problem),
+            scalars=in_scalars(problem),
+            step=step_data(moment, problem) if moment else None,
+            stages=[name for name, _ in STAGES],
+        )
+    )
+
+
+def _decisive(result):
+    at = result.first_mismatch or result.undecided
+    return at["step"] if at else None
+
+
+def told(result):
+    """The verdict as the report tells it: a sentence, what differs, the explanation, and what else is to be said."""
+    differs = result.first_mismatch is not None
+    more = [verdict.likely_cause(result), verdict.resolution(result), verdict.unseen(result)]
+    more += [f"remark: {remark}" for remark in verdict.remarks(result)]
+    if result.control:
+        caught, planted = result.control["caught"], len(result.control["planted"])
+        more.append(f"control: {caught} of {planted} planted errors were caught")
+    return {
+        "stopped": f"{verdict.stopped(result)}; so far:" if result.interrupted else "",
+        "headline": verdict.headline(result),
+        "difference": list(verdict.difference(result)) if differs else [],
+        "far": verdict.how_far(result) if differs else "",
+        "explanation": list(verdict.explanation(result)) if differs else [],
+        "more": [text for text in more if text],
+    }
+
+
+def _kept(album, steps, result):
+    """Which steps the page shows, where not all."""
+    if len(steps) == result.steps_run:
+        return ""
+    return (
+        f"This page keeps {len(steps)} of {counted(result.steps_run, 'step')}: the first, the last, the first ones "
+        f"that differ, and one of every {grouped(album.stride)} in between."
+    )
+
+
+def _rows(problem):
+    """What of a row does not change: its name, formula, what it is, what it needs, and where PyTorch has it."""
+    scalars = in_scalars(problem)
+    trees = scalar_formulas() if scalars else formulas()
+    rows = []
+    for stage, quantities in STAGES:
+        for of in quantities:
+            frozen = of.removeprefix("new_") in problem.frozen
+            shape = shape_of(of, problem.sizes, 1)
+            for i, name in enumerate(scalar_names(of, problem.sizes, 1) if scalars else (of,)):
+                row = {"name": name, "stage": stage, "frozen": frozen, "numbers": "", "needs": []}
+                row["what"] = "the loss, before this step's update" if of == "loss" else what_it_is(name, of)
+                row["place"] = torch_place(of, position_in(shape, i) if scalars else ())
+                row["formula"] = mathml.symbol(name) if frozen else mathml.formula(name, scalars, problem.loss)
+                if not frozen:
+                    row["needs"] = sorted(inputs_of(ast.unparse(trees[name])))
+                    row["numbers"] = mathml.formula(name, True, problem.loss, put=True) if scalars else ""
+                rows.append(row)
+    return rows
+
+
+def _symbols(step, rows):
+    """The names on the drawing that have no row of their own, as mathematics."""
+    rowed = {row["name"] for row in rows}
+    return {name: mathml.symbol(name) for name in step.get("put", {}) if name not in rowed and "σ" not in name}
+
+
+def _code(problem, step):
+    """Both sources, aligned: a pair a row, each a dict of number, highlighted text, and the rows that it computes."""
+    left, right = sources.by_hand(problem, step), sources.by_torch(problem)
+    pairs = sources.aligned(left, right)
+    texts = [_highlighted([pair[side].text if pair[side] else "" for pair in pairs]) for side in (0, 1)]
+    cells = [[_cell(line, text, problem) for line, text in zip(pair, both, strict=True)]
+             for pair, both in zip(pairs, zip(*texts, strict=True), strict=True)]  # fmt: skip
+    return {"titles": (left.title, right.title), "pairs": cells}
+
+
+def _cell(line, text, problem):
+    if line is None:
+        return None
+    names = line.of
+    if in_scalars(problem):
+        names = [
+            scalar
+            for name in line.names
+            for scalar in (scalar_names(name, problem.sizes, 1) if name in COMPUTED else (name,))
+        ]
+    return {"number": line.number, "text": text, "names": " ".join(names)}
+
+
+def _highlighted(lines):
+    """Lines of Python as HTML, escaped and with its words marked."""
+    html = highlight("\n".join(lines), PythonLexer(stripnl=False), HtmlFormatter(nowrap=True))
+    return [Markup(line) for line in html.split("\n")[: len(lines)]]
+
+
+def filled(formula, put):
+    """A formula's MathML with the numbers in their places."""
+
+    def place(found):
+        name = Markup(found[1]).unescape()
+        return f'<mn data-put="{found[1]}">{escape(put.get(name, ""))}</mn>'
+
+    return Markup(re.sub(r'<mn data-put="([^"]*)"></mn>', place, str(formula)))
+
+
+@lru_cache(maxsize=1)
+def _environment():
+    loader = jinja2.PackageLoader("lockstep.report", "templates")
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined,
+                                     trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    environment.filters["filled"] = filled
+    return environment

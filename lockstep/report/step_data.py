@@ -1,0 +1,113 @@
+"""What the page shows of one step: its rows, the numbers in its formulas, its drawing, its heat maps."""
+
+import numpy as np
+
+from lockstep.quantities import COMPUTED, scalar_names, shape_of
+from lockstep.report.digits import digits
+from lockstep.report.document import strict
+from lockstep.report.drawing import drawing, is_drawable, numbers, widths
+from lockstep.report.formulas import number
+from lockstep.report.heat import cells, heat
+from lockstep.report.step import judged, numbers_of
+
+MOST_STEPS, MOST_BYTES = 101, 750_000
+
+
+def in_scalars(problem):
+    """Whether the page shows the lecture's scalars; else a row is a matrix."""
+    return problem.sizes == (2, 2, 2) and samples_of(problem) == 1
+
+
+def samples_of(problem):
+    """How many samples a step sees."""
+    return len(problem.batch(1)[0])
+
+
+def most_steps(problem):
+    """How many steps fit into a page."""
+    return MOST_STEPS if in_scalars(problem) else max(3, min(MOST_STEPS, MOST_BYTES // _bytes(problem)))
+
+
+def _bytes(problem):
+    """About how much a step takes up."""
+    drawn = 600 * max(problem.sizes) if is_drawable(problem) else 0
+    return 2500 + drawn + 18 * sum(cells(shape_of(name, problem.sizes, samples_of(problem))) for name in COMPUTED)
+
+
+def step_data(moment, problem):
+    """One step as plain data: its loss, its rows by name, and what goes into its formulas and its drawing."""
+    loss = moment.manual.get("loss")
+    shown = {
+        "step": moment.number,
+        "loss": [None if loss is None else float(loss), float(moment.torch["loss"])],
+        "rows": _scalar_rows(moment) if in_scalars(problem) else _matrix_rows(moment),
+    }
+    if is_drawable(problem):
+        samples = samples_of(problem)
+        values, plan = numbers(moment, problem, samples), drawing(problem, samples)
+        shown["put"] = {name: f"{value:.9g}" for name, value in values.items()}
+        shown["drawn"] = {name: f"{values[name]:.4g}" for name in plan["names"]}
+        shown["widths"] = widths(plan["edges"], values)
+    if in_scalars(problem):
+        shown["put"] = _put(moment, problem)
+    else:
+        shown["heat"] = heat(moment)
+    return strict(shown)
+
+
+def _scalar_rows(moment):
+    """A row a scalar: [by hand, PyTorch or None where it is the same, how far apart, whether it agrees]."""
+    places = {moment.place(position): position for position in range(len(moment.flat_torch))}
+    rows = {}
+    for name in COMPUTED:
+        for i, scalar in enumerate(scalar_names(name, moment.sizes, 1)):
+            index = position_in(moment.torch[name].shape, i)
+            if (name, index) in places:
+                rows[scalar] = _row(moment, places[name, index])
+            else:
+                rows[scalar] = _not_returned(moment, name, index)
+    return rows
+
+
+def _matrix_rows(moment):
+    """A row a matrix, its element with the largest difference for what is allowed; the element's name is in the row."""
+    ratio, start, rows = moment.ratio(), 0, {}
+    for name in COMPUTED:
+        if name in moment.manual:
+            count = len(moment.elements(name))
+            worst = start + int(ratio[start : start + count].argmax())
+            _, index = moment.place(worst)
+            rows[name] = [*_row(moment, worst), moment.named(name, index)]
+            start += count
+        else:
+            index = (0,) * moment.torch[name].ndim
+            rows[name] = [*_not_returned(moment, name, index), moment.named(name, index)]
+    return rows
+
+
+def position_in(shape, i):
+    """The index of the i-th element of an array."""
+    return tuple(int(at) for at in np.unravel_index(i, shape)) if shape else ()
+
+
+def _row(moment, position):
+    by_hand, by_torch, apart, mark = judged(moment, position)
+    return [by_hand, None if by_hand == by_torch else by_torch, apart, mark == "✓"]
+
+
+def _not_returned(moment, name, index):
+    value = digits(float(moment.torch[name][index]), moment.dtype)
+    if name in moment.misshapen:
+        return [f"shape {moment.misshapen[name].shape}", value, f"expected shape {moment.torch[name].shape}", False]
+    return ["", value, "not returned", None]
+
+
+def _put(moment, problem):
+    """The numbers put into the formulas of the lecture's network, by name, and of each σ'."""
+    values = numbers_of(moment, problem)
+    put = {name: number(value) for name, value in values.items() if not callable(value)}
+    for layer in "ho":
+        for i in (1, 2):
+            slope = values[f"sigma_{layer}_prime"](values[f"z_{layer}{i}"], values[f"{layer}{i}"])
+            put[f"σ'(z_{layer}{i})"] = number(slope)
+    return put

@@ -1,0 +1,336 @@
+"use strict";
+(() => {
+  const run = JSON.parse(document.getElementById("run").textContent);
+  const { names, steps, needs } = run;
+  const find = (selector, root = document) => root.querySelector(selector);
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const rows = new Map(all("#values tr[data-row]").map((tr) => [tr.dataset.row, tr]));
+  const things = all("[data-q]").map((node) => ({ node, of: node.dataset.q.split(" ") }));
+  const symbols = new Map(all("template[data-symbol]").map((it) => [it.dataset.symbol, it]));
+  const facts = new Map(all("template[data-what]").map((it) => [it.dataset.what, it]));
+  const slider = find("#step");
+  const curve = find("#mark");
+  const points = find(".curve .torch").getAttribute("points").split(" ").map((point) => point.split(","));
+
+  let at = run.start; // which of the kept steps
+  let now = 0; // which computation in it
+  let pointed = null; // what the pointer or the focus is on: { of: rows, show: names }
+  let pinned = null; // what was clicked
+  let timer = null;
+
+  const make = (tag, text, className) => {
+    const node = document.createElement(tag);
+    if (text !== undefined) node.textContent = text;
+    if (className) node.className = className;
+    return node;
+  };
+  const torchOf = (cell) => (cell[1] === null ? cell[0] : cell[1]);
+  const verdictOf = (cell) => (cell[3] === null ? "" : cell[3] ? "✓ agrees" : "✗ differs");
+
+  function subject() {
+    return pointed || pinned || { of: [names[now]], show: [names[now]] };
+  }
+
+  function fillTable(step) {
+    for (const [name, tr] of rows) {
+      const cell = step.rows[name];
+      find(".hand", tr).textContent = cell[0];
+      find(".torch", tr).textContent = torchOf(cell);
+      find(".apart", tr).textContent = cell[2];
+      find(".mark", tr).textContent = verdictOf(cell);
+      tr.classList.toggle("differs", cell[3] === false);
+      if (run.scalars) fill(tr, step);
+      else find(".numbers code", tr).textContent = cell[4];
+    }
+    for (const { node, of } of things) {
+      if (node.tagName === "TD") {
+        node.classList.toggle("unequal", of.some((name) => step.rows[name] && step.rows[name][3] === false));
+      }
+    }
+  }
+
+  function fill(root, step) {
+    for (const slot of all("[data-put]", root)) slot.textContent = step.put[slot.dataset.put];
+  }
+
+  function fillDrawing(step) {
+    if (!step.drawn) return;
+    for (const node of all("[data-value]")) node.textContent = step.drawn[node.dataset.value];
+    for (const edge of all("[data-edge]")) {
+      const wide = step.widths[edge.dataset.edge];
+      edge.classList.toggle("negative", wide < 0);
+      find(".wire", edge).setAttribute("stroke-width", 1 + Math.abs(wide) * 0.09);
+    }
+  }
+
+  function light(what) {
+    const lit = new Set(what.of);
+    const needed = new Set(what.of.length === 1 ? needs[what.of[0]] || [] : []);
+    const touches = (of, set) => of.some((name) => set.has(name));
+    for (const { node, of } of things) {
+      const isLit = touches(of, lit);
+      node.classList.toggle("lit", isLit);
+      node.classList.toggle("needed", !isLit && touches(of, needed));
+    }
+    for (const [name, tr] of rows) {
+      tr.classList.toggle("lit", lit.has(name));
+      tr.classList.toggle("needed", !lit.has(name) && needed.has(name));
+    }
+  }
+
+  function entry(name, step) {
+    const box = make("div", undefined, "entry");
+    const cell = step.rows[name];
+    if (!cell) return plain(name, step, box);
+    const tr = rows.get(name);
+    const fact = facts.get(name);
+    box.append(make("p", fact.content.textContent, "what"));
+    const formula = make("p", undefined, "formula");
+    formula.append(find("math", tr).cloneNode(true));
+    box.append(formula);
+    const numbers = find(".numbers math", tr);
+    if (numbers) {
+      const line = make("p", "= ", "numbers");
+      line.append(numbers.cloneNode(true));
+      box.append(line);
+    }
+    const list = make("dl");
+    const add = (word, value) => list.append(make("dt", word), make("dd", value));
+    if (!run.scalars) add("worst element", cell[4]);
+    if (cell[0]) add(run.side, cell[0]);
+    add("PyTorch", torchOf(cell));
+    list.lastChild.append(" ", make("code", fact.dataset.place, "place"));
+    list.append(make("dt", "apart"), make("dd", cell[2]), make("dt", "verdict"), make("dd", verdictOf(cell) || "none", "mark"));
+    box.append(list);
+    box.classList.toggle("differs", cell[3] === false);
+    return box;
+  }
+
+  function plain(name, step, box) {
+    const line = make("p", undefined, "formula");
+    const symbol = symbols.get(name);
+    if (symbol) line.append(symbol.content.cloneNode(true));
+    line.append(` = ${step.put[name].replace(/[()]/g, "")}`);
+    box.append(line);
+    return box;
+  }
+
+  function showPanel(step, what) {
+    const count = `step ${step.step}, `;
+    const which = names.indexOf(what.show[0]);
+    find("#count").textContent = pointed || pinned || which < 0
+      ? count + what.show[0]
+      : `${count}computation ${which + 1} of ${names.length}: ${what.show[0]}`;
+    find("#entries").replaceChildren(...what.show.map((name) => entry(name, step)));
+    const map = find("#heat");
+    if (map) map.replaceChildren(...what.of.filter((name) => step.heat[name]).slice(0, 1).map((name) => maps(name, step.heat[name])));
+  }
+
+  // Three maps of a matrix: by hand, PyTorch, and their difference as a part of what is allowed.
+  function maps(name, heat) {
+    const box = make("div", undefined, "maps");
+    const size = (value) => Math.abs(Number(value));
+    const torch = heat.torch.map((value, i) => (value === null ? heat.hand[i] : value));
+    const most = Math.max(...heat.hand.concat(torch).map(size).filter(Number.isFinite), 1e-300);
+    const signed = (value) => [size(value) / most, Number(value) < 0 ? "minus" : "plus"];
+    const apart = (ratio) => (Number(ratio) > 1 || ratio === "inf" ? [1, "beyond"] : [Number(ratio), "within"]);
+    const kinds = [
+      [run.side, heat.hand, signed, (i) => heat.hand[i]],
+      ["PyTorch", torch, signed, (i) => torch[i]],
+      [`difference / allowed, up to ${heat.most}`, heat.ratio, apart, (i) => heat.ratio[i]],
+    ];
+    for (const [title, values, shade, text] of kinds) box.append(map(name, heat, title, values, shade, text));
+    const whole = heat.shape.join(" × ");
+    if (heat.at) box.append(make("p", `${name} is ${whole}: each cell is the element of its block that differs most.`, "legend"));
+    return box;
+  }
+
+  function map(name, heat, title, values, shade, text) {
+    const [high, wide] = heat.grid;
+    const space = "http://www.w3.org/2000/svg";
+    const svg = document.createElementNS(space, "svg");
+    svg.setAttribute("viewBox", `0 0 ${wide} ${high}`);
+    svg.setAttribute("role", "img");
+    svg.setAttribute("aria-label", `${name}, ${title}, as a map of ${high} by ${wide} cells`);
+    values.forEach((value, i) => {
+      const [strength, kind] = shade(value);
+      const cell = document.createElementNS(space, "rect");
+      const inset = (1 - Math.sqrt(Math.min(Math.max(strength || 0, 0), 1))) / 2;
+      const x = i % wide, y = Math.floor(i / wide);
+      cell.setAttribute("x", x + inset);
+      cell.setAttribute("y", y + inset);
+      cell.setAttribute("width", 1 - 2 * inset);
+      cell.setAttribute("height", 1 - 2 * inset);
+      cell.setAttribute("class", kind);
+      const position = heat.at ? heat.at[i] : i;
+      const columns = heat.shape[heat.shape.length - 1];
+      const index = heat.shape.length === 1 ? position : `${Math.floor(position / columns)}, ${position % columns}`;
+      const label = document.createElementNS(space, "title");
+      label.textContent = `${name}[${index}] ${text(i)}`;
+      cell.append(label);
+      svg.append(cell);
+    });
+    const figure = make("figure");
+    figure.append(svg, make("figcaption", title));
+    return figure;
+  }
+
+  function render() {
+    const step = steps[at];
+    slider.value = at;
+    slider.setAttribute("aria-valuetext", `training step ${step.step}`);
+    find("#number").textContent = step.step;
+    find("#tablestep").textContent = step.step;
+    fillTable(step);
+    fillDrawing(step);
+    const point = points[at] || points[points.length - 1];
+    if (point) {
+      curve.setAttribute("cx", point[0]);
+      curve.setAttribute("cy", point[1]);
+    }
+    const what = subject();
+    light(what);
+    showPanel(step, what);
+    for (const box of all(".scroll, .entry .numbers, .entry .formula")) {
+      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
+    }
+  }
+
+  function address() {
+    try {
+      history.replaceState(null, "", `#step=${steps[at].step}`);
+    } catch {
+      // a page in a frame may not have an address of its own
+    }
+  }
+
+  function goTo(index) {
+    at = Math.min(Math.max(index, 0), steps.length - 1);
+    render();
+    address();
+  }
+
+  function compute(by) {
+    now += by;
+    if (now >= names.length && at < steps.length - 1) {
+      at += 1;
+      now = 0;
+      address();
+    } else if (now < 0 && at > 0) {
+      at -= 1;
+      now = names.length - 1;
+      address();
+    }
+    const isAtTheEnd = now < 0 || now >= names.length;
+    now = Math.min(Math.max(now, 0), names.length - 1);
+    render();
+    return !isAtTheEnd;
+  }
+
+  function advance() {
+    const byStep = find("#pace").value === "step";
+    const goesOn = byStep ? at < steps.length - 1 : compute(1);
+    if (byStep && goesOn) goTo(at + 1);
+    if (!goesOn) pause();
+  }
+
+  function pause() {
+    clearInterval(timer);
+    timer = null;
+    find("#play").lastChild.textContent = " play";
+    find("#play span").textContent = "▶";
+  }
+
+  function play() {
+    if (timer) return pause();
+    timer = setInterval(advance, find("#pace").value === "step" ? 500 : 1000);
+    find("#play").lastChild.textContent = " pause";
+    find("#play span").textContent = "❚❚";
+    return undefined;
+  }
+
+  function fromAddress() {
+    const found = /^#step=(\d+)$/.exec(location.hash);
+    if (!found) return;
+    const wanted = Number(found[1]);
+    const distances = steps.map((step) => Math.abs(step.step - wanted));
+    at = distances.indexOf(Math.min(...distances));
+  }
+
+  const described = (node) => {
+    const row = node.closest("[data-row]");
+    if (row) return { of: [row.dataset.row], show: [row.dataset.row] };
+    const thing = node.closest("[data-q]");
+    if (!thing) return null;
+    const of = thing.dataset.q.split(" ");
+    const shown = thing.dataset.show ? thing.dataset.show.split("|") : of;
+    const known = shown.filter((name) => steps[at].rows[name] || (steps[at].put && name in steps[at].put));
+    return known.length ? { of, show: known } : null;
+  };
+  const same = (one, other) => one && other && one.show.join() === other.show.join();
+  const pointAt = (what) => {
+    if (same(what, pointed) || (!what && !pointed)) return;
+    pointed = what;
+    render();
+  };
+
+  const pick = (node) => {
+    const what = described(node);
+    if (!what) return;
+    pinned = same(what, pinned) ? null : what;
+    if (pinned && what.show.length === 1 && names.includes(what.show[0])) now = names.indexOf(what.show[0]);
+    render();
+  };
+  const isControl = (node) => node.closest("button, input, select, a");
+
+  document.addEventListener("pointerover", (event) => event.pointerType === "mouse" && pointAt(described(event.target)));
+  document.addEventListener("focusin", (event) => event.target.matches(":focus-visible") && pointAt(described(event.target)));
+  document.addEventListener("focusout", () => pointAt(null));
+  document.addEventListener("click", (event) => pick(event.target));
+  document.addEventListener("keydown", (event) => {
+    const inControl = isControl(event.target);
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    if ((event.key === "ArrowRight" || event.key === "ArrowLeft") && !(inControl && event.target.matches("input, select"))) {
+      const by = event.key === "ArrowRight" ? 1 : -1;
+      pinned = pointed = null;
+      if (event.shiftKey) goTo(at + by);
+      else compute(by);
+    } else if (event.key === " " && !inControl) play();
+    else if (event.key === "Enter" && !inControl) pick(event.target);
+    else if (event.key === "Escape") {
+      pinned = pointed = null;
+      render();
+    } else return;
+    event.preventDefault();
+  });
+  const moved = (by) => () => {
+    pinned = null;
+    compute(by);
+  };
+  find("#back").addEventListener("click", moved(-1));
+  find("#on").addEventListener("click", moved(1));
+  find("#play").addEventListener("click", play);
+  find("#pace").addEventListener("change", () => timer && (pause(), play()));
+  slider.addEventListener("input", () => goTo(Number(slider.value)));
+  window.addEventListener("hashchange", () => {
+    fromAddress();
+    render();
+  });
+  let before = null;
+  window.addEventListener("beforeprint", () => {
+    before = [at, pinned];
+    at = 0;
+    pinned = pointed = null;
+    render();
+  });
+  window.addEventListener("afterprint", () => {
+    [at, pinned] = before;
+    render();
+  });
+
+  document.documentElement.classList.add("live");
+  fromAddress();
+  if (steps[at].rows) now = Math.max(names.findIndex((name) => steps[at].rows[name][3] === false), 0);
+  render();
+})();

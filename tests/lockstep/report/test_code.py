@@ -1,0 +1,110 @@
+"""Both sources side by side: aligned by what they compute, with values and marks, never cut."""
+
+import pytest
+
+from lockstep.command import main
+from lockstep.derivation import load
+from lockstep.problem import make_problem
+from lockstep.report import sources
+
+SCALARS = make_problem({})
+MATRICES = make_problem({"sizes": (3, 4, 2), "samples": 5})
+
+
+def pairs(problem, step=None):
+    return sources.aligned(sources.by_hand(problem, step), sources.by_torch(problem))
+
+
+@pytest.mark.parametrize("problem", [SCALARS, MATRICES])
+def test_lines_that_stand_abreast_compute_the_same(problem):
+    both = [(ours, theirs) for ours, theirs in pairs(problem) if ours and theirs and (ours.of or theirs.of)]
+    assert len(both) >= 15
+    assert all(ours.of == theirs.of for ours, theirs in both)
+
+
+@pytest.mark.parametrize("problem", [SCALARS, MATRICES])
+def test_both_sources_are_there_in_order_and_in_full(problem):
+    rows = pairs(problem)
+    for side, source in ((0, sources.by_hand(problem)), (1, sources.by_torch(problem))):
+        numbers = [row[side].number for row in rows if row[side]]
+        assert numbers == [line.number for line in source.lines] == sorted(numbers)
+
+
+def test_the_lines_are_those_of_the_files():
+    import inspect
+
+    from manual_backprop import two_layer
+
+    file = inspect.getsource(two_layer).splitlines()
+    lines = sources.by_hand(MATRICES).lines
+    assert all(file[line.number - 1].rstrip() == line.text for line in lines)
+    assert not any('"""' in line.text for line in lines)
+
+
+def test_a_derivations_lines_are_found_by_what_they_assign_or_return(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import numpy\n\n\ndef step(x, W_h, b_h, y):\n    '''mine'''\n    z_h = x @ W_h.T + b_h\n"
+        "    h, other = z_h, y\n    return {'z_h': z_h,\n            'loss': y.sum(), **dict(o=h)}\n"
+    )
+    lines = {line.number: line.names for line in sources.by_hand(MATRICES, load(str(path))).lines}
+    assert lines == {4: (), 6: ("z_h",), 7: ("h",), 8: (), 9: ("loss", "o")}
+
+
+def test_a_function_without_a_source_is_told():
+    step = eval("lambda x: dict(z_h=x)")
+    assert sources.by_hand(MATRICES, step) == sources.Source("<lambda> (its source cannot be read)", [])
+
+
+def test_each_line_has_both_values_and_a_mark(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "130")
+    assert main(["--code"]) == 0
+    out = capsys.readouterr().out
+    line = next(line for line in out.splitlines() if "delta_h1 = 0.016" in line)
+    assert line.count("0.016000000000000125") == 2
+    assert " ✓ " in line
+    code = next(line for line in out.splitlines() if "z_h1 = w11 * x1 + w21 * x2 + b1" in line)
+    assert "z_h = network.hidden(x)" in code
+
+
+def test_one_source_stands_below_the_other_where_there_is_no_room_and_nothing_is_cut(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["--code", "--sizes", "3-4-2", "--samples", "5"]) == 0
+    out = capsys.readouterr().out
+    assert (
+        out.index("by hand: manual_backprop/two_layer.py") < out.index("update(W_h") < out.index("PyTorch: torch_ref")
+    )
+    assert all(len(line) <= 80 for line in out.splitlines())
+    for line in (*sources.by_hand(MATRICES).lines, *sources.by_torch(MATRICES).lines):
+        assert "".join(line.text.split()) in "".join(out.split())
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_the_step_that_differs_is_shown_and_marked(columns, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("COLUMNS", columns)
+    path = tmp_path / "late.py"
+    path.write_text("calls = []\ndef step(delta_o):\n    calls.append(1)\n    grad_b_o = delta_o.sum(axis=0)\n"
+                    "    return dict(grad_b_o=grad_b_o * (2 if len(calls) > 2 else 1), loss=[1])\n".replace(
+                        ", loss=[1]", ""))  # fmt: skip
+    assert main(["--code", "--derivation", str(path)]) == 1
+    out = capsys.readouterr().out
+    assert "step 1\n" in out
+    assert "step 3\n" in out
+    assert "✗" not in out.partition("step 3\n")[0]
+    assert "✗" in out.partition("step 3\n")[2].partition("step  loss")[0]
+
+
+def test_another_shape_is_told_in_place_of_a_value(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("COLUMNS", "120")
+    path = tmp_path / "shape.py"
+    path.write_text(
+        "def step(delta_o, h):\n    grad_W_o = (delta_o.T @ h).ravel()\n    return {'grad_W_o': grad_W_o}\n"
+    )
+    assert main(["--code", "--derivation", str(path)]) == 1
+    assert "shape of grad_W_o = (4,)" in capsys.readouterr().out
+
+
+def test_a_stream_that_cannot_encode_gets_ascii(monkeypatch):
+    from lockstep.output import encodable
+
+    assert encodable("a  │  b ✗", "ascii") == "a  |  b XX"

@@ -1,0 +1,90 @@
+"""The formulas as MathML say what the code by hand computes: read back as arithmetic, they give its numbers."""
+
+import math
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from lockstep.problem import make_problem
+from lockstep.quantities import COMPUTED, scalar_names
+from lockstep.report.mathml import formula, symbol
+from lockstep.report.page import filled
+from lockstep.report.step_data import step_data
+from lockstep.run import moments, tolerance
+
+_FUNCTIONS = {"tanh": math.tanh, "linear": lambda z: z, "sigmoid": lambda z: 1 / (1 + math.exp(-z))}
+
+
+def arithmetic(node):
+    """An element of MathML as a Python expression."""
+    inside = [arithmetic(child) for child in node]
+    match node.tag:
+        case "mfrac":
+            return f"(({inside[0]}) / ({inside[1]}))"
+        case "msup":
+            return f"({inside[0]}) ** {inside[1]}"
+        case "mo":
+            return {"·": "*", "−": "-"}.get(node.text, node.text)
+        case "mi" | "mn":
+            return {"σ": "sigma"}.get(node.text, node.text)
+    return "".join(inside)
+
+
+def only_moment(settings):
+    problem = make_problem(settings | {"steps": 1})
+    moment, _ = next(moments(problem, tolerance(problem, {})))
+    return moment, problem
+
+
+@pytest.mark.parametrize("loss", ["mse", "sum", "half_sum"])
+@pytest.mark.parametrize("which", ["linear", "sigmoid", "tanh"])
+def test_the_numbers_put_into_every_formula_give_the_value_beside_it(loss, which):
+    settings = {"seed": 4, "hidden_activation": which, "output_activation": which, "loss": loss}
+    moment, problem = only_moment(settings | {"sizes": (2, 2, 2)})
+    step = step_data(moment, problem)
+    for name in COMPUTED:
+        for scalar in scalar_names(name, (2, 2, 2), 1):
+            numbers = filled(formula(scalar, True, loss, put=True), step["put"])
+            value = eval(arithmetic(ElementTree.fromstring(str(numbers))), {"sigma": _FUNCTIONS[which]})
+            assert value == pytest.approx(float(step["rows"][scalar][0]), rel=1e-6, abs=1e-9), scalar
+
+
+@pytest.mark.parametrize("loss", ["mse", "sum", "half_sum"])
+def test_the_same_formula_in_names_gives_the_value_of_these_names(loss):
+    moment, problem = only_moment({"seed": 9, "sizes": (2, 2, 2), "hidden_activation": "tanh", "loss": loss})
+    put = step_data(moment, problem)["put"]
+    for name in COMPUTED:
+        for scalar in scalar_names(name, (2, 2, 2), 1):
+            tree = ElementTree.fromstring(str(formula(scalar, True, loss)))
+            assert tree[0].attrib == {"data-q": scalar}
+            named = [node.attrib["data-q"] for node in tree.iter() if "data-q" in node.attrib][1:]
+            assert named
+            assert set(named) <= put.keys()
+
+
+def test_a_matrix_formula_names_the_matrices_it_is_made_of():
+    tree = ElementTree.fromstring(str(formula("delta_h", False, "mse")))
+    assert [node.attrib["data-q"] for node in tree.iter() if "data-q" in node.attrib] == [
+        "delta_h",
+        "delta_o",
+        "W_o",
+        "z_h",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("w11", "w11"), ("delta_h1", "δh1"), ("new_b3", "b3new"), ("grad_w31", "∂L∂w31"), ("lr", "α"), ("loss", "L"),
+     ("W_h[0, 1]", "Wh[0, 1]"), ("new_W_h[0, 1]", "Whnew[0, 1]"), ("b_o", "bo")],
+)  # fmt: skip
+def test_a_name_is_written_as_its_symbol(name, text):
+    assert "".join(ElementTree.fromstring(str(symbol(name))).itertext()) == text
+
+
+def test_numbers_of_a_step_are_put_in_with_nine_digits_and_negative_ones_in_brackets():
+    moment, problem = only_moment({})
+    put = step_data(moment, problem)["put"]
+    text = "".join(ElementTree.fromstring(str(filled(formula("z_h1", True, "mse", put=True), put))).itertext())
+    assert text == "0.4·0.5+(-0.3)·0.8+0.1"
+    assert np.isfinite(moment.flat_torch).all()

@@ -1,0 +1,279 @@
+"""The page as people see it: a headless Chromium steps through it (`make test-page`)."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lockstep.command import main
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytest.importorskip("playwright", reason="no playwright: `make test-page` installs it")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: `apt install chromium`, then `make test-page`")
+
+from axe_playwright_python.sync_playwright import Axe  # noqa: E402
+from playwright.sync_api import sync_playwright  # noqa: E402
+
+WRONG = Path(__file__).parents[2] / "scripts" / "examples" / "updated_too_early.py"
+RUNS = {
+    "lecture": [],
+    "wrong": ["--derivation", str(WRONG), "--sizes", "3-4-2", "--samples", "5"],
+    "late": ["--derivation", "LATE", "--steps", "10"],
+    "large": ["--sizes", "40-30-10", "--samples", "20", "--steps", "40"],
+    "undecided": ["--lr", "1e200", "--steps", "20"],
+}
+LATE = """
+calls = []
+def step(delta_o):
+    calls.append(1)
+    return dict(grad_b_o=delta_o.sum(axis=0) * (2 if len(calls) > 2 else 1))
+"""
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """The pages of some runs, by name."""
+    folder = tmp_path_factory.mktemp("pages")
+    (folder / "late.py").write_text(LATE)
+    for name, arguments in RUNS.items():
+        given = [str(folder / "late.py") if argument == "LATE" else argument for argument in arguments]
+        main([*given, "--html", str(folder / f"{name}.html"), "--quiet"])
+    return {name: (folder / f"{name}.html").as_uri() for name in RUNS}
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser, pages):
+    """A function that opens a page; at the end no error was on its console and no request had left it."""
+    seen, contexts = [], []
+
+    def open_page(name, address="", width=1280, height=900, **settings):
+        context = browser.new_context(viewport={"width": width, "height": height}, **settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: seen.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: seen.append(str(error)))
+        page.on("request", lambda request: seen.append(request.url) if not request.url.startswith("file:") else None)
+        page.goto(pages[name] + address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert seen == []
+
+
+def lit(page, selector):
+    return page.eval_on_selector_all(f"{selector}.lit", "all => all.map(one => one.textContent.trim())")
+
+
+def panel(page):
+    return page.inner_text(".now")
+
+
+def test_arrows_go_from_computation_to_computation_and_on_into_the_next_step(opened):
+    page = opened("lecture")
+    assert "computation 1 of 37: z_h1" in panel(page)
+    page.keyboard.press("ArrowRight")
+    assert "computation 2 of 37: z_h2" in panel(page)
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")  # there is nothing before the first
+    assert "step 1, computation 1 of 37" in panel(page)
+    for _ in range(37):
+        page.keyboard.press("ArrowRight")
+    assert "step 2, computation 1 of 37" in panel(page)
+    page.keyboard.press("ArrowLeft")
+    assert "step 1, computation 37 of 37: new_b2" in panel(page)
+
+
+def test_the_slider_and_shift_arrows_go_from_step_to_step(opened):
+    page = opened("lecture")
+    page.fill("#step", "6")
+    assert page.inner_text("#number") == "7"
+    assert page.get_attribute("#step", "aria-valuetext") == "training step 7"
+    assert page.evaluate("location.hash") == "#step=7"
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Shift+ArrowRight")
+    assert page.inner_text("#number") == "8"
+    page.keyboard.press("Shift+ArrowLeft")
+    assert page.inner_text("#number") == "7"
+    page.focus("#step")
+    page.keyboard.press("ArrowRight")
+    assert page.inner_text("#number") == "8"
+
+
+def test_a_link_opens_at_its_step(opened):
+    page = opened("lecture", "#step=7")
+    assert page.inner_text("#number") == "7"
+    assert page.inner_text("#tablestep") == "7"
+    page.evaluate("location.hash = '#step=99'")
+    page.wait_for_function("document.querySelector('#number').textContent === '99'")
+
+
+def test_the_computation_shown_is_lit_in_the_drawing_the_sources_and_the_table_with_what_flows_into_it(opened):
+    page = opened("lecture")
+    for _ in range(11):
+        page.keyboard.press("ArrowRight")
+    assert "delta_h1" in panel(page)
+    assert lit(page, "#values tr")[0].startswith("δh1")
+    assert any("delta_h1 = (delta_o1 * w31" in text for text in lit(page, ".sources td"))
+    assert any("delta_h = z_h.grad" in text for text in lit(page, ".sources td"))
+    assert page.get_attribute(".node.lit", "aria-label") == "hidden h1"
+    needed = page.eval_on_selector_all("#network .needed", "all => all.map(one => one.getAttribute('aria-label'))")
+    assert {"weight w31", "weight w32", "output o1", "output o2"} <= set(needed)
+    numbers = page.inner_text(".now .numbers")
+    assert "(-0.244)" in numbers
+    assert "0.6" in numbers
+
+
+def test_pointing_at_a_line_of_one_source_lights_its_partner(opened):
+    page = opened("lecture")
+    page.hover(".sources td:has-text('o1 = sigma_o(z_o1)')")
+    assert any("o = network.output_activation(z_o)" in text for text in lit(page, ".sources td"))
+    page.hover(".sources td:has-text('grad_W_h = network.hidden.weight.grad')")
+    assert sum("grad_w" in text for text in lit(page, ".sources td")) >= 4
+    page.mouse.move(5, 5)
+    assert "computation 1 of 37" in panel(page)
+
+
+def test_a_weight_that_is_pointed_at_shows_its_formula_and_value_and_keeps_showing_it_as_steps_go_by(opened):
+    page = opened("lecture")
+    page.hover("[data-edge=w31] .reach", force=True)
+    first = panel(page)
+    assert "w31" in first
+    assert "0.6" in first
+    assert "how the loss changes with w31" in first
+    page.keyboard.press("Shift+ArrowRight")
+    page.mouse.move(5, 5)
+    page.click("[data-edge=w31] .reach", force=True)
+    page.mouse.move(5, 5)
+    page.fill("#step", "50")
+    later = panel(page)
+    assert later != first
+    assert "step 51, w31" in later
+    assert "0.6" in later
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Escape")
+    assert "step 51, computation" in panel(page)
+
+
+def test_space_plays_and_pauses_by_computation_or_by_step(opened):
+    page = opened("lecture")
+    page.clock.install()
+    page.keyboard.press("Space")
+    assert "pause" in page.inner_text("#play")
+    page.clock.run_for(2100)
+    assert "computation 3 of 37" in panel(page)
+    page.keyboard.press("Space")
+    page.clock.run_for(3000)
+    assert "computation 3 of 37" in panel(page)
+    page.select_option("#pace", "step")
+    page.click("#play")
+    page.clock.run_for(1600)
+    assert page.inner_text("#number") == "4"
+    page.clock.run_for(60_000)
+    assert page.inner_text("#number") == "100"
+    assert "play" in page.inner_text("#play")
+
+
+def test_the_table_and_the_drawing_show_the_values_of_the_step(opened):
+    page = opened("lecture", "#step=100")
+    run = page.evaluate("JSON.parse(document.getElementById('run').textContent)")
+    last = run["steps"][-1]
+    for name, (hand, torch, *_) in last["rows"].items():
+        row = page.locator(f"#values tr[data-row={name}]")
+        assert row.locator(".hand").inner_text() == hand
+        assert row.locator(".torch").inner_text() == (hand if torch is None else torch)
+    assert page.text_content("[data-edge=w31] [data-value=w31]") == last["drawn"]["w31"]
+    assert float(page.get_attribute("#mark", "cx")) == pytest.approx(560)
+
+
+def test_the_page_of_a_mismatch_names_the_mistake_and_marks_what_differs(opened):
+    page = opened("wrong")
+    verdict = page.inner_text(".verdict")
+    assert "updated-weights-used" in verdict
+    assert "compute delta_h before you assign the new output weights" in verdict
+    assert "computation 7 of 15: delta_h" in panel(page)
+    assert "✗ differs" in panel(page)
+    assert page.inner_text("#values tr[data-row=delta_h] .mark") == "✗ differs"
+    assert page.inner_text("#values tr[data-row=delta_o] .mark") == "✓ agrees"
+    assert page.eval_on_selector_all(".sources td.unequal", "all => all.map(one => one.textContent)")
+
+
+def test_a_mismatch_at_a_later_step_is_where_the_page_opens(opened):
+    page = opened("late")
+    assert page.inner_text("#number") == "3"
+    assert "grad_b3" in panel(page)
+    page.fill("#step", "0")
+    assert page.inner_text("#values tr[data-row=grad_b3] .mark") == "✓ agrees"
+
+
+def test_a_large_network_is_shown_as_three_maps_of_each_matrix(opened):
+    page = opened("large")
+    assert page.locator(".maps svg").count() == 3
+    page.click("#values tr[data-row=grad_W_h]")
+    assert "grad_W_h" in page.get_attribute(".maps svg >> nth=0", "aria-label")
+    assert page.locator(".maps svg >> nth=0").locator("rect").count() == 24 * 24
+    assert "30 × 40" in panel(page)
+
+
+def test_without_a_script_there_is_the_first_step_the_step_that_differs_and_the_verdict(opened):
+    page = opened("late", java_script_enabled=False)
+    assert page.is_visible("#values")
+    assert page.is_visible(".static")
+    assert page.is_visible(".verdict")
+    assert not page.is_visible(".controls")
+    assert "scaled-by-constant" in page.inner_text(".verdict")
+
+
+def test_on_paper_there_is_the_first_step_in_full(opened):
+    page = opened("lecture", "#step=50")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    assert page.inner_text("#tablestep") == "1"
+    assert not page.is_visible(".controls")
+    assert page.is_visible("#values tr[data-row=new_b2]")
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert page.inner_text("#tablestep") == "50"
+
+
+@pytest.mark.parametrize("width", [375, 1280, 1920])
+@pytest.mark.parametrize("name", list(RUNS))
+def test_nothing_is_wider_than_the_screen(opened, name, width):
+    page = opened(name, width=width)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", list(RUNS))
+def test_no_serious_finding_of_axe(opened, name, scheme):
+    # axe is put into the page from outside, which the page's own policy would not allow
+    page = opened(name, color_scheme=scheme, bypass_csp=True)
+    found = Axe().run(page).response["violations"]
+    serious = [
+        (finding["id"], [node["target"] for node in finding["nodes"]][:5])
+        for finding in found
+        if finding["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+
+
+def test_everything_can_be_reached_by_keyboard(opened):
+    page = opened("lecture")
+    page.focus("[data-edge=w11]")
+    page.keyboard.press("Tab")
+    assert "w21" in panel(page)
+    page.keyboard.press("Enter")
+    page.evaluate("document.activeElement.blur()")
+    assert "w21" in panel(page)
+    page.focus("#values tr[data-row=grad_w42]")
+    page.keyboard.press("Shift+Tab")
+    assert "grad_w32" in panel(page)
