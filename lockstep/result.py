@@ -40,7 +40,7 @@ class Row:
     drift_relative: float | None
 
 
-@dataclass
+@dataclass(repr=False)
 class Result:
     """The verdict and what it rests on. The fields of interface documents are plain dicts, lists and numbers."""
 
@@ -268,6 +268,11 @@ class Result:
                  "cannot_see", "diagnoses", "battery", "remarks", "control", "referee", "steps_in_full",
                  "parameters", "quantities")  # fmt: skip
         return {name: getattr(self, name) for name in names}
+
+    def __repr__(self):
+        from lockstep.report.verdict import headline
+
+        return f"<{headline(self)}>"
 
     def _repr_html_(self):
         """What a notebook shows: the verdict and a step as a table."""

@@ -232,6 +232,7 @@ def test_a_result_shows_itself_in_a_notebook_without_a_script(wrong):
     assert "data-row" not in html
     assert "no step was run" in compare(steps=0)._repr_html_()
     assert "step 1" in compare(steps=3)._repr_html_()
+    assert repr(compare(steps=3)).startswith("<match: 3 steps, 111 values")
 
 
 @pytest.mark.parametrize(
