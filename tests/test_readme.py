@@ -14,6 +14,11 @@ SHOWN = [block for language, block in re.findall(r"```(\w*)\n(.*?)```", README, 
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
+def block_with(text):
+    """The shown block that has a text in it."""
+    return next(block for block in SHOWN if text in block)
+
+
 def masked(text):
     """The text without its numbers and names of elements: the last digits are the processor's."""
     return re.sub(r"\s*\b(new_\w+ |none|[\d.]+(e-\d+)?)\b( ULP)?\s*", " # ", text)
@@ -27,16 +32,31 @@ def test_the_report_is_as_shown(capsys):
             assert masked(part.strip("\n")) in printed
 
 
+def test_the_sources_side_by_side_are_as_shown(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "112")
+    assert main(["--code"]) == 0
+    printed = masked(capsys.readouterr().out)
+    for part in block_with("neuron_by_neuron.py  ").split("…\n"):
+        assert masked(part.strip("\n")) in printed
+
+
+def test_the_pictures_are_there_and_small():
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
+    assert len(pictures) == 2
+    for picture in pictures:
+        assert (Path(__file__).parents[1] / picture).stat().st_size < 150_000
+
+
 def test_the_descent_is_as_shown(capsys):
     assert gradient_descent([]) == 0
-    assert capsys.readouterr().out == SHOWN[3]
+    assert capsys.readouterr().out == block_with("Local minimum")
 
 
 def test_a_derivation_is_explained_as_shown(capsys, tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(next(program for program in PROGRAMS if program.startswith("# mine.py")))
     assert main(["--derivation", str(path), "--sizes", "3-4-2", "--samples", "5", "--show", "none"]) == 1
-    assert masked(SHOWN[2]) in masked(capsys.readouterr().out)
+    assert masked(block_with("mismatch: first")) in masked(capsys.readouterr().out)
 
 
 def test_the_table_of_mistakes_has_every_mistake():

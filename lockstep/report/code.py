@@ -115,5 +115,8 @@ def _wrapped(text, width):
     """A text in lines of a width, later ones set in; nothing is cut."""
     if text.cell_len <= width:
         return [text]
-    lines = text.wrap(Console(file=io.StringIO(), width=width), width - 10)
-    return [lines[0], *(Text.assemble(" " * 10, line) for line in lines[1:])]
+    console = Console(file=io.StringIO())
+    first = text.wrap(console, width)[0]
+    rest = text[len(first) :]
+    rest = rest[len(rest.plain) - len(rest.plain.lstrip()) :]
+    return [first, *(Text.assemble(" " * 10, line) for line in rest.wrap(console, width - 10))]

@@ -32,7 +32,7 @@ def new_album(problem):
 def page(result, album, step=None):
     """The HTML of a run. album: see `new_album`; step: the side by hand, None for the project's own."""
     steps, problem = album.steps(result), result.problem
-    rows = _rows(problem)
+    rows = _rows(result)
     at = next((i for i, kept in enumerate(steps) if kept["step"] == _decisive(result)), None)
     data = {
         "names": [row["name"] for row in rows],
@@ -40,6 +40,8 @@ def page(result, album, step=None):
         "start": at or 0,
         "side": result.side,
         "needs": {row["name"]: row["needs"] for row in rows},
+        "why": {row["name"]: row["why"] for row in rows if row["why"]},
+        "decisive": _decisive(result),
         "steps": steps,
     }
     return (
@@ -53,7 +55,7 @@ def page(result, album, step=None):
             scalars=in_scalars(problem),
             steps=steps,
             shown=[steps[0], steps[at]] if at else steps[:1],
-            decisive=at,
+            decisive=_decisive(result),
             kept=_kept(album, steps, result),
             stages=[name for name, _ in STAGES],
             network=drawing(problem, samples_of(problem)) if is_drawable(problem) else None,
@@ -85,9 +87,10 @@ def fragment(result):
             heading=[line.plain for line in heading(problem, result.side)],
             result=result,
             told=told(result),
-            rows=_rows(problem),
+            rows=_rows(result),
             scalars=in_scalars(problem),
             step=step_data(moment, problem) if moment else None,
+            decisive=_decisive(result),
             stages=[name for name, _ in STAGES],
         )
     )
@@ -126,9 +129,17 @@ def _kept(album, steps, result):
     )
 
 
-def _rows(problem):
-    """What of a row does not change: its name, formula, what it is, what it needs, and where PyTorch has it."""
+def _rows(result):
+    """What of a row does not change: its name, formula, what it is, what it needs, and where PyTorch has it.
+
+    why: which mistake it looks like, at the step that decided.
+    """
+    problem = result.problem
     scalars = in_scalars(problem)
+    why = {}
+    for found in result.diagnoses:
+        for of in (found["quantity"], *found["explains"]):
+            why.setdefault(of, f"{found['mistake']}: {found['says']}")
     trees = scalar_formulas() if scalars else formulas()
     rows = []
     for stage, quantities in STAGES:
@@ -136,7 +147,14 @@ def _rows(problem):
             frozen = of.removeprefix("new_") in problem.frozen
             shape = shape_of(of, problem.sizes, 1)
             for i, name in enumerate(scalar_names(of, problem.sizes, 1) if scalars else (of,)):
-                row = {"name": name, "stage": stage, "frozen": frozen, "numbers": "", "needs": []}
+                row = {
+                    "name": name,
+                    "stage": stage,
+                    "frozen": frozen,
+                    "numbers": "",
+                    "needs": [],
+                    "why": why.get(of, ""),
+                }
                 row["what"] = "the loss, before this step's update" if of == "loss" else what_it_is(name, of)
                 row["place"] = torch_place(of, position_in(shape, i) if scalars else ())
                 row["formula"] = mathml.symbol(name) if frozen else mathml.formula(name, scalars, problem.loss)

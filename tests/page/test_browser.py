@@ -205,6 +205,9 @@ def test_the_page_of_a_mismatch_names_the_mistake_and_marks_what_differs(opened)
     assert "✗ differs" in panel(page)
     assert page.inner_text("#values tr[data-row=delta_h] .mark") == "✗ differs"
     assert page.inner_text("#values tr[data-row=delta_o] .mark") == "✓ agrees"
+    assert page.inner_text("#values tr[data-row=delta_h] .why").startswith("looks like updated-weights-used")
+    assert "updated-weights-used" in panel(page)
+    assert page.locator("#values .why:visible").count() == 1
     assert page.eval_on_selector_all(".sources td.unequal", "all => all.map(one => one.textContent)")
 
 
@@ -212,8 +215,10 @@ def test_a_mismatch_at_a_later_step_is_where_the_page_opens(opened):
     page = opened("late")
     assert page.inner_text("#number") == "3"
     assert "grad_b3" in panel(page)
+    assert page.is_visible("#values tr[data-row=grad_b3] .why")
     page.fill("#step", "0")
     assert page.inner_text("#values tr[data-row=grad_b3] .mark") == "✓ agrees"
+    assert not page.is_visible("#values tr[data-row=grad_b3] .why")
 
 
 def test_a_large_network_is_shown_as_three_maps_of_each_matrix(opened):

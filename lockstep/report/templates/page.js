@@ -27,6 +27,8 @@
   const torchOf = (cell) => (cell[1] === null ? cell[0] : cell[1]);
   const verdictOf = (cell) => (cell[3] === null ? "" : cell[3] ? "✓ agrees" : "✗ differs");
 
+  const reasonOf = (name, step) => step.step === run.decisive && step.rows[name][3] === false && run.why[name];
+
   function subject() {
     return pointed || pinned || { of: [names[now]], show: [names[now]] };
   }
@@ -39,6 +41,8 @@
       find(".apart", tr).textContent = cell[2];
       find(".mark", tr).textContent = verdictOf(cell);
       tr.classList.toggle("differs", cell[3] === false);
+      const why = find(".why", tr);
+      if (why) why.hidden = !reasonOf(name, step);
       if (run.scalars) fill(tr, step);
       else find(".numbers code", tr).textContent = cell[4];
     }
@@ -101,6 +105,8 @@
     add("PyTorch", torchOf(cell));
     list.lastChild.append(" ", make("code", fact.dataset.place, "place"));
     list.append(make("dt", "apart"), make("dd", cell[2]), make("dt", "verdict"), make("dd", verdictOf(cell) || "none", "mark"));
+    const why = reasonOf(name, step);
+    if (why) list.append(make("dt", "looks like"), make("dd", why, "why"));
     box.append(list);
     box.classList.toggle("differs", cell[3] === false);
     return box;
