@@ -5,7 +5,9 @@ import os
 import platform
 import sys
 import time
+from contextlib import ExitStack
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +15,12 @@ import torch
 from lockstep.command import Parser, printer, status, whole
 from lockstep.derivation import built_in, built_in_door
 from lockstep.growth import growth_lines
-from lockstep.keys import Unusable
+from lockstep.keys import Unusable, check
 from lockstep.output import progress, whole_file
 from lockstep.peers import peers_lines
 from lockstep.problem import make_problem
 from lockstep.quantities import scalar_names
+from lockstep.report.curve import write
 from lockstep.report.step import columns
 from lockstep.result import Result
 from lockstep.run import after, moments, tolerance
@@ -40,16 +43,19 @@ RATIOS = ("manual_over_torch", "manual_over_matmul", "turns_over_both", "lockste
 def parser():
     it = Parser(
         description="Time a step by hand, by PyTorch, and verified, in turn in one process: three to four minutes.",
-        epilog="One thread on both sides, unless --threads says otherwise. Medians of the ratios of each round.",
+        epilog="One thread on both sides, unless --threads says otherwise. A ratio is the median over the rounds, "
+        "not the quotient of the median times.",
         allow_abbrev=False,
     )
-    it.add_argument("--quick", action="store_true", help="the three smaller networks: about twenty seconds")
+    it.add_argument("--quick", action="store_true", help="the three smaller networks: about fifteen seconds")
     it.add_argument(
         "--json", metavar="FILE", help="write the rows and the machine as one JSON document (-: standard output)"
     )
-    it.add_argument("--plot", metavar="FILE.png", help="both sides against size, as a picture")
+    it.add_argument("--plot", metavar="FILE.png", help="both sides against size, as a picture (png, svg or pdf)")
     it.add_argument("--threads", type=whole, metavar="N", default=1, help="threads on both sides (default 1)")
-    it.add_argument("--peers", action="store_true", help="instead: gradcheck and check_grad on the same gradients")
+    it.add_argument(
+        "--peers", action="store_true", help="instead: gradcheck and check_grad on the same gradients (half a minute)"
+    )
     it.add_argument("--growth", action="store_true", help="instead: time by steps and by parameters (ten minutes)")
     return it
 
@@ -71,16 +77,29 @@ def _timed(options):
 
 
 def _steps(options):
-    rows = _rows(NETWORKS[:3] if options.quick else NETWORKS, options)
-    document = json.dumps({"rows": rows, "machine": machine(options.threads)}, allow_nan=False, indent=1) + "\n"
     if options.plot:
-        _plot(options.plot, rows)
-    if options.json == "-":
-        sys.stdout.write(document)
-        return
-    if options.json:
-        with whole_file(options.json, "--json") as file:
-            file.write(document)
+        check({"plot": options.plot}, lambda key: f"--{key}")
+    rows: list[dict[str, Any]] = []
+    with ExitStack() as files:
+        json_file = sys.stdout
+        if options.json and options.json != "-":
+            json_file = files.enter_context(whole_file(options.json, "--json"))
+        picture = files.enter_context(whole_file(options.plot, "--plot", binary=True)) if options.plot else None
+        try:
+            rows.extend(_rows(NETWORKS[:3] if options.quick else NETWORKS, options))
+        except KeyboardInterrupt:
+            _tell(rows, options)
+            raise
+        if options.json:
+            document = {"rows": rows, "machine": machine(options.threads)}
+            json_file.write(json.dumps(document, allow_nan=False, indent=1) + "\n")
+        if picture:
+            _plot(picture, options.plot.rpartition(".")[2].lower(), rows)
+    if options.json != "-":
+        _tell(rows, options)
+
+
+def _tell(rows, options):
     printed, _ = printer()
     printed(table(rows))
     printed(about(options.threads))
@@ -98,12 +117,10 @@ def _other(options):
 def _rows(networks, options):
     cases = [(sizes, samples, dtype) for sizes, samples in networks for dtype in ("float64", "float32")]
     rounds, block = (7, 0.03) if options.quick else (9, 0.1)
-    rows = []
     with progress(len(cases), "networks") as show, threads(options.threads):
         for done, (sizes, samples, dtype) in enumerate(cases, 1):
-            rows.append(row(sizes, samples, dtype, rounds, block))
+            yield row(sizes, samples, dtype, rounds, block)
             show(done)
-    return rows
 
 
 def row(sizes, samples, dtype, rounds, block):
@@ -277,31 +294,29 @@ def about(number):
     yield f"numpy {facts['numpy']}, torch {facts['torch']}, Python {facts['python']}"
 
 
-def _plot(path, rows):
+def _plot(file, kind, rows):
     """Both sides' time a step against the multiply-adds of a step, float64."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 5), layout="constrained")
+    figure = Figure(figsize=(8, 6), dpi=150, layout="constrained")
     axes = figure.subplots()
     wide = [row for row in rows if row["dtype"] == "float64"]
     work = [_multiply_adds(row) for row in wide]
     parts = {
         "manual": "by hand",
         "torch": "PyTorch",
+        "turns": "both in turn, nothing compared",
         "lockstep": "both, verified",
         "matmul": "the matrix products alone",
     }
-    for (name, label), marker in zip(parts.items(), "os^x", strict=True):
+    for (name, label), marker in zip(parts.items(), "osv^x", strict=True):
         axes.loglog(work, [row[f"{name}_us"] for row in wide], marker=marker, label=label)
     axes.set_xlabel("multiply-adds of a step")
     axes.set_ylabel("microseconds a step")
     axes.set_title("A training step by hand, by PyTorch, and verified (float64)")
     axes.legend()
     axes.grid(alpha=0.3)
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise Unusable(f"--plot {path}: {getattr(error, 'strerror', None) or error}") from None
+    write(figure, file, kind)
 
 
 def _multiply_adds(row):

@@ -136,7 +136,7 @@ def _rows(result):
     """
     problem = result.problem
     scalars = in_scalars(problem)
-    why = {}
+    why: dict[str, str] = {}
     for found in result.diagnoses:
         for of in (found["quantity"], *found["explains"]):
             why.setdefault(of, f"{found['mistake']}: {found['says']}")

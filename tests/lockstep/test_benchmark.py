@@ -52,8 +52,10 @@ def test_the_plot_is_a_picture(tmp_path):
     ("arguments", "told"),
     [
         (["--threads", "0"], "--threads: expected 1 or more, got 0"),
-        (["--plot", "nowhere/b.png"], "--plot nowhere/b.png: No such file or directory"),
-        (["--plot", "b.nonsense"], "--plot b.nonsense"),
+        (["--plot", "nowhere/b.png"], "--plot nowhere/b.png: cannot be written: No such file or directory"),
+        (["--plot", "b.nonsense"], "--plot: expected a file name that ends with .png, .svg, .pdf"),
+        (["--plot", "-"], "--plot: expected a file name that ends with"),
+        (["--json", "nowhere/b.json"], "--json nowhere/b.json: cannot be written"),
         (["--peers", "--json", "-"], "--json and --plot go with the table"),
     ],
 )
@@ -63,12 +65,21 @@ def test_what_cannot_be_done_is_told(arguments, told, capsys, tmp_path, monkeypa
     assert told in capsys.readouterr().err
 
 
-def test_interrupted_it_ends_with_its_status(monkeypatch):
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
+def test_interrupted_it_tells_the_rows_so_far_and_writes_no_file(monkeypatch, capsys, tmp_path):
+    timed, calls = benchmark.row, []
+
+    def interrupt(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return timed(*arguments)
 
     monkeypatch.setattr(benchmark, "row", interrupt)
-    assert benchmark.main([]) == 130
+    assert benchmark.main(["--json", str(tmp_path / "b.json")]) == 130
+    out = capsys.readouterr().out
+    assert "float64" in out
+    assert "float32" not in out
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_processor_without_proc_is_named_as_python_does(monkeypatch):
