@@ -184,8 +184,8 @@ def _distinct_files(path, values):
             continue
         where = os.path.realpath(values[key])
         if where in taken or (values[key] == "-" and key != "json"):
-            raise Unusable(f"--{key} {values[key]}: expected {taken.get(where, 'a file of its own')}")
-        taken[where] = "a file of its own"
+            raise Unusable(f"--{key} {values[key]}: expected {taken.get(where, 'the name of a file')}")
+        taken[where] = f"another file than that of --{key}"
 
 
 def _run(problem, values, step):

@@ -183,7 +183,8 @@ def sort_out(got, problem, samples, torch, where):
             parts.setdefault(of, {})[i] = float(number.ravel()[0])
         else:
             names = (*COMPUTED, *(scalar for scalar, (of, _) in scalars.items() if of in COMPUTED))
-            why = _why_not(name) or f"expected names of computed quantities{_nearest(str(name), names)}"
+            near = _nearest(str(name), names) or f": {', '.join(COMPUTED)}"
+            why = _why_not(name) or f"expected names of computed quantities{near}"
             raise Unusable(f"{where} {name!r}: {why}")
     twice = next((name for name in parts if name in whole), None)
     if twice:

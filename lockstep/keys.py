@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from lockstep.quantities import PARAMETERS
+from lockstep.quantities import COMPUTED, PARAMETERS, scalar_names
 
 ACTIVATION_NAMES = ("linear", "sigmoid", "tanh", "relu")
 LOSS_NAMES = ("mse", "sum", "half_sum")
@@ -211,6 +211,11 @@ def file_and_function(location):
     return (path, name) if path and name.isidentifier() else (str(location), "step")
 
 
+def _is_a_result(key):
+    """Whether a key is the name of a computed quantity, in either vocabulary."""
+    return key in COMPUTED or any(key in (scalar_names(of, (2, 2, 2), 1) or ()) for of in COMPUTED)
+
+
 def check(raw, where):
     """The values of a dict of keys, each checked.
 
@@ -219,7 +224,8 @@ def check(raw, where):
     values = {}
     for key, value in raw.items():
         if key not in CHECKS:
-            raise Unusable(f"{where(key)}: unknown key; expected one of {', '.join(CHECKS)}")
+            results = "; a file of results goes with --numbers" if _is_a_result(key) else ""
+            raise Unusable(f"{where(key)}: unknown key; expected one of {', '.join(CHECKS)}{results}")
         value = value.item() if isinstance(value, np.generic) else value
         try:
             values[key] = CHECKS[key](value)

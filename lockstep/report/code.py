@@ -46,10 +46,18 @@ def _one_below_the_other(titles, left, right, values, width):
             yield from _wrapped(_source(line), width)
             for name in line.names if source is left else line.of:
                 for value in values.get(name, ()):
-                    number = value.manual if source is left else value.torch
-                    if number:
-                        yield Text.assemble(value.text(number), "  ", _marked(value.mark))
+                    yield from _below(value, source is left)
         yield Text("")
+
+
+def _below(value, ours):
+    """A value below its line: ours with its mark and, where it differs, PyTorch's below it; PyTorch's alone."""
+    if not ours:
+        yield value.text(value.torch)
+    elif value.manual:
+        yield Text.assemble(value.text(value.manual), "  ", _marked(value.mark))
+        if value.mark == "✗":
+            yield Text(f"          {'PyTorch':{len(value.label)}} = {value.torch}", "cyan")
 
 
 class _Value(NamedTuple):

@@ -65,7 +65,7 @@ def _edge(named, weights, index, source, target):
     ends = [source["x"] + along[0] * cut, source["y"] + along[1] * cut,
             target["x"] - along[0] * cut, target["y"] - along[1] * cut]  # fmt: skip
     x1, y1, x2, y2 = (round(end, 1) for end in ends)
-    place = {"lx": round(x1 + (x2 - x1) * 0.3, 1), "ly": round(y1 + (y2 - y1) * 0.3, 1)}
+    place = {"lx": round(x1 + (x2 - x1) * 0.37, 1), "ly": round(y1 + (y2 - y1) * 0.37 - 5, 1)}
     shown = [named(name, *index) for name in names]
     return {"x1": x1, "y1": y1, "x2": x2, "y2": y2, "weight": shown[0], "shown": shown, "of": names} | place
 

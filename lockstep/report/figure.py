@@ -67,16 +67,25 @@ def _pairs(moment, name):
 
 def draw(figure, result, album):
     """Draw a run into a matplotlib Figure. album: see `new_album`."""
+    from matplotlib.ticker import MaxNLocator
+
     points = album.steps(result)
     (loss, apart), (paths, gradients) = figure.subplots(2, 2)
     steps = [point["step"] for point in points]
     _loss(loss, steps, points, result.side)
     _differences(apart, steps, points)
-    _paths(paths, steps, points, result.side)
+    _paths(paths, steps, points, result)
     _gradients(gradients, points, result)
     if result.first_mismatch:
         for axes in (loss, apart, paths):
             axes.axvline(result.first_mismatch["step"], color=RED, linestyle=":", label="first that differs")
+    for axes in (loss, apart, paths):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(points) == 1:
+            axes.set_xlim(steps[0] - 1, steps[0] + 1)
+        for line in axes.lines:
+            if len(points) < 3 and line.get_linestyle() == "-":
+                line.set_marker("o")
     for axes in (loss, apart, paths, gradients):
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=11)
@@ -87,7 +96,8 @@ def draw(figure, result, album):
 def _loss(axes, steps, points, side):
     torch = [point["loss"][1] for point in points]
     axes.plot(steps, torch, color=ORANGE, linewidth=5, alpha=0.6, label="PyTorch")
-    axes.plot(steps, [point["loss"][0] for point in points], color=BLUE, linewidth=2, label=side)
+    hand = [point["loss"][0] for point in points]
+    axes.plot(steps, hand, color=BLUE, linewidth=2, label=side if np.isfinite(hand).any() else None)
     if torch and min(torch) > 0 and max(torch) < float("inf") and max(torch) > 20 * min(torch):
         axes.set_yscale("log")
     axes.set(title="Loss", xlabel="training step", ylabel="loss")
@@ -99,20 +109,24 @@ def _differences(axes, steps, points):
               label="largest difference for its bound, of one step")  # fmt: skip
     if points and points[-1]["drift"] is not None:
         drift = [point["drift"] for point in points]
-        axes.plot(steps, drift, color=ORANGE, linewidth=2, label="drift: both trained on their own from step 1")
+        axes.plot(steps, drift, color=ORANGE, linewidth=2, label="drift, not judged: both trained on their own")
     axes.set_yscale("symlog", linthresh=1)
     axes.set(title="Differences", xlabel="training step", ylabel="units in the last place (ULP)")
     axes.set_ylim(bottom=0)
 
 
-def _paths(axes, steps, points, side):
+def _paths(axes, steps, points, result):
+    side, count = result.side, sum(array.size for array in result.problem.parameters.values())
     names = list(points[0]["paths"]) if points else []
+    by_hand = []
     for i, name in enumerate(names):
-        torch = [point["paths"][name][1] for point in points]
-        hand = [point["paths"][name][0] for point in points]
+        hand, torch = zip(*(point["paths"][name] for point in points), strict=True)
         axes.plot(steps, torch, color=ORANGE, linewidth=4, alpha=0.5, label="PyTorch" if i == 0 else None)
-        axes.plot(steps, hand, color=BLUE, linewidth=1.5, label=side if i == 0 else None)
-    axes.set(title="Parameters", xlabel="training step", ylabel="value after the step")
+        by_hand += axes.plot(steps, hand, color=BLUE, linewidth=1.5)
+    for line in [line for line in by_hand if np.isfinite(line.get_ydata()).any()][:1]:
+        line.set_label(side)
+    title = "Parameters" if len(names) == count else f"Parameters ({len(names)} of {count})"
+    axes.set(title=title, xlabel="training step", ylabel="value after the step")
     axes.margins(x=0.02)
     last = {name: points[-1]["paths"][name][1] for name in names}
     _names(axes, {name: value for name, value in last.items() if np.isfinite(value)})
@@ -129,16 +143,23 @@ def _gradients(axes, points, result):
         hand, torch = pairs[pairs[:, 2] == agrees][:, :2].T
         if len(hand):
             axes.plot(torch, hand, marker, color=color, markersize=6, alpha=0.6, label=f"an element that {words}")
+    if not len(pairs):
+        axes.text(0.5, 0.5, "no gradient was given", ha="center", va="center", transform=axes.transAxes)
     axes.set(title="Gradients", xlabel="PyTorch", ylabel=result.side)
 
 
 def _names(axes, last):
     """Write each line's name at its end, moved apart where they would cover each other."""
     low, high = axes.get_ylim()
-    room, lowest = (high - low) / 22, -np.inf
-    for name, value in sorted(last.items(), key=lambda item: item[1]):
-        lowest = max(value, lowest + room)
-        axes.annotate(name, (1, lowest), xycoords=("axes fraction", "data"), xytext=(5, 0),
+    room = (high - low) / 16
+    names = sorted(last, key=last.__getitem__)
+    heights = [last[name] for name in names]
+    for i in range(1, len(names)):
+        heights[i] = max(heights[i], heights[i - 1] + room)
+    for i in range(len(names) - 1, -1, -1):
+        heights[i] = min(heights[i], heights[i + 1] - room if i + 1 < len(names) else high)
+    for name, height in zip(names, heights, strict=True):
+        axes.annotate(name, (1, height), xycoords=("axes fraction", "data"), xytext=(5, 0),
                       textcoords="offset points", va="center", annotation_clip=False)  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 import ast
 
-from lockstep.formulas import formulas, scalar_formulas
+from lockstep.formulas import formulas, inputs_of, scalar_formulas
+from manual_backprop.activations import activation
 
 _SUM, _JUXTAPOSED, _PRODUCT, _ATOM = 1, 2, 3, 4  # how tightly an expression binds
 _OPERATORS = {ast.Add: (" + ", _SUM), ast.Sub: (" − ", _SUM), ast.MatMult: (" ", _JUXTAPOSED),
@@ -18,6 +19,24 @@ def formula(name, scalars, loss, values=None):
     tree = (scalar_formulas() if scalars else formulas())[name]
     constants = {"c": 2 if loss == "sum" else 1, "m": {"mse": "(N·n_out)", "sum": "1", "half_sum": "2"}[loss]}
     return _write(tree, constants, values)[0]
+
+
+def places(name, loss, activations):
+    """A scalar's formula with a place for each number put in, as a list: texts, and the names of places in tuples.
+
+    activations: the names of the hidden and the output layer's.
+    """
+    values: dict = {node: f"\0{node}\0" for node in names_in(name)}
+    for layer, which in zip("ho", activations, strict=True):
+        values[f"sigma_{layer}"] = activation(which)[0]
+        values[f"sigma_{layer}_prime"] = lambda z, s: f"\0σ'({z.strip(chr(0))})\0"
+    parts = formula(name, True, loss, values).split("\0")
+    return [(part,) if i % 2 else part for i, part in enumerate(parts) if part]
+
+
+def names_in(name):
+    """What the formula of a scalar of the 2-2-2 network refers to."""
+    return inputs_of(ast.unparse(scalar_formulas()[name]))
 
 
 def _write(tree, constants, values):
@@ -58,6 +77,8 @@ def _tight(tree, constants, values, at_least):
 
 
 def number(value):
-    """A number put into a formula: nine significant digits, negatives in parentheses."""
+    """A number put into a formula: nine significant digits, negatives in parentheses. A text stays as it is."""
+    if isinstance(value, str):
+        return value
     text = f"{float(value):.9g}"
     return f"({text})" if text.startswith("-") else text

@@ -14,17 +14,14 @@ _LETTERS = {"delta": "δ", "lr": "α", "loss": "L"}
 
 
 @lru_cache(maxsize=512)
-def formula(name, scalars, loss, put=False):
+def formula(name, scalars, loss):
     """name = formula, as MathML (a `Markup`); a name that stands in it is marked with data-q.
 
     name: of a scalar of the 2-2-2 network (scalars=True) or of a matrix. loss: mse, sum or half_sum.
-    put: with empty places for the numbers in place of the names, each marked with data-put.
     """
     tree = (scalar_formulas() if scalars else formulas())[name]
     constants = {"c": "<mn>2</mn>" if loss == "sum" else "1", "m": _DIVISORS[loss]}
-    inner = _write(tree, constants, put)
-    head = "" if put else named(name) + "<mo>=</mo>"
-    return Markup(f"<math>{head}{inner}</math>")
+    return Markup(f"<math>{named(name)}<mo>=</mo>{_write(tree, constants)}</math>")
 
 
 def symbol(name):
@@ -53,46 +50,42 @@ def _symbol(name):
     return (f"<msub>{letter}<mi>{below}</mi></msub>" if below else letter) + place
 
 
-def _write(tree, constants, put):
+def _write(tree, constants):
     tree = _without_ones(tree, constants)
     match tree:
         case ast.Name(id=name) if name in constants:
             return constants[name]
         case ast.Name(id=name):
-            return _place(name) if put else named(name)
+            return named(name)
         case ast.Constant(value=constant):
             return f"<mn>{constant!r}</mn>"
         case ast.Attribute(value=matrix, attr="T"):
-            return f"<msup>{_write(matrix, constants, put)}<mi>T</mi></msup>"
+            return f"<msup>{_write(matrix, constants)}<mi>T</mi></msup>"
         case ast.BinOp(left=left, op=ast.Div(), right=right):
-            return f"<mfrac>{_row(left, constants, put)}{_row(right, constants, put)}</mfrac>"
+            return f"<mfrac>{_row(left, constants)}{_row(right, constants)}</mfrac>"
         case ast.BinOp(left=left, op=op, right=right):
             sums = not isinstance(op, ast.Add | ast.Sub)
-            sides = [_fenced(side, constants, put) if sums else _write(side, constants, put) for side in (left, right)]
+            sides = [_fenced(side, constants) if sums else _write(side, constants) for side in (left, right)]
             return f"<mo>{_OPERATORS[type(op)]}</mo>".join(sides)
         case ast.Call(func=ast.Name(id="square"), args=[argument]):
-            return f"<msup>{_bracketed(argument, constants, put)}<mn>2</mn></msup>"
+            return f"<msup>{_bracketed(argument, constants)}<mn>2</mn></msup>"
         case ast.Call(func=ast.Name(id=function), args=[z, *_]) if function.endswith("_prime"):
-            inner = f"<mo>(</mo>{_write(z, constants, put)}<mo>)</mo>"
-            return _place(f"σ'({ast.unparse(z)})") if put else f"<msup><mi>σ</mi><mo>′</mo></msup>{inner}"
+            inner = f"<mo>(</mo>{_write(z, constants)}<mo>)</mo>"
+            return f"<msup><mi>σ</mi><mo>′</mo></msup>{inner}"
         case ast.Call(func=ast.Name(), args=[z]):
-            return f"<mi>σ</mi><mo>(</mo>{_write(z, constants, put)}<mo>)</mo>"
+            return f"<mi>σ</mi><mo>(</mo>{_write(z, constants)}<mo>)</mo>"
         case ast.Call(func=ast.Attribute(value=matrix, attr="sum"), keywords=keywords):
             over = "<munder><mo>Σ</mo><mi>samples</mi></munder>" if keywords else "<mo>Σ</mo>"
-            return over + _fenced(matrix, constants, put)
+            return over + _fenced(matrix, constants)
     raise TypeError(f"no way to write {ast.unparse(tree)}")
 
 
-def _place(name):
-    return f'<mn data-put="{escape(name)}"></mn>'
+def _row(tree, constants):
+    return f"<mrow>{_write(tree, constants)}</mrow>"
 
 
-def _row(tree, constants, put):
-    return f"<mrow>{_write(tree, constants, put)}</mrow>"
-
-
-def _bracketed(tree, constants, put):
-    return f"<mrow><mo>(</mo>{_write(tree, constants, put)}<mo>)</mo></mrow>"
+def _bracketed(tree, constants):
+    return f"<mrow><mo>(</mo>{_write(tree, constants)}<mo>)</mo></mrow>"
 
 
 def _without_ones(tree, constants):
@@ -105,8 +98,8 @@ def _without_ones(tree, constants):
     return tree
 
 
-def _fenced(tree, constants, put):
+def _fenced(tree, constants):
     """In brackets where it is a sum."""
     tree = _without_ones(tree, constants)
     is_sum = isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.Add | ast.Sub)
-    return _bracketed(tree, constants, put) if is_sum else _write(tree, constants, put)
+    return _bracketed(tree, constants) if is_sum else _write(tree, constants)

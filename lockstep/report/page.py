@@ -1,22 +1,22 @@
 """The page: a run to step through, one HTML file that needs no network. Another view of the result, not a new one."""
 
-import ast
 import json
 import re
 from functools import lru_cache
 
 import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from lockstep.formulas import formulas, inputs_of, scalar_formulas
+from lockstep.formulas import inputs_of, source_of
 from lockstep.quantities import COMPUTED, scalar_names, shape_of, torch_place
 from lockstep.report import mathml, sources, verdict
 from lockstep.report.album import Album
 from lockstep.report.digits import counted, grouped
 from lockstep.report.drawing import drawing, is_drawable
+from lockstep.report.formulas import names_in, places
 from lockstep.report.loss_curve import loss_curve
 from lockstep.report.step import STAGES
 from lockstep.report.step_data import in_scalars, most_steps, position_in, samples_of, step_data
@@ -120,13 +120,17 @@ def told(result):
 
 
 def _kept(album, steps, result):
-    """Which steps the page shows, where not all."""
-    if len(steps) == result.steps_run:
-        return ""
-    return (
-        f"This page keeps {len(steps)} of {counted(result.steps_run, 'step')}: the first, the last, the first ones "
-        f"that differ, and one of every {grouped(album.stride)} in between."
-    )
+    """Which steps the page shows, where not all, and why the run ended, where before its time."""
+    said = []
+    if result.steps_run < result.steps_asked and _decisive(result):
+        said.append(f"The run ended at step {grouped(result.steps_run)} of {grouped(result.steps_asked)}.")
+    if len(steps) < result.steps_run:
+        differing = "the first ones that differ, " if album.differing else ""
+        said.append(
+            f"This page keeps {len(steps)} of {counted(result.steps_run, 'step')}: the first, the last, {differing}and "
+            f"one of every {grouped(album.stride)} in between."
+        )
+    return " ".join(said)
 
 
 def _rows(result):
@@ -135,12 +139,11 @@ def _rows(result):
     why: which mistake it looks like, at the step that decided.
     """
     problem = result.problem
-    scalars = in_scalars(problem)
+    scalars, activations = in_scalars(problem), (problem.hidden_activation, problem.output_activation)
     why: dict[str, str] = {}
     for found in result.diagnoses:
         for of in (found["quantity"], *found["explains"]):
             why.setdefault(of, f"{found['mistake']}: {found['says']}")
-    trees = scalar_formulas() if scalars else formulas()
     rows = []
     for stage, quantities in STAGES:
         for of in quantities:
@@ -159,8 +162,8 @@ def _rows(result):
                 row["place"] = torch_place(of, position_in(shape, i) if scalars else ())
                 row["formula"] = mathml.symbol(name) if frozen else mathml.formula(name, scalars, problem.loss)
                 if not frozen:
-                    row["needs"] = sorted(inputs_of(ast.unparse(trees[name])))
-                    row["numbers"] = mathml.formula(name, True, problem.loss, put=True) if scalars else ""
+                    row["needs"] = sorted(names_in(name) if scalars else inputs_of(source_of(name)))
+                    row["numbers"] = places(name, problem.loss, activations) if scalars else []
                 rows.append(row)
     return rows
 
@@ -200,20 +203,12 @@ def _highlighted(lines):
     return [Markup(line) for line in html.split("\n")[: len(lines)]]
 
 
-def filled(formula, put):
-    """A formula's MathML with the numbers in their places."""
-
-    def place(found):
-        name = Markup(found[1]).unescape()
-        return f'<mn data-put="{found[1]}">{escape(put.get(name, ""))}</mn>'
-
-    return Markup(re.sub(r'<mn data-put="([^"]*)"></mn>', place, str(formula)))
-
-
 @lru_cache(maxsize=1)
 def _environment():
     loader = jinja2.PackageLoader("lockstep.report", "templates")
     environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined,
                                      trim_blocks=True, lstrip_blocks=True)  # fmt: skip
-    environment.filters["filled"] = filled
+    environment.filters["unbroken"] = lambda text: re.sub(r"(?<=\d) (?=\d)", "\N{NO-BREAK SPACE}", text)
+    environment.filters["breakable"] = lambda text: text.replace("·", "·\N{ZERO WIDTH SPACE}")
+    environment.filters["grouped"] = lambda number: grouped(number).replace(" ", "\N{NO-BREAK SPACE}")
     return environment

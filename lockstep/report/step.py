@@ -82,7 +82,9 @@ def judged(moment, position):
     entry = moment.entry(position)
     manual, torch, dtype = entry["manual"], entry["torch"], moment.dtype
     far, limit = distance(manual, torch, dtype), allowance(entry["allowed"], torch, dtype)
-    apart = f"{far} of {limit} allowed" if far.endswith("ULP") else f"{far}, {limit}{' ULP' * limit.isdigit()} allowed"
+    if not limit.isdigit():
+        far = f"{entry['difference']:.0e}" if manual != torch else "0"
+    apart = f"{far} of {limit} allowed" if far.endswith("ULP") or not limit.isdigit() else f"{far}, {limit} ULP allowed"
     return digits(manual, dtype), digits(torch, dtype), apart, "✓" if entry["difference"] <= entry["allowed"] else "✗"
 
 

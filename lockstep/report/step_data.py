@@ -1,5 +1,7 @@
 """What the page shows of one step: its rows, the numbers in its formulas, its drawing, its heat maps."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from lockstep.quantities import COMPUTED, scalar_names, shape_of
@@ -35,7 +37,10 @@ def _bytes(problem):
 
 
 def step_data(moment, problem):
-    """One step as plain data: its loss, its rows by name, and what goes into its formulas and its drawing."""
+    """One step as plain data: its loss, its rows by name, and what goes into its formulas and its drawing.
+
+    put: the numbers in the formulas; by_torch: those of PyTorch where they are others, for rows that were not given.
+    """
     loss = moment.manual.get("loss")
     shown = {
         "step": moment.number,
@@ -49,7 +54,9 @@ def step_data(moment, problem):
         shown["drawn"] = {name: f"{values[name]:.4g}" for name in plan["names"]}
         shown["widths"] = widths(plan["edges"], values)
     if in_scalars(problem):
-        shown["put"] = _put(moment, problem)
+        shown["put"] = _put(numbers_of(moment, problem))
+        by_torch = _put(numbers_of(replace(moment, manual={}), problem))
+        shown["by_torch"] = {name: text for name, text in by_torch.items() if text != shown["put"][name]}
     else:
         shown["heat"] = heat(moment)
     return strict(shown)
@@ -99,12 +106,11 @@ def _not_returned(moment, name, index):
     value = digits(float(moment.torch[name][index]), moment.dtype)
     if name in moment.misshapen:
         return [f"shape {moment.misshapen[name].shape}", value, f"expected shape {moment.torch[name].shape}", False]
-    return ["", value, "not returned", None]
+    return ["", value, "not given", None]
 
 
-def _put(moment, problem):
+def _put(values):
     """The numbers put into the formulas of the lecture's network, by name, and of each σ'."""
-    values = numbers_of(moment, problem)
     put = {name: number(value) for name, value in values.items() if not callable(value)}
     for layer in "ho":
         for i in (1, 2):

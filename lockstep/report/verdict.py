@@ -108,7 +108,8 @@ def resolution(result):
     if seen["typical"] == 0:
         return "Any difference would have been found."
     everywhere = "" if seen["blind"] else f", everywhere one of {seen['worst']:.0e}"
-    reach = f"{grouped(seen['blind'])} of {grouped(result.values_in_full)} values are out of reach"
+    of_which = " worked out in full" if _at_sight(result) else ""
+    reach = f"{grouped(seen['blind'])} of {grouped(result.values_in_full)} values{of_which} are out of reach"
     what = "the tolerance given" if result.fixed_tolerance else "rounding alone"
     because = f": {what} could hide a change by their whole value" if seen["blind"] else ""
     return (

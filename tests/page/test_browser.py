@@ -192,7 +192,7 @@ def test_the_table_and_the_drawing_show_the_values_of_the_step(opened):
         row = page.locator(f"#values tr[data-row={name}]")
         assert row.locator(".hand").inner_text() == hand
         assert row.locator(".torch").inner_text() == (hand if torch is None else torch)
-    assert page.text_content("[data-edge=w31] [data-value=w31]") == last["drawn"]["w31"]
+    assert page.text_content(".weight [data-value=w31]") == last["drawn"]["w31"]
     assert float(page.get_attribute("#mark", "cx")) == pytest.approx(560)
 
 

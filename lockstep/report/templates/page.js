@@ -43,18 +43,23 @@
       tr.classList.toggle("differs", cell[3] === false);
       const why = find(".why", tr);
       if (why) why.hidden = !reasonOf(name, step);
-      if (run.scalars) fill(tr, step);
+      if (run.scalars) fill(tr, step, cell);
       else find(".numbers code", tr).textContent = cell[4];
     }
     for (const { node, of } of things) {
-      if (node.tagName === "TD") {
+      if (node.matches("[data-ours]")) {
         node.classList.toggle("unequal", of.some((name) => step.rows[name] && step.rows[name][3] === false));
       }
     }
   }
 
-  function fill(root, step) {
-    for (const slot of all("[data-put]", root)) slot.textContent = step.put[slot.dataset.put];
+  // The numbers of a row's formula: the hand's, or PyTorch's where the hand gave nothing.
+  function fill(root, step, cell) {
+    const by = cell[3] === null ? step.by_torch : {};
+    for (const slot of all("[data-put]", root)) {
+      const name = slot.dataset.put;
+      slot.textContent = name in by ? by[name] : step.put[name];
+    }
   }
 
   function fillDrawing(step) {
@@ -92,12 +97,7 @@
     const formula = make("p", undefined, "formula");
     formula.append(find("math", tr).cloneNode(true));
     box.append(formula);
-    const numbers = find(".numbers math", tr);
-    if (numbers) {
-      const line = make("p", "= ", "numbers");
-      line.append(numbers.cloneNode(true));
-      box.append(line);
-    }
+    if (run.scalars && find("[data-put]", tr)) box.append(make("p", `= ${find(".numbers", tr).textContent}`, "numbers"));
     const list = make("dl");
     const add = (word, value) => list.append(make("dt", word), make("dd", value));
     if (!run.scalars) add("worst element", cell[4]);
@@ -197,7 +197,7 @@
     const what = subject();
     light(what);
     showPanel(step, what);
-    for (const box of all(".scroll, .entry .numbers, .entry .formula")) {
+    for (const box of all(".entry .formula")) {
       if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
       else box.removeAttribute("tabindex");
     }
@@ -265,6 +265,7 @@
   }
 
   const described = (node) => {
+    if (!(node instanceof Element)) return null;
     const row = node.closest("[data-row]");
     if (row) return { of: [row.dataset.row], show: [row.dataset.row] };
     const thing = node.closest("[data-q]");
@@ -288,7 +289,7 @@
     if (pinned && what.show.length === 1 && names.includes(what.show[0])) now = names.indexOf(what.show[0]);
     render();
   };
-  const isControl = (node) => node.closest("button, input, select, a");
+  const isControl = (node) => node instanceof Element && node.closest("button, input, select, a");
 
   document.addEventListener("pointerover", (event) => event.pointerType === "mouse" && pointAt(described(event.target)));
   document.addEventListener("focusin", (event) => event.target.matches(":focus-visible") && pointAt(described(event.target)));
@@ -336,6 +337,9 @@
   });
 
   document.documentElement.classList.add("live");
+  const bar = () => document.documentElement.style.setProperty("--bar", `${find(".controls").offsetHeight}px`);
+  window.addEventListener("resize", bar);
+  bar();
   fromAddress();
   if (steps[at].rows) now = Math.max(names.findIndex((name) => steps[at].rows[name][3] === false), 0);
   render();

@@ -3,32 +3,44 @@
 import math
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
 
 from lockstep.problem import make_problem
 from lockstep.quantities import COMPUTED, scalar_names
+from lockstep.report.formulas import places
 from lockstep.report.mathml import formula, symbol
-from lockstep.report.page import filled
 from lockstep.report.step_data import step_data
 from lockstep.run import moments, tolerance
 
-_FUNCTIONS = {"tanh": math.tanh, "linear": lambda z: z, "sigmoid": lambda z: 1 / (1 + math.exp(-z))}
+_FUNCTIONS = {"tanh": math.tanh, "sigmoid": lambda z: 1 / (1 + math.exp(-z))}
 
 
-def arithmetic(node):
-    """An element of MathML as a Python expression."""
-    inside = [arithmetic(child) for child in node]
+def _slope(z):
+    return 1 - math.tanh(z) ** 2
+
+
+def arithmetic(node, put):
+    """An element of MathML as a Python expression, numbers in the place of names."""
+    if "data-q" in node.attrib:
+        return put[node.attrib["data-q"]]
+    inside = [arithmetic(child, put) for child in node]
     match node.tag:
         case "mfrac":
             return f"(({inside[0]}) / ({inside[1]}))"
         case "msup":
-            return f"({inside[0]}) ** {inside[1]}"
+            return "slope" if node[1].text == "′" else f"({inside[0]}) ** {inside[1]}"
         case "mo":
             return {"·": "*", "−": "-"}.get(node.text, node.text)
         case "mi" | "mn":
             return {"σ": "sigma"}.get(node.text, node.text)
     return "".join(inside)
+
+
+def put_in(scalar, problem, numbers):
+    """A formula with its numbers, as a Python expression."""
+    parts = places(scalar, problem.loss, (problem.hidden_activation, problem.output_activation))
+    text = "".join(part if isinstance(part, str) else numbers[part[0]] for part in parts)
+    return text.replace("·", "*").replace("−", "-").replace("²", "**2")
 
 
 def only_moment(settings):
@@ -45,8 +57,7 @@ def test_the_numbers_put_into_every_formula_give_the_value_beside_it(loss, which
     step = step_data(moment, problem)
     for name in COMPUTED:
         for scalar in scalar_names(name, (2, 2, 2), 1):
-            numbers = filled(formula(scalar, True, loss, put=True), step["put"])
-            value = eval(arithmetic(ElementTree.fromstring(str(numbers))), {"sigma": _FUNCTIONS[which]})
+            value = eval(put_in(scalar, problem, step["put"]), dict(_FUNCTIONS))
             assert value == pytest.approx(float(step["rows"][scalar][0]), rel=1e-6, abs=1e-9), scalar
 
 
@@ -84,7 +95,15 @@ def test_a_name_is_written_as_its_symbol(name, text):
 
 def test_numbers_of_a_step_are_put_in_with_nine_digits_and_negative_ones_in_brackets():
     moment, problem = only_moment({})
+    assert put_in("z_h1", problem, step_data(moment, problem)["put"]) == "0.4*0.5 + (-0.3)*0.8 + 0.1"
+
+
+def test_a_formula_in_symbols_is_the_same_arithmetic_as_with_numbers():
+    moment, problem = only_moment({"seed": 9, "sizes": (2, 2, 2), "hidden_activation": "tanh", "loss": "sum"})
     put = step_data(moment, problem)["put"]
-    text = "".join(ElementTree.fromstring(str(filled(formula("z_h1", True, "mse", put=True), put))).itertext())
-    assert text == "0.4·0.5+(-0.3)·0.8+0.1"
-    assert np.isfinite(moment.flat_torch).all()
+    for name in COMPUTED:
+        for scalar in scalar_names(name, (2, 2, 2), 1):
+            equation = arithmetic(ElementTree.fromstring(str(formula(scalar, True, "sum"))), put)
+            sigma, slope = (math.tanh, _slope) if name.endswith("h") else (lambda z: z, lambda z: 1)
+            value = eval(equation.partition("=")[2], {"sigma": sigma, "slope": slope})
+            assert value == pytest.approx(float(put[scalar].strip("()")), rel=1e-6), scalar

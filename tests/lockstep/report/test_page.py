@@ -9,6 +9,7 @@ import pytest
 
 from lockstep import compare
 from lockstep.command import main
+from lockstep.output import line_file, whole_file
 from lockstep.problem import make_problem
 from lockstep.report.album import Album
 from lockstep.report.drawing import drawing, is_drawable, widths
@@ -29,7 +30,7 @@ def step(W_h, b_h, W_o, b_o, x, y, lr):
 def written(tmp_path, *arguments, name="run.html"):
     path = tmp_path / name
     main([*arguments, "--html", str(path), "--quiet"])
-    return path.read_text(encoding="utf-8")
+    return path.read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
 
 
 def data(html):
@@ -100,7 +101,7 @@ def test_the_page_of_a_mismatch_tells_the_mistake_and_starts_at_its_step(tmp_pat
     assert run["start"] == 0
     assert run["steps"][0]["rows"]["delta_h"][3] is False
     assert run["steps"][0]["rows"]["delta_o"][3] is True
-    assert run["steps"][0]["rows"]["grad_W_o"][2] == "not returned"
+    assert run["steps"][0]["rows"]["grad_W_o"][2] == "not given"
 
 
 def test_numbers_on_paper_have_the_projects_formulas_beside_them(tmp_path):
@@ -109,6 +110,16 @@ def test_numbers_on_paper_have_the_projects_formulas_beside_them(tmp_path):
     html = written(tmp_path, "--numbers", str(path))
     assert "numbers; their formulas in manual_backprop/neuron_by_neuron.py" in html
     assert data(html)["steps"][0]["rows"]["h1"][3] is False
+
+
+def test_what_was_not_given_has_pytorchs_numbers_in_its_formula(tmp_path):
+    path = tmp_path / "part.py"
+    path.write_text("def step(o, y):\n    return dict(delta_o=2 * (o - y))\n")
+    html = written(tmp_path, "--derivation", str(path))
+    step = data(html)["steps"][0]
+    assert (step["put"]["delta_o1"], step["by_torch"]["delta_o1"]) == ("(-0.488)", "(-0.244)")
+    row = re.search(r'<tr [^>]*data-row="grad_w31".*?</tr>', html, re.DOTALL)[0]
+    assert '<span data-put="delta_o1">(-0.244)</span>' in row
 
 
 def test_a_run_that_is_undecided_has_its_page_with_numbers_that_json_lacks_as_words(tmp_path):
@@ -224,10 +235,11 @@ def test_the_loss_curve_falls_and_is_logarithmic_only_where_that_shows_more():
     assert not loss_curve(steps[:1])["log"]
 
 
-def test_a_result_shows_itself_in_a_notebook_without_a_script(wrong):
+def test_a_result_shows_itself_in_a_notebook_without_a_script(wrong, tmp_path):
     html = compare(wrong, sizes="3-4-2", samples=5)._repr_html_()
     assert "updated-weights-used" in html
     assert "✗ differs" in html
+    assert "The run ended at step 1 of 100." in written(tmp_path, "--derivation", wrong, "--sizes", "3-4-2")
     assert "<script" not in html
     assert "data-row" not in html
     assert "no step was run" in compare(steps=0)._repr_html_()
@@ -239,10 +251,10 @@ def test_a_result_shows_itself_in_a_notebook_without_a_script(wrong):
     ("arguments", "reason"),
     [
         (["--html", "/nowhere/x.html"], "--html /nowhere/x.html: cannot be written"),
-        (["--html", "-"], "--html -: expected a file of its own"),
+        (["--html", "-"], "--html -: expected the name of a file"),
         (["--plot", "x.bmp"], "--plot: expected a file name that ends with .png, .svg, .pdf"),
         (["--plot", "/nowhere/x.png"], "--plot /nowhere/x.png: cannot be written"),
-        (["--html", "same", "--trace", "same"], "--html same: expected a file of its own"),
+        (["--html", "same", "--trace", "same"], "--html same: expected another file than that of --trace"),
     ],
 )
 def test_a_file_that_cannot_be_written_is_told_before_the_run(arguments, reason, capsys):
@@ -251,3 +263,14 @@ def test_a_file_that_cannot_be_written_is_told_before_the_run(arguments, reason,
     assert reason in err
     assert err.count("\n") == 1
     assert out == ""
+
+
+def test_planted_errors_are_counted_on_the_page(tmp_path):
+    assert "control: 15 of 15 planted errors were caught" in written(tmp_path, "--control", "--steps", "2")
+
+
+def test_a_reader_that_leaves_is_no_fault_of_the_file(tmp_path):
+    for opened in (whole_file(str(tmp_path / "a"), "--json"), line_file(str(tmp_path / "b"), "--trace")):
+        with pytest.raises(BrokenPipeError), opened:
+            raise BrokenPipeError
+    assert not (tmp_path / "a").exists()
