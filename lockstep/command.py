@@ -68,7 +68,11 @@ def parser():
     group.add_argument(
         "--derivation", metavar="FILE.py", help="your own step: FILE.py or FILE.py:FUNCTION (default: step)"
     )
-    group.add_argument("--numbers", metavar="FILE.toml", help="results by name, from paper or a book")
+    group.add_argument(
+        "--numbers",
+        metavar="FILE",
+        help="results by name: FILE.toml from paper or a book, or FILE.jsonl recorded by a program (-: standard input)",
+    )
     group = it.add_argument_group("how hard to look")
     group.add_argument(
         "--battery", type=whole, metavar="N", help="N other problems decide too (default: 30 for a remark)"
@@ -160,8 +164,8 @@ def join_negative_numbers(arguments, *options):
 
 def _compare(path, options):
     from lockstep.keys import Unusable, check
-    from lockstep.numbers import side_by_hand
     from lockstep.problem import make_problem, read_file
+    from lockstep.side import side_by_hand
 
     values = read_file(path) if path is not None else {}
     values |= check(options, lambda key: f"--{key.replace('_', '-')}")
@@ -192,6 +196,7 @@ def _run(problem, values, step):
     from contextlib import ExitStack
 
     from lockstep.output import line_file, progress, whole_file
+    from lockstep.problem import UNTOLD
     from lockstep.report.document import document, problem_line, step_line
     from lockstep.report.terminal import heading, summary_lines
     from lockstep.report.verdict import verdict_lines
@@ -207,7 +212,7 @@ def _run(problem, values, step):
         if trace:
             trace(problem_line(problem))
         views = _views(values, problem, step, files)
-        show_progress = files.enter_context(progress(problem.steps, "steps"))
+        show_progress = files.enter_context(progress(None if problem.steps == UNTOLD else problem.steps, "steps"))
 
         interrupted = files.enter_context(interrupts())
 
@@ -238,6 +243,8 @@ def _run(problem, values, step):
             printed(in_full(result.decisive, result))
         printed(verdict_lines(result, width, quiet) if quiet else summary_lines(result, width))
     sys.stdout.flush()
+    if result.broken:
+        raise result.broken
     if result.interrupted:
         return 130
     if "expect" in values:

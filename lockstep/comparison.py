@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,8 @@ class Moment:
     covered: dict[str, np.ndarray] = field(default_factory=dict)
     misshapen: dict[str, np.ndarray] = field(default_factory=dict)
     printed: dict[str, np.ndarray] = field(default_factory=dict)  # half a unit of printed numbers' last digits
+    jump: Any = None  # `recording.Jump`, where the step does not start where the one before ended
+    own: dict[str, np.ndarray] | None = None  # PyTorch's parameters after its own run up to here, of a recording
 
     @cached_property
     def allowed(self):
@@ -100,6 +103,8 @@ class Moment:
 
     def entry(self, position):
         """One element as the report's and the JSON's fields; of a quantity of another shape, its name."""
+        if self.jump and position == self.jump.name:
+            return self._entry_of_the_jump()
         if isinstance(position, str):
             nothing = dict.fromkeys(("index", "manual", "torch", "difference", "allowed"))
             return {"step": self.number, "quantity": position, "label": position} | nothing
@@ -115,6 +120,30 @@ class Moment:
             "allowed": float(self.flat_allowed[position]),
         }
 
+    def drifting(self, free):
+        """Pairs of parameters after this step, each side's own run up to here. free: by hand, or None."""
+        if free is not None:
+            return [(array, self.torch[f"new_{name}"]) for name, array in free.items()]
+        own = self.own or {}
+        return [
+            (self.manual[f"new_{name}"].astype(array.dtype), array)
+            for name, array in own.items()
+            if f"new_{name}" in self.manual and f"new_{name}" not in self.covered
+        ]
+
+    def _entry_of_the_jump(self):
+        jump = self.jump
+        return {
+            "step": self.number,
+            "quantity": jump.name,
+            "index": list(jump.index),
+            "label": self.named(jump.name, jump.index),
+            "manual": jump.start,
+            "torch": jump.end,
+            "difference": abs(jump.start - jump.end),
+            "allowed": 0.0,
+        }
+
     def ratio(self):
         """difference / allowed for every element; 0 where both are equal."""
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -126,11 +155,14 @@ class Moment:
 def judge(moment, fixed=False):
     """The verdict on one step: ("match" | "mismatch" | "undecided", position of the first element that decided it).
 
-    A quantity of another shape is a mismatch, told by its name in place of a position.
+    A quantity of another shape is a mismatch, told by its name in place of a position; so is a step that does not start
+    where the one before ended, told by the parameter.
 
     Undecided: a number that is not finite on both sides alike, before any mismatch in the order of computation.
     fixed: the tolerance is the user's, so nothing is known of overflow on the way.
     """
+    if moment.jump:
+        return "mismatch", moment.jump.name
     if moment.misshapen:
         return _with_shapes(moment, fixed)
     agree = moment.difference <= moment.flat_allowed

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lockstep.case import Case, History
-from lockstep.facts import by_its_digits, diagnosis, unknown
+from lockstep.facts import by_columns, by_its_digits, diagnosis, unknown
 from lockstep.mistakes import catalogue
 from lockstep.quantities import COMPUTED, UPDATE
 
@@ -61,7 +61,8 @@ def _explanations(case, name, mistakes, accepted):
 
 
 def _by_facts(case, name, accepted):
-    return [by_its_digits(case, name, accepted) or unknown(case, name, accepted)]
+    stored = None if case.moment.covered.get(name) is not None else by_columns(case.moment, name, case.own[name])
+    return [stored or by_its_digits(case, name, accepted) or unknown(case, name, accepted)]
 
 
 def _of_few_elements(case, name, mistakes, accepted):
@@ -239,5 +240,8 @@ def _of_another_shape(case, name):
         n = expected[0]
         says = f"{shapes}: a row of {n} numbers against a column of {n} makes a square"
         return [diagnosis(name, "broadcast", says, "give the targets the shape (N, 1): y.reshape(-1, 1)")]
+    stored = by_columns(case.moment, name, own)
+    if stored:
+        return [stored]
     fits = f"; its {own.size} numbers would fit" if own.size == np.prod(expected) else ""
     return [diagnosis(name, "wrong-shape", f"{shapes}{fits}", "give it in the shape of the table of names")]

@@ -23,6 +23,15 @@ def diagnosis(quantity, mistake, says, remedy="", formula="", explains=None):
     }
 
 
+def by_columns(moment, name, own):
+    """A matrix that is right but for its being stored by columns, or None. own: what was returned."""
+    torch, own = moment.torch[name], np.asarray(own, np.float64)
+    if own.ndim != 2 or own.T.shape != torch.shape or not (np.abs(own.T - torch) <= moment.allowed[name]).all():
+        return None
+    says = f"{name} is stored by columns: its transpose, of shape {torch.shape}, is right"
+    return diagnosis(name, "transposed-gradient", says, "row j has the weights into neuron j, as in nn.Linear")
+
+
 def by_its_digits(case, name, accepted):
     """A quantity that is right to the digits of single precision or of difference quotients, or None."""
     with np.errstate(all="ignore"):

@@ -2,12 +2,11 @@
 
 from decimal import Decimal, InvalidOperation
 from itertools import takewhile
-from pathlib import Path
 
 import numpy as np
 
 from lockstep.case import trained
-from lockstep.derivation import Answer, load, sort_out
+from lockstep.derivation import Answer, sort_out
 from lockstep.facts import diagnosis
 from lockstep.formulas import sources
 from lockstep.keys import Unusable, real_number, short
@@ -45,11 +44,15 @@ class Paper:
         given = self.steps[number]
         where = f"{self.path}: step {number}"
         values = {name: _map(value, float) for name, value in given.items()}
-        halves = {name: _map(value, _half_a_unit) for name, value in given.items()}
+        halves = {name: _map(value, half_a_unit) for name, value in given.items()}
         zeros = {name: np.zeros(np.shape(array)) for name, array in torch.items()}
         answer = sort_out(values, problem, samples, torch, where)
         answer.printed = sort_out(halves, problem, samples, zeros, where).values
         return answer
+
+    def remarks(self, last):
+        """Nothing: one writes down what one likes."""
+        return []
 
     def diagnose(self, moment, problem, step_diagnoses):
         """What reproduces the numbers that differ: the catalogue's mistakes, each run as a whole training."""
@@ -90,7 +93,7 @@ class Paper:
         """The diagnosis of numbers that are right to the digits they are written with, but not in quotes; else []."""
         for name, value in moment.manual.items():
             covered = moment.covered.get(name, np.ones(value.shape, bool))
-            halves = np.vectorize(lambda number: _half_a_unit(repr(float(number))), otypes=[float])(value)
+            halves = np.vectorize(lambda number: half_a_unit(repr(float(number))), otypes=[float])(value)
             apart = np.abs(value - moment.torch[name])
             if (apart > moment.allowed[name])[covered].any() and (apart <= halves * (1 + 1e-9))[covered].all():
                 says = f"{name} is right to the digits it is written with; a bare number is judged like a computed one"
@@ -120,8 +123,8 @@ def _map(value, function):
     return [_map(item, function) for item in value] if isinstance(value, list) else function(value)
 
 
-def _half_a_unit(value):
-    """Half a unit of a printed number's last digit; 0 of a computed one."""
+def half_a_unit(value):
+    """Half a unit of the last digit of a printed number, a text; 0 of a computed one."""
     if not isinstance(value, str):
         return 0.0
     return float(Decimal(5).scaleb(int(Decimal(value).as_tuple().exponent) - 1))
@@ -144,27 +147,6 @@ def read_numbers(path):
         for name, value in table.items():
             _map(value, lambda item, at=f"{path}: step {at}, {name}": _checked(item, at))
     return Paper(path, steps)
-
-
-def side_by_hand(values, step=None):
-    """The step to judge: what was given, else what the keys `derivation` or `numbers` name, else None.
-
-    values: checked keys; it gets the `derivation` that a path stands for, and the steps that the numbers ask for.
-    Raises Unusable.
-    """
-    named = [key for key in ("derivation", "numbers") if key in values]
-    if len(named) > 1:
-        raise Unusable("--numbers: given together with a derivation; expected one of the two")
-    if named and step is not None:
-        raise Unusable(f"{named[0]}: given together with a step; expected one of the two")
-    if isinstance(step, str | Path):
-        values["derivation"] = str(step)
-    if "derivation" in values:
-        return load(values["derivation"])
-    step = read_numbers(values["numbers"]) if "numbers" in values else step
-    if isinstance(step, Paper):
-        values.setdefault("steps", step.last_step)
-    return step
 
 
 def _checked(item, where):

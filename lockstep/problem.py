@@ -23,6 +23,8 @@ LECTURE: dict[str, Any] = {
     "b_o": [0.25, 0.15],
 }
 
+UNTOLD = 10**12  # how many steps a run has whose end only its recording knows
+
 # Keys that say which network and which data: with none of them given, the lecture's numbers are used.
 _DRAWN_BY = {"sizes", "samples", "data", "seed", "x", "y", *PARAMETERS}
 

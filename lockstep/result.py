@@ -12,7 +12,7 @@ from lockstep.comparison import Moment, judge, ulps
 from lockstep.diagnosis import diagnose
 from lockstep.facts import coverage, notes
 from lockstep.first_test import first_test
-from lockstep.problem import Problem
+from lockstep.problem import UNTOLD, Problem
 from lockstep.quantities import PARAMETERS
 from lockstep.resolution import Resolution
 from lockstep.tolerance import Precision, allowed
@@ -48,7 +48,7 @@ class Result:
     fixed_tolerance: bool = False
     shows: Any = frozenset({1})
     derivation: bool = False  # the side by hand is the user's
-    paper: Any = None  # … and these are its numbers
+    numbers: Any = None  # … and is given as these, a `numbers.Paper` or a `recording.Recording`
     verdict: str = "match"
     steps_run: int = 0
     values: int = 0
@@ -67,6 +67,7 @@ class Result:
     worst_moment: Moment | None = None
     free: dict[str, np.ndarray] | None = None
     interrupted: bool = False
+    broken: Any = None  # why a recording could not be read on, a `keys.Unusable`
     battery: dict[str, Any] | None = None
     control: dict[str, Any] | None = None
     referee: dict[str, Any] | None = None
@@ -82,11 +83,11 @@ class Result:
         self._since: tuple[float, dict[str, Any]] | None = None
         self._passes, self._sound = first_test(self.problem)
         self._trusted = False
-        self._may_pass_at_once = not (self.fixed_tolerance or self.problem.frozen or self.paper)
+        self._may_pass_at_once = not (self.fixed_tolerance or self.problem.frozen)
 
     @property
     def steps_asked(self):
-        return self.problem.steps
+        return self.steps_run if self.problem.steps == UNTOLD else self.problem.steps
 
     @property
     def dtype(self):
@@ -142,7 +143,7 @@ class Result:
 
         free: the parameters of the side by hand's own run after this step, or None.
         """
-        self.steps_run, self.last, self.free = moment.number, moment, free
+        self.steps_run, self.last, self.free = self.steps_run + 1, moment, free
         self.values += moment.size
         loss = float(moment.torch["loss"])
         self.loss = {"first": loss if self.loss["first"] is None else self.loss["first"], "last": loss}
@@ -175,7 +176,7 @@ class Result:
             if self._may_pass_at_once and self.is_in_full(moment.number):
                 self._trusted = self._sound(moment)
             self._note_worst(moment)
-        if self._since and (said != "match" or row_is_due(moment.number, self.steps_asked)):
+        if self._since and (said != "match" or row_is_due(moment.number, self.problem.steps)):
             self._add_row(moment, free)
         return said != "undecided"
 
@@ -184,7 +185,14 @@ class Result:
         number = moment.number
         if not self._may_pass_at_once or self.is_in_full(number) or self.is_shown(number):
             return False
-        if moment.misshapen or moment.covered or not moment.manual or not self._passes(moment, self._trusted):
+        if (
+            moment.misshapen
+            or moment.covered
+            or moment.printed
+            or moment.jump
+            or not moment.manual
+            or not self._passes(moment, self._trusted)
+        ):
             return False
         if self.derivation:
             self._history.add(moment.torch)
@@ -193,7 +201,7 @@ class Result:
     def is_in_full(self, number):
         """Whether the bound of this step is worked out in any case: the first ones, and those of the table's rows."""
         cheap = number <= ALWAYS and number * self.problem.multiply_adds <= MULTIPLY_ADDS
-        return cheap or row_is_due(number, self.steps_asked)
+        return cheap or row_is_due(number, self.problem.steps)
 
     def judged(self, moment):
         """As `comparison.judge`, and the moment that was judged in the end.
@@ -229,7 +237,7 @@ class Result:
         def of_this_step():
             return diagnose(moment, self.problem, self._history)
 
-        return self.paper.diagnose(moment, self.problem, of_this_step) if self.paper else of_this_step()
+        return self.numbers.diagnose(moment, self.problem, of_this_step) if self.numbers else of_this_step()
 
     def _note_worst(self, moment):
         ratio = moment.ratio()
@@ -241,10 +249,10 @@ class Result:
 
     def _add_row(self, moment, free):
         drift = relative = None
-        if free is not None:
-            after = {name: moment.torch[f"new_{name}"] for name in free}
-            drift = max(float(ulps(free[name], after[name], self.dtype).max()) for name in free)
-            relative = max(_relative(free[name], after[name]) for name in free)
+        pairs = moment.drifting(free)
+        if pairs:
+            drift = max(float(ulps(mine, theirs, self.dtype).max()) for mine, theirs in pairs)
+            relative = max(_relative(mine, theirs) for mine, theirs in pairs)
         ratio, worst = self._since or (0.0, {})
         loss_manual = float(moment.manual["loss"]) if "loss" in moment.manual else None
         self.rows.append(Row(moment.number, loss_manual, float(moment.torch["loss"]), worst, ratio, drift, relative))
@@ -254,11 +262,11 @@ class Result:
         """The last row, where the run ended before its time."""
         if self._since and self.last is not None:
             self._add_row(self.last, self.free)
-        if self.decisive is not None:
+        if self.decisive is not None and not self.decisive.jump:
             wrong = Case(self.decisive, self.problem, self._history).globally_wrong()
             self.notes = notes(self.decisive, self.diagnoses, wrong)
-        if self.derivation and not self.paper and self.last is not None:
-            self.remarks += coverage(self.last)
+        if self.derivation and self.last is not None:
+            self.remarks += self.numbers.remarks(self.last) if self.numbers else coverage(self.last)
         if self.steps_run == 0:
             self.remarks.append("no step was run, so nothing was compared")
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ from lockstep.comparison import Moment
 from lockstep.control import control
 from lockstep.derivation import asks_for_scalars, built_in_door, door, load
 from lockstep.keys import Unusable, check
-from lockstep.numbers import Paper, side_by_hand
+from lockstep.numbers import Paper
 from lockstep.problem import make_problem, read_file
 from lockstep.quantities import PARAMETERS
+from lockstep.recording import Recording
 from lockstep.result import Result
+from lockstep.side import side_by_hand
 from lockstep.threads import threads
 from lockstep.tolerance import allowed
 from lockstep.truth import LARGEST as MOST_EXACT
@@ -35,12 +38,14 @@ def compare(step=None, problem=None, *, on_step=None, **settings):
     """
     if not isinstance(problem, dict | str | Path | None):
         raise Unusable(f"problem: expected a path or a dict of keys, got {type(problem).__name__}")
-    if not (step is None or callable(step) or isinstance(step, str | Path | Paper)):
+    if not (step is None or callable(step) or isinstance(step, str | Path | Paper | Recording)):
         raise Unusable(f"step: expected a function, a path or None, got {type(step).__name__}")
     values = problem if isinstance(problem, dict) else {} if problem is None else read_file(problem)
     values = check(values | settings, str)
     step = side_by_hand(values, step)
     result = run(make_problem(values), values, on_step, step)
+    if result.broken:
+        raise result.broken
     if result.interrupted:
         raise KeyboardInterrupt  # a program that asked for a verdict must not take half a run for one
     return result
@@ -54,7 +59,7 @@ def run(problem, values, on_step=None, step=None):
         fixed_tolerance=fixed,
         shows=values.get("show", frozenset({1})),
         derivation=step is not None,
-        paper=step if isinstance(step, Paper) else None,
+        numbers=step if isinstance(step, Paper | Recording) else None,
     )
     with threads():
         try:
@@ -68,6 +73,10 @@ def run(problem, values, on_step=None, step=None):
                     break
         except KeyboardInterrupt:
             result.interrupted = True
+        except Unusable as reason:
+            if not (isinstance(step, Recording) and result.steps_run):
+                raise
+            result.broken = reason
         result.finish()
         if result.interrupted:
             left_out = [key for key in ("control", "referee", "battery") if values.get(key)]
@@ -106,7 +115,7 @@ def _try_others(result, values, step):
     function, which cannot be, is tried only where that was asked for.
     """
     asked = values.get("battery", 30 if "derivation" in values else 0)
-    if not asked or isinstance(step, Paper):
+    if not asked or isinstance(step, Paper | Recording):
         return
     fresh = (lambda: load(values["derivation"])) if "derivation" in values else (lambda: step)
     scalars = step is not None and bool(asks_for_scalars(step) or (result.last and result.last.covered))
@@ -133,31 +142,45 @@ def tolerance(problem, values):
 def moments(problem, tolerance, step=None, free=True):
     """Yields (Moment, free parameters) for each training step: the strict check and, where wanted, the free run.
 
-    Strict: both sides start from PyTorch's current weights. Free: by hand with its own weights from the first step on;
-    only the built-in step has one (else None), since a step that is given is called exactly once a training step.
+    Strict: both sides start from PyTorch's current weights, or from a recording's own. Free: by hand with its own
+    weights from the first step on; only the built-in step has one (else None), since a step that is given is called
+    exactly once a training step. A recording has PyTorch's own run beside it, in `Moment.own`.
     """
-    if step is None:
-        by_hand = built_in_door(problem)
+    recording = step if isinstance(step, Recording) else None
+    if recording or isinstance(step, Paper):
+        by_hand = step.door(problem)
     else:
-        by_hand = step.door(problem) if isinstance(step, Paper) else door(step, problem)
+        by_hand = door(step, problem) if step else built_in_door(problem)
     parameters = problem.parameters
     free = problem.parameters if free and not step else None
-    for number in range(1, problem.steps + 1):
+    own = moment = jump = None
+    numbers = (line.step for line in recording.course()) if recording else count(1)
+    for number in islice(numbers, problem.steps):
         x, y = problem.batch(number)
         start = parameters, x, y, problem.lr
+        if recording:
+            start, jump = recording.start(problem, parameters, (x, y), moment)
+            own = start[0] if own is None else own
         with np.errstate(all="ignore"):
-            torch = torch_two_layer.step(**parameters, x=x, y=y, lr=problem.lr, **problem.network_settings)
+            torch = _by_torch(problem, *start)
             answer = by_hand(*start, torch)
             if free is not None:
-                free = after((answer if free is parameters else by_hand(free, x, y, problem.lr, torch)).values)
+                free = after((answer if free is parameters else by_hand(free, *start[1:], torch)).values)
+            if own is not None:
+                own = after(torch if own is start[0] else _by_torch(problem, own, *start[1:]))
 
         def bound(torch=torch, start=start, printed=answer.printed):
             bound = tolerance(torch, *start)
             return bound | {name: bound[name] + half for name, half in printed.items()}
 
-        yield Moment(number, *start, answer.values, torch, bound, problem.sizes, problem.dtype,
-                     answer.covered, answer.misshapen, answer.printed), free  # fmt: skip
+        moment = Moment(number, *start, answer.values, torch, bound, problem.sizes, problem.dtype,
+                        answer.covered, answer.misshapen, answer.printed, jump, own)  # fmt: skip
+        yield moment, free
         parameters = after(torch)
+
+
+def _by_torch(problem, parameters, x, y, lr):
+    return torch_two_layer.step(**parameters, x=x, y=y, lr=lr, **problem.network_settings)
 
 
 def after(quantities):

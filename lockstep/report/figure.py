@@ -32,10 +32,8 @@ def _chosen(problem, samples):
 
 def _point(moment, result, chosen):
     """What is drawn of one step."""
-    drift = None
-    if result.free is not None:
-        drift = max(float(ulps(array, moment.torch[f"new_{name}"], moment.dtype).max())
-                    for name, array in result.free.items())  # fmt: skip
+    pairs = moment.drifting(result.free)
+    drift = max(float(ulps(mine, theirs, moment.dtype).max()) for mine, theirs in pairs) if pairs else None
     hand = result.free or {name: moment.manual[f"new_{name}"] for name in PARAMETERS if f"new_{name}" in moment.manual}
     apart = allowed = 0.0
     if moment.manual:

@@ -2,6 +2,7 @@
 
 from rich.text import Text
 
+from lockstep.problem import UNTOLD
 from lockstep.report.digits import MOST_ULPS, counted, distance, grouped, relative
 from lockstep.report.evidence import wrapped
 from lockstep.report.step import columns, step_lines
@@ -27,10 +28,11 @@ def heading(problem, side="by hand"):
     samples = counted(problem.samples, "sample")
     batches = f" in batches of {problem.batch_size}" if problem.batch_size else ""
     frozen = f", {', '.join(problem.frozen)} frozen" if problem.frozen else ""
+    steps = "steps as recorded" if problem.steps == UNTOLD else counted(problem.steps, "step")
     yield Text(f"{side} next to PyTorch: {size} network, {samples}{batches}, {problem.dtype}", "bold")
     yield Text(
         f"hidden {problem.hidden_activation}, output {problem.output_activation}, loss {problem.loss}, "
-        f"lr {problem.lr!r}, {counted(problem.steps, 'step')}{frozen}"
+        f"lr {problem.lr!r}, {steps}{frozen}"
     )
 
 
@@ -44,9 +46,10 @@ def summary_lines(result, width):
         table = columns([[row[at] for at in filled] for row in (heads, *cells)], ">" * len(filled))
         yield Text(table[0], "dim")
         yield from map(Text, table[1:])
-        if result.rows[0].drift is not None:
-            yield from wrapped("drift: how far the run by hand on its own weights is from PyTorch's, "
-                                "rounding carried on from step to step", width, "dim")  # fmt: skip
+        if any(row.drift is not None for row in result.rows):
+            who = "the recording is from PyTorch's own run" if result.numbers else (
+                "the run by hand on its own weights is from PyTorch's")  # fmt: skip
+            yield from wrapped(f"drift: how far {who}, rounding carried on from step to step", width, "dim")
     yield Text("")
     yield from verdict_lines(result, width)
 

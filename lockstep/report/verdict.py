@@ -8,6 +8,7 @@ import numpy as np
 from rich.text import Text
 
 from lockstep.battery import remark as others
+from lockstep.problem import UNTOLD
 from lockstep.quantities import torch_place
 from lockstep.report.digits import counted, digits, distance, grouped
 from lockstep.report.evidence import control_lines, referee_lines, wrapped
@@ -45,7 +46,8 @@ def verdict_lines(result, width, quiet=False):
 
 def stopped(result):
     """Where an interrupted run stopped."""
-    return f"interrupted after {grouped(result.steps_run)} of {counted(result.steps_asked, 'step')}"
+    of_all = f" of {grouped(result.steps_asked)}" if result.problem.steps != UNTOLD else ""
+    return f"interrupted after {grouped(result.steps_run)}{of_all} step{'s' * (result.steps_asked != 1)}"
 
 
 def headline(result):
@@ -123,6 +125,12 @@ def _mismatch(result):
         return f"mismatch: {others(result.battery)}"
     if first["index"] is None:
         return f"mismatch: at step {grouped(first['step'])}, {first['quantity']} has another shape"
+    jump = result.decisive.jump
+    if jump:
+        return (
+            f"mismatch: step {grouped(first['step'])} does not start where step {grouped(jump.before)} ended: "
+            f"{first['label']}"
+        )
     before = result.values_before_decisive + result.decisive.position(first["quantity"], tuple(first["index"]))
     agree = f"; the {grouped(before)} values before it agree" if before > 1 else "; the value before agrees" * before
     return f"mismatch: first at step {grouped(first['step'])}, {first['label']}{agree}"
@@ -132,6 +140,10 @@ def difference(result):
     """Pairs (word, text): the first value that differs, by its formula, the numbers in it, and both sides."""
     moment, first, problem = result.decisive, result.first_mismatch, result.problem
     name = first["quantity"]
+    if moment.jump:
+        yield "ended at", digits(moment.jump.end, result.dtype)
+        yield "starts at", digits(moment.jump.start, result.dtype)
+        return
     if first["index"] is None:
         yield result.side, str(moment.misshapen[name].shape)
         yield "expected", str(moment.torch[name].shape)
@@ -148,7 +160,7 @@ def difference(result):
 def how_far(result):
     """How far apart the first values that differ are, and how far rounding, or what else, allows."""
     first, moment = result.first_mismatch, result.decisive
-    if first["index"] is None:
+    if first["index"] is None or moment.jump:
         return ""
     name, index = first["quantity"], tuple(first["index"])
     who = "the tolerance" if result.fixed_tolerance else "rounding"

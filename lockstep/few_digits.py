@@ -1,0 +1,120 @@
+"""Numbers that were printed with too few digits, as by C's %f and %g: told apart from wrong ones."""
+
+import json
+from decimal import Decimal
+from typing import NamedTuple
+
+import numpy as np
+
+from lockstep.facts import diagnosis
+from lockstep.quantities import COMPUTED, PARAMETERS, scalar_names
+from manual_backprop import two_layer
+
+ENOUGH = {"float64": 17, "float32": 9}  # significant digits that read back to the same number
+_NAMED = (*COMPUTED, *PARAMETERS, "x", "y")
+_DRAWS, _ROOM = 8, 4.0  # how far parameters in few digits move a step: so many times the largest of so many draws
+
+
+def too_few_digits(moment, problem, line, earlier):
+    """The diagnosis of a step that is right to the digits that were printed, and no further; else None.
+
+    line: the step's text in the recording; earlier: the texts of the lines that may give what it starts from.
+    """
+    forms = {name: form for name, form in _forms(line, problem, len(moment.x)).items() if _is_short(form, moment.dtype)}
+    computed = [form for name, form in forms.items() if name in COMPUTED]
+    if not computed or moment.misshapen:
+        return None
+    given = [form for text in (line, *earlier) for form in _forms(text, problem, len(moment.x)).values()]
+    of_the_start = [form for form in computed if given.count(form) > computed.count(form)]
+    spread, wrong = _spread(moment, problem, of_the_start), []
+    with np.errstate(all="ignore"):
+        for name, value in moment.manual.items():
+            there = moment.covered.get(name, np.ones(value.shape, bool))
+            apart = np.abs(value - moment.torch[name])
+            if (apart > moment.allowed[name])[there].any():
+                wrong.append(name)
+            printed = _half(value, forms[name]) * (1 + 1e-9) if name in forms else 0.0
+            if not (apart <= printed + spread[name] + moment.allowed[name])[there].all():
+                return None
+    if not wrong:
+        return None
+    form = forms.get(wrong[0], computed[0])
+    what = f"{wrong[0]} is" if wrong[0] in forms else f"{wrong[0]} starts from numbers that are"
+    enough = ENOUGH[moment.dtype]
+    return diagnosis(
+        wrong[0], "too-few-digits", f"{what} right to the {form.digits} {form.words} that are printed, and no further",
+        f'print {enough} significant digits, as with "%.{enough}g" in C, or put printed numbers in quotes',
+        explains=wrong,
+    )  # fmt: skip
+
+
+class _Form(NamedTuple):
+    """How numbers are printed: with so many decimals, or so many significant digits."""
+
+    kind: str
+    digits: int
+
+    @property
+    def words(self):
+        return "decimals" if self.kind == "decimals" else "significant digits"
+
+
+def _is_short(form, dtype):
+    """Whether a form is one that loses digits: not a number that is short by itself, such as 0.25."""
+    return 4 <= form.digits < ENOUGH[dtype] - (form.kind == "significant")
+
+
+def _forms(text, problem, samples):
+    """How each quantity of a line is printed, by the table's name; those without a fraction are left out."""
+    if not text:
+        return {}
+    printed: dict[str, list[str]] = {}
+    values = json.loads(text, parse_float=lambda number: _Printed(number))
+    for name, value in values.get("problem", values).items():
+        if name not in ("torch", "lr"):
+            found = [item for item in np.asarray(value, dtype=object).flat if isinstance(item, _Printed)]
+            of = next((q for q in _NAMED if name in (scalar_names(q, problem.sizes, samples) or ())), name)
+            printed.setdefault(of, []).extend(found)
+    return {name: _form(numbers) for name, numbers in printed.items() if numbers}
+
+
+class _Printed(str):
+    """A number as it stands in the text, not one in quotes."""
+
+
+def _form(numbers):
+    decimals = {len(number.partition(".")[2]) for number in numbers}
+    if len(decimals) == 1 and not any("e" in number.lower() for number in numbers):
+        return _Form("decimals", decimals.pop())
+    return _Form("significant", max(len(Decimal(number).as_tuple().digits) for number in numbers))
+
+
+def _half(value, form):
+    """Half a unit of the last printed digit of each element."""
+    if form.kind == "decimals":
+        return np.full(np.shape(value), 0.5 * 10.0**-form.digits)
+    size = np.where(value == 0, 1e-300, np.abs(value))
+    return 0.5 * 10.0 ** (np.floor(np.log10(size)) - form.digits + 1)
+
+
+def _spread(moment, problem, forms):
+    """How far each quantity moves where what the step started from moves within its printed digits."""
+    random = np.random.default_rng(0)
+    start = moment.parameters | {"x": moment.x, "y": moment.y}
+    room = {
+        name: np.max([np.zeros(value.shape), *(_half(value, form) for form in forms)], axis=0)
+        for name, value in start.items()
+    }
+    right = _step(problem, moment.lr, start)
+    most = {name: np.zeros(np.shape(value)) for name, value in right.items()}
+    for _ in range(_DRAWS):
+        moved = {name: value + random.choice([-1.0, 1.0], value.shape) * room[name] for name, value in start.items()}
+        step = _step(problem, moment.lr, moved)
+        most = {name: np.maximum(largest, np.abs(step[name] - right[name])) for name, largest in most.items()}
+    return {name: _ROOM * largest for name, largest in most.items()}
+
+
+def _step(problem, lr, start):
+    with np.errstate(all="ignore"):
+        wide = {name: np.asarray(value, np.float64) for name, value in start.items()}
+        return two_layer.step(**wide, lr=lr, **problem.network_settings)

@@ -1,0 +1,101 @@
+"""The examples in other languages: they build, run and match; a slip in one line is called by its name."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lockstep import compare
+from tests.test_readme import SHOWN, masked
+
+LANGUAGES = Path(__file__).parents[1] / "scripts" / "examples" / "languages"
+SOURCE = (LANGUAGES / "two_layer.c").read_text()
+needs_cc = pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler: `apt install gcc`")
+needs_node = pytest.mark.skipif(not shutil.which("node"), reason="no node: `apt install nodejs`")
+
+
+def recorded(tmp_path, command):
+    path = tmp_path / "run.jsonl"
+    path.write_text(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return compare(problem={"numbers": str(path)})
+
+
+def built(tmp_path, source, *flags):
+    """The program of a C source, built."""
+    (tmp_path / "net.c").write_text(source)
+    command = [
+        "cc",
+        "-Wall",
+        "-Werror",
+        *(flags or ["-O2"]),
+        "-o",
+        str(tmp_path / "net"),
+        str(tmp_path / "net.c"),
+        "-lm",
+    ]
+    subprocess.run(command, check=True)
+    return str(tmp_path / "net")
+
+
+@needs_cc
+@pytest.mark.parametrize("batch", [[], ["batch"]])
+@pytest.mark.parametrize(
+    ("flags", "dtype", "resolution"),
+    [
+        (["-O0"], "float64", 1e-13),
+        (["-O2"], "float64", 1e-13),
+        (["-O3", "-ffast-math", "-march=native"], "float64", 1e-13),
+        (["-O2", "-DREAL=float"], "float32", 1e-4),
+        (["-O3", "-ffast-math", "-DREAL=float"], "float32", 1e-4),
+    ],
+)
+def test_the_c_program_matches_whatever_the_compiler_makes_of_its_sums(flags, dtype, resolution, batch, tmp_path):
+    result = recorded(tmp_path, [built(tmp_path, SOURCE, *flags), *batch])
+    assert (result.verdict, result.dtype, result.steps_run) == ("match", dtype, 20)
+    assert result.resolution["typical"] < resolution
+    assert result.problem.sizes == ((3, 4, 2) if batch else (2, 2, 2))
+
+
+@needs_node
+@pytest.mark.parametrize("batch", [[], ["batch"]])
+def test_the_javascript_program_matches(batch, tmp_path):
+    result = recorded(tmp_path, ["node", str(LANGUAGES / "two_layer.mjs"), *batch])
+    assert (result.verdict, result.steps_run) == ("match", 20)
+    assert result.resolution["typical"] < 1e-13
+    assert not any("not recorded" in remark for remark in result.remarks)
+
+
+SLIPS = [
+    ("delta_o[n][k] = o[n][k] - y[n][k]", "delta_o[n][k] = y[n][k] - o[n][k]", "sign-flipped"),
+    ("sent_back * h[n][j] * (1 - h[n][j])", "sent_back", "missing-activation-derivative"),
+    ("EACH(k, n_out) sent_back += delta_o", "EACH(k, 1) sent_back += delta_o", "term-missing"),
+    ("W_o[k][j] -= lr * grad_W_o[k][j]", "W_o[k][j] += lr * grad_W_o[k][j]", "update-sign"),
+    ("grad_b_o[0][k] += delta_o[n][k]", "grad_b_o[0][k] += delta_o[n][k] / N", "bias-gradient-averaged"),
+    ("grad_W_h[j][i] += delta_h", "grad_W_h[j][i] = delta_h", "one-sample-only"),
+    ("memset(grad_W_o, 0, sizeof grad_W_o), ", "", "gradients-accumulated"),
+    ("EACH(i, n_in) W_h[j][i] -= lr * grad_W_h[j][i]", "EACH(i, 0) W_h[j][i] -= lr * grad_W_h[j][i]", "not-updated"),
+    ('%s%.17g%s", j ?', '%s%f%s", j ?', "too-few-digits"),
+]
+
+
+@needs_cc
+@pytest.mark.parametrize(("right", "wrong", "name"), SLIPS, ids=[slip[2] for slip in SLIPS])
+def test_a_slip_in_one_line_of_c_is_called_by_its_name(right, wrong, name, tmp_path):
+    assert SOURCE.count(right) == 1
+    result = recorded(tmp_path, [built(tmp_path, SOURCE.replace(right, wrong)), "batch"])
+    assert result.verdict == "mismatch"
+    assert result.diagnoses[0]["mistake"] == name
+
+
+@needs_cc
+def test_the_readme_shows_what_a_planted_mistake_gives(tmp_path, capsys):
+    assert SOURCE.count(" * (1 - h[n][j])") == 1
+    result = recorded(tmp_path, [built(tmp_path, SOURCE.replace(" * (1 - h[n][j])", "")), "batch"])
+    shown = next(block for block in SHOWN if "wrong-activation-derivative" in block)
+    assert masked(shown) in masked(str(result))
+
+
+@pytest.mark.parametrize("name", ["two_layer.c", "two_layer.mjs"])
+def test_an_example_is_one_file_below_eighty_lines(name):
+    assert len((LANGUAGES / name).read_text().splitlines()) < 80
