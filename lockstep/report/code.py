@@ -54,14 +54,14 @@ def _below(value, ours):
     """A value below its line: ours with its mark and, where it differs, PyTorch's below it; PyTorch's alone."""
     if not ours:
         yield value.text(value.torch)
-    elif value.manual:
-        yield Text.assemble(value.text(value.manual), "  ", _marked(value.mark))
-        if value.mark == "✗":
-            yield Text(f"          {'PyTorch':{len(value.label)}} = {value.torch}", "cyan")
+        return
+    yield Text.assemble(value.text(value.manual), "  ", _marked(value.mark))
+    if value.mark == "✗":
+        yield Text(f"          {'PyTorch':{len(value.label)}} = {value.torch}", "cyan")
 
 
 class _Value(NamedTuple):
-    """What is shown of an element: by hand "" where it was not returned, by PyTorch, and the mark."""
+    """What is shown of an element: by hand, by PyTorch, and the mark."""
 
     label: str
     manual: str
@@ -69,7 +69,7 @@ class _Value(NamedTuple):
     mark: str
 
     def text(self, number):
-        return Text(f"          {self.label} = {number}" if number else "", "cyan")
+        return Text(f"          {self.label} = {number}", "cyan")
 
 
 def _values(moment):

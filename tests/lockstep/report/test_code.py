@@ -108,3 +108,13 @@ def test_a_stream_that_cannot_encode_gets_ascii(monkeypatch):
     from lockstep.output import encodable
 
     assert encodable("a  │  b ✗", "ascii") == "a  |  b XX"
+
+
+def test_a_value_is_shown_once_though_both_sources_have_it_on_other_rows(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("COLUMNS", "130")
+    path = tmp_path / "one_line.py"
+    path.write_text("def step(z_o, h, W_o, b_o):\n\n\n    return dict(h=h, o=z_o)\n")
+    assert main(["--code", "--derivation", str(path), "--battery", "0"]) == 0
+    out = capsys.readouterr().out.partition("step  loss")[0]
+    assert out.count("o1 = 0.05600000000000005") == 2  # by hand and by PyTorch
+    assert [line.number for line in sources.by_hand(SCALARS, load(str(path))).lines] == [1, 2, 4]

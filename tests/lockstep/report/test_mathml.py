@@ -1,5 +1,6 @@
 """The formulas as MathML say what the code by hand computes: read back as arithmetic, they give its numbers."""
 
+import ast
 import math
 from xml.etree import ElementTree
 
@@ -8,7 +9,7 @@ import pytest
 from lockstep.problem import make_problem
 from lockstep.quantities import COMPUTED, scalar_names
 from lockstep.report.formulas import places
-from lockstep.report.mathml import formula, symbol
+from lockstep.report.mathml import _write, formula, symbol
 from lockstep.report.step_data import step_data
 from lockstep.run import moments, tolerance
 
@@ -107,3 +108,13 @@ def test_a_formula_in_symbols_is_the_same_arithmetic_as_with_numbers():
             sigma, slope = (math.tanh, _slope) if name.endswith("h") else (lambda z: z, lambda z: 1)
             value = eval(equation.partition("=")[2], {"sigma": sigma, "slope": slope})
             assert value == pytest.approx(float(put[scalar].strip("()")), rel=1e-6), scalar
+
+
+def test_a_divisor_of_one_is_left_out():
+    assert str(formula("loss", False, "sum")).count("<mfrac>") == 0
+    assert str(formula("loss", False, "half_sum")).count("<mfrac>") == 1
+
+
+def test_what_has_no_way_to_be_written_is_told():
+    with pytest.raises(TypeError, match="no way to write"):
+        _write(ast.parse("[1]", mode="eval").body, {})

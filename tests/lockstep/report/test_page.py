@@ -3,6 +3,7 @@ it."""
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from lockstep.report.heat import heat
 from lockstep.report.loss_curve import loss_curve
 from lockstep.run import moments, tolerance
 
+ROOT = Path(__file__).parents[3]
 WRONG = """
 def step(W_h, b_h, W_o, b_o, x, y, lr):
     h = x @ W_h.T + b_h  # <script>alert("text of a file")</script>
@@ -81,6 +83,15 @@ def test_a_mismatch_at_a_later_step_is_there_without_a_script(tmp_path, capsys):
     assert "<h2>Step 3</h2>" in html
     assert "✗ differs" in html.partition("<h2>Step 3</h2>")[2]
     assert "scaled-by-constant" in html
+
+
+def test_a_frozen_parameter_has_no_formula(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    html = written(tmp_path, "scripts/examples/mazur.toml", "--steps", "2")
+    row = re.search(r'<tr [^>]*data-row="new_b1".*?</tr>', html, re.DOTALL)[0]
+    assert "not trained" in row
+    assert "<mo>=</mo>" not in row
+    assert html.count("not trained") == 4
 
 
 def test_text_of_files_is_shown_as_text(tmp_path, wrong):
