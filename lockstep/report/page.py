@@ -44,30 +44,18 @@ def page(result, album, step=None):
         "decisive": _decisive(result),
         "steps": steps,
     }
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            heading=[line.plain for line in heading(problem, result.side)],
-            result=result,
-            told=told(result),
-            rows=rows,
-            scalars=in_scalars(problem),
-            steps=steps,
-            shown=[steps[0], steps[at]] if at else steps[:1],
-            decisive=_decisive(result),
-            kept=_kept(album, steps, result),
-            stages=[name for name, _ in STAGES],
-            network=drawing(problem, samples_of(problem)) if is_drawable(problem) else None,
-            samples=samples_of(problem),
-            code=_code(problem, step),
-            curve=loss_curve(steps) if steps else None,
-            symbols=_symbols(steps[0], rows) if steps else {},
-            data=Markup(
-                json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-            ),
-        )
-    )
+    return _rendered(
+        "page.html", result, rows,
+        steps=steps,
+        shown=[steps[0], steps[at]] if at else steps[:1],
+        kept=_kept(album, steps, result),
+        network=drawing(problem, samples_of(problem)) if is_drawable(problem) else None,
+        samples=samples_of(problem),
+        code=_code(problem, step),
+        curve=loss_curve(steps) if steps else None,
+        symbols=_symbols(steps[0], rows) if steps else {},
+        data=_embedded(data),
+    )  # fmt: skip
 
 
 def _embedded(data):
@@ -78,22 +66,23 @@ def _embedded(data):
 
 def fragment(result):
     """The verdict and a step's table as HTML without scripts, for a notebook."""
-    problem = result.problem
     moment = result.decisive or next(iter(result.shown), result.last)
-    return (
-        _environment()
-        .get_template("fragment.html")
-        .render(
-            heading=[line.plain for line in heading(problem, result.side)],
-            result=result,
-            told=told(result),
-            rows=_rows(result),
-            scalars=in_scalars(problem),
-            step=step_data(moment, problem) if moment else None,
-            decisive=_decisive(result),
-            stages=[name for name, _ in STAGES],
-        )
-    )
+    step = step_data(moment, result.problem) if moment else None
+    return _rendered("fragment.html", result, _rows(result), step=step)
+
+
+def _rendered(template, result, rows, **more):
+    """A template filled with what every view of a result needs, and with more."""
+    return _environment().get_template(template).render(
+        heading=[line.plain for line in heading(result.problem, result.side)],
+        result=result,
+        told=told(result),
+        rows=rows,
+        scalars=in_scalars(result.problem),
+        decisive=_decisive(result),
+        stages=[name for name, _ in STAGES],
+        **more,
+    )  # fmt: skip
 
 
 def _decisive(result):
