@@ -3,7 +3,7 @@
 import numpy as np
 
 from lockstep.case import Case, History
-from lockstep.facts import by_columns, by_its_digits, diagnosis, unknown
+from lockstep.facts import by_columns, by_its_digits, by_its_rate, diagnosis, unknown
 from lockstep.mistakes import catalogue
 from lockstep.quantities import COMPUTED, UPDATE
 
@@ -62,7 +62,8 @@ def _explanations(case, name, mistakes, accepted):
 
 def _by_facts(case, name, accepted):
     stored = None if case.moment.covered.get(name) is not None else by_columns(case.moment, name, case.own[name])
-    return [stored or by_its_digits(case, name, accepted) or unknown(case, name, accepted)]
+    by_facts = (by_its_digits, by_its_rate, unknown)
+    return [stored or next(found for fact in by_facts if (found := fact(case, name, accepted)))]
 
 
 def _of_few_elements(case, name, mistakes, accepted):

@@ -26,10 +26,31 @@ def diagnosis(quantity, mistake, says, remedy="", formula="", explains=None):
 def by_columns(moment, name, own):
     """A matrix that is right but for its being stored by columns, or None. own: what was returned."""
     torch, own = moment.torch[name], np.asarray(own, np.float64)
-    if own.ndim != 2 or own.T.shape != torch.shape or not (np.abs(own.T - torch) <= moment.allowed[name]).all():
+    if own.ndim != 2 or torch.ndim != 2 or own.size != torch.size:
         return None
-    says = f"{name} is stored by columns: its transpose, of shape {torch.shape}, is right"
-    return diagnosis(name, "transposed-gradient", says, "row j has the weights into neuron j, as in nn.Linear")
+    for read, how in ((own.T, f"its transpose, of shape {torch.shape}, is right"),
+                      (own.reshape(torch.shape[::-1]).T, "its numbers, read column by column, are right")):  # fmt: skip
+        if read.shape == torch.shape and (np.abs(read - torch) <= moment.allowed[name]).all():
+            says = f"{name} is stored by columns: {how}"
+            return diagnosis(name, "transposed-gradient", says, "row j has the weights into neuron j, as in nn.Linear")
+    return None
+
+
+def by_its_rate(case, name, accepted):
+    """A new parameter that another multiple of lr · gradient was subtracted from, or None."""
+    base = name.removeprefix("new_")
+    if name == base or case.returned(name) < 2:
+        return None
+    with np.errstate(all="ignore"):
+        right, start = case.evaluated(accepted, name)[name], np.asarray(case.moment.parameters[base], np.float64)
+        step, own = right.value - start, case.own[name] - start
+        at = np.unravel_index(int(np.argmax(np.abs(step))), step.shape)
+        c = own[at] / step[at]
+        fits = (np.abs(own - c * step) <= (1 + abs(c)) * right.bound()).all()
+    if not (fits and np.isfinite(c) and c):
+        return None
+    return diagnosis(name, "learning-rate", f"{name} is updated with {c:.9g} times the learning rate",
+                     "compare the learning rates, and what the gradient is multiplied by")  # fmt: skip
 
 
 def by_its_digits(case, name, accepted):

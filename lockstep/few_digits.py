@@ -36,16 +36,19 @@ def too_few_digits(moment, problem, line, earlier):
             printed = _half(value, forms[name]) * (1 + 1e-9) if name in forms else 0.0
             if not (apart <= printed + spread[name] + moment.allowed[name])[there].all():
                 return None
-    if not wrong:
-        return None
     form = forms.get(wrong[0], computed[0])
-    what = f"{wrong[0]} is" if wrong[0] in forms else f"{wrong[0]} starts from numbers that are"
+    right = _right_digits(moment.manual[wrong[0]], moment.torch[wrong[0]])
+    says = f"{wrong[0]} is right to {right} digits, as far as {form.digits} printed {form.words} reach, here and before"
     enough = ENOUGH[moment.dtype]
-    return diagnosis(
-        wrong[0], "too-few-digits", f"{what} right to the {form.digits} {form.words} that are printed, and no further",
-        f'print {enough} significant digits, as with "%.{enough}g" in C, or put printed numbers in quotes',
-        explains=wrong,
-    )  # fmt: skip
+    remedy = f'print {enough} significant digits, as with "%.{enough}g" in C, or put printed numbers in quotes'
+    return diagnosis(wrong[0], "too-few-digits", says, remedy, explains=wrong)
+
+
+def _right_digits(own, torch):
+    """How many significant digits of the worst element are right."""
+    with np.errstate(all="ignore"):
+        off = np.nanmax(np.abs(own - torch) / np.abs(torch))
+    return max(int(-np.log10(off)), 0) if 0 < off < np.inf else 0
 
 
 class _Form(NamedTuple):

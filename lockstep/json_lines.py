@@ -60,6 +60,8 @@ def _what_is_wrong(text, error):
     if rest.lstrip("-+").lower().startswith(("nan", "inf")):
         word = rest.replace("]", ",").replace("}", ",").partition(",")[0].strip()
         return f'{word} is no number of JSON; expected it in quotes: "{word}"'
+    if text.lstrip().startswith("["):
+        return 'expected an object a line, such as {"step": 1, "h": [[0.5]]}, got the beginning of a list'
     if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string"):
         return "is cut off; expected a whole line of JSON"
     return (

@@ -132,7 +132,10 @@ def half_a_unit(value):
 
 def read_numbers(path):
     """The Paper of a TOML file. Raises Unusable with one line that names the file, the key and what is expected."""
-    raw = read_toml(path)
+    try:
+        raw = read_toml(path)
+    except Unusable as reason:
+        raise Unusable(f"{reason}; a recording's name ends with .jsonl") from None
     tables = raw.pop("step", {})
     if not isinstance(tables, dict):
         raise Unusable(f"{path}: step: expected tables such as [step.2]")

@@ -11,7 +11,7 @@ from lockstep.few_digits import too_few_digits
 from lockstep.json_lines import read_lines
 from lockstep.keys import Unusable, check, real_number, short
 from lockstep.numbers import half_a_unit
-from lockstep.quantities import COMPUTED, PARAMETERS, scalar_names
+from lockstep.quantities import COMPUTED, FORWARD, PARAMETERS, scalar_names
 
 _GIVEN = (*PARAMETERS, "x", "y")
 _WORDS = {"nan": float("nan"), "-nan": float("nan"), "inf": float("inf"), "+inf": float("inf"), "-inf": -float("inf")}
@@ -61,6 +61,7 @@ class Recording:
         self._line = _line(*first)
         self._before: tuple[Line, Answer] | None = None
         self.own_from: tuple[int, str] | None = None  # the first step, and parameter, that PyTorch's own went into
+        self.assumed = ""  # what of its problem neither it nor anything else says
         self.names: set[str] = set()  # the quantities that some line gives, or a part of them
         self.keys |= {name: self._line.numbers[name] for name in _GIVEN if name in self._line.numbers}
         missing = [name for name in _GIVEN if name not in self.keys and not _in_part(name, self._line)]
@@ -88,19 +89,21 @@ class Recording:
         if len(x) != len(y):
             raise Unusable(f"{line.where}x has {len(x)} rows, y has {len(y)}; expected as many")
         follows = last is None or line.step == last.number + 1
-        started, jump = {}, None
+        started, unsaid, jump = {}, [], None
         for name, own in parameters.items():
             given, here = self._given(name, problem, own)
             ended, there = self._new(name, own) if follows else (own, np.zeros(own.shape, bool))
             started[name] = np.where(here, given, ended)
             if not follows and not here.all():
-                gap = f"step {line.step} comes after step {last.number}"
-                raise Unusable(f"{line.where}{gap}; expected {name}, which it starts from")
+                unsaid.append(name)
             if last and not (here | there).all() and name not in problem.frozen and not self.own_from:
                 self.own_from = line.step, name
             differs = here & there & (given != ended)
             if differs.any() and not jump:
                 jump = _jump(name, given, ended, differs, last)
+        if unsaid:
+            gap = f"step {line.step} comes after step {last.number}"
+            raise Unusable(f"{line.where}{gap}; expected {', '.join(unsaid)} as well, which it starts from")
         lr = line.numbers.get("lr", np.float64(problem.lr))
         if lr.ndim:
             raise Unusable(f"{line.where}lr: expected a number, got a list")
@@ -113,6 +116,8 @@ class Recording:
             line, where = self._line, self._line.where.rstrip()
             given = {"lr", *_names_of(_GIVEN, problem, len(x))}
             got = {name: numbers for name, numbers in line.numbers.items() if name not in given}
+            if "lr" in line.numbers:
+                self.assumed = self.assumed.removeprefix("lr 0.05").removeprefix(", ")
             found = sort_out(got, problem, len(x), torch, where) if got else Answer({}, {}, {})
             if line.halves and got:
                 zeros = {name: np.zeros(np.shape(array)) for name, array in torch.items()}
@@ -127,6 +132,10 @@ class Recording:
     def remarks(self, last):
         """What was not judged, and where a step started that no line says. last: the last `comparison.Moment`."""
         said = []
+        if not self._problem:
+            said.append("the recording has no problem line: it was judged by the other options, or as the lecture's")
+        if self.assumed:
+            said.append(f"not said by the recording, so taken as usual: {self.assumed}")
         missing = [name for name in COMPUTED if name not in self.names]
         if missing:
             said.append(f"not recorded, so not judged: {', '.join(missing)}")
@@ -140,7 +149,13 @@ class Recording:
         if moment.jump:
             return [_of_a_jump(moment.jump)]
         few = too_few_digits(moment, problem, self._line.text, (self._earlier, self._problem))
-        return [few] if few else step_diagnoses()
+        found = [few] if few else step_diagnoses()
+        if self._earlier and found[0]["mistake"] == "unknown" and found[0]["quantity"] in FORWARD:
+            unsaid = [name for name, own in moment.parameters.items() if not self._given(name, problem, own)[1].all()]
+            if unsaid:
+                names = ", ".join(unsaid)
+                found[0]["remedy"] = f"give {names} in each line: one that changes in between looks like this"
+        return found
 
     def _data(self, name, array):
         """x or y of the line, or the problem's."""
@@ -222,7 +237,8 @@ def _line(where, values, text):
     step = values.get("step")
     if not isinstance(step, int) or isinstance(step, bool) or not 0 < step < 2**63:
         got = f"got {short(step)}" if "step" in values else "got none"
-        raise Unusable(f'{where}expected the number of its step, as in "step": 1, {got}')
+        or_problem = ', or first {"problem": {...}}' if where.endswith("line 1: ") else ""
+        raise Unusable(f'{where}expected the number of its step, 1 or more, as in "step": 1{or_problem}; {got}')
     numbers, halves = {}, {}
     for name, value in values.items():
         if name not in ("step", "torch"):

@@ -13,7 +13,7 @@ from lockstep.control import control
 from lockstep.derivation import asks_for_scalars, built_in_door, door, load
 from lockstep.keys import Unusable, check
 from lockstep.numbers import Paper
-from lockstep.problem import make_problem, read_file
+from lockstep.problem import UNTOLD, make_problem, read_file
 from lockstep.quantities import PARAMETERS
 from lockstep.recording import Recording
 from lockstep.result import Result
@@ -77,7 +77,11 @@ def run(problem, values, on_step=None, step=None):
             if not (isinstance(step, Recording) and result.steps_run):
                 raise
             result.broken = reason
+            result.remarks.append(f"ended early: {reason}")
         result.finish()
+        if isinstance(step, Recording) and problem.steps != UNTOLD and result.steps_run < problem.steps:
+            ended = f"the recording has {result.steps_run} of the {problem.steps} steps that were asked for"
+            result.remarks += [ended] if result.verdict == "match" and not result.interrupted else []
         if result.interrupted:
             left_out = [key for key in ("control", "referee", "battery") if values.get(key)]
             result.remarks += [f"interrupted before the {key} that was asked for" for key in left_out]
@@ -115,6 +119,8 @@ def _try_others(result, values, step):
     function, which cannot be, is tried only where that was asked for.
     """
     asked = values.get("battery", 30 if "derivation" in values else 0)
+    if asked and isinstance(step, Paper | Recording):
+        result.remarks.append("no battery: numbers are of one problem and cannot be tried on others")
     if not asked or isinstance(step, Paper | Recording):
         return
     fresh = (lambda: load(values["derivation"])) if "derivation" in values else (lambda: step)

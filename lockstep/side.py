@@ -31,6 +31,8 @@ def side_by_hand(values, step=None):
         values.setdefault("steps", paper.last_step)
         return paper
     recording = Recording(values["numbers"])
-    for key, value in (recording.keys | {"steps": UNTOLD}).items():
+    for key, value in ({"steps": UNTOLD} | recording.keys).items():
         values.setdefault(key, value)
+    usual = {"lr": "lr 0.05", "loss": "loss mse"}
+    recording.assumed = ", ".join(words for key, words in usual.items() if key not in values)
     return recording

@@ -99,7 +99,7 @@ def told(result):
         caught, planted = result.control["caught"], len(result.control["planted"])
         more.append(f"control: {caught} of {planted} planted errors were caught")
     return {
-        "stopped": f"{verdict.stopped(result)}; so far:" if result.interrupted else "",
+        "stopped": f"{verdict.stopped(result)}; so far:" if result.interrupted or result.broken else "",
         "headline": verdict.headline(result),
         "difference": list(verdict.difference(result)) if differs else [],
         "far": verdict.how_far(result) if differs else "",

@@ -21,7 +21,7 @@ _COLORS = {"match": "green", "mismatch": "red", "undecided": "yellow"}
 
 def verdict_lines(result, width, quiet=False):
     """The verdict in a sentence, how fine the run could see, and what else is worth saying."""
-    if result.interrupted:
+    if result.interrupted or result.broken:
         yield Text(f"{stopped(result)}; so far:", "bold")
     if result.first_mismatch is not None:
         yield Text(headline(result), "bold red")
@@ -45,7 +45,9 @@ def verdict_lines(result, width, quiet=False):
 
 
 def stopped(result):
-    """Where an interrupted run stopped."""
+    """Where a run stopped that was interrupted, or whose recording cannot be read on."""
+    if result.broken:
+        return f"not read to the end, {counted(result.steps_run, 'step')} only"
     of_all = f" of {grouped(result.steps_asked)}" if result.problem.steps != UNTOLD else ""
     return f"interrupted after {grouped(result.steps_run)}{of_all} step{'s' * (result.steps_asked != 1)}"
 
@@ -83,7 +85,7 @@ def unseen(result):
     """The mistakes that this problem could not have shown, where it matches."""
     if result.verdict != "match" or not result.cannot_see:
         return ""
-    more = would_show(result.problem, result.steps_run)
+    more = "" if result.numbers else would_show(result.problem, result.steps_run)
     names = f"This problem could not have shown: {', '.join(result.cannot_see)}"
     return names + (f"; more to see with {more}." if more else ".")
 

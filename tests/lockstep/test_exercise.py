@@ -1,5 +1,6 @@
 """The exercise: every template fails as shipped, every solution passes, every planted mistake is named."""
 
+import io
 import os
 import pty
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lockstep import practice
 from lockstep.command import main as compare
 from lockstep.exercise import check_text, plantable
 from lockstep.practice import main
@@ -211,12 +213,25 @@ def test_watching_begins_with_a_template_goes_on_after_a_syntax_error_and_ends_w
 
 
 def test_watching_without_a_keyboard_ends_with_an_interrupt(tmp_path):
-    process = subprocess.Popen([sys.executable, str(ROOT / "scripts" / "exercise.py"), filled(tmp_path), "--watch"],
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)  # fmt: skip
-    assert process.stdout.readline() == "\n"
-    while "[q] quit" not in process.stdout.readline():
-        pass
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 130
-    process.stdout.close()
+    # without coverage: its lock can be closed when a signal comes
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    command = [sys.executable, str(ROOT / "scripts" / "exercise.py"), filled(tmp_path), "--watch"]
+    pipes = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    process = subprocess.Popen(command, **pipes, text=True, env=environment)
+    try:
+        assert process.stdout.readline() == "\n"
+        while "[q] quit" not in process.stdout.readline():
+            pass
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+        process.stdout.close()
+
+
+def test_without_a_keyboard_no_key_is_pressed(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr(practice, "_POLL", 0.0)
+    with practice._keys() as pressed:
+        assert pressed() is None

@@ -173,12 +173,12 @@ def with_format(lines, form):
 
 @pytest.mark.parametrize(
     ("form", "words"),
-    [("%f", "6 decimals"), ("%.12f", "12 decimals"), ("%.9g", "9 "), ("%g", "6 ")],
+    [("%f", "6 printed"), ("%.12f", "12 printed"), ("%.9g", "9 printed"), ("%g", "6 printed")],
 )
 def test_numbers_printed_with_too_few_digits_are_told_as_such(form, words, tmp_path, traced):
     result = judged(tmp_path, list(with_format(traced, form)))
     assert [found["mistake"] for found in result.diagnoses] == ["too-few-digits"]
-    assert f"is right to the {words}" in result.diagnoses[0]["says"]
+    assert f"digits, as far as {words}" in result.diagnoses[0]["says"]
     assert "17 significant digits" in result.diagnoses[0]["remedy"]
 
 
@@ -231,12 +231,22 @@ def test_a_flat_list_and_a_matrix_by_columns_are_told_with_the_shape_that_fits(t
     assert "stored by columns" in result.diagnoses[0]["says"]
 
 
-def test_a_matrix_by_columns_that_is_not_square_is_told_as_well():
-    def step(delta_h, x):
-        return dict(grad_W_h=(delta_h.T @ x).T)
+@pytest.mark.parametrize("name", ["grad_W_h", "new_W_h"])
+def test_a_matrix_by_columns_that_is_not_square_is_told_as_well(name):
+    def step(delta_h, x, W_h, lr):
+        gradient = delta_h.T @ x
+        return {name: (gradient if name == "grad_W_h" else W_h - lr * gradient).T}
 
     found = compare(step, sizes="3-4-2", samples=5).diagnoses
     assert [diagnosis["mistake"] for diagnosis in found] == ["transposed-gradient"]
+
+
+def test_a_line_may_give_some_weights_by_the_lectures_names_and_empty_lines_are_passed_over(tmp_path, traced):
+    W_o = [[0.6, -0.5], [-0.4, 0.75]]
+    z_o = (np.array(traced[1]["h"]) @ np.array(W_o).T + [0.25, 0.15]).tolist()
+    result = judged(tmp_path, [traced[0], "\n", {"step": 1, "w42": 0.75, "z_o": z_o}, "  \n"])
+    assert result.verdict == "match"
+    assert result.last.parameters["W_o"].tolist() == W_o
 
 
 BAD = [
@@ -244,18 +254,23 @@ BAD = [
     ('{"step": 2, "h": [[0.5', "line 3: is cut off; expected a whole line of JSON"),
     ('{"step": 2, "delta_h3": 1}\n', "line 3: 'delta_h3': expected names of computed quantities; did you mean delta_h"),
     ('{"step": 2, "h1": "abc"}\n', "line 3: h1: expected a number, got 'abc'"),
+    ('{"step": 2, "h": [["0.5", null]]}\n', "line 3: h: expected a number, got None"),
     ('{"step": 2, "h1": true}\n', "line 3: h1: expected a number, got True"),
     ('{"step": 2, "h1": {"a": 1}}\n', "line 3: h1: expected a number, got {'a': 1}"),
     ('{"step": 2, "h": [[1], [1, 2]]}\n', "line 3: h: expected"),
     ('{"step": 1, "h1": 0.5}\n', "line 3: step 1 comes after step 1; expected a larger number"),
-    ('{"step": "2", "h1": 0.5}\n', "line 3: expected the number of its step, as in \"step\": 1, got '2'"),
-    ('{"h1": 0.5}\n', 'line 3: expected the number of its step, as in "step": 1, got none'),
+    ('{"step": "2", "h1": 0.5}\n', "line 3: expected the number of its step, 1 or more, as in \"step\": 1; got '2'"),
+    ('{"h1": 0.5}\n', 'line 3: expected the number of its step, 1 or more, as in "step": 1; got none'),
     ('{"problem": {}}\n', "line 3: a second problem; expected one, in the first line"),
-    ('{"step": 4, "h1": 0.5}\n', "line 3: step 4 comes after step 1; expected W_h, which it starts from"),
+    (
+        '{"step": 4, "h1": 0.5}\n',
+        "line 3: step 4 comes after step 1; expected W_h, b_h, W_o, b_o as well",
+    ),
     ('{"step": 2, "h1": 1, "h1": 2}\n', "line 3: 'h1' stands there twice; expected each name once"),
     ('{"step": 2, "h1": nan}\n', 'line 3: nan is no number of JSON; expected it in quotes: "nan"'),
     ('{"step": 2, "h": [[-inf, 1]]}\n', 'line 3: -inf is no number of JSON; expected it in quotes: "-inf"'),
     ("[1, 2]\n", "line 3: expected an object"),
+    ('[{"step": 2},\n', "line 3: expected an object a line"),
     ("[" * 100_000 + "\n", "line 3: is nested too deeply"),
     ('{"step": 2, "W_h": [1, 2]}\n', "line 3: W_h: expected shape (2, 2), got (2,)"),
     ('{"step": 2, "x": [[1, 2, 3]]}\n', "line 3: x: expected rows of 2 numbers, got an array of shape (1, 3)"),
@@ -269,6 +284,7 @@ def test_a_bad_line_is_told_after_the_verdict_on_those_before(line, words, tmp_p
     path = written(tmp_path, [traced[0], traced[1], line])
     assert main(["--numbers", path, "--quiet"]) == 2
     out, err = capsys.readouterr()
+    assert "not read to the end, 1 step only; so far:" in out
     assert "match: 1 step, 37 values" in out
     assert words in err
     assert err.count("\n") == 1
@@ -287,6 +303,7 @@ def test_a_bad_line_is_told_after_the_verdict_on_those_before(line, words, tmp_p
         ),
         (['{"problem": {"sizes": "2-x"}}\n', '{"step": 1, "h1": 1}\n'], "line 1: sizes: expected three positive"),
         (['{"problem": {"wat": 1}}\n', '{"step": 1, "h1": 1}\n'], "line 1: wat: unknown key"),
+        (['{"sizes": "2-2-2"}\n'], 'as in "step": 1, or first {"problem": {...}}; got none'),
         (['{"problem": 3}\n'], 'line 1: expected {"problem": {...}} alone'),
         (['{"problem": {"numbers": "a"}}\n'], "line 1: numbers: the recording is the side by hand"),
         (["\xff\n"], "expected"),
@@ -307,6 +324,51 @@ def test_files_that_are_not_there_or_not_text_are_told(tmp_path, capsys):
     assert "expected lines of JSON in UTF-8" in capsys.readouterr().err
 
 
+def test_a_matrix_stored_by_columns_in_rows_of_the_right_length_is_told(tmp_path):
+    trace = str(tmp_path / "trace.jsonl")
+    main(["--sizes", "3-2-1", "--samples", "3", "--steps", "1", "--quiet", "--trace", trace])
+    problem, line = (json.loads(text) for text in Path(trace).read_text().splitlines())
+    grad_W_h = np.array(line["grad_W_h"])
+    stored = grad_W_h.ravel(order="F").reshape(grad_W_h.shape).tolist()
+    result = judged(tmp_path, [problem, {"step": 1, "grad_W_h": stored}])
+    assert result.diagnoses[0]["mistake"] == "transposed-gradient"
+    assert "read column by column, are right" in result.diagnoses[0]["says"]
+
+
+def test_another_learning_rate_is_named_with_its_factor(tmp_path, traced):
+    half = {f"new_{name}": (np.array(traced[3][name]) - 0.025 * np.array(traced[3][f"grad_{name}"])).tolist()
+            for name in ("W_h", "b_h", "W_o", "b_o")}  # fmt: skip
+    result = judged(tmp_path, changed(traced, 3, **half))
+    assert {found["mistake"] for found in result.diagnoses} == {"learning-rate"}
+    assert "0.5 times the learning rate" in result.diagnoses[0]["says"]
+
+
+def test_a_start_that_no_line_gives_is_suspected_where_a_right_formula_differs(tmp_path, traced):
+    bare = [{name: value for name, value in line.items() if name not in ("W_h", "b_h", "W_o", "b_o", "torch")}
+            for line in traced]  # fmt: skip
+    result = judged(tmp_path, changed(bare, 5, z_h=(np.array(bare[5]["z_h"]) + [[1e-3, 2e-3]]).tolist()))
+    assert result.diagnoses[0]["mistake"] == "unknown"
+    assert result.diagnoses[0]["remedy"].startswith("give W_h, b_h, W_o, b_o in each line")
+
+
+def test_what_the_problem_leaves_open_is_said(tmp_path, traced):
+    problem = {name: value for name, value in traced[0]["problem"].items() if name not in ("lr", "loss")}
+    result = judged(tmp_path, [{"problem": problem}, *traced[1:3]])
+    assert "not said by the recording, so taken as usual: lr 0.05, loss mse" in result.remarks
+    result = judged(tmp_path, [{"problem": problem}, traced[1] | {"lr": 0.05}])
+    assert "not said by the recording, so taken as usual: loss mse" in result.remarks
+    result = judged(tmp_path, traced[1:3])
+    assert any("has no problem line" in remark for remark in result.remarks)
+
+
+def test_fewer_steps_than_asked_for_and_a_battery_are_remarked(tmp_path, traced):
+    result = judged(tmp_path, traced[:4], steps=9, battery=3)
+    assert (result.verdict, result.steps_run, result.steps_asked) == ("match", 3, 9)
+    assert "the recording has 3 of the 9 steps that were asked for" in result.remarks
+    assert any(remark.startswith("no battery") for remark in result.remarks)
+    assert judged(tmp_path, traced, steps=2).steps_run == 2
+
+
 def test_a_line_beyond_measure_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("lockstep.json_lines.MOST", 100)
     path = written(tmp_path, ['{"step": 1, "h": [[' + "1, " * 100 + "1]]}\n"])
@@ -317,6 +379,12 @@ def test_a_line_beyond_measure_is_refused(tmp_path, monkeypatch):
 def test_a_number_of_thousands_of_digits_is_refused(tmp_path):
     with pytest.raises(Unusable, match="line 1: a number of too many digits"):
         list(read_lines(written(tmp_path, ['{"step": 1, "h1": ' + "9" * 5000 + "}\n"])))
+
+
+def test_the_readmes_lines_are_a_recording_that_matches(tmp_path):
+    block = re.search(r"```json\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    result = judged(tmp_path, [block])
+    assert (result.verdict, result.steps_run, result.values) == ("match", 1, 7)
 
 
 def test_standard_input_is_read_as_it_comes(monkeypatch, traced, capsys):
