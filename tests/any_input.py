@@ -1,7 +1,7 @@
 """Input of every kind, the worst included: no traceback, no hang, and no number that is silently taken for another.
 
-`python -m tests.any_input [CASES]` tries so many cases of each of five kinds: problem files, tables, numbers on paper,
-command lines, and what a derivation returns.
+`python -m tests.any_input [CASES]` tries so many cases of each of six kinds: problem files, tables, numbers on paper,
+recordings, command lines, and what a derivation returns.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import tempfile
 import warnings
 from fractions import Fraction
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -23,8 +24,10 @@ from hypothesis import strategies as st
 from lockstep import compare
 from lockstep.command import main
 from lockstep.keys import CHECKS, Unusable
+from lockstep.problem import LECTURE
 from lockstep.quantities import COMPUTED, PARAMETERS
 
+WRITTEN = ("json", "trace", "html", "plot")
 NASTY = st.sampled_from(
     ["", " ", "\x1b[31m", "\x00", "​", "<b>", "a,b", '"', "'", "\\", "\n", "nan", "inf", "-0", "1e400", "1e-400", "0_1",
      "é", "\ud800", "../x", "/dev/null", "x" * 5000, "9" * 5000]
@@ -44,19 +47,23 @@ def told(arguments):
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            status = main(arguments)
+            with mock.patch("sys.stdin", io.StringIO()):
+                status = main(arguments)
         except SystemExit as stop:
             status = stop.code
     return status, out.getvalue(), err.getvalue()
 
 
-def fine(arguments):
-    """Assert that the command ends with a status of its own, one visible line for bad input, and strict JSON else."""
+def fine(arguments, begun=False):
+    """Assert that the command ends with a status of its own, one visible line for bad input, and strict JSON else.
+
+    begun: a verdict may stand before the line, on what had been read by then.
+    """
     status, out, err = told([*arguments, "--json", "-"])
     assert status in (0, 1, 2, 3), status
     assert all(character.isprintable() or character == "\n" for character in out + err)
     if status == 2:
-        assert out == ""
+        assert out == "" or (begun and json.loads(out))
         assert err.count("\n") == 1
         assert len(err) < 2000
     elif not out.startswith("usage"):
@@ -73,7 +80,7 @@ LITERAL = st.one_of(
     TEXT.map(json.dumps),
     st.lists(st.lists(st.floats() | st.integers(-9, 9), max_size=3), max_size=3).map(str),
 )  # fmt: skip
-KEY = st.sampled_from([key for key in CHECKS if key not in ("json", "trace", "steps", "show")]) | st.sampled_from(
+KEY = st.sampled_from([key for key in CHECKS if key not in (*WRITTEN, "steps", "show")]) | st.sampled_from(
     ["hidden-activation", "W_x", "a.b", '"quoted key"', "[table]", "= 3", "#"]
 )
 LINES = st.lists(st.tuples(KEY, LITERAL).map(" = ".join), max_size=5).map("\n".join).map(str.encode)
@@ -112,8 +119,32 @@ def numbers_on_paper(folder, content):
     fine(["--numbers", str(path), "--steps", "2"])
 
 
+# Recordings: right ones, of which some pieces are replaced.
+RECORDED = [
+    json.dumps({"problem": LECTURE | {"lr": 0.05, "loss": "mse"}}),
+    '{"step": 1, "h": [[0.060000000000000026, 0.4599999999999999]], "delta_o1": -0.24399999999999994, "loss": 0.1}',
+    '{"step": 2, "W_h": [[0.4, -0.3], [0.2, 0.7]], "b_h": [0.1, -0.2], "z_h": [[0.06, 0.46]], "new_b_o": [0.2, 0.1]}',
+    '{"step": 3, "x": [[1, 2]], "y": [[3, 4]], "lr": 0.5, "o": [["0.1", "nan"]]}',
+]
+PIECE = st.sampled_from(
+    ["nan", '"nan"', "null", "true", "[]", "{}", "[[1, 2], [3, 4]]", "1e999", '"1e-400"', "9" * 5000, '"step"', '"x"',
+     '"problem"', '"W_o"', "]", "[", "{", "}", ",", "\n", "0", "-1", '"batch_size"', '{"step": 4}', "[" * 3000]
+) | TEXT.map(json.dumps)  # fmt: skip
+CHANGES = st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1), st.integers(0, 30), PIECE), max_size=4)
+
+
+def a_recording(folder, changes):
+    lines = list(RECORDED)
+    for line, where, length, piece in changes:
+        at = int(where * len(lines[line]))
+        lines[line] = lines[line][:at] + piece + lines[line][at + length :]
+    path = folder / "run.jsonl"
+    path.write_bytes("\n".join(lines).encode(errors="surrogatepass"))
+    fine(["--numbers", str(path), "--keep-going"], begun=True)
+
+
 # Command lines.
-FLAGS = [f"--{key.replace('_', '-')}" for key in CHECKS if key not in ("json", "trace", "steps", *PARAMETERS, "x", "y")]
+FLAGS = [f"--{key.replace('_', '-')}" for key in CHECKS if key not in (*WRITTEN, "steps", *PARAMETERS, "x", "y")]
 ARGUMENT = st.one_of(
     st.sampled_from(FLAGS),
     st.tuples(st.sampled_from(FLAGS), TEXT).map("=".join),
@@ -183,6 +214,7 @@ KINDS = {
     "problem files": (TOML, a_problem_file),
     "tables": (CSV, a_table),
     "numbers on paper": (PAPER, numbers_on_paper),
+    "recordings": (CHANGES, a_recording),
     "command lines": (st.lists(ARGUMENT, max_size=4), a_command_line),
     "returned values": (RETURNED, a_derivations_return),
 }

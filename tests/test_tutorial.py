@@ -6,6 +6,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+pytestmark = pytest.mark.xdist_group("tutorial")  # it is run once
 NOTEBOOK = Path(__file__).parents[1] / "scripts" / "tutorial.ipynb"
 
 
