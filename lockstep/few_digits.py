@@ -1,7 +1,6 @@
 """Numbers that were printed with too few digits, as by C's %f and %g: told apart from wrong ones."""
 
 import json
-from decimal import Decimal
 from typing import NamedTuple
 
 import numpy as np
@@ -89,7 +88,8 @@ def _form(numbers):
     decimals = {len(number.partition(".")[2]) for number in numbers}
     if len(decimals) == 1 and not any("e" in number.lower() for number in numbers):
         return _Form("decimals", decimals.pop())
-    return _Form("significant", max(len(Decimal(number).as_tuple().digits) for number in numbers))
+    mantissas = (number.lower().partition("e")[0].lstrip("-0.").replace(".", "") for number in numbers)
+    return _Form("significant", max(map(len, mantissas)))
 
 
 def _half(value, form):

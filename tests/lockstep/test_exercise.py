@@ -214,7 +214,7 @@ def test_watching_begins_with_a_template_goes_on_after_a_syntax_error_and_ends_w
 
 def test_watching_without_a_keyboard_ends_with_an_interrupt(tmp_path):
     # without coverage: its lock can be closed when a signal comes
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     command = [sys.executable, str(ROOT / "scripts" / "exercise.py"), filled(tmp_path), "--watch"]
     pipes = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     process = subprocess.Popen(command, **pipes, text=True, env=environment)

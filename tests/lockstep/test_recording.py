@@ -205,6 +205,11 @@ def test_single_precision_is_told_apart_from_few_digits(tmp_path, traced):
     assert result.diagnoses[0]["mistake"] == "single-precision"
 
 
+def test_an_exponent_beyond_measure_is_a_mismatch_like_any_other(tmp_path, traced):
+    result = judged(tmp_path, [traced[0], '{"step": 1, "delta_o1": -0.24399e9999999999999999999}\n'])
+    assert result.first_mismatch["label"] == "delta_o1"
+
+
 def test_numbers_in_quotes_are_judged_by_their_printed_digits(tmp_path, traced):
     line = {"step": 1, "delta_h": [["0.0160", "-0.2028"]], "loss": "0.112186"}
     assert judged(tmp_path, [traced[0], line]).verdict == "match"
