@@ -81,6 +81,19 @@ class Moment:
             return np.flatnonzero(self.covered[name])
         return range(np.size(self.manual[name]))
 
+    def spans(self):
+        """(name, range of its positions in the flat arrays) of each quantity."""
+        start = 0
+        for name in self.manual:
+            end = start + len(self.elements(name))
+            yield name, range(start, end)
+            start = end
+
+    def worst_positions(self):
+        """By quantity the position of its largest difference for what is allowed."""
+        ratio = self.ratio()
+        return {name: at.start + int(ratio[at.start : at.stop].argmax()) for name, at in self.spans()}
+
     def place(self, position):
         """The name and the index of a position in the flat arrays."""
         for name, array in self.manual.items():

@@ -8,16 +8,15 @@ import sys
 import traceback
 import types
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from lockstep.keys import Unusable, file_and_function, short
-from lockstep.quantities import COMPUTED, PARAMETERS, scalar_names, shape_of
+from lockstep.quantities import COMPUTED, GIVEN, scalar_names, shape_of
+from lockstep.quantities import scalars as scalar_table
 from manual_backprop import neuron_by_neuron, two_layer
-
-_GIVEN = (*PARAMETERS, "x", "y")
 
 
 @dataclass
@@ -37,8 +36,8 @@ class Answer:
 
 def built_in(problem):
     """The project's own step by hand for this problem: neuron by neuron where it is the lecture's network."""
-    lecture = problem.sizes == (2, 2, 2) and (problem.batch_size == 1 or problem.samples == 1)
-    return partial((neuron_by_neuron if lecture else two_layer).step, **problem.network_settings)
+    module = neuron_by_neuron if problem.is_the_lectures else two_layer
+    return partial(module.step, **problem.network_settings)
 
 
 def load(location):
@@ -94,10 +93,10 @@ def door(step, problem):
     step: asks by argument name, in either vocabulary, for parameters, data, lr and computed quantities (PyTorch's);
     arguments with a default and an unknown name are left alone. Raises Unusable.
     """
-    scalars = _scalars(problem.sizes, len(problem.batch(1)[0]))
+    scalars = scalar_table(problem.sizes, problem.batch_samples)
     where = getattr(inspect.unwrap(step), "__code__", None)
     path = where.co_filename if where else getattr(step, "__name__", "step")
-    known = (*_GIVEN, "lr", *COMPUTED, *scalars)
+    known = (*GIVEN, "lr", *COMPUTED, *scalars)
     try:
         arguments = inspect.signature(step).parameters.values()
     except (TypeError, ValueError):
@@ -108,7 +107,7 @@ def door(step, problem):
         if argument.name not in known:
             why = _why_not(argument.name) or f"expected names of quantities{_nearest(argument.name, known)}"
             if why == "expected names of quantities":
-                why += f": {', '.join((*_GIVEN, 'lr', *COMPUTED))}"
+                why += f": {', '.join((*GIVEN, 'lr', *COMPUTED))}"
             raise Unusable(f"{path}: {step.__name__} asks for {argument.name!r}: {why}")
 
     def answer(parameters, x, y, lr, torch):
@@ -131,17 +130,6 @@ def door(step, problem):
     return answer
 
 
-@lru_cache(maxsize=64)
-def _scalars(sizes, samples):
-    """The scalar names of a problem: of which quantity, and which of its elements."""
-    return {
-        scalar: (name, i)
-        for name in (*_GIVEN, *COMPUTED)
-        if name != "loss"
-        for i, scalar in enumerate(scalar_names(name, sizes, samples) or ())
-    }
-
-
 def _why_not(name):
     """Why a name that exists elsewhere does not exist here, or None."""
     if name in scalar_names_anywhere():
@@ -159,12 +147,12 @@ def asks_for_scalars(step):
 
 def scalar_names_anywhere():
     """Every scalar name of the lecture's network."""
-    return {scalar for name in (*_GIVEN, *COMPUTED) if name != "loss" for scalar in scalar_names(name, (2, 2, 2), 1)}
+    return set(scalar_table((2, 2, 2), 1))
 
 
 def sort_out(got, problem, samples, torch, where):
     """An Answer from a dict by name, in either vocabulary. where: what a message starts with. Raises Unusable."""
-    scalars = _scalars(problem.sizes, samples)
+    scalars = scalar_table(problem.sizes, samples)
     if not isinstance(got, dict):
         kind = "nothing" if got is None else type(got).__name__
         raise Unusable(f"{where} {kind}; expected a dict of quantities by name")
@@ -250,7 +238,7 @@ def built_in_door(problem):
     step = built_in(problem)
     if step.func is two_layer.step:
         return lambda parameters, x, y, lr, torch: Answer(step(**parameters, x=x, y=y, lr=lr), {}, {})
-    named_in = [scalar for name in _GIVEN for scalar in scalar_names(name, problem.sizes, 1)]
+    named_in = [scalar for name in GIVEN for scalar in scalar_names(name, problem.sizes, 1)]
     named_out = [scalar for name in COMPUTED for scalar in scalar_names(name, problem.sizes, 1)]
     shapes = {name: shape_of(name, problem.sizes, 1) for name in COMPUTED}
     ends = np.cumsum([math.prod(shape) for shape in shapes.values()]).tolist()

@@ -6,11 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from lockstep.facts import diagnosis
-from lockstep.quantities import COMPUTED, PARAMETERS, scalar_names
+from lockstep.quantities import COMPUTED, scalars
 from manual_backprop import two_layer
 
 ENOUGH = {"float64": 17, "float32": 9}  # significant digits that read back to the same number
-_NAMED = (*COMPUTED, *PARAMETERS, "x", "y")
 _DRAWS, _ROOM = 8, 4.0  # how far parameters in few digits move a step: so many times the largest of so many draws
 
 
@@ -75,7 +74,7 @@ def _forms(text, problem, samples):
     for name, value in values.get("problem", values).items():
         if name not in ("torch", "lr"):
             found = [item for item in np.asarray(value, dtype=object).flat if isinstance(item, _Printed)]
-            of = next((q for q in _NAMED if name in (scalar_names(q, problem.sizes, samples) or ())), name)
+            of, *_ = scalars(problem.sizes, samples).get(name, (name,))
             printed.setdefault(of, []).extend(found)
     return {name: _form(numbers) for name, numbers in printed.items() if numbers}
 

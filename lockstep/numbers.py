@@ -50,7 +50,7 @@ class Paper:
         answer.printed = sort_out(halves, problem, samples, zeros, where).values
         return answer
 
-    def remarks(self, last):
+    def remarks(self, problem):
         """Nothing: one writes down what one likes."""
         return []
 

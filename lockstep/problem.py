@@ -51,10 +51,20 @@ class Problem:
         return len(self.x)
 
     @property
+    def batch_samples(self):
+        """How many samples a step sees; the last batch of a pass may have fewer."""
+        return len(self.batch(1)[0])
+
+    @property
+    def is_the_lectures(self):
+        """Whether it is the lecture's network on one sample, whose numbers are scalars."""
+        return self.sizes == (2, 2, 2) and self.batch_samples == 1
+
+    @property
     def multiply_adds(self):
         """Of the forward products of a step: what its cost grows with."""
         n_in, n_hidden, n_out = self.sizes
-        return len(self.batch(1)[0]) * n_hidden * (n_in + n_out)
+        return self.batch_samples * n_hidden * (n_in + n_out)
 
     @property
     def network_settings(self):

@@ -9,6 +9,7 @@ FORWARD = ("z_h", "h", "z_o", "o", "loss")
 BACKWARD = ("delta_o", "delta_h", "grad_W_o", "grad_b_o", "grad_W_h", "grad_b_h")
 UPDATE = ("new_W_o", "new_b_o", "new_W_h", "new_b_h")
 COMPUTED = FORWARD + BACKWARD + UPDATE
+GIVEN = (*PARAMETERS, "x", "y")  # what a step starts from
 
 # where the PyTorch side's number is found; {} is the element
 TORCH_PLACES = {
@@ -80,6 +81,17 @@ def scalar_names(name, sizes, samples):
         "b_o": [f"b{target + 2}" for target in outputs],
     }[base]
     return tuple(prefix + name for name in names)
+
+
+@lru_cache(maxsize=64)
+def scalars(sizes, samples):
+    """Every scalar name but lr and loss: of which quantity, and which of its elements. Not to be changed."""
+    return {
+        scalar: (name, i)
+        for name in (*GIVEN, *COMPUTED)
+        if name != "loss"
+        for i, scalar in enumerate(scalar_names(name, sizes, samples) or ())
+    }
 
 
 def label(name, index, sizes, samples):

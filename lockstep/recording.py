@@ -11,9 +11,8 @@ from lockstep.few_digits import too_few_digits
 from lockstep.json_lines import read_lines
 from lockstep.keys import Unusable, check, real_number, short
 from lockstep.numbers import half_a_unit
-from lockstep.quantities import COMPUTED, FORWARD, PARAMETERS, scalar_names
+from lockstep.quantities import COMPUTED, FORWARD, GIVEN, scalar_names, scalars
 
-_GIVEN = (*PARAMETERS, "x", "y")
 _WORDS = {"nan": float("nan"), "-nan": float("nan"), "inf": float("inf"), "+inf": float("inf"), "-inf": -float("inf")}
 
 
@@ -59,12 +58,12 @@ class Recording:
         if first is None:
             raise Unusable(f'{path}: has no step; expected a line of JSON a step, such as {{"step": 1, "h": [[0.5]]}}')
         self._line = _line(*first)
-        self._before: tuple[Line, Answer] | None = None
+        self._before = Answer({}, {}, {})  # what the line before gave
         self.own_from: tuple[int, str] | None = None  # the first step, and parameter, that PyTorch's own went into
-        self.assumed = ""  # what of its problem neither it nor anything else says
+        self.assumed: set[str] = set()  # keys of its problem that neither it nor anything else says
         self.names: set[str] = set()  # the quantities that some line gives, or a part of them
-        self.keys |= {name: self._line.numbers[name] for name in _GIVEN if name in self._line.numbers}
-        missing = [name for name in _GIVEN if name not in self.keys and not _in_part(name, self._line)]
+        self.keys |= {name: self._line.numbers[name] for name in GIVEN if name in self._line.numbers}
+        missing = [name for name in GIVEN if name not in self.keys and not _in_part(name, self._line)]
         if where and missing:
             raise Unusable(f"{where}problem: expected {', '.join(missing)} as well, here or in the first step's line")
 
@@ -114,28 +113,33 @@ class Recording:
 
         def answer(parameters, x, y, lr, torch):
             line, where = self._line, self._line.where.rstrip()
-            given = {"lr", *_names_of(_GIVEN, problem, len(x))}
-            got = {name: numbers for name, numbers in line.numbers.items() if name not in given}
+            table = scalars(problem.sizes, len(x))
+            got = {
+                name: numbers
+                for name, numbers in line.numbers.items()
+                if name != "lr" and table.get(name, (name,))[0] not in GIVEN
+            }
             if "lr" in line.numbers:
-                self.assumed = self.assumed.removeprefix("lr 0.05").removeprefix(", ")
+                self.assumed.discard("lr")
             found = sort_out(got, problem, len(x), torch, where) if got else Answer({}, {}, {})
             if line.halves and got:
                 zeros = {name: np.zeros(np.shape(array)) for name, array in torch.items()}
                 halves = {name: line.halves.get(name, np.zeros(numbers.shape)) for name, numbers in got.items()}
                 found.printed = sort_out(halves, problem, len(x), zeros, where).values
             self.names |= {*found.values, *found.misshapen}
-            self._before = line, found
+            self._before = found
             return found
 
         return answer
 
-    def remarks(self, last):
-        """What was not judged, and where a step started that no line says. last: the last `comparison.Moment`."""
+    def remarks(self, problem):
+        """What was not judged, what was taken as usual, and where a step started that no line says."""
         said = []
         if not self._problem:
             said.append("the recording has no problem line: it was judged by the other options, or as the lecture's")
         if self.assumed:
-            said.append(f"not said by the recording, so taken as usual: {self.assumed}")
+            usual = ", ".join(f"{key} {getattr(problem, key)}" for key in ("lr", "loss") if key in self.assumed)
+            said.append(f"not said by the recording, so taken as usual: {usual}")
         missing = [name for name in COMPUTED if name not in self.names]
         if missing:
             said.append(f"not recorded, so not judged: {', '.join(missing)}")
@@ -182,7 +186,7 @@ class Recording:
 
     def _new(self, name, own):
         """A parameter as the line before says that it ended, else `own`; and which of its elements it says."""
-        answer, new = self._before[1] if self._before else Answer({}, {}, {}), f"new_{name}"
+        answer, new = self._before, f"new_{name}"
         if new not in answer.values:
             return own, np.zeros(own.shape, bool)
         there = answer.covered.get(new, np.ones(own.shape, bool))
@@ -206,13 +210,6 @@ def _of_a_jump(jump):
         return diagnosis(jump.name, "not-updated", says, "store what the update computed")
     says = f"{jump.name} changed between two steps, while nothing says so"
     return diagnosis(jump.name, "unknown", says, "look for what else writes to it")
-
-
-def _names_of(quantities, problem, samples):
-    """The names of quantities, in either vocabulary."""
-    for name in quantities:
-        yield name
-        yield from scalar_names(name, problem.sizes, samples) or ()
 
 
 def _in_part(name, line):

@@ -266,7 +266,7 @@ class Result:
             wrong = Case(self.decisive, self.problem, self._history).globally_wrong()
             self.notes = notes(self.decisive, self.diagnoses, wrong)
         if self.derivation and self.last is not None:
-            self.remarks += self.numbers.remarks(self.last) if self.numbers else coverage(self.last)
+            self.remarks += self.numbers.remarks(self.problem) if self.numbers else coverage(self.last)
         if self.steps_run == 0:
             self.remarks.append("no step was run, so nothing was compared")
 

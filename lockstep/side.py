@@ -33,6 +33,5 @@ def side_by_hand(values, step=None):
     recording = Recording(values["numbers"])
     for key, value in ({"steps": UNTOLD} | recording.keys).items():
         values.setdefault(key, value)
-    usual = {"lr": "lr 0.05", "loss": "loss mse"}
-    recording.assumed = ", ".join(words for key, words in usual.items() if key not in values)
+    recording.assumed = {"lr", "loss"} - values.keys()
     return recording

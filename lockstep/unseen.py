@@ -54,7 +54,7 @@ def _changes(case, mistake):
 def would_show(problem, steps):
     """Options with which the same network would show more, as text; "" where nothing is left to ask for."""
     options = []
-    if len(problem.batch(1)[0]) == 1:
+    if problem.batch_samples == 1:
         options.append("--samples 5")
     if "linear" in (problem.hidden_activation, problem.output_activation):
         options.append("--hidden-activation sigmoid --output-activation tanh")

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.text import Text
 
-from lockstep.quantities import COMPUTED, scalar_names
+from lockstep.quantities import scalar_names
 from lockstep.report import sources
 from lockstep.report.step import judged
 
@@ -74,20 +74,15 @@ class _Value(NamedTuple):
 
 def _values(moment):
     """The values to show by name: of a quantity its scalars, or, where it has none, its worst element."""
-    ratio, start = moment.ratio(), 0
-    values: dict[str, list[_Value]] = {}
-    for name in COMPUTED:
-        if name in moment.misshapen:
-            shapes = moment.misshapen[name].shape, moment.torch[name].shape
-            values[name] = [_Value(f"shape of {name}", str(shapes[0]), str(shapes[1]), "✗")]
-        if name not in moment.manual:
-            continue
-        count = len(moment.elements(name))
+    worst = moment.worst_positions()
+    values = {
+        name: [_Value(f"shape of {name}", str(returned.shape), str(moment.torch[name].shape), "✗")]
+        for name, returned in moment.misshapen.items()
+    }
+    for name, positions in moment.spans():
         scalars = scalar_names(name, moment.sizes, len(moment.x))
-        at = range(start, start + count) if scalars else [start + int(ratio[start : start + count].argmax())]
-        values[name] = [_value(moment, position) for position in at]
+        values[name] = [_value(moment, position) for position in (positions if scalars else [worst[name]])]
         values |= {value.label: [value] for value in values[name]}
-        start += count
     return values
 
 

@@ -13,12 +13,11 @@ MOST_STEPS, MOST_PATHS, MOST_POINTS = 400, 12, 2000
 
 def new_album(problem):
     """An empty album of what the picture needs of each step."""
-    samples = len(problem.batch(1)[0])
-    chosen = _chosen(problem, samples)
+    chosen = _chosen(problem)
     return Album(lambda moment, result: _point(moment, result, chosen), MOST_STEPS)
 
 
-def _chosen(problem, samples):
+def _chosen(problem):
     """The parameters whose paths are drawn, as (label, name, index): all of a small network, a dozen of a large one."""
     places = [
         (name, index) for name in PARAMETERS for index in np.ndindex(problem.parameters[name].shape)
@@ -27,7 +26,7 @@ def _chosen(problem, samples):
         for name in PARAMETERS
         for position in sorted({0, problem.parameters[name].size // 2, problem.parameters[name].size - 1})
     ]  # fmt: skip
-    return [(label(name, index, problem.sizes, samples), name, index) for name, index in places]
+    return [(label(name, index, problem.sizes, problem.batch_samples), name, index) for name, index in places]
 
 
 def _point(moment, result, chosen):

@@ -13,13 +13,12 @@ def heat(moment):
     at: the element's position in the matrix, row by row; hand and torch have six significant digits, torch is None
     where these are the same.
     """
-    maps, ratios, start = {}, np.nan_to_num(moment.ratio(), nan=np.inf), 0
-    for name, array in moment.manual.items():
-        count = len(moment.elements(name))
-        if name not in moment.covered and array.ndim:
-            maps[name] = _map(array, moment.torch[name], ratios[start : start + count])
-        start += count
-    return maps
+    ratio = np.nan_to_num(moment.ratio(), nan=np.inf)
+    return {
+        name: _map(moment.manual[name], moment.torch[name], ratio[at.start : at.stop])
+        for name, at in moment.spans()
+        if name not in moment.covered and moment.manual[name].ndim
+    }
 
 
 def cells(shape):

@@ -19,7 +19,7 @@ from lockstep.report.drawing import drawing, is_drawable
 from lockstep.report.formulas import names_in, places
 from lockstep.report.loss_curve import loss_curve
 from lockstep.report.step import STAGES
-from lockstep.report.step_data import in_scalars, most_steps, position_in, samples_of, step_data
+from lockstep.report.step_data import most_steps, position_in, step_data
 from lockstep.report.terminal import heading
 from lockstep.template import what_it_is
 
@@ -36,7 +36,7 @@ def page(result, album, step=None):
     at = next((i for i, kept in enumerate(steps) if kept["step"] == _decisive(result)), None)
     data = {
         "names": [row["name"] for row in rows],
-        "scalars": in_scalars(problem),
+        "scalars": problem.is_the_lectures,
         "start": at or 0,
         "side": result.side,
         "needs": {row["name"]: row["needs"] for row in rows},
@@ -49,8 +49,8 @@ def page(result, album, step=None):
         steps=steps,
         shown=[steps[0], steps[at]] if at else steps[:1],
         kept=_kept(album, steps, result),
-        network=drawing(problem, samples_of(problem)) if is_drawable(problem) else None,
-        samples=samples_of(problem),
+        network=drawing(problem, problem.batch_samples) if is_drawable(problem) else None,
+        samples=problem.batch_samples,
         code=_code(problem, step),
         curve=loss_curve(steps) if steps else None,
         symbols=_symbols(steps[0], rows) if steps else {},
@@ -78,7 +78,7 @@ def _rendered(template, result, rows, **more):
         result=result,
         told=told(result),
         rows=rows,
-        scalars=in_scalars(result.problem),
+        scalars=result.problem.is_the_lectures,
         decisive=_decisive(result),
         stages=[name for name, _ in STAGES],
         **more,
@@ -128,7 +128,7 @@ def _rows(result):
     why: which mistake it looks like, at the step that decided.
     """
     problem = result.problem
-    scalars, activations = in_scalars(problem), (problem.hidden_activation, problem.output_activation)
+    scalars, activations = problem.is_the_lectures, (problem.hidden_activation, problem.output_activation)
     why: dict[str, str] = {}
     for found in result.diagnoses:
         for of in (found["quantity"], *found["explains"]):
@@ -177,7 +177,7 @@ def _cell(line, text, problem):
     if line is None:
         return None
     names = line.of
-    if in_scalars(problem):
+    if problem.is_the_lectures:
         names = [
             scalar
             for name in line.names

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from lockstep.derivation import built_in
-from lockstep.quantities import COMPUTED, scalar_names
+from lockstep.quantities import COMPUTED, scalars
 from torch_reference import two_layer as torch_two_layer
 
 
@@ -73,10 +73,8 @@ def _title(module):
 
 def _quantity_of(problem):
     """The table's name of every name that a line may compute."""
-    names = {name: name for name in COMPUTED}
-    for name in COMPUTED:
-        names |= dict.fromkeys(scalar_names(name, problem.sizes, len(problem.batch(1)[0])) or (), name)
-    return names
+    of = {scalar: name for scalar, (name, _) in scalars(problem.sizes, problem.batch_samples).items()}
+    return {name: name for name in COMPUTED} | {scalar: name for scalar, name in of.items() if name in COMPUTED}
 
 
 def _lines(source, first, table):

@@ -95,11 +95,8 @@ def _marked(left, apart, mark, width):
 
 
 def _matrix_table(moment, problem, width, side):
-    ratio = moment.ratio()
-    rows, position = [], 0
-    for name in moment.manual:
-        size = len(moment.elements(name))
-        worst = position + int(ratio[position : position + size].argmax())
+    rows = []
+    for name, worst in moment.worst_positions().items():
         entry, dtype = moment.entry(worst), moment.dtype
         by_hand, by_torch, _, mark = judged(moment, worst)
         apart = distance(entry["manual"], entry["torch"], dtype).removesuffix(" ULP")
@@ -114,7 +111,6 @@ def _matrix_table(moment, problem, width, side):
         frozen = name.removeprefix("new_") in problem.frozen
         row += [formula(name, False, problem.loss) if not frozen else "frozen"] if width >= WIDE else []
         rows.append((name, row))
-        position += size
     heads = ["worst element", side, "PyTorch", "ULP", "allowed", "", "formula"][: len(rows[0][1])]
     table = columns([heads, *(row for _, row in rows)], "<>>>><<")
     yield Text(table[0], "dim")

@@ -15,25 +15,15 @@ from lockstep.report.step import judged, numbers_of
 MOST_STEPS, MOST_BYTES = 101, 750_000
 
 
-def in_scalars(problem):
-    """Whether the page shows the lecture's scalars; else a row is a matrix."""
-    return problem.sizes == (2, 2, 2) and samples_of(problem) == 1
-
-
-def samples_of(problem):
-    """How many samples a step sees."""
-    return len(problem.batch(1)[0])
-
-
 def most_steps(problem):
     """How many steps fit into a page."""
-    return MOST_STEPS if in_scalars(problem) else max(3, min(MOST_STEPS, MOST_BYTES // _bytes(problem)))
+    return MOST_STEPS if problem.is_the_lectures else max(3, min(MOST_STEPS, MOST_BYTES // _bytes(problem)))
 
 
 def _bytes(problem):
     """About how much a step takes up."""
     drawn = 600 * max(problem.sizes) if is_drawable(problem) else 0
-    return 2500 + drawn + 18 * sum(cells(shape_of(name, problem.sizes, samples_of(problem))) for name in COMPUTED)
+    return 2500 + drawn + 18 * sum(cells(shape_of(name, problem.sizes, problem.batch_samples)) for name in COMPUTED)
 
 
 def step_data(moment, problem):
@@ -45,15 +35,15 @@ def step_data(moment, problem):
     shown = {
         "step": moment.number,
         "loss": [None if loss is None else float(loss), float(moment.torch["loss"])],
-        "rows": _scalar_rows(moment) if in_scalars(problem) else _matrix_rows(moment),
+        "rows": _scalar_rows(moment) if problem.is_the_lectures else _matrix_rows(moment),
     }
     if is_drawable(problem):
-        samples = samples_of(problem)
+        samples = problem.batch_samples
         values, plan = numbers(moment, problem, samples), drawing(problem, samples)
         shown["put"] = {name: f"{value:.9g}" for name, value in values.items()}
         shown["drawn"] = {name: f"{values[name]:.4g}" for name in plan["names"]}
         shown["widths"] = widths(plan["edges"], values)
-    if in_scalars(problem):
+    if problem.is_the_lectures:
         shown["put"] = _put(numbers_of(moment, problem))
         by_torch = _put(numbers_of(replace(moment, manual={}), problem))
         shown["by_torch"] = {name: text for name, text in by_torch.items() if text != shown["put"][name]}
@@ -78,14 +68,11 @@ def _scalar_rows(moment):
 
 def _matrix_rows(moment):
     """A row a matrix, its element with the largest difference for what is allowed; the element's name is in the row."""
-    ratio, start, rows = moment.ratio(), 0, {}
+    worst, rows = moment.worst_positions(), {}
     for name in COMPUTED:
-        if name in moment.manual:
-            count = len(moment.elements(name))
-            worst = start + int(ratio[start : start + count].argmax())
-            _, index = moment.place(worst)
-            rows[name] = [*_row(moment, worst), moment.named(name, index)]
-            start += count
+        if name in worst:
+            _, index = moment.place(worst[name])
+            rows[name] = [*_row(moment, worst[name]), moment.named(name, index)]
         else:
             index = (0,) * moment.torch[name].ndim
             rows[name] = [*_not_returned(moment, name, index), moment.named(name, index)]
