@@ -1,18 +1,16 @@
 """LayerNorm's gradients, derived by hand.
 
-With x̂ = (x − μ)·r, r = 1/√(v + ε), every x_j moves x̂_i in three ways: directly, through the mean, through the variance:
-∂x̂_i/∂x_j = r (δ_ij − 1/n − x̂_i x̂_j / n). Summed against the gradient g of x̂ that is r (g − mean(g) − x̂ mean(g x̂)).
+μ = mean(x), v = mean((x − μ)²), over the n features of a sample
+x̂ = (x − μ) r with r = 1/√(v + ε);  y = x̂ weight + bias;  L = mean (y − target)²
+∂x̂_i/∂x_j = r (δ_ij − 1/n − x̂_i x̂_j/n): directly, through the mean, through the variance
+d_x = r (g − mean(g) − x̂ mean(g x̂)), with g = d_y weight the gradient of x̂
 """
-
-import sys
-from pathlib import Path
 
 import numpy as np
 import torch
+from gallery import show
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from lockstep import check_gradients, watch  # noqa: E402
+from lockstep import watch
 
 EPS = 1e-5
 
@@ -39,10 +37,10 @@ def hand(x, weight, bias, target):
     }
 
 
-def inputs(random):
-    x, target = random.normal(size=(6, 10)), random.normal(size=(6, 10))
-    return dict(x=x, weight=random.normal(size=10), bias=random.normal(size=10), target=target)
+def inputs(random, N=6, n=10):
+    x, target = random.normal(size=(N, n)), random.normal(size=(N, n))
+    return dict(x=x, weight=random.normal(size=n), bias=random.normal(size=n), target=target)
 
 
 if __name__ == "__main__":
-    print(check_gradients(hand, reference, **inputs(np.random.default_rng(0))))
+    show(hand, reference, inputs)

@@ -1,0 +1,25 @@
+"""The gallery of hand-derived gradients, as modules by name: tests and campaigns go through all of them."""
+
+import importlib
+import inspect
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[1] / "scripts" / "examples" / "gradients"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "gallery")
+
+sys.path.insert(0, str(FOLDER))
+
+
+def expression(name):
+    """The module: reference, hand and inputs."""
+    return importlib.import_module(name)
+
+
+def any_size(name, random, largest=12):
+    """Inputs of the expression with every size drawn from 1 to largest."""
+    sizes = list(inspect.signature(expression(name).inputs).parameters)[1:]
+    drawn = {size: int(random.integers(1, largest + 1)) for size in sizes}
+    if name == "batch_norm":
+        drawn["N"] = max(drawn["N"], 2)  # PyTorch refuses a single sample
+    return expression(name).inputs(random, **drawn)
