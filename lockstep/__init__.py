@@ -2,9 +2,15 @@
 
 from importlib import import_module
 
-_HOMES = {"compare": "run", "check_gradients": "check", "GradientMismatch": "check", "watch": "measured"}
+_HOMES = {
+    "compare": "run",
+    "check_gradients": "check",
+    "check_function": "check",
+    "GradientMismatch": "check",
+    "watch": "measured",
+}
 
-__all__ = ["GradientMismatch", "check_gradients", "compare", "watch"]
+__all__ = ["GradientMismatch", "check_function", "check_gradients", "compare", "watch"]
 
 
 def __getattr__(name):

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from lockstep.comparison import ulps
-from lockstep.facts import diagnosis
-from lockstep.measured import Measured, measure, reference_gradients
+from lockstep.gradient_mistakes import Wrong, by_shape, diagnose
+from lockstep.measured import Measured, blamed, measure, reference_gradients
 from lockstep.quantities import element
 from lockstep.report.digits import counted
 
@@ -51,10 +52,10 @@ class CheckResult:
         lines.append(f"An error of {seen['typical']:.0e} of a value would typically have been found; "
                      f"{seen['blind']} of {self.values} values are out of reach.")  # fmt: skip
         for name, sides in self.accuracy.items():
-            if sides["hand"] is not None and sides["torch"] is not None:
-                lines.append(
-                    f"  {name}: in float32 yours is off by {sides['hand']:.1e}, PyTorch by {sides['torch']:.1e}"
-                )
+            hand, torch = sides["hand"], sides["torch"]
+            known = hand is not None and torch is not None
+            off = f"; in float32 yours is off by {hand:.1e}, PyTorch by {torch:.1e}" if known else ""
+            lines.append(f"  {name}: right{off}")
         return "\n".join(lines + [f"remark: {remark}" for remark in self.remarks])
 
 
@@ -70,58 +71,114 @@ def check_gradients(hand, reference, /, **inputs):
     The bound is measured, see `lockstep.measured`.
     """
     __tracebackhide__ = True
+    outcome = _outcome(lambda: _checked(hand, reference, inputs))
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def check_function(function, reference, /, **inputs):
+    """Check the backward, and the forward, of a torch.autograd.Function.
+
+    function: its `apply` gets the inputs as tensors, in the order in which they are given here. reference: gets them by
+    name and returns the same as the forward, of any shape, built with torch. The rest is as in `check_gradients`; what
+    the forward gives is called `output` in reports.
+    """
+    __tracebackhide__ = True
+    outcome = _outcome(lambda: _checked(*_as_gradients(function, reference, inputs)))
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def _as_gradients(function, reference, inputs):
+    """A Function as a hand: of Σ output · given the gradient by `given` is the output, so that both are checked."""
+    arrays = {name: _as_array(name, value) for name, value in inputs.items()}
+    try:
+        shape = reference(**{name: torch.tensor(array) for name, array in arrays.items()}).shape
+    except Exception as error:
+        raise blamed("reference", error) from error
+    given = np.random.default_rng(0).normal(size=tuple(shape))
+    if all(array.dtype != np.float64 for array in arrays.values()):
+        given = given.astype(np.float32)
+
+    def hand(output, **inputs):
+        tensors = {name: torch.tensor(array) for name, array in inputs.items()}
+        leaves = {name: tensor.requires_grad_() for name, tensor in tensors.items() if tensor.is_floating_point()}
+        result = function.apply(*tensors.values())
+        found = torch.autograd.grad(result, list(leaves.values()), torch.tensor(output), allow_unused=True)
+        gradients = {name: gradient for name, gradient in zip(leaves, found, strict=True) if gradient is not None}
+        return {"output": result.detach()} | gradients
+
+    def scalar(output, **inputs):
+        return (reference(**inputs) * output).sum()
+
+    return hand, scalar, {"output": given} | arrays
+
+
+def _outcome(check):
+    """The result, or the exception to raise, without the frames that lie between the user's code and its cause."""
+    try:
+        return check()
+    except (GradientMismatch, ValueError, TypeError) as error:
+        return error.with_traceback(None)
+
+
+def _checked(hand, reference, inputs):
     arrays = {name: _as_array(name, value) for name, value in inputs.items()}
     if not any(array.dtype.kind == "f" for array in arrays.values()):
         raise TypeError("no input holds floating-point numbers; expected at least one that can be differentiated")
     wide = {name: array.astype(np.float64) if array.dtype.kind == "f" else array for name, array in arrays.items()}
     values = reference_gradients(reference, wide)
     again = reference_gradients(reference, wide)
-    if any(not np.array_equal(values[name], again[name], equal_nan=True) for name in values):
+    if any(name not in again or not np.array_equal(values[name], again[name], equal_nan=True) for name in values):
         raise ValueError(
-            "reference gives different gradients when it is called twice; expected a function of its inputs"
+            "reference gives different gradients when it is called twice; expected a function of its inputs: "
+            "draw random numbers with torch, which starts every call from the same seed, or pass them as an input"
         )
 
     def by_name(given):
-        return _answered(hand({name: array.copy() for name, array in given.items()}), values, arrays)
+        try:
+            with np.errstate(all="ignore"):
+                got = hand(**{name: array.copy() for name, array in given.items()})
+        except Exception as error:
+            raise blamed("hand", error) from error
+        return _answered(got, values, arrays)
 
-    def hand_by_name(given):
-        with np.errstate(all="ignore"):
-            return by_name(given)
-
-    hand = _called_by_keyword(hand)
-    own = hand_by_name(wide)
-    in_single = all(array.dtype == np.float32 for array in own.values())
-    narrow = any(array.dtype == np.float32 for array in arrays.values())
+    own = by_name(wide)
+    single = [name for name in own if own[name].dtype == np.float32]
     for name, array in own.items():
         if array.shape != values[name].shape:
-            _raise_shape(name, array, values[name])
+            raise _shape_mismatch(name, array, values[name])
     own = {name: array.astype(np.float64) for name, array in own.items()}
-    measured = measure(hand_by_name, reference, wide, values, own)
+    measured = measure(by_name, reference, wide, values, own)
     remarks = list(measured.remarks)
-    if in_single and narrow and measured.single_torch is not None:
-        measured.bound = _single_bound(measured, values)
+    if single and measured.single_torch is not None and any(array.dtype == np.float32 for array in arrays.values()):
+        for name in single:
+            measured.bound[name] = 64 * (measured.single_torch[name] + 2.0**-24 * np.abs(values[name]))
         remarks.append("hand knows only float32, so it is judged at that precision")
-    wrong = {name: ~_agree(own[name], values[name], measured.bound[name]) for name in own}
-    first = next((name for name in own if wrong[name].any()), None)
-    if first is not None:
-        diagnoses = [
-            _diagnosed(name, own[name], values[name], measured.bound[name], arrays) for name in own if wrong[name].any()
-        ]
-        raise _mismatch(first, own[first], values[first], measured.bound[first], wrong[first], diagnoses)
+    looked = [Wrong(name, own[name], values[name], measured.bound[name]) for name in own]
+    wrong = [it for it in looked if (it.off & np.isfinite(it.value)).any()]
+    if wrong:
+        raise _mismatch(wrong[0], diagnose(wrong, reference, wide))
+    for it in looked:
+        _demand_differentiable(it)
     return _matched(own, values, measured, remarks)
 
 
 def _as_array(name, value):
-    array = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+    try:
+        if hasattr(value, "detach"):
+            value = value.detach().cpu()
+            value = (value.to(torch.float64) if value.dtype == torch.bfloat16 else value).numpy()
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"input {name!r} is no array: {error}") from None
     if array.dtype.kind not in "fiub":
         raise TypeError(f"input {name!r} holds {array.dtype}; expected real numbers, integers or booleans")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(f"input {name!r} has a value that is not finite; expected finite numbers")
     return array if array.dtype in (np.float32, np.float64) or array.dtype.kind != "f" else array.astype(np.float64)
-
-
-def _called_by_keyword(hand):
-    return lambda given: hand(**given)
 
 
 def _answered(got, values, arrays):
@@ -133,9 +190,15 @@ def _answered(got, values, arrays):
         raise ValueError("hand returned an empty dict; expected at least one gradient")
     answer = {}
     for name, value in got.items():
+        if name not in values and name in arrays and arrays[name].dtype.kind == "f":
+            raise ValueError(
+                f"hand returned a gradient for {name!r}, which reference does not depend on (what is used under "
+                "no_grad or detached does not count); expected it left out, or used in reference"
+            )
+        if name not in values and name in arrays:
+            holds = "booleans" if arrays[name].dtype.kind == "b" else "integers"
+            raise ValueError(f"hand returned a gradient for {name!r}, which holds {holds}; expected none")
         if name not in values:
-            if name in arrays:
-                raise ValueError(f"hand returned a gradient for {name!r}, which holds integers; expected none")
             raise ValueError(f"hand returned {name!r}; expected names out of {', '.join(values)}")
         array = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
         if array.dtype.kind not in "fiub":
@@ -145,16 +208,17 @@ def _answered(got, values, arrays):
     return answer
 
 
-def _agree(own, value, bound):
-    with np.errstate(invalid="ignore"):
-        return (np.abs(own - value) <= bound) | (np.isnan(own) & np.isnan(value)) | (own == value)
+def _demand_differentiable(it: Wrong):
+    if it.off.any():  # what is left of a mismatch has no number on PyTorch's side
+        place = tuple(int(i) for i in np.argwhere(it.off)[0])
+        raise ValueError(
+            f"reference is not differentiable there: PyTorch's gradient of {it.name} is {it.value[place]} at "
+            f"{it.name}{element(place)}, yours {it.own[place]!s}; expected a reference with finite gradients "
+            "(torch.where passes on NaN also from the branch that it leaves out)"
+        )
 
 
-def _single_bound(measured: Measured, values):
-    return {name: 64 * (measured.single_torch[name] + 2.0**-24 * np.abs(values[name])) for name in measured.bound}  # type: ignore[index]
-
-
-def _matched(own, values, measured, remarks):
+def _matched(own, values, measured: Measured, remarks):
     if not sum(array.size for array in own.values()):
         raise ValueError("the gradients that hand returned have no element; expected at least one to compare")
     blank = [name for name in own if not np.isfinite(values[name]).all()]
@@ -176,52 +240,58 @@ def _matched(own, values, measured, remarks):
             side: None if errors is None or not scale else float(errors[name].max() / scale)
             for side, errors in sides.items()
         }
-        hand, torch = accuracy[name]["hand"], accuracy[name]["torch"]
-        if hand is not None and torch is not None and hand > _LOST * max(torch, 2.0**-24):
-            digits = int(np.log10(hand / max(torch, 2.0**-24)))
-            remarks.append(
-                f"{name}: right, but the formula by hand loses {digits} digits more than PyTorch's: cancellation"
-            )
+        remarks += _less_accurate(name, own[name], values[name], measured)
     worst = float(ratio.max()) if ratio.size else 0.0
     return CheckResult("undecided" if blank else "match", resolution, accuracy, remarks, worst, len(bounds))
 
 
-def _raise_shape(name, own, value):
-    __tracebackhide__ = True
-    says = f"the gradient of {name} has shape {own.shape}; expected {value.shape}, the shape of {name}"
-    found = diagnosis(name, "wrong-shape", says, "return it in the shape of the input")
-    if own.shape == value.shape[::-1] and np.allclose(own.T, value):
-        found = diagnosis(name, "transposed-gradient", f"{says}: it is transposed", "transpose it")
-    else:
-        extra = own.ndim - value.ndim
-        if extra >= 0 and own.size > value.size:
-            axes = tuple(range(extra)) + tuple(
-                extra + i for i, n in enumerate(value.shape) if n == 1 and own.shape[extra + i] != 1
-            )
-            summed = own.sum(axis=axes).reshape(value.shape) if own.sum(axis=axes).size == value.size else None
-            if summed is not None and np.allclose(summed, value):
-                says += f"; summed over axis {', '.join(map(str, axes))} it is right"
-                remedy = "sum over the axes along which the input was broadcast"
-                found = diagnosis(name, "wrong-shape", says, remedy)
+def _less_accurate(name, own, value, measured: Measured):
+    """A remark where one side loses more than three digits against the other: in float32, or all of them in float64."""
+    seen = []
+    with np.errstate(all="ignore"):
+        if measured.wide is not None:
+            truth = measured.wide[name]
+            off = [(np.abs(side - truth) / np.abs(truth)).astype(np.float64) for side in (own, value)]
+            gone = [np.where((a >= 0.1) & (b < 1e-7), a, 0.0) for a, b in (off, off[::-1])]
+            seen.append(("float64", 2.0**-53, (gone[0], off[1]), (gone[1], off[0])))
+        if measured.single_hand is not None:
+            single = measured.lost_hand[name], measured.lost_torch[name]
+            seen.append(("float32", 2.0**-24, single, single[::-1]))
+        for dtype, least, *sides in seen:
+            for who, other, (worse, better) in zip(("yours", "PyTorch's"), ("PyTorch's", "yours"), sides, strict=True):
+                ratio = np.nan_to_num(worse / np.maximum(better, least), nan=0.0, posinf=0.0)
+                if ratio.size and ratio.max() > _LOST:
+                    place = np.unravel_index(int(ratio.argmax()), ratio.shape)
+                    tail = worse[place] >= 0.1 and abs(own[place]) < 1e-3 * max(np.abs(own).max(), np.abs(value).max())
+                    why = ("in a tail, where a factor such as o·(1 − o) rounds to nothing" if tail
+                           else "by cancellation, as a variance from E[x²] − E[x]² does")  # fmt: skip
+                    digits = int(np.log10(ratio.max()))
+                    return [f"{name}: right, but in {dtype} {who} loses {digits} digits more than {other} at "
+                            f"{name}{element(tuple(map(int, place)))}, {why}"]  # fmt: skip
+    return []
+
+
+def _shape_mismatch(name, own, value):
+    found = by_shape(name, own, value)
     nothing = dict.fromkeys(("index", "manual", "torch", "difference", "allowed"))
     first = {"step": 1, "quantity": name, "label": name} | nothing
-    raise GradientMismatch(_report(first, [found], "has another shape"), first, [found])
+    return GradientMismatch(_report(first, [found], "has another shape"), first, [found])
 
 
-def _mismatch(name, own, value, bound, wrong, diagnoses):
-    index = tuple(int(i) for i in np.argwhere(wrong)[0]) if own.ndim else ()
+def _mismatch(it: Wrong, diagnoses):
+    index = tuple(int(i) for i in np.argwhere(it.off & np.isfinite(it.value))[0])
     with np.errstate(invalid="ignore"):
         first = {
             "step": 1,
-            "quantity": name,
+            "quantity": it.name,
             "index": list(index),
-            "label": f"{name}{element(index)}",
-            "manual": float(own[index]),
-            "torch": float(value[index]),
-            "difference": float(abs(own[index] - value[index])),
-            "allowed": float(bound[index]),
+            "label": f"{it.name}{element(index)}",
+            "manual": float(it.own[index]),
+            "torch": float(it.value[index]),
+            "difference": float(abs(it.own[index] - it.value[index])),
+            "allowed": float(it.bound[index]),
         }
-    how_many = f"differs in {int(wrong.sum())} of {wrong.size} elements"
+    how_many = f"differs in {int(it.off.sum())} of {it.off.size} elements"
     return GradientMismatch(_report(first, diagnoses, how_many), first, diagnoses)
 
 
@@ -240,53 +310,3 @@ def _report(first, diagnoses, how_many):
     for found in diagnoses[1:]:
         lines.append(f"  too       {found['quantity']} differs, perhaps only because of that: {found['mistake']}")
     return "\n".join(lines)
-
-
-def _diagnosed(name, own, value, bound, arrays):
-    """What a wrong gradient looks like: a symmetry, a factor, a lack of digits, or just the facts."""
-    off = ~_agree(own, value, bound)
-    if not np.isfinite(own).all():
-        says = f"{int((~np.isfinite(own)).sum())} of {own.size} of yours are not finite"
-        return diagnosis(name, "unknown", says)
-    if _agree(-own, value, bound).all():
-        return diagnosis(name, "sign-flipped", f"the gradient of {name} is minus the right one", "turn the sign round")
-    if own.ndim == 2 and own.shape[0] == own.shape[1] and _agree(own.T, value, bound).all():
-        return diagnosis(name, "transposed-gradient", f"the gradient of {name} is transposed", "transpose it")
-    best = np.unravel_index(int(np.argmax(np.abs(value))), value.shape) if value.size else ()
-    constant = float(own[best] / value[best]) if value.size and value[best] else 0.0
-    cause = _cause(constant, arrays)
-    if constant and (own.size > 1 or cause) and _agree(own / constant, value, bound * 4).all():
-        says = f"the gradient of {name} is {constant:.12g} times the right one{cause}"
-        return diagnosis(name, "scaled-by-constant", says, "check the factors: means against sums, ½, temperature")
-    with np.errstate(all="ignore"):
-        size = float(np.max(np.abs(value), initial=0.0))
-        error = float(np.max(np.abs(own - value), initial=0.0))
-    most = off.sum() >= 0.3 * max(int(np.count_nonzero(value)), 1) and own.size > 1
-    if most and error < 1e-4 * size and (own.astype(np.float32) == own).all():
-        return diagnosis(name, "single-precision", f"the gradient of {name} is right to about 7 digits, as in float32",
-                         "compute in float64")  # fmt: skip
-    ratio = (own / np.where(value == 0, np.nan, value))[off]
-    places = [f"{name}{element(tuple(map(int, place)))}" for place in np.argwhere(off)[:3]]
-    says = (
-        f"{int(off.sum())} of {off.size} elements differ ({', '.join(places)}{', and more' if off.sum() > 3 else ''})"
-    )
-    if np.isfinite(ratio).any():
-        low, high = f"{np.nanmin(ratio):.12g}", f"{np.nanmax(ratio):.12g}"
-        says += f"; yours over the right one is {low if low == high else f'{low} to {high}'}"
-    return diagnosis(name, "unknown", says)
-
-
-def _cause(constant, arrays):
-    """ ", which is 1/N, …" for a factor with a usual cause, else nothing."""
-    factors = {"2": 2.0, "½": 0.5}
-    for name, array in arrays.items():
-        for axis, n in enumerate(array.shape):
-            if n > 1:
-                words = f"the length of axis {axis} of {name}"
-                factors |= {f"1 over {words}": 1 / n, words: float(n), f"the root of {words}": n**0.5,
-                            f"1 over the root of {words}": n**-0.5, f"n/(n − 1) for {words}": n / (n - 1),
-                            f"(n − 1)/n for {words}": (n - 1) / n}  # fmt: skip
-        if array.size > 1:
-            factors |= {f"1 over the size of {name}": 1 / array.size, f"the size of {name}": float(array.size)}
-    usual = [words for words, value in factors.items() if abs(constant / value - 1) < 1e-9]
-    return f", which is {usual[0]}" if usual else ""

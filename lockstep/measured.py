@@ -1,14 +1,16 @@
 """A bound for any torch expression, measured: a wrong formula does not get better with precision, rounding does.
 
 Two right answers in float64 differ by no more than a constant times what rounding is seen to do to them:
-the *ladder* (in float32 it does 2²⁹ times as much), *moved inputs* (by one unit in the last place), and *noise* (every
-operation of the reference, forward and backward, made wrong by a unit in the last place: Monte Carlo arithmetic).
+the *ladder* (in float32 it does 2²⁹ times as much; in long double, where there is one, almost nothing), *moved inputs*
+(by one unit in the last place), and *noise* (every operation of the reference, forward and backward, made wrong by a
+unit in the last place: Monte Carlo arithmetic).
 """
 
 import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 DRAWS = 8  # of each kind; the largest effect counts
+_WIDER = np.finfo(np.longdouble).eps < 2.0**-60  # long double is more than float64
 SAFETY = 64  # two right answers were seen 24 measured brackets apart
 LADDER = 2.0**-29  # float64's unit roundoff over float32's
 _EXACT = frozenset(  # operations that only move, select or negate values
@@ -30,7 +33,9 @@ _EXACT = frozenset(  # operations that only move, select or negate values
     """.split()
 )
 
+_OURS = str(Path(__file__).parent)
 _watching = threading.local()
+Arrays = dict[str, np.ndarray]
 
 
 def watch(name, tensor):
@@ -47,7 +52,8 @@ def watch(name, tensor):
 
 
 @contextlib.contextmanager
-def _marks():
+def marked():
+    """The tensors that `watch` marks meanwhile, by name."""
     _watching.marks = {}
     try:
         yield _watching.marks
@@ -75,40 +81,73 @@ class _Noise(TorchDispatchMode):
 def reference_gradients(reference, inputs, dtype=torch.float64, mode=None):
     """PyTorch's gradients by name, of floating-point inputs and of what is marked by `watch`, as NumPy arrays.
 
-    Raises TypeError where the reference does not give a scalar tensor that is built from the inputs.
+    Raises TypeError where the reference does not give a scalar tensor that is built from the inputs, ValueError where
+    it changes them or cannot be differentiated. An input that it does not depend on is left out.
     """
     given = {}
     for name, array in inputs.items():
         tensor = torch.tensor(array)
         given[name] = tensor.to(dtype).requires_grad_() if tensor.is_floating_point() else tensor
-    with _marks() as marks, torch.random.fork_rng(devices=[]), torch.enable_grad(), mode or contextlib.nullcontext():
+    with marked() as marks, torch.random.fork_rng(devices=[]), torch.enable_grad(), mode or contextlib.nullcontext():
         torch.manual_seed(0)
-        loss = reference(**{name: tensor.clone() if tensor.requires_grad else tensor for name, tensor in given.items()})
+        passed = {name: tensor.clone() for name, tensor in given.items()}
+        try:
+            loss = reference(**passed)
+        except Exception as error:
+            raise blamed("reference", error) from error
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             shape = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else type(loss).__name__
             raise TypeError(f"reference gives {shape}; expected a scalar tensor, such as a loss")
-        if not loss.is_floating_point() or not loss.requires_grad:
-            raise TypeError("reference gives a tensor that does not depend on the inputs; expected one built from them")
+        for name, tensor in given.items():
+            if not torch.equal(passed[name], tensor):
+                raise ValueError(f"reference changes its input {name!r} in place; expected it to work on a copy of it")
+        if not loss.is_floating_point():
+            raise TypeError(f"reference gives a tensor of {loss.dtype}; expected a floating-point one")
         wanted = {name: tensor for name, tensor in given.items() if tensor.requires_grad}
         twice = sorted(wanted.keys() & marks.keys())
         if twice:
             raise ValueError(f"watch: {twice[0]!r} is the name of an input; expected another name")
         wanted |= {name: tensor for name, tensor in marks.items() if tensor.requires_grad}
-        found = torch.autograd.grad(loss.sum(), list(wanted.values()), allow_unused=True)
-    return {
-        name: (torch.zeros_like(tensor) if gradient is None else gradient).detach().numpy()
-        for (name, tensor), gradient in zip(wanted.items(), found, strict=True)
-    }
+        try:
+            found = (
+                torch.autograd.grad(loss.sum(), list(wanted.values()), allow_unused=True) if loss.requires_grad else ()
+            )
+        except RuntimeError as error:
+            raise blamed("the differentiation of reference", error) from error
+    gradients = {name: g.detach().numpy() for name, g in zip(wanted, found, strict=bool(found)) if g is not None}
+    if not gradients:
+        raise TypeError("reference gives a tensor that does not depend on the inputs; expected one built from them")
+    return gradients
+
+
+def blamed(who, error):
+    """The exception that tells of one in the user's code; of that one's frames only the user's own are left."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OURS):
+        frames = frames.tb_next
+    error.with_traceback(frames)
+    at = f" (line {frames.tb_lineno} of {Path(frames.tb_frame.f_code.co_filename).name})" if frames else ""
+    kind = TypeError if isinstance(error, TypeError) else ValueError
+    return kind(
+        f"{who} raised {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}{at}"
+    )
 
 
 @dataclass
 class Measured:
-    """bound: how far two right float64 gradients may be apart, by name. single_hand, single_torch: the largest errors
-    seen in float32 (None where that overflows, or where hand cannot do it)."""
+    """bound: how far two right float64 gradients may be apart, by name.
 
-    bound: dict[str, np.ndarray]
-    single_hand: dict[str, np.ndarray] | None
-    single_torch: dict[str, np.ndarray] | None
+    single_hand, single_torch: the largest errors seen in float32 (None where that overflows, or where hand cannot do
+    it); lost_hand, lost_torch: the same, each relative to its element. wide: by hand in long double (None where there
+    is none, or where hand cannot do it).
+    """
+
+    bound: Arrays
+    single_hand: Arrays | None
+    single_torch: Arrays | None
+    lost_hand: Arrays
+    lost_torch: Arrays
+    wide: Arrays | None
     remarks: list[str]
 
 
@@ -117,11 +156,15 @@ def measure(hand: Callable[[dict], dict], reference, inputs: dict[str, Any], val
 
     values, own: PyTorch's and hand's gradients on the inputs.
     """
-    names = list(own)
-    effect = {name: np.zeros(values[name].shape) for name in names}
-    single_hand = {name: np.zeros(values[name].shape) for name in names}
-    single_torch = {name: np.zeros(values[name].shape) for name in names}
-    remarks = []
+
+    def nothing() -> Arrays:
+        return {name: np.zeros(values[name].shape) for name in own}
+
+    def by_torch(*given, **more) -> Arrays:  # a branch that is not taken there leaves a gradient out
+        return nothing() | reference_gradients(reference, *given, **more)
+
+    effect, ladder, single_hand, single_torch = nothing(), nothing(), nothing(), nothing()
+    lost_hand, lost_torch = nothing(), nothing()
     finite = follows = True
     random = np.random.default_rng(0)
 
@@ -133,44 +176,58 @@ def measure(hand: Callable[[dict], dict], reference, inputs: dict[str, Any], val
 
     with np.errstate(all="ignore"):
         for draw in range(DRAWS):
-            narrow = {
-                name: array.astype(np.float32) if array.dtype.kind == "f" else array
-                for name, array in moved(2.0**-20).items()
-            }
-            truth = reference_gradients(reference, narrow)  # in float64, on those same numbers
-            rough = reference_gradients(reference, narrow, torch.float32)
-            finite &= all(np.isfinite(rough[name]).all() for name in names)
-            _raise_to(single_torch, {name: rough[name] - truth[name] for name in names})
-            try:
-                by_hand = hand(narrow)
-            except Exception:
-                follows = False
-            else:
-                alike = all(name in by_hand and by_hand[name].shape == truth[name].shape for name in names)
-                follows &= alike and all(np.isfinite(by_hand[name]).all() for name in names)
-                if follows:
-                    _raise_to(single_hand, {name: by_hand[name].astype(np.float64) - truth[name] for name in names})
+            narrow = _in(np.float32, moved(2.0**-20))
+            truth = by_torch(narrow)  # in float64, on those same numbers
+            rough = by_torch(narrow, torch.float32)
+            finite &= all(np.isfinite(rough[name]).all() for name in own)
+            errors = {name: rough[name] - truth[name] for name in own}
+            _raise_to(single_torch, errors)
+            _raise_to(lost_torch, {name: errors[name] / np.abs(truth[name]) for name in own})
+            by_hand = _tried(hand, narrow, own)
+            follows &= by_hand is not None and all(np.isfinite(array).all() for array in by_hand.values())
+            if by_hand is not None and follows:
+                errors = {name: by_hand[name] - truth[name] for name in own}
+                _raise_to(single_hand, errors)
+                _raise_to(lost_hand, {name: errors[name] / np.abs(truth[name]) for name in own})
+                exact = _tried(hand, _in(np.float64, narrow), own)  # so that a wrong formula does not count as rounding
+                _raise_to(ladder, {name: by_hand[name] - exact[name] for name in own if exact})
 
             shifted = moved(2.0**-52)
-            again, by_hand = reference_gradients(reference, shifted), hand(shifted)
-            _raise_to(effect, {name: again[name] - values[name] for name in names})
-            if all(name in by_hand and by_hand[name].shape == own[name].shape for name in names):
-                _raise_to(effect, {name: by_hand[name].astype(np.float64) - own[name] for name in names})
+            again, by_hand = by_torch(shifted), _tried(hand, shifted, own)
+            _raise_to(effect, {name: again[name] - values[name] for name in own})
+            if by_hand is not None:
+                _raise_to(effect, {name: by_hand[name] - own[name] for name in own})
 
-            noisy = reference_gradients(reference, inputs, mode=_Noise(draw))
-            _raise_to(effect, {name: noisy[name] - values[name] for name in names})
+            noisy = by_torch(inputs, mode=_Noise(draw))
+            _raise_to(effect, {name: noisy[name] - values[name] for name in own})
+        wide = _tried(hand, _in(np.longdouble, inputs), own) if _WIDER else None
+        if wide is not None and not all(array.dtype == np.longdouble for array in wide.values()):
+            wide = None
+        if wide is not None:
+            _raise_to(effect, {name: (own[name] - wide[name]).astype(np.float64) for name in own})
 
-    if not finite:
-        remarks.append("in float32 the reference overflows, so the bound is measured in float64 alone")
+    remarks = [] if finite else ["in float32 the reference overflows, so the bound is measured in float64 alone"]
     bound = {}
-    for name in names:
+    for name in own:
         total = effect[name] + 2.0**-53 * np.abs(values[name])
         if finite:
-            total = total + LADDER * single_torch[name]
-        if finite and follows:
-            total = total + LADDER * single_hand[name]
+            total = total + LADDER * (single_torch[name] + (ladder[name] if follows else 0.0))
         bound[name] = SAFETY * total
-    return Measured(bound, single_hand if finite and follows else None, single_torch if finite else None, remarks)
+    return Measured(bound, single_hand if finite and follows else None, single_torch if finite else None,
+                    lost_hand, lost_torch, wide, remarks)  # fmt: skip
+
+
+def _in(kind, inputs):
+    return {name: array.astype(kind) if array.dtype.kind == "f" else array for name, array in inputs.items()}
+
+
+def _tried(hand, inputs, own):
+    """By hand in another precision, or on slightly moved inputs; None where that gives nothing alike."""
+    try:
+        got = hand(inputs)
+    except Exception:  # it knows float64 alone
+        return None
+    return got if all(name in got and got[name].shape == own[name].shape for name in own) else None
 
 
 def _raise_to(largest, differences):

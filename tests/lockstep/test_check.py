@@ -120,11 +120,11 @@ def test_a_missing_sum_over_a_broadcast_axis_is_told():
         )
 
 
-def test_tensors_integers_and_unused_inputs_are_legal():
+def test_tensors_and_integers_are_legal_and_an_input_may_be_unused():
     def hand(table, rows, unused):
         gradient = np.zeros_like(table)
         np.add.at(gradient, rows, 1)
-        return {"table": torch.tensor(gradient), "unused": np.zeros(2)}
+        return {"table": torch.tensor(gradient)}
 
     rows = torch.tensor([0, 2, 2])
     result = check_gradients(hand, lambda table, rows, unused: table[rows].sum(), table=torch.ones(4, 3), rows=rows,
@@ -150,46 +150,7 @@ def test_watch_outside_a_check_gives_the_tensor_back():
     assert watch("a", tensor) is tensor
 
 
-def square(x):
-    return {"x": 2 * x}
-
-
-ONES, WHOLE, ANY = np.ones(2), np.ones(2, int), np.random.default_rng()
-
-
-@pytest.mark.parametrize(
-    ("hand", "reference", "inputs", "words"),
-    [
-        (square, lambda x: x**2, {"x": ONES}, "a tensor of shape (2,); expected a scalar tensor"),
-        (square, lambda x: 3.0, {"x": ONES}, "float; expected a scalar tensor"),
-        (square, lambda x: torch.tensor(1.0), {"x": ONES}, "does not depend on the inputs"),
-        (lambda x: None, lambda x: x.sum(), {"x": ONES}, "hand returned nothing; expected a dict"),
-        (lambda x: {}, lambda x: x.sum(), {"x": ONES}, "an empty dict"),
-        (lambda x: {"z": x}, lambda x: x.sum(), {"x": ONES}, "hand returned 'z'; expected names out of x"),
-        (
-            lambda x, i: {"i": x},
-            lambda x, i: x.sum(),
-            {"x": ONES, "i": WHOLE},
-            "'i', which holds integers",
-        ),
-        (lambda x: {"x": 1j * x}, lambda x: x.sum(), {"x": ONES}, "complex128 for 'x'; expected real numbers"),
-        (square, lambda x: (x**2).sum(), {"x": np.array([1.0, np.nan])}, "input 'x' has a value that is not finite"),
-        (square, lambda x: (x**2).sum(), {"x": np.array(["a"])}, "input 'x' holds <U1; expected real numbers"),
-        (
-            square,
-            lambda x: (x * ANY.random()).sum(),
-            {"x": ONES},
-            "different gradients when it is called twice",
-        ),
-        (square, lambda x: watch("x", x * 2).sum(), {"x": ONES}, "'x' is the name of an input"),
-        (square, lambda x: watch("a", watch("a", x)).sum(), {"x": ONES}, "'a' is used twice"),
-    ],
-)
-def test_what_cannot_be_used_is_told_in_a_sentence(hand, reference, inputs, words):
-    with pytest.raises((ValueError, TypeError)) as error:
-        check_gradients(hand, reference, **inputs)
-    assert words in str(error.value)
-    assert not isinstance(error.value, AssertionError)
+ONES = np.ones(2)
 
 
 def test_dropout_with_torchs_generator_is_the_same_in_every_draw():
@@ -219,7 +180,7 @@ def test_gradients_without_an_element_are_refused():
 
 def test_without_a_floating_point_input_there_is_nothing_to_check():
     with pytest.raises(TypeError, match="no input holds floating-point numbers"):
-        check_gradients(square, lambda x: x.sum(), x=WHOLE)
+        check_gradients(lambda x: {"x": x}, lambda x: x.sum(), x=np.ones(2, int))
 
 
 def test_a_square_gradient_that_is_transposed_is_named():
