@@ -1,5 +1,6 @@
 """The command of scripts/benchmark.py: how long a step takes by hand, by PyTorch, and verified."""
 
+import itertools
 import json
 import os
 import platform
@@ -14,6 +15,7 @@ import torch
 
 from lockstep.command import Parser, printer, status, whole
 from lockstep.derivation import built_in, built_in_door
+from lockstep.gradient_peers import gallery_lines
 from lockstep.growth import growth_lines
 from lockstep.keys import Unusable, check
 from lockstep.output import progress, whole_file
@@ -54,7 +56,9 @@ def parser():
     it.add_argument("--plot", metavar="FILE.png", help="both sides against size, as a picture (png, svg or pdf)")
     it.add_argument("--threads", type=whole, metavar="N", default=1, help="threads on both sides (default 1)")
     it.add_argument(
-        "--peers", action="store_true", help="instead: gradcheck and check_grad on the same gradients (half a minute)"
+        "--peers",
+        action="store_true",
+        help="instead: gradcheck, check_grad and allclose on the same gradients (MINUTES)",
     )
     it.add_argument("--growth", action="store_true", help="instead: time by steps and by parameters (ten minutes)")
     return it
@@ -110,7 +114,7 @@ def _other(options):
         raise Unusable("--json and --plot go with the table of steps, not with --peers or --growth")
     printed, _ = printer()
     with threads(options.threads):
-        printed(peers_lines() if options.peers else growth_lines())
+        printed(itertools.chain(peers_lines(), gallery_lines()) if options.peers else growth_lines())
     printed(about(options.threads))
 
 

@@ -1,6 +1,7 @@
 """The same gradients verified by the checkers that are in use, which difference the loss: how long, and how finely."""
 
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -32,12 +33,12 @@ def peers_lines():
     cells, own = [], None
     for name, checker in checkers.items():
         checker(problems[0])  # the first call imports
-        times = [_seconds(checker, problem) for problem in problems]
+        times = [seconds(partial(checker, problem)) for problem in problems]
         own = own or times
-        finest = _finest(checker, problems[0])
+        found = finest(partial(checker, problems[0]))
         ratios = [f"{seconds:.3g} s" + (f" ({seconds / mine:,.0f} x)" if name != "lockstep" else "")
                   for seconds, mine in zip(times, own, strict=True)]  # fmt: skip
-        cells.append([name, *ratios, f"{finest:.0e}" if finest < 1 else "none"])
+        cells.append([name, *ratios, f"{found:.0e}" if found < 1 else "none"])
     yield from columns([["checker", *sizes, f"finds, in {sizes[0]}"], *cells], "<>>>>")
     yield "x: the times of lockstep; finds: the smallest relative error planted into one element that was found"
     yield ""
@@ -105,21 +106,21 @@ def by_check_grad(problem, error=0.0):
     return check_grad(loss, gradient, start) > 1e-6 * np.linalg.norm(gradient(start))
 
 
-def _seconds(checker, problem):
-    """The time of one verification, the better of a few where it is short."""
+def seconds(check):
+    """The time of one verification, the median of a few where it is short."""
     times: list[float] = []
     while not times or sum(times) < 1 and len(times) < 20:
         began = time.perf_counter()
-        checker(problem)
+        check()
         times.append(time.perf_counter() - began)
     return float(np.median(times))
 
 
-def _finest(checker, problem):
-    """The smallest of ERRORS that is found, all larger ones being found as well; 1 where none is."""
+def finest(finds):
+    """The smallest of ERRORS that finds says True of, all larger ones being found as well; 1 where none is."""
     found = 1.0
     for error in ERRORS:
-        if not checker(problem, error):
+        if not finds(error):
             break
         found = error
     return found

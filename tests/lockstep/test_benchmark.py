@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from lockstep import benchmark, growth, peers
+from lockstep import benchmark, gradient_peers, growth, peers
 
 FIELDS = (
     "sizes samples dtype manual_us torch_us turns_us lockstep_us run_us matmul_us turns_over_both "
@@ -113,6 +113,7 @@ def test_growth_has_a_row_for_each_length_and_width(monkeypatch, capsys):
 
 def test_peers_find_larger_errors_than_the_referee(monkeypatch, capsys):
     monkeypatch.setattr(peers, "NETWORKS", peers.NETWORKS[:1])
+    monkeypatch.setattr(benchmark, "gallery_lines", lambda: [])
     assert benchmark.main(["--peers"]) == 0
     rows = {
         line.rsplit(None, 1)[0]: line.rsplit(None, 1)[1]
@@ -122,6 +123,23 @@ def test_peers_find_larger_errors_than_the_referee(monkeypatch, capsys):
     finest = {name.split("  ")[0]: found for name, found in rows.items()}
     assert float(finest["lockstep"]) <= 1e-13
     assert finest["gradcheck"] == "none" or float(finest["gradcheck"]) >= 1e-4
+
+
+def test_on_the_gallery_check_gradients_finds_smaller_errors_than_its_peers():
+    lines = list(gradient_peers.gallery_lines(["cross_entropy"], [("layer_norm", dict(N=2, n=3))]))
+    _, numbers, *cells = lines[1].split()
+    assert numbers == "40"
+    one, everywhere = zip(*(pair.split(", ") for pair in lines[1].split("  ") if ", " in pair), strict=True)
+    assert int(one[0]) <= -12
+    assert int(everywhere[0]) <= -12
+    assert one[2] == "-" or int(one[2]) >= -3  # fast mode
+    assert int(one[3]) >= -5  # allclose
+    assert any(line.startswith("layer_norm") and " x" in line for line in lines)
+
+
+def test_without_the_gallery_that_is_said(monkeypatch, tmp_path):
+    monkeypatch.setattr(gradient_peers, "FOLDER", tmp_path / "nowhere")
+    assert list(gradient_peers.gallery_lines()) == ["the gallery of gradients is not installed: no table of it"]
 
 
 def test_without_scipy_its_checker_is_left_out_and_that_is_said(monkeypatch):
@@ -150,5 +168,5 @@ def test_output_that_cannot_be_written_ends_with_its_status(monkeypatch):
 
 
 def test_a_checker_that_finds_everything_is_told_as_finding_the_smallest_error():
-    assert peers._finest(lambda problem, error: True, None) == pytest.approx(1e-15)
-    assert peers._finest(lambda problem, error: error > 1e-4, None) == pytest.approx(1e-3)
+    assert peers.finest(lambda error: True) == pytest.approx(1e-15)
+    assert peers.finest(lambda error: error > 1e-4) == pytest.approx(1e-3)
