@@ -58,7 +58,7 @@ def parser():
     it.add_argument(
         "--peers",
         action="store_true",
-        help="instead: gradcheck, check_grad and allclose on the same gradients (MINUTES)",
+        help="instead: gradcheck, check_grad and allclose on the same gradients (five minutes)",
     )
     it.add_argument("--growth", action="store_true", help="instead: time by steps and by parameters (ten minutes)")
     return it

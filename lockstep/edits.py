@@ -23,7 +23,7 @@ from torch.fx import Interpreter
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.overrides import TorchFunctionMode
 
-from lockstep.measured import marked
+from lockstep.measured import marked, same_draws
 
 _MOST = 500  # operations of a reference, beyond which it is not edited
 _SIGNS = {"mul": "*", "div": "/", "add": "+", "sub": "-", "pow": "**", "mm": "@", "bmm": "@", "mv": "@", "dot": "@",
@@ -84,7 +84,6 @@ class Run:
 
 
 def _leaves(inputs):
-    torch.manual_seed(0)
     values = {name: torch.tensor(array) for name, array in inputs.items()}
     return {name: value.requires_grad_(value.is_floating_point()) for name, value in values.items()}
 
@@ -98,7 +97,7 @@ def plain(reference, inputs: dict[str, np.ndarray]) -> Run:
         if node is not None:
             places.setdefault(node, f"`{_said(node.name().removesuffix('Backward0').lower())}` {line}")
 
-    with torch.random.fork_rng(devices=[]), marked() as marks, _Lines(tell):
+    with same_draws(), marked() as marks, _Lines(tell):
         given = _leaves(inputs)
         loss = reference(**{name: leaf.clone() for name, leaf in given.items()})
     wanted = given | marks
@@ -134,10 +133,11 @@ def traced(reference, inputs: dict[str, np.ndarray]) -> tuple[Callable[..., Run]
                 return out
 
         given = _leaves(inputs)
-        loss, marks = Edited(graph).run(*[leaf.clone() for leaf in given.values()])
+        with same_draws():
+            loss, marks = Edited(graph).run(*[leaf.clone() for leaf in given.values()])
         return Run(loss.sum(), {name: leaf for name, leaf in given.items() if leaf.requires_grad} | marks, places)
 
-    with torch.random.fork_rng(devices=[]):
+    with same_draws():
         graph = make_fx(function, decomposition_table=_APART)(*_leaves(inputs).values())
     operations = [node for node in graph.graph.nodes if node.op == "call_function"]
     if len(operations) > _MOST:

@@ -9,6 +9,7 @@ import torch
 
 from lockstep.edits import edits, plain, traced, ways
 from lockstep.facts import diagnosis
+from lockstep.measured import same_draws
 from lockstep.quantities import element
 
 _QUOTIENTS = [10.0**-e for e in range(1, 9)]  # usual steps of difference quotients
@@ -173,8 +174,7 @@ def by_quotients(it: Wrong, reference, inputs):
     def value(place, by):
         moved = inputs[it.name].copy()
         moved[place] += by
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with torch.no_grad(), same_draws():
             return float(reference(**{k: torch.tensor(moved if k == it.name else v) for k, v in inputs.items()}))
 
     own = np.array([it.own[place] for place in places])

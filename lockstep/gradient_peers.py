@@ -83,12 +83,14 @@ def gallery_lines(names: list[str] | None = None, large=LARGE) -> Iterator[str]:
         it = importlib.import_module(name)
         inputs = {key: np.asarray(value) for key, value in it.inputs(np.random.default_rng(0)).items()}
         times = [f"{1e3 * seconds(partial(check, it, inputs, _right)):.3g}" for check in CHECKERS.values()]
-        found = [", ".join(_exponent(finest(partial(_found, check, it, inputs, spoil))) for spoil in (_one, _all))
+        found = ["rejects" if check(it, inputs, _right) else
+                 ", ".join(_exponent(finest(partial(_found, check, it, inputs, spoil))) for spoil in (_one, _all))
                  for check in CHECKERS.values()]  # fmt: skip
         rows.append([name, _numbers(inputs), *times, *found])
     yield from columns(rows, "<" + ">" * 9)
     yield "First the times in ms, then the smallest relative error that was found, as a power of ten: in one element"
-    yield "(the largest of the gradient that is returned last), and in all elements of all gradients; -: no error was."
+    yield "(the largest of the gradient that is returned last), and in all elements of all gradients; -: no error was;"
+    yield "rejects: the right gradient, too, is called wrong."
     yield ""
     rows = [["", "numbers", "check_gradients", "gradcheck", "", "fast mode", "", "allclose", ""]]
     for name, sizes in large:

@@ -1,8 +1,9 @@
 """No false alarm: check_gradients on the gallery's right derivations, where rounding is at its worst.
 
-`python -m tests.campaign_expressions [PROBLEMS] [--seed N]` prints, by expression, the largest difference / bound, and
-how small an error would have been found: an error of so much of a value (median, worst), and how many values are out of
-reach. Problems differ in shape, in scale, offset and precision, and in what is nearly equal, equal or zero.
+`python -m tests.campaign_expressions [PROBLEMS] [--largest SIZE] [--seed N]` prints, by expression, the largest
+difference / bound, and how small an error would have been found: an error of so much of a value (median, worst), and
+how many values are out of reach. Problems differ in shape, in scale, offset and precision, and in what is nearly
+equal, equal or zero.
 """
 
 import argparse
@@ -57,6 +58,7 @@ def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("problems", type=int, nargs="?", default=1000)
     options.add_argument("--seed", type=int, default=7)
+    options.add_argument("--largest", type=int, default=12, help="sizes are 1 to so many")
     asked = options.parse_args()
 
     found = defaultdict(list)
@@ -64,7 +66,9 @@ def main():
         progress(asked.problems, "problems") as show,
         ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), initializer=alone) as pool,
     ):
-        for i, judged in enumerate(pool.map(partial(judge, seed=asked.seed), range(asked.problems), chunksize=10)):
+        for i, judged in enumerate(
+            pool.map(partial(judge, seed=asked.seed, largest=asked.largest), range(asked.problems), chunksize=10)
+        ):
             found[judged["name"]].append(judged)
             show(i + 1)
 
@@ -94,12 +98,12 @@ def line(judged):
     return f"{len(judged):8}{ratio:15.2g}{typical:14.0e}{worst:9.0e}{blind:14.2%}"
 
 
-def problem(i, seed):
+def problem(i, seed, largest):
     """Name, kind and inputs of problem i."""
     random = np.random.default_rng([seed, i])
     name, kind = NAMES[i % len(NAMES)], KINDS[i // len(NAMES) % len(KINDS)]
     kind = plain if (name, kind) in SINGULAR else kind
-    given = {key: np.asarray(value) for key, value in any_size(name, random).items()}
+    given = {key: np.asarray(value) for key, value in any_size(name, random, largest).items()}
     chosen = [key for key in given if given[key].dtype.kind == "f"]
     if random.random() < 0.5:
         chosen = [chosen[int(random.integers(len(chosen)))]]
@@ -114,11 +118,11 @@ def problem(i, seed):
     return name, kind.__name__, given
 
 
-def judge(i, seed):
+def judge(i, seed, largest):
     """What check_gradients says of problem i, whose derivation is right."""
     from lockstep import GradientMismatch, check_gradients
 
-    name, kind, given = problem(i, seed)
+    name, kind, given = problem(i, seed, largest)
     it = expression(name)
     judged = dict(i=i, name=name, kind=kind)
     try:
