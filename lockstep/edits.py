@@ -26,8 +26,11 @@ from torch.overrides import TorchFunctionMode
 from lockstep.measured import marked, same_draws
 
 _MOST = 500  # operations of a reference, beyond which it is not edited
-_SIGNS = {"mul": "*", "div": "/", "add": "+", "sub": "-", "pow": "**", "mm": "@", "bmm": "@", "mv": "@", "dot": "@",
-          "permute": ".T", "t": ".T", "transpose": ".T"}  # fmt: skip
+_SIGNS = {
+    "mul": "*", "rmul": "*", "div": "/", "truediv": "/", "rtruediv": "/", "add": "+", "radd": "+", "sub": "-",
+    "rsub": "-", "pow": "**", "matmul": "@", "mm": "@", "bmm": "@", "mv": "@", "dot": "@", "permute": ".T", "t": ".T",
+    "transpose": ".T", "get": ".T",
+}  # fmt: skip
 _SLOPED = frozenset("tanh sigmoid relu exp log erf sin cos softplus elu leaky_relu".split())
 _NOT_THE_REFERENCE = str(Path(torch.__file__).parent), str(Path(__file__).parent)  # frames that are passed over
 _aten = torch.ops.aten
@@ -92,10 +95,10 @@ def plain(reference, inputs: dict[str, np.ndarray]) -> Run:
     """The reference run as it is, for where it cannot be traced, because its branches depend on values, or is long."""
     places: dict[Any, str] = {}
 
-    def tell(out, line):
+    def tell(out, called, line):
         node = getattr(out, "grad_fn", None)
         if node is not None:
-            places.setdefault(node, f"`{_said(node.name().removesuffix('Backward0').lower())}` {line}")
+            places.setdefault(node, f"`{_said(called)}` {line}")
 
     with same_draws(), marked() as marks, _Lines(tell):
         given = _leaves(inputs)
@@ -160,16 +163,18 @@ class _Lines(TorchFunctionMode):
         if frame is not None:
             file, line = frame.f_code.co_filename, frame.f_lineno
             code = linecache.getline(file, line).strip()
-            self.tell(out, f"in {Path(file).name}, line {line}" + (f" ({code})" if code else ""))
+            called = getattr(func, "__name__", "").strip("_")
+            self.tell(out, called, f"in {Path(file).name}, line {line}" + (f" ({code})" if code else ""))
         return out
 
 
-def _note_in_the_graph(_, line):
+def _note_in_the_graph(_, called, line):
     tracing: Any = get_proxy_mode()
     for node in reversed(tracing.tracer.graph.nodes):
         if "line" in node.meta:
             break
-        node.meta["line"] = line
+        whole = _said(called) == _said(operation(node))
+        node.meta["line"] = line if whole else f"of {called} {line}"
 
 
 def place(node):

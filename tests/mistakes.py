@@ -253,32 +253,31 @@ def _apart(value, right):
     return np.shape(value) != np.shape(right) or np.abs(value - right).max() > 1e-9 * np.abs(right).max()
 
 
-def table(problems, seed=0):
-    """Rows (mistake, trials in which it changed something, found, named rightly, another name alone, unknown)."""
-    for index, mistake in enumerate(PLACES):
-        applied = found = named = misnamed = unknown = attempt = 0
-        while applied < problems and attempt < 40 * problems:
-            applies, names, told = trial(np.random.default_rng([seed, index, attempt]), mistake)
-            attempt += 1
-            if not applies:
-                continue
-            applied += 1
-            found += bool(names)
-            named += mistake in names
-            unknown += mistake not in names and names[:1] == ["unknown"]
-            misnamed += mistake not in names and names[:1] not in ([], ["unknown"])
-            if mistake not in names and "-v" in sys.argv:
-                problem, place, returned, result = told
-                print(place, returned, problem, [(d["quantity"], d["mistake"], d["says"]) for d in result.diagnoses])
-        yield mistake, applied, found, named, misnamed, unknown
+def row(mistake, problems, seed=0):
+    """(mistake, trials in which it changed something, found, named rightly, another name alone, unknown)."""
+    applied = found = named = misnamed = unknown = attempt = 0
+    while applied < problems and attempt < 40 * problems:
+        applies, names, told = trial(np.random.default_rng([seed, list(PLACES).index(mistake), attempt]), mistake)
+        attempt += 1
+        if not applies:
+            continue
+        applied += 1
+        found += bool(names)
+        named += mistake in names
+        unknown += mistake not in names and names[:1] == ["unknown"]
+        misnamed += mistake not in names and names[:1] not in ([], ["unknown"])
+        if mistake not in names and "-v" in sys.argv:
+            problem, place, returned, result = told
+            print(place, returned, problem, [(d["quantity"], d["mistake"], d["says"]) for d in result.diagnoses])
+    return mistake, applied, found, named, misnamed, unknown
 
 
 def main():
     problems = next((int(argument) for argument in sys.argv[1:] if argument.isdecimal()), 100)
     form = "{:32}{:>8}{:>7}{:>7}{:>10}{:>9}"
     print(form.format("mistake", "planted", "found", "named", "misnamed", "unknown"))
-    for row in table(problems):
-        print(form.format(*row), flush=True)
+    for mistake in PLACES:
+        print(form.format(*row(mistake, problems)), flush=True)
 
 
 if __name__ == "__main__":

@@ -3,18 +3,16 @@
 import pytest
 
 from lockstep.keys import MISTAKE_NAMES
-from tests.mistakes import PLACES, table
-
-ROWS = list(table(8, seed=1))
+from tests.mistakes import PLACES, row
 
 
 def test_every_mistake_of_the_catalogue_is_planted():
     assert set(MISTAKE_NAMES) - set(PLACES) == {"unknown", "bias-forgotten", "too-few-digits"}
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
-def test_a_planted_mistake_is_found_and_named(row):
-    _, planted, found, named, misnamed, _ = row
+@pytest.mark.parametrize("mistake", PLACES)
+def test_a_planted_mistake_is_found_and_named(mistake):
+    _, planted, found, named, misnamed, _ = row(mistake, 8, seed=1)
     assert planted == found == 8
     assert named >= 7
     assert misnamed == 0

@@ -1,10 +1,12 @@
 """What the README shows is what comes out."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
 
+from lockstep import GradientMismatch
 from lockstep.command import main
 from lockstep.descent import main as gradient_descent
 from tests.mistakes import PLACES
@@ -57,6 +59,15 @@ def test_a_derivation_is_explained_as_shown(capsys, tmp_path):
     path.write_text(next(program for program in PROGRAMS if program.startswith("# mine.py")))
     assert main(["--derivation", str(path), "--sizes", "3-4-2", "--samples", "5", "--show", "none"]) == 1
     assert masked(block_with("mismatch: first")) in masked(capsys.readouterr().out)
+
+
+def test_a_forgotten_term_of_a_gradient_is_told_as_shown(tmp_path):
+    path = tmp_path / "mine.py"
+    program = next(program for program in PROGRAMS if "import check_gradients" in program and "def hand" in program)
+    path.write_text(program.replace("    p[np.arange(len(z)), label] -= 1\n", ""))
+    with pytest.raises(GradientMismatch) as error:
+        runpy.run_path(str(path))
+    assert masked(str(error.value)) == masked(block_with("z: mismatch").rstrip("\n"))
 
 
 def test_the_table_of_mistakes_has_every_mistake():

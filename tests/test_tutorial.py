@@ -10,7 +10,7 @@ pytestmark = pytest.mark.xdist_group("tutorial")  # it is run once
 NOTEBOOK = Path(__file__).parents[1] / "scripts" / "tutorial.ipynb"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cells():
     """The notebook's cells after a run; a cell that raises ends it with its traceback."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)

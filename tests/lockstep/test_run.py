@@ -192,17 +192,6 @@ def test_training_by_hand_on_iris_ends_at_the_least_squares_solution():
     np.testing.assert_allclose(np.vstack([slope, intercept]), solution, rtol=1e-3)
 
 
-def test_lock_step_on_standardized_iris_ends_at_the_least_squares_solution_on_both_sides():
-    values = ON_IRIS | {"standardize": True, "lr": 0.5}
-    result = compare(problem=values, steps=1500)
-    problem = make_problem(values)
-    inputs = np.hstack([problem.x, np.ones((150, 1))])
-    best = np.mean((inputs @ np.linalg.lstsq(inputs, problem.y, rcond=None)[0] - problem.y) ** 2)
-    assert result.verdict == "match"
-    assert result.loss["last"] == pytest.approx(best, rel=1e-13)
-    assert result.rows[-1].loss_manual == pytest.approx(best, rel=1e-13)
-
-
 def test_pytorchs_step_changes_nothing_that_it_is_given():
     problem = make_problem({"sizes": (3, 4, 2), "samples": 5})
     before = {name: array.copy() for name, array in problem.parameters.items()}
