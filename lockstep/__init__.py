@@ -6,7 +6,7 @@ _HOMES = {
     "compare": "run",
     "check_gradients": "check",
     "check_function": "check",
-    "GradientMismatch": "check",
+    "GradientMismatch": "check_result",
     "watch": "measured",
 }
 

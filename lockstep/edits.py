@@ -7,188 +7,16 @@ one place edited at a time; where that gives exactly the numbers by hand, the mi
 - an *operation*: its slope, a factor, or what its sum is divided by, is made another.
 """
 
-import linecache
 import math
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch._decomp import get_decompositions
-from torch.fx import Interpreter
-from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
-from torch.overrides import TorchFunctionMode
 
-from lockstep.measured import marked, same_draws
+from lockstep.graph import MOST, Gradients, Run, operation, place, said
 
-_MOST = 500  # operations of a reference, beyond which it is not edited
-_SIGNS = {
-    "mul": "*", "rmul": "*", "div": "/", "truediv": "/", "rtruediv": "/", "add": "+", "radd": "+", "sub": "-",
-    "rsub": "-", "pow": "**", "matmul": "@", "mm": "@", "bmm": "@", "mv": "@", "dot": "@", "permute": ".T", "t": ".T",
-    "transpose": ".T", "get": ".T",
-}  # fmt: skip
 _SLOPED = frozenset("tanh sigmoid relu exp log erf sin cos softplus elu leaky_relu".split())
-_NOT_THE_REFERENCE = str(Path(torch.__file__).parent), str(Path(__file__).parent)  # frames that are passed over
-_aten = torch.ops.aten
-
-
-def _var_mean(x, dim=None, *, correction=None, keepdim=False):
-    return torch.var(x, dim, correction=correction, keepdim=keepdim), torch.mean(x, dim, keepdim=keepdim)
-
-
-def _exponentials(x, dim):
-    return torch.exp(x - x.amax(dim, keepdim=True).detach())  # the largest cancels, so it is no way of its own
-
-
-def _softmax(x, dim, _half=False, **_):
-    e = _exponentials(x, dim)
-    return e / e.sum(dim, keepdim=True)
-
-
-def _log_softmax(x, dim, _half):
-    return x - _logsumexp(x, dim, True)
-
-
-def _logsumexp(x, dim, keepdim=False):
-    total = torch.log(_exponentials(x, dim).sum(dim, keepdim=keepdim))
-    return total + x.amax(dim, keepdim=keepdim).detach()
-
-
-_APART = get_decompositions(
-    [_aten.native_layer_norm, _aten.gelu, _aten.silu, _aten.silu_, _aten._fused_rms_norm, _aten.mse_loss,
-     _aten.native_batch_norm, _aten._native_batch_norm_legit, _aten._native_batch_norm_legit.no_stats,
-     _aten._batch_norm_impl_index]
-) | {
-    _aten._softmax.default: _softmax, _aten._safe_softmax.default: _softmax, _aten._log_softmax.default: _log_softmax,
-    _aten.logsumexp.default: _logsumexp, _aten.var_mean.correction: _var_mean,
-}  # fmt: skip
-
-Gradients = dict[str, np.ndarray]
-
-
-@dataclass
-class Run:
-    """The reference, run once. wanted: tensors whose gradients are asked for; places: what made a gradient's node."""
-
-    loss: torch.Tensor
-    wanted: dict[str, torch.Tensor]
-    places: dict[Any, str] = field(default_factory=dict)
-
-    def gradients(self) -> Gradients:
-        found = torch.autograd.grad(self.loss, list(self.wanted.values()), allow_unused=True, retain_graph=True)
-        return {
-            name: (torch.zeros_like(tensor) if gradient is None else gradient).detach().numpy()
-            for (name, tensor), gradient in zip(self.wanted.items(), found, strict=True)
-        }
-
-
-def _leaves(inputs):
-    values = {name: torch.tensor(array) for name, array in inputs.items()}
-    return {name: value.requires_grad_(value.is_floating_point()) for name, value in values.items()}
-
-
-def plain(reference, inputs: dict[str, np.ndarray]) -> Run:
-    """The reference run as it is, for where it cannot be traced, because its branches depend on values, or is long."""
-    places: dict[Any, str] = {}
-
-    def tell(out, called, line):
-        node = getattr(out, "grad_fn", None)
-        if node is not None:
-            places.setdefault(node, f"`{_said(called)}` {line}")
-
-    with same_draws(), marked() as marks, _Lines(tell):
-        given = _leaves(inputs)
-        loss = reference(**{name: leaf.clone() for name, leaf in given.items()})
-    wanted = given | marks
-    return Run(loss.sum(), {name: leaf for name, leaf in wanted.items() if leaf.requires_grad}, places)
-
-
-def traced(reference, inputs: dict[str, np.ndarray]) -> tuple[Callable[..., Run], list]:
-    """A function that runs the reference operation by operation, one of them edited if asked to, and these operations.
-
-    Raises what tracing raises, and ValueError for too many of them.
-    """
-
-    def function(*values):
-        with marked() as marks, _Lines(_note_in_the_graph):
-            loss = reference(**dict(zip(inputs, values, strict=True)))
-        return loss, {name: mark for name, mark in marks.items() if mark.requires_grad}
-
-    def run(node=None, edit: Any = None):
-        places: dict[Any, str] = {}
-
-        class Edited(Interpreter):
-            def run_node(self, n):
-                if n is not node:
-                    out = super().run_node(n)
-                else:
-                    given = [
-                        a.clone() if isinstance(a, torch.Tensor) else a for a in self.fetch_args_kwargs_from_env(n)[0]
-                    ]
-                    out = edit(super().run_node(n), *given)
-                for tensor in out if isinstance(out, tuple | list) else (out,):
-                    if n.op == "call_function" and isinstance(tensor, torch.Tensor) and tensor.grad_fn is not None:
-                        places.setdefault(tensor.grad_fn, place(n))
-                return out
-
-        given = _leaves(inputs)
-        with same_draws():
-            loss, marks = Edited(graph).run(*[leaf.clone() for leaf in given.values()])
-        return Run(loss.sum(), {name: leaf for name, leaf in given.items() if leaf.requires_grad} | marks, places)
-
-    with same_draws():
-        graph = make_fx(function, decomposition_table=_APART)(*_leaves(inputs).values())
-    operations = [node for node in graph.graph.nodes if node.op == "call_function"]
-    if len(operations) > _MOST:
-        raise ValueError("more operations than can be edited one by one")
-    return run, operations
-
-
-class _Lines(TorchFunctionMode):
-    """Tells, of every operation of the reference, its result and in which line it was asked for."""
-
-    def __init__(self, tell):
-        super().__init__()
-        self.tell = tell
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        frame: Any = sys._getframe(1)
-        while frame is not None and frame.f_code.co_filename.startswith(_NOT_THE_REFERENCE):
-            frame = frame.f_back
-        if frame is not None:
-            file, line = frame.f_code.co_filename, frame.f_lineno
-            code = linecache.getline(file, line).strip()
-            called = getattr(func, "__name__", "").strip("_")
-            self.tell(out, called, f"in {Path(file).name}, line {line}" + (f" ({code})" if code else ""))
-        return out
-
-
-def _note_in_the_graph(_, called, line):
-    tracing: Any = get_proxy_mode()
-    for node in reversed(tracing.tracer.graph.nodes):
-        if "line" in node.meta:
-            break
-        whole = _said(called) == _said(operation(node))
-        node.meta["line"] = line if whole else f"of {called} {line}"
-
-
-def place(node):
-    """An operation in words: which, and in which line of the reference."""
-    return f"`{_said(operation(node))}` {node.meta.get('line', '')}".strip()
-
-
-def operation(node):
-    packet = getattr(node.target, "overloadpacket", node.target)
-    return getattr(packet, "__name__", str(packet)).strip("_")
-
-
-def _said(name):
-    return _SIGNS.get(name, name)
 
 
 @dataclass
@@ -215,13 +43,13 @@ def ways(run: Run) -> Iterator[Way]:
                 uses[source, result].append((node, i))
                 waiting.append(source)
     for places in uses.values():
-        if not 2 <= len(places) <= _MOST:
+        if not 2 <= len(places) <= MOST:
             continue
         parts = [_subtract(full, _without(run, node, i)) for node, i in places]
         for k, ((node, _), part) in enumerate(zip(places, parts, strict=True)):
             rest = [parts[j] for j in range(len(parts)) if j != k]
             others = {name: np.sum([r[name] for r in rest], axis=0) for name in full} if len(rest) > 1 else None
-            yield Way(run.places.get(node, f"`{_said(node.name().removesuffix('Backward0').lower())}`"), part, others)
+            yield Way(run.places.get(node, f"`{said(node.name().removesuffix('Backward0').lower())}`"), part, others)
 
 
 def _without(run, node, i) -> Gradients:

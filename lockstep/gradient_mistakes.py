@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from lockstep.edits import edits, plain, traced, ways
+from lockstep.edits import edits, ways
 from lockstep.facts import diagnosis
+from lockstep.graph import plain, traced
 from lockstep.measured import same_draws
 from lockstep.quantities import element
 

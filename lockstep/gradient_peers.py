@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lockstep.check import GradientMismatch, check_gradients
+from lockstep.check import check_gradients
+from lockstep.check_result import GradientMismatch
 from lockstep.measured import reference_gradients
 from lockstep.peers import finest, seconds
 from lockstep.report.step import columns

@@ -186,7 +186,7 @@ def measure(hand: Callable[[dict], dict], reference, inputs: dict[str, Any], val
 
     with np.errstate(all="ignore"):
         for draw in range(DRAWS):
-            narrow = _in(np.float32, moved(2.0**-20))
+            narrow = in_precision(np.float32, moved(2.0**-20))
             truth = by_torch(narrow)  # in float64, on those same numbers
             rough = by_torch(narrow, torch.float32)
             finite &= all(np.isfinite(rough[name]).all() for name in own)
@@ -199,7 +199,9 @@ def measure(hand: Callable[[dict], dict], reference, inputs: dict[str, Any], val
                 errors = {name: by_hand[name] - truth[name] for name in own}
                 _raise_to(single_hand, errors)
                 _raise_to(lost_hand, {name: errors[name] / np.abs(truth[name]) for name in own})
-                exact = _tried(hand, _in(np.float64, narrow), own)  # so that a wrong formula does not count as rounding
+                exact = _tried(
+                    hand, in_precision(np.float64, narrow), own
+                )  # so that a wrong formula does not count as rounding
                 _raise_to(ladder, {name: by_hand[name] - exact[name] for name in own if exact})
 
             shifted = moved(2.0**-52)
@@ -210,7 +212,7 @@ def measure(hand: Callable[[dict], dict], reference, inputs: dict[str, Any], val
 
             noisy = by_torch(inputs, mode=_Noise(draw))
             _raise_to(effect, {name: noisy[name] - values[name] for name in own})
-        wide = _tried(hand, _in(np.longdouble, inputs), own) if _WIDER else None
+        wide = _tried(hand, in_precision(np.longdouble, inputs), own) if _WIDER else None
         if wide is not None and not all(array.dtype == np.longdouble for array in wide.values()):
             wide = None
         if wide is not None:
@@ -227,7 +229,8 @@ def measure(hand: Callable[[dict], dict], reference, inputs: dict[str, Any], val
                     lost_hand, lost_torch, wide, remarks)  # fmt: skip
 
 
-def _in(kind, inputs):
+def in_precision(kind, inputs):
+    """The inputs with their floating-point arrays in another type."""
     return {name: array.astype(kind) if array.dtype.kind == "f" else array for name, array in inputs.items()}
 
 

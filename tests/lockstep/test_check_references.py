@@ -328,3 +328,33 @@ def test_a_reference_that_does_not_fit_the_function_is_told(reference, words):
     Cube.wrong, Cube.off = False, 0
     with pytest.raises((ValueError, TypeError, GradientMismatch), match=words):
         check_function(Cube, reference, x=X, scale=np.ones((1, 4)), power=3)
+
+
+class Pair(torch.autograd.Function):
+    """x · 2 and the sum of k powers of x; it knows float32 alone."""
+
+    @staticmethod
+    def forward(ctx, x, k):
+        assert isinstance(k, int)
+        if x.dtype != torch.float32:
+            raise TypeError("float32 only")
+        ctx.save_for_backward(x)
+        ctx.k = k
+        return 2 * x, sum(x**i for i in range(1, k + 1)).sum(dim=1)
+
+    @staticmethod
+    def backward(ctx, twice, powers):
+        (x,) = ctx.saved_tensors
+        return 2 * twice + powers[:, None] * sum(i * x ** (i - 1) for i in range(1, ctx.k + 1)), None
+
+
+def pair(x, k):
+    return 2 * x, sum(x**i for i in range(1, int(k) + 1)).sum(dim=1)
+
+
+def test_a_function_with_two_outputs_that_knows_only_float32_is_judged_at_that_precision():
+    result = check_function(Pair, pair, x=torch.tensor(X, dtype=torch.float32), k=3)
+    assert (result.verdict, list(result.accuracy)) == ("match", ["output_0", "output_1", "x"])
+    assert any("knows only float32" in remark for remark in result.remarks)
+    with pytest.raises(TypeError, match="hand raised TypeError: float32 only"):
+        check_function(Pair, pair, x=X, k=3)

@@ -1,0 +1,152 @@
+"""What a check of gradients gives: a result that prints as a short report, or an exception whose message is one."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lockstep.comparison import ulps
+from lockstep.gradient_mistakes import Wrong, by_shape
+from lockstep.measured import Measured
+from lockstep.quantities import element
+from lockstep.report.digits import counted
+
+_LOST = 1000  # a side that is so many times less accurate than the other gets a remark
+
+
+class GradientMismatch(AssertionError):
+    """A gradient differs by more than rounding explains; the message is the report.
+
+    first_mismatch, diagnoses: as in the JSON document; `quantity` is the input's name.
+    """
+
+    __module__ = "lockstep"  # a test's summary line has room for little
+
+    def __init__(self, report, first_mismatch, diagnoses):
+        super().__init__(report)
+        self.first_mismatch, self.diagnoses = first_mismatch, diagnoses
+
+
+@dataclass
+class CheckResult:
+    """A match, or undecided where a gradient is not finite on both sides alike.
+
+    resolution: as in the JSON document. accuracy: by input, how far hand and torch each are from the truth in float32,
+    relative (None where that was not to be had). remarks: sentences.
+    """
+
+    verdict: str
+    resolution: dict[str, Any]
+    accuracy: dict[str, dict[str, float | None]]
+    remarks: list[str]
+    worst_ratio: float
+    values: int
+
+    def __str__(self):
+        if self.verdict == "undecided":
+            return "\n".join(["undecided: a gradient is not finite on both sides alike", *self.remarks])
+        least = f"none above {self.worst_ratio:.2g} of what rounding was measured to do"
+        lines = [f"match: {self.values} values of {counted(len(self.accuracy), 'gradient')}, {least}."]
+        seen = self.resolution
+        lines.append(f"An error of {seen['typical']:.0e} of a value would typically have been found; "
+                     f"{seen['blind']} of {self.values} values are out of reach.")  # fmt: skip
+        for name, sides in self.accuracy.items():
+            hand, torch = sides["hand"], sides["torch"]
+            known = hand is not None and torch is not None
+            off = f"; in float32 yours is off by {hand:.1e}, PyTorch by {torch:.1e}" if known else ""
+            lines.append(f"  {name}: right{off}")
+        return "\n".join(lines + [f"remark: {remark}" for remark in self.remarks])
+
+
+def matched(own, values, measured: Measured, remarks):
+    if not sum(array.size for array in own.values()):
+        raise ValueError("the gradients that hand returned have no element; expected at least one to compare")
+    blank = [name for name in own if not np.isfinite(values[name]).all()]
+    if blank:
+        remarks.append(f"{', '.join(blank)}: not a finite number for both, so nothing is known of it")
+    bounds = np.concatenate([measured.bound[name].ravel() for name in own])
+    sizes = np.abs(np.concatenate([values[name].ravel() for name in own]))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        apart = np.abs(np.concatenate([(own[name] - values[name]).ravel() for name in own]))
+        seen = np.where(sizes > 0, bounds / sizes, np.where(bounds > 0, np.inf, 0.0))
+        ratio = np.where(apart > 0, apart / bounds, 0.0)
+    blind = int(np.count_nonzero(seen >= 1))
+    resolution = {"typical": float(np.median(seen)), "worst": float(seen.max()), "blind": blind}
+    accuracy = {}
+    for name in own:
+        scale = np.abs(values[name]).max() if values[name].size else 0.0
+        sides = {"hand": measured.single_hand, "torch": measured.single_torch}
+        accuracy[name] = {
+            side: None if errors is None or not scale else float(errors[name].max() / scale)
+            for side, errors in sides.items()
+        }
+        remarks += _less_accurate(name, own[name], values[name], measured)
+    worst = float(ratio.max()) if ratio.size else 0.0
+    return CheckResult("undecided" if blank else "match", resolution, accuracy, remarks, worst, len(bounds))
+
+
+def _less_accurate(name, own, value, measured: Measured):
+    """A remark where one side loses more than three digits against the other: in float32, or all of them in float64."""
+    seen = []
+    with np.errstate(all="ignore"):
+        if measured.wide is not None:
+            truth = measured.wide[name]
+            off = [(np.abs(side - truth) / np.abs(truth)).astype(np.float64) for side in (own, value)]
+            gone = [np.where((a >= 0.1) & (b < 1e-7), a, 0.0) for a, b in (off, off[::-1])]
+            seen.append(("float64", 2.0**-53, (gone[0], off[1]), (gone[1], off[0])))
+        if measured.single_hand is not None:
+            single = measured.lost_hand[name], measured.lost_torch[name]
+            seen.append(("float32", 2.0**-24, single, single[::-1]))
+        for dtype, least, *sides in seen:
+            for who, other, (worse, better) in zip(("yours", "PyTorch's"), ("PyTorch's", "yours"), sides, strict=True):
+                ratio = np.nan_to_num(worse / np.maximum(better, least), nan=0.0, posinf=0.0)
+                if ratio.size and ratio.max() > _LOST:
+                    place = np.unravel_index(int(ratio.argmax()), ratio.shape)
+                    tail = worse[place] >= 0.1 and abs(own[place]) < 1e-3 * max(np.abs(own).max(), np.abs(value).max())
+                    why = ("in a tail, where a factor such as o·(1 − o) rounds to nothing" if tail
+                           else "by cancellation, as a variance from E[x²] − E[x]² does")  # fmt: skip
+                    digits = int(np.log10(ratio.max()))
+                    return [f"{name}: right, but in {dtype} {who} loses {digits} digits more than {other} at "
+                            f"{name}{element(tuple(map(int, place)))}, {why}"]  # fmt: skip
+    return []
+
+
+def shape_mismatch(name, own, value):
+    found = by_shape(name, own, value)
+    nothing = dict.fromkeys(("index", "manual", "torch", "difference", "allowed"))
+    first = {"step": 1, "quantity": name, "label": name} | nothing
+    return GradientMismatch(_report(first, [found], "has another shape"), first, [found])
+
+
+def mismatch(it: Wrong, diagnoses):
+    index = tuple(int(i) for i in np.argwhere(it.off & np.isfinite(it.value))[0])
+    with np.errstate(invalid="ignore"):
+        first = {
+            "step": 1,
+            "quantity": it.name,
+            "index": list(index),
+            "label": f"{it.name}{element(index)}",
+            "manual": float(it.own[index]),
+            "torch": float(it.value[index]),
+            "difference": float(abs(it.own[index] - it.value[index])),
+            "allowed": float(it.bound[index]),
+        }
+    how_many = f"differs in {int(it.off.sum())} of {it.off.size} elements"
+    return GradientMismatch(_report(first, diagnoses, how_many), first, diagnoses)
+
+
+def _report(first, diagnoses, how_many):
+    where = f", first {first['label']}" if first["index"] is not None else ""
+    lines = [f"{first['quantity']}: mismatch, the gradient {how_many}{where}"]
+    if first["index"] is not None:
+        with np.errstate(all="ignore"):
+            apart = float(ulps(first["manual"], first["torch"], "float64"))
+        allowed = f"rounding allows {first['allowed']:.2g}"
+        lines += [f"  yours     {first['manual']!r}", f"  PyTorch   {first['torch']!r}"]
+        lines += [f"  apart     {first['difference']:.2g} ({apart:.3g} ULP); {allowed}"]
+    lines.append(f"  mistake   {diagnoses[0]['mistake']}: {diagnoses[0]['says']}")
+    if diagnoses[0]["remedy"]:
+        lines.append(f"  remedy    {diagnoses[0]['remedy']}")
+    for found in diagnoses[1:]:
+        lines.append(f"  too       {found['quantity']} differs, perhaps only because of that: {found['mistake']}")
+    return "\n".join(lines)
