@@ -132,7 +132,8 @@ def _checked(hand, reference, inputs):
         for name in single:
             measured.bound[name] = 64 * (measured.single_torch[name] + 2.0**-24 * np.abs(values[name]))
         remarks.append("hand knows only float32, so it is judged at that precision")
-    looked = [Wrong(name, own[name], values[name], measured.bound[name]) for name in own]
+    errors = measured.single_torch or {}
+    looked = [Wrong(name, own[name], values[name], measured.bound[name], errors.get(name)) for name in own]
     wrong = [it for it in looked if (it.off & np.isfinite(it.value)).any()]
     if wrong:
         raise mismatch(wrong[0], diagnose(wrong, reference, wide))

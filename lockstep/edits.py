@@ -7,14 +7,16 @@ one place edited at a time; where that gives exactly the numbers by hand, the mi
 - an *operation*: its slope, a factor, or what its sum is divided by, is made another.
 """
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from lockstep.graph import MOST, Gradients, Run, operation, place, said
+from lockstep.graph import MOST, Gradients, Run, operation, place, said, source
 
 _SLOPED = frozenset("tanh sigmoid relu exp log erf sin cos softplus elu leaky_relu".split())
 
@@ -38,10 +40,10 @@ def ways(run: Run) -> Iterator[Way]:
         if node is None or node in seen:
             continue
         seen.add(node)
-        for i, (source, result) in enumerate(node.next_functions):
-            if source is not None:
-                uses[source, result].append((node, i))
-                waiting.append(source)
+        for i, (maker, result) in enumerate(node.next_functions):
+            if maker is not None:
+                uses[maker, result].append((node, i))
+                waiting.append(maker)
     for places in uses.values():
         if not 2 <= len(places) <= MOST:
             continue
@@ -81,8 +83,10 @@ def edits(run: Callable[..., Run], operations) -> Iterator[Edit]:
     """Every operation, edited in every way that is a usual mistake."""
     for node in operations:
         for mistake, says, remedy, edit in _usual(node):
-            with np.errstate(all="ignore"):
+            try:
                 yield Edit(mistake, says, remedy, run(node, edit).gradients())
+            except (RuntimeError, ValueError, TypeError, IndexError):  # not one that this operation can have
+                continue
 
 
 def _usual(node):
@@ -105,8 +109,14 @@ def _usual(node):
                 yield from _in_both(f"the factor {'1/' * (name == 'div')}{factor:g} of {at} is left out",
                                     lambda out, *pair, k=k: pair[1 - k])  # fmt: skip
             elif not isinstance(node.args[1 - k], int | float) and not (name == "div" and k == 0):
-                yield ("factor-missing", f"a factor of {at} is left out on the way back", "multiply with it",
+                which = f"the factor {source(factor)}" if source(factor) else "a factor"
+                yield ("factor-missing", f"{which} of {at} is left out on the way back", "multiply with it",
                        lambda out, *pair, k=k: _without_factor(node.target, out, pair, k))  # fmt: skip
+    if name in ("mul", "div", "add", "sub", "mm", "addmm"):
+        for k, (row, which) in itertools.product(range(len(node.args)), ((0, "first"), (-1, "last"))):
+            says = f"of what {at} gives, only the {which} row counts for {source(node.args[k]) or 'what it is made of'}"
+            yield ("one-sample-only", says, "sum over all of them",
+                   lambda out, *given, k=k, row=row: _one_row(node.target, out, given, k, row))  # fmt: skip
     if name in ("add", "sub") and isinstance(node.args[1], int | float) and node.args[1]:
         yield "term-missing", f"the constant {node.args[1]:g} of {at} is left out", "add it", lambda out, x, *_: x
     if name in ("mean", "var", "std"):
@@ -141,6 +151,16 @@ def _with_slope_of(function, out, x, *more):
     again = out.detach() + x - x.detach()
     away = function(again.clone(), *more)
     return out.detach() + away - away.detach()
+
+
+def _one_row(function, out, given, k, row):
+    """The result, of which only one row passes a gradient on to argument k."""
+    if not isinstance(given[k], torch.Tensor) or given[k].shape == out.shape or len(out) < 2:
+        raise ValueError("no row of it is a sample")
+    fixed = [argument.detach() if i == k else argument for i, argument in enumerate(given)]
+    rows = torch.zeros(len(out), *[1] * (out.dim() - 1), dtype=torch.bool)
+    rows[row] = True
+    return torch.where(rows, out, function(*fixed))
 
 
 def _without_factor(function, out, pair, k):

@@ -22,6 +22,7 @@ _SIGNS = {
     "rsub": "-", "pow": "**", "matmul": "@", "mm": "@", "bmm": "@", "mv": "@", "dot": "@", "permute": ".T", "t": ".T",
     "transpose": ".T", "get": ".T",
 }  # fmt: skip
+_VIEWS = frozenset("unsqueeze squeeze view expand permute t transpose reshape slice select alias".split())
 _NOT_THE_REFERENCE = str(Path(torch.__file__).parent), str(Path(__file__).parent)  # frames that are passed over
 _aten = torch.ops.aten
 
@@ -49,9 +50,10 @@ def _logsumexp(x, dim, keepdim=False):
 
 
 _APART = get_decompositions(
-    [_aten.native_layer_norm, _aten.gelu, _aten.silu, _aten.silu_, _aten._fused_rms_norm, _aten.mse_loss,
+    [_aten.native_layer_norm, _aten.native_group_norm, _aten._fused_rms_norm, _aten._batch_norm_impl_index,
      _aten.native_batch_norm, _aten._native_batch_norm_legit, _aten._native_batch_norm_legit.no_stats,
-     _aten._batch_norm_impl_index]
+     _aten.gelu, _aten.silu, _aten.silu_, _aten.glu, _aten.mish, _aten.hardswish, _aten.log_sigmoid_forward,
+     _aten.mse_loss, _aten.huber_loss, _aten.smooth_l1_loss, _aten.binary_cross_entropy]
 ) | {
     _aten._softmax.default: _softmax, _aten._safe_softmax.default: _softmax, _aten._log_softmax.default: _log_softmax,
     _aten.logsumexp.default: _logsumexp, _aten.var_mean.correction: _var_mean,
@@ -132,6 +134,8 @@ def traced(reference, inputs: dict[str, np.ndarray]) -> tuple[Callable[..., Run]
 
     with same_draws():
         graph = make_fx(function, decomposition_table=_APART)(*_leaves(inputs).values())
+    for node, name in zip(graph.graph.find_nodes(op="placeholder"), inputs, strict=True):
+        node.meta["input"] = name
     operations = [node for node in graph.graph.nodes if node.op == "call_function"]
     if len(operations) > MOST:
         raise ValueError("more operations than can be edited one by one")
@@ -170,6 +174,13 @@ def _note_in_the_graph(_, called, line):
 def place(node):
     """An operation in words: which, and in which line of the reference."""
     return f"`{said(operation(node))}` {node.meta.get('line', '')}".strip()
+
+
+def source(node):
+    """The name of the input that a node is, or is only a view of; "" for what is computed."""
+    while getattr(node, "op", "") == "call_function" and operation(node) in _VIEWS:
+        node = node.args[0]
+    return node.meta.get("input", "") if getattr(node, "op", "") == "placeholder" else ""
 
 
 def operation(node):

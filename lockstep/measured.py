@@ -138,9 +138,8 @@ def blamed(who, error):
     error.with_traceback(frames)
     at = f" (line {frames.tb_lineno} of {Path(frames.tb_frame.f_code.co_filename).name})" if frames else ""
     kind = TypeError if isinstance(error, TypeError) else ValueError
-    return kind(
-        f"{who} raised {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}{at}"
-    )
+    says = str(error).partition("\n")[0]
+    return kind(f"{who} raised {type(error).__name__}{': ' if says else ''}{says}{at}")
 
 
 @dataclass
@@ -148,8 +147,8 @@ class Measured:
     """bound: how far two right float64 gradients may be apart, by name.
 
     single_hand, single_torch: the largest errors seen in float32 (None where that overflows, or where hand cannot do
-    it); lost_hand, lost_torch: the same, each relative to its element. wide: by hand in long double (None where there
-    is none, or where hand cannot do it).
+    it); lost_hand, lost_torch: the same, each relative to its element. moves_hand, moves_torch: how much rounding was
+    seen to move them in float64. wide: by hand in long double (None where there is none, or where hand cannot do it).
     """
 
     bound: Arrays
@@ -157,6 +156,8 @@ class Measured:
     single_torch: Arrays | None
     lost_hand: Arrays
     lost_torch: Arrays
+    moves_hand: Arrays
+    moves_torch: Arrays
     wide: Arrays | None
     remarks: list[str]
 
@@ -173,9 +174,11 @@ def measure(hand: Callable[[dict], dict], reference, inputs: dict[str, Any], val
     def by_torch(*given, **more) -> Arrays:  # a branch that is not taken there leaves a gradient out
         return nothing() | reference_gradients(reference, *given, **more)
 
-    effect, ladder, single_hand, single_torch = nothing(), nothing(), nothing(), nothing()
-    lost_hand, lost_torch = nothing(), nothing()
+    moves_torch, moves_hand, ladder = nothing(), nothing(), nothing()
+    single_hand, single_torch, lost_hand, lost_torch = nothing(), nothing(), nothing(), nothing()
     finite = follows = True
+    blown = False
+    wide: Arrays | None = {} if _WIDER else None
     random = np.random.default_rng(0)
 
     def moved(by):
@@ -194,39 +197,42 @@ def measure(hand: Callable[[dict], dict], reference, inputs: dict[str, Any], val
             _raise_to(single_torch, errors)
             _raise_to(lost_torch, {name: errors[name] / np.abs(truth[name]) for name in own})
             by_hand = _tried(hand, narrow, own)
-            follows &= by_hand is not None and all(np.isfinite(array).all() for array in by_hand.values())
+            real = by_hand is not None and all(np.isfinite(by_hand[name]).all() for name in own)
+            blown |= by_hand is not None and not real
+            follows &= real
             if by_hand is not None and follows:
                 errors = {name: by_hand[name] - truth[name] for name in own}
                 _raise_to(single_hand, errors)
                 _raise_to(lost_hand, {name: errors[name] / np.abs(truth[name]) for name in own})
-                exact = _tried(
-                    hand, in_precision(np.float64, narrow), own
-                )  # so that a wrong formula does not count as rounding
+                exact = _tried(hand, in_precision(np.float64, narrow), own)  # a wrong formula is no rounding
                 _raise_to(ladder, {name: by_hand[name] - exact[name] for name in own if exact})
 
             shifted = moved(2.0**-52)
             again, by_hand = by_torch(shifted), _tried(hand, shifted, own)
-            _raise_to(effect, {name: again[name] - values[name] for name in own})
-            if by_hand is not None:
-                _raise_to(effect, {name: by_hand[name] - own[name] for name in own})
-
+            _raise_to(moves_torch, {name: again[name] - values[name] for name in own})
             noisy = by_torch(inputs, mode=_Noise(draw))
-            _raise_to(effect, {name: noisy[name] - values[name] for name in own})
-        wide = _tried(hand, in_precision(np.longdouble, inputs), own) if _WIDER else None
-        if wide is not None and not all(array.dtype == np.longdouble for array in wide.values()):
-            wide = None
-        if wide is not None:
-            _raise_to(effect, {name: (own[name] - wide[name]).astype(np.float64) for name in own})
+            _raise_to(moves_torch, {name: noisy[name] - values[name] for name in own})
+            if by_hand is not None:
+                _raise_to(moves_hand, {name: by_hand[name] - own[name] for name in own})
+                wide = _in_long_double(hand, shifted, own) if wide is not None else None
+                _raise_to(moves_hand, {name: by_hand[name] - wide[name] for name in own if wide})
+        wide = _in_long_double(hand, inputs, own) if wide is not None else None
 
     remarks = [] if finite else ["in float32 the reference overflows, so the bound is measured in float64 alone"]
+    if finite and blown:
+        remarks.append("in float32 the formula by hand gives numbers that are not finite")
     bound = {}
     for name in own:
-        total = effect[name] + 2.0**-53 * np.abs(values[name])
+        size = np.abs(values[name])
+        bound[name] = np.maximum(moves_torch[name], moves_hand[name]) + 2.0**-53 * size
+        whole = np.max(size, initial=0.0)  # an error beyond that is no rounding that could be scaled
         if finite:
-            total = total + LADDER * (single_torch[name] + (ladder[name] if follows else 0.0))
-        bound[name] = SAFETY * total
+            bound[name] += LADDER * np.minimum(single_torch[name], whole)
+        if finite and follows and wide is None:
+            bound[name] += LADDER * np.minimum(ladder[name], whole)
+        bound[name] *= SAFETY
     return Measured(bound, single_hand if finite and follows else None, single_torch if finite else None,
-                    lost_hand, lost_torch, wide, remarks)  # fmt: skip
+                    lost_hand, lost_torch, moves_hand, moves_torch, wide, remarks)  # fmt: skip
 
 
 def in_precision(kind, inputs):
@@ -243,7 +249,12 @@ def _tried(hand, inputs, own):
     return got if all(name in got and got[name].shape == own[name].shape for name in own) else None
 
 
+def _in_long_double(hand, inputs, own):
+    got = _tried(hand, in_precision(np.longdouble, inputs), own)
+    return got if got and all(got[name].dtype == np.longdouble for name in own) else None
+
+
 def _raise_to(largest, differences):
     for name, difference in differences.items():
-        size = np.abs(np.where(np.isfinite(difference), difference, 0.0))
+        size = np.abs(np.where(np.isfinite(difference), difference, 0.0)).astype(np.float64)
         np.maximum(largest[name], size, out=largest[name])
