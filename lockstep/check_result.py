@@ -89,11 +89,13 @@ def matched(own, values, measured: Measured, remarks):
         remarks += _less_accurate(name, own[name], values[name], measured)
         known = relative[name][np.abs(values[name]) > 0]
         typical[name] = float(np.median(known)) if known.size else 0.0
-        if typical[name] > _LITTLE:
-            remarks.append(
-                f"{name}: little is known of it, so much does rounding do here: only an error of {typical[name]:.0e} "
-                "of a value would typically have been found; try inputs of another size"
-            )
+    little = [name for name in typical if typical[name] > _LITTLE]
+    if little:
+        least = min(typical[name] for name in little)
+        remarks.append(
+            f"little is known of {', '.join(little)}, so much does rounding do here: no error below {least:.0e} of a "
+            "value would typically have been found; try inputs of another size"
+        )
     verdict = "undecided" if blank else "match"
     return CheckResult(verdict, resolution, accuracy, remarks, float(np.nanmax(ratio)), len(seen), typical)
 

@@ -218,7 +218,7 @@ def cause(constant, inputs):
     """ ", which is 1/N or …" for a factor with usual causes, three at the most, else nothing."""
     factors = {"2": 2.0, "½": 0.5, "√2": 2**0.5, "1/√2": 0.5**0.5}
     for p in _DROPOUT:
-        factors |= {f"1/(1 − {p}), as in dropout": 1 / (1 - p), f"1 − {p}, as in dropout": 1 - p}
+        factors |= {f"1/(1 − {p}) (as in dropout)": 1 / (1 - p), f"1 − {p} (as in dropout)": 1 - p}
     for name, array in inputs.items():
         for axis, n in enumerate(array.shape):
             if n > 1:

@@ -18,6 +18,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 DRAWS = 8  # of each kind; the largest effect counts
+_MORE = 24  # draws of moved inputs, by hand alone, where there is no long double to go by
 _WIDER = np.finfo(np.longdouble).eps < 2.0**-60  # long double is more than float64
 SAFETY = 64  # two right answers were seen 24 measured brackets apart
 LADDER = 2.0**-29  # float64's unit roundoff over float32's
@@ -217,6 +218,9 @@ def measure(hand: Callable[[dict], dict], reference, inputs: dict[str, Any], val
                 wide = _in_long_double(hand, shifted, own) if wide is not None else None
                 _raise_to(moves_hand, {name: by_hand[name] - wide[name] for name in own if wide})
         wide = _in_long_double(hand, inputs, own) if wide is not None else None
+        for _ in range(0 if wide else _MORE):  # few draws may all be rounded the same way
+            by_hand = _tried(hand, moved(2.0**-51), own)
+            _raise_to(moves_hand, {name: by_hand[name] - own[name] for name in own if by_hand})
 
     remarks = [] if finite else ["in float32 the reference overflows, so the bound is measured in float64 alone"]
     if finite and blown:

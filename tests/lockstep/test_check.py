@@ -32,6 +32,76 @@ def test_a_right_but_noisy_formula_is_a_match_with_a_remark():
     assert any("loses" in remark for remark in result.remarks)
 
 
+def by_one_pass(kind=np.asarray, part=1.0):
+    """LayerNorm by hand with the variance as E[x²] − E[x]², and so much of what comes by way of it."""
+
+    def hand(x, weight, bias, target):
+        mean = x.mean(axis=1, keepdims=True)
+        r = 1 / np.sqrt((x * x).mean(axis=1, keepdims=True) - mean**2 + 1e-5)
+        x_hat = (x - mean) * r
+        g = 2 * (x_hat * weight + bias - target) / x.size * weight
+        d_x = r * (g - g.mean(axis=1, keepdims=True) - part * x_hat * (g * x_hat).mean(axis=1, keepdims=True))
+        return {"x": kind(d_x)}
+
+    return hand
+
+
+@pytest.mark.parametrize("kind", [np.asarray, lambda array: torch.tensor(array.astype(np.float64))])
+@pytest.mark.parametrize("seed", range(3, 6))
+@pytest.mark.parametrize("offset", [1e3, 1e4, 10**4.5, 1e6])
+def test_a_formula_that_cancels_is_a_match_also_where_float32_breaks_down(kind, seed, offset):
+    given = LAYER_NORM.inputs(np.random.default_rng(seed))
+    given["x"] += offset
+    assert check_gradients(by_one_pass(kind), LAYER_NORM.reference, **given).verdict == "match"
+
+
+def test_a_wrong_formula_is_not_hidden_by_its_cancellation():
+    given = LAYER_NORM.inputs(np.random.default_rng(0))
+    given["x"] += 1e4
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(by_one_pass(part=0.8), LAYER_NORM.reference, **given)
+    assert error.value.diagnoses[0]["mistake"] == "scaled-by-constant"
+    assert "by way of `var` of layer_norm" in error.value.diagnoses[0]["says"]
+    assert error.value.first_mismatch["allowed"] < 1e-5
+
+
+def test_a_match_that_says_little_says_so():
+    def reference(x):
+        return ((x * x).mean() - x.mean() ** 2).sqrt()
+
+    def hand(x):
+        return {"x": (x - x.mean()) / (x.size * x.std())}
+
+    result = check_gradients(hand, reference, x=np.random.default_rng(0).normal(size=50) + 3e6)
+    assert result.resolution["typical"] > 1e-3
+    assert any(remark.startswith("little is known of x") for remark in result.remarks)
+    assert "x: right, as far as could be seen" in str(result)
+
+
+def test_library_functions_are_looked_into_and_one_sample_only_is_named():
+    def reference(x, gamma, given):
+        return (torch.nn.functional.group_norm(x, 2, gamma) * given).sum()
+
+    def hand(x, gamma, given):
+        groups = x.reshape(len(x), 2, -1)
+        x_hat = (groups - groups.mean(axis=2, keepdims=True)) / np.sqrt(groups.var(axis=2, keepdims=True) + 1e-5)
+        return {"gamma": (given * x_hat.reshape(x.shape))[0].sum(axis=1)}
+
+    random = np.random.default_rng(0)
+    inputs = dict(x=random.normal(size=(3, 4, 5)), gamma=random.normal(size=4), given=random.normal(size=(3, 4, 5)))
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(hand, reference, **inputs)
+    assert error.value.diagnoses[0]["mistake"] == "one-sample-only"
+    assert "only the first row counts for gamma" in error.value.diagnoses[0]["says"]
+
+
+def test_a_factor_with_several_usual_causes_gets_them_all():
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(lambda x: {"x": 0.75 * x}, lambda x: (x**2).sum() / 2, x=np.arange(1.0, 5.0))
+    says = error.value.diagnoses[0]["says"]
+    assert "which is 1 − 0.25 (as in dropout) or (n − 1)/n for the length of axis 0 of x" in says
+
+
 def spoiled(change):
     """A hand for LayerNorm with its gradients changed."""
 
