@@ -1,5 +1,7 @@
 """check_gradients: any hand-derived gradient against PyTorch's, with a measured bound and the likely mistake."""
 
+import inspect
+
 import numpy as np
 import torch
 
@@ -30,16 +32,21 @@ def check_gradients(hand, reference, /, **inputs):
 def check_function(function, reference, /, **inputs):
     """Check the backward, and the forward, of a torch.autograd.Function.
 
-    function: its `apply` gets the inputs as tensors, in the order in which they are given here; single integers and
-    booleans as Python's. reference: gets them by name and returns the same as the forward, of any shape, built with
-    torch. The rest is as in `check_gradients`; what the forward gives is called `output` in reports, or `output_0`,
-    `output_1` … where it gives several.
+    function: its `apply` gets the inputs as tensors, in the order of its forward's arguments if they have these names,
+    else as they are given here; single integers and booleans as Python's. reference: gets them by name and returns the
+    same as the forward, of any shape, built with torch. The rest is as in `check_gradients`; what the forward gives is
+    called `output` in reports, or `output_0`, `output_1` … where it gives several.
     """
     __tracebackhide__ = True
-    outcome = _outcome(lambda: _checked(*_as_gradients(function, reference, inputs)))
+    outcome = _outcome(lambda: _checked_function(function, reference, inputs))
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
+
+
+def _checked_function(function, reference, inputs):
+    hand, scalar, given = _as_gradients(function, reference, inputs)
+    return _checked(hand, scalar, given, "the function")
 
 
 def _as_gradients(function, reference, inputs):
@@ -55,23 +62,36 @@ def _as_gradients(function, reference, inputs):
     single = all(array.dtype != np.float64 for array in arrays.values())
     given = {name: random.normal(size=shape) for name, shape in zip(names, shapes, strict=True)}
     given = {name: array.astype(np.float32) if single else array for name, array in given.items()}
-
-    def hand(**inputs):
-        weights = [torch.tensor(inputs.pop(name)) for name in names]
-        tensors = {name: torch.tensor(array) for name, array in inputs.items()}
-        leaves = {name: tensor.requires_grad_() for name, tensor in tensors.items() if tensor.is_floating_point()}
-        results = _several(function.apply(*(_plain(tensor) for tensor in tensors.values())))
-        found = torch.autograd.grad(results, list(leaves.values()), weights, allow_unused=True)
-        gradients = {name: gradient for name, gradient in zip(leaves, found, strict=True) if gradient is not None}
-        return {name: result.detach() for name, result in zip(names, results, strict=True)} | gradients
+    apply, order = getattr(function, "apply", function), _order(function, arrays)
 
     def scalar(**inputs):
         weights = [inputs.pop(name) for name in names]
-        return sum(
-            (result * weight).sum() for result, weight in zip(_several(reference(**inputs)), weights, strict=True)
-        )
+        results = _several(reference(**inputs))
+        return sum((result * weight).sum() for result, weight in zip(results, weights, strict=True))
+
+    reached = reference_gradients(scalar, in_precision(np.float64, given | arrays))
+
+    def hand(**inputs):
+        weights = [torch.tensor(inputs.pop(name)) for name in names]
+        tensors = {name: torch.tensor(inputs[name]) for name in order}
+        leaves = {name: tensor.requires_grad_() for name, tensor in tensors.items() if tensor.is_floating_point()}
+        results = _several(apply(*(_plain(tensor) for tensor in tensors.values())))
+        found = torch.autograd.grad(results, list(leaves.values()), weights, allow_unused=True)
+        gradients = {
+            name: torch.zeros_like(leaves[name]) if gradient is None else gradient
+            for name, gradient in zip(leaves, found, strict=True)
+            if gradient is not None or name in reached  # None stands for zeros
+        }
+        return {name: result.detach() for name, result in zip(names, results, strict=True)} | gradients
 
     return hand, scalar, given | arrays
+
+
+def _order(function, inputs):
+    """The inputs' names in the order in which the Function's forward has them, if it names them all; else as given."""
+    forward = getattr(function, "forward", None)
+    names = list(inspect.signature(forward).parameters) if forward else []
+    return [name for name in names if name in inputs] if set(inputs) <= set(names) else list(inputs)
 
 
 def _several(outputs):
@@ -90,7 +110,7 @@ def _outcome(check):
         return error.with_traceback(None)
 
 
-def _checked(hand, reference, inputs):
+def _checked(hand, reference, inputs, who="hand"):
     arrays = {name: _as_array(name, value) for name, value in inputs.items()}
     if not any(array.dtype.kind == "f" for array in arrays.values()):
         raise TypeError("no input holds floating-point numbers; expected at least one that can be differentiated")
@@ -108,7 +128,7 @@ def _checked(hand, reference, inputs):
             with np.errstate(all="ignore"):
                 got = hand(**{name: array.copy() for name, array in given.items()})
         except Exception as error:
-            raise blamed("hand", error) from error
+            raise blamed(who, error) from error
         return _answered(got, values, arrays)
 
     try:
@@ -136,7 +156,8 @@ def _checked(hand, reference, inputs):
     looked = [Wrong(name, own[name], values[name], measured.bound[name], errors.get(name)) for name in own]
     wrong = [it for it in looked if (it.off & np.isfinite(it.value)).any()]
     if wrong:
-        raise mismatch(wrong[0], diagnose(wrong, reference, wide))
+        right = [it.name for it in looked if not it.off.any()]
+        raise mismatch(wrong, right, diagnose(wrong, reference, wide))
     for it in looked:
         _demand_differentiable(it)
     return matched(own, values, measured, remarks)

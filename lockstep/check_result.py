@@ -140,10 +140,12 @@ def shape_mismatch(name, own, value):
     found = by_shape(name, own, value)
     nothing = dict.fromkeys(("index", "manual", "torch", "difference", "allowed"))
     first = {"step": 1, "quantity": name, "label": name} | nothing
-    return GradientMismatch(_report(first, [found], "has another shape"), first, [found])
+    return GradientMismatch(_report(first, [found], "another shape"), first, [found])
 
 
-def mismatch(it: Wrong, diagnoses):
+def mismatch(wrong: list[Wrong], agreeing, diagnoses):
+    """The exception for gradients of which some are wrong. agreeing: the names of those that are right."""
+    it = wrong[0]
     index = tuple(int(i) for i in np.argwhere(it.off & np.isfinite(it.value))[0])
     with np.errstate(invalid="ignore"):
         first = {
@@ -156,20 +158,22 @@ def mismatch(it: Wrong, diagnoses):
             "difference": float(abs(it.own[index] - it.value[index])),
             "allowed": float(it.bound[index]),
         }
-    how_many = f"differs in {int(it.off.sum())} of {it.off.size} elements"
-    return GradientMismatch(_report(first, diagnoses, how_many), first, diagnoses)
+    how_many = f"{int(it.off.sum())} of {counted(it.off.size, 'element')} differ"
+    return GradientMismatch(_report(first, diagnoses, how_many, agreeing), first, diagnoses)
 
 
-def _report(first, diagnoses, how_many):
+def _report(first, diagnoses, how_many, agreeing=()):
     where = f", first {first['label']}" if first["index"] is not None else ""
-    lines = [f"{first['quantity']}: mismatch, the gradient {how_many}{where}"]
+    lines = [f"{first['quantity']}: mismatch, {how_many}{where}"]
     if first["index"] is not None:
         with np.errstate(all="ignore"):
             apart = float(ulps(first["manual"], first["torch"], "float64"))
         far = (
             f"{apart:.3g} ULP" if apart < 1e6 else f"{first['difference'] / abs(first['torch'] or 1):.2g} of the value"
         )
-        allowed = f"rounding allows {first['allowed']:.2g}"
+        less = f"{first['difference'] / first['allowed']:.1e}".replace("e+", "e") if first["allowed"] else ""
+        times = f", {less} times less" if less else ""
+        allowed = f"rounding allows {first['allowed']:.2g}{times}"
         lines += [f"  yours     {first['manual']!r}", f"  PyTorch   {first['torch']!r}"]
         if np.isfinite(first["difference"]):
             lines += [
@@ -180,4 +184,6 @@ def _report(first, diagnoses, how_many):
         lines.append(f"  remedy    {diagnoses[0]['remedy']}")
     for found in diagnoses[1:]:
         lines.append(f"  too       {found['quantity']} differs: {found['mistake']}")
+    if agreeing:
+        lines.append(f"  right     {', '.join(agreeing)}")
     return "\n".join(lines)

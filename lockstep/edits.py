@@ -45,18 +45,24 @@ def ways(run: Run) -> Iterator[Way]:
                 uses[maker, result].append((node, i))
                 waiting.append(maker)
     for places in uses.values():
+        together: dict = defaultdict(list)  # x * x is one operation, and uses x twice
+        for node, i in places:
+            together[node].append(i)
         if not 2 <= len(places) <= MOST:
             continue
-        parts = [_subtract(full, _without(run, node, i)) for node, i in places]
-        for k, ((node, _), part) in enumerate(zip(places, parts, strict=True)):
-            rest = [parts[j] for j in range(len(parts)) if j != k]
+        parts = {node: _subtract(full, _without(run, node, at)) for node, at in together.items()}
+        for node, at in together.items():
+            where = run.places.get(node, f"`{said(node.name().removesuffix('Backward0').lower())}`")
+            rest = [parts[other] for other in parts if other is not node]
             others = {name: np.sum([r[name] for r in rest], axis=0) for name in full} if len(rest) > 1 else None
-            yield Way(run.places.get(node, f"`{said(node.name().removesuffix('Backward0').lower())}`"), part, others)
+            yield Way(where, parts[node], others)
+            if len(at) > 1:
+                yield Way(f"one factor of {where}", _subtract(full, _without(run, node, at[:1])), None)
 
 
-def _without(run, node, i) -> Gradients:
+def _without(run, node, at) -> Gradients:
     def cut(gradients, _):
-        return tuple(None if k == i else g for k, g in enumerate(gradients))
+        return tuple(None if k in at else g for k, g in enumerate(gradients))
 
     hook = node.register_hook(cut)
     try:

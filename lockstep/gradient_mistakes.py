@@ -62,6 +62,8 @@ def by_itself(it: Wrong, inputs):
     name, own, value = it.name, it.own, it.value
     if not np.isfinite(own).all():
         return None
+    if not own.any():
+        return diagnosis(name, "gradient-missing", f"the gradient of {name} is zero everywhere", "return it")
     if it.is_(-value):
         return diagnosis(name, "sign-flipped", f"the gradient of {name} is minus the right one", "turn the sign round")
     if own.ndim == 2 and own.shape[0] == own.shape[1] and it.is_(value.T):
@@ -119,8 +121,10 @@ def by_edits(wrong: list[Wrong], reference, inputs) -> dict[str, Any]:
     """Of each gradient the first way or operation of the reference that, edited, gives it; None where there is none."""
     found: dict[str, Any] = {it.name: None for it in wrong}
     simple = _traced(wrong, reference, inputs)
+    passed = []
     try:
         for way in ways(simple[0]() if simple else plain(reference, inputs)):
+            passed.append(way)
             for it in wrong:
                 found[it.name] = found[it.name] or _by_way(it, way, inputs)
             if all(found.values()):
@@ -131,6 +135,8 @@ def by_edits(wrong: list[Wrong], reference, inputs) -> dict[str, Any]:
                     found[it.name] = diagnosis(it.name, edit.mistake, edit.says, edit.remedy)
             if all(found.values()):
                 return found
+        for way, it in itertools.product(passed, wrong):
+            found[it.name] = found[it.name] or _by_way(it, way, inputs, any_factor=True)
     except Exception:  # an edit may be one that cannot be differentiated; the facts can be told without
         pass
     return found
@@ -147,7 +153,7 @@ def _traced(wrong: list[Wrong], reference, inputs):
     return (run, operations) if same else None
 
 
-def _by_way(it: Wrong, way, inputs):
+def _by_way(it: Wrong, way, inputs, any_factor=False):
     name, part = it.name, way.part[it.name]
     slack = 4 * it.bound + 2.0**-48 * np.abs(part)
     if not (np.abs(part) > slack).any():
@@ -163,7 +169,7 @@ def _by_way(it: Wrong, way, inputs):
         return diagnosis(name, "sign-flipped", says, "turn its sign round")
     constant = _ratio(it.own - it.value + part, part)
     why = cause(constant, inputs)
-    several = np.count_nonzero(it.off & (np.abs(part) > slack)) >= 3
+    several = any_factor and np.count_nonzero(it.off & (np.abs(part) > slack)) >= 3
     plausible = abs(constant) > 1e-3 and abs(constant - 1) > 1e-5 and (why or several)
     if plausible and agree(it.own, it.value - (1 - constant) * part, max(1, abs(constant)) * slack).all():
         says = f"in the gradient of {name} what comes by way of {way.place} counts {constant:.12g} times{why}"

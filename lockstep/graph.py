@@ -14,7 +14,7 @@ from torch.fx import Interpreter
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.overrides import TorchFunctionMode
 
-from lockstep.measured import marked, same_draws
+from lockstep.measured import NOT_THE_USERS, marked, same_draws
 
 MOST = 500  # operations of a reference, beyond which it is not edited
 _SIGNS = {
@@ -22,8 +22,8 @@ _SIGNS = {
     "rsub": "-", "pow": "**", "matmul": "@", "mm": "@", "bmm": "@", "mv": "@", "dot": "@", "permute": ".T", "t": ".T",
     "transpose": ".T", "get": ".T",
 }  # fmt: skip
+_BETWEEN = frozenset(["*", "/", "+", "-", "@", "**"])
 _VIEWS = frozenset("unsqueeze squeeze view expand permute t transpose reshape slice select alias".split())
-_NOT_THE_REFERENCE = str(Path(torch.__file__).parent), str(Path(__file__).parent)  # frames that are passed over
 _aten = torch.ops.aten
 
 
@@ -152,7 +152,7 @@ class _Lines(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         frame: Any = sys._getframe(1)
-        while frame is not None and frame.f_code.co_filename.startswith(_NOT_THE_REFERENCE):
+        while frame is not None and frame.f_code.co_filename.startswith(NOT_THE_USERS):
             frame = frame.f_back
         if frame is not None:
             file, line = frame.f_code.co_filename, frame.f_lineno
@@ -173,7 +173,11 @@ def _note_in_the_graph(_, called, line):
 
 def place(node):
     """An operation in words: which, and in which line of the reference."""
-    return f"`{said(operation(node))}` {node.meta.get('line', '')}".strip()
+    name = said(operation(node))
+    if name in _BETWEEN and len(node.args) >= 2:
+        left, right = (f"{a:g}" if isinstance(a, int | float) else source(a) or "…" for a in node.args[:2])
+        name = f"{left} {name} {right}"
+    return f"`{name}` {node.meta.get('line', '')}".strip()
 
 
 def source(node):

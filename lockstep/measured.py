@@ -34,7 +34,7 @@ _EXACT = frozenset(  # operations that only move, select or negate values
     """.split()
 )
 
-_OURS = str(Path(__file__).parent)
+NOT_THE_USERS = str(Path(__file__).parent), str(Path(torch.__file__).parent)  # files
 _watching = threading.local()
 Arrays = dict[str, np.ndarray]
 
@@ -133,11 +133,15 @@ def reference_gradients(reference, inputs, dtype=torch.float64, mode=None):
 
 def blamed(who, error):
     """The exception that tells of one in the user's code; of that one's frames only the user's own are left."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OURS):
+    frames, kept = error.__traceback__, []
+    while frames is not None:
+        if not frames.tb_frame.f_code.co_filename.startswith(NOT_THE_USERS):
+            kept.append(frames)
         frames = frames.tb_next
-    error.with_traceback(frames)
-    at = f" (line {frames.tb_lineno} of {Path(frames.tb_frame.f_code.co_filename).name})" if frames else ""
+    for frame, following in zip(kept, [*kept[1:], None], strict=False):
+        frame.tb_next = following
+    error.with_traceback(kept[0] if kept else None)
+    at = f" (line {kept[-1].tb_lineno} of {Path(kept[-1].tb_frame.f_code.co_filename).name})" if kept else ""
     kind = TypeError if isinstance(error, TypeError) else ValueError
     says = str(error).partition("\n")[0]
     return kind(f"{who} raised {type(error).__name__}{': ' if says else ''}{says}{at}")

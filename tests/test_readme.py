@@ -77,6 +77,6 @@ def test_the_table_of_mistakes_has_every_mistake():
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.split("\n")[0])
 def test_the_programs_run(program, capsys):
-    exec(program, {})
+    exec(program, {"__file__": __file__})
     if "1403/500" in program:
         assert capsys.readouterr().out == "1403/500\n"

@@ -352,9 +352,55 @@ def pair(x, k):
     return 2 * x, sum(x**i for i in range(1, int(k) + 1)).sum(dim=1)
 
 
+class Product(torch.autograd.Function):
+    gradients = 2
+
+    @staticmethod
+    def forward(ctx, x, w):
+        ctx.save_for_backward(x, w)
+        return x * w
+
+    @staticmethod
+    def backward(ctx, given):
+        x, w = ctx.saved_tensors
+        return (given * w, None if Product.gradients == 2 else given * x)[: Product.gradients or 1]
+
+
+def test_a_gradient_that_a_function_leaves_out_is_missing_and_what_is_right_is_listed():
+    Product.gradients = 2
+    with pytest.raises(GradientMismatch) as error:
+        check_function(Product, lambda x, w: x * w, w=X + 1, x=X)  # by name: forward has them the other way round
+    assert error.value.first_mismatch["quantity"] == "w"
+    assert error.value.diagnoses[0]["mistake"] == "gradient-missing"
+    assert str(error.value).endswith("right     output, x")
+    Product.gradients = 3
+    assert check_function(Product.apply, lambda x, w: x * w, x=X, w=X + 1).verdict == "match"
+
+
+def test_an_error_inside_torch_shows_none_of_its_frames():
+    Product.gradients = 0
+    with pytest.raises(ValueError, match="the function raised RuntimeError: .*incorrect number of gradients") as error:
+        check_function(Product, lambda x, w: x * w, x=X, w=X + 1)
+    assert error.value.__cause__.__traceback__ is None
+
+
+def test_the_factors_of_a_square_count_together():
+    def hand(x):
+        r = 1 / np.sqrt((x * x).mean(axis=1, keepdims=True))
+        return {"x": r - r**3 * x * x.sum(axis=1, keepdims=True)}  # a sum in place of a mean
+
+    def reference(x):
+        return (x / (x * x).mean(1, keepdim=True).sqrt()).sum()
+
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(hand, reference, x=np.random.default_rng(0).normal(size=(3, 5)))
+    assert "by way of `x * x`" in error.value.diagnoses[0]["says"]
+    assert "counts 5 times, which is the length of axis 1 of x" in error.value.diagnoses[0]["says"]
+
+
 def test_a_function_with_two_outputs_that_knows_only_float32_is_judged_at_that_precision():
     result = check_function(Pair, pair, x=torch.tensor(X, dtype=torch.float32), k=3)
     assert (result.verdict, list(result.accuracy)) == ("match", ["output_0", "output_1", "x"])
     assert any("knows only float32" in remark for remark in result.remarks)
-    with pytest.raises(TypeError, match="hand raised TypeError: float32 only"):
+    with pytest.raises(TypeError, match="the function raised TypeError: float32 only"):
         check_function(Pair, pair, x=X, k=3)
