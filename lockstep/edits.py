@@ -18,6 +18,7 @@ import torch
 
 from lockstep.graph import MOST, Gradients, Run, operation, place, said, source
 
+_FEW = 150  # operations that are edited one by one
 _SLOPED = frozenset("tanh sigmoid relu exp log erf sin cos softplus elu leaky_relu".split())
 
 
@@ -86,11 +87,15 @@ class Edit:
 
 
 def edits(run: Callable[..., Run], operations) -> Iterator[Edit]:
-    """Every operation, edited in every way that is a usual mistake."""
+    """Every operation, edited in every way that is a usual mistake; those that a loop repeats are edited together."""
+    alike = defaultdict(list)
     for node in operations:
-        for mistake, says, remedy, edit in _usual(node):
+        alike[place(node)].append(node)
+    repeated = [nodes for nodes in alike.values() if len(nodes) > 1]
+    for nodes in [*repeated, *([node] for node in operations if len(operations) <= _FEW)]:
+        for mistake, says, remedy, edit in _usual(nodes[0]):
             try:
-                yield Edit(mistake, says, remedy, run(node, edit).gradients())
+                yield Edit(mistake, says, remedy, run(nodes, edit).gradients())
             except (RuntimeError, ValueError, TypeError, IndexError):  # not one that this operation can have
                 continue
 

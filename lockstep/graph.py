@@ -100,22 +100,25 @@ def plain(reference, inputs: dict[str, np.ndarray]) -> Run:
 
 
 def traced(reference, inputs: dict[str, np.ndarray]) -> tuple[Callable[..., Run], list]:
-    """A function that runs the reference operation by operation, one of them edited if asked to, and these operations.
+    """A function that runs the reference operation by operation, some of them edited if asked to, and these operations.
 
     Raises what tracing raises, and ValueError for too many of them.
     """
 
+    fixed = {name: torch.tensor(array) for name, array in inputs.items() if array.dtype.kind != "f"}
+    inputs = {name: array for name, array in inputs.items() if name not in fixed}  # integers are part of the graph
+
     def function(*values):
         with marked() as marks, _Lines(_note_in_the_graph):
-            loss = reference(**dict(zip(inputs, values, strict=True)))
+            loss = reference(**dict(zip(inputs, values, strict=True)), **fixed)
         return loss, {name: mark for name, mark in marks.items() if mark.requires_grad}
 
-    def run(node=None, edit: Any = None):
+    def run(nodes=(), edit: Any = None):
         places: dict[Any, str] = {}
 
         class Edited(Interpreter):
             def run_node(self, n):
-                if n is not node:
+                if n not in nodes:
                     out = super().run_node(n)
                 else:
                     given = [

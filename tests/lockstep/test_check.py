@@ -95,6 +95,49 @@ def test_library_functions_are_looked_into_and_one_sample_only_is_named():
     assert "only the first row counts for gamma" in error.value.diagnoses[0]["says"]
 
 
+def recurrent(x, W, U):
+    h = torch.zeros(x.shape[1], U.shape[0], dtype=x.dtype)
+    for x_t in x:
+        h = torch.tanh(x_t @ W.T + h @ U.T)
+    return (h**2).sum() / 2
+
+
+def d_recurrent(slope, last_only=False):
+    """The gradients of W and U, back through time. slope: of tanh, from its result."""
+
+    def hand(x, W, U):
+        h = [np.zeros((x.shape[1], len(U)), x.dtype)]
+        for x_t in x:
+            h.append(np.tanh(x_t @ W.T + h[-1] @ U.T))
+        d_h, d_W, d_U = h[-1], 0 * W, 0 * U
+        for t in reversed(range(len(x))):
+            d_z = d_h * slope(h[t + 1])
+            d_W, d_U, d_h = d_W + d_z.T @ x[t], d_U + d_z.T @ h[t], d_z @ U
+            if last_only:
+                break
+        return {"W": d_W, "U": d_U}
+
+    return hand
+
+
+@pytest.mark.parametrize(
+    ("hand", "mistake", "words"),
+    [
+        (d_recurrent(lambda h: 1 - h), "wrong-activation-derivative", "1 − tanh in place of the derivative of `tanh`"),
+        (d_recurrent(lambda h: 1), "missing-activation-derivative", "the derivative of `tanh` in test_check.py"),
+        (d_recurrent(lambda h: 1 - h * h, last_only=True), "term-missing", "only what comes by way of"),
+    ],
+)
+def test_a_mistake_that_a_loop_repeats_is_named(hand, mistake, words):
+    random = np.random.default_rng(0)
+    inputs = dict(x=random.normal(size=(7, 4, 5)), W=random.normal(size=(6, 5)) / 2, U=random.normal(size=(6, 6)) / 2)
+    assert check_gradients(d_recurrent(lambda h: 1 - h * h), recurrent, **inputs).verdict == "match"
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(hand, recurrent, **inputs)
+    assert [found["mistake"] for found in error.value.diagnoses] == [mistake] * 2
+    assert words in error.value.diagnoses[0]["says"]
+
+
 def test_a_factor_with_several_usual_causes_gets_them_all():
     with pytest.raises(GradientMismatch) as error:
         check_gradients(lambda x: {"x": 0.75 * x}, lambda x: (x**2).sum() / 2, x=np.arange(1.0, 5.0))
