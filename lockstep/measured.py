@@ -18,7 +18,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 DRAWS = 8  # of each kind; the largest effect counts
-_MORE = 24  # draws of moved inputs, by hand alone, where there is no long double to go by
+_WIDE_DRAWS, _WIDE_NUMBERS = 2, 20_000  # long double has no fast products of matrices
+_MORE = 24  # draws of moved inputs, by hand alone, where long double is not gone by
 _WIDER = np.finfo(np.longdouble).eps < 2.0**-60  # long double is more than float64
 SAFETY = 64  # two right answers were seen 24 measured brackets apart
 LADDER = 2.0**-29  # float64's unit roundoff over float32's
@@ -183,7 +184,8 @@ def measure(hand: Callable[[dict], dict], reference, inputs: dict[str, Any], val
     single_hand, single_torch, lost_hand, lost_torch = nothing(), nothing(), nothing(), nothing()
     finite = follows = True
     blown = False
-    wide: Arrays | None = {} if _WIDER else None
+    few = sum(array.size for array in inputs.values()) <= _WIDE_NUMBERS
+    wide: Arrays | None = {} if _WIDER and few else None
     random = np.random.default_rng(0)
 
     def moved(by):
@@ -219,8 +221,9 @@ def measure(hand: Callable[[dict], dict], reference, inputs: dict[str, Any], val
             _raise_to(moves_torch, {name: noisy[name] - values[name] for name in own})
             if by_hand is not None:
                 _raise_to(moves_hand, {name: by_hand[name] - own[name] for name in own})
-                wide = _in_long_double(hand, shifted, own) if wide is not None else None
-                _raise_to(moves_hand, {name: by_hand[name] - wide[name] for name in own if wide})
+                if wide is not None and draw < _WIDE_DRAWS:
+                    wide = _in_long_double(hand, shifted, own)
+                    _raise_to(moves_hand, {name: by_hand[name] - wide[name] for name in own if wide})
         wide = _in_long_double(hand, inputs, own) if wide is not None else None
         for _ in range(0 if wide else _MORE):  # few draws may all be rounded the same way
             by_hand = _tried(hand, moved(2.0**-51), own)
