@@ -7,7 +7,7 @@ import torch
 
 from lockstep.check_result import GradientMismatch, matched, mismatch, shape_mismatch
 from lockstep.gradient_mistakes import Wrong, diagnose
-from lockstep.measured import blamed, in_precision, measure, reference_gradients
+from lockstep.measured import SAFETY, blamed, in_precision, measure, reference_gradients
 from lockstep.quantities import element
 
 
@@ -136,10 +136,7 @@ def _checked(hand, reference, inputs, who="hand"):
     except (ValueError, TypeError):
         if not any(array.dtype == np.float32 for array in arrays.values()):
             raise
-        of_double, by_name = (
-            by_name,
-            lambda given: of_double(in_precision(np.float32, given)),
-        )  # one that refuses float64
+        by_name = _in_single(by_name)
         own = by_name(wide)
     single = [name for name in own if own[name].dtype == np.float32]
     for name, array in own.items():
@@ -150,7 +147,7 @@ def _checked(hand, reference, inputs, who="hand"):
     remarks = list(measured.remarks)
     if single and measured.single_torch is not None and any(array.dtype == np.float32 for array in arrays.values()):
         for name in single:
-            measured.bound[name] = 64 * (measured.single_torch[name] + 2.0**-24 * np.abs(values[name]))
+            measured.bound[name] = SAFETY * (measured.single_torch[name] + 2.0**-24 * np.abs(values[name]))
         remarks.append("hand knows only float32, so it is judged at that precision")
     errors = measured.single_torch or {}
     looked = [Wrong(name, own[name], values[name], measured.bound[name], errors.get(name)) for name in own]

@@ -85,8 +85,6 @@ def by_itself(it: Wrong, inputs):
 
 def _ratio(own, value):
     """own / value where value is largest; 0 where that cannot be said."""
-    if not value.size:
-        return 0.0
     best = np.unravel_index(int(np.argmax(np.abs(value))), value.shape)
     return float(own[best] / value[best]) if value[best] else 0.0
 

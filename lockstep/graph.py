@@ -155,13 +155,12 @@ class _Lines(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         frame: Any = sys._getframe(1)
-        while frame is not None and frame.f_code.co_filename.startswith(NOT_THE_USERS):
+        while frame.f_back is not None and frame.f_code.co_filename.startswith(NOT_THE_USERS):
             frame = frame.f_back
-        if frame is not None:
-            file, line = frame.f_code.co_filename, frame.f_lineno
-            code = linecache.getline(file, line).strip()
-            called = getattr(func, "__name__", "").strip("_")
-            self.tell(out, called, f"in {Path(file).name}, line {line}" + (f" ({code})" if code else ""))
+        file, line = frame.f_code.co_filename, frame.f_lineno
+        code = linecache.getline(file, line).strip()
+        called = getattr(func, "__name__", "").strip("_")
+        self.tell(out, called, f"in {Path(file).name}, line {line}" + (f" ({code})" if code else ""))
         return out
 
 

@@ -13,7 +13,7 @@ FIELDS = (
     "manual_over_torch manual_over_matmul lockstep_over_both run_over_sides"
 ).split()
 
-SECONDS = benchmark._seconds
+SECONDS, PEERS_SECONDS = benchmark._seconds, peers.seconds
 
 
 @pytest.fixture(autouse=True)
@@ -172,3 +172,9 @@ def test_output_that_cannot_be_written_ends_with_its_status(monkeypatch):
 def test_a_checker_that_finds_everything_is_told_as_finding_the_smallest_error():
     assert peers.finest(lambda error: True) == pytest.approx(1e-15)
     assert peers.finest(lambda error: error > 1e-4) == pytest.approx(1e-3)
+
+
+def test_a_short_verification_is_timed_twenty_times():
+    calls = []
+    assert PEERS_SECONDS(lambda: calls.append(1)) >= 0
+    assert len(calls) == 20

@@ -404,3 +404,44 @@ def test_a_function_with_two_outputs_that_knows_only_float32_is_judged_at_that_p
     assert any("knows only float32" in remark for remark in result.remarks)
     with pytest.raises(TypeError, match="the function raised TypeError: float32 only"):
         check_function(Pair, pair, x=X, k=3)
+
+
+def test_a_reference_too_long_to_be_edited_is_looked_at_by_its_ways():
+    def reference(x):
+        y = x
+        for _ in range(600):
+            y = y * 1.001
+        return (y * x).sum()
+
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(lambda x: {"x": x * 1.001**600}, reference, x=X)  # half of 2 x 1.001^600
+    assert error.value.diagnoses[0]["mistake"] in ("term-missing", "scaled-by-constant")
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(lambda x: {"x": x * 1.001**600 + np.exp(x)}, reference, x=X)
+    assert error.value.diagnoses[0]["mistake"] == "unknown"
+
+
+class Tired(torch.autograd.Function):
+    """A backward that works as often as the check needs it, and then no more."""
+
+    left = 34
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**2
+
+    @staticmethod
+    def backward(ctx, given):
+        Tired.left -= 1
+        if Tired.left < 0:
+            raise RuntimeError("no more")
+        return given * 2 * ctx.saved_tensors[0]
+
+
+def test_a_diagnosis_that_fails_leaves_the_facts():
+    def reference(x):
+        return (Tired.apply(x) + x.sin()).sum() if x.sum() < 1e9 else x.sum()
+
+    with pytest.raises(GradientMismatch, match="unknown: 12 of 12 elements differ"):
+        check_gradients(lambda x: {"x": 2 * x + 1}, reference, x=X)
