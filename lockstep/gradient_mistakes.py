@@ -2,14 +2,13 @@
 
 import itertools
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 
-from lockstep.edits import edits, ways
 from lockstep.facts import diagnosis
-from lockstep.graph import plain, traced
 from lockstep.measured import SAFETY, same_draws
 from lockstep.quantities import element
 
@@ -35,8 +34,9 @@ class Wrong:
         """Whether it is the other gradient, to rounding."""
         return bool(agree(self.own, other, slack * self.bound).all())
 
-    @property
+    @cached_property
     def off(self):
+        """Where it is not the right one, to rounding."""
         return ~agree(self.own, self.value, self.bound)
 
 
@@ -118,9 +118,12 @@ def _axes_to_sum(shape, wanted):
 def by_edits(wrong: list[Wrong], reference, inputs) -> dict[str, Any]:
     """Of each gradient the first way or operation of the reference that, edited, gives it; None where there is none."""
     found: dict[str, Any] = {it.name: None for it in wrong}
-    simple = _traced(wrong, reference, inputs)
     passed = []
     try:
+        from lockstep.edits import edits, ways  # not every version of PyTorch has what they rest on
+        from lockstep.graph import plain
+
+        simple = _traced(wrong, reference, inputs)
         for way in ways(simple[0]() if simple else plain(reference, inputs)):
             passed.append(way)
             for it in wrong:
@@ -142,6 +145,8 @@ def by_edits(wrong: list[Wrong], reference, inputs) -> dict[str, Any]:
 
 def _traced(wrong: list[Wrong], reference, inputs):
     """What `traced` gives if it is the same function, else None."""
+    from lockstep.graph import traced
+
     try:
         run, operations = traced(reference, inputs)
         right = run().gradients()

@@ -26,6 +26,11 @@ LARGE = [  # about 10³, 10⁴ and 10⁵ numbers
 ]
 
 
+def expressions():
+    """The names of the gallery's files, each an expression."""
+    return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "gallery")
+
+
 def by_check_gradients(it, inputs, spoil):
     """Whether check_gradients finds the error that spoil makes."""
     try:
@@ -80,7 +85,7 @@ def gallery_lines(names: list[str] | None = None, large=LARGE) -> Iterator[str]:
         return
     sys.path.insert(0, str(FOLDER))
     rows = [["", "numbers", *CHECKERS, *CHECKERS]]
-    for name in names or sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "gallery"):
+    for name in names or expressions():
         it = importlib.import_module(name)
         inputs = {key: np.asarray(value) for key, value in it.inputs(np.random.default_rng(0)).items()}
         times = [f"{1e3 * seconds(partial(check, it, inputs, _right)):.3g}" for check in CHECKERS.values()]

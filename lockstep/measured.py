@@ -8,7 +8,7 @@ unit in the last place: Monte Carlo arithmetic).
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,13 +120,13 @@ def reference_gradients(reference, inputs, dtype=torch.float64, mode=None):
         if twice:
             raise ValueError(f"watch: {twice[0]!r} is the name of an input; expected another name")
         wanted |= {name: tensor for name, tensor in marks.items() if tensor.requires_grad}
-        try:
-            found = (
-                torch.autograd.grad(loss.sum(), list(wanted.values()), allow_unused=True) if loss.requires_grad else ()
-            )
-        except RuntimeError as error:
-            raise blamed("the differentiation of reference", error) from error
-    gradients = {name: g.detach().numpy() for name, g in zip(wanted, found, strict=bool(found)) if g is not None}
+        found: Sequence[torch.Tensor | None] = [None] * len(wanted)
+        if loss.requires_grad:
+            try:
+                found = torch.autograd.grad(loss.sum(), list(wanted.values()), allow_unused=True)
+            except RuntimeError as error:
+                raise blamed("the differentiation of reference", error) from error
+    gradients = {name: g.detach().numpy() for name, g in zip(wanted, found, strict=True) if g is not None}
     if not gradients:
         raise TypeError("reference gives a tensor that does not depend on the inputs; expected one built from them")
     return gradients

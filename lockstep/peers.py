@@ -36,8 +36,8 @@ def peers_lines():
         times = [seconds(partial(checker, problem)) for problem in problems]
         own = own or times
         found = finest(partial(checker, problems[0]))
-        ratios = [f"{seconds:.3g} s" + (f" ({seconds / mine:,.0f} x)" if name != "lockstep" else "")
-                  for seconds, mine in zip(times, own, strict=True)]  # fmt: skip
+        ratios = [f"{took:.3g} s" + (f" ({took / mine:,.0f} x)" if name != "lockstep" else "")
+                  for took, mine in zip(times, own, strict=True)]  # fmt: skip
         cells.append([name, *ratios, f"{found:.0e}" if found < 1 else "none"])
     yield from columns([["checker", *sizes, f"finds, in {sizes[0]}"], *cells], "<>>>>")
     yield "x: the times of lockstep; finds: the smallest relative error planted into one element that was found"

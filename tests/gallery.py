@@ -3,10 +3,10 @@
 import importlib
 import inspect
 import sys
-from pathlib import Path
 
-FOLDER = Path(__file__).parents[1] / "scripts" / "examples" / "gradients"
-NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "gallery")
+from lockstep.gradient_peers import FOLDER, expressions
+
+NAMES = expressions()
 
 sys.path.insert(0, str(FOLDER))
 

@@ -1,6 +1,7 @@
 """check_gradients and what people write in a reference or a hand: what is legal, and what is refused in a sentence."""
 
 import random as python_random
+import sys
 import traceback
 
 import numpy as np
@@ -445,3 +446,10 @@ def test_a_diagnosis_that_fails_leaves_the_facts():
 
     with pytest.raises(GradientMismatch, match="unknown: 12 of 12 elements differ"):
         check_gradients(lambda x: {"x": 2 * x + 1}, reference, x=X)
+
+
+def test_a_version_of_torch_that_cannot_be_taken_apart_leaves_the_facts(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lockstep.graph", None)
+    monkeypatch.delitem(sys.modules, "lockstep.edits", raising=False)
+    with pytest.raises(GradientMismatch, match="unknown: 12 of 12 elements differ"):
+        check_gradients(lambda x: {"x": 2 * x + 1}, lambda x: (x**2 + x.sin()).sum(), x=X)
