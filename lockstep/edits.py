@@ -52,13 +52,26 @@ def ways(run: Run) -> Iterator[Way]:
         if not 2 <= len(places) <= MOST:
             continue
         parts = {node: _subtract(full, _without(run, node, at)) for node, at in together.items()}
+        calls: dict = defaultdict(list)  # one call of a library function may use x in several operations
         for node, at in together.items():
-            where = run.places.get(node, f"`{said(node.name().removesuffix('Backward0').lower())}`")
-            rest = [parts[other] for other in parts if other is not node]
-            others = {name: np.sum([r[name] for r in rest], axis=0) for name in full} if len(rest) > 1 else None
-            yield Way(where, parts[node], others)
+            where, call = run.places.get(node, (f"`{said(node.name().removesuffix('Backward0').lower())}`", None))
+            calls[call].append(node)
+            yield _way(where, [node], parts, several=len(together) > 2)
             if len(at) > 1:
                 yield Way(f"one factor of {where}", _subtract(full, _without(run, node, at[:1])), None)
+        for call, nodes in calls.items():
+            if call and 1 < len(nodes) < len(parts):
+                yield _way(call[0], nodes, parts, several=len(calls) > 2)
+
+
+def _way(where, nodes, parts, several) -> Way:
+    """What comes by some of the parts, and by the others, if these are several ways."""
+    rest = [part for node, part in parts.items() if node not in nodes]
+    return Way(where, _sum([parts[node] for node in nodes]), _sum(rest) if several else None)
+
+
+def _sum(parts: list[Gradients]) -> Gradients:
+    return {name: np.sum([part[name] for part in parts], axis=0) for name in parts[0]}
 
 
 def _without(run, node, at) -> Gradients:

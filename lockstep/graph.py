@@ -64,11 +64,12 @@ Gradients = dict[str, np.ndarray]
 
 @dataclass
 class Run:
-    """The reference, run once. wanted: tensors whose gradients are asked for; places: what made a gradient's node."""
+    """The reference, run once. wanted: tensors whose gradients are asked for; places: what made a gradient's node, in
+    words, and of which call it is a part: its words and a number."""
 
     loss: torch.Tensor
     wanted: dict[str, torch.Tensor]
-    places: dict[Any, str] = field(default_factory=dict)
+    places: dict[Any, tuple[str, tuple | None]] = field(default_factory=dict)
 
     def gradients(self) -> Gradients:
         found = torch.autograd.grad(self.loss, list(self.wanted.values()), allow_unused=True, retain_graph=True)
@@ -85,12 +86,12 @@ def _leaves(inputs):
 
 def plain(reference, inputs: dict[str, np.ndarray]) -> Run:
     """The reference run as it is, for where it cannot be traced, because its branches depend on values, or is long."""
-    places: dict[Any, str] = {}
+    places: dict[Any, tuple[str, tuple | None]] = {}
 
     def tell(out, called, line):
         node = getattr(out, "grad_fn", None)
         if node is not None:
-            places.setdefault(node, f"`{said(called)}` {line}")
+            places.setdefault(node, (f"`{said(called)}` {line}", None))
 
     with same_draws(), marked() as marks, _Lines(tell):
         given = _leaves(inputs)
@@ -114,7 +115,7 @@ def traced(reference, inputs: dict[str, np.ndarray]) -> tuple[Callable[..., Run]
         return loss, {name: mark for name, mark in marks.items() if mark.requires_grad}
 
     def run(nodes=(), edit: Any = None):
-        places: dict[Any, str] = {}
+        places: dict[Any, tuple[str, tuple | None]] = {}
 
         class Edited(Interpreter):
             def run_node(self, n):
@@ -127,7 +128,7 @@ def traced(reference, inputs: dict[str, np.ndarray]) -> tuple[Callable[..., Run]
                     out = edit(super().run_node(n), *given)
                 for tensor in out if isinstance(out, tuple | list) else (out,):
                     if n.op == "call_function" and isinstance(tensor, torch.Tensor) and tensor.grad_fn is not None:
-                        places.setdefault(tensor.grad_fn, place(n))
+                        places.setdefault(tensor.grad_fn, (place(n), n.meta.get("call")))
                 return out
 
         given = _leaves(inputs)
@@ -166,9 +167,11 @@ class _Lines(TorchFunctionMode):
 
 def _note_in_the_graph(_, called, line):
     tracing: Any = get_proxy_mode()
-    for node in reversed(tracing.tracer.graph.nodes):
+    nodes = tracing.tracer.graph.nodes
+    for node in reversed(nodes):
         if "line" in node.meta:
             break
+        node.meta["call"] = f"`{said(called)}` {line}", len(nodes)
         whole = said(called) == said(operation(node))
         node.meta["line"] = line if whole else f"of {called} {line}"
 

@@ -138,6 +138,27 @@ def test_a_mistake_that_a_loop_repeats_is_named(hand, mistake, words):
     assert words in error.value.diagnoses[0]["says"]
 
 
+def test_one_of_two_calls_of_a_library_function_that_is_forgotten_is_named_as_a_whole():
+    def reference(a, p, n):
+        near = torch.nn.functional.cosine_similarity(a, p, dim=1)
+        return (torch.nn.functional.cosine_similarity(a, n, dim=1) - near).sum()
+
+    def d_cosine(u, v):  # with respect to u
+        length_u, length_v = (np.sqrt((w * w).sum(axis=1, keepdims=True)) for w in (u, v))
+        cosine = (u * v).sum(axis=1, keepdims=True) / (length_u * length_v)
+        return v / (length_u * length_v) - cosine * u / length_u**2
+
+    random = np.random.default_rng(0)
+    inputs = {name: random.normal(size=(6, 4)) for name in "apn"}
+    right = check_gradients(lambda a, p, n: {"a": d_cosine(a, n) - d_cosine(a, p)}, reference, **inputs)
+    assert right.verdict == "match"
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(lambda a, p, n: {"a": -d_cosine(a, p)}, reference, **inputs)
+    assert error.value.diagnoses[0]["mistake"] == "term-missing"
+    assert "lacks what comes by way of `cosine_similarity` in test_check.py" in error.value.diagnoses[0]["says"]
+    assert "cosine_similarity(a, n, dim=1) - near" in error.value.diagnoses[0]["says"]
+
+
 def test_a_factor_with_several_usual_causes_gets_them_all():
     with pytest.raises(GradientMismatch) as error:
         check_gradients(lambda x: {"x": 0.75 * x}, lambda x: (x**2).sum() / 2, x=np.arange(1.0, 5.0))
