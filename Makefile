@@ -8,7 +8,7 @@ compare: .venv/ready
 	$(ENV)/python scripts/compare.py
 
 test: .venv/ready
-	$(ENV)/python -m pytest
+	$(ENV)/python -m pytest --ignore=tests/page
 
 check: .venv/ready-dev
 	$(ENV)/ruff format --check .

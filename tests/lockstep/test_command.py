@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from lockstep.command import main
+from tests.other_end import interrupt, wait_until, with_other_end
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = [sys.executable, str(ROOT / "scripts" / "compare.py")]
@@ -285,31 +286,28 @@ def test_an_output_never_takes_the_place_of_an_input(capsys, tmp_path):
     assert path.read_text() == UPDATED
 
 
-def test_a_full_disk_is_told_in_a_line():
+def test_a_full_disk_is_told_in_a_line(capsys, monkeypatch):
     with open("/dev/full", "w") as full:
-        done = subprocess.run([*SCRIPT, "--steps", "2"], stdout=full, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "standard output cannot be written: No space left on device" in done.stderr
+        monkeypatch.setattr("sys.stdout", full)
+        assert main(["--steps", "2"]) == 2
+        err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "standard output cannot be written: No space left on device" in err
 
 
-def unmeasured():
-    """The environment without what makes a child process measure coverage, whose lock an interrupt can leave closed."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
-
-
-def test_an_interrupt_ends_a_run_with_the_verdict_so_far_and_status_130(tmp_path):
+def test_an_interrupt_ends_a_run_with_the_verdict_so_far_and_status_130(capsys, tmp_path):
     trace = tmp_path / "run.jsonl"
-    process = subprocess.Popen([*SCRIPT, "--steps", "10000000", "--show", "none", "--trace", str(trace)], text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=unmeasured())  # fmt: skip
-    while not trace.exists() or trace.stat().st_size < 200_000:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+
+    def user():
+        wait_until(lambda: trace.exists() and trace.stat().st_size > 50_000)
+        interrupt()
+
+    run = ["--steps", "10000000", "--show", "none", "--trace", str(trace)]
+    assert with_other_end(lambda: main(run), user) == 130
+    out, err = capsys.readouterr()
     assert "interrupted after" in out
     assert "match: " in out
-    assert "Traceback" not in err
+    assert err == ""
     assert all(json.loads(line) for line in trace.read_text().splitlines())
 
 

@@ -2,13 +2,8 @@
 
 import io
 import os
-import pty
-import signal
-import subprocess
-import sys
-import time
-from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +12,7 @@ from lockstep.command import main as compare
 from lockstep.exercise import check_text, plantable
 from lockstep.practice import main
 from lockstep.template import hints, names_to_derive, template
+from tests.other_end import interrupt, terminal, wait_until, with_other_end
 
 ROOT = Path(__file__).parents[2]
 
@@ -133,43 +129,29 @@ def test_an_unknown_mistake_and_a_folder_that_is_not_there_are_told(tmp_path, ca
     assert os.listdir(tmp_path) == []
 
 
-def read_until(terminal, words, seconds=60):
-    text, end = "", time.monotonic() + seconds
-    while words not in text and time.monotonic() < end:
-        text += os.read(terminal, 4096).decode()
-    assert words in text
-    return text
+def watched(monkeypatch, path, student):
+    """The status of the exercise's --watch at a terminal where `student(press, read_until)` sits."""
+    with terminal(monkeypatch) as (press, read_until):
+        return with_other_end(lambda: main([str(path), "--watch"]), lambda: student(press, read_until))
 
 
-@contextmanager
-def watching(path):
-    """The exercise's --watch in a terminal of its own: the terminal and the process."""
-    terminal, inside = pty.openpty()
-    process = subprocess.Popen([sys.executable, str(ROOT / "scripts" / "exercise.py"), str(path), "--watch"],
-                               stdin=inside, stdout=inside, stderr=inside)  # fmt: skip
-    try:
-        yield terminal, process
-    finally:
-        process.kill()
-        os.close(terminal)
-        os.close(inside)
-
-
-def test_watching_checks_at_each_save_and_gives_hints_on_a_key(tmp_path):
+def test_watching_checks_at_each_save_and_gives_hints_on_a_key(monkeypatch, tmp_path):
     path = Path(filled(tmp_path))
-    with watching(path) as (terminal, process):
-        read_until(terminal, "[q] quit")
-        os.write(terminal, b"h")
-        read_until(terminal, "hint 1 of 3: it is made of w11, x1, w21, x2, b1")
-        os.write(terminal, b"h")
-        read_until(terminal, "hint 2 of 3: its shape is")
+
+    def student(press, read_until):
+        read_until("[q] quit")
+        press("h")
+        read_until("hint 1 of 3: it is made of w11, x1, w21, x2, b1")
+        press("h")
+        read_until("hint 2 of 3: its shape is")
         path.write_text(path.read_text().replace("z_h1 = ...", "z_h1 = w11 * x1"))
-        read_until(terminal, "not yet: z_h1")
-        os.write(terminal, b"v")
-        read_until(terminal, "z_h1: PyTorch ")
+        read_until("not yet: z_h1")
+        press("v")
+        read_until("z_h1: PyTorch ")
         path.write_text(template(False, {}))
-        read_until(terminal, "ALL 37 FORMULAS ARE RIGHT")
-        assert process.wait(20) == 0
+        read_until("ALL 37 FORMULAS ARE RIGHT")
+
+    assert watched(monkeypatch, path, student) == 0
 
 
 def test_a_mistake_is_not_planted_over_a_file_that_is_there(tmp_path, capsys):
@@ -197,34 +179,27 @@ def test_a_function_without_a_return_is_checked_all_the_same():
     assert not any(verdict.filled for verdict in check_text(text, "a.py", True).values())
 
 
-def test_watching_begins_with_a_template_goes_on_after_a_syntax_error_and_ends_with_q(tmp_path):
+def test_watching_begins_with_a_template_goes_on_after_a_syntax_error_and_ends_with_q(monkeypatch, tmp_path):
     path = tmp_path / "net.py"
-    with watching(path) as (terminal, process):
-        read_until(terminal, "[q] quit")
-        os.write(terminal, b"v")
-        read_until(terminal, "z_h1: PyTorch fill it in first")
+
+    def student(press, read_until):
+        read_until("[q] quit")
+        press("v")
+        read_until("z_h1: PyTorch fill it in first")
         path.write_text("def step(:")
-        read_until(terminal, "line 1: expected Python")
-        os.write(terminal, b"q")
-        assert process.wait(20) == 1
+        read_until("line 1: expected Python")
+        press("q")
+
+    assert watched(monkeypatch, path, student) == 1
 
 
-def test_watching_without_a_keyboard_ends_with_an_interrupt(tmp_path):
-    # without coverage: its lock can be closed when a signal comes
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    command = [sys.executable, str(ROOT / "scripts" / "exercise.py"), filled(tmp_path), "--watch"]
-    pipes = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-    process = subprocess.Popen(command, **pipes, text=True, env=environment)
-    try:
-        assert process.stdout.readline() == "\n"
-        while "[q] quit" not in process.stdout.readline():
-            pass
-        time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
-    finally:
-        process.kill()
-        process.stdout.close()
+def test_watching_without_a_keyboard_ends_with_an_interrupt(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    looks = []
+    monkeypatch.setattr(practice, "time", SimpleNamespace(sleep=looks.append))
+    path = filled(tmp_path)
+    assert with_other_end(lambda: main([path, "--watch"]), lambda: (wait_until(lambda: looks), interrupt())) == 130
+    assert "[q] quit" in capsys.readouterr().out
 
 
 def test_without_a_keyboard_no_key_is_pressed(monkeypatch):

@@ -2,10 +2,7 @@
 
 import io
 import json
-import os
 import re
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,6 +14,7 @@ from lockstep import compare
 from lockstep.command import main
 from lockstep.json_lines import read_lines
 from lockstep.keys import Unusable
+from tests.other_end import interrupt, piped_input, wait_until, with_other_end
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = [sys.executable, str(ROOT / "scripts" / "compare.py")]
@@ -399,41 +397,31 @@ def test_standard_input_is_read_as_it_comes(monkeypatch, traced, capsys):
     assert "match: 20 steps, 740 values" in capsys.readouterr().out
 
 
-def started(*arguments):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    return subprocess.Popen([*SCRIPT, "--numbers", "-", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, env=environment)  # fmt: skip
+def test_at_the_first_mismatch_it_ends_though_standard_input_is_open_still(monkeypatch, traced, capsys):
+    with piped_input(monkeypatch) as written:
+        written.writelines(json.dumps(line) + "\n" for line in changed(traced, 2, loss=1.0)[:4])
+        assert main(["--numbers", "-", "--quiet"]) == 1
+    assert "mismatch: first at step 2, loss" in capsys.readouterr().out
 
 
-def test_at_the_first_mismatch_it_ends_and_the_program_finds_a_closed_pipe(traced):
-    process = started("--quiet")
-    for line in changed(traced, 2, loss=1.0)[:4]:
-        process.stdin.write(json.dumps(line) + "\n")
-    process.stdin.flush()
-    assert process.wait(60) == 1  # though standard input is open still
-    assert "mismatch: first at step 2, loss" in process.stdout.read()
-    process.stdin.write("more\n")
-    with pytest.raises(BrokenPipeError):
-        process.stdin.flush()
+def test_ctrl_c_leaves_a_verdict_on_what_was_read(monkeypatch, traced, capsys, tmp_path):
+    trace = tmp_path / "run.jsonl"
+    with piped_input(monkeypatch) as written:
+
+        def program():
+            written.writelines(json.dumps(line) + "\n" for line in traced[:4])
+            wait_until(lambda: trace.exists() and '"step": 3' in trace.read_text())
+            time.sleep(0.1)  # it waits for the next line
+            interrupt()
+
+        assert with_other_end(lambda: main(["--numbers", "-", "--trace", str(trace)]), program) == 130
+    assert "interrupted after 3 steps; so far:" in capsys.readouterr().out
 
 
-def test_ctrl_c_leaves_a_verdict_on_what_was_read(traced):
-    process = started("--show", "3")
-    for line in traced[:4]:
-        process.stdin.write(json.dumps(line) + "\n")
-    process.stdin.flush()
-    time.sleep(0.1)
-    while "step 3" not in (process.stdout.readline() or "step 3"):
-        pass
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
-    assert "interrupted after 3 steps; so far:" in process.stdout.read()
-
-
-def test_a_program_that_is_killed_leaves_a_verdict_on_what_was_read(traced):
-    process = started("--quiet")
-    text = "".join(json.dumps(line) + "\n" for line in traced[:5])
-    out, err = process.communicate(text + json.dumps(traced[5])[:100])
-    assert process.returncode == 2
+def test_a_program_that_is_killed_leaves_a_verdict_on_what_was_read(monkeypatch, traced, capsys):
+    text = "".join(json.dumps(line) + "\n" for line in traced[:5]) + json.dumps(traced[5])[:100]
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    assert main(["--numbers", "-", "--quiet"]) == 2
+    out, err = capsys.readouterr()
     assert "match: 4 steps" in out
     assert "standard input: line 6: is cut off" in err

@@ -56,7 +56,7 @@ def symbols(name, shape):
 
 
 def derivative(loss, symbol, nudges):
-    return sympy.diff(loss, symbol).subs(dict.fromkeys(nudges, 0))
+    return sympy.diff(loss, symbol).xreplace(dict.fromkeys(nudges, 0))
 
 
 def neurons(kind, loss, step=neuron_by_neuron.step):
@@ -66,7 +66,7 @@ def neurons(kind, loss, step=neuron_by_neuron.step):
     got = step(
         **{name: sympy.Symbol(name) for name in INPUTS}, hidden_activation=hidden, output_activation=output, loss=loss
     )
-    at_zero = {name: sympy.sympify(value).subs(dict.fromkeys(nudges.values(), 0)) for name, value in got.items()}
+    at_zero = {name: sympy.sympify(value).xreplace(dict.fromkeys(nudges.values(), 0)) for name, value in got.items()}
     return at_zero, got["loss"], nudges
 
 
@@ -171,7 +171,7 @@ def matrices(kind, loss):
 
 
 def at_nothing(values, nudges):
-    return np.vectorize(lambda value: sympy.sympify(value).subs(dict.fromkeys(nudges, 0)), otypes=[object])(values)
+    return np.vectorize(lambda value: sympy.sympify(value).xreplace(dict.fromkeys(nudges, 0)), otypes=[object])(values)
 
 
 @pytest.mark.parametrize("name", [*BACKWARD, *UPDATE])

@@ -1,0 +1,74 @@
+"""The other end of a command that runs in this process: who presses its keys, writes its lines, interrupts it."""
+
+import os
+import pty
+import select
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+
+def interrupt():
+    """Ctrl-C, for the command: from the thread of its other end."""
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+
+def with_other_end(command, act):
+    """What command() returns while act() runs in another thread; an error there ends the command and is raised."""
+
+    def acting():
+        try:
+            act()
+        except BaseException:
+            interrupt()
+            raise
+
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(acting)
+        status = command()
+        ended.result(60)
+    return status
+
+
+def wait_until(holds, seconds=60):
+    """Wait for what is going to hold."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@contextmanager
+def terminal(monkeypatch):
+    """Standard input and output on a terminal; gives its other end: (press a key, read until some words)."""
+    outside, inside = pty.openpty()
+
+    def press(key):
+        os.write(outside, key.encode())
+
+    def read_until(words, seconds=60):
+        text = b""
+        while words.encode() not in text:
+            assert select.select([outside], [], [], seconds)[0], text.decode()
+            text += os.read(outside, 4096)
+
+    with os.fdopen(inside, "r", closefd=False) as keys, os.fdopen(inside, "w", closefd=False) as screen:
+        monkeypatch.setattr("sys.stdin", keys)
+        monkeypatch.setattr("sys.stdout", screen)
+        try:
+            yield press, read_until
+        finally:
+            monkeypatch.undo()
+    os.close(outside)
+    os.close(inside)
+
+
+@contextmanager
+def piped_input(monkeypatch):
+    """Standard input from a pipe; gives the end that is written to, a file of text written line by line."""
+    inside, outside = os.pipe()
+    with os.fdopen(inside) as read, os.fdopen(outside, "w", buffering=1) as written:
+        monkeypatch.setattr("sys.stdin", read)
+        yield written
