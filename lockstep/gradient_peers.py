@@ -8,12 +8,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from lockstep.check import check_gradients
 from lockstep.check_result import GradientMismatch
 from lockstep.measured import reference_gradients
-from lockstep.peers import finest, seconds
+from lockstep.peers import finest, gradcheck, seconds
 from lockstep.report.step import columns
 
 FOLDER = Path(__file__).parents[1] / "scripts" / "examples" / "gradients"
@@ -41,22 +40,8 @@ def by_check_gradients(it, inputs, spoil):
 
 
 def by_gradcheck(it, inputs, spoil, fast=False):
-    """Whether torch.autograd.gradcheck with its defaults does, the gradients being the backward of a Function."""
-    names = [name for name, array in inputs.items() if array.dtype.kind == "f"]
-
-    class Loss(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, *leaves):
-            ctx.given = inputs | {name: leaf.detach().numpy() for name, leaf in zip(names, leaves, strict=True)}
-            return it.reference(**{name: torch.as_tensor(array) for name, array in ctx.given.items()})
-
-        @staticmethod
-        def backward(ctx, given):
-            gradients = spoil(it.hand(**{name: array.copy() for name, array in ctx.given.items()}))
-            return tuple(given * torch.as_tensor(gradients[name]) for name in names)
-
-    leaves = [torch.tensor(inputs[name], requires_grad=True) for name in names]
-    return not torch.autograd.gradcheck(Loss.apply, leaves, raise_exception=False, fast_mode=fast)
+    """Whether torch.autograd.gradcheck with its defaults does."""
+    return not gradcheck(it.reference, lambda **given: spoil(it.hand(**given)), inputs, fast)
 
 
 def by_fast_gradcheck(it, inputs, spoil):

@@ -60,24 +60,44 @@ def by_lockstep(problem, error=0.0):
     return run(problem, {"show": "none"}, step=by_hand(problem, error)).verdict == "mismatch"
 
 
-def by_gradcheck(problem, error=0.0, fast=False):
-    """Whether torch.autograd.gradcheck with its defaults does, of the same gradients as the backward of a Function."""
-    data = dict(x=problem.x, y=problem.y, lr=0.0)
+def loss(problem, W_h, b_h, W_o, b_o):
+    """The loss of the problem's network, forward alone, in torch: what the checkers difference."""
+    x, y = torch.from_numpy(problem.x), torch.from_numpy(problem.y)
+    o = torch.tanh(x @ W_h.T + b_h) @ W_o.T + b_o  # N x n_out
+    return torch.nn.functional.mse_loss(o, y)
+
+
+def gradcheck(loss, gradients, inputs, fast=False):
+    """Whether torch.autograd.gradcheck with its defaults passes gradients, as the backward of a Function.
+
+    loss: a number in torch of the inputs by name; gradients: the arrays by name for the inputs by name; inputs: arrays
+    by name, those of integers being given to both and not differenced.
+    """
+    names = [name for name, array in inputs.items() if array.dtype.kind == "f"]
 
     class Loss(torch.autograd.Function):
         @staticmethod
-        def forward(ctx, *parameters):
-            given = {name: value.detach().numpy() for name, value in zip(NAMES, parameters, strict=True)} | data
-            gradients = by_hand(problem, error)(**given)
-            ctx.gradients = [torch.from_numpy(gradients[f"grad_{name}"]) for name in NAMES]
-            return torch.tensor(two_layer.step(**given, **problem.network_settings)["loss"])
+        def forward(ctx, *leaves):
+            ctx.given = inputs | {name: leaf.detach().numpy() for name, leaf in zip(names, leaves, strict=True)}
+            return loss(**{name: torch.as_tensor(array) for name, array in ctx.given.items()})
 
         @staticmethod
         def backward(ctx, given):
-            return tuple(given * gradient for gradient in ctx.gradients)
+            by_name = gradients(**{name: array.copy() for name, array in ctx.given.items()})
+            return tuple(given * torch.as_tensor(by_name[name]) for name in names)
 
-    parameters = [torch.tensor(problem.parameters[name], requires_grad=True) for name in NAMES]
-    return not torch.autograd.gradcheck(Loss.apply, parameters, raise_exception=False, fast_mode=fast)
+    leaves = [torch.tensor(inputs[name], requires_grad=True) for name in names]
+    return torch.autograd.gradcheck(Loss.apply, leaves, raise_exception=False, fast_mode=fast)
+
+
+def by_gradcheck(problem, error=0.0, fast=False):
+    """Whether gradcheck finds the error."""
+
+    def gradients(**parameters):
+        got = by_hand(problem, error)(**parameters, x=problem.x, y=problem.y, lr=0.0)
+        return {name: got[f"grad_{name}"] for name in NAMES}
+
+    return not gradcheck(partial(loss, problem), gradients, {name: problem.parameters[name] for name in NAMES}, fast)
 
 
 def by_fast_gradcheck(problem, error=0.0):
@@ -94,16 +114,16 @@ def by_check_grad(problem, error=0.0):
 
     def named(flat):
         parts = np.split(flat, ends[:-1])
-        return {name: part.reshape(shape) for name, part, shape in zip(NAMES, parts, shapes, strict=True)} | data
+        return {name: part.reshape(shape) for name, part, shape in zip(NAMES, parts, shapes, strict=True)}
 
-    def loss(flat):
-        return float(two_layer.step(**named(flat), **problem.network_settings)["loss"])
+    def value(flat):
+        return float(loss(problem, **{name: torch.from_numpy(part) for name, part in named(flat).items()}))
 
     def gradient(flat):
-        return np.concatenate([g.ravel() for g in by_hand(problem, error)(**named(flat)).values()])
+        return np.concatenate([g.ravel() for g in by_hand(problem, error)(**named(flat), **data).values()])
 
     start = np.concatenate([problem.parameters[name].ravel() for name in NAMES])
-    return check_grad(loss, gradient, start) > 1e-6 * np.linalg.norm(gradient(start))
+    return check_grad(value, gradient, start) > 1e-6 * np.linalg.norm(gradient(start))
 
 
 def seconds(check):
