@@ -10,6 +10,8 @@ from lockstep.problem import make_problem
 from lockstep.report.step import columns
 from lockstep.run import run
 from manual_backprop import two_layer
+from manual_backprop.activations import activation
+from manual_backprop.losses import divisor
 
 NETWORKS = (((4, 4, 2), 3), ((32, 32, 32), 8), ((128, 128, 128), 8))  # the last has 33 024 parameters
 NAMES = ("W_h", "b_h", "W_o", "b_o")
@@ -60,11 +62,11 @@ def by_lockstep(problem, error=0.0):
     return run(problem, {"show": "none"}, step=by_hand(problem, error)).verdict == "mismatch"
 
 
-def loss(problem, W_h, b_h, W_o, b_o):
-    """The loss of the problem's network, forward alone, in torch: what the checkers difference."""
-    x, y = torch.from_numpy(problem.x), torch.from_numpy(problem.y)
-    o = torch.tanh(x @ W_h.T + b_h) @ W_o.T + b_o  # N x n_out
-    return torch.nn.functional.mse_loss(o, y)
+def loss(problem, **parameters):
+    """The loss by hand of the problem's network, forward alone: what the checkers difference."""
+    (sigma_h, _), (sigma_o, _) = (activation(which) for which in (problem.hidden_activation, problem.output_activation))
+    *_, o = two_layer.forward(**parameters, x=problem.x, sigma_h=sigma_h, sigma_o=sigma_o)
+    return two_layer.loss_of(o, problem.y, divisor(problem.loss, *problem.y.shape))
 
 
 def gradcheck(loss, gradients, inputs, fast=False):
@@ -97,7 +99,10 @@ def by_gradcheck(problem, error=0.0, fast=False):
         got = by_hand(problem, error)(**parameters, x=problem.x, y=problem.y, lr=0.0)
         return {name: got[f"grad_{name}"] for name in NAMES}
 
-    return not gradcheck(partial(loss, problem), gradients, {name: problem.parameters[name] for name in NAMES}, fast)
+    def by_array(**parameters):
+        return torch.tensor(loss(problem, **{name: value.numpy() for name, value in parameters.items()}))
+
+    return not gradcheck(by_array, gradients, {name: problem.parameters[name] for name in NAMES}, fast)
 
 
 def by_fast_gradcheck(problem, error=0.0):
@@ -117,7 +122,7 @@ def by_check_grad(problem, error=0.0):
         return {name: part.reshape(shape) for name, part, shape in zip(NAMES, parts, shapes, strict=True)}
 
     def value(flat):
-        return float(loss(problem, **{name: torch.from_numpy(part) for name, part in named(flat).items()}))
+        return float(loss(problem, **named(flat)))
 
     def gradient(flat):
         return np.concatenate([g.ravel() for g in by_hand(problem, error)(**named(flat), **data).values()])
