@@ -57,12 +57,18 @@ def by_hand(problem, error=0.0):
     return step
 
 
+def gradients_by_hand(problem, error, **parameters):
+    """Those of `by_hand` at these parameters, by the parameter's name."""
+    got = by_hand(problem, error)(**parameters, x=problem.x, y=problem.y, lr=0.0)
+    return {name: got[f"grad_{name}"] for name in NAMES}
+
+
 def by_lockstep(problem, error=0.0):
     """Whether the referee finds the error: one step, its bound worked out in full."""
     return run(problem, {"show": "none"}, step=by_hand(problem, error)).verdict == "mismatch"
 
 
-def loss(problem, **parameters):
+def loss_by_hand(problem, **parameters):
     """The loss by hand of the problem's network, forward alone: what the checkers difference."""
     (sigma_h, _), (sigma_o, _) = (activation(which) for which in (problem.hidden_activation, problem.output_activation))
     *_, o = two_layer.forward(**parameters, x=problem.x, sigma_h=sigma_h, sigma_o=sigma_o)
@@ -95,14 +101,11 @@ def gradcheck(loss, gradients, inputs, fast=False):
 def by_gradcheck(problem, error=0.0, fast=False):
     """Whether gradcheck finds the error."""
 
-    def gradients(**parameters):
-        got = by_hand(problem, error)(**parameters, x=problem.x, y=problem.y, lr=0.0)
-        return {name: got[f"grad_{name}"] for name in NAMES}
+    def loss(**parameters):
+        return torch.tensor(loss_by_hand(problem, **{name: value.numpy() for name, value in parameters.items()}))
 
-    def by_array(**parameters):
-        return torch.tensor(loss(problem, **{name: value.numpy() for name, value in parameters.items()}))
-
-    return not gradcheck(by_array, gradients, {name: problem.parameters[name] for name in NAMES}, fast)
+    parameters = {name: problem.parameters[name] for name in NAMES}
+    return not gradcheck(loss, partial(gradients_by_hand, problem, error), parameters, fast)
 
 
 def by_fast_gradcheck(problem, error=0.0):
@@ -115,17 +118,16 @@ def by_check_grad(problem, error=0.0):
 
     shapes = [problem.parameters[name].shape for name in NAMES]
     ends = np.cumsum([np.prod(shape, dtype=int) for shape in shapes])
-    data = dict(x=problem.x, y=problem.y, lr=0.0)
 
     def named(flat):
         parts = np.split(flat, ends[:-1])
         return {name: part.reshape(shape) for name, part, shape in zip(NAMES, parts, shapes, strict=True)}
 
     def value(flat):
-        return float(loss(problem, **named(flat)))
+        return float(loss_by_hand(problem, **named(flat)))
 
     def gradient(flat):
-        return np.concatenate([g.ravel() for g in by_hand(problem, error)(**named(flat), **data).values()])
+        return np.concatenate([g.ravel() for g in gradients_by_hand(problem, error, **named(flat)).values()])
 
     start = np.concatenate([problem.parameters[name].ravel() for name in NAMES])
     return check_grad(value, gradient, start) > 1e-6 * np.linalg.norm(gradient(start))

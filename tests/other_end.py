@@ -6,8 +6,8 @@ import select
 import signal
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 
 
 def interrupt():
@@ -25,10 +25,12 @@ def with_other_end(command, act):
             interrupt()
             raise
 
-    with ThreadPoolExecutor(1) as pool:
+    status = None
+    with ThreadPoolExecutor(1) as pool, suppress(KeyboardInterrupt):  # of an error, when the command has ended
         ended = pool.submit(acting)
         status = command()
-        ended.result(60)
+        wait([ended], 60)
+    ended.result()
     return status
 
 
@@ -54,21 +56,25 @@ def terminal(monkeypatch):
             assert select.select([outside], [], [], seconds)[0], text.decode()
             text += os.read(outside, 4096)
 
-    with os.fdopen(inside, "r", closefd=False) as keys, os.fdopen(inside, "w", closefd=False) as screen:
-        monkeypatch.setattr("sys.stdin", keys)
-        monkeypatch.setattr("sys.stdout", screen)
-        try:
-            yield press, read_until
-        finally:
-            monkeypatch.undo()
-    os.close(outside)
-    os.close(inside)
+    with (
+        os.fdopen(outside),
+        os.fdopen(os.dup(inside)) as keys,
+        os.fdopen(inside, "w") as screen,
+        monkeypatch.context() as patch,
+    ):
+        patch.setattr("sys.stdin", keys)
+        patch.setattr("sys.stdout", screen)
+        yield press, read_until
 
 
 @contextmanager
 def piped_input(monkeypatch):
     """Standard input from a pipe; gives the end that is written to, a file of text written line by line."""
     inside, outside = os.pipe()
-    with os.fdopen(inside) as read, os.fdopen(outside, "w", buffering=1) as written:
-        monkeypatch.setattr("sys.stdin", read)
+    with (
+        os.fdopen(inside) as read,
+        os.fdopen(outside, "w", buffering=1) as written,
+        monkeypatch.context() as patch,
+    ):
+        patch.setattr("sys.stdin", read)
         yield written

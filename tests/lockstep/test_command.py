@@ -286,13 +286,12 @@ def test_an_output_never_takes_the_place_of_an_input(capsys, tmp_path):
     assert path.read_text() == UPDATED
 
 
-def test_a_full_disk_is_told_in_a_line(capsys, monkeypatch):
+def test_a_full_disk_is_told_in_a_line():
     with open("/dev/full", "w") as full:
-        monkeypatch.setattr("sys.stdout", full)
-        assert main(["--steps", "2"]) == 2
-        err = capsys.readouterr().err
-    assert err.count("\n") == 1
-    assert "standard output cannot be written: No space left on device" in err
+        done = subprocess.run([*SCRIPT, "--steps", "2"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "standard output cannot be written: No space left on device" in done.stderr
 
 
 def test_an_interrupt_ends_a_run_with_the_verdict_so_far_and_status_130(capsys, tmp_path):
