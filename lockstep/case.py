@@ -60,6 +60,7 @@ class Case:
         )
         self.right = sources(problem)
         self.own = {name: np.asarray(array, np.float64) for name, array in moment.manual.items()}
+        self._all_right = {}  # by name, as long as no formula before it was replaced: the result, and what is off
 
     def evaluated(self, replaced, last=COMPUTED[-1]):
         """Every quantity up to `last` as a Bounded, from the derivation's own earlier values.
@@ -69,12 +70,19 @@ class Case:
         """
         names = dict(self.names)
         results: dict[str, Bounded] = {}
+        all_right = True
         for name in COMPUTED[: COMPUTED.index(last) + 1]:
-            source, extra = replaced.get(name, (self.right[name], {}))
-            look_ahead(source, names, self.right)
-            result = evaluate(source, names | extra)
-            results[name] = result if isinstance(result, Bounded) else Bounded.exact(result, self.precision)
-            names[name] = self._as_returned(name, results[name])
+            all_right = all_right and name not in replaced
+            if all_right and name in self._all_right:
+                result, _ = self._all_right[name]
+            else:
+                source, extra = replaced.get(name, (self.right[name], {}))
+                look_ahead(source, names, self.right)
+                result = evaluate(source, names | extra)
+                result = result if isinstance(result, Bounded) else Bounded.exact(result, self.precision)
+                if all_right:
+                    self._all_right[name] = result, self.off(name, result) if name in self.own else None
+            results[name], names[name] = result, self._as_returned(name, result)
         return results
 
     def _as_returned(self, name, result):
@@ -91,12 +99,14 @@ class Case:
 
     def off(self, name, result):
         """Which returned elements of a quantity are not `result`, a Bounded, to rounding."""
+        if name in self._all_right and result is self._all_right[name][0]:
+            return self._all_right[name][1]
         own = self.own[name]
         if np.shape(result.value) != own.shape:
             return np.ones(own.shape, bool)
         with np.errstate(all="ignore"):
             off = ~(np.abs(own - result.value) <= result.bound() + self.moment.printed.get(name, 0.0))
-        return off & self.moment.covered.get(name, np.ones(own.shape, bool))
+        return off & self.moment.covered[name] if name in self.moment.covered else off
 
     def returned(self, name):
         """How many elements of a quantity the derivation returned."""
