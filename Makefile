@@ -22,7 +22,7 @@ pictures: .venv/ready-dev
 	$(ENV)/python -m tests.page.pictures
 
 coverage: .venv/ready-dev
-	$(ENV)/python -m pytest --cov --cov-report=term --cov-fail-under=100
+	$(ENV)/python -m pytest -p pytest_cov --cov --cov-report=term --cov-fail-under=100
 
 mutants: .venv/ready-dev
 	$(ENV)/python -m tests.mutants

@@ -173,7 +173,7 @@ class Result:
         if said != "undecided" and moment.manual:
             self.last_judged = moment
             self._resolution.add(moment.flat_allowed, moment.flat_torch)
-            if self._may_pass_at_once and self.is_in_full(moment.number):
+            if self._may_pass_at_once and self._is_last_in_full(moment.number):
                 self._trusted = self._sound(moment)
             self._note_worst(moment)
         if self._since and (said != "match" or row_is_due(moment.number, self.problem.steps)):
@@ -202,6 +202,10 @@ class Result:
         """Whether the bound of this step is worked out in any case: the first ones, and those of the table's rows."""
         cheap = number <= ALWAYS and number * self.problem.multiply_adds <= MULTIPLY_ADDS
         return cheap or row_is_due(number, self.problem.steps)
+
+    def _is_last_in_full(self, number):
+        """Whether the next step is the first of those that may pass at once."""
+        return self.is_in_full(number) and not self.is_in_full(number + 1)
 
     def judged(self, moment):
         """As `comparison.judge`, and the moment that was judged in the end.

@@ -1,5 +1,6 @@
 """The other end of a command that runs in this process: who presses its keys, writes its lines, interrupts it."""
 
+import multiprocessing
 import os
 import pty
 import select
@@ -32,6 +33,13 @@ def with_other_end(command, act):
         wait([ended], 60)
     ended.result()
     return status
+
+
+def forked(command):
+    """A process of its own that runs command() and can be killed; this one has imported torch for it already."""
+    process = multiprocessing.get_context("fork").Process(target=command, daemon=True)
+    process.start()
+    return process
 
 
 def wait_until(holds, seconds=60):

@@ -21,25 +21,15 @@ def recorded(tmp_path, command):
     return compare(problem={"numbers": str(path)})
 
 
-def built(tmp_path, source, *flags):
+def built(folder, source, *flags):
     """The program of a C source, built."""
-    (tmp_path / "net.c").write_text(source)
-    command = [
-        "cc",
-        "-Wall",
-        "-Werror",
-        *(flags or ["-O2"]),
-        "-o",
-        str(tmp_path / "net"),
-        str(tmp_path / "net.c"),
-        "-lm",
-    ]
-    subprocess.run(command, check=True)
-    return str(tmp_path / "net")
+    program = folder / "net"
+    command = ["cc", "-Wall", "-Werror", *(flags or ["-O2"]), "-x", "c", "-", "-o", str(program), "-lm"]
+    subprocess.run(command, input=source, text=True, check=True)
+    return str(program)
 
 
 @needs_cc
-@pytest.mark.parametrize("batch", [[], ["batch"]])
 @pytest.mark.parametrize(
     ("flags", "dtype", "resolution"),
     [
@@ -50,11 +40,13 @@ def built(tmp_path, source, *flags):
         (["-O3", "-ffast-math", "-DREAL=float"], "float32", 1e-4),
     ],
 )
-def test_the_c_program_matches_whatever_the_compiler_makes_of_its_sums(flags, dtype, resolution, batch, tmp_path):
-    result = recorded(tmp_path, [built(tmp_path, SOURCE, *flags), *batch])
-    assert (result.verdict, result.dtype, result.steps_run) == ("match", dtype, 20)
-    assert result.resolution["typical"] < resolution
-    assert result.problem.sizes == ((3, 4, 2) if batch else (2, 2, 2))
+def test_the_c_program_matches_whatever_the_compiler_makes_of_its_sums(flags, dtype, resolution, tmp_path):
+    program = built(tmp_path, SOURCE, *flags)
+    for arguments, sizes in (([], (2, 2, 2)), (["batch"], (3, 4, 2))):
+        result = recorded(tmp_path, [program, *arguments])
+        assert (result.verdict, result.dtype, result.steps_run) == ("match", dtype, 20)
+        assert result.resolution["typical"] < resolution
+        assert result.problem.sizes == sizes
 
 
 @needs_node

@@ -49,12 +49,6 @@ def test_help_imports_neither_torch_nor_numpy():
     assert modules_after(code).isdisjoint({"torch", "numpy", "rich", "matplotlib"})
 
 
-def test_matplotlib_is_imported_only_to_draw():
-    loaded = modules_after("from lockstep.command import main\nmain(['--steps', '1', '--quiet'])")
-    assert "torch" in loaded
-    assert "matplotlib" not in loaded
-
-
 def test_torch_is_not_imported_for_bad_input():
     loaded = modules_after("from lockstep.command import main\nmain(['--lr', 'inf'])")
     assert "torch" not in loaded

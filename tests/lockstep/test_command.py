@@ -7,14 +7,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lockstep.command import main
-from tests.other_end import interrupt, wait_until, with_other_end
+from tests.other_end import forked, interrupt, wait_until, with_other_end
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = [sys.executable, str(ROOT / "scripts" / "compare.py")]
@@ -243,12 +242,15 @@ def assert_plain(text, encoding):
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_the_module_is_a_command_too_and_a_pipe_gets_plain_uncut_text():
+def test_the_module_is_a_command_too_that_imports_matplotlib_only_to_draw_and_gives_a_pipe_plain_uncut_text():
     environment = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
     environment["PYTHONIOENCODING"] = "utf-8"
-    command = [sys.executable, "-m", "lockstep.command", "--steps", "2"]
+    command = [sys.executable, "-X", "importtime", "-m", "lockstep.command", "--steps", "2"]
     done = subprocess.run(command, capture_output=True, env=environment, check=True, cwd=ROOT)
     assert_plain(done.stdout.decode(), "utf-8")
+    imported = {line.rpartition(" ")[2] for line in done.stderr.decode().splitlines()}
+    assert imported >= {"torch", "lockstep.run"}
+    assert "matplotlib" not in imported
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
@@ -330,25 +332,24 @@ def test_progress_is_drawn_on_a_terminal_only(monkeypatch):
 
 def test_a_killed_run_leaves_a_trace_of_whole_lines(tmp_path):
     trace = tmp_path / "run.jsonl"
-    process = subprocess.Popen([*SCRIPT, "--steps", "10000000", "--show", "none", "--trace", str(trace)],
-                               stdout=subprocess.DEVNULL)  # fmt: skip
-    while not trace.exists() or trace.stat().st_size < 200_000:
-        time.sleep(0.05)
+    process = forked(lambda: main(["--steps", "10000000", "--show", "none", "--trace", str(trace)]))
+    wait_until(lambda: trace.exists() and trace.stat().st_size > 200_000)
     process.kill()
-    process.wait()
+    process.join()
     whole = trace.read_text().rpartition("\n")[0].split("\n")
     assert [json.loads(line)["step"] for line in whole[1:]] == list(range(1, len(whole)))
 
 
 def test_a_run_that_is_terminated_leaves_no_half_written_file(tmp_path):
-    process = subprocess.Popen([*SCRIPT, "--steps", "10000000", "--show", "none", "--json", str(tmp_path / "a.json")],
-                               stdout=subprocess.DEVNULL)  # fmt: skip
-    while not os.listdir(tmp_path):
-        time.sleep(0.05)
-    time.sleep(1)
+    trace = tmp_path / "run.jsonl"
+    arguments = ["--show", "none", "--json", str(tmp_path / "a.json"), "--trace", str(trace)]
+    process = forked(lambda: main(["--steps", "10000000", *arguments]))
+    wait_until(lambda: trace.exists() and trace.stat().st_size > 50_000)
+    assert len(os.listdir(tmp_path)) == 2
     process.terminate()
-    assert process.wait(20) == 128 + signal.SIGTERM
-    assert os.listdir(tmp_path) == []
+    process.join(20)
+    assert process.exitcode == 128 + signal.SIGTERM
+    assert os.listdir(tmp_path) == ["run.jsonl"]
 
 
 def test_a_closed_standard_output_is_told():
