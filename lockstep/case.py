@@ -97,6 +97,11 @@ class Case:
             results = self.evaluated(replaced)
         return {name for name in self.own if self.off(name, results[name]).any()}
 
+    def gives(self, name, replaced):
+        """Whether a returned quantity is what its formula gives; raises as `evaluated`."""
+        with np.errstate(all="ignore"):
+            return not self.off(name, self.evaluated(replaced, name)[name]).any()
+
     def off(self, name, result):
         """Which returned elements of a quantity are not `result`, a Bounded, to rounding."""
         if name in self._all_right and result is self._all_right[name][0]:

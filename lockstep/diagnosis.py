@@ -51,11 +51,14 @@ def _explanations(case, name, mistakes, accepted):
             continue
         for which in range(len(mistake.formulas)):
             for replaced in _tries(case, mistake, which, mistakes, name, accepted):
+                trial = accepted | replaced
                 try:
-                    after = case.differing(accepted | replaced)
+                    if not case.gives(name, trial):
+                        continue
+                    after = case.differing(trial)
                 except (ValueError, IndexError):
                     continue  # the shapes do not fit: nobody made this mistake here
-                if name not in after and after <= before and _tells(case, name, accepted, accepted | replaced):
+                if after <= before and _tells(case, name, accepted, trial):
                     yield mistake, replaced, before - after
                     break
 

@@ -33,6 +33,7 @@ def compiled(source):
     return compile(source, "<formula>", "eval")
 
 
+@lru_cache
 def source_of(name):
     """The text of a quantity's right formula."""
     return ast.unparse(formulas()[name])

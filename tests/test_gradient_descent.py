@@ -1,8 +1,7 @@
 """The descent on f: the lecture's lines to the letter, both sides' endings, and starts that run away."""
 
 import math
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -136,11 +135,14 @@ def test_the_picture_can_be_shown_in_a_window(capsys, monkeypatch):
     assert len(shown[0].axes) == 2
 
 
-def test_a_reader_that_leaves_early_gets_no_traceback():
+def test_a_full_disk_is_told_in_a_line(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["gradient_descent.py"])
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, str(SCRIPT)], stdout=full, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 2
-    assert done.stderr == "gradient_descent.py: standard output cannot be written: No space left on device\n"
+        monkeypatch.setattr("sys.stdout", full)
+        with pytest.raises(SystemExit, match="^2$"):
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+    told = "gradient_descent.py: standard output cannot be written: No space left on device\n"
+    assert capsys.readouterr().err == told
 
 
 def test_the_difference_is_a_hundredth_unless_said_otherwise():
