@@ -1,5 +1,7 @@
 """One step judged: where the two sides differ by more than rounding allows."""
 
+import itertools
+from bisect import bisect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -81,13 +83,15 @@ class Moment:
             return np.flatnonzero(self.covered[name])
         return range(np.size(self.manual[name]))
 
+    @cached_property
+    def _ends(self):
+        """Where each quantity ends in the flat arrays."""
+        return list(itertools.accumulate(len(self.elements(name)) for name in self.manual))
+
     def spans(self):
         """(name, range of its positions in the flat arrays) of each quantity."""
-        start = 0
-        for name in self.manual:
-            end = start + len(self.elements(name))
+        for name, (start, end) in zip(self.manual, itertools.pairwise([0, *self._ends]), strict=True):
             yield name, range(start, end)
-            start = end
 
     def worst_positions(self):
         """By quantity the position of its largest difference for what is allowed."""
@@ -96,12 +100,10 @@ class Moment:
 
     def place(self, position):
         """The name and the index of a position in the flat arrays."""
-        for name, array in self.manual.items():
-            elements = self.elements(name)
-            if position < len(elements):
-                return name, tuple(int(i) for i in np.unravel_index(elements[position], np.shape(array)))
-            position -= len(elements)
-        raise IndexError
+        which = bisect(self._ends, position)
+        name = list(self.manual)[which]
+        element = self.elements(name)[position - self._ends[which]]  # counted from the quantity's end
+        return name, tuple(int(i) for i in np.unravel_index(element, np.shape(self.manual[name])))
 
     def position(self, name, index):
         """The position in the flat arrays of an element."""

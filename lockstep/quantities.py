@@ -31,6 +31,7 @@ TORCH_PLACES = {
 }
 
 
+@lru_cache(maxsize=4096)
 def shape_of(name, sizes, samples):
     """The shape of a quantity. sizes: (n_in, n_hidden, n_out); samples: N. lr and loss are scalars: ()."""
     n_in, n_hidden, n_out = sizes
@@ -94,6 +95,7 @@ def scalars(sizes, samples):
     }
 
 
+@lru_cache(maxsize=4096)
 def label(name, index, sizes, samples):
     """What a report calls an element: delta_h1, or delta_h[2, 1]. index: a tuple, () for loss."""
     names = scalar_names(name, sizes, samples)
