@@ -272,7 +272,7 @@ def test_wide_terminals_get_an_entry_a_line(capsys, monkeypatch):
 
 
 def test_a_reader_that_leaves_early_gets_no_traceback():
-    done = subprocess.run(f"{SCRIPT[0]} {SCRIPT[1]} --show all --steps 300 | head -3", shell=True, capture_output=True,
+    done = subprocess.run(f"{SCRIPT[0]} {SCRIPT[1]} --show all --steps 60 | head -3", shell=True, capture_output=True,
                           text=True)  # fmt: skip
     assert done.stdout.count("\n") == 3
     assert done.stderr == ""

@@ -183,7 +183,7 @@ def test_training_by_hand_on_iris_ends_at_the_least_squares_solution():
     assert error == pytest.approx(0.27897150841, abs=5e-12)
     problem = make_problem(ON_IRIS)
     parameters = problem.parameters
-    for _ in range(60_000):
+    for _ in range(45_000):
         step = two_layer.step(**parameters, x=problem.x, y=problem.y, lr=0.023)
         parameters = {name: step[f"new_{name}"] for name in PARAMETERS}
     assert float(step["loss"]) == pytest.approx(error, rel=1e-9)
