@@ -181,6 +181,8 @@ def place(node):
     name = said(operation(node))
     if name in _BETWEEN and len(node.args) >= 2:
         left, right = (f"{a:g}" if isinstance(a, int | float) else source(a) or "…" for a in node.args[:2])
+        if operation(node) == "rsub":  # 1 - x, of x and 1
+            left, right = right, left
         name = f"{left} {name} {right}"
     return f"`{name}` {node.meta.get('line', '')}".strip()
 

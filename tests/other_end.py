@@ -5,6 +5,7 @@ import os
 import pty
 import select
 import signal
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -36,8 +37,8 @@ def with_other_end(command, act):
 
 
 def forked(command):
-    """A process of its own that runs command() and can be killed; this one has imported torch for it already."""
-    process = multiprocessing.get_context("fork").Process(target=command, daemon=True)
+    """A process of its own that ends with the status of command(); this one has imported torch for it already."""
+    process = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(command()), daemon=True)
     process.start()
     return process
 

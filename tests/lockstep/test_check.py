@@ -159,6 +159,15 @@ def test_one_of_two_calls_of_a_library_function_that_is_forgotten_is_named_as_a_
     assert "cosine_similarity(a, n, dim=1) - near" in error.value.diagnoses[0]["says"]
 
 
+def test_a_way_by_one_minus_something_is_named_as_it_is_written():
+    def reference(p):
+        return ((1 - p) ** 2 * torch.log(p)).sum()
+
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(lambda p: {"p": (1 - p) ** 2 / p}, reference, p=np.linspace(0.1, 0.9, 5))
+    assert "lacks what comes by way of `1 - p` in test_check.py" in error.value.diagnoses[0]["says"]
+
+
 def test_a_factor_with_several_usual_causes_gets_them_all():
     with pytest.raises(GradientMismatch) as error:
         check_gradients(lambda x: {"x": 0.75 * x}, lambda x: (x**2).sum() / 2, x=np.arange(1.0, 5.0))

@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import re
+import sys
 import time
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from lockstep import compare
 from lockstep.command import main
 from lockstep.json_lines import read_lines
 from lockstep.keys import Unusable
-from tests.other_end import interrupt, piped_input, wait_until, with_other_end
+from tests.other_end import forked, interrupt, piped_input, wait_until, with_other_end
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = sorted((ROOT / "tests" / "golden").glob("*.jsonl"))
@@ -395,12 +397,25 @@ def test_standard_input_is_read_as_it_comes(monkeypatch, traced, capsys):
     assert "match: 20 steps, 740 values" in capsys.readouterr().out
 
 
-def test_at_the_first_mismatch_it_ends_though_the_program_has_not(monkeypatch, traced, capsys):
-    with piped_input(monkeypatch) as written:
-        written.writelines(json.dumps(line) + "\n" for line in changed(traced, 2, loss=1.0)[:4])
-        assert main(["--numbers", "-", "--quiet"]) == 1  # what it reads from is open still
-        assert not written.closed
-    assert "mismatch: first at step 2, loss" in capsys.readouterr().out
+def test_at_the_first_mismatch_it_ends_and_the_program_finds_a_closed_pipe(traced, tmp_path):
+    inside, outside = os.pipe()
+    document = tmp_path / "verdict.json"
+
+    def command():
+        sys.stdin = os.fdopen(inside)
+        return main(["--numbers", "-", "--quiet", "--json", str(document)])
+
+    process = forked(command)
+    os.close(inside)
+    with os.fdopen(outside, "wb", buffering=0) as written:
+        for line in changed(traced, 2, loss=1.0)[:4]:
+            written.write(json.dumps(line).encode() + b"\n")
+        process.join(60)
+        assert process.exitcode == 1  # though standard input is open still
+        with pytest.raises(BrokenPipeError):
+            written.write(b"more\n")
+    first = json.loads(document.read_text())["first_mismatch"]
+    assert (first["step"], first["quantity"]) == (2, "loss")
 
 
 def test_ctrl_c_leaves_a_verdict_on_what_was_read(monkeypatch, traced, capsys, tmp_path):
