@@ -215,6 +215,11 @@ def test_numbers_in_quotes_are_judged_by_their_printed_digits(tmp_path, traced):
     assert judged(tmp_path, [traced[0], line]).first_mismatch["label"] == "delta_h2"
 
 
+def test_numbers_in_quotes_and_plain_ones_may_stand_side_by_side(tmp_path, traced):
+    result = judged(tmp_path, [traced[0], {"step": 1, "h": [["0.06", traced[1]["h"][0][1]]]}])
+    assert (result.verdict, result.values) == ("match", 2)
+
+
 @pytest.mark.parametrize("word", ["nan", "inf", "-inf", "-nan", "Infinity"])
 def test_words_for_what_is_not_finite_are_read_as_such(word, tmp_path, traced):
     text = json.dumps({"step": 1, "h1": "WORD"}).replace('"WORD"', word if word == "Infinity" else f'"{word}"')
@@ -349,9 +354,11 @@ def test_another_learning_rate_is_named_with_its_factor(tmp_path, traced):
 def test_a_start_that_no_line_gives_is_suspected_where_a_right_formula_differs(tmp_path, traced):
     bare = [{name: value for name, value in line.items() if name not in ("W_h", "b_h", "W_o", "b_o", "torch")}
             for line in traced]  # fmt: skip
-    result = judged(tmp_path, changed(bare, 5, z_h=(np.array(bare[5]["z_h"]) + [[1e-3, 2e-3]]).tolist()))
-    assert result.diagnoses[0]["mistake"] == "unknown"
-    assert result.diagnoses[0]["remedy"].startswith("give W_h, b_h, W_o, b_o in each line")
+    off = (np.array(traced[5]["z_h"]) + [[1e-3, 2e-3]]).tolist()
+    for lines, suspected in ((bare, True), (traced, False)):
+        found = judged(tmp_path, changed(lines, 5, z_h=off)).diagnoses[0]
+        assert found["mistake"] == "unknown"
+        assert found["remedy"].startswith("give W_h, b_h, W_o, b_o in each line") == suspected
 
 
 def test_what_the_problem_leaves_open_is_said(tmp_path, traced):
