@@ -113,7 +113,8 @@ def _outcome(check):
 def _checked(hand, reference, inputs, who="hand"):
     arrays = {name: _as_array(name, value) for name, value in inputs.items()}
     if not any(array.dtype.kind == "f" for array in arrays.values()):
-        raise TypeError("no input holds floating-point numbers; expected at least one that can be differentiated")
+        raise TypeError("no input holds floating-point numbers; expected at least one that can be differentiated, as "
+                        "x.astype(float)")  # fmt: skip
     wide = in_precision(np.float64, arrays)
     values = reference_gradients(reference, wide)
     again = reference_gradients(reference, wide)
@@ -198,7 +199,8 @@ def _answered(got, values, arrays):
             holds = "booleans" if arrays[name].dtype.kind == "b" else "integers"
             raise ValueError(f"hand returned a gradient for {name!r}, which holds {holds}; expected none")
         if name not in values:
-            raise ValueError(f"hand returned {name!r}; expected names out of {', '.join(values)}")
+            known = f"the name of an input or of what is watched: {', '.join(values)}"
+            raise ValueError(f"hand returned {name!r}; expected {known}")
         array = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
         if array.dtype.kind not in "fiub":
             kind = type(value).__name__ if array.dtype.kind == "O" else str(array.dtype)

@@ -49,14 +49,18 @@ class CheckResult:
         if self.verdict == "undecided":
             return "\n".join(["undecided: a gradient is not finite on both sides alike", *self.remarks])
         least = f"none above {self.worst_ratio:.2g} of what rounding was measured to do"
+        if self.worst_ratio == 0:
+            least = "each the same to the last bit"
         lines = [f"match: {self.values} values of {counted(len(self.accuracy), 'gradient')}, {least}."]
         seen = self.resolution
-        lines.append(f"An error of {seen['typical']:.0e} of a value would typically have been found; "
-                     f"{seen['blind']} of {self.values} values are out of reach.")  # fmt: skip
+        found = f"An error of {seen['typical']:.0e} of a value would typically have been found"
+        if seen["typical"] >= 1:
+            found = "No error as small as a value would typically have been found"
+        lines.append(f"{found}; {seen['blind']} of {self.values} values are out of reach.")
         for name, sides in self.accuracy.items():
             hand, torch = sides["hand"], sides["torch"]
             known = hand is not None and torch is not None
-            off = f"; in float32 yours is off by {hand:.1e}, PyTorch by {torch:.1e}" if known else ""
+            off = f"; in float32 yours is off by {hand:.2g}, PyTorch by {torch:.2g}" if known else ""
             little = ", as far as could be seen" if self.seen[name] > _LITTLE else ""
             lines.append(f"  {name}: right{little}{off}")
         return "\n".join(lines + [f"remark: {remark}" for remark in self.remarks])
@@ -95,6 +99,9 @@ def matched(own, values, measured: Measured, remarks):
         remarks.append(
             f"little is known of {', '.join(little)}, so much does rounding do here: no error below {least:.0e} of a "
             "value would typically have been found; try inputs of another size"
+            if least < 1
+            else f"nothing is known of {', '.join(little)}: rounding alone changes a value by more than all of it; try "
+            "inputs of another size"
         )
     verdict = "undecided" if blank else "match"
     return CheckResult(verdict, resolution, accuracy, remarks, float(np.nanmax(ratio)), len(seen), typical)
@@ -122,7 +129,7 @@ def _less_accurate(name, own, value, measured: Measured):
             single = measured.lost_hand[name], measured.lost_torch[name]
             seen.append(("float32", 2.0**-24, single, single[::-1]))
         for dtype, least, *sides in seen:
-            for who, other, (worse, better) in zip(("yours", "PyTorch's"), ("PyTorch's", "yours"), sides, strict=False):
+            for who, other, (worse, better) in zip(("your", "PyTorch's"), ("PyTorch's", "yours"), sides, strict=False):
                 ratio = np.nan_to_num(worse / np.maximum(better, least), nan=0.0, posinf=0.0)
                 if ratio.size and ratio.max() > _LOST:
                     place = np.unravel_index(int(ratio.argmax()), ratio.shape)
@@ -131,7 +138,7 @@ def _less_accurate(name, own, value, measured: Measured):
                     why = ("in a tail, where a factor such as o·(1 − o) rounds to nothing" if tail
                            else "by cancellation, as a variance from E[x²] − E[x]² does")  # fmt: skip
                     digits = min(int(np.log10(ratio.max())), int(-np.log10(least)))
-                    return [f"{name}: right, but in {dtype} {who} loses {digits} digits more than {other} at "
+                    return [f"{name}: right, but in {dtype} {who} gradient loses {digits} digits more than {other} at "
                             f"{name}{element(tuple(map(int, place)))}, {why}"]  # fmt: skip
     return []
 

@@ -136,6 +136,11 @@ def _usual(node):
                 which = f"the factor {source(factor)}" if source(factor) else "a factor"
                 yield ("factor-missing", f"{which} of {at} is left out on the way back", "multiply with it",
                        lambda out, *pair, k=k: _without_factor(node.target, out, pair, k))  # fmt: skip
+    if name in ("mm", "bmm", "addmm"):
+        for k, matrix in list(enumerate(node.args))[-2:]:
+            yield ("transposed-weights", f"{source(matrix) or 'a matrix'} of {at} is transposed the wrong way round on "
+                   "the way back", "turn it round",
+                   lambda out, *given, k=k: _with_transposed(node.target, out, given, k))  # fmt: skip
     if name in ("mul", "div", "add", "sub", "mm", "addmm"):
         for k, (row, which) in itertools.product(range(len(node.args)), ((0, "first"), (-1, "last"))):
             says = f"of what {at} gives, only the {which} row counts for {source(node.args[k]) or 'what it is made of'}"
@@ -175,6 +180,16 @@ def _with_slope_of(function, out, x, *more):
     again = out.detach() + x - x.detach()
     away = function(again.clone(), *more)
     return out.detach() + away - away.detach()
+
+
+def _with_transposed(function, out, given, k):
+    """The product, of which square matrix k is transposed in the derivative by the other arguments."""
+    if given[k].shape[-1] != given[k].shape[-2]:
+        raise ValueError("a matrix that is not square does not fit transposed")
+    others = [argument.detach().mT if i == k else argument for i, argument in enumerate(given)]
+    itself = [argument if i == k else argument.detach() for i, argument in enumerate(given)]
+    ways = function(*others), function(*itself)
+    return out.detach() + sum(way - way.detach() for way in ways)
 
 
 def _one_row(function, out, given, k, row):

@@ -15,6 +15,7 @@ from lockstep.quantities import element
 _QUOTIENTS = [10.0**-e for e in range(1, 9)]  # usual steps of difference quotients
 _FACTORS = "look for a factor that is missing, or there twice: of a mean against a sum, ½, √d, 1/(1 − p)"
 _LOOK = "mark intermediates with lockstep.watch, and return their gradients too, to see which is the first wrong one"
+_LOOK_ON = "mark what is made of it with lockstep.watch too: if its gradient is right, one formula is left to look at"
 _SAMPLE = 12  # elements that are differenced
 _DROPOUT = (0.1, 0.2, 0.25, 0.3, 0.4)
 
@@ -54,7 +55,7 @@ def diagnose(wrong: list[Wrong], reference, inputs: dict[str, np.ndarray]) -> li
         found |= by_edits(left, reference, inputs)
     for it in left:
         found[it.name] = found[it.name] or by_quotients(it, reference, inputs)
-    return [found[it.name] or by_facts(it) for it in wrong]
+    return [found[it.name] or by_facts(it, it.name in inputs) for it in wrong]
 
 
 def by_itself(it: Wrong, inputs):
@@ -205,27 +206,44 @@ def by_quotients(it: Wrong, reference, inputs):
     return None
 
 
-def by_facts(it: Wrong):
+def by_facts(it: Wrong, is_input):
     """What can be said where nothing explains it."""
     off = it.off
     if not np.isfinite(it.own).all():
         return diagnosis(
             it.name, "unknown", f"{int((~np.isfinite(it.own)).sum())} of {off.size} of yours are not finite"
         )
-    with np.errstate(all="ignore"):
-        ratio = (it.own / np.where(it.value == 0, np.nan, it.value))[off]
     places = [f"{it.name}{element(tuple(map(int, place)))}" for place in np.argwhere(off)[:3]]
     more = ", and more" if off.sum() > 3 else ""
-    says = f"{int(off.sum())} of {off.size} elements differ ({', '.join(places)}{more})"
-    if np.isfinite(ratio).any():
-        low, high = f"{np.nanmin(ratio):.12g}", f"{np.nanmax(ratio):.12g}"
-        says += f"; yours over the right one is {low if low == high else f'{low} to {high}'}"
-    return diagnosis(it.name, "unknown", says, _LOOK)
+    says = f"{int(off.sum())} of {off.size} elements differ ({', '.join(places)}{more}); {_pattern(it)}"
+    return diagnosis(it.name, "unknown", says, _LOOK if is_input else _LOOK_ON)
+
+
+def _pattern(it: Wrong):
+    """Along which axes yours is the right one times, or plus, what stays the same there; else the range of ratios."""
+    own, value, slack = it.own, it.value, 8 * it.bound
+    long = [axis for axis, n in enumerate(own.shape) if n > 1]
+    with np.errstate(all="ignore"):
+        for size in range(len(long), 0, -1):
+            for along in itertools.combinations(long, size):
+                times = (own * value).sum(along, keepdims=True) / (value * value).sum(along, keepdims=True)
+                plus = (own - value).mean(along, keepdims=True)
+                for word, fits in (("times", agree(own, times * value, slack * (1 + np.abs(times)))),
+                                   ("plus", agree(own, value + plus, slack))):  # fmt: skip
+                    if fits.all():
+                        axes = f"ax{'is' if size == 1 else 'es'} {' and '.join(map(str, along))}"
+                        return f"yours is the right one {word} something that stays the same along {axes}"
+        ratio = (own / np.where(value == 0, np.nan, value))[it.off]
+    if not np.isfinite(ratio).any():
+        return "where the right one is 0"
+    low, high = f"{np.nanmin(ratio):.3g}", f"{np.nanmax(ratio):.3g}"
+    return f"yours over the right one is {low if low == high else f'{low} to {high}'}"
 
 
 def cause(constant, inputs):
     """ ", which is 1/N or …" for a factor with usual causes, three at the most, else nothing."""
-    factors = {"2": 2.0, "½": 0.5, "√2": 2**0.5, "1/√2": 0.5**0.5}
+    factors = {"what a 2 too many makes, as of a square halved": 2.0, "what a missing 2 makes, as of a square": 0.5,
+               "√2": 2**0.5, "1/√2": 0.5**0.5}  # fmt: skip
     for p in _DROPOUT:
         factors |= {f"1/(1 − {p}) (as in dropout)": 1 / (1 - p), f"1 − {p} (as in dropout)": 1 - p}
     for name, array in inputs.items():
@@ -243,4 +261,5 @@ def cause(constant, inputs):
                 {f"1/(1 − {name})": 1 / (1 - p)} if p != 1 else {}
             )
     usual = [words for words, value in factors.items() if value and abs(constant / value - 1) < 1e-9]
+    usual = [words for words in usual if "root" not in words] or usual  # a root of 4 is a 2 by chance
     return f", which is {' or '.join(usual[:3])}" if usual else ""

@@ -35,7 +35,7 @@ _EXACT = frozenset(  # operations that only move, select or negate values
     """.split()
 )
 
-NOT_THE_USERS = str(Path(__file__).parent), str(Path(torch.__file__).parent)  # files
+NOT_THE_USERS = tuple(str(Path(file).parent) for file in (__file__, torch.__file__, np.__file__))  # folders
 _watching = threading.local()
 Arrays = dict[str, np.ndarray]
 

@@ -25,7 +25,7 @@ PLANTED = [
     ("attention", "(d_a - (d_a * a).sum(axis=1, keepdims=True))", "d_a", "term-missing"),
     ("attention", "(d_a * a).sum(axis=1, keepdims=True)", "(d_a * a).mean(axis=1, keepdims=True)", "scaled-by-constant"),
     ("attention", "(d_a - (d_a * a)", "(d_a + (d_a * a)", "sign-flipped"),
-    ("attention", "a.T @ d_out", "a @ d_out", "unknown"),
+    ("attention", "a.T @ d_out", "a @ d_out", "transposed-weights"),
     ("attention", "np.tri(len(q), len(k))", "np.tri(len(q), len(k), -1) + np.eye(len(q), len(k))[::-1]", "unknown"),
     ("attention", "q @ k.T / root, -np.inf", "q @ k.T, -np.inf", "scaled-by-constant"),
     ("batch_norm", "- x_hat * (g * x_hat).mean(axis=0)", "", "term-missing"),

@@ -168,6 +168,60 @@ def test_a_way_by_one_minus_something_is_named_as_it_is_written():
     assert "lacks what comes by way of `1 - p` in test_check.py" in error.value.diagnoses[0]["says"]
 
 
+@pytest.mark.parametrize("linear", [False, True])
+def test_a_square_matrix_that_goes_back_untransposed_is_named(linear):
+    def reference(x, W, b):
+        z = torch.nn.functional.linear(x, W.T, b) if linear else x @ W + b
+        return (z**3).sum()
+
+    def hand(x, W, b):
+        d = 3 * (x @ W + b) ** 2
+        return {"x": d @ W, "W": x.T @ d, "b": d.sum(axis=0)}
+
+    random = np.random.default_rng(0)
+    inputs = dict(x=random.normal(size=(3, 4)), W=random.normal(size=(4, 4)), b=random.normal(size=4))
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(hand, reference, **inputs)
+    assert [found["mistake"] for found in error.value.diagnoses] == ["transposed-weights"]
+    assert "right     W, b" in str(error.value)
+
+
+def test_what_stays_the_same_along_an_axis_is_told_where_nothing_explains_it():
+    def reference(x):
+        return (torch.softmax(x, dim=1) * torch.arange(20.0).reshape(4, 5).double().exp2()).sum()
+
+    x = np.random.default_rng(0).normal(size=(4, 5))
+    right = 2.0 ** np.arange(20).reshape(4, 5)
+    s = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
+    right = s * (right - (s * right).sum(axis=1, keepdims=True))
+    for wrong, says in (
+        (right * np.array([[1], [3], [5], [7]]), "times"),
+        (right + s.max(axis=1, keepdims=True), "plus"),
+    ):
+        with pytest.raises(GradientMismatch) as error:
+            check_gradients(lambda x, wrong=wrong: {"x": wrong}, reference, x=x)
+        assert error.value.diagnoses[0]["mistake"] == "unknown"
+        told = f"yours is the right one {says} something that stays the same along axis 1"
+        assert told in error.value.diagnoses[0]["says"]
+
+
+def test_a_watched_gradient_that_nothing_explains_has_a_remedy_of_its_own():
+    def reference(x):
+        return (watch("s", x**2) * torch.arange(1.0, 4.0).double()).sum()
+
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(lambda x: {"s": np.array([1.0, 5.0, 2.0])}, reference, x=np.array([0.5, 2.0, 3.0]))
+    assert error.value.diagnoses[0]["remedy"].startswith("mark what is made of it")
+
+
+def test_a_match_to_the_last_bit_and_one_that_nothing_could_be_seen_of_say_so():
+    same = check_gradients(lambda x: {"x": np.ones(3)}, lambda x: x.sum(), x=np.arange(3.0))
+    assert "each the same to the last bit." in str(same)
+    blind = check_gradients(lambda x: {"x": np.cos(x)}, lambda x: torch.sin(x).sum(), x=np.array([1e17, 3e17]))
+    assert "No error as small as a value would typically have been found; 2 of 2 values" in str(blind)
+    assert any(remark.startswith("nothing is known of x: rounding alone") for remark in blind.remarks)
+
+
 def test_a_factor_with_several_usual_causes_gets_them_all():
     with pytest.raises(GradientMismatch) as error:
         check_gradients(lambda x: {"x": 0.75 * x}, lambda x: (x**2).sum() / 2, x=np.arange(1.0, 5.0))
@@ -191,7 +245,7 @@ def spoiled(change):
     [
         ("x", lambda g: g.update(x=-g["x"]), "sign-flipped", "minus the right one"),
         ("bias", lambda g: g.update(bias=g["bias"] / 6), "scaled-by-constant", "1 over the length of axis 0 of x"),
-        ("weight", lambda g: g.update(weight=2 * g["weight"]), "scaled-by-constant", "which is 2"),
+        ("weight", lambda g: g.update(weight=2 * g["weight"]), "scaled-by-constant", "what a 2 too many makes"),
         ("x", lambda g: g.update(x=g["x"].astype(np.float32)), "single-precision", "about 7 digits"),
         ("weight", lambda g: g.update(weight=g["weight"][None]), "wrong-shape", "has shape (1, 10); expected (10,)"),
         ("x", lambda g: g.update(x=g["x"].T), "transposed-gradient", "transposed"),

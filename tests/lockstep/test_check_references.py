@@ -219,7 +219,12 @@ ONES, WHOLE, ANY = np.ones(2), np.ones(2, int), np.random.default_rng()
         (square, lambda x: x.sum(), {"x": torch.ones(2).to_sparse()}, "input 'x' is no array"),
         (lambda x: None, lambda x: x.sum(), {"x": ONES}, "hand returned nothing; expected a dict"),
         (lambda x: {}, lambda x: x.sum(), {"x": ONES}, "an empty dict"),
-        (lambda x: {"z": x}, lambda x: x.sum(), {"x": ONES}, "hand returned 'z'; expected names out of x"),
+        (
+            lambda x: {"z": x},
+            lambda x: x.sum(),
+            {"x": ONES},
+            "hand returned 'z'; expected the name of an input or of what",
+        ),
         (
             lambda x, i: {"i": x},
             lambda x, i: x.sum(),

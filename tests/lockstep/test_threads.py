@@ -50,7 +50,7 @@ def test_pytorch_121133_one_minus_tanh_squared_from_cosh_is_right_and_better_tha
     x = np.linspace(-12, 12, 49).astype(np.float32)
     result = check_gradients(lambda x: {"x": 1 / np.cosh(x) ** 2}, lambda x: torch.tanh(x).sum(), x=x)
     assert result.verdict == "match"
-    assert any("PyTorch's loses" in remark and "in a tail" in remark for remark in result.remarks)
+    assert any("PyTorch's gradient loses" in remark and "in a tail" in remark for remark in result.remarks)
 
 
 def d_sigmoid(x):
@@ -64,7 +64,7 @@ def test_pytorch_195527_the_sigmoids_tail_by_hand_is_right_where_pytorch_says_ze
     assert result.verdict == "match"
     assert result.resolution["blind"] == 1  # the one where PyTorch's gradient is 0
     assert len(result.remarks) == 1
-    assert result.remarks[0].startswith("x: right, but in float64 PyTorch's loses")
+    assert result.remarks[0].startswith("x: right, but in float64 PyTorch's gradient loses")
     assert "x[4], in a tail" in result.remarks[0]
 
 
@@ -76,7 +76,7 @@ def test_pytorch_195527_the_other_way_round_a_hand_by_o_times_one_minus_o_is_a_m
         x=x,
     )
     assert result.verdict == "match"
-    assert "yours loses" in result.remarks[0]
+    assert "your gradient loses" in result.remarks[0]
     assert "x[0], in a tail" in result.remarks[0]
 
 
