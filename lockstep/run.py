@@ -1,7 +1,10 @@
 """The lock-step run: at every step both sides start from PyTorch's current weights, and every quantity is compared."""
 
 import contextlib
+import math
 import os
+from collections import deque
+from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from lockstep.derivation import asks_for_scalars, built_in_door, door, load
 from lockstep.keys import Unusable, check
 from lockstep.numbers import Paper
 from lockstep.problem import UNTOLD, make_problem, read_file
-from lockstep.quantities import PARAMETERS
+from lockstep.quantities import COMPUTED, PARAMETERS, shape_of
 from lockstep.recording import Recording
 from lockstep.result import Result
 from lockstep.side import side_by_hand
@@ -24,6 +27,9 @@ from lockstep.truth import LARGEST as MOST_EXACT
 from lockstep.truth import is_small as exact_is_quick
 from lockstep.truth import referee
 from torch_reference import two_layer as torch_two_layer
+
+Start = tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, float]  # a step's parameters, x, y and lr
+AHEAD, AHEAD_VALUES = 64, 4_000_000  # so many steps, of so many values together, PyTorch is ahead at the most
 
 
 def compare(step=None, problem=None, *, on_step=None, **settings):
@@ -161,17 +167,19 @@ def moments(problem, tolerance, step=None, free=True):
     free = problem.parameters if free and not step else None
     own = moment = jump = None
     numbers = (line.step for line in recording.course()) if recording else count(1)
+    course = by_torch_ahead(problem)
+    start: Start
     for number in islice(numbers, problem.steps):
-        x, y = problem.batch(number)
-        start = parameters, x, y, problem.lr
         if recording:
-            start, jump = recording.start(problem, parameters, (x, y), moment)
+            start, jump = recording.start(problem, parameters, problem.batch(number), moment)
             own = start[0] if own is None else own
-        with np.errstate(all="ignore"):
             torch = _by_torch(problem, *start)
+        else:
+            start, torch = next(course)
+        with np.errstate(all="ignore"):
             answer = by_hand(*start, torch)
             if free is not None:
-                free = after((answer if free is parameters else by_hand(free, *start[1:], torch)).values)
+                free = after((answer if free is start[0] else by_hand(free, *start[1:], torch)).values)
             if own is not None:
                 own = after(torch if own is start[0] else _by_torch(problem, own, *start[1:]))
 
@@ -183,6 +191,32 @@ def moments(problem, tolerance, step=None, free=True):
                         answer.covered, answer.misshapen, answer.printed, jump, own)  # fmt: skip
         yield moment, free
         parameters = after(torch)
+
+
+def by_torch_ahead(problem) -> Iterator[tuple[Start, dict[str, np.ndarray]]]:
+    """Yields (start, PyTorch's quantities) of each step of a training by PyTorch, each from the one before.
+
+    They are made a block ahead, of twice as many steps each time: where the two sides take turns at every step, each
+    finds the processor's caches full of the other's.
+    """
+    parameters, first, block = problem.parameters, 1, 1
+    while first <= problem.steps:
+        made = deque[tuple[Start, dict[str, np.ndarray]]]()
+        for number in range(first, min(first + block, problem.steps + 1)):
+            x, y = problem.batch(number)
+            start = parameters, x, y, problem.lr
+            torch = _by_torch(problem, *start)
+            made.append((start, torch))
+            parameters = after(torch)
+        first, block = first + block, min(2 * block, most_ahead(problem))
+        while made:
+            yield made.popleft()
+
+
+def most_ahead(problem):
+    """How many steps of a run PyTorch is ahead at the most: as many as take little memory."""
+    values = sum(math.prod(shape_of(name, problem.sizes, problem.batch_samples)) for name in COMPUTED)
+    return max(1, min(AHEAD, AHEAD_VALUES // values))
 
 
 def _by_torch(problem, parameters, x, y, lr):

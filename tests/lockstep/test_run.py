@@ -12,7 +12,7 @@ from lockstep import compare
 from lockstep.keys import ACTIVATION_NAMES, DTYPE_NAMES, LOSS_NAMES, Unusable
 from lockstep.problem import make_problem
 from lockstep.quantities import COMPUTED, PARAMETERS
-from lockstep.run import run
+from lockstep.run import most_ahead, run
 from manual_backprop import neuron_by_neuron, two_layer
 from torch_reference import two_layer as torch_two_layer
 
@@ -78,6 +78,48 @@ def test_both_sides_start_each_step_from_pytorchs_weights(dtype):
     for before, after in zip(moments, moments[1:], strict=False):
         for name in PARAMETERS:
             np.testing.assert_array_equal(after.parameters[name], before.torch[f"new_{name}"])
+
+
+@pytest.mark.parametrize("ahead", [1, 5, 64])
+def test_how_far_pytorch_is_ahead_changes_nothing(ahead, monkeypatch):
+    monkeypatch.setattr("lockstep.run.AHEAD", ahead)
+    made = []
+
+    def by_torch(**given):
+        made.append(given)
+        return torch_step(**given)
+
+    torch_step = torch_two_layer.step
+    monkeypatch.setattr(torch_two_layer, "step", by_torch)
+    problem = {"sizes": "3-4-2", "samples": 5, "batch_size": 2, "steps": 50}
+    result, moments = moments_of(problem=problem)
+    assert len(made) == 50
+    assert [moment.number for moment in moments] == list(range(1, 51))
+    monkeypatch.undo()
+    for one, other in zip(moments, moments_of(problem=problem)[1], strict=True):
+        np.testing.assert_array_equal(one.flat_torch, other.flat_torch)
+        np.testing.assert_array_equal(one.x, other.x)
+
+
+def test_pytorch_is_never_further_ahead_than_the_run_is_long_already():
+    made = []
+
+    def step(o, y):
+        made.append(1)
+        return {"delta_o": 2 * (o - y) / y.size * (1 if len(made) < 3 else 1.5)}
+
+    calls = []
+    torch_step = torch_two_layer.step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch_two_layer, "step", lambda **given: calls.append(1) or torch_step(**given))
+        assert compare(step, battery=0).first_mismatch["step"] == 3
+    assert (len(made), len(calls)) == (3, 3)
+
+
+def test_few_steps_of_a_large_network_are_made_ahead():
+    assert most_ahead(make_problem({})) == 64
+    assert 10 < most_ahead(make_problem({"sizes": (784, 128, 10), "samples": 64})) < 20
+    assert most_ahead(make_problem({"sizes": (2048, 2048, 2048), "samples": 2})) == 1
 
 
 def test_the_free_run_keeps_its_own_weights():
