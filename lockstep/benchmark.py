@@ -44,12 +44,12 @@ RATIOS = ("manual_over_torch", "manual_over_matmul", "turns_over_both", "lockste
 
 def parser():
     it = Parser(
-        description="Time a step by hand, by PyTorch, and verified, in turn in one process: three to four minutes.",
+        description="Time a step by hand, by PyTorch, and verified, in turn in one process: four to five minutes.",
         epilog="One thread on both sides, unless --threads says otherwise. A ratio is the median over the rounds, "
         "not the quotient of the median times.",
         allow_abbrev=False,
     )
-    it.add_argument("--quick", action="store_true", help="the three smaller networks: about fifteen seconds")
+    it.add_argument("--quick", action="store_true", help="the three smaller networks: about twenty seconds")
     it.add_argument(
         "--json", metavar="FILE", help="write the rows and the machine as one JSON document (-: standard output)"
     )
