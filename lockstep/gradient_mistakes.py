@@ -261,5 +261,4 @@ def cause(constant, inputs):
                 {f"1/(1 − {name})": 1 / (1 - p)} if p != 1 else {}
             )
     usual = [words for words, value in factors.items() if value and abs(constant / value - 1) < 1e-9]
-    usual = [words for words in usual if "root" not in words] or usual  # a root of 4 is a 2 by chance
     return f", which is {' or '.join(usual[:3])}" if usual else ""
