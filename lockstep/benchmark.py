@@ -5,7 +5,6 @@ import json
 import os
 import platform
 import sys
-import time
 from contextlib import ExitStack
 from statistics import median
 from typing import Any
@@ -24,9 +23,9 @@ from lockstep.problem import make_problem
 from lockstep.quantities import scalar_names
 from lockstep.report.curve import write
 from lockstep.report.step import columns
-from lockstep.result import Result
-from lockstep.run import after, moments, most_ahead, tolerance
+from lockstep.run import after, most_ahead
 from lockstep.threads import threads
+from lockstep.timing import block_seconds, verified_block
 from manual_backprop import neuron_by_neuron
 from torch_reference import two_layer as torch_two_layer
 
@@ -130,13 +129,13 @@ def _rows(networks, options):
 def row(sizes, samples, dtype, rounds, block):
     """The times and ratios of one network. A round has a block of `block` seconds of each part, one after the other."""
     problem = network(sizes, samples, dtype)
-    ways = dict(zip(PARTS, (_manual(problem), _torch(problem), _in_turn(problem), _verified(problem, False),
-                            _verified(problem, True), _matmul(problem)), strict=True))  # fmt: skip
+    ways = dict(zip(PARTS, (_manual(problem), _torch(problem), _in_turn(problem), verified_block(problem, False),
+                            verified_block(problem, True), _matmul(problem)), strict=True))  # fmt: skip
     steps = dict.fromkeys(PARTS, 1) | dict.fromkeys(("lockstep", "run"), most_ahead(problem))  # of one call
-    alone = {name: _seconds(way, 2) for name, way in ways.items()}
+    alone = {name: block_seconds(way, 2) for name, way in ways.items()}
     repeats = {name: max(1, round(block / seconds)) for name, seconds in alone.items()}
     rounds = rounds if sum(alone[name] / steps[name] for name in PARTS) < 1 else 3
-    times = [{name: _seconds(ways[name], repeats[name]) / steps[name] for name in PARTS} for _ in range(rounds)]
+    times = [{name: block_seconds(ways[name], repeats[name]) / steps[name] for name in PARTS} for _ in range(rounds)]
     ratios = {
         "manual_over_torch": [t["manual"] / t["torch"] for t in times],
         "manual_over_matmul": [t["manual"] / t["matmul"] for t in times],
@@ -163,18 +162,6 @@ def network(sizes, samples, dtype):
                    W_o=drawn(n_out, n_hidden, inputs=n_hidden), b_o=drawn(n_out, inputs=n_hidden))  # fmt: skip
     return make_problem(weights | {"sizes": sizes, "samples": samples, "dtype": dtype, "hidden_activation": "sigmoid",
                                    "lr": 1e-3, "steps": 10**9})  # fmt: skip
-
-
-def _seconds(step, repeats):
-    """The median time of a step in a block of `repeats`, of steps that do not say that they are out of the ordinary."""
-    step()  # what the part before left in the caches is not its own
-    times: list[float] = []
-    while len(times) < repeats:
-        began = time.perf_counter()
-        extraordinary = step()
-        if not extraordinary:
-            times.append(time.perf_counter() - began)
-    return median(times)
 
 
 def _manual(problem):
@@ -228,27 +215,6 @@ def _in_turn(problem):
         weights = after(got)
 
     return train
-
-
-def _verified(problem, free):
-    """As many steps of a run as PyTorch is ahead: verified, and, where `free`, the side by hand's own training beside.
-
-    Steps whose bound is worked out in any case are out of the ordinary, since few of a long run's are: the first ones,
-    and those of the table's rows.
-    """
-    result = Result(problem, shows="none")
-    steps = moments(problem, tolerance(problem, {}), free=free)
-
-    def verified():
-        extraordinary = False
-        for moment, after_it in itertools.islice(steps, most_ahead(problem)):
-            result.add(moment, after_it)
-            extraordinary |= result.is_in_full(moment.number)
-        return extraordinary
-
-    while result.steps_run < 3 or result.is_in_full(result.steps_run + 1):
-        verified()
-    return verified
 
 
 def _matmul(problem):

@@ -107,10 +107,8 @@ class Moment:
 
     def position(self, name, index):
         """The position in the flat arrays of an element."""
-        names = list(self.manual)
-        before = sum(len(self.elements(earlier)) for earlier in names[: names.index(name)])
         inside = int(np.ravel_multi_index(index, np.shape(self.manual[name])))
-        return before + list(self.elements(name)).index(inside)
+        return dict(self.spans())[name].start + list(self.elements(name)).index(inside)
 
     def named(self, name, index):
         """What a report calls an element."""

@@ -2,8 +2,6 @@
 
 import os
 import time
-from itertools import islice
-from statistics import median
 
 import numpy as np
 
@@ -12,6 +10,7 @@ from lockstep.problem import make_problem
 from lockstep.report.step import columns
 from lockstep.result import Result
 from lockstep.run import moments, most_ahead, tolerance
+from lockstep.timing import block_seconds, verified_block
 
 STEPS = (100, 1_000, 10_000, 100_000, 1_000_000)
 WIDTHS = (2, 8, 32, 128, 512, 2236)  # of all three layers; the last has 10^7 parameters
@@ -62,12 +61,4 @@ def verified_step(width):
     weights = np.random.default_rng(0).uniform(-1, 1, (width, width)) / np.sqrt(width)
     problem = make_problem({"sizes": (width,) * 3, "samples": 8, "W_h": weights, "W_o": weights, "lr": 1e-4,
                             "hidden_activation": "sigmoid", "steps": 10**9})  # fmt: skip
-    result, times = Result(problem, shows="none"), list[float]()
-    steps, together = moments(problem, tolerance(problem, {})), most_ahead(problem)
-    while len(times) < 9:
-        before, began = result.steps_run, time.perf_counter()
-        for moment in islice(steps, together):
-            result.add(*moment)
-        if before > 2 and not any(map(result.is_in_full, range(before + 1, result.steps_run + 1))):
-            times.append((time.perf_counter() - began) / together)
-    return median(times)
+    return block_seconds(verified_block(problem), 9) / most_ahead(problem)

@@ -82,7 +82,7 @@ class Result:
         self._first_moments: list[tuple[Moment, History]] = []
         self._since: tuple[float, dict[str, Any]] | None = None
         self._passes, self._sound = first_test(self.problem)
-        self._trusted = False
+        self._trusted, self._last_in_full = False, None
         self._may_pass_at_once = not (self.fixed_tolerance or self.problem.frozen)
 
     @property
@@ -173,8 +173,8 @@ class Result:
         if said != "undecided" and moment.manual:
             self.last_judged = moment
             self._resolution.add(moment.flat_allowed, moment.flat_torch)
-            if self._may_pass_at_once and self._is_last_in_full(moment.number):
-                self._trusted = self._sound(moment)
+            if self._may_pass_at_once and self.is_in_full(moment.number):
+                self._last_in_full = moment
             self._note_worst(moment)
         if self._since and (said != "match" or row_is_due(moment.number, self.problem.steps)):
             self._add_row(moment, free)
@@ -191,21 +191,23 @@ class Result:
             or moment.printed
             or moment.jump
             or not moment.manual
-            or not self._passes(moment, self._trusted)
+            or not self._passes(moment, self._is_trusted())
         ):
             return False
         if self.derivation:
             self._history.add(moment.torch)
         return True
 
+    def _is_trusted(self):
+        """Whether the first test was sound at the last step whose bound was worked out in any case."""
+        if self._last_in_full:  # not looked at yet: few steps follow those that are worked out one after the other
+            self._trusted, self._last_in_full = self._sound(self._last_in_full), None
+        return self._trusted
+
     def is_in_full(self, number):
         """Whether the bound of this step is worked out in any case: the first ones, and those of the table's rows."""
         cheap = number <= ALWAYS and number * self.problem.multiply_adds <= MULTIPLY_ADDS
         return cheap or row_is_due(number, self.problem.steps)
-
-    def _is_last_in_full(self, number):
-        """Whether the next step is the first of those that may pass at once."""
-        return self.is_in_full(number) and not self.is_in_full(number + 1)
 
     def judged(self, moment):
         """As `comparison.judge`, and the moment that was judged in the end.

@@ -174,6 +174,7 @@ def moments(problem, tolerance, step=None, free=True):
             start, jump = recording.start(problem, parameters, problem.batch(number), moment)
             own = start[0] if own is None else own
             torch = _by_torch(problem, *start)
+            parameters = after(torch)
         else:
             start, torch = next(course)
         with np.errstate(all="ignore"):
@@ -190,7 +191,6 @@ def moments(problem, tolerance, step=None, free=True):
         moment = Moment(number, *start, answer.values, torch, bound, problem.sizes, problem.dtype,
                         answer.covered, answer.misshapen, answer.printed, jump, own)  # fmt: skip
         yield moment, free
-        parameters = after(torch)
 
 
 def by_torch_ahead(problem) -> Iterator[tuple[Start, dict[str, np.ndarray]]]:
@@ -199,7 +199,7 @@ def by_torch_ahead(problem) -> Iterator[tuple[Start, dict[str, np.ndarray]]]:
     They are made a block ahead, of twice as many steps each time: where the two sides take turns at every step, each
     finds the processor's caches full of the other's.
     """
-    parameters, first, block = problem.parameters, 1, 1
+    parameters, first, block, most = problem.parameters, 1, 1, most_ahead(problem)
     while first <= problem.steps:
         made = deque[tuple[Start, dict[str, np.ndarray]]]()
         for number in range(first, min(first + block, problem.steps + 1)):
@@ -208,7 +208,7 @@ def by_torch_ahead(problem) -> Iterator[tuple[Start, dict[str, np.ndarray]]]:
             torch = _by_torch(problem, *start)
             made.append((start, torch))
             parameters = after(torch)
-        first, block = first + block, min(2 * block, most_ahead(problem))
+        first, block = first + block, min(2 * block, most)
         while made:
             yield made.popleft()
 
