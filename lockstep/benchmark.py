@@ -17,13 +17,13 @@ from lockstep.derivation import built_in, built_in_door
 from lockstep.gradient_peers import gallery_lines
 from lockstep.growth import growth_lines
 from lockstep.keys import Unusable, check
+from lockstep.moments import after, most_ahead
 from lockstep.output import progress, whole_file
 from lockstep.peers import peers_lines
 from lockstep.problem import make_problem
 from lockstep.quantities import scalar_names
 from lockstep.report.curve import write
 from lockstep.report.step import columns
-from lockstep.run import after, most_ahead
 from lockstep.threads import threads
 from lockstep.timing import block_seconds, verified_block
 from manual_backprop import neuron_by_neuron

@@ -36,6 +36,7 @@ class Moment:
     covered: dict[str, np.ndarray] = field(default_factory=dict)
     misshapen: dict[str, np.ndarray] = field(default_factory=dict)
     printed: dict[str, np.ndarray] = field(default_factory=dict)  # half a unit of printed numbers' last digits
+    agrees: Callable[[], bool] = lambda: False  # whether it does at sight; see `at_sight`
     jump: Any = None  # `recording.Jump`, where the step does not start where the one before ended
     own: dict[str, np.ndarray] | None = None  # PyTorch's parameters after its own run up to here, of a recording
 

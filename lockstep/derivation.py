@@ -9,6 +9,7 @@ import traceback
 import types
 from dataclasses import dataclass, field
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +26,14 @@ class Answer:
 
     covered: for quantities of which only some scalars were returned, which elements these are (the others hold
     PyTorch's values). misshapen: values of another shape than the table says. printed: how far a printed number may be
-    off by its printing.
+    off by its printing. flat: `values` one after the other, where they were made so.
     """
 
     values: dict[str, np.ndarray]
     covered: dict[str, np.ndarray]
     misshapen: dict[str, np.ndarray]
     printed: dict[str, np.ndarray] = field(default_factory=dict)
+    flat: np.ndarray | None = None
 
 
 def built_in(problem):
@@ -238,20 +240,14 @@ def built_in_door(problem):
     step = built_in(problem)
     if step.func is two_layer.step:
         return lambda parameters, x, y, lr, torch: Answer(step(**parameters, x=x, y=y, lr=lr), {}, {})
-    named_in = [scalar for name in GIVEN for scalar in scalar_names(name, problem.sizes, 1)]
-    named_out = [scalar for name in COMPUTED for scalar in scalar_names(name, problem.sizes, 1)]
-    shapes = {name: shape_of(name, problem.sizes, 1) for name in COMPUTED}
-    ends = np.cumsum([math.prod(shape) for shape in shapes.values()]).tolist()
-    places = [
-        (name, shape, slice(end - math.prod(shape), end))
-        for (name, shape), end in zip(shapes.items(), ends, strict=True)
-    ]
+    named_out = itemgetter(*(scalar for name in COMPUTED for scalar in scalar_names(name, problem.sizes, 1)))
+    one_step = np.dtype([(name, problem.dtype, shape_of(name, problem.sizes, 1)) for name in COMPUTED])
     numbers = np.ndarray.tolist if problem.dtype == "float64" else list  # Python's floats are quicker, float32 stays
 
     def answer(parameters, x, y, lr, torch):
-        given = numbers(np.concatenate([*parameters.values(), x, y], axis=None))
-        got = step(**dict(zip(named_in, given, strict=True)), lr=lr)
-        flat = np.array([got[scalar] for scalar in named_out], dtype=problem.dtype)
-        return Answer({name: flat[place].reshape(shape) for name, shape, place in places}, {}, {})
+        given = numbers(np.concatenate([*parameters.values(), x, y], axis=None))  # in the order of its arguments
+        flat = np.array(named_out(step(*given, lr)), dtype=problem.dtype)
+        at = flat.view(one_step).reshape(())
+        return Answer({name: at[name] for name in COMPUTED}, {}, {}, flat=flat)
 
     return answer

@@ -16,10 +16,11 @@ from lockstep.diagnosis import diagnose
 from lockstep.formulas import sources
 from lockstep.keys import Unusable
 from lockstep.mistakes import catalogue
+from lockstep.moments import moments
 from lockstep.problem import make_problem
 from lockstep.quantities import COMPUTED, scalar_names
-from lockstep.run import moments, tolerance
 from lockstep.template import in_the_files_words, names_to_derive, template
+from lockstep.tolerance import tolerance
 
 _SETTINGS: dict[str, Any] = dict(hidden_activation="sigmoid", output_activation="sigmoid", loss="half_sum", steps=1)
 

@@ -17,14 +17,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lockstep.differences import fillings, outside
 from lockstep.quantities import PARAMETERS, shape_of
 from lockstep.tolerance import Precision, bounded, growth
 from manual_backprop.activations import activation
 from manual_backprop.losses import divisor
 
-SMALL = 1000  # so many values of a step are looked at as one array
-FRESH = 8  # so many steps use the same least room
-BLOCK = 2**15  # elements of a large quantity that are looked at together: they stay in the processor's cache
+FRESH, STEADY = 8, 64  # so many steps use the same least room, and so many where it hardly changes
 LARGEST = 1e100  # squares of lengths beyond this, whose products overflow, say nothing
 BY_VALUE = ("h", "loss", "new_W_o", "new_b_o", "new_W_h", "new_b_h")  # seldom much smaller than the terms of their sums
 _LENGTHS = {  # of which vectors a quantity's scale is the product
@@ -46,6 +45,16 @@ class Scales(NamedTuple):
     more: dict[str, Callable[[Any], Any]]  # of the indices of some elements
 
 
+class Limits(NamedTuple):
+    """Between which two numbers all differences, or quotients, of a quantity are small enough at sight."""
+
+    low: np.ndarray
+    high: np.ndarray
+    least: np.ndarray  # the room of the smallest element
+    steps: int  # for so many steps
+    until: int
+
+
 def first_test(problem):
     """The functions (passes, sound) of a `comparison.Moment`, for a problem without a frozen parameter.
 
@@ -53,42 +62,49 @@ def first_test(problem):
     word; else only what is certain is let through. sound(moment): whether at this step, whose bound is looked at for
     it, the first test lets nothing through that the bound would not, element by element.
     """
-    shares = lru_cache(maxsize=4)(partial(_shares, problem))
-    scratch = lru_cache(maxsize=2)(partial(_scratch, problem))
+    share_of = lru_cache(maxsize=4)(partial(shares, problem))
+    known_fillings = lru_cache(maxsize=2)(fillings)
     of_data = lru_cache(maxsize=1)(lambda batch: _of_data(*problem.batch(batch)))
-    known: dict[int, tuple[int, dict[str, float]]] = {}  # by batch: a step and its least room
-
-    @lru_cache(maxsize=4)
-    def quarter_g(names, n):
-        return np.concatenate([np.full(shape_of(name, problem.sizes, n), shares(n)[name][0]).ravel() for name in names])
+    known: dict[tuple[int, tuple[str, ...]], Limits] = {}  # by batch, and by what was returned
 
     def scales(moment):
         return _scales(problem, moment, of_data(moment.number % problem.batches))
 
-    def least(moment):
-        """Half of the least room of every quantity at the last step of this batch that it was worked out for."""
-        batch = moment.number % problem.batches
-        if batch not in known or moment.number - known[batch][0] >= FRESH * problem.batches:
-            found = scales(moment)  # of every quantity: another step may return others
-            rooms = {name: _least(name, times, found) / 2 for name, (_, times) in shares(len(moment.x)).items()}
-            known[batch] = moment.number, rooms
-        return known[batch][1]
+    def limits(moment, names):
+        """The Limits found at a step of this batch not long ago: the less they change, the longer they are used."""
+        key = moment.number % problem.batches, names
+        before = known.get(key)
+        if not before or moment.number >= before.until:
+            found, share = scales(moment), share_of(len(moment.x))
+            least = np.array([_least(name, share[name][1], found) for name in names])
+            steady = before and (least >= 0.75 * before.least).all()
+            steps = min(2 * before.steps, STEADY) if before and steady else FRESH
+            eps = np.finfo(problem.dtype).eps  # a quotient is rounded
+            off = [
+                share[name][0] - eps if name in BY_VALUE else room / 2 for name, room in zip(names, least, strict=True)
+            ]
+            right = np.array([1.0 if name in BY_VALUE else 0.0 for name in names])
+            before = Limits(right - off, right + off, least, steps, moment.number + steps * problem.batches)
+            known[key] = before
+        return before
 
     def passes(moment, trusted):
-        names, n = tuple(moment.manual), len(moment.x)
+        if moment.agrees():
+            return True
+        if not trusted:
+            return False
         with np.errstate(all="ignore"):
-            if moment.size <= SMALL and (moment.difference <= quarter_g(names, n) * np.abs(moment.flat_torch)).all():
-                return True
-            if not trusted:
-                return False
-            unclear = list(_unclear(moment, shares(n), least(moment), *scratch(names, n)))
+            names, n = tuple(moment.manual), len(moment.x)
+            within, manual, torch = limits(moment, names), moment.manual, moment.torch
+            looked_at = known_fillings(names, problem.sizes, n, problem.dtype)
+            unclear = set(outside(looked_at, manual, torch, BY_VALUE, within.low, within.high))
             if not unclear:
                 return True
             found = scales(moment)
-            return found is not None and all(_near(moment, name, shares(n)[name], found) for name in unclear)
+            return found is not None and all(_near(moment, name, share_of(n)[name], found) for name in unclear)
 
     def sound(moment):
-        share = shares(len(moment.x))
+        share = share_of(len(moment.x))
         with np.errstate(all="ignore"):
             found = scales(moment)
             return found is not None and all(
@@ -98,7 +114,7 @@ def first_test(problem):
     return passes, sound
 
 
-def _shares(problem, samples):
+def shares(problem, samples):
     """For each quantity g·u/4 and √k·u; k depends on the number of samples."""
     u = Precision.of(problem.dtype).u
     zeros = {name: np.zeros(shape_of(name, problem.sizes, samples)) for name in (*PARAMETERS, "x", "y")}
@@ -108,33 +124,6 @@ def _shares(problem, samples):
     return {name: (growth(q.k) * u / 4, math.sqrt(q.k) * u) for name, q in quantities.items()}
 
 
-def _scratch(problem, names, samples):
-    """Places for the quotients and for the differences of a step, the small quantities' one after the other."""
-    places = []
-    for group in ([name for name in names if name in BY_VALUE], [name for name in names if name not in BY_VALUE]):
-        shapes = {name: shape_of(name, problem.sizes, samples) for name in group}
-        small = {name: shape for name, shape in shapes.items() if math.prod(shape) <= BLOCK}
-        ends = np.cumsum([0, *map(math.prod, small.values())]).tolist()
-        flat = np.empty(ends[-1], problem.dtype)
-        parts = {name: flat[a:b].reshape(small[name]) for name, a, b in zip(small, ends[:-1], ends[1:], strict=True)}
-        places.append((flat, parts, ends[:-1], [name for name in group if name not in small]))
-    return *places, np.empty(BLOCK, problem.dtype)
-
-
-def _unclear(moment, share, least, quotients, differences, block):
-    """The quantities whose largest difference is too large for the smallest element's room."""
-    manual, torch = moment.manual, moment.torch
-    ranges = _ranges(np.divide, manual, torch, quotients, block)
-    eps = np.finfo(block.dtype).eps  # a quotient is rounded
-    for name, (low, high) in ranges.items():
-        most = share[name][0] - eps
-        if not (1 - most <= low and high <= 1 + most):
-            yield name
-    for name, (low, high) in _ranges(np.subtract, manual, torch, differences, block).items():
-        if not (-least[name] <= low and high <= least[name]):
-            yield name
-
-
 def _least(name, times, scales):
     """times · the smallest scale of a quantity; 0 where nothing is known."""
     if scales is None:
@@ -142,26 +131,6 @@ def _least(name, times, scales):
     factor = scales.factor.get(name, 1.0)
     lengths = math.prod([scales.least[vector] for vector in _LENGTHS.get(name, ())])
     return times * lengths * float(factor.min() if np.ndim(factor) else factor)
-
-
-def _ranges(operation, manual, torch, places, block):
-    """The smallest and the largest a − b, or a / b, of every quantity."""
-    flat, parts, starts, large = places
-    ranges = {}
-    for name, part in parts.items():
-        operation(manual[name], torch[name], out=part)
-    if parts:
-        lows, highs = np.minimum.reduceat(flat, starts).tolist(), np.maximum.reduceat(flat, starts).tolist()
-        ranges = dict(zip(parts, zip(lows, highs, strict=True), strict=True))
-    for name in large:
-        a, b = manual[name].reshape(-1), torch[name].reshape(-1)
-        pieces = [slice(start, start + BLOCK) for start in range(0, a.size, BLOCK)]
-        found = []
-        for piece in pieces:
-            part = operation(a[piece], b[piece], out=block[: len(b[piece])])
-            found.append((part.min(), part.max()))
-        ranges[name] = np.min([low for low, _ in found]), np.max([high for _, high in found])
-    return ranges
 
 
 def _of_data(x, y):

@@ -5,12 +5,13 @@ import time
 
 import numpy as np
 
+from lockstep.moments import moments, most_ahead
 from lockstep.output import progress
 from lockstep.problem import make_problem
 from lockstep.report.step import columns
 from lockstep.result import Result
-from lockstep.run import moments, most_ahead, tolerance
 from lockstep.timing import block_seconds, verified_block
+from lockstep.tolerance import tolerance
 
 STEPS = (100, 1_000, 10_000, 100_000, 1_000_000)
 WIDTHS = (2, 8, 32, 128, 512, 2236)  # of all three layers; the last has 10^7 parameters

@@ -79,7 +79,9 @@ class Problem:
 
     def batch(self, n):
         """The rows (x, y) of training step n = 1, 2, …: B rows in file order, then from the top again."""
-        size = self.batch_size or self.samples
+        size = self.batch_size
+        if size is None:
+            return self.x, self.y
         first = (n - 1) % self.batches * size
         return self.x[first : first + size], self.y[first : first + size]
 

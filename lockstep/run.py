@@ -1,35 +1,24 @@
 """The lock-step run: at every step both sides start from PyTorch's current weights, and every quantity is compared."""
 
 import contextlib
-import math
 import os
-from collections import deque
-from collections.abc import Iterator
-from itertools import count, islice
 from pathlib import Path
 
-import numpy as np
-
 from lockstep.battery import battery, remark
-from lockstep.comparison import Moment
 from lockstep.control import control
-from lockstep.derivation import asks_for_scalars, built_in_door, door, load
+from lockstep.derivation import asks_for_scalars, load
 from lockstep.keys import Unusable, check
+from lockstep.moments import moments
 from lockstep.numbers import Paper
 from lockstep.problem import UNTOLD, make_problem, read_file
-from lockstep.quantities import COMPUTED, PARAMETERS, shape_of
 from lockstep.recording import Recording
 from lockstep.result import Result
 from lockstep.side import side_by_hand
 from lockstep.threads import threads
-from lockstep.tolerance import allowed
+from lockstep.tolerance import tolerance
 from lockstep.truth import LARGEST as MOST_EXACT
 from lockstep.truth import is_small as exact_is_quick
 from lockstep.truth import referee
-from torch_reference import two_layer as torch_two_layer
-
-Start = tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, float]  # a step's parameters, x, y and lr
-AHEAD, AHEAD_VALUES = 64, 4_000_000  # so many steps, of so many values together, PyTorch is ahead at the most
 
 
 def compare(step=None, problem=None, *, on_step=None, **settings):
@@ -141,88 +130,3 @@ def _try_others(result, values, step):
         result.remarks.append(f"right on all {asked} other problems that were tried as well")
     if found["smallest"] and result.first_mismatch is None:
         result.remarks.append(remark(found))
-
-
-def tolerance(problem, values):
-    """How much the two sides may differ, as a function of a step's start and PyTorch's answer."""
-    if "rtol" not in values and "atol" not in values:
-        return lambda torch, *start: allowed(problem, *start)
-    rtol, atol = values.get("rtol", 0.0), values.get("atol", 0.0)
-    return lambda torch, *start: {name: atol + rtol * np.abs(array.astype(np.float64)) for name, array in torch.items()}
-
-
-def moments(problem, tolerance, step=None, free=True):
-    """Yields (Moment, free parameters) for each training step: the strict check and, where wanted, the free run.
-
-    Strict: both sides start from PyTorch's current weights, or from a recording's own. Free: by hand with its own
-    weights from the first step on; only the built-in step has one (else None), since a step that is given is called
-    exactly once a training step. A recording has PyTorch's own run beside it, in `Moment.own`.
-    """
-    recording = step if isinstance(step, Recording) else None
-    if recording or isinstance(step, Paper):
-        by_hand = step.door(problem)
-    else:
-        by_hand = door(step, problem) if step else built_in_door(problem)
-    parameters = problem.parameters
-    free = problem.parameters if free and not step else None
-    own = moment = jump = None
-    numbers = (line.step for line in recording.course()) if recording else count(1)
-    course = by_torch_ahead(problem)
-    start: Start
-    for number in islice(numbers, problem.steps):
-        if recording:
-            start, jump = recording.start(problem, parameters, problem.batch(number), moment)
-            own = start[0] if own is None else own
-            torch = _by_torch(problem, *start)
-            parameters = after(torch)
-        else:
-            start, torch = next(course)
-        with np.errstate(all="ignore"):
-            answer = by_hand(*start, torch)
-            if free is not None:
-                free = after((answer if free is start[0] else by_hand(free, *start[1:], torch)).values)
-            if own is not None:
-                own = after(torch if own is start[0] else _by_torch(problem, own, *start[1:]))
-
-        def bound(torch=torch, start=start, printed=answer.printed):
-            bound = tolerance(torch, *start)
-            return bound | {name: bound[name] + half for name, half in printed.items()}
-
-        moment = Moment(number, *start, answer.values, torch, bound, problem.sizes, problem.dtype,
-                        answer.covered, answer.misshapen, answer.printed, jump, own)  # fmt: skip
-        yield moment, free
-
-
-def by_torch_ahead(problem) -> Iterator[tuple[Start, dict[str, np.ndarray]]]:
-    """Yields (start, PyTorch's quantities) of each step of a training by PyTorch, each from the one before.
-
-    They are made a block ahead, of twice as many steps each time: where the two sides take turns at every step, each
-    finds the processor's caches full of the other's.
-    """
-    parameters, first, block, most = problem.parameters, 1, 1, most_ahead(problem)
-    while first <= problem.steps:
-        made = deque[tuple[Start, dict[str, np.ndarray]]]()
-        for number in range(first, min(first + block, problem.steps + 1)):
-            x, y = problem.batch(number)
-            start = parameters, x, y, problem.lr
-            torch = _by_torch(problem, *start)
-            made.append((start, torch))
-            parameters = after(torch)
-        first, block = first + block, min(2 * block, most)
-        while made:
-            yield made.popleft()
-
-
-def most_ahead(problem):
-    """How many steps of a run PyTorch is ahead at the most: as many as take little memory."""
-    values = sum(math.prod(shape_of(name, problem.sizes, problem.batch_samples)) for name in COMPUTED)
-    return max(1, min(AHEAD, AHEAD_VALUES // values))
-
-
-def _by_torch(problem, parameters, x, y, lr):
-    return torch_two_layer.step(**parameters, x=x, y=y, lr=lr, **problem.network_settings)
-
-
-def after(quantities):
-    """The parameters after a step."""
-    return {name: quantities[f"new_{name}"] for name in PARAMETERS}

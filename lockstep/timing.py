@@ -4,8 +4,9 @@ import time
 from itertools import islice
 from statistics import median
 
+from lockstep.moments import moments, most_ahead
 from lockstep.result import Result
-from lockstep.run import moments, most_ahead, tolerance
+from lockstep.tolerance import tolerance
 
 
 def block_seconds(step, repeats):

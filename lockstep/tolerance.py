@@ -158,6 +158,14 @@ def bounded_activation(name, noisy=False):
     return bounded_sigma, bounded_relu_prime if name == "relu" else sigma_prime
 
 
+def tolerance(problem, values):
+    """How much the two sides may differ, as a function of a step's start and PyTorch's answer."""
+    if "rtol" not in values and "atol" not in values:
+        return lambda torch, *start: allowed(problem, *start)
+    rtol, atol = values.get("rtol", 0.0), values.get("atol", 0.0)
+    return lambda torch, *start: {name: atol + rtol * np.abs(array.astype(np.float64)) for name, array in torch.items()}
+
+
 def allowed(problem, parameters, x, y, lr, noisy=False):
     """How much two right answers to this step may differ: a dict of float64 arrays by name.
 

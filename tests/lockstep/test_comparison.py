@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from lockstep.comparison import judge, ulps
+from lockstep.moments import moments
 from lockstep.problem import make_problem
 from lockstep.quantities import COMPUTED
-from lockstep.run import moments, run, tolerance
+from lockstep.run import run
+from lockstep.tolerance import tolerance
 
 
 def of_precision(dtype):

@@ -5,12 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lockstep.at_sight import SMALL, at_sight
 from lockstep.comparison import judge
-from lockstep.first_test import SMALL, first_test
+from lockstep.derivation import Answer
+from lockstep.first_test import first_test
+from lockstep.moments import moments
 from lockstep.problem import make_problem
 from lockstep.quantities import COMPUTED
 from lockstep.result import Result
-from lockstep.run import compare, moments, run, tolerance
+from lockstep.run import compare, run
+from lockstep.tolerance import tolerance
 from manual_backprop import two_layer
 
 KINDS = [
@@ -30,8 +34,16 @@ def a_moment(settings, dtype="float64", steps=2):
     return problem, moment
 
 
-def with_manual(moment, name, array):
-    return replace(moment, manual=moment.manual | {name: array}, bound=lambda: moment.allowed)
+def looked_at(problem, moment, **changed):
+    """The moment with other arrays, as a run would have made it."""
+    other = replace(moment, bound=lambda: moment.allowed, **changed)
+    start = other.parameters, other.x, other.y, other.lr
+    (other.agrees,) = at_sight(problem)([(start, other.torch)], [Answer(other.manual, {}, {})])
+    return other
+
+
+def with_manual(problem, moment, name, array):
+    return looked_at(problem, moment, manual=moment.manual | {name: array})
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -54,7 +66,7 @@ def test_what_the_bound_fails_it_fails(kind, dtype):
         for element in random.choice(moment.torch[name].size, min(12, moment.torch[name].size), replace=False):
             array = np.array(moment.torch[name], dtype=np.float64)
             array.flat[element] += random.choice([-1, 1]) * 1.5 * moment.allowed[name].flat[element]
-            wrong = with_manual(moment, name, array)
+            wrong = with_manual(problem, moment, name, array)
             assert judge(wrong)[0] == "mismatch"
             assert not passes(wrong, True)
             assert not passes(wrong, False)
@@ -84,8 +96,9 @@ def test_what_is_not_finite_does_not_pass(kind, value):
     for name in COMPUTED:
         array = np.array(moment.torch[name])
         array.flat[-1] = value
-        assert not passes(with_manual(moment, name, array), True)
-        both = replace(moment, manual=moment.manual | {name: array}, torch=moment.torch | {name: array})
+        assert not passes(with_manual(problem, moment, name, array), True)
+        changed = {name: array}
+        both = looked_at(problem, moment, manual=moment.manual | changed, torch=moment.torch | changed)
         assert not passes(both, True)
 
 
@@ -98,7 +111,7 @@ def test_lengths_whose_products_overflow_say_nothing(dtype, scale):
     assert not sound(moment) or dtype == "float32" and scale == 1e18
     array = np.array(moment.torch["z_h"], dtype=np.float64)
     array[3, 4] += 1.01 * moment.allowed["z_h"][3, 4]
-    assert not passes(with_manual(moment, "z_h", array), True)
+    assert not passes(with_manual(problem, moment, "z_h", array), True)
 
 
 def test_a_late_mistake_is_found_where_it_is():
@@ -139,7 +152,7 @@ def test_small_batches_do_not_inherit_room_from_large_ones():
     assert passes(small, True)
     array = np.array(small.torch["grad_W_h"])
     array[3, 4] += 1.01 * small.allowed["grad_W_h"][3, 4]
-    assert not passes(with_manual(small, "grad_W_h", array), True)
+    assert not passes(with_manual(problem, small, "grad_W_h", array), True)
 
 
 def test_a_tolerance_of_ones_own_frozen_parameters_and_shown_steps_are_worked_out_in_full():
@@ -169,14 +182,14 @@ def test_what_is_returned_in_part_or_alone_passes_too():
 
 @pytest.mark.parametrize("kind", KINDS[1:5])
 def test_large_quantities_are_looked_at_block_by_block(kind, monkeypatch):
-    monkeypatch.setattr("lockstep.first_test.BLOCK", 64)
+    monkeypatch.setattr("lockstep.differences.BYTES", 512)
     problem, moment = a_moment(kind)
     passes, _ = first_test(problem)
     assert passes(moment, True)
     for name in COMPUTED:
         array = np.array(moment.torch[name])
         array.flat[-1] += 1.5 * moment.allowed[name].flat[-1]
-        assert not passes(with_manual(moment, name, array), True)
+        assert not passes(with_manual(problem, moment, name, array), True)
 
 
 def test_the_verdict_says_how_many_steps_agreed_at_sight():

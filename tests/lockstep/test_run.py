@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from lockstep import compare
 from lockstep.keys import ACTIVATION_NAMES, DTYPE_NAMES, LOSS_NAMES, Unusable
+from lockstep.moments import most_ahead
 from lockstep.problem import make_problem
 from lockstep.quantities import COMPUTED, PARAMETERS
-from lockstep.run import most_ahead, run
+from lockstep.run import run
 from manual_backprop import neuron_by_neuron, two_layer
 from torch_reference import two_layer as torch_two_layer
 
@@ -82,7 +83,7 @@ def test_both_sides_start_each_step_from_pytorchs_weights(dtype):
 
 @pytest.mark.parametrize("ahead", [1, 5, 64])
 def test_how_far_pytorch_is_ahead_changes_nothing(ahead, monkeypatch):
-    monkeypatch.setattr("lockstep.run.AHEAD", ahead)
+    monkeypatch.setattr("lockstep.moments.AHEAD", ahead)
     made = []
 
     def by_torch(**given):

@@ -6,12 +6,13 @@ from xml.etree import ElementTree
 
 import pytest
 
+from lockstep.moments import moments
 from lockstep.problem import make_problem
 from lockstep.quantities import COMPUTED, scalar_names
 from lockstep.report.formulas import places
 from lockstep.report.mathml import _write, formula, symbol
 from lockstep.report.step_data import step_data
-from lockstep.run import moments, tolerance
+from lockstep.tolerance import tolerance
 
 _FUNCTIONS = {"tanh": math.tanh, "sigmoid": lambda z: 1 / (1 + math.exp(-z))}
 

@@ -10,13 +10,14 @@ import pytest
 
 from lockstep import compare
 from lockstep.command import main
+from lockstep.moments import moments
 from lockstep.output import line_file, whole_file
 from lockstep.problem import make_problem
 from lockstep.report.album import Album
 from lockstep.report.drawing import drawing, is_drawable, widths
 from lockstep.report.heat import heat
 from lockstep.report.loss_curve import loss_curve
-from lockstep.run import moments, tolerance
+from lockstep.tolerance import tolerance
 
 ROOT = Path(__file__).parents[3]
 WRONG = """

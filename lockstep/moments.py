@@ -1,0 +1,116 @@
+"""The steps of a run, both sides: what each started from, and what came out of it by hand and by PyTorch."""
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+
+from lockstep.at_sight import SMALL, at_sight
+from lockstep.comparison import Moment
+from lockstep.derivation import built_in_door, door
+from lockstep.numbers import Paper
+from lockstep.quantities import COMPUTED, PARAMETERS, shape_of
+from lockstep.recording import Recording
+from torch_reference import two_layer as torch_two_layer
+
+Start = tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, float]  # a step's parameters, x, y and lr
+AHEAD, AHEAD_VALUES = 64, 4_000_000  # so many steps, of so many values together, PyTorch is ahead at the most
+
+
+def moments(problem, tolerance, step=None, free=True):
+    """Yields (Moment, free parameters) for each training step: the strict check and, where wanted, the free run.
+
+    Strict: both sides start from PyTorch's current weights, or from a recording's own. Free: by hand with its own
+    weights from the first step on; only the built-in step has one (else None), since a step that is given is called
+    exactly once a training step. A recording has PyTorch's own run beside it, in `Moment.own`.
+    """
+    if isinstance(step, Recording):
+        yield from _recorded(problem, tolerance, step)
+        return
+    by_hand = step.door(problem) if isinstance(step, Paper) else door(step, problem) if step else built_in_door(problem)
+    own = problem.parameters if free and not step else None
+    most = 1 if step or values_of(problem) > SMALL else AHEAD
+    agreeing, number = at_sight(problem), 1
+    for block in by_torch_ahead(problem):
+        while block:
+            turns = [block.popleft()]
+            while block and len(turns) < most and len(block[0][0][1]) == len(turns[0][0][1]):  # as many samples
+                turns.append(block.popleft())
+            answers, after_each = [], []
+            with np.errstate(all="ignore"):
+                for start, torch in turns:
+                    answers.append(by_hand(*start, torch))
+                    if own is not None:
+                        own = after((answers[-1] if own is start[0] else by_hand(own, *start[1:], torch)).values)
+                    after_each.append(own)
+            agree = agreeing(turns, answers)
+            for (start, torch), answer, agrees, own_then in zip(turns, answers, agree, after_each, strict=True):
+                yield _moment(problem, tolerance, number, start, torch, answer, agrees=agrees), own_then
+                number += 1
+
+
+def _recorded(problem, tolerance, recording):
+    """`moments` of a recording."""
+    by_hand, agreeing, parameters = recording.door(problem), at_sight(problem), problem.parameters
+    own = moment = None
+    for line in islice(recording.course(), problem.steps):
+        start, jump = recording.start(problem, parameters, problem.batch(line.step), moment)
+        own = start[0] if own is None else own
+        torch = _by_torch(problem, *start)
+        parameters = after(torch)
+        with np.errstate(all="ignore"):
+            answer = by_hand(*start, torch)
+            own = after(torch if own is start[0] else _by_torch(problem, own, *start[1:]))
+        (agrees,) = agreeing([(start, torch)], [answer])
+        moment = _moment(problem, tolerance, line.step, start, torch, answer, agrees=agrees, jump=jump, own=own)
+        yield moment, None
+
+
+def _moment(problem, tolerance, number, start, torch, answer, **more):
+    def bound():
+        bound = tolerance(torch, *start)
+        return bound | {name: bound[name] + half for name, half in answer.printed.items()}
+
+    parameters, x, y, lr = start
+    return Moment(number, parameters, x, y, lr, answer.values, torch, bound, problem.sizes, problem.dtype,
+                  answer.covered, answer.misshapen, answer.printed, **more)  # fmt: skip
+
+
+def by_torch_ahead(problem) -> Iterator[deque[tuple[Start, dict[str, np.ndarray]]]]:
+    """Yields blocks of (start, PyTorch's quantities) of the steps of a training by PyTorch, each from the one before.
+
+    Each block has twice as many steps as the last: where the two sides take turns at every step, each finds the
+    processor's caches full of the other's.
+    """
+    parameters, first, length, most = problem.parameters, 1, 1, most_ahead(problem)
+    while first <= problem.steps:
+        block = deque[tuple[Start, dict[str, np.ndarray]]]()
+        for number in range(first, min(first + length, problem.steps + 1)):
+            x, y = problem.batch(number)
+            start = parameters, x, y, problem.lr
+            torch = _by_torch(problem, *start)
+            block.append((start, torch))
+            parameters = after(torch)
+        yield block
+        first, length = first + length, min(2 * length, most)
+
+
+def most_ahead(problem):
+    """How many steps of a run PyTorch is ahead at the most: as many as take little memory."""
+    return max(1, min(AHEAD, AHEAD_VALUES // values_of(problem)))
+
+
+def values_of(problem):
+    """How many values a step computes."""
+    return sum(math.prod(shape_of(name, problem.sizes, problem.batch_samples)) for name in COMPUTED)
+
+
+def _by_torch(problem, parameters, x, y, lr):
+    return torch_two_layer.step(**parameters, x=x, y=y, lr=lr, **problem.network_settings)
+
+
+def after(quantities):
+    """The parameters after a step."""
+    return {name: quantities[f"new_{name}"] for name in PARAMETERS}
