@@ -8,7 +8,7 @@ import pytest
 from lockstep.at_sight import SMALL, at_sight
 from lockstep.comparison import judge
 from lockstep.derivation import Answer
-from lockstep.first_test import first_test
+from lockstep.first_test import _scales, first_test
 from lockstep.moments import moments
 from lockstep.problem import make_problem
 from lockstep.quantities import COMPUTED
@@ -162,6 +162,32 @@ def test_a_tolerance_of_ones_own_frozen_parameters_and_shown_steps_are_worked_ou
     assert run(make_problem({"steps": 201, "frozen": ("W_h",)}), {}).steps_in_full == 201
     assert run(problem, {"show": "all"}).steps_in_full == 201
     assert run(problem, {"show": frozenset({150})}).steps_in_full == 103
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        {"sizes": (128, 96, 64), "samples": 10, "hidden_activation": "tanh"},
+        {"sizes": (64, 64, 64), "samples": 32, "hidden_activation": "sigmoid", "output_activation": "sigmoid"},
+        {"sizes": (200, 32, 10), "samples": 20, "hidden_activation": "tanh", "dtype": "float32"},
+    ],
+)
+def test_saturated_neurons_do_not_keep_a_step_from_passing(drawn):
+    result = run(make_problem(drawn | {"lr": 1e-4, "steps": 240}), {})
+    assert result.verdict == "match"
+    assert result.steps_in_full < 130
+
+
+def test_scales_are_worked_out_seldom_where_they_hardly_change(monkeypatch):
+    made = []
+    monkeypatch.setattr("lockstep.first_test._scales", lambda *given: made.append(1) or _scales(*given))
+    settings = {"sizes": (30, 20, 10), "samples": 40, "hidden_activation": "sigmoid", "steps": 400}
+    assert run(make_problem(settings | {"lr": 1e-4}), {}).steps_in_full < 110
+    steady = len(made)
+    assert steady < 20
+    falling = {"x": np.ones((40, 30)), "y": np.zeros((40, 10)), "W_o": np.full((10, 20), 1.0), "b_o": np.zeros(10)}
+    run(make_problem(settings | falling | {"lr": 0.05}), {})
+    assert len(made) - steady > 2 * steady
 
 
 def test_a_large_networks_first_steps_are_worked_out_only_as_far_as_that_is_quick():
