@@ -7,7 +7,7 @@ from itertools import islice
 
 import numpy as np
 
-from lockstep.at_sight import SMALL, at_sight
+from lockstep.at_sight import at_sight
 from lockstep.comparison import Moment
 from lockstep.derivation import built_in_door, door
 from lockstep.numbers import Paper
@@ -17,6 +17,7 @@ from torch_reference import two_layer as torch_two_layer
 
 Start = tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, float]  # a step's parameters, x, y and lr
 AHEAD, AHEAD_VALUES = 64, 4_000_000  # so many steps, of so many values together, PyTorch is ahead at the most
+TOGETHER = 500_000  # of so many values together steps by hand are made before they are compared
 
 
 def moments(problem, tolerance, step=None, free=True):
@@ -31,7 +32,7 @@ def moments(problem, tolerance, step=None, free=True):
         return
     by_hand = step.door(problem) if isinstance(step, Paper) else door(step, problem) if step else built_in_door(problem)
     own = problem.parameters if free and not step else None
-    most = 1 if step or values_of(problem) > SMALL else AHEAD
+    most = 1 if step else _steps_of(TOGETHER, problem)
     agreeing, number = at_sight(problem), 1
     for block in by_torch_ahead(problem):
         while block:
@@ -99,7 +100,11 @@ def by_torch_ahead(problem) -> Iterator[deque[tuple[Start, dict[str, np.ndarray]
 
 def most_ahead(problem):
     """How many steps of a run PyTorch is ahead at the most: as many as take little memory."""
-    return max(1, min(AHEAD, AHEAD_VALUES // values_of(problem)))
+    return _steps_of(AHEAD_VALUES, problem)
+
+
+def _steps_of(values, problem):
+    return max(1, min(AHEAD, values // values_of(problem)))
 
 
 def values_of(problem):

@@ -126,6 +126,7 @@ def test_peers_find_larger_errors_than_the_referee(monkeypatch, capsys):
     }
     finest = {name.split("  ")[0]: found for name, found in rows.items()}
     assert float(finest["lockstep"]) <= 1e-13
+    assert float(finest["lockstep, in a run"]) <= 1e-13
     assert finest["gradcheck"] == "none" or float(finest["gradcheck"]) >= 1e-4
 
 
