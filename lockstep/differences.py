@@ -1,7 +1,7 @@
 """Which quantities of a step have a difference, or a quotient, beyond their limits; the large ones piece by piece."""
 
 import math
-from itertools import accumulate, compress, pairwise
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -55,7 +55,7 @@ def _filling(parts, names, memory):
 def outside(fillings, manual, torch, quotients, low, high):
     """Yields the quantities whose manual − torch, or manual / torch, is not between low and high everywhere.
 
-    quotients: the names of those that are divided. low, high: arrays over the names that the fillings were made for.
+    quotients: the names of those that are divided. low, high: lists over the names that the fillings were made for.
     What is not a number is outside.
     """
     for parts, names, which, flat, starts in fillings:
@@ -64,6 +64,7 @@ def outside(fillings, manual, torch, quotients, low, high):
             if piece:
                 a, b = a.reshape(-1)[piece], b.reshape(-1)[piece]
             (np.divide if name in quotients else np.subtract)(a, b, place)
-        inside = (low[which] <= np.minimum.reduceat(flat, starts)) & (np.maximum.reduceat(flat, starts) <= high[which])
-        if not inside.all():
-            yield from compress(names, ~inside)
+        lows, highs = np.minimum.reduceat(flat, starts).tolist(), np.maximum.reduceat(flat, starts).tolist()
+        for name, least, smallest, largest, most in zip(names, low[which], lows, highs, high[which], strict=True):
+            if not (least <= smallest and largest <= most):
+                yield name

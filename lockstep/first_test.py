@@ -52,9 +52,9 @@ class Scales(NamedTuple):
 class Limits(NamedTuple):
     """Between which two numbers all differences, or quotients, of a quantity are small enough at sight."""
 
-    low: np.ndarray
-    high: np.ndarray
-    least: np.ndarray  # the room of the smallest element
+    low: list[float]
+    high: list[float]
+    rooms: list[float]  # of the smallest element
     scales: Scales | None
     steps: int  # for so many steps
     until: int
@@ -81,16 +81,16 @@ def first_test(problem):
         before = known.get(key)
         if not before or moment.number >= before.until:
             found, share = scales(moment), share_of(len(moment.x))
-            least = np.array([_least(name, share[name][1], found) for name in names])
-            steady = before and (least >= 0.75 * before.least).all()
+            rooms = [_least(name, share[name][1], found) for name in names]
+            steady = before and all(now >= 0.75 * then for now, then in zip(rooms, before.rooms, strict=True))
             steps = min(2 * before.steps, STEADY) if before and steady else FRESH
-            eps = np.finfo(problem.dtype).eps  # a quotient is rounded
-            off = [
-                share[name][0] - eps if name in BY_VALUE else room / 2 for name, room in zip(names, least, strict=True)
-            ]
-            right = np.array([1.0 if name in BY_VALUE else 0.0 for name in names])
+            eps = float(np.finfo(problem.dtype).eps)  # a quotient is rounded
+            right = [float(name in BY_VALUE) for name in names]
+            off = [share[name][0] - eps if name in BY_VALUE else room / 2
+                   for name, room in zip(names, rooms, strict=True)]  # fmt: skip
+            low, high = ([r + s * o for r, o in zip(right, off, strict=True)] for s in (-1, 1))
             kept = found if problem.samples * sum(problem.sizes[1:]) <= KEPT else None
-            before = Limits(right - off, right + off, least, kept, steps, moment.number + steps * problem.batches)
+            before = Limits(low, high, rooms, kept, steps, moment.number + steps * problem.batches)
             known[key] = before
         return before
 

@@ -15,6 +15,8 @@ from lockstep import compare
 from lockstep.command import main
 from lockstep.json_lines import read_lines
 from lockstep.keys import Unusable
+from lockstep.problem import make_problem
+from manual_backprop import two_layer
 from tests.other_end import forked, interrupt, piped_input, wait_until, with_other_end
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +60,27 @@ def test_the_interfaces_example_matches_line_by_line(tmp_path):
     assert result.last.lr == 0.25
     wrong = judged(tmp_path, [{"problem": problem}, first, second | {"lr": 0.5}])
     assert (wrong.first_mismatch["label"], wrong.first_mismatch["step"]) == ("new_w31", 2)
+
+
+def test_lines_with_data_of_their_own_are_not_judged_by_others(tmp_path):
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(12, 20)), random.normal(size=(12, 10))
+    problem = make_problem({"sizes": (20, 25, 10), "x": x, "y": y, "lr": 1e-14, "dtype": "float64"})
+    parameters = problem.parameters
+    start = {name: array.tolist() for name, array in parameters.items()}
+    lines = [{"problem": start | {"x": x.tolist(), "y": y.tolist(), "lr": 1e-14}}]
+    for number in range(1, 108):
+        scaled = x * (1e-14 if number == 105 else 1.0)
+        got = two_layer.step(**parameters, x=scaled, y=y, lr=1e-14)
+        parameters = {name: got[f"new_{name}"] for name in parameters}
+        grad_W_h = got["grad_W_h"] * (1.001 if number == 105 else 1.0)
+        new = {f"new_{name}": array.tolist() for name, array in parameters.items()}
+        lines.append(
+            {"step": number, "x": scaled.tolist(), "grad_W_h": grad_W_h.tolist(), "z_h": got["z_h"].tolist()} | new
+        )
+    result = judged(tmp_path, lines)
+    assert result.verdict == "mismatch"
+    assert (result.first_mismatch["step"], result.first_mismatch["quantity"]) == (105, "grad_W_h")
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
