@@ -59,7 +59,9 @@ def parser():
         action="store_true",
         help="instead: gradcheck, check_grad and allclose on the same gradients (five minutes)",
     )
-    it.add_argument("--growth", action="store_true", help="instead: time by steps and by parameters (ten to twenty minutes)")
+    it.add_argument(
+        "--growth", action="store_true", help="instead: time by steps and by parameters (ten minutes or more)"
+    )
     return it
 
 
