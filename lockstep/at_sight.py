@@ -7,12 +7,12 @@ on. So a difference of a quarter of g(k) unit roundoffs of such terms is within 
 
 import math
 from functools import cache, lru_cache, partial
-from itertools import accumulate, pairwise
 
 import numpy as np
 
 from lockstep.first_test import shares
-from lockstep.quantities import COMPUTED, shape_of
+from lockstep.quantities import BACKWARD, COMPUTED, shape_of, values_in
+from manual_backprop import two_layer
 from manual_backprop.activations import activation
 from manual_backprop.losses import divisor
 
@@ -25,43 +25,33 @@ def at_sight(problem):
     It gives for each step a function that says whether it agrees at sight; all are looked at when the first one is
     asked. By hand there may be some quantities only, at each step the same.
     """
-    quarter_g = lru_cache(maxsize=2)(partial(_quarter_g, problem))
+    share_of = lru_cache(maxsize=2)(partial(shares, problem))
+
+    @lru_cache(maxsize=4)
+    def quarter_g(names, n):
+        lengths = [math.prod(shape_of(name, problem.sizes, n)) for name in names]
+        return np.repeat([share_of(n)[name][0] for name in names], lengths)
 
     def agreeing(turns, answers):
         names, samples = tuple(answers[0].values), len(turns[0][0][1])
-        places = _places(problem.sizes, samples)
-        if not names or places[COMPUTED[-1]].stop > SMALL:
+        if not names or values_in(COMPUTED, problem.sizes, samples) > SMALL:
             return [lambda: False] * len(turns)
 
         @cache
         def agree():
             with np.errstate(all="ignore"):
-                torch = _stacked([quantities.values() for _, quantities in turns])
                 manual = _stacked([a.values.values() if a.flat is None else (a.flat,) for a in answers])
-                asked = ... if names == COMPUTED else np.concatenate([np.r_[places[name]] for name in names])
-                difference = np.abs(manual - torch[:, asked])
-                agree = (difference <= (quarter_g(samples) * np.abs(torch))[:, asked]).all(axis=1)
-                if not agree.all():
-                    terms = _terms(problem, turns, torch, places)
-                    agree = (difference <= (quarter_g(samples) * terms)[:, asked]).all(axis=1)
+                torch = _stacked([[quantities[name] for name in names] for _, quantities in turns])
+                difference, room = np.abs(manual - torch), quarter_g(names, samples)
+                agree = (difference <= room * np.abs(torch)).all(axis=1)
+                for i in np.flatnonzero(~agree):
+                    terms = _terms(problem, *turns[i])
+                    agree[i] = (difference[i] <= room * _stacked([[terms[name] for name in names]])).all()
             return agree.tolist()
 
         return [lambda which=which: agree()[which] for which in range(len(turns))]
 
     return agreeing
-
-
-@lru_cache(maxsize=4)
-def _places(sizes, samples):
-    """Where the quantities of a step are, one after the other."""
-    ends = accumulate((math.prod(shape_of(name, sizes, samples)) for name in COMPUTED), initial=0)
-    return {name: slice(*ends_of) for name, ends_of in zip(COMPUTED, pairwise(ends), strict=True)}
-
-
-def _quarter_g(problem, samples):
-    """A quarter of g(k)·u of every element."""
-    places, share = _places(problem.sizes, samples), shares(problem, samples)
-    return np.concatenate([np.full(place.stop - place.start, share[name][0]) for name, place in places.items()])
 
 
 def _stacked(steps):
@@ -70,24 +60,13 @@ def _stacked(steps):
     return flat.reshape(len(steps), -1)
 
 
-def _terms(problem, turns, torch, places):
-    """The terms of each element that are known: the value, or what it cancelled from. (steps, values)"""
-    samples = len(turns[0][0][1])
-    terms = np.abs(torch)
-    known, at = (
-        {name: side[:, place].reshape(-1, *shape_of(name, problem.sizes, samples)) for name, place in places.items()}
-        for side in (torch, terms)
-    )  # views
-    starts = [(parameters["W_o"], x, y) for (parameters, x, y, _), _ in turns]
-    W_o, x, y = (np.array(arrays, np.float64) for arrays in zip(*starts, strict=True))
-    slope_h = activation(problem.hidden_activation)[1](known["z_h"], known["h"])
-    slope_o = activation(problem.output_activation)[1](known["z_o"], known["o"])
-    m = divisor(problem.loss, *y.shape[1:])
-
-    o_minus_y = np.abs(known["o"]) + np.abs(y)
-    at["loss"][:] = 2 * (np.abs(known["o"] - y) * o_minus_y).sum(axis=(1, 2)) / m
-    at["delta_o"][:] = 2 * o_minus_y / m * slope_o  # (steps, N, n_out), and so on
-    at["delta_h"][:] = at["delta_o"] @ np.abs(W_o) * slope_h
-    at["grad_W_o"][:], at["grad_b_o"][:] = at["delta_o"].mT @ at["h"], at["delta_o"].sum(axis=1)
-    at["grad_W_h"][:], at["grad_b_h"][:] = at["delta_h"].mT @ np.abs(x), at["delta_h"].sum(axis=1)
-    return terms
+def _terms(problem, start, torch):
+    """The terms of each quantity that are known: its value, or what it is made of, every sign taken as a plus."""
+    parameters, x, y, _ = start
+    W_o, x, y, o = (np.abs(array.astype(np.float64)) for array in (parameters["W_o"], x, y, torch["o"]))
+    h, off = np.abs(torch["h"].astype(np.float64)), np.abs(torch["o"].astype(np.float64) - start[2])
+    slopes = [activation(which)[1] for which in (problem.hidden_activation, problem.output_activation)]
+    m = divisor(problem.loss, *y.shape)
+    back = two_layer.backward(W_o, x, -y, torch["z_h"], h, torch["z_o"], o, m, *slopes)  # σ' is even in σ
+    terms = {name: np.abs(array) for name, array in torch.items()} | dict(zip(BACKWARD, back, strict=True))
+    return terms | {"loss": 2 * (off * (o + y)).sum() / m}

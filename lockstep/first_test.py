@@ -56,6 +56,7 @@ class Limits(NamedTuple):
     high: list[float]
     rooms: list[float]  # of the smallest element
     scales: Scales | None
+    given: tuple[np.ndarray, np.ndarray, float]  # x, y and lr, for which alone they are known
     steps: int  # for so many steps
     until: int
 
@@ -69,18 +70,15 @@ def first_test(problem):
     """
     share_of = lru_cache(maxsize=4)(partial(shares, problem))
     known_fillings = lru_cache(maxsize=2)(fillings)
-    of_data = lru_cache(maxsize=1)(lambda batch: _of_data(*problem.batch(batch)))
     known: dict[tuple[int, tuple[str, ...]], Limits] = {}  # by batch, and by what was returned
-
-    def scales(moment):
-        return _scales(problem, moment, of_data(moment.number % problem.batches))
 
     def limits(moment, names):
         """The Limits found at a step of this batch not long ago: the less they change, the longer they are used."""
         key = moment.number % problem.batches, names
         before = known.get(key)
-        if not before or moment.number >= before.until:
-            found, share = scales(moment), share_of(len(moment.x))
+        given = moment.x, moment.y, moment.lr
+        if not before or moment.number >= before.until or not _same(before.given, given):
+            found, share = _scales(problem, moment), share_of(len(moment.x))
             rooms = [_least(name, share[name][1], found) for name in names]
             steady = before and all(now >= 0.75 * then for now, then in zip(rooms, before.rooms, strict=True))
             steps = min(2 * before.steps, STEADY) if before and steady else FRESH
@@ -90,7 +88,7 @@ def first_test(problem):
                    for name, room in zip(names, rooms, strict=True)]  # fmt: skip
             low, high = ([r + s * o for r, o in zip(right, off, strict=True)] for s in (-1, 1))
             kept = found if problem.samples * sum(problem.sizes[1:]) <= KEPT else None
-            before = Limits(low, high, rooms, kept, steps, moment.number + steps * problem.batches)
+            before = Limits(low, high, rooms, kept, given, steps, moment.number + steps * problem.batches)
             known[key] = before
         return before
 
@@ -110,13 +108,13 @@ def first_test(problem):
             unclear = {name for name in unclear if not _near(moment, name, half[name], within.scales)}
             if not unclear:
                 return True
-            found = scales(moment)
+            found = _scales(problem, moment)
             return all(_near(moment, name, share_of(n)[name], found) for name in unclear)
 
     def sound(moment):
         share = share_of(len(moment.x))
         with np.errstate(all="ignore"):
-            found = scales(moment)
+            found = _scales(problem, moment)
             return found is not None and all(
                 (_room(moment, name, ..., share[name], found) <= moment.allowed[name]).all() for name in moment.manual
             )
@@ -144,30 +142,29 @@ def _least(name, times, scales):
     return times * lengths * float(factor.min() if np.ndim(factor) else factor)
 
 
-def _of_data(x, y):
-    """What a step's scales need of its data."""
-    return _rows(x), _columns(x), np.abs(y)
+def _same(given, others):
+    """Whether two steps have the same x, y and lr; a problem's batches are the same arrays each time."""
+    return all(a is b or np.array_equal(a, b) for a, b in zip(given, others, strict=True))
 
 
-def _scales(problem, moment, of_data):
-    """The Scales of a step, or None where they are too large. of_data: see `_of_data`."""
-    torch, W_o = moment.torch, moment.parameters["W_o"]
+def _scales(problem, moment):
+    """The Scales of a step, or None where they are too large."""
+    torch, x, y, W_o = moment.torch, moment.x, moment.y, moment.parameters["W_o"]
     z_h, h, z_o, o = torch["z_h"], torch["h"], torch["z_o"], torch["o"]
-    x_rows, x_columns, y = of_data
     slope_h, slope_o = _slope(problem.hidden_activation, z_h, h), _slope(problem.output_activation, z_o, o)
     times = 2 / divisor(problem.loss, *y.shape)
 
-    W_h_rows, h_rows, W_o_rows = _rows(moment.parameters["W_h"]), _rows(h), _rows(W_o)
+    x_rows, W_h_rows, h_rows, W_o_rows = _rows(x), _rows(moment.parameters["W_h"]), _rows(h), _rows(W_o)
     of_z_h, of_z_o = _outer(x_rows, W_h_rows), _outer(h_rows, W_o_rows)  # (N, n_hidden), (N, n_out)
-    terms = _times(of_z_o, slope_o) + y  # (N, n_out), of o − y
+    terms = _times(of_z_o, slope_o) + np.abs(y)  # (N, n_out), of o − y
     delta_o = _times(terms, slope_o) * times  # (N, n_out)
     if problem.output_activation in _NOISE:
-        delta_o += times * np.abs(o - moment.y) * _NOISE[problem.output_activation](o, slope_o * of_z_o)
+        delta_o += times * np.abs(o - y) * _NOISE[problem.output_activation](o, slope_o * of_z_o)
     delta_h = _times(_outer(_rows(delta_o), _columns(W_o)), slope_h)  # (N, n_hidden)
     if problem.hidden_activation in _NOISE:
         delta_h += np.abs(torch["delta_o"] @ W_o) * _NOISE[problem.hidden_activation](h, slope_h * of_z_h)
     squares = {
-        "x rows": x_rows, "x columns": x_columns, "h rows": h_rows, "h columns": _columns(h), "W_h rows": W_h_rows,
+        "x rows": x_rows, "x columns": _columns(x), "h rows": h_rows, "h columns": _columns(h), "W_h rows": W_h_rows,
         "W_o rows": W_o_rows, "delta_o columns": _columns(delta_o), "delta_h columns": _columns(delta_h),
     }  # fmt: skip
     flat = np.concatenate(list(squares.values()))
@@ -175,7 +172,7 @@ def _scales(problem, moment, of_data):
         return None
     starts = np.cumsum([0, *map(len, squares.values())])[:-1]
     least = np.sqrt(np.minimum.reduceat(flat, starts)).tolist()
-    loss = times * np.vdot(np.abs(o - moment.y), terms)
+    loss = times * np.vdot(np.abs(o - y), terms)
     factor = {"h": slope_h, "delta_h": delta_h, "o": slope_o, "delta_o": delta_o, "loss": loss}
     factor |= {f"new_{name}": abs(moment.lr) for name in PARAMETERS}
     return Scales(squares, dict(zip(squares, least, strict=True)), factor)

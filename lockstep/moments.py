@@ -1,6 +1,5 @@
 """The steps of a run, both sides: what each started from, and what came out of it by hand and by PyTorch."""
 
-import math
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
@@ -11,7 +10,7 @@ from lockstep.at_sight import at_sight
 from lockstep.comparison import Moment
 from lockstep.derivation import built_in_door, door
 from lockstep.numbers import Paper
-from lockstep.quantities import COMPUTED, PARAMETERS, shape_of
+from lockstep.quantities import COMPUTED, PARAMETERS, values_in
 from lockstep.recording import Recording
 from torch_reference import two_layer as torch_two_layer
 
@@ -104,12 +103,7 @@ def most_ahead(problem):
 
 
 def _steps_of(values, problem):
-    return max(1, min(AHEAD, values // values_of(problem)))
-
-
-def values_of(problem):
-    """How many values a step computes."""
-    return sum(math.prod(shape_of(name, problem.sizes, problem.batch_samples)) for name in COMPUTED)
+    return max(1, min(AHEAD, values // values_in(COMPUTED, problem.sizes, problem.batch_samples)))
 
 
 def _by_torch(problem, parameters, x, y, lr):

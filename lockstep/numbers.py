@@ -21,7 +21,6 @@ class Paper:
     def __init__(self, path, steps):
         self.path, self.steps = path, steps
         self.last_step = max(steps)
-        self.has_other_data = False  # than the problem's
 
     def door(self, problem):
         """As `derivation.door`: a function that gives the file's numbers, step after step."""

@@ -4,13 +4,14 @@ import math
 import os
 import tomllib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lockstep.keys import Unusable, check, file_and_function, real_number
-from lockstep.quantities import COMPUTED, PARAMETERS, shape_of
+from lockstep.quantities import COMPUTED, GIVEN, PARAMETERS, shape_of, values_in
 from lockstep.table import read_table
 
 # What `compare.py` runs with no argument: the lecture's 2-2-2 network on fixed example numbers.
@@ -75,15 +76,16 @@ class Problem:
     @property
     def batches(self):
         """How many batches the samples make."""
-        return math.ceil(self.samples / (self.batch_size or self.samples))
+        return len(self._batches)
+
+    @cached_property
+    def _batches(self):
+        size = self.batch_size or self.samples
+        return [(self.x[i : i + size], self.y[i : i + size]) for i in range(0, self.samples, size)]
 
     def batch(self, n):
         """The rows (x, y) of training step n = 1, 2, …: B rows in file order, then from the top again."""
-        size = self.batch_size
-        if size is None:
-            return self.x, self.y
-        first = (n - 1) % self.batches * size
-        return self.x[first : first + size], self.y[first : first + size]
+        return self._batches[(n - 1) % self.batches]
 
 
 def read_toml(path):
@@ -199,7 +201,7 @@ def _agreed_sizes(arrays, values):
 
 def _fits_into_memory(sizes, samples):
     """Raise Unusable where a step's arrays, both sides' and their bounds, are more than the machine's memory."""
-    numbers = sum(math.prod(shape_of(name, sizes, samples)) for name in (*PARAMETERS, *COMPUTED, "x", "y"))
+    numbers = values_in((*GIVEN, *COMPUTED), sizes, samples)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
     if 8 * 6 * numbers > memory:
         raise Unusable(f"sizes: {'-'.join(map(str, sizes))} with {samples} samples do not fit into memory")

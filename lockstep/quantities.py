@@ -1,5 +1,6 @@
 """The names on every side, in the order in which a step computes them, and the lecture's scalars for them."""
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -52,6 +53,12 @@ def shape_of(name, sizes, samples):
         "loss": (),
         "lr": (),
     }[base]
+
+
+@lru_cache(maxsize=64)
+def values_in(names, sizes, samples):
+    """How many values these quantities have together."""
+    return sum(math.prod(shape_of(name, sizes, samples)) for name in names)
 
 
 @lru_cache(maxsize=4096)

@@ -60,7 +60,6 @@ class Recording:
         self._line = _line(*first)
         self._before = Answer({}, {}, {})  # what the line before gave
         self.own_from: tuple[int, str] | None = None  # the first step, and parameter, that PyTorch's own went into
-        self.has_other_data = False  # whether some line's x, y or lr is not the problem's
         self.assumed: set[str] = set()  # keys of its problem that neither it nor anything else says
         self.names: set[str] = set()  # the quantities that some line gives, or a part of them
         self.keys |= {name: self._line.numbers[name] for name in GIVEN if name in self._line.numbers}
@@ -107,7 +106,6 @@ class Recording:
         lr = line.numbers.get("lr", np.float64(problem.lr))
         if lr.ndim:
             raise Unusable(f"{line.where}lr: expected a number, got a list")
-        self.has_other_data = self.has_other_data or float(lr) != problem.lr
         return (started, x, y, float(lr)), jump
 
     def door(self, problem):
@@ -171,9 +169,7 @@ class Recording:
         if given.ndim != 2 or given.shape[1] != array.shape[1] or not len(given):
             where = f"{self._line.where}{name}"
             raise Unusable(f"{where}: expected rows of {array.shape[1]} numbers, got an array of shape {given.shape}")
-        given = given.astype(array.dtype)
-        self.has_other_data = self.has_other_data or not np.array_equal(given, array)
-        return given
+        return given.astype(array.dtype)
 
     def _given(self, name, problem, own):
         """A parameter as the line gives it, and which of its elements it gives."""

@@ -199,12 +199,7 @@ class Result:
         return True
 
     def _is_trusted(self):
-        """Whether the first test was sound at the last step whose bound was worked out in any case.
-
-        It knows the problem's own data and lr alone.
-        """
-        if self.numbers and self.numbers.has_other_data:
-            return False
+        """Whether the first test was sound at the last step whose bound was worked out in any case."""
         if self._last_in_full:  # not looked at yet: few steps follow those that are worked out one after the other
             self._trusted, self._last_in_full = self._sound(self._last_in_full), None
         return self._trusted

@@ -7,9 +7,9 @@ import pytest
 
 from lockstep.at_sight import SMALL, at_sight
 from lockstep.derivation import Answer
-from lockstep.moments import AHEAD, moments, values_of
+from lockstep.moments import AHEAD, moments
 from lockstep.problem import make_problem
-from lockstep.quantities import BACKWARD, COMPUTED
+from lockstep.quantities import BACKWARD, COMPUTED, values_in
 from lockstep.tolerance import allowed, tolerance
 from manual_backprop import two_layer
 from tests.hard_problems import KINDS, hard_problem
@@ -20,6 +20,10 @@ def start_and_quantities(problem):
     x, y = problem.batch(1)
     start = problem.parameters, x, y, problem.lr
     return start, torch_two_layer.step(**problem.parameters, x=x, y=y, lr=problem.lr, **problem.network_settings)
+
+
+def values(problem):
+    return values_in(COMPUTED, problem.sizes, problem.samples)
 
 
 def agrees(problem, turns, answers):
@@ -34,7 +38,7 @@ def test_a_difference_just_beyond_the_bound_never_agrees(kind):
         problem = replace(hard_problem(random, kind, largest=6, steps=1), frozen=())
         start, torch = start_and_quantities(problem)
         bound = allowed(problem, *start)
-        if values_of(problem) > SMALL or not all(np.isfinite(array).all() for array in bound.values()):
+        if values(problem) > SMALL or not all(np.isfinite(array).all() for array in bound.values()):
             continue
         tried += 1
         wrong = []
@@ -77,7 +81,7 @@ def test_each_step_of_many_is_looked_at_by_itself():
 def test_steps_of_many_values_are_not_looked_at():
     problem = make_problem({"sizes": (30, 20, 10), "samples": 40})
     start, torch = start_and_quantities(problem)
-    assert values_of(problem) > SMALL
+    assert values(problem) > SMALL
     assert agrees(problem, [(start, torch)], [torch]) == [False]
 
 

@@ -62,6 +62,19 @@ def test_the_interfaces_example_matches_line_by_line(tmp_path):
     assert (wrong.first_mismatch["label"], wrong.first_mismatch["step"]) == ("new_w31", 2)
 
 
+def test_a_learning_rate_that_each_line_gives_does_not_keep_a_step_from_passing(tmp_path):
+    problem = make_problem({"sizes": (20, 25, 10), "samples": 12})
+    parameters, given = problem.parameters, {"x": problem.x.tolist(), "y": problem.y.tolist()}
+    lines = [{"problem": given | {name: array.tolist() for name, array in parameters.items()}}]
+    for number in range(1, 131):
+        got = two_layer.step(**parameters, x=problem.x, y=problem.y, lr=1e-3 / number)
+        parameters = {name: got[f"new_{name}"] for name in parameters}
+        lines.append({"step": number, "lr": 1e-3 / number} | {name: array.tolist() for name, array in got.items()})
+    result = judged(tmp_path, lines)
+    assert (result.verdict, result.steps_run) == ("match", 130)
+    assert result.steps_in_full < 110
+
+
 def test_lines_with_data_of_their_own_are_not_judged_by_others(tmp_path):
     random = np.random.default_rng(0)
     x, y = random.normal(size=(12, 20)), random.normal(size=(12, 10))
