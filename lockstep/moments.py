@@ -12,9 +12,11 @@ from lockstep.derivation import built_in_door, door
 from lockstep.numbers import Paper
 from lockstep.quantities import COMPUTED, PARAMETERS, values_in
 from lockstep.recording import Recording
+from lockstep.threads import beside, room_beside
 from torch_reference import two_layer as torch_two_layer
 
 Start = tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, float]  # a step's parameters, x, y and lr
+BESIDE = 5 * 10**6  # from so many multiply-adds a step on PyTorch works in a thread of its own
 AHEAD, AHEAD_VALUES = 64, 4_000_000  # so many steps, of so many values together, PyTorch is ahead at the most
 TOGETHER = 500_000  # of so many values together steps by hand are made before they are compared
 
@@ -79,27 +81,48 @@ def _moment(problem, tolerance, number, start, torch, answer, **more):
 
 
 def by_torch_ahead(problem) -> Iterator[deque[tuple[Start, dict[str, np.ndarray]]]]:
-    """Yields blocks of (start, PyTorch's quantities) of the steps of a training by PyTorch, each from the one before.
+    """Yields `by_torch`'s steps in blocks, each with twice as many as the last, or one by one from a thread beside.
 
-    Each block has twice as many steps as the last: where the two sides take turns at every step, each finds the
-    processor's caches full of the other's.
+    Where the two sides take turns at every step, each finds the processor's caches full of the other's.
     """
-    parameters, first, length, most = problem.parameters, 1, 1, most_ahead(problem)
-    while first <= problem.steps:
-        block = deque[tuple[Start, dict[str, np.ndarray]]]()
-        for number in range(first, min(first + length, problem.steps + 1)):
-            x, y = problem.batch(number)
-            start = parameters, x, y, problem.lr
-            torch = _by_torch(problem, *start)
-            block.append((start, torch))
-            parameters = after(torch)
+    steps = by_torch(problem)
+    if is_beside(problem):
+        yield from _from_a_thread(steps)
+        return
+    length, most = 1, most_ahead(problem)
+    while block := deque(islice(steps, length)):
         yield block
-        first, length = first + length, min(2 * length, most)
+        length = min(2 * length, most)
+
+
+def by_torch(problem):
+    """Yields (start, PyTorch's quantities) of the steps of a training by PyTorch, each from the one before."""
+    parameters = problem.parameters
+    for number in range(1, problem.steps + 1):
+        x, y = problem.batch(number)
+        start = parameters, x, y, problem.lr
+        torch = _by_torch(problem, *start)
+        parameters = after(torch)
+        yield start, torch
+
+
+def _from_a_thread(steps):
+    """The same one by one; the next is made while the last one is looked at."""
+    with beside() as thread:
+        coming = thread.submit(next, steps, None)
+        while step := coming.result():
+            coming = thread.submit(next, steps, None)
+            yield deque([step])
+
+
+def is_beside(problem):
+    """Whether PyTorch works in a thread of its own: small steps hinder each other at Python's lock."""
+    return problem.multiply_adds >= BESIDE and room_beside()
 
 
 def most_ahead(problem):
     """How many steps of a run PyTorch is ahead at the most: as many as take little memory."""
-    return _steps_of(AHEAD_VALUES, problem)
+    return 1 if is_beside(problem) else _steps_of(AHEAD_VALUES, problem)
 
 
 def _steps_of(values, problem):

@@ -1,5 +1,7 @@
 """How many threads both sides compute with, and how the C library keeps their memory."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
@@ -14,7 +16,8 @@ def threads(number=1):
     """NumPy and PyTorch compute with so many threads inside the block.
 
     With one, a run gives the same bits whatever the machine's settings are: more change the order of summation. And two
-    libraries' pools that take turns disturb each other: PyTorch's threads spin while NumPy's work.
+    libraries' pools that take turns disturb each other: PyTorch's threads spin while NumPy's work. The number holds for
+    this thread (OpenMP's is each thread's own); `beside` takes it along.
     """
     if not _pools:
         _pools.append(ThreadpoolController())  # looks through the loaded libraries, once
@@ -28,9 +31,20 @@ def threads(number=1):
         torch.set_num_threads(before)
 
 
+def room_beside():
+    """Whether the machine has cores for both sides at once, each with its number of threads."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 2 * torch.get_num_threads() <= cores
+
+
+def beside():
+    """An executor with one thread, in which PyTorch computes with as many threads as here."""
+    return ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),))
+
+
 def _keep_memory():
     """Have the C library keep what is freed, for both sides; else the pages of large arrays are fetched anew each step.
 
     glibc learns the sizes worth keeping from the largest block that was freed, up to 32 MiB (mallopt(3)).
     """
-    np.empty(2**25 - 2**12, dtype=np.uint8)
+    np.empty(2**25 - 2**13, dtype=np.uint8)

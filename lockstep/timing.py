@@ -11,7 +11,8 @@ from lockstep.tolerance import tolerance
 
 def block_seconds(step, repeats):
     """The median time of a step in a block of `repeats`, of steps that do not say that they are out of the ordinary."""
-    step()  # what the part before left in the caches is not its own
+    _rest()
+    step()  # what the part before left in the caches, or made ahead, is not its own
     times: list[float] = []
     while len(times) < repeats:
         began = time.perf_counter()
@@ -19,6 +20,15 @@ def block_seconds(step, repeats):
         if not extraordinary:
             times.append(time.perf_counter() - began)
     return median(times)
+
+
+def _rest():
+    """Wait until no other thread works, such as one that makes a step ahead."""
+    worked = 1.0
+    while worked > 5e-4:
+        before = time.process_time()
+        time.sleep(1e-3)
+        worked = time.process_time() - before
 
 
 def verified_block(problem, free=True):

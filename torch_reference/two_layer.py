@@ -5,6 +5,7 @@ manual_backprop/two_layer.py is this file's mirror: the same functions in the sa
 
 from collections import OrderedDict
 from functools import lru_cache
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ _REDUCTIONS = {"mse": "mean", "sum": "sum", "half_sum": "sum"}
 
 
 @lru_cache(maxsize=4)  # as in any training loop, one network and one optimiser serve many steps
-def _network(n_in, n_hidden, n_out, dtype, hidden_activation, output_activation, frozen):
+def _network(n_in, n_hidden, n_out, dtype, hidden_activation, output_activation, frozen, thread):
     network: Any = nn.Sequential(  # its parts are known by name only
         OrderedDict(
             hidden=nn.Linear(n_in, n_hidden, dtype=dtype),
@@ -88,7 +89,8 @@ def step(W_h, b_h, W_o, b_o, x, y, lr,
     x, y = torch.as_tensor(x), torch.as_tensor(y)
     given = dict(W_h=W_h, b_h=b_h, W_o=W_o, b_o=b_o)
     sizes = W_h.shape[1], W_h.shape[0], W_o.shape[0]
-    network, parameters, optimizer = _network(*sizes, x.dtype, hidden_activation, output_activation, tuple(frozen))
+    settings = x.dtype, hidden_activation, output_activation, tuple(frozen)
+    network, parameters, optimizer = _network(*sizes, *settings, thread=get_ident())  # its own in each thread
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(torch.as_tensor(given[name]))

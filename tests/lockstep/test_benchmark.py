@@ -161,6 +161,32 @@ def test_steps_out_of_the_ordinary_are_not_timed():
     assert not list(said)
 
 
+def test_a_part_is_timed_when_no_other_thread_works_any_more(monkeypatch):
+    worked = iter([0.0, 1e-3, 1e-3, 1.9e-3, 1.9e-3, 1.91e-3])
+    slept = []
+    monkeypatch.setattr("lockstep.timing.time.process_time", lambda: next(worked))
+    monkeypatch.setattr("lockstep.timing.time.sleep", slept.append)
+    assert SECONDS(lambda: slept.append("timed"), 1) >= 0
+    assert slept == [1e-3] * 3 + ["timed"] * 2
+
+
+def test_every_part_of_a_row_makes_as_many_steps_a_call(monkeypatch):
+    made = dict.fromkeys(("by hand", "by PyTorch"), 0)
+
+    def counted(name, step):
+        def count(*given, **named):
+            made[name] += 1
+            return step(*given, **named)
+
+        return count
+
+    monkeypatch.setattr(benchmark, "_manual", lambda _: counted("by hand", lambda: None))
+    monkeypatch.setattr(benchmark, "_torch", lambda _: counted("by PyTorch", lambda: None))
+    monkeypatch.setattr("lockstep.moments.AHEAD", 6)
+    benchmark.row((2, 2, 2), 1, "float64", 1, 2e-5)
+    assert made == {"by hand": 24, "by PyTorch": 24}  # twice to see how long a call takes, twice in a round
+
+
 def test_output_that_cannot_be_written_ends_with_its_status(monkeypatch):
     def broken(_):
         raise BrokenPipeError

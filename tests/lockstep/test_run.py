@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from lockstep import compare
 from lockstep.keys import ACTIVATION_NAMES, DTYPE_NAMES, LOSS_NAMES, Unusable
-from lockstep.moments import most_ahead
 from lockstep.problem import make_problem
 from lockstep.quantities import COMPUTED, PARAMETERS
 from lockstep.run import run
@@ -81,59 +80,19 @@ def test_both_sides_start_each_step_from_pytorchs_weights(dtype):
             np.testing.assert_array_equal(after.parameters[name], before.torch[f"new_{name}"])
 
 
-@pytest.mark.parametrize("ahead", [1, 5, 64])
-def test_how_far_pytorch_is_ahead_changes_nothing(ahead, monkeypatch):
-    monkeypatch.setattr("lockstep.moments.AHEAD", ahead)
-    made = []
-
-    def by_torch(**given):
-        made.append(given)
-        return torch_step(**given)
-
-    torch_step = torch_two_layer.step
-    monkeypatch.setattr(torch_two_layer, "step", by_torch)
-    problem = {"sizes": "3-4-2", "samples": 5, "batch_size": 2, "steps": 50}
-    result, moments = moments_of(problem=problem)
-    assert len(made) == 50
-    assert [moment.number for moment in moments] == list(range(1, 51))
-    monkeypatch.undo()
-    for one, other in zip(moments, moments_of(problem=problem)[1], strict=True):
-        np.testing.assert_array_equal(one.flat_torch, other.flat_torch)
-        np.testing.assert_array_equal(one.x, other.x)
-
-
-def test_pytorch_is_never_further_ahead_than_the_run_is_long_already():
-    made = []
-
-    def step(o, y):
-        made.append(1)
-        return {"delta_o": 2 * (o - y) / y.size * (1 if len(made) < 3 else 1.5)}
-
-    calls = []
-    torch_step = torch_two_layer.step
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch_two_layer, "step", lambda **given: calls.append(1) or torch_step(**given))
-        assert compare(step, battery=0).first_mismatch["step"] == 3
-    assert (len(made), len(calls)) == (3, 3)
-
-
-def test_few_steps_of_a_large_network_are_made_ahead():
-    assert most_ahead(make_problem({})) == 64
-    assert 10 < most_ahead(make_problem({"sizes": (784, 128, 10), "samples": 64})) < 20
-    assert most_ahead(make_problem({"sizes": (2048, 2048, 2048), "samples": 2})) == 1
-
-
 def test_the_free_run_keeps_its_own_weights():
-    result = compare(problem={"hidden_activation": "tanh", "steps": 50})
-    own = make_problem({"hidden_activation": "tanh"})
+    settings = {"sizes": (8, 16, 4), "samples": 9, "hidden_activation": "tanh"}
+    result = compare(problem=settings | {"steps": 50})
+    own = make_problem(settings)
     parameters = dict(own.parameters)
     for _ in range(50):
         step = two_layer.step(**parameters, x=own.x, y=own.y, lr=own.lr, hidden_activation="tanh")
         parameters = {name: step[f"new_{name}"] for name in PARAMETERS}
     for name in PARAMETERS:
-        np.testing.assert_allclose(result.parameters["manual"][name], parameters[name], rtol=1e-13)
-        assert result.parameters["manual"][name] != result.parameters["torch"][name] or name == "b_o"
-    assert 0 < result.rows[-1].drift < 1000
+        np.testing.assert_array_equal(result.parameters["manual"][name], parameters[name])
+        assert result.parameters["manual"][name] != result.parameters["torch"][name]
+    assert result.rows[-1].drift > 0
+    assert result.rows[-1].drift_relative < 1e-10
 
 
 def test_a_step_that_is_given_is_called_once_a_training_step_and_may_return_some_quantities():
@@ -184,7 +143,7 @@ def test_numbers_that_blow_up_are_undecided_with_the_step():
 
 
 def test_a_fixed_tolerance_takes_the_place_of_the_bound():
-    assert compare(rtol=0.0).verdict == "mismatch"
+    assert compare(sizes=(8, 16, 4), samples=9, rtol=0.0).verdict == "mismatch"
     assert compare(atol=1e-12).verdict == "match"
     assert compare(rtol=1e-12).verdict == "match"
 
