@@ -1,10 +1,9 @@
-"""How many threads both sides compute with, and how the C library keeps their memory."""
+"""How many threads both sides compute with, and whether each side has one of its own."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 from threadpoolctl import ThreadpoolController
 
@@ -21,7 +20,6 @@ def threads(number=1):
     """
     if not _pools:
         _pools.append(ThreadpoolController())  # looks through the loaded libraries, once
-        _keep_memory()
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
@@ -40,11 +38,3 @@ def room_beside():
 def beside():
     """An executor with one thread, in which PyTorch computes with as many threads as here."""
     return ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),))
-
-
-def _keep_memory():
-    """Have the C library keep what is freed, for both sides; else the pages of large arrays are fetched anew each step.
-
-    glibc learns the sizes worth keeping from the largest block that was freed, up to 32 MiB (mallopt(3)).
-    """
-    np.empty(2**25 - 2**13, dtype=np.uint8)
