@@ -60,4 +60,4 @@ def remark(found):
     samples = counted(smallest["samples"], "sample")
     what = f"first differs at {smallest['quantity']}" if smallest["quantity"] else "cannot be run"
     failing = f"{found['problems'] - found['matching']} of {found['problems']} others"
-    return f"right on this problem, but not on {failing}: with {size} and {samples} it {what}"
+    return f"within rounding on this problem, but wrong on {failing}: with {size} and {samples} it {what}"

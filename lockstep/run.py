@@ -27,7 +27,8 @@ def compare(step=None, problem=None, *, on_step=None, **settings):
     step: the side by hand: a function that asks for quantities by argument name and returns a dict of them, in either
     vocabulary; the path of a file that has one, FILE.py or FILE.py:FUNCTION; or None for the project's own.
     problem: a path to a problem file, a dict with such a file's keys, or None for the lecture's network.
-    settings: further keys, which override the problem's. on_step: called with each `comparison.Moment`.
+    settings: further keys, which override the problem's. on_step: called after each step with its `comparison.Moment`
+    and the result so far.
 
     Returns a `result.Result`. Raises `keys.Unusable`, a ValueError, for input that cannot be used.
     """

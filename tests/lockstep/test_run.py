@@ -313,6 +313,6 @@ def test_what_is_wrong_on_others_only_is_remarked():
 
     result = compare(step, None, battery=10)
     assert (result.verdict, result.first_mismatch) == ("mismatch", None)
-    assert result.remarks[-1].startswith("right on this problem, but not on")
+    assert result.remarks[-1].startswith("within rounding on this problem, but wrong on")
     right = compare(lambda o, y: {"delta_o": 2 * (o - y) / y.size}, None, battery=10)
     assert right.remarks[-1] == "right on all 10 other problems that were tried as well"

@@ -68,7 +68,7 @@ def test_what_the_battery_finds_in_a_file_is_a_remark(tmp_path):
     path.write_text("def step(delta_o): return {'grad_b_o': delta_o.mean(axis=0)}\n")
     result = compare(path)
     assert (result.verdict, result.battery["matching"]) == ("match", 10)
-    assert any("right on this problem, but not on 20 of 30 others" in remark for remark in result.remarks)
+    assert any("within rounding on this problem, but wrong on 20 of 30 others" in remark for remark in result.remarks)
 
 
 def test_what_the_battery_finds_has_the_smallest_counterexample():
@@ -83,7 +83,7 @@ def test_what_the_battery_finds_has_the_smallest_counterexample():
 def test_a_battery_that_is_asked_for_decides():
     result = compare(averaged, battery=6)
     assert (result.verdict, result.first_mismatch) == ("mismatch", None)
-    assert "mismatch: right on this problem, but not on 4 of 6 others" in " ".join(str(result).split())
+    assert "mismatch: within rounding on this problem, but wrong on 4 of 6 others" in " ".join(str(result).split())
     assert compare(lambda delta_o: {"grad_b_o": delta_o.sum(axis=0)}, battery=6).verdict == "match"
     assert compare(averaged, battery=0).battery is None
     assert compare(battery=5).battery == {"problems": 5, "matching": 5, "smallest": None}
