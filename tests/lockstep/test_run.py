@@ -91,7 +91,7 @@ def test_the_free_run_keeps_its_own_weights():
     for name in PARAMETERS:
         np.testing.assert_array_equal(result.parameters["manual"][name], parameters[name])
         assert result.parameters["manual"][name] != result.parameters["torch"][name]
-    assert result.rows[-1].drift > 0
+    assert 0 < result.rows[-1].drift < 1000
     assert result.rows[-1].drift_relative < 1e-10
 
 
