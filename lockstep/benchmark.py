@@ -25,7 +25,7 @@ from lockstep.quantities import scalar_names
 from lockstep.report.curve import write
 from lockstep.report.step import columns
 from lockstep.threads import threads
-from lockstep.timing import block_seconds, verified_block
+from lockstep.timing import block_seconds, verified_step
 from manual_backprop import neuron_by_neuron
 from torch_reference import two_layer as torch_two_layer
 
@@ -131,15 +131,13 @@ def _rows(networks, options):
 def row(sizes, samples, dtype, rounds, block):
     """The times and ratios of one network. A round has a block of `block` seconds of each part, one after the other."""
     problem = network(sizes, samples, dtype)
-    steps = most_ahead(problem)  # of one call, of every part alike: now and then a step is slow
-    parts = (_manual(problem), _torch(problem), _in_turn(problem), verified_block(problem, False),
-             verified_block(problem, True), _matmul(problem))  # fmt: skip
-    ways = {name: part if name in ("lockstep", "run") else _several(part, steps)
-            for name, part in zip(PARTS, parts, strict=True)}  # fmt: skip
-    alone = {name: block_seconds(way, 2) for name, way in ways.items()}
-    repeats = {name: max(1, round(block / seconds)) for name, seconds in alone.items()}
-    rounds = rounds if sum(alone.values()) < steps else 3
-    times = [{name: block_seconds(ways[name], repeats[name]) / steps for name in PARTS} for _ in range(rounds)]
+    ways = dict(zip(PARTS, (_manual(problem), _torch(problem), _in_turn(problem), verified_step(problem, False),
+                            verified_step(problem, True), _matmul(problem)), strict=True))  # fmt: skip
+    together = most_ahead(problem)  # of every part alike: now and then a step is slow
+    alone = {name: block_seconds(way, 2, together) for name, way in ways.items()}
+    repeats = {name: max(1, round(block / (seconds * together))) for name, seconds in alone.items()}
+    rounds = rounds if sum(alone.values()) < 1 else 3
+    times = [{name: block_seconds(ways[name], repeats[name], together) for name in PARTS} for _ in range(rounds)]
     ratios = {
         "manual_over_torch": [t["manual"] / t["torch"] for t in times],
         "manual_over_matmul": [t["manual"] / t["matmul"] for t in times],
@@ -152,14 +150,6 @@ def row(sizes, samples, dtype, rounds, block):
         | {f"{name}_us": 1e6 * median(t[name] for t in times) for name in PARTS}
         | {name: median(values) for name, values in ratios.items()}
     )
-
-
-def _several(step, number):
-    def steps():
-        for _ in range(number):
-            step()
-
-    return steps
 
 
 def network(sizes, samples, dtype):

@@ -10,7 +10,7 @@ from lockstep.output import progress
 from lockstep.problem import make_problem
 from lockstep.report.step import columns
 from lockstep.result import Result
-from lockstep.timing import block_seconds, verified_block
+from lockstep.timing import block_seconds, verified_step
 from lockstep.tolerance import tolerance
 
 STEPS = (100, 1_000, 10_000, 100_000, 1_000_000)
@@ -25,7 +25,7 @@ def growth_lines():
     cells, parameters, times = [], [], []
     for width in WIDTHS:
         parameters.append(2 * width * (width + 1))
-        times.append(verified_step(width))
+        times.append(seconds_of_a_step(width))
         cells.append([f"{width}-{width}-{width}", f"{parameters[-1]:,}", f"{1e6 * times[-1]:,.0f}"])
     yield from columns([["network", "parameters", "us a verified step, 8 samples"], *cells], "<>>")
     slope = np.polyfit(np.log(parameters[-3:]), np.log(times[-3:]), 1)[0]
@@ -38,7 +38,7 @@ def run_of_steps():
     problem = make_problem({"sizes": (2, 2, 2), "samples": 1, "hidden_activation": "sigmoid", "lr": 1e-6,
                             "steps": STEPS[-1]})  # fmt: skip
     result, rows = Result(problem, shows="none"), []
-    verified_step(2)  # the first step imports
+    seconds_of_a_step(2)  # the first step imports
     began, before = time.perf_counter(), 0
     with progress(STEPS[-1], "steps") as show:
         for moment, free in moments(problem, tolerance(problem, {})):
@@ -57,9 +57,9 @@ def _memory():
         return f"{int(file.read().split()[1]) * os.sysconf('SC_PAGE_SIZE') / 2**20:.1f} MiB"
 
 
-def verified_step(width):
+def seconds_of_a_step(width):
     """Seconds, median of several steps after the first ones."""
     weights = np.random.default_rng(0).uniform(-1, 1, (width, width)) / np.sqrt(width)
     problem = make_problem({"sizes": (width,) * 3, "samples": 8, "W_h": weights, "W_o": weights, "lr": 1e-4,
                             "hidden_activation": "sigmoid", "steps": 10**9})  # fmt: skip
-    return block_seconds(verified_block(problem), 9) / most_ahead(problem)
+    return block_seconds(verified_step(problem), 9, most_ahead(problem))

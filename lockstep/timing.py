@@ -1,25 +1,34 @@
-"""How long a step takes: the median of a block, and what a block of verified steps is."""
+"""How long a step takes: the median of a block, and what a verified step is."""
 
 import time
-from itertools import islice
 from statistics import median
 
-from lockstep.moments import moments, most_ahead
+from lockstep.moments import moments
 from lockstep.result import Result
 from lockstep.tolerance import tolerance
 
 
-def block_seconds(step, repeats):
-    """The median time of a step in a block of `repeats`, of steps that do not say that they are out of the ordinary."""
+def block_seconds(step, repeats, together=1):
+    """The time of a step: the median over `repeats` calls of so many steps together, each divided by their number.
+
+    A call with a step that says that it is out of the ordinary is left out.
+    """
+
+    def call():
+        extraordinary = False
+        for _ in range(together):
+            extraordinary |= bool(step())
+        return extraordinary
+
     _rest()
-    step()  # what the part before left in the caches, or made ahead, is not its own
+    call()  # what the part before left in the caches, or made ahead, is not its own
     times: list[float] = []
     while len(times) < repeats:
         began = time.perf_counter()
-        extraordinary = step()
+        extraordinary = call()
         if not extraordinary:
             times.append(time.perf_counter() - began)
-    return median(times)
+    return median(times) / together
 
 
 def _rest():
@@ -31,21 +40,19 @@ def _rest():
         worked = time.process_time() - before
 
 
-def verified_block(problem, free=True):
-    """As many steps of a run as PyTorch is ahead: verified, and, where `free`, the side by hand's own training beside.
+def verified_step(problem, free=True):
+    """A step of a run: verified, and, where `free`, the side by hand's own training beside.
 
-    Steps whose bound is worked out in any case are out of the ordinary, since few of a long run's are: the first ones,
+    A step whose bound is worked out in any case is out of the ordinary, since few of a long run's are: the first ones,
     and those of the table's rows.
     """
     result = Result(problem, shows="none")
-    steps, together = moments(problem, tolerance(problem, {}), free=free), most_ahead(problem)
+    steps = moments(problem, tolerance(problem, {}), free=free)
 
     def verified():
-        extraordinary = False
-        for moment, after_it in islice(steps, together):
-            result.add(moment, after_it)
-            extraordinary |= result.is_in_full(moment.number)
-        return extraordinary
+        moment, after_it = next(steps)
+        result.add(moment, after_it)
+        return result.is_in_full(moment.number)
 
     while result.steps_run < 3 or result.is_in_full(result.steps_run + 1):
         verified()

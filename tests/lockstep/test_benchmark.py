@@ -21,7 +21,9 @@ def small(monkeypatch):
     monkeypatch.setattr(benchmark, "NETWORKS", (((2, 2, 2), 1), ((5, 4, 3), 6)))
     monkeypatch.setattr("lockstep.result.ALWAYS", 3)
     monkeypatch.setattr("lockstep.moments.AHEAD", 2)
-    monkeypatch.setattr(benchmark, "block_seconds", lambda step, repeats: [step() for _ in range(2)] and 1e-5 * repeats)
+    monkeypatch.setattr(
+        benchmark, "block_seconds", lambda step, repeats, n: [step() for _ in range(2 * n)] and 1e-5 * repeats
+    )
     for module in (peers, gradient_peers):
         monkeypatch.setattr(module, "seconds", lambda check: 1e-3 if check() in (True, False) else 0.0)
 
