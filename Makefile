@@ -25,7 +25,7 @@ coverage: .venv/ready-dev
 	$(ENV)/python -m pytest -p pytest_cov --cov --cov-report=term --cov-fail-under=100
 
 mutants: .venv/ready-dev
-	$(ENV)/python -m tests.mutants
+	$(ENV)/python -m tests.campaigns.mutants
 
 format: .venv/ready-dev
 	$(ENV)/ruff format .

@@ -3,11 +3,11 @@
 from importlib import import_module
 
 _HOMES = {
-    "compare": "run",
-    "check_gradients": "check",
-    "check_function": "check",
-    "GradientMismatch": "check_result",
-    "watch": "measured",
+    "compare": "api",
+    "check_gradients": "gradients.check",
+    "check_function": "gradients.check",
+    "GradientMismatch": "gradients.result",
+    "watch": "gradients.measured",
 }
 
 __all__ = ["GradientMismatch", "check_function", "check_gradients", "compare", "watch"]

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import sys
 
-from lockstep.gradient_peers import FOLDER, expressions
+from scripts.benchmarks.gradient_peers import FOLDER, expressions
 
 NAMES = expressions()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lockstep.run import compare
+from lockstep.api import compare
 
 ROOT = Path(__file__).parents[1]
 FILES = {
@@ -55,12 +55,12 @@ PRINTED = {
 
 @pytest.mark.parametrize(("example", "number"), PRINTED)
 def test_published_numbers_come_out_on_both_sides(example, number):
-    moments = []
-    result = compare(None, FILES[example], steps=number, on_step=lambda moment, _: moments.append(moment))
+    records = []
+    result = compare(None, FILES[example], steps=number, on_step=lambda record, _: records.append(record))
     assert result.verdict == "match"
-    moment = moments[number - 1]
+    record = records[number - 1]
     for name, printed in PRINTED[example, number].items():
-        for side in (moment.manual, moment.torch):
+        for side in (record.manual, record.torch):
             assert np.shape(printed) == np.shape(side[name])
             for text, value in zip(np.ravel(np.array(printed, object)), np.ravel(side[name]), strict=True):
                 if text is not None:

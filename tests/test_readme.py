@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from lockstep import GradientMismatch
-from lockstep.command import main
-from lockstep.descent import main as gradient_descent
-from tests.mistakes import PLACES
+from lockstep.cli.compare import main
+from lockstep.cli.descend import main as gradient_descent
+from tests.campaigns.mistakes import PLACES
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SHOWN = [block for language, block in re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL) if not language]

@@ -45,10 +45,10 @@ def modules_after(code):
 
 
 def test_help_imports_neither_torch_nor_numpy():
-    code = "from lockstep.command import main\ntry: main(['--help'])\nexcept SystemExit: pass"
+    code = "from lockstep.cli.compare import main\ntry: main(['--help'])\nexcept SystemExit: pass"
     assert modules_after(code).isdisjoint({"torch", "numpy", "rich", "matplotlib"})
 
 
 def test_torch_is_not_imported_for_bad_input():
-    loaded = modules_after("from lockstep.command import main\nmain(['--lr', 'inf'])")
+    loaded = modules_after("from lockstep.cli.compare import main\nmain(['--lr', 'inf'])")
     assert "torch" not in loaded

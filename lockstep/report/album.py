@@ -6,21 +6,21 @@ MOST_DIFFERING = 10
 class Album:
     """The first step, the last, the first ones that differ, and evenly in between, no more than about `most`.
 
-    make: a function of (moment, result) that gives what is kept of a step.
+    make: a function of (record, result) that gives what is kept of a step.
     """
 
     def __init__(self, make, most):
         self.make, self.most = make, most
         self.stride, self.kept, self.differing, self.last = 1, {}, [], None
 
-    def add(self, moment, result):
+    def add(self, record, result):
         """Take in one step of a run, which `result` has already taken in."""
         differs = result.steps_differing > len(self.differing) and len(self.differing) < MOST_DIFFERING
         if differs:
-            self.differing.append(moment.number)
-        if differs or (moment.number - 1) % self.stride == 0:
-            self.kept[moment.number] = self.make(moment, result)
-        self.last = moment
+            self.differing.append(record.number)
+        if differs or (record.number - 1) % self.stride == 0:
+            self.kept[record.number] = self.make(record, result)
+        self.last = record
         if len(self.kept) > self.most + len(self.differing):
             self.stride *= 2
             stays = {n for n in self.kept if (n - 1) % self.stride == 0 or n in self.differing}

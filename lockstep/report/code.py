@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.text import Text
 
-from lockstep.quantities import scalar_names
+from lockstep.network.names import scalar_names
 from lockstep.report import sources
 from lockstep.report.step import judged
 
@@ -15,16 +15,16 @@ SIDE_BY_SIDE = 100  # from so many columns on; else one source below the other
 _GAP = 5  # between the two, with the mark in it
 
 
-def code_lines(moment, problem, width, step=None, side="by hand"):
+def code_lines(record, problem, width, step=None, side="by hand"):
     """The sources at a step, a `rich.text.Text` a line. step: the side by hand, None for the project's own."""
     left, right = sources.by_hand(problem, step), sources.by_torch(problem)
     titles = [Text(f"{side}: {left.title}", "bold"), Text(f"PyTorch: {right.title}", "bold")]
     yield Text("")
-    yield Text(f"step {moment.number}", "bold")
+    yield Text(f"step {record.number}", "bold")
     if width >= SIDE_BY_SIDE:
-        yield from _side_by_side(titles, sources.aligned(left, right), _values(moment), (width - _GAP) // 2)
+        yield from _side_by_side(titles, sources.aligned(left, right), _values(record), (width - _GAP) // 2)
     else:
-        yield from _one_below_the_other(titles, left, right, _values(moment), width)
+        yield from _one_below_the_other(titles, left, right, _values(record), width)
 
 
 def _side_by_side(titles, pairs, values, column):
@@ -72,23 +72,23 @@ class _Value(NamedTuple):
         return Text(f"          {self.label} = {number}", "cyan")
 
 
-def _values(moment):
+def _values(record):
     """The values to show by name: of a quantity its scalars, or, where it has none, its worst element."""
-    worst = moment.worst_positions()
+    worst = record.worst_positions()
     values = {
-        name: [_Value(f"shape of {name}", str(returned.shape), str(moment.torch[name].shape), "✗")]
-        for name, returned in moment.misshapen.items()
+        name: [_Value(f"shape of {name}", str(returned.shape), str(record.torch[name].shape), "✗")]
+        for name, returned in record.misshapen.items()
     }
-    for name, positions in moment.spans():
-        scalars = scalar_names(name, moment.sizes, len(moment.x))
-        values[name] = [_value(moment, position) for position in (positions if scalars else [worst[name]])]
+    for name, positions in record.spans():
+        scalars = scalar_names(name, record.sizes, len(record.x))
+        values[name] = [_value(record, position) for position in (positions if scalars else [worst[name]])]
         values |= {value.label: [value] for value in values[name]}
     return values
 
 
-def _value(moment, position):
-    by_hand, by_torch, _, mark = judged(moment, position)
-    return _Value(moment.named(*moment.place(position)), by_hand, by_torch, mark)
+def _value(record, position):
+    by_hand, by_torch, _, mark = judged(record, position)
+    return _Value(record.named(*record.place(position)), by_hand, by_torch, mark)
 
 
 def _source(line):

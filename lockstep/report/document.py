@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from lockstep.quantities import PARAMETERS
+from lockstep.network.names import PARAMETERS
 
 
 def document(result):
@@ -34,10 +34,10 @@ def problem_line(problem):
     return _line({"problem": keys})
 
 
-def step_line(moment):
+def step_line(record):
     """A line of a trace: what the step started from, what came out by hand, and by PyTorch under "torch"."""
-    started = {name: moment.parameters[name] for name in PARAMETERS}
-    return _line({"step": moment.number} | started | moment.manual | {"torch": moment.torch})
+    started = {name: record.parameters[name] for name in PARAMETERS}
+    return _line({"step": record.number} | started | record.manual | {"torch": record.torch})
 
 
 def _line(values):

@@ -1,17 +1,9 @@
 """The evidence that was asked for: planted errors and whether they were caught; which side is nearer the truth."""
 
-import textwrap
-
 from rich.text import Text
 
-from lockstep.control import TIMES
-from lockstep.report.digits import MOST_ULPS, counted, digits, grouped
-from lockstep.report.step import columns
-
-
-def wrapped(text, width, style=""):
-    """A paragraph in lines of `rich.text.Text`."""
-    return [Text(line, style) for line in textwrap.wrap(text, width, break_on_hyphens=False)]
+from lockstep.evidence.control import TIMES
+from lockstep.text import MOST_ULPS, columns, counted, digits, grouped, wrapped
 
 
 def control_lines(control, result, width, quiet=False):

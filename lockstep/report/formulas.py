@@ -2,7 +2,7 @@
 
 import ast
 
-from lockstep.formulas import formulas, inputs_of, scalar_formulas
+from lockstep.explain.formulas import formulas, inputs_of, scalar_formulas
 from manual_backprop.activations import activation
 
 _SUM, _JUXTAPOSED, _PRODUCT, _ATOM = 1, 2, 3, 4  # how tightly an expression binds

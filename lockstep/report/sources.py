@@ -6,8 +6,8 @@ import sys
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from lockstep.derivation import built_in
-from lockstep.quantities import COMPUTED, scalars
+from lockstep.network.names import COMPUTED, scalars
+from lockstep.sides.built_in import built_in
 from torch_reference import two_layer as torch_two_layer
 
 

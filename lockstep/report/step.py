@@ -4,9 +4,9 @@ import textwrap
 
 from rich.text import Text
 
-from lockstep.quantities import BACKWARD, FORWARD, UPDATE, scalar_names
-from lockstep.report.digits import allowance, digits, distance
+from lockstep.network.names import BACKWARD, FORWARD, UPDATE, scalar_names
 from lockstep.report.formulas import formula
+from lockstep.text import allowance, columns, digits, distance
 from manual_backprop.activations import activation
 
 WIDE = 140  # from so many columns on, a formula, its numbers and its values share a line
@@ -14,43 +14,43 @@ STAGES = (("forward", FORWARD), ("backward", BACKWARD), ("update", UPDATE))
 _INDENT = 4
 
 
-def step_lines(moment, problem, width, side="by hand"):
+def step_lines(record, problem, width, side="by hand"):
     """A step in full: an entry a scalar for the lecture's network, else a line a matrix with its worst element."""
     yield Text("")
-    yield Text(f"step {moment.number}", "bold")
-    if scalar_names("W_o", problem.sizes, len(moment.x)) and problem.sizes == (2, 2, 2):
-        yield from _scalar_entries(moment, problem, width, side)
-    elif moment.manual:
-        yield from _matrix_table(moment, problem, width, side)
-    for name, array in moment.misshapen.items():
-        yield Text(f"  {name} has shape {array.shape}; expected {moment.torch[name].shape}  ✗", "bold red")
+    yield Text(f"step {record.number}", "bold")
+    if scalar_names("W_o", problem.sizes, len(record.x)) and problem.sizes == (2, 2, 2):
+        yield from _scalar_entries(record, problem, width, side)
+    elif record.manual:
+        yield from _matrix_table(record, problem, width, side)
+    for name, array in record.misshapen.items():
+        yield Text(f"  {name} has shape {array.shape}; expected {record.torch[name].shape}  ✗", "bold red")
 
 
-def _scalar_entries(moment, problem, width, side):
-    values = numbers_of(moment, problem)
-    places = [moment.place(position) for position in range(len(moment.flat_torch))]
+def _scalar_entries(record, problem, width, side):
+    values = numbers_of(record, problem)
+    places = [record.place(position) for position in range(len(record.flat_torch))]
     for stage, names in STAGES:
         if any(name in names for name, _ in places):
             yield Text(f" {stage}", "bold")
         for position, (name, index) in enumerate(places):
             if name in names:
-                yield from _entry(moment, problem, position, moment.named(name, index), values, width, side)
+                yield from _entry(record, problem, position, record.named(name, index), values, width, side)
 
 
-def numbers_of(moment, problem):
+def numbers_of(record, problem):
     """Everything that a formula of the lecture's network refers to, by its scalar name."""
-    values = {"lr": moment.lr}
-    for name, array in (*moment.parameters.items(), ("x", moment.x), ("y", moment.y), *moment.torch.items(),
-                        *moment.manual.items()):  # fmt: skip
+    values = {"lr": record.lr}
+    for name, array in (*record.parameters.items(), ("x", record.x), ("y", record.y), *record.torch.items(),
+                        *record.manual.items()):  # fmt: skip
         values |= zip(scalar_names(name, problem.sizes, 1), array.flat, strict=True)
     for layer, which in (("h", problem.hidden_activation), ("o", problem.output_activation)):
         values[f"sigma_{layer}"], values[f"sigma_{layer}_prime"] = activation(which)
     return values
 
 
-def _entry(moment, problem, position, scalar, values, width, side):
+def _entry(record, problem, position, scalar, values, width, side):
     """name = formula / = numbers / values, ULP, allowed and mark."""
-    name, _ = moment.place(position)
+    name, _ = record.place(position)
     if name.removeprefix("new_") in problem.frozen:
         in_names, in_numbers = f"{scalar.removeprefix('new_')} (frozen)", ""
     else:
@@ -58,7 +58,7 @@ def _entry(moment, problem, position, scalar, values, width, side):
         in_numbers = (
             in_numbers[1:-1] if in_numbers[0] == "(" and in_numbers.find(")") == len(in_numbers) - 1 else in_numbers
         )
-    by_hand, by_torch, apart, mark = judged(moment, position)
+    by_hand, by_torch, apart, mark = judged(record, position)
     indent = " " * _INDENT
     margin = indent + " " * (len(scalar) + 1)
     if width >= WIDE:
@@ -77,10 +77,10 @@ def _entry(moment, problem, position, scalar, values, width, side):
         yield _marked(f"{margin}  {by_torch}  PyTorch", apart, mark, width)
 
 
-def judged(moment, position):
+def judged(record, position):
     """Both values in full, how far apart of how much allowed, and the mark."""
-    entry = moment.entry(position)
-    manual, torch, dtype = entry["manual"], entry["torch"], moment.dtype
+    entry = record.entry(position)
+    manual, torch, dtype = entry["manual"], entry["torch"], record.dtype
     far, limit = distance(manual, torch, dtype), allowance(entry["allowed"], torch, dtype)
     if not limit.isdigit():
         far = f"{entry['difference']:.0e}" if manual != torch else "0"
@@ -94,11 +94,11 @@ def _marked(left, apart, mark, width):
     return Text.assemble(left, " " * gap, (apart, "dim"), "  ", (mark, "green" if mark == "✓" else "bold red"))
 
 
-def _matrix_table(moment, problem, width, side):
+def _matrix_table(record, problem, width, side):
     rows = []
-    for name, worst in moment.worst_positions().items():
-        entry, dtype = moment.entry(worst), moment.dtype
-        by_hand, by_torch, _, mark = judged(moment, worst)
+    for name, worst in record.worst_positions().items():
+        entry, dtype = record.entry(worst), record.dtype
+        by_hand, by_torch, _, mark = judged(record, worst)
         apart = distance(entry["manual"], entry["torch"], dtype).removesuffix(" ULP")
         row = [
             f"  {entry['label']}",
@@ -120,10 +120,3 @@ def _matrix_table(moment, problem, width, side):
         for (name, row), line in zip(rows, table[1:], strict=True):
             if name in names:
                 yield Text(line, "" if row[5] == "✓" else "bold red")
-
-
-def columns(rows, aligned):
-    """Rows of texts as lines: every column as wide as its widest text, so that nothing is ever cut."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(f"{text:{side}{wide}}" for text, side, wide in zip(row, aligned, widths, strict=False)).rstrip()
-            for row in rows]  # fmt: skip

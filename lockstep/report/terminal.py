@@ -2,11 +2,10 @@
 
 from rich.text import Text
 
-from lockstep.problem import UNTOLD
-from lockstep.report.digits import MOST_ULPS, counted, distance, grouped, relative
-from lockstep.report.evidence import wrapped
-from lockstep.report.step import columns, step_lines
+from lockstep.network.problem import UNTOLD
+from lockstep.report.step import step_lines
 from lockstep.report.verdict import verdict_lines
+from lockstep.text import MOST_ULPS, columns, counted, distance, grouped, relative, wrapped
 
 
 def report(result, width=80):
@@ -17,8 +16,8 @@ def report(result, width=80):
 def lines(result, width):
     """The whole report, a `rich.text.Text` a line."""
     yield from heading(result.problem, result.side)
-    for moment in result.shown:
-        yield from step_lines(moment, result.problem, width, result.side)
+    for record in result.shown:
+        yield from step_lines(record, result.problem, width, result.side)
     yield from summary_lines(result, width)
 
 

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from rich.text import Text
 
-from lockstep.battery import remark as others
-from lockstep.problem import UNTOLD
-from lockstep.quantities import torch_place
-from lockstep.report.digits import counted, digits, distance, grouped
-from lockstep.report.evidence import control_lines, referee_lines, wrapped
+from lockstep.evidence.battery import remark as others
+from lockstep.evidence.unseen import would_show
+from lockstep.network.names import torch_place
+from lockstep.network.problem import UNTOLD
+from lockstep.report.evidence import control_lines, referee_lines
 from lockstep.report.formulas import formula
 from lockstep.report.step import numbers_of
-from lockstep.unseen import would_show
+from lockstep.text import counted, digits, distance, grouped, wrapped
 
 _COLORS = {"match": "green", "mismatch": "red", "undecided": "yellow"}
 
@@ -140,19 +140,19 @@ def _mismatch(result):
 
 def difference(result):
     """Pairs (word, text): the first value that differs, by its formula, the numbers in it, and both sides."""
-    moment, first, problem = result.decisive, result.first_mismatch, result.problem
+    record, first, problem = result.decisive, result.first_mismatch, result.problem
     name = first["quantity"]
-    if moment.jump:
-        yield "ended at", digits(moment.jump.end, result.dtype)
-        yield "starts at", digits(moment.jump.start, result.dtype)
+    if record.jump:
+        yield "ended at", digits(record.jump.end, result.dtype)
+        yield "starts at", digits(record.jump.start, result.dtype)
         return
     if first["index"] is None:
-        yield result.side, str(moment.misshapen[name].shape)
-        yield "expected", str(moment.torch[name].shape)
+        yield result.side, str(record.misshapen[name].shape)
+        yield "expected", str(record.torch[name].shape)
         return
-    if problem.sizes == (2, 2, 2) and len(moment.x) == 1:
+    if problem.sizes == (2, 2, 2) and len(record.x) == 1:
         yield "formula", formula(first["label"], True, problem.loss)
-        yield "numbers", formula(first["label"], True, problem.loss, numbers_of(moment, problem))
+        yield "numbers", formula(first["label"], True, problem.loss, numbers_of(record, problem))
     else:
         yield "formula", formula(name, False, problem.loss)
     yield result.side, digits(first["manual"], result.dtype)
@@ -161,12 +161,12 @@ def difference(result):
 
 def how_far(result):
     """How far apart the first values that differ are, and how far rounding, or what else, allows."""
-    first, moment = result.first_mismatch, result.decisive
-    if first["index"] is None or moment.jump:
+    first, record = result.first_mismatch, result.decisive
+    if first["index"] is None or record.jump:
         return ""
     name, index = first["quantity"], tuple(first["index"])
     who = "the tolerance" if result.fixed_tolerance else "rounding"
-    who = "its last digit" if moment.printed.get(name, np.zeros(moment.torch[name].shape))[index] else who
+    who = "its last digit" if record.printed.get(name, np.zeros(record.torch[name].shape))[index] else who
     return f"{_off(first, result.dtype)}; {who} allows {first['allowed']:.2g}"
 
 

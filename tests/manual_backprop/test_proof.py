@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import sympy
 
-from lockstep.quantities import BACKWARD, shape_of
+from lockstep.network.names import BACKWARD, shape_of
 from manual_backprop import neuron_by_neuron, two_layer
 from manual_backprop.activations import ACTIVATIONS
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lockstep.quantities import COMPUTED, PARAMETERS, scalar_names, shape_of
+from lockstep.network.names import COMPUTED, PARAMETERS, scalar_names, shape_of
 from manual_backprop import neuron_by_neuron, two_layer
 from tests.manual_backprop.test_neuron_by_neuron import NUMBERS, SIGMA
 

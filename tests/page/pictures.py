@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from lockstep.command import main
+from lockstep.cli.compare import main
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "scripts" / "pictures"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lockstep.command import main
+from lockstep.cli.compare import main
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytest.importorskip("playwright", reason="no playwright: `make test-page` installs it")

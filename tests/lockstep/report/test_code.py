@@ -2,10 +2,10 @@
 
 import pytest
 
-from lockstep.command import main
-from lockstep.derivation import load
-from lockstep.problem import make_problem
+from lockstep.cli.compare import main
+from lockstep.network.problem import make_problem
 from lockstep.report import sources
+from lockstep.sides.function import load
 
 SCALARS = make_problem({})
 MATRICES = make_problem({"sizes": (3, 4, 2), "samples": 5})
@@ -105,7 +105,7 @@ def test_another_shape_is_told_in_place_of_a_value(monkeypatch, tmp_path, capsys
 
 
 def test_a_stream_that_cannot_encode_gets_ascii(monkeypatch):
-    from lockstep.output import encodable
+    from lockstep.cli.output import encodable
 
     assert encodable("a  │  b ✗", "ascii") == "a  |  b XX"
 

@@ -1,0 +1,1 @@
+"""How much two right answers may differ."""

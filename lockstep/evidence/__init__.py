@@ -1,0 +1,1 @@
+"""Planted errors, other problems, blind spots, the exact referee."""

@@ -1,0 +1,1 @@
+"""check_gradients: any torch expression."""

@@ -1,0 +1,1 @@
+"""What is trained: names, problem, options, files."""

@@ -1,0 +1,216 @@
+"""What to run: network, data and settings; read from a dict or a file's keys, checked, and drawn where not given."""
+
+import math
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lockstep.errors import Unusable
+from lockstep.network.files import read_table, read_toml
+from lockstep.network.names import COMPUTED, GIVEN, PARAMETERS, shape_of, values_in
+from lockstep.network.options import check, file_and_function
+
+# What `compare.py` runs with no argument: the lecture's 2-2-2 network on fixed example numbers.
+LECTURE: dict[str, Any] = {
+    "x": [[0.5, 0.8]],
+    "y": [[0.3, 0.9]],
+    "W_h": [[0.4, -0.3], [0.2, 0.7]],
+    "b_h": [0.1, -0.2],
+    "W_o": [[0.6, -0.5], [-0.4, 0.8]],
+    "b_o": [0.25, 0.15],
+}
+UNTOLD = 10**12  # how many steps a run has whose end only its recording knows
+# Keys that say which network and which data: with none of them given, the lecture's numbers are used.
+_DRAWN_BY = {"sizes", "samples", "data", "seed", "x", "y", *PARAMETERS}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """sizes: (n_in, n_hidden, n_out). parameters: W_h, b_h, W_o, b_o by name, in `dtype`. x (N, n_in), y (N, n_out)."""
+
+    sizes: tuple[int, int, int]
+    parameters: dict[str, np.ndarray]
+    x: np.ndarray
+    y: np.ndarray
+    lr: float
+    steps: int
+    batch_size: int | None
+    hidden_activation: str
+    output_activation: str
+    loss: str
+    frozen: tuple[str, ...]
+    dtype: str
+
+    @property
+    def samples(self):
+        return len(self.x)
+
+    @property
+    def batch_samples(self):
+        """How many samples a step sees; the last batch of a pass may have fewer."""
+        return len(self.batch(1)[0])
+
+    @property
+    def is_the_lectures(self):
+        """Whether it is the lecture's network on one sample, whose numbers are scalars."""
+        return self.sizes == (2, 2, 2) and self.batch_samples == 1
+
+    @property
+    def multiply_adds(self):
+        """Of the forward products of a step: what its cost grows with."""
+        n_in, n_hidden, n_out = self.sizes
+        return self.batch_samples * n_hidden * (n_in + n_out)
+
+    @property
+    def network_settings(self):
+        """The settings as the keyword arguments of a built-in step."""
+        names = ("hidden_activation", "output_activation", "loss", "frozen")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def batches(self):
+        """How many batches the samples make."""
+        return len(self._batches)
+
+    @cached_property
+    def _batches(self):
+        size = self.batch_size or self.samples
+        return [(self.x[i : i + size], self.y[i : i + size]) for i in range(0, self.samples, size)]
+
+    def batch(self, n):
+        """The rows (x, y) of training step n = 1, 2, …: B rows in file order, then from the top again."""
+        return self._batches[(n - 1) % self.batches]
+
+
+def read_file(path):
+    """The checked values of a TOML problem file; its files are looked for beside it, then where the command runs."""
+    raw = read_toml(path)
+    if not raw:
+        raise Unusable(f"{path}: the file is empty; expected keys such as sizes, x, y, lr")
+    values = check(raw, lambda key: f"{path}: {key}")
+    for key in ("data", "derivation", "numbers"):
+        if key in values and os.path.exists(Path(path).parent / file_and_function(values[key])[0]):
+            values[key] = str(Path(path).parent / values[key])
+    return values
+
+
+def make_problem(values):
+    """The Problem that checked values describe; what they leave open is drawn or has its default. Raises Unusable."""
+    if not _DRAWN_BY & values.keys():
+        values = values | check(LECTURE, str)
+    dtype = values.get("dtype", "float64")
+    x, y = _given_data(values)
+    arrays = {"x": x, "y": y} | {name: values.get(name) for name in PARAMETERS}
+    sizes, samples = _agreed_sizes({name: array for name, array in arrays.items() if array is not None}, values)
+
+    _fits_into_memory(sizes, samples)
+    random = np.random.default_rng(values.get("seed", 0))
+    for name in (*PARAMETERS, "x", "y"):
+        shape = shape_of(name, sizes, samples)
+        drawn = random.uniform(-1, 1, shape) if name in PARAMETERS else random.standard_normal(shape)
+        arrays[name] = _rounded(name, drawn if arrays[name] is None else arrays[name], dtype)
+    if values.get("standardize"):
+        arrays["x"], arrays["y"] = (_standardized(name, arrays[name]) for name in ("x", "y"))
+
+    lr = values.get("lr", 0.05)
+    if abs(lr) > float(np.finfo(dtype).max):
+        raise Unusable(f"lr: {lr!r} is beyond the largest {dtype}; expected up to {np.finfo(dtype).max:g}")
+
+    return Problem(
+        sizes=sizes,
+        parameters={name: arrays[name] for name in PARAMETERS},
+        x=arrays["x"],
+        y=arrays["y"],
+        lr=lr,
+        steps=values.get("steps", 100),
+        batch_size=values.get("batch_size"),
+        hidden_activation=values.get("hidden_activation", "linear"),
+        output_activation=values.get("output_activation", "linear"),
+        loss=values.get("loss", "mse"),
+        frozen=values.get("frozen", ()),
+        dtype=dtype,
+    )
+
+
+def _given_data(values):
+    """x and y as given, from a table or as lists; None where they are to be drawn."""
+    if "data" not in values:
+        for key in ("inputs", "targets"):
+            if key in values:
+                raise Unusable(f"{key}: names columns of a CSV file; expected data to be given too")
+        return values.get("x"), values.get("y")
+    for key in ("x", "y"):
+        if key in values:
+            raise Unusable(f"{key}: given together with data; expected one of the two")
+    for key in ("inputs", "targets"):
+        if key not in values:
+            raise Unusable(f"data: expected {key} as well, the names of columns of {values['data']}")
+    try:
+        return read_table(values["data"], values["inputs"], values["targets"])
+    except ValueError as reason:
+        raise Unusable(str(reason)) from None
+
+
+def _agreed_sizes(arrays, values):
+    """(n_in, n_hidden, n_out) and N: whatever is given must agree; what nothing gives has its default."""
+    axes = {"x": ("N", "n_in"), "y": ("N", "n_out"), "W_h": ("n_hidden", "n_in"), "b_h": ("n_hidden",),
+            "W_o": ("n_out", "n_hidden"), "b_o": ("n_out",)}  # fmt: skip
+    claims = []
+    for name, array in arrays.items():
+        origin = values["data"] if name in ("x", "y") and "data" in values else name
+        for axis, length in zip(axes[name], array.shape, strict=True):
+            claims.append((axis, length, f"{origin} (shape {'×'.join(map(str, array.shape))})"))
+    if "sizes" in values:
+        text = "-".join(map(str, values["sizes"]))
+        claims += [
+            (axis, n, f"sizes {text}") for axis, n in zip(("n_in", "n_hidden", "n_out"), values["sizes"], strict=True)
+        ]
+    if "samples" in values:
+        claims.append(("N", values["samples"], "samples"))
+
+    agreed: dict[str, tuple[int, str]] = {}
+    for axis, length, origin in claims:
+        known, first = agreed.setdefault(axis, (length, origin))
+        if known != length:
+            raise Unusable(f"{origin}: has {axis} = {length}, but {first} has {axis} = {known}; expected them to agree")
+    n_in = agreed.get("n_in", (2, ""))[0]
+    n_hidden = agreed.get("n_hidden", (n_in, ""))[0]
+    n_out = agreed.get("n_out", (2, ""))[0]
+    return (n_in, n_hidden, n_out), agreed.get("N", (1, ""))[0]
+
+
+def _fits_into_memory(sizes, samples):
+    """Raise Unusable where a step's arrays, both sides' and their bounds, are more than the machine's memory."""
+    numbers = values_in((*GIVEN, *COMPUTED), sizes, samples)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+    if 8 * 6 * numbers > memory:
+        raise Unusable(f"sizes: {'-'.join(map(str, sizes))} with {samples} samples do not fit into memory")
+
+
+def _rounded(name, array, dtype):
+    with np.errstate(over="ignore"):
+        rounded = array.astype(dtype)
+    if (lost := (rounded == 0) & (array != 0)).any():
+        value = float(array[lost][0])
+        raise Unusable(f"{name}: {value!r} is 0 as a {dtype}; expected values that it can tell from 0")
+    if not np.isfinite(rounded).all():
+        raise Unusable(f"{name}: has a value beyond the largest {dtype}; expected values up to {np.finfo(dtype).max:g}")
+    return rounded
+
+
+def _standardized(name, array):
+    """Every column to mean 0 and variance 1 (divided by N)."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        columns = array.astype(np.float64)
+        centred = columns - columns.mean(axis=0)
+        deviation = centred.std(axis=0)
+    if not (np.isfinite(deviation).all() and deviation.all()):
+        column = int(np.argmin(np.isfinite(deviation) & (deviation > 0))) + 1
+        raise Unusable(
+            f"standardize: column {column} of {name} has no finite variance above 0; expected one that varies"
+        )
+    return (centred / deviation).astype(array.dtype)

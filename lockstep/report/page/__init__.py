@@ -1,0 +1,1 @@
+"""The page: a run to step through, one HTML file."""

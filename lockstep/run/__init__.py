@@ -1,0 +1,1 @@
+"""Both sides step by step: the record of a step, the judge, the result."""

@@ -1,0 +1,21 @@
+"""A few hundred inputs of every kind on each run; `python -m tests.campaigns.any_input` tries as many as one likes."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.campaigns.any_input import KINDS, tried
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_input_ends_in_a_traceback(kind):
+    tried(kind, 200, derandomize=True)
+
+
+def test_no_input_is_read_as_a_pickle():
+    for package in ("lockstep", "manual_backprop", "torch_reference", "scripts"):
+        for path in (ROOT / package).rglob("*.py"):
+            assert not re.search(r"pickle|np\.load|torch\.load|marshal|yaml", path.read_text()), path

@@ -1,0 +1,18 @@
+"""A smaller sample of `python -m tests.campaigns.mistakes`: every planted mistake is found, and none gets a wrong name alone."""
+
+import pytest
+
+from lockstep.network.options import MISTAKE_NAMES
+from tests.campaigns.mistakes import PLACES, row
+
+
+def test_every_mistake_of_the_catalogue_is_planted():
+    assert set(MISTAKE_NAMES) - set(PLACES) == {"unknown", "bias-forgotten", "too-few-digits"}
+
+
+@pytest.mark.parametrize("mistake", PLACES)
+def test_a_planted_mistake_is_found_and_named(mistake):
+    _, planted, found, named, misnamed, _ = row(mistake, 8, seed=1)
+    assert planted == found == 8
+    assert named >= 7
+    assert misnamed == 0

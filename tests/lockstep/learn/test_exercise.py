@@ -1,0 +1,209 @@
+"""The exercise: every template fails as shipped, every solution passes, every planted mistake is named."""
+
+import io
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from lockstep.cli import exercise as practice
+from lockstep.cli.compare import main as compare
+from lockstep.cli.exercise import main
+from lockstep.learn.exercise import check_text, plantable
+from lockstep.learn.template import hints, names_to_derive, template
+from tests.campaigns.other_end import interrupt, terminal, wait_until, with_other_end
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("matrix", [False, True])
+def test_a_template_has_nothing_right_and_a_solution_everything(matrix):
+    empty = check_text(template(matrix), "a.py", matrix)
+    assert not any(verdict.filled or verdict.done for verdict in empty.values())
+    full = check_text(template(matrix, {}), "a.py", matrix)
+    assert all(verdict.done for verdict in full.values())
+    assert len(full) == (15 if matrix else 37)
+
+
+def test_each_planted_mistake_is_the_only_thing_wrong_and_named(tmp_path, capsys):
+    assert len(plantable()) >= 18  # most of the catalogue
+    for name in plantable():
+        path = tmp_path / f"{name}.py"
+        assert main([str(path), "--mistake", name]) == 0
+        assert name not in path.read_text()
+        capsys.readouterr()
+        assert main([str(path)]) == 1
+        out = capsys.readouterr().out
+        assert out.startswith("14 of 15 formulas are right, 1 not yet.\nnot yet: "), name
+        assert f"  {name}: " in out
+
+
+def filled(tmp_path, **formulas):
+    """A file of the exercise in scalars with some formulas filled in."""
+    text = template(False)
+    for name, formula in formulas.items():
+        assert f"    {name} = ..." in text
+        text = text.replace(f"    {name} = ...", f"    {name} = {formula}")
+    path = tmp_path / "my_net.py"
+    path.write_text(text)
+    return str(path)
+
+
+def test_one_slip_gives_one_message(tmp_path, capsys):
+    path = filled(tmp_path, z_h1="w11 * x1 + w21 * x2", h1="sigma(z_h1)", z_h2="w12 * x1 + w22 * x2 + b2")
+    assert main([path]) == 1
+    out = capsys.readouterr().out
+    assert "2 of 37 formulas are right, 1 not yet.\nnot yet: z_h1 (line 18): differs on" in out
+    assert "bias-forgotten: the bias is missing in z_h" in out
+    assert "next to fill in: h2 (line 21): what hidden neuron 2 gives on" in out
+    assert "0." not in out.replace("line", "")  # no value of PyTorch's is given away
+
+
+def test_a_formula_that_raises_is_told_with_its_line(tmp_path, capsys):
+    assert main([filled(tmp_path, z_h1="w11 * x3")]) == 1
+    assert "not yet: z_h1 (line 18): NameError: name 'x3' is not defined" in capsys.readouterr().out
+
+
+def test_what_agrees_on_one_sample_only_is_told(tmp_path, capsys):
+    path = tmp_path / "net.py"
+    path.write_text(template(True, {"grad_b_o": "delta_o[0]"}))
+    assert main([str(path)]) == 1
+    out = capsys.readouterr().out
+    assert "agrees on one sample; differs on a batch of 5 samples, other widths" in out
+    assert "something depends on the number of samples" in out
+
+
+@pytest.mark.parametrize("matrix", [False, True])
+def test_finishing_says_what_was_proven_and_points_to_a_command_that_matches(matrix, tmp_path, capsys, monkeypatch):
+    path = tmp_path / "net.py"
+    path.write_text(template(matrix, {}))
+    assert main([str(path)]) == 0
+    out = capsys.readouterr().out
+    assert f"ALL {15 if matrix else 37} FORMULAS ARE RIGHT" in out
+    command = out.splitlines()[-1].split()
+    assert command[:2] == ["python", "scripts/compare.py"]
+    assert compare([*command[2:], "--quiet"]) == 0
+
+
+def test_hints_say_more_and_more_and_end_with_the_formula():
+    for matrix in (False, True):
+        for name in names_to_derive(matrix):
+            ladder = hints(name, matrix)
+            assert len(ladder) == 4
+            assert ladder[-1].startswith(f"{name} = ")
+    assert hints("delta_h1", False)[1] == "it is made of delta_o1, w31, delta_o2, w32, sigma_prime, z_h1"
+    assert hints("delta_h1", False)[2] == "its shape is (□ * □ + □ * □) * sigma_prime(□)"
+
+
+def test_the_file_is_written_only_where_none_is(tmp_path, capsys):
+    path = tmp_path / "net.py"
+    assert main([str(path), "--matrix"]) == 0
+    assert path.read_text() == template(True)
+    path.write_text(template(True, {}))
+    assert main([str(path)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("def step(:", "line 1: expected Python"),
+        ("x = 1", "expected a function step"),
+        ("1 / 0\ndef step(w11): pass", "ZeroDivisionError"),
+    ],
+)
+def test_bad_files_are_told_in_a_line(tmp_path, capsys, text, words):
+    path = tmp_path / "net.py"
+    path.write_text(text)
+    assert main([str(path)]) == 2
+    err = capsys.readouterr().err
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_an_unknown_mistake_and_a_folder_that_is_not_there_are_told(tmp_path, capsys):
+    assert main([str(tmp_path / "a.py"), "--mistake", "typo"]) == 2
+    assert "--mistake typo: expected one of missing-activation-derivative" in capsys.readouterr().err
+    assert main([str(tmp_path / "no" / "a.py")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == []
+
+
+def watched(monkeypatch, path, student):
+    """The status of the exercise's --watch at a terminal where `student(press, read_until)` sits."""
+    with terminal(monkeypatch) as (press, read_until):
+        return with_other_end(lambda: main([str(path), "--watch"]), lambda: student(press, read_until))
+
+
+def test_watching_checks_at_each_save_and_gives_hints_on_a_key(monkeypatch, tmp_path):
+    path = Path(filled(tmp_path))
+
+    def student(press, read_until):
+        read_until("[q] quit")
+        press("h")
+        read_until("hint 1 of 3: it is made of w11, x1, w21, x2, b1")
+        press("h")
+        read_until("hint 2 of 3: its shape is")
+        path.write_text(path.read_text().replace("z_h1 = ...", "z_h1 = w11 * x1"))
+        read_until("not yet: z_h1")
+        press("v")
+        read_until("z_h1: PyTorch ")
+        path.write_text(template(False, {}))
+        read_until("ALL 37 FORMULAS ARE RIGHT")
+
+    assert watched(monkeypatch, path, student) == 0
+
+
+def test_a_mistake_is_not_planted_over_a_file_that_is_there(tmp_path, capsys):
+    path = filled(tmp_path)
+    assert main([path, "--mistake", "sign-flipped"]) == 2
+    assert "is there already; expected a name not taken yet" in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_text_or_cannot_be_opened_is_told(tmp_path, capsys):
+    path = tmp_path / "net.py"
+    path.write_bytes(b"\xff\xfe")
+    assert main([str(path)]) == 2
+    assert "net.py: expected Python in UTF-8" in capsys.readouterr().err
+    assert main([str(tmp_path)]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_formula_that_gives_no_number_is_told_with_its_line(tmp_path, capsys):
+    assert main([filled(tmp_path, z_h1="'a'")]) == 1
+    assert "not yet: z_h1 (line 18): z_h1 z_h1 as str; expected an array of real numbers" in capsys.readouterr().out
+
+
+def test_a_function_without_a_return_is_checked_all_the_same():
+    text = template(True).rpartition("    return")[0]
+    assert not any(verdict.filled for verdict in check_text(text, "a.py", True).values())
+
+
+def test_watching_begins_with_a_template_goes_on_after_a_syntax_error_and_ends_with_q(monkeypatch, tmp_path):
+    path = tmp_path / "net.py"
+
+    def student(press, read_until):
+        read_until("[q] quit")
+        press("v")
+        read_until("z_h1: PyTorch fill it in first")
+        path.write_text("def step(:")
+        read_until("line 1: expected Python")
+        press("q")
+
+    assert watched(monkeypatch, path, student) == 1
+
+
+def test_watching_without_a_keyboard_ends_with_an_interrupt(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    looks = []
+    monkeypatch.setattr(practice, "time", SimpleNamespace(sleep=looks.append))
+    path = filled(tmp_path)
+    assert with_other_end(lambda: main([path, "--watch"]), lambda: (wait_until(lambda: looks), interrupt())) == 130
+    assert "[q] quit" in capsys.readouterr().out
+
+
+def test_without_a_keyboard_no_key_is_pressed(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr(practice, "_POLL", 0.0)
+    with practice._keys() as pressed:
+        assert pressed() is None

@@ -1,0 +1,121 @@
+"""The formulas as MathML say what the code by hand computes: read back as arithmetic, they give its numbers."""
+
+import ast
+import math
+from xml.etree import ElementTree
+
+import pytest
+
+from lockstep.bound.allowed import tolerance
+from lockstep.network.names import COMPUTED, scalar_names
+from lockstep.network.problem import make_problem
+from lockstep.report.formulas import places
+from lockstep.report.page.mathml import _write, formula, symbol
+from lockstep.report.page.step_data import step_data
+from lockstep.run.steps import records
+
+_FUNCTIONS = {"tanh": math.tanh, "sigmoid": lambda z: 1 / (1 + math.exp(-z))}
+
+
+def _slope(z):
+    return 1 - math.tanh(z) ** 2
+
+
+def arithmetic(node, put):
+    """An element of MathML as a Python expression, numbers in the place of names."""
+    if "data-q" in node.attrib:
+        return put[node.attrib["data-q"]]
+    inside = [arithmetic(child, put) for child in node]
+    match node.tag:
+        case "mfrac":
+            return f"(({inside[0]}) / ({inside[1]}))"
+        case "msup":
+            return "slope" if node[1].text == "′" else f"({inside[0]}) ** {inside[1]}"
+        case "mo":
+            return {"·": "*", "−": "-"}.get(node.text, node.text)
+        case "mi" | "mn":
+            return {"σ": "sigma"}.get(node.text, node.text)
+    return "".join(inside)
+
+
+def put_in(scalar, problem, numbers):
+    """A formula with its numbers, as a Python expression."""
+    parts = places(scalar, problem.loss, (problem.hidden_activation, problem.output_activation))
+    text = "".join(part if isinstance(part, str) else numbers[part[0]] for part in parts)
+    return text.replace("·", "*").replace("−", "-").replace("²", "**2")
+
+
+def only_record(settings):
+    problem = make_problem(settings | {"steps": 1})
+    record, _ = next(records(problem, tolerance(problem, {})))
+    return record, problem
+
+
+@pytest.mark.parametrize("loss", ["mse", "sum", "half_sum"])
+@pytest.mark.parametrize("which", ["linear", "sigmoid", "tanh"])
+def test_the_numbers_put_into_every_formula_give_the_value_beside_it(loss, which):
+    settings = {"seed": 4, "hidden_activation": which, "output_activation": which, "loss": loss}
+    record, problem = only_record(settings | {"sizes": (2, 2, 2)})
+    step = step_data(record, problem)
+    for name in COMPUTED:
+        for scalar in scalar_names(name, (2, 2, 2), 1):
+            value = eval(put_in(scalar, problem, step["put"]), dict(_FUNCTIONS))
+            assert value == pytest.approx(float(step["rows"][scalar][0]), rel=1e-6, abs=1e-9), scalar
+
+
+@pytest.mark.parametrize("loss", ["mse", "sum", "half_sum"])
+def test_the_same_formula_in_names_gives_the_value_of_these_names(loss):
+    record, problem = only_record({"seed": 9, "sizes": (2, 2, 2), "hidden_activation": "tanh", "loss": loss})
+    put = step_data(record, problem)["put"]
+    for name in COMPUTED:
+        for scalar in scalar_names(name, (2, 2, 2), 1):
+            tree = ElementTree.fromstring(str(formula(scalar, True, loss)))
+            assert tree[0].attrib == {"data-q": scalar}
+            named = [node.attrib["data-q"] for node in tree.iter() if "data-q" in node.attrib][1:]
+            assert named
+            assert set(named) <= put.keys()
+
+
+def test_a_matrix_formula_names_the_matrices_it_is_made_of():
+    tree = ElementTree.fromstring(str(formula("delta_h", False, "mse")))
+    assert [node.attrib["data-q"] for node in tree.iter() if "data-q" in node.attrib] == [
+        "delta_h",
+        "delta_o",
+        "W_o",
+        "z_h",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("w11", "w11"), ("delta_h1", "δh1"), ("new_b3", "b3new"), ("grad_w31", "∂L∂w31"), ("lr", "α"), ("loss", "L"),
+     ("W_h[0, 1]", "Wh[0, 1]"), ("new_W_h[0, 1]", "Whnew[0, 1]"), ("b_o", "bo")],
+)  # fmt: skip
+def test_a_name_is_written_as_its_symbol(name, text):
+    assert "".join(ElementTree.fromstring(str(symbol(name))).itertext()) == text
+
+
+def test_numbers_of_a_step_are_put_in_with_nine_digits_and_negative_ones_in_brackets():
+    record, problem = only_record({})
+    assert put_in("z_h1", problem, step_data(record, problem)["put"]) == "0.4*0.5 + (-0.3)*0.8 + 0.1"
+
+
+def test_a_formula_in_symbols_is_the_same_arithmetic_as_with_numbers():
+    record, problem = only_record({"seed": 9, "sizes": (2, 2, 2), "hidden_activation": "tanh", "loss": "sum"})
+    put = step_data(record, problem)["put"]
+    for name in COMPUTED:
+        for scalar in scalar_names(name, (2, 2, 2), 1):
+            equation = arithmetic(ElementTree.fromstring(str(formula(scalar, True, "sum"))), put)
+            sigma, slope = (math.tanh, _slope) if name.endswith("h") else (lambda z: z, lambda z: 1)
+            value = eval(equation.partition("=")[2], {"sigma": sigma, "slope": slope})
+            assert value == pytest.approx(float(put[scalar].strip("()")), rel=1e-6), scalar
+
+
+def test_a_divisor_of_one_is_left_out():
+    assert str(formula("loss", False, "sum")).count("<mfrac>") == 0
+    assert str(formula("loss", False, "half_sum")).count("<mfrac>") == 1
+
+
+def test_what_has_no_way_to_be_written_is_told():
+    with pytest.raises(TypeError, match="no way to write"):
+        _write(ast.parse("[1]", mode="eval").body, {})
