@@ -76,12 +76,20 @@ def run(problem, values, on_step=None, step=None):
             result.broken = reason
             result.remarks.append(f"ended early: {reason}")
         result.finish()
-        if isinstance(step, Recording) and problem.steps != UNTOLD and result.steps_run < problem.steps:
+        if (
+            isinstance(step, Recording)
+            and problem.steps != UNTOLD
+            and result.steps_run < problem.steps
+        ):
             ended = f"the recording has {result.steps_run} of the {problem.steps} steps that were asked for"
-            result.remarks += [ended] if result.verdict == "match" and not result.interrupted else []
+            result.remarks += (
+                [ended] if result.verdict == "match" and not result.interrupted else []
+            )
         if result.interrupted:
             left_out = [key for key in ("control", "referee", "battery") if values.get(key)]
-            result.remarks += [f"interrupted before the {key} that was asked for" for key in left_out]
+            result.remarks += [
+                f"interrupted before the {key} that was asked for" for key in left_out
+            ]
         else:
             _look_closer(result, values)
             _try_others(result, values, step)
@@ -117,18 +125,27 @@ def _try_others(result, values, step):
     """
     asked = values.get("battery", 30 if "derivation" in values else 0)
     if asked and isinstance(step, Paper | Recording):
-        result.remarks.append("no battery: numbers are of one problem and cannot be tried on others")
+        result.remarks.append(
+            "no battery: numbers are of one problem and cannot be tried on others"
+        )
     if not asked or isinstance(step, Paper | Recording):
         return
     fresh = (lambda: load(values["derivation"])) if "derivation" in values else (lambda: step)
-    scalars = step is not None and bool(asks_for_scalars(step) or (result.last and result.last.covered))
+    scalars = step is not None and bool(
+        asks_for_scalars(step) or (result.last and result.last.covered)
+    )
     quiet = {name: values[name] for name in ("rtol", "atol") if name in values}
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # it has been printed once
-        found = battery(asked, result.problem, scalars, lambda other: run(other, quiet, step=fresh()))
+    with (
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stderr(nowhere),
+    ):  # it has been printed once
+        found = battery(
+            asked, result.problem, scalars, lambda other: run(other, quiet, step=fresh())
+        )
     result.battery = found
     if "battery" in values and found["smallest"] and result.verdict == "match":
         result.verdict = "mismatch"
     if not found["smallest"]:
         result.remarks.append(f"right on all {asked} other problems that were tried as well")
-    if found["smallest"] and result.first_mismatch is None:
+    if found["smallest"] and result.first is None:
         result.remarks.append(remark(found))

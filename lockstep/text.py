@@ -62,8 +62,12 @@ def ulps(a, b, dtype):
 def columns(rows, aligned):
     """Rows of texts as lines: every column as wide as its widest text, so that nothing is ever cut."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(f"{text:{side}{wide}}" for text, side, wide in zip(row, aligned, widths, strict=False)).rstrip()
-            for row in rows]  # fmt: skip
+    return [
+        "  ".join(
+            f"{text:{side}{wide}}" for text, side, wide in zip(row, aligned, widths, strict=False)
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def wrapped(text, width, style=""):

@@ -19,7 +19,9 @@ def step(w11, w21, w12, w22, b1, b2, w31, w41, w32, w42, b3, b4, x1, x2, y1, y2,
     """
     sigma_h, sigma_h_prime = activation(hidden_activation)
     sigma_o, sigma_o_prime = activation(output_activation)
-    c = 2 if loss == "sum" else 1  # 1 is the lecture's ½ Σ, which for two outputs is nn.MSELoss() as well
+    c = (
+        2 if loss == "sum" else 1
+    )  # 1 is the lecture's ½ Σ, which for two outputs is nn.MSELoss() as well
 
     # forward
     z_h1 = w11 * x1 + w21 * x2 + b1

@@ -63,7 +63,9 @@ def step(W_h, b_h, W_o, b_o, x, y, lr,
     delta_o, delta_h, grad_W_o, grad_b_o, grad_W_h, grad_b_h = backward(
         W_o, x, y, z_h, h, z_o, o, m, sigma_h_prime, sigma_o_prime
     )
-    new_W_o, new_b_o, new_W_h, new_b_h = update(W_h, b_h, W_o, b_o, grad_W_o, grad_b_o, grad_W_h, grad_b_h, lr)
+    new_W_o, new_b_o, new_W_h, new_b_h = update(
+        W_h, b_h, W_o, b_o, grad_W_o, grad_b_o, grad_W_h, grad_b_h, lr
+    )
 
     quantities = dict(
         z_h=z_h, h=h, z_o=z_o, o=o, loss=loss, delta_o=delta_o, delta_h=delta_h,

@@ -24,7 +24,10 @@ def test_right_derivations_match(name, seed):
 def test_right_derivations_match_at_any_scale(name, scale):
     it = expression(name)
     given = it.inputs(np.random.default_rng(9))
-    given = {key: value if np.asarray(value).dtype.kind == "i" else value * scale for key, value in given.items()}
+    given = {
+        key: value if np.asarray(value).dtype.kind == "i" else value * scale
+        for key, value in given.items()
+    }
     assert check_gradients(it.hand, it.reference, **given).verdict == "match"
 
 

@@ -24,7 +24,18 @@ def recorded(tmp_path, command):
 def built(folder, source, *flags):
     """The program of a C source, built."""
     program = folder / "net"
-    command = ["cc", "-Wall", "-Werror", *(flags or ["-O2"]), "-x", "c", "-", "-o", str(program), "-lm"]
+    command = [
+        "cc",
+        "-Wall",
+        "-Werror",
+        *(flags or ["-O2"]),
+        "-x",
+        "c",
+        "-",
+        "-o",
+        str(program),
+        "-lm",
+    ]
     subprocess.run(command, input=source, text=True, check=True)
     return str(program)
 
@@ -40,7 +51,9 @@ def built(folder, source, *flags):
         (["-O3", "-ffast-math", "-DREAL=float"], "float32", 1e-4),
     ],
 )
-def test_the_c_program_matches_whatever_the_compiler_makes_of_its_sums(flags, dtype, resolution, tmp_path):
+def test_the_c_program_matches_whatever_the_compiler_makes_of_its_sums(
+    flags, dtype, resolution, tmp_path
+):
     program = built(tmp_path, SOURCE, *flags)
     for arguments, sizes in (([], (2, 2, 2)), (["batch"], (3, 4, 2))):
         result = recorded(tmp_path, [program, *arguments])
@@ -63,10 +76,18 @@ SLIPS = [
     ("sent_back * h[n][j] * (1 - h[n][j])", "sent_back", "missing-activation-derivative"),
     ("EACH(k, n_out) sent_back += delta_o", "EACH(k, 1) sent_back += delta_o", "term-missing"),
     ("W_o[k][j] -= lr * grad_W_o[k][j]", "W_o[k][j] += lr * grad_W_o[k][j]", "update-sign"),
-    ("grad_b_o[0][k] += delta_o[n][k]", "grad_b_o[0][k] += delta_o[n][k] / N", "bias-gradient-averaged"),
+    (
+        "grad_b_o[0][k] += delta_o[n][k]",
+        "grad_b_o[0][k] += delta_o[n][k] / N",
+        "bias-gradient-averaged",
+    ),
     ("grad_W_h[j][i] += delta_h", "grad_W_h[j][i] = delta_h", "one-sample-only"),
     ("memset(grad_W_o, 0, sizeof grad_W_o), ", "", "gradients-accumulated"),
-    ("EACH(i, n_in) W_h[j][i] -= lr * grad_W_h[j][i]", "EACH(i, 0) W_h[j][i] -= lr * grad_W_h[j][i]", "not-updated"),
+    (
+        "EACH(i, n_in) W_h[j][i] -= lr * grad_W_h[j][i]",
+        "EACH(i, 0) W_h[j][i] -= lr * grad_W_h[j][i]",
+        "not-updated",
+    ),
     ('%s%.17g%s", j ?', '%s%f%s", j ?', "too-few-digits"),
 ]
 

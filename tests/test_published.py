@@ -56,14 +56,24 @@ PRINTED = {
 @pytest.mark.parametrize(("example", "number"), PRINTED)
 def test_published_numbers_come_out_on_both_sides(example, number):
     records = []
-    result = compare(None, FILES[example], steps=number, on_step=lambda record, _: records.append(record))
+    result = compare(
+        None, FILES[example], steps=number, on_step=lambda record, _: records.append(record)
+    )
     assert result.verdict == "match"
     record = records[number - 1]
     for name, printed in PRINTED[example, number].items():
         for side in (record.manual, record.torch):
             assert np.shape(printed) == np.shape(side[name])
-            for text, value in zip(np.ravel(np.array(printed, object)), np.ravel(side[name]), strict=True):
+            for text, value in zip(
+                np.ravel(np.array(printed, object)), np.ravel(side[name]), strict=True
+            ):
                 if text is not None:
                     half_a_unit = Decimal(5).scaleb(Decimal(text).as_tuple().exponent - 1)
-                    slack = Decimal("1e-15")  # a value on the edge, as in 0.3775, is off by its own rounding
-                    assert abs(Decimal(float(value)) - Decimal(text)) <= half_a_unit + slack, (name, text, value)
+                    slack = Decimal(
+                        "1e-15"
+                    )  # a value on the edge, as in 0.3775, is off by its own rounding
+                    assert abs(Decimal(float(value)) - Decimal(text)) <= half_a_unit + slack, (
+                        name,
+                        text,
+                        value,
+                    )

@@ -12,7 +12,11 @@ from lockstep.cli.descend import main as gradient_descent
 from tests.campaigns.mistakes import PLACES
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-SHOWN = [block for language, block in re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL) if not language]
+SHOWN = [
+    block
+    for language, block in re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+    if not language
+]
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -23,8 +27,12 @@ def block_with(text):
 
 def masked(text):
     """The text without its numbers and names of elements: the last digits are the processor's."""
-    text = re.sub(r"  by hand\n +\S+  PyTorch", "  on both sides", text)  # so is whether the two are the same
-    return re.sub(r"\s*\b((?:new|grad|delta|z)_\w+ +\d+ ULP|none|[\d.]+(e-\d+)?)\b( ULP)?\s*", " # ", text)
+    text = re.sub(
+        r"  by hand\n +\S+  PyTorch", "  on both sides", text
+    )  # so is whether the two are the same
+    return re.sub(
+        r"\s*\b((?:new|grad|delta|z)_\w+ +\d+ ULP|none|[\d.]+(e-\d+)?)\b( ULP)?\s*", " # ", text
+    )
 
 
 def test_the_report_is_as_shown(capsys):
@@ -58,13 +66,20 @@ def test_the_descent_is_as_shown(capsys):
 def test_a_derivation_is_explained_as_shown(capsys, tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(next(program for program in PROGRAMS if program.startswith("# mine.py")))
-    assert main(["--derivation", str(path), "--sizes", "3-4-2", "--samples", "5", "--show", "none"]) == 1
+    assert (
+        main(["--derivation", str(path), "--sizes", "3-4-2", "--samples", "5", "--show", "none"])
+        == 1
+    )
     assert masked(block_with("mismatch: first")) in masked(capsys.readouterr().out)
 
 
 def test_a_forgotten_term_of_a_gradient_is_told_as_shown(tmp_path):
     path = tmp_path / "mine.py"
-    program = next(program for program in PROGRAMS if "import check_gradients" in program and "def hand" in program)
+    program = next(
+        program
+        for program in PROGRAMS
+        if "import check_gradients" in program and "def hand" in program
+    )
     path.write_text(program.replace("    p[np.arange(len(z)), label] -= 1\n", ""))
     with pytest.raises(GradientMismatch) as error:
         runpy.run_path(str(path))

@@ -31,7 +31,9 @@ def test_the_side_by_pytorch_never_imports_the_side_by_hand():
 def test_the_two_files_have_the_same_public_names_in_the_same_order(name):
     def public(side):
         body = ast.parse((ROOT / side / name).read_text()).body
-        definitions = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        definitions = [
+            node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        ]
         return [definition for definition in definitions if not definition.startswith("_")]
 
     assert public("manual_backprop") == public("torch_reference")
@@ -40,7 +42,9 @@ def test_the_two_files_have_the_same_public_names_in_the_same_order(name):
 
 def modules_after(code):
     program = f"import sys\n{code}\nprint(*sys.modules, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     return set(done.stderr.split())
 
 

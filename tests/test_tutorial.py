@@ -24,7 +24,9 @@ def test_it_is_kept_without_output():
 
 
 def the_descent_ends_as_in_the_lecture_and_runs_away_from_the_left(cells):
-    assert "Local minimum occurs at: 2.67\nNumber of steps:  100" in shown(cells, "path = gradient_desc(0.5")
+    assert "Local minimum occurs at: 2.67\nNumber of steps:  100" in shown(
+        cells, "path = gradient_desc(0.5"
+    )
     assert "no minimum" in shown(cells, "gradient_desc(-0.5")
 
 
@@ -45,7 +47,9 @@ def the_slip_is_named_and_the_corrected_derivation_matches(cells):
 
 def the_factor_between_the_losses_is_named_and_gone_with_the_right_loss(cells):
     assert "scaled-by-constant" in shown(cells, "factor = compare(from_the_lecture")
-    assert "'match'" in shown(cells, 'compare(from_the_lecture, sizes="3-4-2", samples=5, loss="half_sum")')
+    assert "'match'" in shown(
+        cells, 'compare(from_the_lecture, sizes="3-4-2", samples=5, loss="half_sum")'
+    )
 
 
 def the_softmax_gradient_is_found_wrong_and_then_right(cells):
@@ -56,7 +60,9 @@ def the_softmax_gradient_is_found_wrong_and_then_right(cells):
 def test_run_from_top_to_bottom_it_shows_what_its_text_says():
     """One test for all, since a run takes seconds; a cell that raises ends it with its traceback."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
+    NotebookClient(
+        notebook, timeout=120, resources={"metadata": {"path": str(NOTEBOOK.parent)}}
+    ).execute()
     for check in (
         the_descent_ends_as_in_the_lecture_and_runs_away_from_the_left,
         the_picture_is_drawn,

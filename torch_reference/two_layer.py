@@ -26,7 +26,10 @@ def _network(n_in, n_hidden, n_out, dtype, hidden_activation, output_activation,
         )
     )
     parameters = dict(
-        W_h=network.hidden.weight, b_h=network.hidden.bias, W_o=network.output.weight, b_o=network.output.bias
+        W_h=network.hidden.weight,
+        b_h=network.hidden.bias,
+        W_o=network.output.weight,
+        b_o=network.output.bias,
     )
     trained = [parameter for name, parameter in parameters.items() if name not in frozen]
     optimizer = torch.optim.SGD(trained, lr=0.0) if trained else None
@@ -90,7 +93,9 @@ def step(W_h, b_h, W_o, b_o, x, y, lr,
     given = dict(W_h=W_h, b_h=b_h, W_o=W_o, b_o=b_o)
     sizes = W_h.shape[1], W_h.shape[0], W_o.shape[0]
     settings = x.dtype, hidden_activation, output_activation, tuple(frozen)
-    network, parameters, optimizer = _network(*sizes, *settings, thread=get_ident())  # its own in each thread
+    network, parameters, optimizer = _network(
+        *sizes, *settings, thread=get_ident()
+    )  # its own in each thread
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(torch.as_tensor(given[name]))

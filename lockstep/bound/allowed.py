@@ -14,7 +14,9 @@ def tolerance(problem, values):
     if "rtol" not in values and "atol" not in values:
         return lambda torch, *start: allowed(problem, *start)
     rtol, atol = values.get("rtol", 0.0), values.get("atol", 0.0)
-    return lambda torch, *start: {name: atol + rtol * np.abs(array.astype(np.float64)) for name, array in torch.items()}
+    return lambda torch, *start: {
+        name: atol + rtol * np.abs(array.astype(np.float64)) for name, array in torch.items()
+    }
 
 
 def allowed(problem, parameters, x, y, lr, noisy=False):

@@ -76,17 +76,23 @@ class Bounded:
 
     def sum(self, axis=None):
         n = self.scale.size if axis is None else self.scale.shape[axis]
-        return Bounded(lambda: self.value.sum(axis), self.scale.sum(axis), self.k + n, self.precision)
+        return Bounded(
+            lambda: self.value.sum(axis), self.scale.sum(axis), self.k + n, self.precision
+        )
 
     def __add__(self, other):
         other = self._like(other)
         k = max(self.k, other.k) + 1
-        return Bounded(lambda: self.value + other.value, self.scale + other.scale, k, self.precision)
+        return Bounded(
+            lambda: self.value + other.value, self.scale + other.scale, k, self.precision
+        )
 
     def __sub__(self, other):
         other = self._like(other)
         k = max(self.k, other.k) + 1
-        return Bounded(lambda: self.value - other.value, self.scale + other.scale, k, self.precision)
+        return Bounded(
+            lambda: self.value - other.value, self.scale + other.scale, k, self.precision
+        )
 
     def __rsub__(self, other):
         return self._like(other) - self
@@ -115,9 +121,13 @@ class Bounded:
         else:
             scale = times(self.scale, other.scale)
         if scale.max(initial=0.0) > self.precision.largest:
-            scale = np.where(scale > self.precision.largest, np.inf, scale)  # may overflow in the run's dtype
+            scale = np.where(
+                scale > self.precision.largest, np.inf, scale
+            )  # may overflow in the run's dtype
         k = max(self.k, other.k) + roundings
-        return Bounded(lambda: times(self.value, other.value), scale + self._underflow(), k, self.precision)
+        return Bounded(
+            lambda: times(self.value, other.value), scale + self._underflow(), k, self.precision
+        )
 
     def _underflow(self):
         return self.precision.tiny / self.precision.u
@@ -140,10 +150,14 @@ def bounded_activation(name, noisy=False):
         if name == "linear":
             return z
         b = z.bound()
-        steepest = z.value + b if name == "relu" else -np.maximum(np.abs(z.value) - b, 0)  # within z's own bound
+        steepest = (
+            z.value + b if name == "relu" else -np.maximum(np.abs(z.value) - b, 0)
+        )  # within z's own bound
         slope = sigma_prime(steepest, sigma(steepest))
         value = sigma(z.value)
-        scale = (1 if noisy and name != "relu" else np.abs(value)) + slope * z.scale + z._underflow()
+        scale = (
+            (1 if noisy and name != "relu" else np.abs(value)) + slope * z.scale + z._underflow()
+        )
         return Bounded(value, scale, z.k + _ROUNDINGS[name], z.precision)
 
     def bounded_relu_prime(z, s):

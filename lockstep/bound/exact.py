@@ -9,7 +9,9 @@ from manual_backprop import two_layer
 from manual_backprop.activations import activation
 
 DIGITS = 50
-LARGEST = 10**6  # multiply-adds of a step beyond which exact arithmetic takes longer than some seconds
+LARGEST = (
+    10**6
+)  # multiply-adds of a step beyond which exact arithmetic takes longer than some seconds
 _mp = mpmath.MPContext()
 _mp.dps = DIGITS
 

@@ -5,7 +5,15 @@ import signal
 import sys
 from contextlib import suppress
 
-from lockstep.cli.main import Parser, interrupts, join_negative_numbers, printer, real, status, whole
+from lockstep.cli.main import (
+    Parser,
+    interrupts,
+    join_negative_numbers,
+    printer,
+    real,
+    status,
+    whole,
+)
 
 _STATUS = {"match": 0, "mismatch": 1, "undecided": 3}
 
@@ -21,29 +29,53 @@ def parser():
         "130 interrupted.",
     )
     it.add_argument(
-        "problem", nargs="?", metavar="PROBLEM.toml", help="a file whose keys are these options, with _ for -"
+        "problem",
+        nargs="?",
+        metavar="PROBLEM.toml",
+        help="a file whose keys are these options, with _ for -",
     )
     group = it.add_argument_group("network and data")
-    group.add_argument("--sizes", metavar="2-2-2", help="inputs-hidden-outputs (default: what the data say, or 2-2-2)")
-    group.add_argument("--samples", type=whole, metavar="N", help="so many random samples (default 1)")
+    group.add_argument(
+        "--sizes",
+        metavar="2-2-2",
+        help="inputs-hidden-outputs (default: what the data say, or 2-2-2)",
+    )
+    group.add_argument(
+        "--samples", type=whole, metavar="N", help="so many random samples (default 1)"
+    )
     group.add_argument("--data", metavar="FILE.csv", help="samples from a table with a header line")
     group.add_argument("--inputs", metavar="A,B", help="its columns that are inputs")
     group.add_argument("--targets", metavar="C,D", help="its columns that are targets")
-    group.add_argument("--standardize", action="store_true", default=None, help="every column to mean 0 and variance 1")
+    group.add_argument(
+        "--standardize",
+        action="store_true",
+        default=None,
+        help="every column to mean 0 and variance 1",
+    )
     group = it.add_argument_group("settings")
     for layer in ("hidden", "output"):
-        group.add_argument(f"--{layer}-activation", metavar="NAME", help="linear (default), sigmoid, tanh or relu")
+        group.add_argument(
+            f"--{layer}-activation", metavar="NAME", help="linear (default), sigmoid, tanh or relu"
+        )
     group.add_argument(
-        "--loss", metavar="NAME", help="mse (default: the mean, nn.MSELoss()), sum, or half_sum: half the sum"
+        "--loss",
+        metavar="NAME",
+        help="mse (default: the mean, nn.MSELoss()), sum, or half_sum: half the sum",
     )
     group.add_argument("--lr", type=real, metavar="RATE", help="learning rate (default 0.05)")
     group.add_argument("--steps", type=whole, metavar="N", help="training steps (default 100)")
-    group.add_argument("--batch-size", type=whole, metavar="B", help="a step sees B samples in turn (default: all)")
+    group.add_argument(
+        "--batch-size", type=whole, metavar="B", help="a step sees B samples in turn (default: all)"
+    )
     group.add_argument("--dtype", metavar="TYPE", help="float64 (default) or float32")
-    group.add_argument("--seed", type=whole, metavar="N", help="of what is drawn at random (default 0)")
+    group.add_argument(
+        "--seed", type=whole, metavar="N", help="of what is drawn at random (default 0)"
+    )
     group = it.add_argument_group("the side by hand")
     group.add_argument(
-        "--derivation", metavar="FILE.py", help="your own step: FILE.py or FILE.py:FUNCTION (default: step)"
+        "--derivation",
+        metavar="FILE.py",
+        help="your own step: FILE.py or FILE.py:FUNCTION (default: step)",
     )
     group.add_argument(
         "--numbers",
@@ -52,13 +84,22 @@ def parser():
     )
     group = it.add_argument_group("how hard to look")
     group.add_argument(
-        "--battery", type=whole, metavar="N", help="N other problems decide too (default: 30 for a remark)"
+        "--battery",
+        type=whole,
+        metavar="N",
+        help="N other problems decide too (default: 30 for a remark)",
     )
     group.add_argument(
-        "--control", action="store_true", default=None, help="plant errors, and show that each is caught"
+        "--control",
+        action="store_true",
+        default=None,
+        help="plant errors, and show that each is caught",
     )
     group.add_argument(
-        "--referee", action="store_true", default=None, help="which side is nearer the truth, by exact arithmetic"
+        "--referee",
+        action="store_true",
+        default=None,
+        help="which side is nearer the truth, by exact arithmetic",
     )
     group = it.add_argument_group("verdict")
     group.add_argument(
@@ -69,19 +110,37 @@ def parser():
     )
     group.add_argument("--atol", type=real, metavar="A", help="see --rtol")
     group.add_argument(
-        "--keep-going", action="store_true", default=None, help="do not stop at the first mismatching step"
+        "--keep-going",
+        action="store_true",
+        default=None,
+        help="do not stop at the first mismatching step",
     )
-    group.add_argument("--expect", metavar="MISTAKE", help="status 0 if exactly this is the first diagnosis, else 1")
-    group = it.add_argument_group("output")
-    group.add_argument("--show", metavar="1,10", help="steps to print in full, or all, or none (default 1)")
     group.add_argument(
-        "--json", metavar="FILE", help="write the result as one JSON document (-: standard output, nothing else)"
+        "--expect",
+        metavar="MISTAKE",
+        help="status 0 if exactly this is the first diagnosis, else 1",
+    )
+    group = it.add_argument_group("output")
+    group.add_argument(
+        "--show", metavar="1,10", help="steps to print in full, or all, or none (default 1)"
+    )
+    group.add_argument(
+        "--json",
+        metavar="FILE",
+        help="write the result as one JSON document (-: standard output, nothing else)",
     )
     group.add_argument("--trace", metavar="FILE.jsonl", help="write a line of JSON a step")
-    group.add_argument("--html", metavar="FILE", help="write the run as a page to step through in a browser")
-    group.add_argument("--plot", metavar="FILE.png", help="draw the run as one picture (png, svg or pdf)")
     group.add_argument(
-        "--code", action="store_true", default=None, help="show steps as both sources side by side, with their values"
+        "--html", metavar="FILE", help="write the run as a page to step through in a browser"
+    )
+    group.add_argument(
+        "--plot", metavar="FILE.png", help="draw the run as one picture (png, svg or pdf)"
+    )
+    group.add_argument(
+        "--code",
+        action="store_true",
+        default=None,
+        help="show steps as both sources side by side, with their values",
     )
     group.add_argument("--quiet", action="store_true", default=None, help="print the verdict alone")
     return it
@@ -89,15 +148,21 @@ def parser():
 
 def main(arguments=None):
     """Run the command; returns its exit status."""
-    given = join_negative_numbers(sys.argv[1:] if arguments is None else arguments, "--lr", "--rtol", "--atol")
-    options = {name: value for name, value in vars(parser().parse_args(given)).items() if value is not None}
+    given = join_negative_numbers(
+        sys.argv[1:] if arguments is None else arguments, "--lr", "--rtol", "--atol"
+    )
+    options = {
+        name: value for name, value in vars(parser().parse_args(given)).items() if value is not None
+    }
     from lockstep.cli.output import complain
 
     if sys.stdout is None:
         complain("standard output is closed; expected it to be open")
         return 2
     with suppress(ValueError):  # not the main thread
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # nothing half written is left
+        signal.signal(
+            signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+        )  # nothing half written is left
     return status(lambda: _compare(options.pop("problem", None), options))
 
 
@@ -110,7 +175,9 @@ def _compare(path, options):
     values = read_file(path) if path is not None else {}
     values |= check(options, lambda key: f"--{key.replace('_', '-')}")
     if "expect" in values and not {"derivation", "numbers"} & values.keys():
-        raise Unusable(f"--expect {values['expect']}: expected a derivation or numbers to be given too")
+        raise Unusable(
+            f"--expect {values['expect']}: expected a derivation or numbers to be given too"
+        )
     _distinct_files(path, values)
     step = side_by_hand(values)
     problem = make_problem(values)
@@ -122,14 +189,23 @@ def _distinct_files(path, values):
     from lockstep.errors import Unusable
     from lockstep.network.options import file_and_function
 
-    read = [path, values.get("data"), values.get("numbers"), file_and_function(values.get("derivation", ""))[0]]
-    taken = {os.path.realpath(file): "another file than those that are read" for file in read if file}
+    read = [
+        path,
+        values.get("data"),
+        values.get("numbers"),
+        file_and_function(values.get("derivation", ""))[0],
+    ]
+    taken = {
+        os.path.realpath(file): "another file than those that are read" for file in read if file
+    }
     for key in ("json", "trace", "html", "plot"):
         if key not in values:
             continue
         where = os.path.realpath(values[key])
         if where in taken or (values[key] == "-" and key != "json"):
-            raise Unusable(f"--{key} {values[key]}: expected {taken.get(where, 'the name of a file')}")
+            raise Unusable(
+                f"--{key} {values[key]}: expected {taken.get(where, 'the name of a file')}"
+            )
         taken[where] = f"another file than that of --{key}"
 
 
@@ -147,13 +223,21 @@ def _run(problem, values, step):
     in_full = _in_full(values, problem, width, step)
     with ExitStack() as files:
         json_file = (
-            files.enter_context(whole_file(values["json"], "--json")) if "json" in values and not to_stdout else None
+            files.enter_context(whole_file(values["json"], "--json"))
+            if "json" in values and not to_stdout
+            else None
         )
-        trace = files.enter_context(line_file(values["trace"], "--trace")) if "trace" in values else None
+        trace = (
+            files.enter_context(line_file(values["trace"], "--trace"))
+            if "trace" in values
+            else None
+        )
         if trace:
             trace(problem_line(problem))
         views = _views(values, problem, step, files)
-        show_progress = files.enter_context(progress(None if problem.steps == UNTOLD else problem.steps, "steps"))
+        show_progress = files.enter_context(
+            progress(None if problem.steps == UNTOLD else problem.steps, "steps")
+        )
 
         interrupted = files.enter_context(interrupts())
 
@@ -180,7 +264,11 @@ def _run(problem, values, step):
     if to_stdout:
         sys.stdout.write(document(result))
     else:
-        if values.get("code") and result.decisive and not (quiet or result.is_shown(result.decisive.number)):
+        if (
+            values.get("code")
+            and result.decisive
+            and not (quiet or result.is_shown(result.decisive.number))
+        ):
             printed(in_full(result.decisive, result))
         printed(verdict_lines(result, width, quiet) if quiet else summary_lines(result, width))
     sys.stdout.flush()
@@ -189,7 +277,7 @@ def _run(problem, values, step):
     if result.interrupted:
         return 130
     if "expect" in values:
-        return 0 if result.diagnoses[:1] and result.diagnoses[0]["mistake"] == values["expect"] else 1
+        return 0 if result.found[:1] and result.found[0].mistake == values["expect"] else 1
     return _STATUS[result.verdict]
 
 
@@ -213,13 +301,23 @@ def _views(values, problem, step, files):
         from lockstep.report.page import page
 
         html = files.enter_context(whole_file(values["html"], "--html"))
-        views.append((page.new_album(problem), lambda result, album: html.write(page.page(result, album, step))))
+        views.append(
+            (
+                page.new_album(problem),
+                lambda result, album: html.write(page.page(result, album, step)),
+            )
+        )
     if "plot" in values:
         from lockstep.report.plots import figure
 
         kind = values["plot"].rpartition(".")[2].lower()
         picture = files.enter_context(whole_file(values["plot"], "--plot", binary=True))
-        views.append((figure.new_album(problem), lambda result, album: figure.save(picture, kind, result, album)))
+        views.append(
+            (
+                figure.new_album(problem),
+                lambda result, album: figure.save(picture, kind, result, album),
+            )
+        )
     return views
 
 

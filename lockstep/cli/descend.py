@@ -13,15 +13,25 @@ from manual_backprop import gradient_descent as by_hand
 
 
 def parser():
-    it = Parser(description="Gradient descent on f(x) = x^3 - 4x^2 + 6, by hand and by PyTorch.", allow_abbrev=False)
+    it = Parser(
+        description="Gradient descent on f(x) = x^3 - 4x^2 + 6, by hand and by PyTorch.",
+        allow_abbrev=False,
+    )
     it.add_argument("--start", type=_finite, default=0.5, help="where x starts (default 0.5)")
     it.add_argument("--steps", type=_steps, default=100, help="how many steps (default 100)")
     it.add_argument("--lr", type=_finite, default=0.05, help="learning rate (default 0.05)")
-    it.add_argument("--delta", type=_nonzero, default=0.01, help="of the backward difference (default 0.01)")
     it.add_argument(
-        "--plot", type=_picture, metavar="FILE.png", help="save both pictures as one figure (png, svg or pdf)"
+        "--delta", type=_nonzero, default=0.01, help="of the backward difference (default 0.01)"
     )
-    it.add_argument("--animate", type=_animation, metavar="FILE.gif", help="save the descent as an animation")
+    it.add_argument(
+        "--plot",
+        type=_picture,
+        metavar="FILE.png",
+        help="save both pictures as one figure (png, svg or pdf)",
+    )
+    it.add_argument(
+        "--animate", type=_animation, metavar="FILE.gif", help="save the descent as an animation"
+    )
     it.add_argument("--show", action="store_true", help="show the figure in a window")
     return it
 
@@ -43,13 +53,17 @@ def _finite(text):
 def _nonzero(text):
     value = _finite(text)
     if value == 0:
-        raise argparse.ArgumentTypeError("expected a number other than 0, which the difference is divided by")
+        raise argparse.ArgumentTypeError(
+            "expected a number other than 0, which the difference is divided by"
+        )
     return value
 
 
 def _picture(text):
     if not text.lower().endswith(PICTURES):
-        raise argparse.ArgumentTypeError(f"expected a file name that ends with {', '.join(PICTURES)}, got {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected a file name that ends with {', '.join(PICTURES)}, got {text!r}"
+        )
     return text
 
 
@@ -61,7 +75,9 @@ def _animation(text):
 
 def main(arguments=None):
     """Run the command; returns its exit status: 0, or 3 where x ran away."""
-    given = join_negative_numbers(sys.argv[1:] if arguments is None else arguments, "--start", "--lr", "--delta")
+    given = join_negative_numbers(
+        sys.argv[1:] if arguments is None else arguments, "--start", "--lr", "--delta"
+    )
     options = parser().parse_args(given)
     return status(lambda: _descend(options))
 
@@ -108,10 +124,14 @@ def lines(hand, torch, delta):
         if math.isfinite(x) and x - delta == x:
             yield f"By hand x stopped at {x!r}: there x - delta rounds to x, so the difference quotient is 0."
         return
-    moved = max(abs(path[-1][0] - path[-2][0]) if len(path) > 1 else math.inf for path in (hand, torch))
+    moved = max(
+        abs(path[-1][0] - path[-2][0]) if len(path) > 1 else math.inf for path in (hand, torch)
+    )
     if moved > 1e-6:
         yield (
-            f"Not settled yet: the last step still moved x by {moved:.1e}." if moved < math.inf else "No step was made."
+            f"Not settled yet: the last step still moved x by {moved:.1e}."
+            if moved < math.inf
+            else "No step was made."
         )
     yield f"The minimum is at 8/3. The backward difference with delta = {delta!r} is the slope half a delta to the"
     yield f"left, so by hand x settles near 8/3 + delta/2 = {8 / 3 + delta / 2:.9g}; autograd's derivative is exact."

@@ -19,9 +19,19 @@ def parser():
         allow_abbrev=False,
     )
     it.add_argument("file", metavar="my_net.py")
-    it.add_argument("--matrix", action="store_true", help="the exercise in matrices instead of the lecture's scalars")
-    it.add_argument("--mistake", metavar="NAME", help="a finished file with this mistake in it, to be found")
-    it.add_argument("--watch", action="store_true", help="check at each save; h: a further hint, v: the value, q: quit")
+    it.add_argument(
+        "--matrix",
+        action="store_true",
+        help="the exercise in matrices instead of the lecture's scalars",
+    )
+    it.add_argument(
+        "--mistake", metavar="NAME", help="a finished file with this mistake in it, to be found"
+    )
+    it.add_argument(
+        "--watch",
+        action="store_true",
+        help="check at each save; h: a further hint, v: the value, q: quit",
+    )
     return it
 
 
@@ -35,7 +45,9 @@ def _practise(options):
     if not os.path.exists(options.file):
         return _write(options)
     if options.mistake is not None:
-        raise Unusable(f"--mistake {options.mistake}: {options.file} is there already; expected a name not taken yet")
+        raise Unusable(
+            f"--mistake {options.mistake}: {options.file} is there already; expected a name not taken yet"
+        )
     return _watch(options.file) if options.watch else _check(options.file)
 
 
@@ -53,7 +65,11 @@ def _write(options):
         file.write(template(options.matrix or planted is not None, planted))
     printed, _ = printer()
     what = "A finished step with one mistake" if planted else "An exercise"
-    printed([f"{what} is in {options.file}. {'Find it' if planted else 'Fill in a formula'}, then run this again."])
+    printed(
+        [
+            f"{what} is in {options.file}. {'Find it' if planted else 'Fill in a formula'}, then run this again."
+        ]
+    )
     if options.watch:
         return _watch(options.file)
     return 0
@@ -83,8 +99,12 @@ def lines(path, verdicts):
         yield f"  python scripts/compare.py {network} {COMMAND} --derivation {path}"
         return
     wrong_ones = sum(verdict.filled and not verdict.done for verdict in verdicts.values())
-    yield f"{len(done)} of {len(verdicts)} formulas are right" + (f", {wrong_ones} not yet." if wrong_ones else ".")
-    wrong = next((verdict for verdict in verdicts.values() if verdict.filled and not verdict.done), None)
+    yield f"{len(done)} of {len(verdicts)} formulas are right" + (
+        f", {wrong_ones} not yet." if wrong_ones else "."
+    )
+    wrong = next(
+        (verdict for verdict in verdicts.values() if verdict.filled and not verdict.done), None
+    )
     if wrong is not None:
         yield from _about(wrong, verdicts)
     following = next((verdict for verdict in verdicts.values() if not verdict.filled), None)
@@ -133,7 +153,9 @@ def _watch(path):
                     printed([str(reason)])
                 else:
                     printed(["", *lines(path, verdicts)])
-                    first = next((verdict for verdict in verdicts.values() if not verdict.done), None)
+                    first = next(
+                        (verdict for verdict in verdicts.values() if not verdict.done), None
+                    )
                     if first is None:
                         return 0
                     level = level if current is not None and first.name == current.name else 0
@@ -167,6 +189,8 @@ def _keys():
         before = termios.tcgetattr(sys.stdin)
         try:
             tty.setcbreak(sys.stdin)
-            yield lambda: sys.stdin.read(1) if select.select([sys.stdin], [], [], _POLL)[0] else None
+            yield (
+                lambda: sys.stdin.read(1) if select.select([sys.stdin], [], [], _POLL)[0] else None
+            )
         finally:
             termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)

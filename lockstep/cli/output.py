@@ -8,8 +8,21 @@ from contextlib import contextmanager, suppress
 
 from lockstep.errors import Unusable, brief
 
-_ASCII = {"σ": "sigma", "Σ": "sum", "δ": "delta", "·": "*", "−": "-", "²": "^2", "³": "^3", "½": "1/2", "ᵀ": ".T",
-          "×": "x", "✓": "ok", "✗": "XX", "│": "|"}  # fmt: skip
+_ASCII = {
+    "σ": "sigma",
+    "Σ": "sum",
+    "δ": "delta",
+    "·": "*",
+    "−": "-",
+    "²": "^2",
+    "³": "^3",
+    "½": "1/2",
+    "ᵀ": ".T",
+    "×": "x",
+    "✓": "ok",
+    "✗": "XX",
+    "│": "|",
+}
 
 
 def encodable(text, encoding):
@@ -45,7 +58,9 @@ def whole_file(path, option, binary=False):
 
     option: the name of the option that asked for it, for the message. Raises Unusable before the block.
     """
-    special = os.path.exists(path) and not os.path.isfile(path)  # a device or a pipe is written to as it is
+    special = os.path.exists(path) and not os.path.isfile(
+        path
+    )  # a device or a pipe is written to as it is
     part = path if special else f"{path}.part"
     try:
         file = open(part, "wb") if binary else open(part, "w", encoding="utf-8")  # noqa: SIM115
@@ -84,7 +99,11 @@ def line_file(path, option):
 
 
 def cannot_be_written(path, option, error):
-    where = "" if error.errno == errno.ENOSPC else "; expected the path of a file in a folder that is there"
+    where = (
+        ""
+        if error.errno == errno.ENOSPC
+        else "; expected the path of a file in a folder that is there"
+    )
     return Unusable(f"{option} {path}: cannot be written: {error.strerror}{where}")
 
 
@@ -98,7 +117,13 @@ def progress(total, words):
         yield lambda done: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     parts = TextColumn(words), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     bar = Progress(*parts, console=Console(stderr=True), transient=True)

@@ -6,7 +6,18 @@ from lockstep.errors import Unusable
 from lockstep.network.problem import make_problem
 from lockstep.text import counted
 
-_WIDTHS = ((1, 2, 1), (2, 1, 2), (2, 3, 1), (3, 2, 2), (2, 2, 2), (3, 4, 2), (4, 3, 5), (5, 6, 3), (7, 4, 6), (8, 9, 5))
+_WIDTHS = (
+    (1, 2, 1),
+    (2, 1, 2),
+    (2, 3, 1),
+    (3, 2, 2),
+    (2, 2, 2),
+    (3, 4, 2),
+    (4, 3, 5),
+    (5, 6, 3),
+    (7, 4, 6),
+    (8, 9, 5),
+)
 _SAMPLES = (1, 2, 5)
 STEPS = 3  # enough for what is carried from one step to the next
 

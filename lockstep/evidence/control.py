@@ -19,7 +19,11 @@ def control(problem, record, fixed, judged):
     An entry of "planted" has the element's `quantity`, `index`, `label`, PyTorch's value as `torch`, the `error` that
     was planted on it, what was `allowed`, and whether it was `caught`: told as the first mismatch at this very element.
     """
-    bound = allowed(problem, record.parameters, record.x, record.y, record.lr) if fixed else record.allowed
+    bound = (
+        allowed(problem, record.parameters, record.x, record.y, record.lr)
+        if fixed
+        else record.allowed
+    )
     random = np.random.default_rng(0)
     planted = []
     for name in record.manual:
@@ -27,16 +31,25 @@ def control(problem, record, fixed, judged):
         index = tuple(int(i) for i in np.unravel_index(element, np.shape(record.torch[name])))
         value = float(record.torch[name][index])
         wrong = max(value + TIMES * float(bound[name][index]), float(np.nextafter(value, np.inf)))
-        manual = {quantity: np.array(record.torch[quantity], dtype=np.float64) for quantity in record.manual}
+        manual = {
+            quantity: np.array(record.torch[quantity], dtype=np.float64)
+            for quantity in record.manual
+        }
         manual[name][index] = wrong
         verdict = judged(replace(record, manual=manual, misshapen={}, bound=lambda: record.allowed))
-        planted.append({
-            "quantity": name,
-            "index": list(index),
-            "label": record.named(name, index),
-            "torch": value,
-            "error": wrong - value,
-            "allowed": float(record.allowed[name][index]),
-            "caught": verdict == ("mismatch", record.position(name, index)),
-        })  # fmt: skip
-    return {"step": record.number, "caught": sum(entry["caught"] for entry in planted), "planted": planted}
+        planted.append(
+            {
+                "quantity": name,
+                "index": list(index),
+                "label": record.named(name, index),
+                "torch": value,
+                "error": wrong - value,
+                "allowed": float(record.allowed[name][index]),
+                "caught": verdict == ("mismatch", record.position(name, index)),
+            }
+        )
+    return {
+        "step": record.number,
+        "caught": sum(entry["caught"] for entry in planted),
+        "planted": planted,
+    }

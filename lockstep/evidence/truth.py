@@ -1,5 +1,7 @@
 """Which side is nearer the truth."""
 
+from dataclasses import asdict
+
 import numpy as np
 
 from lockstep.bound.exact import _float, arithmetic, error, truth
@@ -21,15 +23,27 @@ def referee(problem, record):
         exact_values = np.ravel(exact[name])[list(record.elements(name))]
         span = slice(position, position + len(exact_values))
         sides = (record.flat_manual, record.flat_torch)
-        errors = np.array([np.frompyfunc(error, 2, 1)(side[span], exact_values) for side in sides], dtype=float)
-        nearer = np.where(errors[0] == errors[1], "equal", np.where(errors[0] < errors[1], "manual", "torch"))
+        errors = np.array(
+            [np.frompyfunc(error, 2, 1)(side[span], exact_values) for side in sides], dtype=float
+        )
+        nearer = np.where(
+            errors[0] == errors[1], "equal", np.where(errors[0] < errors[1], "manual", "torch")
+        )
         for side in counts:
             counts[side] += int((nearer == side).sum())
         at = int(np.argmax(np.where(np.isnan(ratio[span]), np.inf, ratio[span])))
-        worst.append(record.entry(position + at) | _distances(exact_values[at], errors[:, at], record.dtype)
-                     | {"nearer": str(nearer[at])})  # fmt: skip
+        worst.append(
+            asdict(record.entry(position + at))
+            | _distances(exact_values[at], errors[:, at], record.dtype)
+            | {"nearer": str(nearer[at])}
+        )
         position = span.stop
-    return {"step": record.number, "arithmetic": arithmetic(problem), "nearer": counts, "worst": worst}
+    return {
+        "step": record.number,
+        "arithmetic": arithmetic(problem),
+        "nearer": counts,
+        "worst": worst,
+    }
 
 
 def _distances(exact, errors, dtype):
@@ -37,5 +51,10 @@ def _distances(exact, errors, dtype):
     with np.errstate(all="ignore"):
         unit = float(np.spacing(np.abs(np.asarray(_float(exact), dtype=dtype))))
     manual, torch = (float(error) for error in errors)
-    return {"exact": _float(exact), "manual_error": manual, "torch_error": torch,
-            "manual_ulp": manual / unit, "torch_ulp": torch / unit}  # fmt: skip
+    return {
+        "exact": _float(exact),
+        "manual_error": manual,
+        "torch_error": torch,
+        "manual_ulp": manual / unit,
+        "torch_ulp": torch / unit,
+    }

@@ -8,7 +8,9 @@ from lockstep.explain.case import Case
 from lockstep.explain.catalogue import catalogue
 
 _CONSTANT = 0.37  # what stands for a fitted constant; any value but 0 and 1 would do
-_LARGEST = 2 * 10**7  # multiply-adds of a step beyond which trying every mistake would take longer than a moment
+_LARGEST = (
+    2 * 10**7
+)  # multiply-adds of a step beyond which trying every mistake would take longer than a moment
 
 
 def is_small(problem):
@@ -36,17 +38,28 @@ def cannot_see(problem, records, histories):
 def _changes(case, mistake):
     """Whether the mistake, in any of its forms, gives its quantity another value."""
     everything = list(range(case.samples)), list(range(case.sizes[2]))
-    extra = {"c": _CONSTANT, "sample": [0], "but_sample": everything[0][1:], "one": [0], "but_one": everything[1][1:]}
+    extra = {
+        "c": _CONSTANT,
+        "sample": [0],
+        "but_sample": everything[0][1:],
+        "one": [0],
+        "but_one": everything[1][1:],
+    }
     for formula in mistake.formulas:
         few = case.samples if "sample]" in formula else case.sizes[2] if "one]" in formula else 2
         if few < 2:
             continue  # nothing can be left out
         try:
             with np.errstate(all="ignore"):
-                result = case.evaluated({mistake.quantity: (formula, extra)}, mistake.quantity)[mistake.quantity]
+                result = case.evaluated({mistake.quantity: (formula, extra)}, mistake.quantity)[
+                    mistake.quantity
+                ]
         except (ValueError, IndexError):
             continue  # the shapes do not fit: it would not run
-        if np.shape(result.value) != np.shape(case.own[mistake.quantity]) or case.off(mistake.quantity, result).any():
+        if (
+            np.shape(result.value) != np.shape(case.own[mistake.quantity])
+            or case.off(mistake.quantity, result).any()
+        ):
             return True
     return False
 

@@ -19,8 +19,12 @@ class History:
 
     def add(self, torch):
         """Take in PyTorch's quantities of a step."""
-        self.previous = {name.removeprefix("grad_"): torch[name] for name in torch if name.startswith("grad_")}
-        self.accumulated = {name: self.accumulated.get(name, 0.0) + array for name, array in self.previous.items()}
+        self.previous = {
+            name.removeprefix("grad_"): torch[name] for name in torch if name.startswith("grad_")
+        }
+        self.accumulated = {
+            name: self.accumulated.get(name, 0.0) + array for name, array in self.previous.items()
+        }
 
 
 def trained(problem, right, replaced, parameters):
@@ -29,7 +33,9 @@ def trained(problem, right, replaced, parameters):
     right: the text of the right formulas by name; replaced: those that stand in their place.
     """
     formulas = right | replaced
-    activations = [activation(which) for which in (problem.hidden_activation, problem.output_activation)]
+    activations = [
+        activation(which) for which in (problem.hidden_activation, problem.output_activation)
+    ]
     number = 0
     while True:
         number += 1
@@ -50,8 +56,13 @@ class Case:
     def __init__(self, record, problem, history):
         self.record, self.sizes, self.samples = record, problem.sizes, len(record.x)
         self.precision = Precision.of(record.dtype)
-        activations = [bounded_activation(which) for which in (problem.hidden_activation, problem.output_activation)]
-        start = {name: Bounded.exact(array, self.precision) for name, array in record.parameters.items()}
+        activations = [
+            bounded_activation(which)
+            for which in (problem.hidden_activation, problem.output_activation)
+        ]
+        start = {
+            name: Bounded.exact(array, self.precision) for name, array in record.parameters.items()
+        }
         x, y = np.asarray(record.x, np.float64), np.asarray(record.y, np.float64)
         zeros = {name: np.zeros(np.shape(array)) for name, array in record.parameters.items()}
         self.names = surroundings(problem, start, x, y, record.lr, activations) | dict(
@@ -79,9 +90,14 @@ class Case:
                 source, extra = replaced.get(name, (self.right[name], {}))
                 look_ahead(source, names, self.right)
                 result = evaluate(source, names | extra)
-                result = result if isinstance(result, Bounded) else Bounded.exact(result, self.precision)
+                result = (
+                    result if isinstance(result, Bounded) else Bounded.exact(result, self.precision)
+                )
                 if all_right:
-                    self._all_right[name] = result, self.off(name, result) if name in self.own else None
+                    self._all_right[name] = (
+                        result,
+                        self.off(name, result) if name in self.own else None,
+                    )
             results[name], names[name] = result, self._as_returned(name, result)
         return results
 
@@ -89,7 +105,12 @@ class Case:
         """The derivation's value of a quantity with the bound of its formula; where it has none, the formula's."""
         if name not in self.own:
             return result
-        return Bounded(self.own[name], np.maximum(result.scale, np.abs(self.own[name])), result.k, result.precision)
+        return Bounded(
+            self.own[name],
+            np.maximum(result.scale, np.abs(self.own[name])),
+            result.k,
+            result.precision,
+        )
 
     def differing(self, replaced):
         """The returned quantities that are not what their formula gives."""
@@ -110,12 +131,18 @@ class Case:
         if np.shape(result.value) != own.shape:
             return np.ones(own.shape, bool)
         with np.errstate(all="ignore"):
-            off = ~(np.abs(own - result.value) <= result.bound() + self.record.printed.get(name, 0.0))
+            off = ~(
+                np.abs(own - result.value) <= result.bound() + self.record.printed.get(name, 0.0)
+            )
         return off & self.record.covered[name] if name in self.record.covered else off
 
     def returned(self, name):
         """How many elements of a quantity the derivation returned."""
-        return int(self.record.covered[name].sum()) if name in self.record.covered else self.own[name].size
+        return (
+            int(self.record.covered[name].sum())
+            if name in self.record.covered
+            else self.own[name].size
+        )
 
     def globally_wrong(self):
         """The returned quantities that are not PyTorch's, to rounding, for whatever reason."""

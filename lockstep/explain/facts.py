@@ -4,6 +4,7 @@ import numpy as np
 
 from lockstep.bound.bounded import Bounded, growth
 from lockstep.explain.catalogue import GRADIENTS
+from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.formulas import evaluate
 from lockstep.network.names import COMPUTED, FORWARD
 
@@ -11,28 +12,23 @@ _STEPS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1.4901161193847656e-08, 1e-8, 1e-9
 _MOST_PARAMETERS = 2000
 
 
-def diagnosis(quantity, mistake, says, remedy="", formula="", explains=None):
-    """One diagnosis as reports and the JSON have it. explains: the returned quantities that it accounts for."""
-    return {
-        "quantity": quantity,
-        "mistake": mistake,
-        "says": says,
-        "remedy": remedy,
-        "formula": formula,
-        "explains": explains or [quantity],
-    }
-
-
 def by_columns(record, name, own):
     """A matrix that is right but for its being stored by columns, or None. own: what was returned."""
     torch, own = record.torch[name], np.asarray(own, np.float64)
     if own.ndim != 2 or torch.ndim != 2 or own.size != torch.size:
         return None
-    for read, how in ((own.T, f"its transpose, of shape {torch.shape}, is right"),
-                      (own.reshape(torch.shape[::-1]).T, "its numbers, read column by column, are right")):  # fmt: skip
+    for read, how in (
+        (own.T, f"its transpose, of shape {torch.shape}, is right"),
+        (own.reshape(torch.shape[::-1]).T, "its numbers, read column by column, are right"),
+    ):
         if read.shape == torch.shape and (np.abs(read - torch) <= record.allowed[name]).all():
             says = f"{name} is stored by columns: {how}"
-            return diagnosis(name, "transposed-gradient", says, "row j has the weights into neuron j, as in nn.Linear")
+            return Diagnosis(
+                name,
+                "transposed-gradient",
+                says,
+                "row j has the weights into neuron j, as in nn.Linear",
+            )
     return None
 
 
@@ -42,15 +38,22 @@ def by_its_rate(case, name, accepted):
     if name == base or case.returned(name) < 2:
         return None
     with np.errstate(all="ignore"):
-        right, start = case.evaluated(accepted, name)[name], np.asarray(case.record.parameters[base], np.float64)
+        right, start = (
+            case.evaluated(accepted, name)[name],
+            np.asarray(case.record.parameters[base], np.float64),
+        )
         step, own = right.value - start, case.own[name] - start
         at = np.unravel_index(int(np.argmax(np.abs(step))), step.shape)
         c = own[at] / step[at]
         fits = (np.abs(own - c * step) <= (1 + abs(c)) * right.bound()).all()
     if not (fits and np.isfinite(c) and c):
         return None
-    return diagnosis(name, "learning-rate", f"{name} is updated with {c:.9g} times the learning rate",
-                     "compare the learning rates, and what the gradient is multiplied by")  # fmt: skip
+    return Diagnosis(
+        name,
+        "learning-rate",
+        f"{name} is updated with {c:.9g} times the learning rate",
+        "compare the learning rates, and what the gradient is multiplied by",
+    )
 
 
 def by_its_digits(case, name, accepted):
@@ -60,21 +63,30 @@ def by_its_digits(case, name, accepted):
         own, off = case.own[name], case.off(name, right)
         error = own - right.value
         in_single = growth(right.k) * 2.0**-24 * right.scale
-    if case.record.dtype != "float64" or case.returned(name) < 2 or off.sum() < 0.3 * np.count_nonzero(right.value):
+    if (
+        case.record.dtype != "float64"
+        or case.returned(name) < 2
+        or off.sum() < 0.3 * np.count_nonzero(right.value)
+    ):
         return None  # a few wrong elements are no lack of precision
     if (np.abs(error) <= in_single).all() and (own.astype(np.float32) == own).all():
-        return diagnosis(name, "single-precision", f"{name} is right to about 7 digits, as in float32",
-                         "compute in float64, or compare with --dtype float32")  # fmt: skip
+        return Diagnosis(
+            name,
+            "single-precision",
+            f"{name} is right to about 7 digits, as in float32",
+            "compute in float64, or compare with --dtype float32",
+        )
     step = _difference_quotient(case, name, error) if name in GRADIENTS else None
     size = np.abs(right.value).max()
     if step is None or size == 0:
         return None
     correct = max(int(-np.log10(np.abs(error).max() / size)), 0)
-    return diagnosis(
-        name, "finite-differences",
+    return Diagnosis(
+        name,
+        "finite-differences",
         f"{name} is right to about {correct} digits, as difference quotients with a step of {step:.1g} are",
         "a difference quotient is only near the derivative: compare the formula itself",
-    )  # fmt: skip
+    )
 
 
 def _difference_quotient(case, name, error):
@@ -131,14 +143,18 @@ def unknown(case, name, accepted):
     elif len(ratio) and np.isfinite(ratio).all():
         low, high = f"{ratio.min():.12g}", f"{ratio.max():.12g}"
         says += f"; yours over PyTorch's is {low if low == high else f'{low} to {high}'}"
-    return diagnosis(name, "unknown", says)
+    return Diagnosis(name, "unknown", says)
 
 
 def notes(record, diagnoses, wrong):
     """What else differs, and only because something before it does. wrong: `Case.globally_wrong`."""
-    explained = {name for diagnosis in diagnoses for name in diagnosis["explains"]}
+    explained = {name for diagnosis in diagnoses for name in diagnosis.explains}
     led = [name for name in record.manual if name in wrong - explained]
-    return [f"{', '.join(led)} differ{'s' * (len(led) == 1)} only because of that"] if led and explained else []
+    return (
+        [f"{', '.join(led)} differ{'s' * (len(led) == 1)} only because of that"]
+        if led and explained
+        else []
+    )
 
 
 def coverage(record):

@@ -5,12 +5,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lockstep.explain.facts import diagnosis
+from lockstep.explain.diagnosis import Diagnosis
 from lockstep.network.names import COMPUTED, scalars
 from manual_backprop import two_layer
 
 ENOUGH = {"float64": 17, "float32": 9}  # significant digits that read back to the same number
-_DRAWS, _ROOM = 8, 4.0  # how far parameters in few digits move a step: so many times the largest of so many draws
+_DRAWS, _ROOM = (
+    8,
+    4.0,
+)  # how far parameters in few digits move a step: so many times the largest of so many draws
 
 
 def too_few_digits(record, problem, line, earlier):
@@ -18,11 +21,17 @@ def too_few_digits(record, problem, line, earlier):
 
     line: the step's text in the recording; earlier: the texts of the lines that may give what it starts from.
     """
-    forms = {name: form for name, form in _forms(line, problem, len(record.x)).items() if _is_short(form, record.dtype)}
+    forms = {
+        name: form
+        for name, form in _forms(line, problem, len(record.x)).items()
+        if _is_short(form, record.dtype)
+    }
     computed = [form for name, form in forms.items() if name in COMPUTED]
     if not computed or record.misshapen:
         return None
-    given = [form for text in (line, *earlier) for form in _forms(text, problem, len(record.x)).values()]
+    given = [
+        form for text in (line, *earlier) for form in _forms(text, problem, len(record.x)).values()
+    ]
     of_the_start = [form for form in computed if given.count(form) > computed.count(form)]
     spread, wrong = _spread(record, problem, of_the_start), []
     with np.errstate(all="ignore"):
@@ -39,7 +48,7 @@ def too_few_digits(record, problem, line, earlier):
     says = f"{wrong[0]} is right to {right} digits, as far as {form.digits} printed {form.words} reach, here and before"
     enough = ENOUGH[record.dtype]
     remedy = f'print {enough} significant digits, as with "%.{enough}g" in C, or put printed numbers in quotes'
-    return diagnosis(wrong[0], "too-few-digits", says, remedy, explains=wrong)
+    return Diagnosis(wrong[0], "too-few-digits", says, remedy, explains=wrong)
 
 
 def _right_digits(own, torch):
@@ -73,7 +82,9 @@ def _forms(text, problem, samples):
     values = json.loads(text, parse_float=lambda number: _Printed(number))
     for name, value in values.get("problem", values).items():
         if name not in ("torch", "lr"):
-            found = [item for item in np.asarray(value, dtype=object).flat if isinstance(item, _Printed)]
+            found = [
+                item for item in np.asarray(value, dtype=object).flat if isinstance(item, _Printed)
+            ]
             of, *_ = scalars(problem.sizes, samples).get(name, (name,))
             printed.setdefault(of, []).extend(found)
     return {name: _form(numbers) for name, numbers in printed.items() if numbers}
@@ -87,7 +98,9 @@ def _form(numbers):
     decimals = {len(number.partition(".")[2]) for number in numbers}
     if len(decimals) == 1 and not any("e" in number.lower() for number in numbers):
         return _Form("decimals", decimals.pop())
-    mantissas = (number.lower().partition("e")[0].lstrip("-0.").replace(".", "") for number in numbers)
+    mantissas = (
+        number.lower().partition("e")[0].lstrip("-0.").replace(".", "") for number in numbers
+    )
     return _Form("significant", max(map(len, mantissas)))
 
 
@@ -110,9 +123,15 @@ def _spread(record, problem, forms):
     right = _step(problem, record.lr, start)
     most = {name: np.zeros(np.shape(value)) for name, value in right.items()}
     for _ in range(_DRAWS):
-        moved = {name: value + random.choice([-1.0, 1.0], value.shape) * room[name] for name, value in start.items()}
+        moved = {
+            name: value + random.choice([-1.0, 1.0], value.shape) * room[name]
+            for name, value in start.items()
+        }
         step = _step(problem, record.lr, moved)
-        most = {name: np.maximum(largest, np.abs(step[name] - right[name])) for name, largest in most.items()}
+        most = {
+            name: np.maximum(largest, np.abs(step[name] - right[name]))
+            for name, largest in most.items()
+        }
     return {name: _ROOM * largest for name, largest in most.items()}
 
 

@@ -51,8 +51,13 @@ def surroundings(problem, parameters, x, y, lr, activations):
     """
     (sigma_h, sigma_h_prime), (sigma_o, sigma_o_prime) = activations
     m = divisor(problem.loss, *y.shape)
-    functions = dict(square=square, sigma_h=sigma_h, sigma_h_prime=sigma_h_prime, sigma_o=sigma_o,
-                     sigma_o_prime=sigma_o_prime)  # fmt: skip
+    functions = dict(
+        square=square,
+        sigma_h=sigma_h,
+        sigma_h_prime=sigma_h_prime,
+        sigma_o=sigma_o,
+        sigma_o_prime=sigma_o_prime,
+    )
     of_mistakes = dict(ones=np.ones(problem.sizes[:0:-1]), positive=lambda z: (z > 0) * 1.0)
     return dict(parameters) | dict(x=x, y=y, lr=lr, m=m, N=len(x)) | functions | of_mistakes
 

@@ -1,10 +1,13 @@
 """Which mistake explains what was seen: every formula judged by itself, the catalogue's tried in its place."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from lockstep.explain.case import Case, History
 from lockstep.explain.catalogue import catalogue
-from lockstep.explain.facts import by_columns, by_its_digits, by_its_rate, diagnosis, unknown
+from lockstep.explain.diagnosis import Diagnosis
+from lockstep.explain.facts import by_columns, by_its_digits, by_its_rate, unknown
 from lockstep.network.names import COMPUTED, UPDATE
 
 _TRIED = 50  # samples or outputs that are tried one by one
@@ -28,7 +31,9 @@ def diagnose(record, problem, history=None):
         explanations = _best(case, list(_explanations(case, name, mistakes, accepted)))
         if not explanations:
             rest = case, name, mistakes, accepted
-            found += _of_few_elements(*rest) or _two_at_once(*rest) or _by_facts(case, name, accepted)
+            found += (
+                _of_few_elements(*rest) or _two_at_once(*rest) or _by_facts(case, name, accepted)
+            )
             settled.add(name)
         named = set()
         for mistake, replaced, explained in explanations:
@@ -64,7 +69,11 @@ def _explanations(case, name, mistakes, accepted):
 
 
 def _by_facts(case, name, accepted):
-    stored = None if case.record.covered.get(name) is not None else by_columns(case.record, name, case.own[name])
+    stored = (
+        None
+        if case.record.covered.get(name) is not None
+        else by_columns(case.record, name, case.own[name])
+    )
     by_facts = (by_its_digits, by_its_rate, unknown)
     return [stored or next(found for fact in by_facts if (found := fact(case, name, accepted)))]
 
@@ -77,16 +86,22 @@ def _of_few_elements(case, name, mistakes, accepted):
         off = case.off(name, case.evaluated(accepted, name)[name])
     for mistake, replaced, result in _alone(case, name, mistakes, accepted):
         if not (off & case.off(name, result)).any() and _tells(case, name, accepted, replaced):
-            elements = ", ".join(case.record.named(name, tuple(map(int, place))) for place in np.argwhere(off))
+            elements = ", ".join(
+                case.record.named(name, tuple(map(int, place))) for place in np.argwhere(off)
+            )
             told = _said(case, mistake, replaced, {name})
-            return [told | {"says": f"{elements}: {told['says']}"}]
+            return [replace(told, says=f"{elements}: {told.says}")]
     return []
 
 
 def _two_at_once(case, name, mistakes, accepted):
     """A mistake and a turned sign or a lost factor of 2 in the same formula, told as two; else []."""
     second = {mistake.name: mistake for mistake in mistakes if mistake.quantity == name}
-    for factor, other in ((-1, "sign-flipped"), (2, "scaled-by-constant"), (0.5, "scaled-by-constant")):
+    for factor, other in (
+        (-1, "sign-flipped"),
+        (2, "scaled-by-constant"),
+        (0.5, "scaled-by-constant"),
+    ):
         for mistake, replaced, result in _alone(case, name, mistakes, accepted):
             if mistake.name in ("sign-flipped", "scaled-by-constant") or other not in second:
                 continue
@@ -94,8 +109,11 @@ def _two_at_once(case, name, mistakes, accepted):
             both = accepted | {name: (f"{factor} * ({source})", extra)}
             if not case.off(name, factor * result).any() and _tells(case, name, accepted, both):
                 of_the_factor = {name: (second[other].formulas[0], {"c": float(factor)})}
-                told = [_said(case, mistake, replaced, {name}), _said(case, second[other], of_the_factor, {name})]
-                return [diagnosis_ | {"formula": both[name][0]} for diagnosis_ in told]
+                told = [
+                    _said(case, mistake, replaced, {name}),
+                    _said(case, second[other], of_the_factor, {name}),
+                ]
+                return [replace(one, formula=both[name][0]) for one in told]
     return []
 
 
@@ -134,19 +152,27 @@ def _best(case, explanations):
 
 
 def _is_odd_factor(case, mistake, replaced, explained):
-    return mistake.name == "scaled-by-constant" and _nice(replaced[mistake.quantity][1]["c"], case) is None
+    return (
+        mistake.name == "scaled-by-constant"
+        and _nice(replaced[mistake.quantity][1]["c"], case) is None
+    )
 
 
 def _tries(case, mistake, which, mistakes, name, accepted):
     """The formulas to put in place of right ones: this mistake's alone, and in all its quantities alike."""
     source = mistake.formulas[which]
-    alone = [{mistake.quantity: (source, extra)} for extra in _further(case, mistake, source, name, accepted)]
+    alone = [
+        {mistake.quantity: (source, extra)}
+        for extra in _further(case, mistake, source, name, accepted)
+    ]
     siblings = [
         other
         for other in mistakes
-        if other.name == mistake.name and len(other.formulas) == len(mistake.formulas) and other is not mistake
+        if other.name == mistake.name
+        and len(other.formulas) == len(mistake.formulas)
+        and other is not mistake
         and other.quantity[:4] == mistake.quantity[:4] in ("grad", "new_")
-    ]  # fmt: skip
+    ]
     if not siblings:
         return alone
     together = [
@@ -172,7 +198,10 @@ def _further(case, mistake, source, name, accepted):
 def _fitted(case, mistake, source, name, accepted):
     """The constant c with which the formula gives the derivation's `name` in the element that tells most."""
     with np.errstate(all="ignore"):
-        at = [case.evaluated(accepted | {mistake.quantity: (source, {"c": c})}, name)[name].value for c in (0.0, 1.0)]
+        at = [
+            case.evaluated(accepted | {mistake.quantity: (source, {"c": c})}, name)[name].value
+            for c in (0.0, 1.0)
+        ]
         slope = np.atleast_1d(at[1] - at[0]) * np.atleast_1d(case.record.covered.get(name, True))
         best = np.unravel_index(int(np.argmax(np.abs(slope))), slope.shape)
         constant = float(np.atleast_1d(case.own[name] - at[0])[best] / slope[best])
@@ -194,9 +223,19 @@ def _nice(constant, case):
     for words, size in {"N": n, "n_out": n_out, "N·n_out": n * n_out}.items():
         inverse = f"1/{words}" if words in ("N", "n_out") else f"1/({words})"
         if size > 1:
-            factors |= {words: size, inverse: 1 / size, f"{inverse.replace('1', '2', 1)}": 2 / size,
-                        f"{words}/2": size / 2, f"½·{inverse}": 0.5 / size, f"2·{words}": 2.0 * size}  # fmt: skip
-    close = [(value, words) for words, value in factors.items() if value != 1 and abs(constant / value - 1) < 1e-6]
+            factors |= {
+                words: size,
+                inverse: 1 / size,
+                f"{inverse.replace('1', '2', 1)}": 2 / size,
+                f"{words}/2": size / 2,
+                f"½·{inverse}": 0.5 / size,
+                f"2·{words}": 2.0 * size,
+            }
+    close = [
+        (value, words)
+        for words, value in factors.items()
+        if value != 1 and abs(constant / value - 1) < 1e-6
+    ]
     return (close[0][0], " or ".join(words for _, words in close)) if close else None
 
 
@@ -206,17 +245,28 @@ def _said(case, mistake, replaced, explained):
     quantity = mistake.quantity
     if mistake.name == "scaled-by-constant":
         nice = _nice(constant, case)
-        usual = {"2": ": ½ Σ against Σ, or the 2 of the square", "½": ": the 2 of the square's derivative is missing"}
-        cause = f", which is {nice[1]}{usual.get(nice[1].split(' or ')[0], ': a mean against a sum')}" if nice else ""
+        usual = {
+            "2": ": ½ Σ against Σ, or the 2 of the square",
+            "½": ": the 2 of the square's derivative is missing",
+        }
+        cause = (
+            f", which is {nice[1]}{usual.get(nice[1].split(' or ')[0], ': a mean against a sum')}"
+            if nice
+            else ""
+        )
         if quantity == "delta_o" and "delta_o" in case.own and _gradients_come_out_right(case):
             cause += "; a convention, for your gradients, where it is made up for, are right"
     number = "" if constant is None else f"{constant:.9g}"
     together = [name for name in replaced if name in explained] if quantity in UPDATE else []
     what = ", ".join(sorted(together, key=COMPUTED.index)) or quantity
-    return diagnosis(
-        quantity, mistake.name, mistake.says.format(q=what, c=number, cause=cause), mistake.remedy,
-        source if constant is None else source.replace("c *", f"{number} *", 1), sorted(explained, key=COMPUTED.index),
-    )  # fmt: skip
+    return Diagnosis(
+        quantity,
+        mistake.name,
+        mistake.says.format(q=what, c=number, cause=cause),
+        mistake.remedy,
+        source if constant is None else source.replace("c *", f"{number} *", 1),
+        sorted(explained, key=COMPUTED.index),
+    )
 
 
 def _gradients_come_out_right(case):
@@ -237,15 +287,26 @@ def _of_another_shape(case, name):
                         result = case.evaluated({name: (source, {"c": 1.0})}, name)[name]
                 except (ValueError, IndexError, NameError):
                     continue
-                if np.shape(result.value) == own.shape and (np.abs(own - result.value) <= result.bound()).all():
+                if (
+                    np.shape(result.value) == own.shape
+                    and (np.abs(own - result.value) <= result.bound()).all()
+                ):
                     says = f"{shapes}: {mistake.says.format(q=name, c='', cause='')}"
-                    return [diagnosis(name, mistake.name, says, mistake.remedy, source, [name])]
+                    return [Diagnosis(name, mistake.name, says, mistake.remedy, source, [name])]
     if expected[1:] == (1,) and expected[0] > 1 and own.shape == (expected[0], expected[0]):
         n = expected[0]
         says = f"{shapes}: a row of {n} numbers against a column of {n} makes a square"
-        return [diagnosis(name, "broadcast", says, "give the targets the shape (N, 1): y.reshape(-1, 1)")]
+        return [
+            Diagnosis(
+                name, "broadcast", says, "give the targets the shape (N, 1): y.reshape(-1, 1)"
+            )
+        ]
     stored = by_columns(case.record, name, own)
     if stored:
         return [stored]
     fits = f"; its {own.size} numbers would fit" if own.size == np.prod(expected) else ""
-    return [diagnosis(name, "wrong-shape", f"{shapes}{fits}", "give it in the shape of the table of names")]
+    return [
+        Diagnosis(
+            name, "wrong-shape", f"{shapes}{fits}", "give it in the shape of the table of names"
+        )
+    ]

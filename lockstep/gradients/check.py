@@ -74,7 +74,11 @@ def _as_gradients(function, reference, inputs):
     def hand(**inputs):
         weights = [torch.tensor(inputs.pop(name)) for name in names]
         tensors = {name: torch.tensor(inputs[name]) for name in order}
-        leaves = {name: tensor.requires_grad_() for name, tensor in tensors.items() if tensor.is_floating_point()}
+        leaves = {
+            name: tensor.requires_grad_()
+            for name, tensor in tensors.items()
+            if tensor.is_floating_point()
+        }
         results = _several(apply(*(_plain(tensor) for tensor in tensors.values())))
         found = torch.autograd.grad(results, list(leaves.values()), weights, allow_unused=True)
         gradients = {
@@ -82,7 +86,9 @@ def _as_gradients(function, reference, inputs):
             for name, gradient in zip(leaves, found, strict=True)
             if gradient is not None or name in reached  # None stands for zeros
         }
-        return {name: result.detach() for name, result in zip(names, results, strict=True)} | gradients
+        return {
+            name: result.detach() for name, result in zip(names, results, strict=True)
+        } | gradients
 
     return hand, scalar, given | arrays
 
@@ -113,12 +119,17 @@ def _outcome(check):
 def _checked(hand, reference, inputs, who="hand"):
     arrays = {name: _as_array(name, value) for name, value in inputs.items()}
     if not any(array.dtype.kind == "f" for array in arrays.values()):
-        raise TypeError("no input holds floating-point numbers; expected at least one that can be differentiated, as "
-                        "x.astype(float)")  # fmt: skip
+        raise TypeError(
+            "no input holds floating-point numbers; expected at least one that can be differentiated, as "
+            "x.astype(float)"
+        )
     wide = in_precision(np.float64, arrays)
     values = reference_gradients(reference, wide)
     again = reference_gradients(reference, wide)
-    if any(name not in again or not np.array_equal(values[name], again[name], equal_nan=True) for name in values):
+    if any(
+        name not in again or not np.array_equal(values[name], again[name], equal_nan=True)
+        for name in values
+    ):
         raise ValueError(
             "reference gives different gradients when it is called twice; expected a function of its inputs: "
             "draw random numbers with torch, which starts every call from the same seed, or pass them as an input"
@@ -146,12 +157,20 @@ def _checked(hand, reference, inputs, who="hand"):
     own = {name: array.astype(np.float64) for name, array in own.items()}
     measured = measure(by_name, reference, wide, values, own)
     remarks = list(measured.remarks)
-    if single and measured.single_torch is not None and any(array.dtype == np.float32 for array in arrays.values()):
+    if (
+        single
+        and measured.single_torch is not None
+        and any(array.dtype == np.float32 for array in arrays.values())
+    ):
         for name in single:
-            measured.bound[name] = SAFETY * (measured.single_torch[name] + 2.0**-24 * np.abs(values[name]))
+            measured.bound[name] = SAFETY * (
+                measured.single_torch[name] + 2.0**-24 * np.abs(values[name])
+            )
         remarks.append("hand knows only float32, so it is judged at that precision")
     errors = measured.single_torch or {}
-    looked = [Wrong(name, own[name], values[name], measured.bound[name], errors.get(name)) for name in own]
+    looked = [
+        Wrong(name, own[name], values[name], measured.bound[name], errors.get(name)) for name in own
+    ]
     wrong = [it for it in looked if (it.off & np.isfinite(it.value)).any()]
     if wrong:
         right = [it.name for it in looked if not it.off.any()]
@@ -175,10 +194,16 @@ def _as_array(name, value):
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"input {name!r} is no array: {error}") from None
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"input {name!r} holds {array.dtype}; expected real numbers, integers or booleans")
+        raise TypeError(
+            f"input {name!r} holds {array.dtype}; expected real numbers, integers or booleans"
+        )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(f"input {name!r} has a value that is not finite; expected finite numbers")
-    return array if array.dtype in (np.float32, np.float64) or array.dtype.kind != "f" else array.astype(np.float64)
+    return (
+        array
+        if array.dtype in (np.float32, np.float64) or array.dtype.kind != "f"
+        else array.astype(np.float64)
+    )
 
 
 def _answered(got, values, arrays):
@@ -197,7 +222,9 @@ def _answered(got, values, arrays):
             )
         if name not in values and name in arrays:
             holds = "booleans" if arrays[name].dtype.kind == "b" else "integers"
-            raise ValueError(f"hand returned a gradient for {name!r}, which holds {holds}; expected none")
+            raise ValueError(
+                f"hand returned a gradient for {name!r}, which holds {holds}; expected none"
+            )
         if name not in values:
             known = f"the name of an input or of what is watched: {', '.join(values)}"
             raise ValueError(f"hand returned {name!r}; expected {known}")

@@ -52,13 +52,19 @@ def ways(run: Run) -> Iterator[Way]:
         if not 2 <= len(places) <= MOST:
             continue
         parts = {node: _subtract(full, _without(run, node, at)) for node, at in together.items()}
-        calls: dict = defaultdict(list)  # one call of a library function may use x in several operations
+        calls: dict = defaultdict(
+            list
+        )  # one call of a library function may use x in several operations
         for node, at in together.items():
-            where, call = run.places.get(node, (f"`{said(node.name().removesuffix('Backward0').lower())}`", None))
+            where, call = run.places.get(
+                node, (f"`{said(node.name().removesuffix('Backward0').lower())}`", None)
+            )
             calls[call].append(node)
             yield _way(where, [node], parts, several=len(together) > 2)
             if len(at) > 1:
-                yield Way(f"one factor of {where}", _subtract(full, _without(run, node, at[:1])), None)
+                yield Way(
+                    f"one factor of {where}", _subtract(full, _without(run, node, at[:1])), None
+                )
         for call, nodes in calls.items():
             if call and 1 < len(nodes) < len(parts):
                 yield _way(call[0], nodes, parts, several=len(calls) > 2)
@@ -109,7 +115,12 @@ def edits(run: Callable[..., Run], operations) -> Iterator[Edit]:
         for mistake, says, remedy, edit in _usual(nodes[0]):
             try:
                 yield Edit(mistake, says, remedy, run(nodes, edit).gradients())
-            except (RuntimeError, ValueError, TypeError, IndexError):  # not one that this operation can have
+            except (
+                RuntimeError,
+                ValueError,
+                TypeError,
+                IndexError,
+            ):  # not one that this operation can have
                 continue
 
 
@@ -118,52 +129,94 @@ def _usual(node):
     stands in its place."""
     name, at = operation(node), place(node)
     if name in _SLOPED:
-        yield ("missing-activation-derivative", f"the derivative of {at} is left out",
-               f"multiply with the slope of {name}", lambda out, x, *_: out.detach() + x - x.detach())  # fmt: skip
-        yield ("derivative-at-wrong-point", f"the derivative of {at} is taken at its result, not at what goes in",
-               f"take the slope of {name} at what goes in",
-               lambda out, x, *more: _with_slope_of(node.target, out, x, *more))  # fmt: skip
+        yield (
+            "missing-activation-derivative",
+            f"the derivative of {at} is left out",
+            f"multiply with the slope of {name}",
+            lambda out, x, *_: out.detach() + x - x.detach(),
+        )
+        yield (
+            "derivative-at-wrong-point",
+            f"the derivative of {at} is taken at its result, not at what goes in",
+            f"take the slope of {name} at what goes in",
+            lambda out, x, *more: _with_slope_of(node.target, out, x, *more),
+        )
         if name in ("tanh", "sigmoid"):
-            yield ("wrong-activation-derivative", f"1 − {name} in place of the derivative of {at}",
-                   f"the slope of {name} is " + ("1 − tanh²" if name == "tanh" else "σ (1 − σ)"),
-                   lambda out, x, *_: out.detach() + (x - x.detach()) * (1 - out.detach()))  # fmt: skip
+            yield (
+                "wrong-activation-derivative",
+                f"1 − {name} in place of the derivative of {at}",
+                f"the slope of {name} is " + ("1 − tanh²" if name == "tanh" else "σ (1 − σ)"),
+                lambda out, x, *_: out.detach() + (x - x.detach()) * (1 - out.detach()),
+            )
     if name in ("mul", "div"):
         for k, factor in enumerate(node.args[:2]):
             if isinstance(factor, int | float):
-                yield from _in_both(f"the factor {'1/' * (name == 'div')}{factor:g} of {at} is left out",
-                                    lambda out, *pair, k=k: pair[1 - k])  # fmt: skip
+                yield from _in_both(
+                    f"the factor {'1/' * (name == 'div')}{factor:g} of {at} is left out",
+                    lambda out, *pair, k=k: pair[1 - k],
+                )
             elif not isinstance(node.args[1 - k], int | float) and not (name == "div" and k == 0):
                 which = f"the factor {source(factor)}" if source(factor) else "a factor"
-                yield ("factor-missing", f"{which} of {at} is left out on the way back", "multiply with it",
-                       lambda out, *pair, k=k: _without_factor(node.target, out, pair, k))  # fmt: skip
+                yield (
+                    "factor-missing",
+                    f"{which} of {at} is left out on the way back",
+                    "multiply with it",
+                    lambda out, *pair, k=k: _without_factor(node.target, out, pair, k),
+                )
     if name in ("mm", "bmm", "addmm"):
         for k, matrix in list(enumerate(node.args))[-2:]:
-            yield ("transposed-weights", f"{source(matrix) or 'a matrix'} of {at} is transposed the wrong way round on "
-                   "the way back", "turn it round",
-                   lambda out, *given, k=k: _with_transposed(node.target, out, given, k))  # fmt: skip
+            yield (
+                "transposed-weights",
+                f"{source(matrix) or 'a matrix'} of {at} is transposed the wrong way round on "
+                "the way back",
+                "turn it round",
+                lambda out, *given, k=k: _with_transposed(node.target, out, given, k),
+            )
     if name in ("mul", "div", "add", "sub", "mm", "addmm"):
-        for k, (row, which) in itertools.product(range(len(node.args)), ((0, "first"), (-1, "last"))):
+        for k, (row, which) in itertools.product(
+            range(len(node.args)), ((0, "first"), (-1, "last"))
+        ):
             says = f"of what {at} gives, only the {which} row counts for {source(node.args[k]) or 'what it is made of'}"
-            yield ("one-sample-only", says, "sum over all of them",
-                   lambda out, *given, k=k, row=row: _one_row(node.target, out, given, k, row))  # fmt: skip
+            yield (
+                "one-sample-only",
+                says,
+                "sum over all of them",
+                lambda out, *given, k=k, row=row: _one_row(node.target, out, given, k, row),
+            )
     if name in ("add", "sub") and isinstance(node.args[1], int | float) and node.args[1]:
-        yield "term-missing", f"the constant {node.args[1]:g} of {at} is left out", "add it", lambda out, x, *_: x
+        yield (
+            "term-missing",
+            f"the constant {node.args[1]:g} of {at} is left out",
+            "add it",
+            lambda out, x, *_: x,
+        )
     if name in ("mean", "var", "std"):
         bessel = f"{at} divides by n − 1 where yours divides by n"
         for words, power in ((f"{at} divides by n, yours by n − 1 (Bessel)", 1), (bessel, -1)):
-            yield from _in_both(words, lambda out, x, *_, power=power: out * _bessel(out, x) ** (power * _root(name)))
-        yield from _in_both(f"{at} is a mean, yours a sum",
-                            lambda out, x, *_: out * (x.numel() / out.numel()) ** _root(name))  # fmt: skip
+            yield from _in_both(
+                words,
+                lambda out, x, *_, power=power: out * _bessel(out, x) ** (power * _root(name)),
+            )
+        yield from _in_both(
+            f"{at} is a mean, yours a sum",
+            lambda out, x, *_: out * (x.numel() / out.numel()) ** _root(name),
+        )
     if name == "sum":
-        yield from _in_both(f"{at} is a sum, yours a mean", lambda out, x, *_: out * (out.numel() / x.numel()))
+        yield from _in_both(
+            f"{at} is a sum, yours a mean", lambda out, x, *_: out * (out.numel() / x.numel())
+        )
 
 
 def _in_both(says, edit):
     """A factor that is another on the way there and back, or on the way there alone."""
     remedy = "check what is divided by"
     yield "scaled-by-constant", says, remedy, edit
-    yield ("scaled-by-constant", f"{says}, in the value and not in its derivative", remedy,
-           lambda out, *given: out + (edit(out, *given) - out).detach())  # fmt: skip
+    yield (
+        "scaled-by-constant",
+        f"{says}, in the value and not in its derivative",
+        remedy,
+        lambda out, *given: out + (edit(out, *given) - out).detach(),
+    )
 
 
 def _bessel(out, x):

@@ -18,21 +18,43 @@ from lockstep.gradients.measured import NOT_THE_USERS, marked, same_draws
 
 MOST = 500  # operations of a reference, beyond which it is not edited
 _SIGNS = {
-    "mul": "*", "rmul": "*", "div": "/", "truediv": "/", "rtruediv": "/", "add": "+", "radd": "+", "sub": "-",
-    "rsub": "-", "pow": "**", "matmul": "@", "mm": "@", "bmm": "@", "mv": "@", "dot": "@", "permute": ".T", "t": ".T",
-    "transpose": ".T", "get": ".T",
-}  # fmt: skip
+    "mul": "*",
+    "rmul": "*",
+    "div": "/",
+    "truediv": "/",
+    "rtruediv": "/",
+    "add": "+",
+    "radd": "+",
+    "sub": "-",
+    "rsub": "-",
+    "pow": "**",
+    "matmul": "@",
+    "mm": "@",
+    "bmm": "@",
+    "mv": "@",
+    "dot": "@",
+    "permute": ".T",
+    "t": ".T",
+    "transpose": ".T",
+    "get": ".T",
+}
 _BETWEEN = frozenset(["*", "/", "+", "-", "@", "**"])
-_VIEWS = frozenset("unsqueeze squeeze view expand permute t transpose reshape slice select alias".split())
+_VIEWS = frozenset(
+    "unsqueeze squeeze view expand permute t transpose reshape slice select alias".split()
+)
 _aten = torch.ops.aten
 
 
 def _var_mean(x, dim=None, *, correction=None, keepdim=False):
-    return torch.var(x, dim, correction=correction, keepdim=keepdim), torch.mean(x, dim, keepdim=keepdim)
+    return torch.var(x, dim, correction=correction, keepdim=keepdim), torch.mean(
+        x, dim, keepdim=keepdim
+    )
 
 
 def _exponentials(x, dim):
-    return torch.exp(x - x.amax(dim, keepdim=True).detach())  # the largest cancels, so it is no way of its own
+    return torch.exp(
+        x - x.amax(dim, keepdim=True).detach()
+    )  # the largest cancels, so it is no way of its own
 
 
 def _softmax(x, dim, _half=False, **_):
@@ -50,14 +72,33 @@ def _logsumexp(x, dim, keepdim=False):
 
 
 _APART = get_decompositions(
-    [_aten.native_layer_norm, _aten.native_group_norm, _aten._fused_rms_norm, _aten._batch_norm_impl_index,
-     _aten.native_batch_norm, _aten._native_batch_norm_legit, _aten._native_batch_norm_legit.no_stats,
-     _aten.gelu, _aten.silu, _aten.silu_, _aten.glu, _aten.mish, _aten.hardswish, _aten.log_sigmoid_forward,
-     _aten.mse_loss, _aten.huber_loss, _aten.smooth_l1_loss, _aten.binary_cross_entropy]
+    [
+        _aten.native_layer_norm,
+        _aten.native_group_norm,
+        _aten._fused_rms_norm,
+        _aten._batch_norm_impl_index,
+        _aten.native_batch_norm,
+        _aten._native_batch_norm_legit,
+        _aten._native_batch_norm_legit.no_stats,
+        _aten.gelu,
+        _aten.silu,
+        _aten.silu_,
+        _aten.glu,
+        _aten.mish,
+        _aten.hardswish,
+        _aten.log_sigmoid_forward,
+        _aten.mse_loss,
+        _aten.huber_loss,
+        _aten.smooth_l1_loss,
+        _aten.binary_cross_entropy,
+    ]
 ) | {
-    _aten._softmax.default: _softmax, _aten._safe_softmax.default: _softmax, _aten._log_softmax.default: _log_softmax,
-    _aten.logsumexp.default: _logsumexp, _aten.var_mean.correction: _var_mean,
-}  # fmt: skip
+    _aten._softmax.default: _softmax,
+    _aten._safe_softmax.default: _softmax,
+    _aten._log_softmax.default: _log_softmax,
+    _aten.logsumexp.default: _logsumexp,
+    _aten.var_mean.correction: _var_mean,
+}
 Gradients = dict[str, np.ndarray]
 
 
@@ -71,7 +112,9 @@ class Run:
     places: dict[Any, tuple[str, tuple | None]] = field(default_factory=dict)
 
     def gradients(self) -> Gradients:
-        found = torch.autograd.grad(self.loss, list(self.wanted.values()), allow_unused=True, retain_graph=True)
+        found = torch.autograd.grad(
+            self.loss, list(self.wanted.values()), allow_unused=True, retain_graph=True
+        )
         return {
             name: (torch.zeros_like(tensor) if gradient is None else gradient).detach().numpy()
             for (name, tensor), gradient in zip(self.wanted.items(), found, strict=True)
@@ -96,7 +139,9 @@ def plain(reference, inputs: dict[str, np.ndarray]) -> Run:
         given = _leaves(inputs)
         loss = reference(**{name: leaf.clone() for name, leaf in given.items()})
     wanted = given | marks
-    return Run(loss.sum(), {name: leaf for name, leaf in wanted.items() if leaf.requires_grad}, places)
+    return Run(
+        loss.sum(), {name: leaf for name, leaf in wanted.items() if leaf.requires_grad}, places
+    )
 
 
 def traced(reference, inputs: dict[str, np.ndarray]) -> tuple[Callable[..., Run], list]:
@@ -106,7 +151,9 @@ def traced(reference, inputs: dict[str, np.ndarray]) -> tuple[Callable[..., Run]
     """
 
     fixed = {name: torch.tensor(array) for name, array in inputs.items() if array.dtype.kind != "f"}
-    inputs = {name: array for name, array in inputs.items() if name not in fixed}  # integers are part of the graph
+    inputs = {
+        name: array for name, array in inputs.items() if name not in fixed
+    }  # integers are part of the graph
 
     def function(*values):
         with marked() as marks, _Lines(_note_in_the_graph):
@@ -122,18 +169,27 @@ def traced(reference, inputs: dict[str, np.ndarray]) -> tuple[Callable[..., Run]
                     out = super().run_node(n)
                 else:
                     given = [
-                        a.clone() if isinstance(a, torch.Tensor) else a for a in self.fetch_args_kwargs_from_env(n)[0]
+                        a.clone() if isinstance(a, torch.Tensor) else a
+                        for a in self.fetch_args_kwargs_from_env(n)[0]
                     ]
                     out = edit(super().run_node(n), *given)
                 for tensor in out if isinstance(out, tuple | list) else (out,):
-                    if n.op == "call_function" and isinstance(tensor, torch.Tensor) and tensor.grad_fn is not None:
+                    if (
+                        n.op == "call_function"
+                        and isinstance(tensor, torch.Tensor)
+                        and tensor.grad_fn is not None
+                    ):
                         places.setdefault(tensor.grad_fn, (place(n), n.meta.get("call")))
                 return out
 
         given = _leaves(inputs)
         with same_draws():
             loss, marks = Edited(graph).run(*[leaf.clone() for leaf in given.values()])
-        return Run(loss.sum(), {name: leaf for name, leaf in given.items() if leaf.requires_grad} | marks, places)
+        return Run(
+            loss.sum(),
+            {name: leaf for name, leaf in given.items() if leaf.requires_grad} | marks,
+            places,
+        )
 
     with same_draws():
         graph = make_fx(function, decomposition_table=_APART)(*_leaves(inputs).values())
@@ -160,7 +216,9 @@ class _Lines(TorchFunctionMode):
         file, line = frame.f_code.co_filename, frame.f_lineno
         code = linecache.getline(file, line).strip()
         called = getattr(func, "__name__", "").strip("_")
-        self.tell(out, called, f"in {Path(file).name}, line {line}" + (f" ({code})" if code else ""))
+        self.tell(
+            out, called, f"in {Path(file).name}, line {line}" + (f" ({code})" if code else "")
+        )
         return out
 
 
@@ -179,7 +237,9 @@ def place(node):
     """An operation in words: which, and in which line of the reference."""
     name = said(operation(node))
     if name in _BETWEEN and len(node.args) >= 2:
-        left, right = (f"{a:g}" if isinstance(a, int | float) else source(a) or "…" for a in node.args[:2])
+        left, right = (
+            f"{a:g}" if isinstance(a, int | float) else source(a) or "…" for a in node.args[:2]
+        )
         if operation(node) == "rsub":  # 1 - x, of x and 1
             left, right = right, left
         name = f"{left} {name} {right}"

@@ -34,7 +34,9 @@ _EXACT = frozenset(  # operations that only move, select or negate values
     zeros zeros_like
     """.split()
 )
-NOT_THE_USERS = (str(Path(__file__).parents[1]), *(str(Path(it.__file__).parent) for it in (torch, np)))  # folders
+NOT_THE_USERS = tuple(  # folders
+    [str(Path(__file__).parents[1]), *torch.__path__, *np.__path__]
+)
 _watching = threading.local()
 Arrays = dict[str, np.ndarray]
 
@@ -47,7 +49,9 @@ def watch(name, tensor):
     marks = getattr(_watching, "marks", None)
     if marks is not None and isinstance(tensor, torch.Tensor):
         if name in marks:
-            raise ValueError(f"watch: the name {name!r} is used twice; expected a name for each intermediate")
+            raise ValueError(
+                f"watch: the name {name!r} is used twice; expected a name for each intermediate"
+            )
         marks[name] = tensor
     return tensor
 
@@ -65,7 +69,9 @@ def marked():
 @contextlib.contextmanager
 def same_draws():
     """Random numbers of torch start from the same seed, and go on afterwards as if nothing had been drawn."""
-    state = torch.default_generator.get_state()  # torch.manual_seed does the same, and looks for other devices, slowly
+    state = (
+        torch.default_generator.get_state()
+    )  # torch.manual_seed does the same, and looks for other devices, slowly
     torch.default_generator.manual_seed(0)
     try:
         yield
@@ -86,7 +92,9 @@ class _Noise(TorchDispatchMode):
             for tensor in out if isinstance(out, tuple | list) else (out,):
                 if isinstance(tensor, torch.Tensor) and tensor.dtype == torch.float64:
                     noise = torch.empty(tensor.shape, dtype=torch.float64)
-                    tensor.mul_(noise.uniform_(1 - 2.0**-52, 1 + 2.0**-52, generator=self.generator))
+                    tensor.mul_(
+                        noise.uniform_(1 - 2.0**-52, 1 + 2.0**-52, generator=self.generator)
+                    )
         return out
 
 
@@ -107,13 +115,21 @@ def reference_gradients(reference, inputs, dtype=torch.float64, mode=None):
         except Exception as error:
             raise blamed("reference", error) from error
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
-            shape = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else type(loss).__name__
+            shape = (
+                f"a tensor of shape {tuple(loss.shape)}"
+                if isinstance(loss, torch.Tensor)
+                else type(loss).__name__
+            )
             raise TypeError(f"reference gives {shape}; expected a scalar tensor, such as a loss")
         for name, tensor in given.items():
             if not torch.equal(passed[name], tensor):
-                raise ValueError(f"reference changes its input {name!r} in place; expected it to work on a copy of it")
+                raise ValueError(
+                    f"reference changes its input {name!r} in place; expected it to work on a copy of it"
+                )
         if not loss.is_floating_point():
-            raise TypeError(f"reference gives a tensor of {loss.dtype}; expected a floating-point one")
+            raise TypeError(
+                f"reference gives a tensor of {loss.dtype}; expected a floating-point one"
+            )
         wanted = {name: tensor for name, tensor in given.items() if tensor.requires_grad}
         twice = sorted(wanted.keys() & marks.keys())
         if twice:
@@ -125,9 +141,13 @@ def reference_gradients(reference, inputs, dtype=torch.float64, mode=None):
                 found = torch.autograd.grad(loss.sum(), list(wanted.values()), allow_unused=True)
             except RuntimeError as error:
                 raise blamed("the differentiation of reference", error) from error
-    gradients = {name: g.detach().numpy() for name, g in zip(wanted, found, strict=True) if g is not None}
+    gradients = {
+        name: g.detach().numpy() for name, g in zip(wanted, found, strict=True) if g is not None
+    }
     if not gradients:
-        raise TypeError("reference gives a tensor that does not depend on the inputs; expected one built from them")
+        raise TypeError(
+            "reference gives a tensor that does not depend on the inputs; expected one built from them"
+        )
     return gradients
 
 
@@ -141,7 +161,11 @@ def blamed(who, error):
     for frame, following in zip(kept, [*kept[1:], None], strict=False):
         frame.tb_next = following
     error.with_traceback(kept[0] if kept else None)
-    at = f" (line {kept[-1].tb_lineno} of {Path(kept[-1].tb_frame.f_code.co_filename).name})" if kept else ""
+    at = (
+        f" (line {kept[-1].tb_lineno} of {Path(kept[-1].tb_frame.f_code.co_filename).name})"
+        if kept
+        else ""
+    )
     kind = TypeError if isinstance(error, TypeError) else ValueError
     says = str(error).partition("\n")[0]
     return kind(f"{who} raised {type(error).__name__}{': ' if says else ''}{says}{at}")
@@ -167,7 +191,9 @@ class Measured:
     remarks: list[str]
 
 
-def measure(hand: Callable[[dict], dict], reference, inputs: dict[str, Any], values: dict, own: dict) -> Measured:
+def measure(
+    hand: Callable[[dict], dict], reference, inputs: dict[str, Any], values: dict, own: dict
+) -> Measured:
     """The bound for hand's gradients. hand: from inputs by name to float gradients by name; inputs: float64.
 
     values, own: PyTorch's and hand's gradients on the inputs.
@@ -176,7 +202,9 @@ def measure(hand: Callable[[dict], dict], reference, inputs: dict[str, Any], val
     def nothing() -> Arrays:
         return {name: np.zeros(values[name].shape) for name in own}
 
-    def by_torch(*given, **more) -> Arrays:  # a branch that is not taken there leaves a gradient out
+    def by_torch(
+        *given, **more
+    ) -> Arrays:  # a branch that is not taken there leaves a gradient out
         return nothing() | reference_gradients(reference, *given, **more)
 
     moves_torch, moves_hand, ladder = nothing(), nothing(), nothing()
@@ -189,7 +217,9 @@ def measure(hand: Callable[[dict], dict], reference, inputs: dict[str, Any], val
 
     def moved(by):
         return {
-            name: array * (1 + by * random.integers(-1, 2, array.shape)) if array.dtype.kind == "f" else array
+            name: array * (1 + by * random.integers(-1, 2, array.shape))
+            if array.dtype.kind == "f"
+            else array
             for name, array in inputs.items()
         }
 
@@ -210,7 +240,9 @@ def measure(hand: Callable[[dict], dict], reference, inputs: dict[str, Any], val
                 errors = {name: by_hand[name] - truth[name] for name in own}
                 _raise_to(single_hand, errors)
                 _raise_to(lost_hand, {name: errors[name] / np.abs(truth[name]) for name in own})
-                exact = _tried(hand, in_precision(np.float64, narrow), own)  # a wrong formula is no rounding
+                exact = _tried(
+                    hand, in_precision(np.float64, narrow), own
+                )  # a wrong formula is no rounding
                 _raise_to(ladder, {name: by_hand[name] - exact[name] for name in own if exact})
 
             shifted = moved(2.0**-52)
@@ -222,32 +254,52 @@ def measure(hand: Callable[[dict], dict], reference, inputs: dict[str, Any], val
                 _raise_to(moves_hand, {name: by_hand[name] - own[name] for name in own})
                 if wide is not None and draw < _WIDE_DRAWS:
                     wide = _in_long_double(hand, shifted, own)
-                    _raise_to(moves_hand, {name: by_hand[name] - wide[name] for name in own if wide})
+                    _raise_to(
+                        moves_hand, {name: by_hand[name] - wide[name] for name in own if wide}
+                    )
         wide = _in_long_double(hand, inputs, own) if wide is not None else None
         for _ in range(0 if wide else _MORE):  # few draws may all be rounded the same way
             by_hand = _tried(hand, moved(2.0**-51), own)
             _raise_to(moves_hand, {name: by_hand[name] - own[name] for name in own if by_hand})
 
-    remarks = [] if finite else ["in float32 the reference overflows, so the bound is measured in float64 alone"]
+    remarks = (
+        []
+        if finite
+        else ["in float32 the reference overflows, so the bound is measured in float64 alone"]
+    )
     if finite and blown:
         remarks.append("in float32 the formula by hand gives numbers that are not finite")
     bound = {}
     for name in own:
         size = np.abs(values[name])
         bound[name] = np.maximum(moves_torch[name], moves_hand[name]) + 2.0**-53 * size
-        whole = np.max(size, initial=0.0)  # an error beyond that is no rounding that could be scaled
+        whole = np.max(
+            size, initial=0.0
+        )  # an error beyond that is no rounding that could be scaled
         if finite:
             bound[name] += LADDER * np.minimum(single_torch[name], whole)
         if finite and follows and wide is None:
             bound[name] += LADDER * np.minimum(ladder[name], whole)
         bound[name] *= SAFETY
-    return Measured(bound, single_hand if finite and follows else None, single_torch if finite else None,
-                    lost_hand, lost_torch, moves_hand, moves_torch, wide, remarks)  # fmt: skip
+    return Measured(
+        bound,
+        single_hand if finite and follows else None,
+        single_torch if finite else None,
+        lost_hand,
+        lost_torch,
+        moves_hand,
+        moves_torch,
+        wide,
+        remarks,
+    )
 
 
 def in_precision(kind, inputs):
     """The inputs with their floating-point arrays in another type."""
-    return {name: array.astype(kind) if array.dtype.kind == "f" else array for name, array in inputs.items()}
+    return {
+        name: array.astype(kind) if array.dtype.kind == "f" else array
+        for name, array in inputs.items()
+    }
 
 
 def _tried(hand, inputs, own):

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from lockstep.explain.facts import diagnosis
+from lockstep.explain.diagnosis import Diagnosis
 from lockstep.gradients.measured import SAFETY, same_draws
 from lockstep.network.names import element
 
 _QUOTIENTS = [10.0**-e for e in range(1, 9)]  # usual steps of difference quotients
-_FACTORS = "look for a factor that is missing, or there twice: of a mean against a sum, ½, √d, 1/(1 − p)"
+_FACTORS = (
+    "look for a factor that is missing, or there twice: of a mean against a sum, ½, √d, 1/(1 − p)"
+)
 _LOOK = "mark intermediates with lockstep.watch, and return their gradients too, to see which is the first wrong one"
 _LOOK_ON = "mark what is made of it with lockstep.watch too: if its gradient is right, one formula is left to look at"
 _SAMPLE = 12  # elements that are differenced
@@ -64,23 +66,40 @@ def by_itself(it: Wrong, inputs):
     if not np.isfinite(own).all():
         return None
     if not own.any():
-        return diagnosis(name, "gradient-missing", f"the gradient of {name} is zero everywhere", "return it")
+        return Diagnosis(
+            name, "gradient-missing", f"the gradient of {name} is zero everywhere", "return it"
+        )
     if it.is_(-value):
-        return diagnosis(name, "sign-flipped", f"the gradient of {name} is minus the right one", "turn the sign round")
+        return Diagnosis(
+            name,
+            "sign-flipped",
+            f"the gradient of {name} is minus the right one",
+            "turn the sign round",
+        )
     if own.ndim == 2 and own.shape[0] == own.shape[1] and it.is_(value.T):
-        return diagnosis(name, "transposed-gradient", f"the gradient of {name} is transposed", "transpose it")
+        return Diagnosis(
+            name, "transposed-gradient", f"the gradient of {name} is transposed", "transpose it"
+        )
     constant = _ratio(own, value)
     why = cause(constant, inputs)
     plausible = abs(constant) > 1e-3 and abs(constant - 1) > 1e-5 and (own.size > 1 or why)
     if plausible and it.is_(constant * value, 4 * max(1, abs(constant))):
         says = f"the gradient of {name} is {constant:.12g} times the right one{why}"
-        return diagnosis(name, "scaled-by-constant", says, _FACTORS)
+        return Diagnosis(name, "scaled-by-constant", says, _FACTORS)
     size, error = np.max(np.abs(value), initial=0.0), np.max(np.abs(own - value), initial=0.0)
     most = it.off.sum() >= 0.3 * max(int(np.count_nonzero(value)), 1) and own.size > 1
-    near = error < 1e-4 * size or it.single is not None and agree(own, value, SAFETY * it.single + 1e-6 * size).all()
+    near = (
+        error < 1e-4 * size
+        or it.single is not None
+        and agree(own, value, SAFETY * it.single + 1e-6 * size).all()
+    )
     if most and near and (own.astype(np.float32) == own).all():
-        return diagnosis(name, "single-precision", f"the gradient of {name} is right to about 7 digits, as in float32",
-                         "compute in float64")  # fmt: skip
+        return Diagnosis(
+            name,
+            "single-precision",
+            f"the gradient of {name} is right to about 7 digits, as in float32",
+            "compute in float64",
+        )
     return None
 
 
@@ -92,18 +111,22 @@ def _ratio(own, value):
 
 def by_shape(name, own, value):
     """A gradient of another shape: transposed, not summed or averaged over a broadcast axis, or just another."""
-    says = f"the gradient of {name} has shape {own.shape}; expected {value.shape}, the shape of {name}"
+    says = (
+        f"the gradient of {name} has shape {own.shape}; expected {value.shape}, the shape of {name}"
+    )
     if own.shape == value.shape[::-1] and np.allclose(own.T, value):
-        return diagnosis(name, "transposed-gradient", f"{says}: it is transposed", "transpose it")
+        return Diagnosis(name, "transposed-gradient", f"{says}: it is transposed", "transpose it")
     for axes in _axes_to_sum(own.shape, value.shape):
         for how, reduced in (("summed", own.sum(axis=axes)), ("averaged", own.mean(axis=axes))):
             if np.allclose(reduced.reshape(value.shape), value):
                 says += f"; {how} over axis {', '.join(map(str, axes))} it is right"
                 remedy = "sum over the axes along which the input was broadcast"
-                return diagnosis(name, "wrong-shape", says, remedy)
+                return Diagnosis(name, "wrong-shape", says, remedy)
     if own.size == value.size and np.allclose(own.reshape(value.shape), value):
-        return diagnosis(name, "wrong-shape", f"{says}; its numbers, reshaped, are right", "reshape it")
-    return diagnosis(name, "wrong-shape", says, "return it in the shape of the input")
+        return Diagnosis(
+            name, "wrong-shape", f"{says}; its numbers, reshaped, are right", "reshape it"
+        )
+    return Diagnosis(name, "wrong-shape", says, "return it in the shape of the input")
 
 
 def _axes_to_sum(shape, wanted):
@@ -112,7 +135,9 @@ def _axes_to_sum(shape, wanted):
     axes = range(len(shape))
     for size in range(1, len(shape) + 1):
         for chosen in itertools.combinations(axes, size):
-            if [shape[i] for i in axes if i not in chosen and shape[i] > 1] == numbers and min(shape) > 0:
+            if [shape[i] for i in axes if i not in chosen and shape[i] > 1] == numbers and min(
+                shape
+            ) > 0:
                 yield chosen
 
 
@@ -121,7 +146,10 @@ def by_edits(wrong: list[Wrong], reference, inputs) -> dict[str, Any]:
     found: dict[str, Any] = {it.name: None for it in wrong}
     passed = []
     try:
-        from lockstep.gradients.edits import edits, ways  # not every version of PyTorch has what they rest on
+        from lockstep.gradients.edits import (
+            edits,
+            ways,
+        )  # not every version of PyTorch has what they rest on
         from lockstep.gradients.graph import plain
 
         simple = _traced(wrong, reference, inputs)
@@ -134,12 +162,14 @@ def by_edits(wrong: list[Wrong], reference, inputs) -> dict[str, Any]:
         for edit in edits(*simple) if simple else ():
             for it in wrong:
                 if found[it.name] is None and it.is_(edit.gradients[it.name], 4):
-                    found[it.name] = diagnosis(it.name, edit.mistake, edit.says, edit.remedy)
+                    found[it.name] = Diagnosis(it.name, edit.mistake, edit.says, edit.remedy)
             if all(found.values()):
                 return found
         for way, it in itertools.product(passed, wrong):
             found[it.name] = found[it.name] or _by_way(it, way, inputs, any_factor=True)
-    except Exception:  # an edit may be one that cannot be differentiated; the facts can be told without
+    except (
+        Exception
+    ):  # an edit may be one that cannot be differentiated; the facts can be told without
         pass
     return found
 
@@ -151,7 +181,9 @@ def _traced(wrong: list[Wrong], reference, inputs):
     try:
         run, operations = traced(reference, inputs)
         right = run().gradients()
-    except Exception:  # not every reference can be traced: branches that depend on values, other libraries
+    except (
+        Exception
+    ):  # not every reference can be traced: branches that depend on values, other libraries
         return None
     same = all(it.name in right and agree(right[it.name], it.value, it.bound).all() for it in wrong)
     return (run, operations) if same else None
@@ -164,20 +196,25 @@ def _by_way(it: Wrong, way, inputs, any_factor=False):
         return None
     if agree(it.own, it.value - part, slack).all():
         says = f"the gradient of {name} lacks what comes by way of {way.place}"
-        return diagnosis(name, "term-missing", says, "add it: the gradients by several ways add up")
+        return Diagnosis(name, "term-missing", says, "add it: the gradients by several ways add up")
     if way.others is not None and agree(it.own, it.value - way.others[name], slack).all():
         says = f"the gradient of {name} has only what comes by way of {way.place}; the other ways are missing"
-        return diagnosis(name, "term-missing", says, "add them: the gradients by several ways add up")
+        return Diagnosis(
+            name, "term-missing", says, "add them: the gradients by several ways add up"
+        )
     if agree(it.own, it.value - 2 * part, 2 * slack).all():
         says = f"in the gradient of {name} what comes by way of {way.place} has the wrong sign"
-        return diagnosis(name, "sign-flipped", says, "turn its sign round")
+        return Diagnosis(name, "sign-flipped", says, "turn its sign round")
     constant = _ratio(it.own - it.value + part, part)
     why = cause(constant, inputs)
     several = any_factor and np.count_nonzero(it.off & (np.abs(part) > slack)) >= 3
     plausible = abs(constant) > 1e-3 and abs(constant - 1) > 1e-5 and (why or several)
-    if plausible and agree(it.own, it.value - (1 - constant) * part, max(1, abs(constant)) * slack).all():
+    if (
+        plausible
+        and agree(it.own, it.value - (1 - constant) * part, max(1, abs(constant)) * slack).all()
+    ):
         says = f"in the gradient of {name} what comes by way of {way.place} counts {constant:.12g} times{why}"
-        return diagnosis(name, "scaled-by-constant", says, _FACTORS)
+        return Diagnosis(name, "scaled-by-constant", says, _FACTORS)
     return None
 
 
@@ -185,24 +222,36 @@ def by_quotients(it: Wrong, reference, inputs):
     """Whether a sample of the wrong elements are difference quotients of the reference, one-sided or central."""
     if it.name not in inputs or it.off.sum() < 0.3 * it.off.size:
         return None
-    places = [tuple(place) for place in np.argwhere(it.off)[:: max(1, int(it.off.sum()) // _SAMPLE)][:_SAMPLE]]
+    places = [
+        tuple(place)
+        for place in np.argwhere(it.off)[:: max(1, int(it.off.sum()) // _SAMPLE)][:_SAMPLE]
+    ]
 
     def value(place, by):
         moved = inputs[it.name].copy()
         moved[place] += by
         with torch.no_grad(), same_draws():
-            return float(reference(**{k: torch.tensor(moved if k == it.name else v) for k, v in inputs.items()}))
+            return float(
+                reference(
+                    **{k: torch.tensor(moved if k == it.name else v) for k, v in inputs.items()}
+                )
+            )
 
     own = np.array([it.own[place] for place in places])
     error = np.abs(own - [it.value[place] for place in places])
     here = value(places[0], 0.0)
     for h in _QUOTIENTS:
         ahead, behind = (np.array([value(place, sign * h) for place in places]) for sign in (1, -1))
-        for how, quotient in (("central", (ahead - behind) / (2 * h)), ("one-sided", (ahead - here) / h)):
+        for how, quotient in (
+            ("central", (ahead - behind) / (2 * h)),
+            ("one-sided", (ahead - here) / h),
+        ):
             noise = 64 * 2.0**-53 * np.maximum(np.abs(ahead), abs(here)) / h
-            if (np.abs(own - quotient) <= np.maximum(noise, 1e-3 * error)).all() and (noise < 0.1 * error).mean() > 0.5:
+            if (np.abs(own - quotient) <= np.maximum(noise, 1e-3 * error)).all() and (
+                noise < 0.1 * error
+            ).mean() > 0.5:
                 says = f"the gradient of {it.name} is a difference quotient, {how}, with a step of {h:g}"
-                return diagnosis(it.name, "finite-differences", says, "derive it")
+                return Diagnosis(it.name, "finite-differences", says, "derive it")
     return None
 
 
@@ -210,13 +259,15 @@ def by_facts(it: Wrong, is_input):
     """What can be said where nothing explains it."""
     off = it.off
     if not np.isfinite(it.own).all():
-        return diagnosis(
-            it.name, "unknown", f"{int((~np.isfinite(it.own)).sum())} of {off.size} of yours are not finite"
+        return Diagnosis(
+            it.name,
+            "unknown",
+            f"{int((~np.isfinite(it.own)).sum())} of {off.size} of yours are not finite",
         )
     places = [f"{it.name}{element(tuple(map(int, place)))}" for place in np.argwhere(off)[:3]]
     more = ", and more" if off.sum() > 3 else ""
     says = f"{int(off.sum())} of {off.size} elements differ ({', '.join(places)}{more}); {_pattern(it)}"
-    return diagnosis(it.name, "unknown", says, _LOOK if is_input else _LOOK_ON)
+    return Diagnosis(it.name, "unknown", says, _LOOK if is_input else _LOOK_ON)
 
 
 def _pattern(it: Wrong):
@@ -226,10 +277,14 @@ def _pattern(it: Wrong):
     with np.errstate(all="ignore"):
         for size in range(len(long), 0, -1):
             for along in itertools.combinations(long, size):
-                times = (own * value).sum(along, keepdims=True) / (value * value).sum(along, keepdims=True)
+                times = (own * value).sum(along, keepdims=True) / (value * value).sum(
+                    along, keepdims=True
+                )
                 plus = (own - value).mean(along, keepdims=True)
-                for word, fits in (("times", agree(own, times * value, slack * (1 + np.abs(times)))),
-                                   ("plus", agree(own, value + plus, slack))):  # fmt: skip
+                for word, fits in (
+                    ("times", agree(own, times * value, slack * (1 + np.abs(times)))),
+                    ("plus", agree(own, value + plus, slack)),
+                ):
                     if fits.all():
                         axes = f"ax{'is' if size == 1 else 'es'} {' and '.join(map(str, along))}"
                         return f"yours is the right one {word} something that stays the same along {axes}"
@@ -242,23 +297,37 @@ def _pattern(it: Wrong):
 
 def cause(constant, inputs):
     """ ", which is 1/N or …" for a factor with usual causes, three at the most, else nothing."""
-    factors = {"what a 2 too many makes, as of a square halved": 2.0, "what a missing 2 makes, as of a square": 0.5,
-               "√2": 2**0.5, "1/√2": 0.5**0.5}  # fmt: skip
+    factors = {
+        "what a 2 too many makes, as of a square halved": 2.0,
+        "what a missing 2 makes, as of a square": 0.5,
+        "√2": 2**0.5,
+        "1/√2": 0.5**0.5,
+    }
     for p in _DROPOUT:
         factors |= {f"1/(1 − {p}) (as in dropout)": 1 / (1 - p), f"1 − {p} (as in dropout)": 1 - p}
     for name, array in inputs.items():
         for axis, n in enumerate(array.shape):
             if n > 1:
                 words = f"the length of axis {axis} of {name}"
-                factors |= {f"1 over {words}": 1 / n, words: float(n), f"the root of {words}": n**0.5,
-                            f"1 over the root of {words}": n**-0.5, f"n/(n − 1) for {words}": n / (n - 1),
-                            f"(n − 1)/n for {words}": (n - 1) / n}  # fmt: skip
+                factors |= {
+                    f"1 over {words}": 1 / n,
+                    words: float(n),
+                    f"the root of {words}": n**0.5,
+                    f"1 over the root of {words}": n**-0.5,
+                    f"n/(n − 1) for {words}": n / (n - 1),
+                    f"(n − 1)/n for {words}": (n - 1) / n,
+                }
         if array.size > 1:
-            factors |= {f"1 over the size of {name}": 1 / array.size, f"the size of {name}": float(array.size)}
+            factors |= {
+                f"1 over the size of {name}": 1 / array.size,
+                f"the size of {name}": float(array.size),
+            }
         elif array.size and array.dtype.kind == "f" and array.item():
             p = array.item()
             factors |= {name: p, f"1/{name}": 1 / p, f"1 − {name}": 1 - p} | (
                 {f"1/(1 − {name})": 1 / (1 - p)} if p != 1 else {}
             )
-    usual = [words for words, value in factors.items() if value and abs(constant / value - 1) < 1e-9]
+    usual = [
+        words for words, value in factors.items() if value and abs(constant / value - 1) < 1e-9
+    ]
     return f", which is {' or '.join(usual[:3])}" if usual else ""

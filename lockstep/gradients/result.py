@@ -1,6 +1,6 @@
 """What a check of gradients gives: a result that prints as a short report, or an exception whose message is one."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from lockstep.gradients.measured import SAFETY, Measured
 from lockstep.gradients.mistakes import Wrong, by_shape
 from lockstep.network.names import element
+from lockstep.run.record import Entry
 from lockstep.text import counted, ulps
 
 _LITTLE = 1e-3  # of a value: where no smaller error would be found, that is said
@@ -46,11 +47,15 @@ class CheckResult:
 
     def __str__(self):
         if self.verdict == "undecided":
-            return "\n".join(["undecided: a gradient is not finite on both sides alike", *self.remarks])
+            return "\n".join(
+                ["undecided: a gradient is not finite on both sides alike", *self.remarks]
+            )
         least = f"none above {self.worst_ratio:.2g} of what rounding was measured to do"
         if self.worst_ratio == 0:
             least = "each the same to the last bit"
-        lines = [f"match: {self.values} values of {counted(len(self.accuracy), 'gradient')}, {least}."]
+        lines = [
+            f"match: {self.values} values of {counted(len(self.accuracy), 'gradient')}, {least}."
+        ]
         seen = self.resolution
         found = f"An error of {seen['typical']:.0e} of a value would typically have been found"
         if seen["typical"] >= 1:
@@ -59,7 +64,9 @@ class CheckResult:
         for name, sides in self.accuracy.items():
             hand, torch = sides["hand"], sides["torch"]
             known = hand is not None and torch is not None
-            off = f"; in float32 yours is off by {hand:.2g}, PyTorch by {torch:.2g}" if known else ""
+            off = (
+                f"; in float32 yours is off by {hand:.2g}, PyTorch by {torch:.2g}" if known else ""
+            )
             little = ", as far as could be seen" if self.seen[name] > _LITTLE else ""
             lines.append(f"  {name}: right{little}{off}")
         return "\n".join(lines + [f"remark: {remark}" for remark in self.remarks])
@@ -67,19 +74,34 @@ class CheckResult:
 
 def matched(own, values, measured: Measured, remarks):
     if not sum(array.size for array in own.values()):
-        raise ValueError("the gradients that hand returned have no element; expected at least one to compare")
+        raise ValueError(
+            "the gradients that hand returned have no element; expected at least one to compare"
+        )
     blank = [name for name in own if not np.isfinite(values[name]).all()]
     if blank:
-        remarks.append(f"{', '.join(blank)}: not a finite number for both, so nothing is known of it")
+        remarks.append(
+            f"{', '.join(blank)}: not a finite number for both, so nothing is known of it"
+        )
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = {
-            name: np.where(values[name] != 0, bound / np.abs(values[name]), np.where(bound > 0, np.inf, 0.0))
+            name: np.where(
+                values[name] != 0, bound / np.abs(values[name]), np.where(bound > 0, np.inf, 0.0)
+            )
             for name, bound in measured.bound.items()
         }
         apart = {name: np.abs(own[name] - values[name]) for name in own}
-        ratio = _flat({name: np.where(apart[name] > 0, apart[name] / measured.bound[name], 0.0) for name in own})
+        ratio = _flat(
+            {
+                name: np.where(apart[name] > 0, apart[name] / measured.bound[name], 0.0)
+                for name in own
+            }
+        )
     seen = _flat(relative)
-    resolution = {"typical": float(np.median(seen)), "worst": float(seen.max()), "blind": int((seen >= 1).sum())}
+    resolution = {
+        "typical": float(np.median(seen)),
+        "worst": float(seen.max()),
+        "blind": int((seen >= 1).sum()),
+    }
     typical: dict[str, float] = {}
     accuracy = {}
     for name in own:
@@ -103,7 +125,9 @@ def matched(own, values, measured: Measured, remarks):
             "inputs of another size"
         )
     verdict = "undecided" if blank else "match"
-    return CheckResult(verdict, resolution, accuracy, remarks, float(np.nanmax(ratio)), len(seen), typical)
+    return CheckResult(
+        verdict, resolution, accuracy, remarks, float(np.nanmax(ratio)), len(seen), typical
+    )
 
 
 def _flat(arrays):
@@ -112,15 +136,23 @@ def _flat(arrays):
 
 def _less_accurate(name, own, value, measured: Measured):
     """A remark where one side loses more than three digits against the other: in float32, or all of them in float64."""
-    seen: list[tuple] = []  # dtype, its rounding, and (worse, better) for a side that may be the worse
+    seen: list[
+        tuple
+    ] = []  # dtype, its rounding, and (worse, better) for a side that may be the worse
     with np.errstate(all="ignore"):
         if measured.wide is not None:
             truth = measured.wide[name]
-            off = [(np.abs(side - truth) / np.abs(truth)).astype(np.float64) for side in (own, value)]
+            off = [
+                (np.abs(side - truth) / np.abs(truth)).astype(np.float64) for side in (own, value)
+            ]
             gone = [np.where((a >= 0.1) & (b < 1e-7), a, 0.0) for a, b in (off, off[::-1])]
-            gone[1] *= np.abs(value - truth) <= SAFETY * measured.moves_torch[name]  # by rounding, not by a formula
+            gone[1] *= (
+                np.abs(value - truth) <= SAFETY * measured.moves_torch[name]
+            )  # by rounding, not by a formula
             seen.append(("float64", 2.0**-53, (gone[0], off[1]), (gone[1], off[0])))
-        moves = [moved[name] / np.abs(value) for moved in (measured.moves_hand, measured.moves_torch)]
+        moves = [
+            moved[name] / np.abs(value) for moved in (measured.moves_hand, measured.moves_torch)
+        ]
         seen.append(
             ("float64", 2.0**-53, tuple(moves))
         )  # PyTorch's was moved by noise besides, so only yours is judged
@@ -128,25 +160,30 @@ def _less_accurate(name, own, value, measured: Measured):
             single = measured.lost_hand[name], measured.lost_torch[name]
             seen.append(("float32", 2.0**-24, single, single[::-1]))
         for dtype, least, *sides in seen:
-            for who, other, (worse, better) in zip(("your", "PyTorch's"), ("PyTorch's", "yours"), sides, strict=False):
+            for who, other, (worse, better) in zip(
+                ("your", "PyTorch's"), ("PyTorch's", "yours"), sides, strict=False
+            ):
                 ratio = np.nan_to_num(worse / np.maximum(better, least), nan=0.0, posinf=0.0)
                 if ratio.size and ratio.max() > _LOST:
                     place = np.unravel_index(int(ratio.argmax()), ratio.shape)
                     small = abs(own[place]) < 1e-3 * max(np.abs(own).max(), np.abs(value).max())
                     tail = small and 0.1 <= worse[place] <= 2  # all that is left is nothing
-                    why = ("in a tail, where a factor such as o·(1 − o) rounds to nothing" if tail
-                           else "by cancellation, as a variance from E[x²] − E[x]² does")  # fmt: skip
+                    why = (
+                        "in a tail, where a factor such as o·(1 − o) rounds to nothing"
+                        if tail
+                        else "by cancellation, as a variance from E[x²] − E[x]² does"
+                    )
                     digits = min(int(np.log10(ratio.max())), int(-np.log10(least)))
-                    return [f"{name}: right, but in {dtype} {who} gradient loses {digits} digits more than {other} at "
-                            f"{name}{element(tuple(map(int, place)))}, {why}"]  # fmt: skip
+                    return [
+                        f"{name}: right, but in {dtype} {who} gradient loses {digits} digits more than {other} at "
+                        f"{name}{element(tuple(map(int, place)))}, {why}"
+                    ]
     return []
 
 
 def shape_mismatch(name, own, value):
     found = by_shape(name, own, value)
-    nothing = dict.fromkeys(("index", "manual", "torch", "difference", "allowed"))
-    first = {"step": 1, "quantity": name, "label": name} | nothing
-    return GradientMismatch(_report(first, [found], "another shape"), first, [found])
+    return _mismatch(Entry(1, name, None, name), [found], "another shape")
 
 
 def mismatch(wrong: list[Wrong], agreeing, diagnoses):
@@ -154,42 +191,49 @@ def mismatch(wrong: list[Wrong], agreeing, diagnoses):
     it = wrong[0]
     index = tuple(int(i) for i in np.argwhere(it.off & np.isfinite(it.value))[0])
     with np.errstate(invalid="ignore"):
-        first = {
-            "step": 1,
-            "quantity": it.name,
-            "index": list(index),
-            "label": f"{it.name}{element(index)}",
-            "manual": float(it.own[index]),
-            "torch": float(it.value[index]),
-            "difference": float(abs(it.own[index] - it.value[index])),
-            "allowed": float(it.bound[index]),
-        }
+        first = Entry(
+            step=1,
+            quantity=it.name,
+            index=list(index),
+            label=f"{it.name}{element(index)}",
+            manual=float(it.own[index]),
+            torch=float(it.value[index]),
+            difference=float(abs(it.own[index] - it.value[index])),
+            allowed=float(it.bound[index]),
+        )
     how_many = f"{int(it.off.sum())} of {counted(it.off.size, 'element')} differ"
-    return GradientMismatch(_report(first, diagnoses, how_many, agreeing), first, diagnoses)
+    return _mismatch(first, diagnoses, how_many, agreeing)
+
+
+def _mismatch(first, diagnoses, how_many, agreeing=()):
+    report = _report(first, diagnoses, how_many, agreeing)
+    return GradientMismatch(report, asdict(first), [asdict(found) for found in diagnoses])
 
 
 def _report(first, diagnoses, how_many, agreeing=()):
-    where = f", first {first['label']}" if first["index"] is not None else ""
-    lines = [f"{first['quantity']}: mismatch, {how_many}{where}"]
-    if first["index"] is not None:
+    where = f", first {first.label}" if first.index is not None else ""
+    lines = [f"{first.quantity}: mismatch, {how_many}{where}"]
+    if first.index is not None:
         with np.errstate(all="ignore"):
-            apart = float(ulps(first["manual"], first["torch"], "float64"))
+            apart = float(ulps(first.manual, first.torch, "float64"))
         far = (
-            f"{apart:.3g} ULP" if apart < 1e6 else f"{first['difference'] / abs(first['torch'] or 1):.2g} of the value"
+            f"{apart:.3g} ULP"
+            if apart < 1e6
+            else f"{first.difference / abs(first.torch or 1):.2g} of the value"
         )
-        less = f"{first['difference'] / first['allowed']:.1e}".replace("e+", "e") if first["allowed"] else ""
+        less = f"{first.difference / first.allowed:.1e}".replace("e+", "e") if first.allowed else ""
         times = f", {less} times less" if less else ""
-        allowed = f"rounding allows {first['allowed']:.2g}{times}"
-        lines += [f"  yours     {first['manual']!r}", f"  PyTorch   {first['torch']!r}"]
-        if np.isfinite(first["difference"]):
+        allowed = f"rounding allows {first.allowed:.2g}{times}"
+        lines += [f"  yours     {first.manual!r}", f"  PyTorch   {first.torch!r}"]
+        if np.isfinite(first.difference):
             lines += [
-                f"  apart     {first['difference']:.2g} ({far if first['torch'] else 'where it is 0'}); {allowed}"
+                f"  apart     {first.difference:.2g} ({far if first.torch else 'where it is 0'}); {allowed}"
             ]
-    lines.append(f"  mistake   {diagnoses[0]['mistake']}: {diagnoses[0]['says']}")
-    if diagnoses[0]["remedy"]:
-        lines.append(f"  remedy    {diagnoses[0]['remedy']}")
+    lines.append(f"  mistake   {diagnoses[0].mistake}: {diagnoses[0].says}")
+    if diagnoses[0].remedy:
+        lines.append(f"  remedy    {diagnoses[0].remedy}")
     for found in diagnoses[1:]:
-        lines.append(f"  too       {found['quantity']} differs: {found['mistake']}")
+        lines.append(f"  too       {found.quantity} differs: {found.mistake}")
     if agreeing:
         lines.append(f"  right     {', '.join(agreeing)}")
     return "\n".join(lines)

@@ -23,7 +23,9 @@ from lockstep.run.record import Record
 from lockstep.run.steps import records
 from lockstep.sides.answer import Answer, sort_out
 
-_SETTINGS: dict[str, Any] = dict(hidden_activation="sigmoid", output_activation="sigmoid", loss="half_sum", steps=1)
+_SETTINGS: dict[str, Any] = dict(
+    hidden_activation="sigmoid", output_activation="sigmoid", loss="half_sum", steps=1
+)
 # what each formula is tried on: a name for the user, and the problem
 SCALAR_EXAMPLES: dict[str, dict[str, Any]] = {
     "the first example": {"seed": 1},
@@ -36,7 +38,13 @@ MATRIX_EXAMPLES: dict[str, dict[str, Any]] = {
     "other widths": {"sizes": (4, 3, 5), "samples": 3},
 }
 COMMAND = "--hidden-activation sigmoid --output-activation sigmoid --loss half_sum"
-_WORDS = {"c * ": "2 * ", "/ N": "/ len(x)", "@ ones": "@ np.ones_like(W_o)", "[one]": "[[0]]", "[:, one]": "[:, [0]]"}
+_WORDS = {
+    "c * ": "2 * ",
+    "/ N": "/ len(x)",
+    "@ ones": "@ np.ones_like(W_o)",
+    "[one]": "[[0]]",
+    "[:, one]": "[:, [0]]",
+}
 
 
 @lru_cache
@@ -50,7 +58,9 @@ def plantable():
                 formula = formula.replace(word, stands)
             text = in_the_files_words(formula).replace("-1 * ((o - y) *", "((y - o) *")
             if mistake.quantity in ("delta_h", "grad_W_h", "grad_b_h"):
-                text = text.replace("lr * grad_W_o", "lr * delta_o.T @ h")  # grad_W_o is not there yet
+                text = text.replace(
+                    "lr * grad_W_o", "lr * delta_o.T @ h"
+                )  # grad_W_o is not there yet
             if mistake.name not in found and _runs(mistake, text):
                 found[mistake.name] = {mistake.quantity: text}
     return found
@@ -108,9 +118,13 @@ def check_text(text, path, matrix):
     except (SyntaxError, ValueError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise Unusable(f"{path}{line}: expected Python: {getattr(error, 'msg', error)}") from None
-    functions = [node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == "step"]
+    functions = [
+        node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == "step"
+    ]
     if not functions:
-        raise Unusable(f"{path}: expected a function step, as in the template that is written where no file is")
+        raise Unusable(
+            f"{path}: expected a function step, as in the template that is written where no file is"
+        )
     module.body = [node for node in module.body if node is not functions[-1]]
     verdicts = {name: Verdict(name) for name in names_to_derive(matrix)}
     for example, values in (MATRIX_EXAMPLES if matrix else SCALAR_EXAMPLES).items():
@@ -123,18 +137,29 @@ def check_text(text, path, matrix):
 def _walk(module, function, path, example, problem, record, verdicts):
     """Run the function statement by statement; whatever it derives is judged and then replaced by PyTorch's value."""
     truth = {"lr": record.lr}
-    for name, array in (*record.parameters.items(), ("x", record.x), ("y", record.y), *record.torch.items()):
+    for name, array in (
+        *record.parameters.items(),
+        ("x", record.x),
+        ("y", record.y),
+        *record.torch.items(),
+    ):
         truth[name] = array.copy() if np.ndim(array) else float(array)
         scalars = scalar_names(name, problem.sizes, len(record.x))
         if scalars and name != "loss":
-            truth |= {scalar: float(value) for scalar, value in zip(scalars, np.ravel(array), strict=True)}
+            truth |= {
+                scalar: float(value) for scalar, value in zip(scalars, np.ravel(array), strict=True)
+            }
     names: dict[str, Any] = {"__name__": "exercise"}
     with contextlib.redirect_stdout(sys.stderr), np.errstate(all="ignore"):
         try:
             exec(compile(module, path, "exec"), names)
         except Exception as error:
             raise Unusable(f"{path}: {type(error).__name__}: {error}") from None
-        names |= {argument.arg: truth[argument.arg] for argument in function.args.args if argument.arg in truth}
+        names |= {
+            argument.arg: truth[argument.arg]
+            for argument in function.args.args
+            if argument.arg in truth
+        }
         for statement in function.body:
             if isinstance(statement, ast.Return):
                 break
@@ -162,13 +187,17 @@ def _judge(verdict, value, example, problem, record, truth):
         return
     verdict.filled = True
     try:
-        answer: Answer = sort_out({verdict.name: value}, problem, len(record.x), record.torch, verdict.name)
+        answer: Answer = sort_out(
+            {verdict.name: value}, problem, len(record.x), record.torch, verdict.name
+        )
     except Unusable as reason:
         verdict.error = str(reason)
         return
     start = (record.number, record.parameters, record.x, record.y, record.lr)
     of = next(iter((*answer.values, *answer.misshapen)))
-    before = {name: record.torch[name] for name in COMPUTED[: COMPUTED.index(of)]}  # what it was given is right
+    before = {
+        name: record.torch[name] for name in COMPUTED[: COMPUTED.index(of)]
+    }  # what it was given is right
     known = (record.torch, record.bound, record.sizes, record.dtype)
     alone = Record(*start, before | answer.values, *known, answer.covered, answer.misshapen)
     if judge(alone)[0] == "match":
@@ -178,6 +207,8 @@ def _judge(verdict, value, example, problem, record, truth):
     if not verdict.says:
         found = diagnose(alone, problem)
         verdict.says = (
-            f"{found[0]['mistake']}: {found[0]['says']}" if found and found[0]["mistake"] != "unknown" else ""
+            f"{found[0].mistake}: {found[0].says}"
+            if found and found[0].mistake != "unknown"
+            else ""
         )
         verdict.torch, verdict.yours = truth[verdict.name], value

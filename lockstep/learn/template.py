@@ -26,7 +26,13 @@ def what_it_is(name, of):
     bare = name.removeprefix("grad_").removeprefix("new_")
     layer = "hidden" if of.endswith("h") else "output"
     number = re.sub(r"\D", "", name)
-    thing = bare if kind in ("grad", "new") else f"{layer} neuron {number}" if number else f"the {layer} layer"
+    thing = (
+        bare
+        if kind in ("grad", "new")
+        else f"{layer} neuron {number}"
+        if number
+        else f"the {layer} layer"
+    )
     return _WHAT[kind].format(thing)
 
 
@@ -48,7 +54,9 @@ def in_the_files_words(source):
     for layer in "ho":
         source = re.sub(rf"sigma_{layer}_prime\((\w+), \w+(\(\w+\))?\)", r"sigma_prime(\1)", source)
         source = source.replace(f"sigma_{layer}(", "sigma(")
-    source = source.replace("2 * (o - y) / m", "(o - y)").replace("square(y - o).sum() / m", "((y - o) ** 2).sum() / 2")
+    source = source.replace("2 * (o - y) / m", "(o - y)").replace(
+        "square(y - o).sum() / m", "((y - o) ** 2).sum() / 2"
+    )
     return re.sub(r"square\(([^()]+)\)", r"(\1) ** 2", source).replace("c * ", "")
 
 
@@ -57,8 +65,16 @@ def template(matrix, planted=None):
     given = [*PARAMETERS, "x", "y"]
     if not matrix:
         given = [scalar for name in given for scalar in scalar_names(name, _SIZES, 1) or ()]
-    words = "matrices; x is (N, n_in), rows are samples" if matrix else "numbers: w21 goes from x2 to h1"
-    title = "one formula of it is wrong: find it" if planted else "fill in the formulas, one after the other"
+    words = (
+        "matrices; x is (N, n_in), rows are samples"
+        if matrix
+        else "numbers: w21 goes from x2 to h1"
+    )
+    title = (
+        "one formula of it is wrong: find it"
+        if planted
+        else "fill in the formulas, one after the other"
+    )
     lines = [
         f'"""A step of back-propagation: {title}.',
         "",
@@ -91,8 +107,15 @@ def hints(name, matrix):
     """Ever more of a formula: what it is, what it is made of, its shape, and the lecture's formula itself."""
     formula = right_formula(name, matrix)
     parts = list(
-        dict.fromkeys(part for part in re.findall(r"[A-Za-z]\w*", formula) if part not in ("sum", "axis", "T"))
+        dict.fromkeys(
+            part for part in re.findall(r"[A-Za-z]\w*", formula) if part not in ("sum", "axis", "T")
+        )
     )
     blank = re.sub(r"\b(?!sum\b|axis\b|T\b|sigma\b|sigma_prime\b)[A-Za-z]\w*", "□", formula)
     of = names_to_derive(matrix)[name]
-    return [what_it_is(name, of), f"it is made of {', '.join(parts)}", f"its shape is {blank}", f"{name} = {formula}"]
+    return [
+        what_it_is(name, of),
+        f"it is made of {', '.join(parts)}",
+        f"its shape is {blank}",
+        f"{name} = {formula}",
+    ]

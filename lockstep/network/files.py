@@ -19,7 +19,9 @@ def real_number(text):
     except ValueError:
         raise ValueError(f"expected a number, got {short(text)}") from None
     if value == 0 and any(digit in "123456789" for digit in text.lower().partition("e")[0]):
-        raise ValueError(f"expected 0 or a number that a float64 can tell from 0, got {short(text)}")
+        raise ValueError(
+            f"expected 0 or a number that a float64 can tell from 0, got {short(text)}"
+        )
     return value
 
 
@@ -44,7 +46,12 @@ def read_table(path, inputs, targets):
     """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = [(reader.line_num, row) for reader in [csv.reader(file, strict=True)] for row in reader if row]
+            rows = [
+                (reader.line_num, row)
+                for reader in [csv.reader(file, strict=True)]
+                for row in reader
+                if row
+            ]
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -59,10 +66,14 @@ def read_table(path, inputs, targets):
     for name in inputs + targets:
         if header.count(name) != 1:
             problem = "occurs twice" if name in header else "is not there"
-            raise ValueError(f"{path}: column {name!r} {problem}; its columns are {', '.join(header)}")
+            raise ValueError(
+                f"{path}: column {name!r} {problem}; its columns are {', '.join(header)}"
+            )
     for line, row in rows:
         if len(row) != len(header):
-            raise ValueError(f"{path}: line {line}: has {len(row)} fields; expected {len(header)}, as in the header")
+            raise ValueError(
+                f"{path}: line {line}: has {len(row)} fields; expected {len(header)}, as in the header"
+            )
 
     def column(name):
         at = header.index(name)
@@ -97,7 +108,9 @@ def read_lines(path):
                 number += 1
                 where = f"{name}: line {number}: "
                 if len(text) > MOST:
-                    raise Unusable(f"{where}is longer than {MOST:,} characters; expected a line a step")
+                    raise Unusable(
+                        f"{where}is longer than {MOST:,} characters; expected a line a step"
+                    )
                 if text.strip():
                     yield where, _parsed(text, where), text
     except OSError as error:
@@ -115,9 +128,15 @@ def _parsed(text, where):
     except json.JSONDecodeError as error:
         raise Unusable(f"{where}{_what_is_wrong(text, error)}") from None
     except ValueError as error:
-        raise error if isinstance(error, Unusable) else Unusable(f"{where}a number of too many digits") from None
+        raise (
+            error
+            if isinstance(error, Unusable)
+            else Unusable(f"{where}a number of too many digits")
+        ) from None
     if not isinstance(values, dict):
-        raise Unusable(f'{where}expected an object such as {{"step": 1, "h": [[0.5]]}}, got {short(values)}')
+        raise Unusable(
+            f'{where}expected an object such as {{"step": 1, "h": [[0.5]]}}, got {short(values)}'
+        )
     return values
 
 
@@ -140,6 +159,4 @@ def _what_is_wrong(text, error):
         return 'expected an object a line, such as {"step": 1, "h": [[0.5]]}, got the beginning of a list'
     if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string"):
         return "is cut off; expected a whole line of JSON"
-    return (
-        f"expected JSON; column {error.pos + 1}: {error.msg[0].lower()}{error.msg[1:]}, at {short(rest[:20].rstrip())}"
-    )
+    return f"expected JSON; column {error.pos + 1}: {error.msg[0].lower()}{error.msg[1:]}, at {short(rest[:20].rstrip())}"

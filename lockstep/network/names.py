@@ -106,7 +106,9 @@ def label(name, index, sizes, samples):
     """What a report calls an element: delta_h1, or delta_h[2, 1]. index: a tuple, () for loss."""
     names = scalar_names(name, sizes, samples)
     if names:
-        return names[int(np.ravel_multi_index(index, shape_of(name, sizes, samples))) if index else 0]
+        return names[
+            int(np.ravel_multi_index(index, shape_of(name, sizes, samples))) if index else 0
+        ]
     return name + element(index)
 
 

@@ -12,13 +12,35 @@ from lockstep.network.names import COMPUTED, PARAMETERS, scalars
 ACTIVATION_NAMES = ("linear", "sigmoid", "tanh", "relu")
 LOSS_NAMES = ("mse", "sum", "half_sum")
 MISTAKE_NAMES = (
-    "sign-flipped", "scaled-by-constant", "missing-activation-derivative", "derivative-at-wrong-point",
-    "wrong-activation-derivative", "transposed-weights", "wrong-weights", "updated-weights-used",
-    "output-derivative-dropped", "term-missing", "wrong-layer-input", "transposed-gradient", "bias-gradient-missing",
-    "bias-gradient-averaged", "one-sample-only", "gradients-accumulated", "not-updated", "update-sign", "learning-rate",
-    "weight-decay", "momentum", "broadcast", "wrong-shape", "single-precision", "finite-differences", "too-few-digits",
-    "bias-forgotten", "unknown",
-)  # fmt: skip
+    "sign-flipped",
+    "scaled-by-constant",
+    "missing-activation-derivative",
+    "derivative-at-wrong-point",
+    "wrong-activation-derivative",
+    "transposed-weights",
+    "wrong-weights",
+    "updated-weights-used",
+    "output-derivative-dropped",
+    "term-missing",
+    "wrong-layer-input",
+    "transposed-gradient",
+    "bias-gradient-missing",
+    "bias-gradient-averaged",
+    "one-sample-only",
+    "gradients-accumulated",
+    "not-updated",
+    "update-sign",
+    "learning-rate",
+    "weight-decay",
+    "momentum",
+    "broadcast",
+    "wrong-shape",
+    "single-precision",
+    "finite-differences",
+    "too-few-digits",
+    "bias-forgotten",
+    "unknown",
+)
 DTYPE_NAMES = ("float64", "float32")
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -36,7 +58,9 @@ def _whole(minimum, words):
 
 def _real(words, nonnegative=False):
     def check(value):
-        usable = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+        usable = (
+            isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+        )
         if not usable or (nonnegative and value < 0):
             _expected(words)
         try:
@@ -48,7 +72,11 @@ def _real(words, nonnegative=False):
 
 
 def _choice(*names):
-    return lambda value: value if isinstance(value, str) and value in names else _expected(f"one of {', '.join(names)}")
+    return lambda value: (
+        value
+        if isinstance(value, str) and value in names
+        else _expected(f"one of {', '.join(names)}")
+    )
 
 
 def _boolean(value):
@@ -65,14 +93,24 @@ def _file(value):
 
 def _picture(value):
     value = _file(value)
-    return value if value.lower().endswith(PICTURES) else _expected(f"a file name that ends with {', '.join(PICTURES)}")
+    return (
+        value
+        if value.lower().endswith(PICTURES)
+        else _expected(f"a file name that ends with {', '.join(PICTURES)}")
+    )
 
 
 def _sizes(value):
     numbers: Any = value.split("-") if isinstance(value, str) else value
-    if isinstance(value, str) and all(part.isascii() and part.isdigit() and len(part) < 10 for part in numbers):
+    if isinstance(value, str) and all(
+        part.isascii() and part.isdigit() and len(part) < 10 for part in numbers
+    ):
         numbers = [int(part) for part in numbers]
-    if isinstance(numbers, list | tuple) and len(numbers) == 3 and all(_is_whole(n) and 0 < n < 2**63 for n in numbers):
+    if (
+        isinstance(numbers, list | tuple)
+        and len(numbers) == 3
+        and all(_is_whole(n) and 0 < n < 2**63 for n in numbers)
+    ):
         return tuple(numbers)
     return _expected("three positive whole numbers, inputs-hidden-outputs, such as 2-2-2")
 
@@ -85,7 +123,9 @@ def _columns(value):
 
 
 def _frozen(value):
-    if isinstance(value, list | tuple) and all(isinstance(name, str) and name in PARAMETERS for name in value):
+    if isinstance(value, list | tuple) and all(
+        isinstance(name, str) and name in PARAMETERS for name in value
+    ):
         return tuple(name for name in PARAMETERS if name in value)
     return _expected(f"a list of parameters out of {', '.join(PARAMETERS)}")
 
@@ -96,10 +136,15 @@ def _shown(value):
         return value
     numbers: Any = value
     if isinstance(value, str):
-        numbers = [int(part) if part.strip().isdecimal() and len(part) < 10 else 0 for part in value.split(",")]
+        numbers = [
+            int(part) if part.strip().isdecimal() and len(part) < 10 else 0
+            for part in value.split(",")
+        ]
     elif _is_whole(value):
         numbers = [value]
-    if isinstance(numbers, list | tuple | set | frozenset) and all(_is_whole(n) and n > 0 for n in numbers):
+    if isinstance(numbers, list | tuple | set | frozenset) and all(
+        _is_whole(n) and n > 0 for n in numbers
+    ):
         return frozenset(numbers)
     return _expected("step numbers such as 1,10, or all, or none")
 
@@ -110,14 +155,22 @@ def _array(dimensions):
     def check(value):
         value = value.tolist() if hasattr(value, "tolist") else value
         rows = value if dimensions == 2 else [value]
-        if not isinstance(rows, list | tuple) or not rows or not all(isinstance(row, list | tuple) for row in rows):
-            _expected("a list of rows, each a list of numbers" if dimensions == 2 else "a list of numbers")
+        if (
+            not isinstance(rows, list | tuple)
+            or not rows
+            or not all(isinstance(row, list | tuple) for row in rows)
+        ):
+            _expected(
+                "a list of rows, each a list of numbers" if dimensions == 2 else "a list of numbers"
+            )
         for i, row in enumerate(rows):
             place = f"row {i + 1}" if dimensions == 2 else "the list"
             if not row:
                 _expected(f"numbers, but {place} is empty")
             if len(row) != len(rows[0]):
-                _expected(f"rows of one length, but row 1 has {len(rows[0])} numbers and {place} has {len(row)}")
+                _expected(
+                    f"rows of one length, but row 1 has {len(rows[0])} numbers and {place} has {len(row)}"
+                )
             for j, number in enumerate(row):
                 try:
                     _real("")(number)
@@ -135,7 +188,11 @@ def _expected(words) -> NoReturn:
 
 
 def _mistake(value):
-    return value if value in MISTAKE_NAMES else _expected(f"the name of a mistake: {', '.join(MISTAKE_NAMES)}")
+    return (
+        value
+        if value in MISTAKE_NAMES
+        else _expected(f"the name of a mistake: {', '.join(MISTAKE_NAMES)}")
+    )
 
 
 _TOLERANCE = _real("a finite number, 0 or more", nonnegative=True)
@@ -201,7 +258,9 @@ def check(raw, where):
     for key, value in raw.items():
         if key not in CHECKS:
             results = "; a file of results goes with --numbers" if _is_a_result(key) else ""
-            raise Unusable(f"{where(key)}: unknown key; expected one of {', '.join(CHECKS)}{results}")
+            raise Unusable(
+                f"{where(key)}: unknown key; expected one of {', '.join(CHECKS)}{results}"
+            )
         value = value.item() if isinstance(value, np.generic) else value
         try:
             values[key] = CHECKS[key](value)

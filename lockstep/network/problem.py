@@ -105,20 +105,26 @@ def make_problem(values):
     dtype = values.get("dtype", "float64")
     x, y = _given_data(values)
     arrays = {"x": x, "y": y} | {name: values.get(name) for name in PARAMETERS}
-    sizes, samples = _agreed_sizes({name: array for name, array in arrays.items() if array is not None}, values)
+    sizes, samples = _agreed_sizes(
+        {name: array for name, array in arrays.items() if array is not None}, values
+    )
 
     _fits_into_memory(sizes, samples)
     random = np.random.default_rng(values.get("seed", 0))
     for name in (*PARAMETERS, "x", "y"):
         shape = shape_of(name, sizes, samples)
-        drawn = random.uniform(-1, 1, shape) if name in PARAMETERS else random.standard_normal(shape)
+        drawn = (
+            random.uniform(-1, 1, shape) if name in PARAMETERS else random.standard_normal(shape)
+        )
         arrays[name] = _rounded(name, drawn if arrays[name] is None else arrays[name], dtype)
     if values.get("standardize"):
         arrays["x"], arrays["y"] = (_standardized(name, arrays[name]) for name in ("x", "y"))
 
     lr = values.get("lr", 0.05)
     if abs(lr) > float(np.finfo(dtype).max):
-        raise Unusable(f"lr: {lr!r} is beyond the largest {dtype}; expected up to {np.finfo(dtype).max:g}")
+        raise Unusable(
+            f"lr: {lr!r} is beyond the largest {dtype}; expected up to {np.finfo(dtype).max:g}"
+        )
 
     return Problem(
         sizes=sizes,
@@ -148,7 +154,9 @@ def _given_data(values):
             raise Unusable(f"{key}: given together with data; expected one of the two")
     for key in ("inputs", "targets"):
         if key not in values:
-            raise Unusable(f"data: expected {key} as well, the names of columns of {values['data']}")
+            raise Unusable(
+                f"data: expected {key} as well, the names of columns of {values['data']}"
+            )
     try:
         return read_table(values["data"], values["inputs"], values["targets"])
     except ValueError as reason:
@@ -157,8 +165,14 @@ def _given_data(values):
 
 def _agreed_sizes(arrays, values):
     """(n_in, n_hidden, n_out) and N: whatever is given must agree; what nothing gives has its default."""
-    axes = {"x": ("N", "n_in"), "y": ("N", "n_out"), "W_h": ("n_hidden", "n_in"), "b_h": ("n_hidden",),
-            "W_o": ("n_out", "n_hidden"), "b_o": ("n_out",)}  # fmt: skip
+    axes = {
+        "x": ("N", "n_in"),
+        "y": ("N", "n_out"),
+        "W_h": ("n_hidden", "n_in"),
+        "b_h": ("n_hidden",),
+        "W_o": ("n_out", "n_hidden"),
+        "b_o": ("n_out",),
+    }
     claims = []
     for name, array in arrays.items():
         origin = values["data"] if name in ("x", "y") and "data" in values else name
@@ -167,7 +181,8 @@ def _agreed_sizes(arrays, values):
     if "sizes" in values:
         text = "-".join(map(str, values["sizes"]))
         claims += [
-            (axis, n, f"sizes {text}") for axis, n in zip(("n_in", "n_hidden", "n_out"), values["sizes"], strict=True)
+            (axis, n, f"sizes {text}")
+            for axis, n in zip(("n_in", "n_hidden", "n_out"), values["sizes"], strict=True)
         ]
     if "samples" in values:
         claims.append(("N", values["samples"], "samples"))
@@ -176,7 +191,9 @@ def _agreed_sizes(arrays, values):
     for axis, length, origin in claims:
         known, first = agreed.setdefault(axis, (length, origin))
         if known != length:
-            raise Unusable(f"{origin}: has {axis} = {length}, but {first} has {axis} = {known}; expected them to agree")
+            raise Unusable(
+                f"{origin}: has {axis} = {length}, but {first} has {axis} = {known}; expected them to agree"
+            )
     n_in = agreed.get("n_in", (2, ""))[0]
     n_hidden = agreed.get("n_hidden", (n_in, ""))[0]
     n_out = agreed.get("n_out", (2, ""))[0]
@@ -186,9 +203,15 @@ def _agreed_sizes(arrays, values):
 def _fits_into_memory(sizes, samples):
     """Raise Unusable where a step's arrays, both sides' and their bounds, are more than the machine's memory."""
     numbers = values_in((*GIVEN, *COMPUTED), sizes, samples)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+    memory = (
+        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if hasattr(os, "sysconf")
+        else math.inf
+    )
     if 8 * 6 * numbers > memory:
-        raise Unusable(f"sizes: {'-'.join(map(str, sizes))} with {samples} samples do not fit into memory")
+        raise Unusable(
+            f"sizes: {'-'.join(map(str, sizes))} with {samples} samples do not fit into memory"
+        )
 
 
 def _rounded(name, array, dtype):
@@ -196,9 +219,13 @@ def _rounded(name, array, dtype):
         rounded = array.astype(dtype)
     if (lost := (rounded == 0) & (array != 0)).any():
         value = float(array[lost][0])
-        raise Unusable(f"{name}: {value!r} is 0 as a {dtype}; expected values that it can tell from 0")
+        raise Unusable(
+            f"{name}: {value!r} is 0 as a {dtype}; expected values that it can tell from 0"
+        )
     if not np.isfinite(rounded).all():
-        raise Unusable(f"{name}: has a value beyond the largest {dtype}; expected values up to {np.finfo(dtype).max:g}")
+        raise Unusable(
+            f"{name}: has a value beyond the largest {dtype}; expected values up to {np.finfo(dtype).max:g}"
+        )
     return rounded
 
 

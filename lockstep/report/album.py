@@ -15,7 +15,9 @@ class Album:
 
     def add(self, record, result):
         """Take in one step of a run, which `result` has already taken in."""
-        differs = result.steps_differing > len(self.differing) and len(self.differing) < MOST_DIFFERING
+        differs = (
+            result.steps_differing > len(self.differing) and len(self.differing) < MOST_DIFFERING
+        )
         if differs:
             self.differing.append(record.number)
         if differs or (record.number - 1) % self.stride == 0:

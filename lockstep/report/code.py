@@ -22,7 +22,9 @@ def code_lines(record, problem, width, step=None, side="by hand"):
     yield Text("")
     yield Text(f"step {record.number}", "bold")
     if width >= SIDE_BY_SIDE:
-        yield from _side_by_side(titles, sources.aligned(left, right), _values(record), (width - _GAP) // 2)
+        yield from _side_by_side(
+            titles, sources.aligned(left, right), _values(record), (width - _GAP) // 2
+        )
     else:
         yield from _one_below_the_other(titles, left, right, _values(record), width)
 
@@ -36,7 +38,9 @@ def _side_by_side(titles, pairs, values, column):
             for value in values.get(name, ()):
                 if value.label not in shown:
                     shown.add(value.label)
-                    yield from _abreast(value.text(value.manual), value.text(value.torch), value.mark, column)
+                    yield from _abreast(
+                        value.text(value.manual), value.text(value.torch), value.mark, column
+                    )
 
 
 def _one_below_the_other(titles, left, right, values, width):
@@ -81,7 +85,9 @@ def _values(record):
     }
     for name, positions in record.spans():
         scalars = scalar_names(name, record.sizes, len(record.x))
-        values[name] = [_value(record, position) for position in (positions if scalars else [worst[name]])]
+        values[name] = [
+            _value(record, position) for position in (positions if scalars else [worst[name]])
+        ]
         values |= {value.label: [value] for value in values[name]}
     return values
 
@@ -108,7 +114,9 @@ def _abreast(left, right, mark, column):
     left, right = _wrapped(left, column), _wrapped(right, column)
     for i in range(max(len(left), len(right))):
         ours, theirs = (lines[i] if i < len(lines) else Text("") for lines in (left, right))
-        between = Text.assemble("  ", _marked(mark), "  ") if mark and i == 0 else Text("  │  ", "dim")
+        between = (
+            Text.assemble("  ", _marked(mark), "  ") if mark and i == 0 else Text("  │  ", "dim")
+        )
         line = Text.assemble(ours, " " * (column - ours.cell_len), between, theirs)
         line.rstrip()
         yield line

@@ -12,10 +12,15 @@ def control_lines(control, result, width, quiet=False):
     if not quiet:
         heads = ["planted at", "value", "error", "allowed", ""]
         rows = [
-            [f"  {entry['label']}", digits(entry["torch"], result.dtype), f"{entry['error']:.1e}",
-             f"{entry['allowed']:.1e}", "caught" if entry["caught"] else "missed"]
+            [
+                f"  {entry['label']}",
+                digits(entry["torch"], result.dtype),
+                f"{entry['error']:.1e}",
+                f"{entry['allowed']:.1e}",
+                "caught" if entry["caught"] else "missed",
+            ]
             for entry in planted
-        ]  # fmt: skip
+        ]
         styles = ["dim", *("" if entry["caught"] else "bold red" for entry in planted)]
         yield Text("")
         yield from map(Text, columns([heads, *rows], "<>>><"), styles)
@@ -33,10 +38,13 @@ def referee_lines(referee, result, width, quiet=False):
     differing = [entry for entry in referee["worst"] if entry["manual"] != entry["torch"]]
     if differing and not quiet:
         rows = [
-            [f"  {entry['label']}", *_away(entry),
-             {"manual": result.side, "torch": "PyTorch", "equal": "both alike"}[entry["nearer"]]]
+            [
+                f"  {entry['label']}",
+                *_away(entry),
+                {"manual": result.side, "torch": "PyTorch", "equal": "both alike"}[entry["nearer"]],
+            ]
             for entry in differing
-        ]  # fmt: skip
+        ]
         table = columns([["from the truth", result.side, "PyTorch", "nearer"], *rows], "<>><")
         yield Text("")
         yield from map(Text, table, ["dim", *[""] * len(rows)])
@@ -45,8 +53,9 @@ def referee_lines(referee, result, width, quiet=False):
     yield from wrapped(
         f"referee: {referee['arithmetic']} on step {grouped(referee['step'])}, the {which}, {values}; "
         f"nearer the truth: {result.side} {grouped(nearer['manual'])}, PyTorch {grouped(nearer['torch'])}, "
-        f"equally near {grouped(nearer['equal'])}.", width,
-    )  # fmt: skip
+        f"equally near {grouped(nearer['equal'])}.",
+        width,
+    )
 
 
 def _away(entry):

@@ -6,8 +6,13 @@ from lockstep.explain.formulas import formulas, inputs_of, scalar_formulas
 from manual_backprop.activations import activation
 
 _SUM, _JUXTAPOSED, _PRODUCT, _ATOM = 1, 2, 3, 4  # how tightly an expression binds
-_OPERATORS = {ast.Add: (" + ", _SUM), ast.Sub: (" − ", _SUM), ast.MatMult: (" ", _JUXTAPOSED),
-              ast.Mult: ("·", _PRODUCT), ast.Div: ("/", _PRODUCT)}  # fmt: skip
+_OPERATORS = {
+    ast.Add: (" + ", _SUM),
+    ast.Sub: (" − ", _SUM),
+    ast.MatMult: (" ", _JUXTAPOSED),
+    ast.Mult: ("·", _PRODUCT),
+    ast.Div: ("/", _PRODUCT),
+}
 
 
 def formula(name, scalars, loss, values=None):
@@ -17,7 +22,10 @@ def formula(name, scalars, loss, values=None):
     values: numbers by name, and the functions sigma_h, sigma_h_prime, sigma_o, sigma_o_prime.
     """
     tree = (scalar_formulas() if scalars else formulas())[name]
-    constants = {"c": 2 if loss == "sum" else 1, "m": {"mse": "(N·n_out)", "sum": "1", "half_sum": "2"}[loss]}
+    constants = {
+        "c": 2 if loss == "sum" else 1,
+        "m": {"mse": "(N·n_out)", "sum": "1", "half_sum": "2"}[loss],
+    }
     return _write(tree, constants, values)[0]
 
 
@@ -43,7 +51,13 @@ def _write(tree, constants, values):
     """The text of an expression, and how tightly it binds."""
     match tree:
         case ast.Name(id=name):
-            known = str(constants[name]) if name in constants else name if values is None else number(values[name])
+            known = (
+                str(constants[name])
+                if name in constants
+                else name
+                if values is None
+                else number(values[name])
+            )
             return known, _ATOM
         case ast.Constant(value=constant):
             return str(constant), _ATOM
@@ -54,17 +68,23 @@ def _write(tree, constants, values):
         case ast.BinOp(left=left, op=op, right=right):
             sign, binds = _OPERATORS[type(op)]
             strict = binds + isinstance(op, ast.Sub | ast.Div)
-            return _tight(left, constants, values, binds) + sign + _tight(right, constants, values, strict), binds
+            return _tight(left, constants, values, binds) + sign + _tight(
+                right, constants, values, strict
+            ), binds
         case ast.Call(func=ast.Name(id="square"), args=[argument]):
             return _tight(argument, constants, values, _ATOM) + "²", _ATOM
         case ast.Call(func=ast.Name(id=function), args=[z, *rest]) if function.endswith("_prime"):
             if values is None:
                 return f"σ'({_write(z, constants, values)[0]})", _ATOM
-            return number(values[function](*(values[ast.unparse(argument)] for argument in (z, *rest)))), _ATOM
+            return number(
+                values[function](*(values[ast.unparse(argument)] for argument in (z, *rest)))
+            ), _ATOM
         case ast.Call(func=ast.Name(id=function), args=[z]):
             inner = _write(z, constants, values)[0]
             name = "σ" if values is None else values[function].__name__
-            return inner if name == "linear" else name + (inner if inner.startswith("(") else f"({inner})"), _ATOM
+            return inner if name == "linear" else name + (
+                inner if inner.startswith("(") else f"({inner})"
+            ), _ATOM
         case ast.Call(func=ast.Attribute(value=matrix, attr="sum"), keywords=keywords):
             over = "Σ over samples " if keywords else "Σ "
             return over + _tight(matrix, constants, values, _JUXTAPOSED), _JUXTAPOSED

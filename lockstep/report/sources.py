@@ -49,7 +49,10 @@ def by_hand(problem, step=None):
 
 def by_torch(problem):
     """The source of the side by PyTorch."""
-    return Source(_title(torch_two_layer), _lines(inspect.getsource(torch_two_layer), 1, _quantity_of(problem)))
+    return Source(
+        _title(torch_two_layer),
+        _lines(inspect.getsource(torch_two_layer), 1, _quantity_of(problem)),
+    )
 
 
 def aligned(left, right):
@@ -73,8 +76,12 @@ def _title(module):
 
 def _quantity_of(problem):
     """The table's name of every name that a line may compute."""
-    of = {scalar: name for scalar, (name, _) in scalars(problem.sizes, problem.batch_samples).items()}
-    return {name: name for name in COMPUTED} | {scalar: name for scalar, name in of.items() if name in COMPUTED}
+    of = {
+        scalar: name for scalar, (name, _) in scalars(problem.sizes, problem.batch_samples).items()
+    }
+    return {name: name for name in COMPUTED} | {
+        scalar: name for scalar, name in of.items() if name in COMPUTED
+    }
 
 
 def _lines(source, first, table):
@@ -102,7 +109,9 @@ def _lines(source, first, table):
     for line in kept:
         names = tuple(computed.get(line, ()))
         of = tuple(dict.fromkeys(table[name] for name in names))
-        if texts[line - 1].strip() or (lines and lines[-1].text.strip()):  # no two blank lines in a row
+        if texts[line - 1].strip() or (
+            lines and lines[-1].text.strip()
+        ):  # no two blank lines in a row
             lines.append(Line(first + line - 1, texts[line - 1].rstrip(), names, of))
     return lines
 

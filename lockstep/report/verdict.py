@@ -23,7 +23,7 @@ def verdict_lines(result, width, quiet=False):
     """The verdict in a sentence, how fine the run could see, and what else is worth saying."""
     if result.interrupted or result.broken:
         yield Text(f"{stopped(result)}; so far:", "bold")
-    if result.first_mismatch is not None:
+    if result.first is not None:
         yield Text(headline(result), "bold red")
         yield Text("")
         yield from _difference_lines(result)
@@ -58,9 +58,11 @@ def headline(result):
         return _mismatch(result)
     if result.verdict == "undecided":
         at = result.undecided
-        by_hand, by_torch = (digits(at[side], result.dtype) for side in ("manual", "torch"))
+        by_hand, by_torch = (
+            digits(getattr(at, side), result.dtype) for side in ("manual", "torch")
+        )
         return (
-            f"undecided: at step {grouped(at['step'])}, {at['label']} is {by_hand} {result.side} and {by_torch} by "
+            f"undecided: at step {grouped(at.step)}, {at.label} is {by_hand} {result.side} and {by_torch} by "
             f"PyTorch: the numbers stopped being finite on both sides alike."
         )
     limit = "of the tolerance given" if result.fixed_tolerance else "of what rounding allows"
@@ -76,7 +78,7 @@ def likely_cause(result):
     if result.verdict != "undecided":
         return ""
     at, lr = result.undecided, result.problem.lr
-    if at["step"] == 1 and not at["quantity"].startswith("new_"):
+    if at.step == 1 and not at.quantity.startswith("new_"):
         return "No weight has been updated yet: the problem's own values are too large."
     return f"The likely cause is the learning rate, {lr!r}: try one nearer to 0."
 
@@ -116,72 +118,83 @@ def resolution(result):
     reach = f"{grouped(seen['blind'])} of {grouped(result.values_in_full)} values{of_which} are out of reach"
     what = "the tolerance given" if result.fixed_tolerance else "rounding alone"
     because = f": {what} could hide a change by their whole value" if seen["blind"] else ""
-    return (
-        f"An error of {seen['typical']:.0e} of a value would typically have been found{everywhere}; {reach}{because}."
-    )
+    return f"An error of {seen['typical']:.0e} of a value would typically have been found{everywhere}; {reach}{because}."
 
 
 def _mismatch(result):
-    first = result.first_mismatch
+    first = result.first
     if first is None:
         return f"mismatch: {others(result.battery)}"
-    if first["index"] is None:
-        return f"mismatch: at step {grouped(first['step'])}, {first['quantity']} has another shape"
+    if first.index is None:
+        return f"mismatch: at step {grouped(first.step)}, {first.quantity} has another shape"
     jump = result.decisive.jump
     if jump:
         return (
-            f"mismatch: step {grouped(first['step'])} does not start where step {grouped(jump.before)} ended: "
-            f"{first['label']}"
+            f"mismatch: step {grouped(first.step)} does not start where step {grouped(jump.before)} ended: "
+            f"{first.label}"
         )
-    before = result.values_before_decisive + result.decisive.position(first["quantity"], tuple(first["index"]))
-    agree = f"; the {grouped(before)} values before it agree" if before > 1 else "; the value before agrees" * before
-    return f"mismatch: first at step {grouped(first['step'])}, {first['label']}{agree}"
+    before = result.values_before_decisive + result.decisive.position(
+        first.quantity, tuple(first.index)
+    )
+    agree = (
+        f"; the {grouped(before)} values before it agree"
+        if before > 1
+        else "; the value before agrees" * before
+    )
+    return f"mismatch: first at step {grouped(first.step)}, {first.label}{agree}"
 
 
 def difference(result):
     """Pairs (word, text): the first value that differs, by its formula, the numbers in it, and both sides."""
-    record, first, problem = result.decisive, result.first_mismatch, result.problem
-    name = first["quantity"]
+    record, first, problem = result.decisive, result.first, result.problem
+    name = first.quantity
     if record.jump:
         yield "ended at", digits(record.jump.end, result.dtype)
         yield "starts at", digits(record.jump.start, result.dtype)
         return
-    if first["index"] is None:
+    if first.index is None:
         yield result.side, str(record.misshapen[name].shape)
         yield "expected", str(record.torch[name].shape)
         return
     if problem.sizes == (2, 2, 2) and len(record.x) == 1:
-        yield "formula", formula(first["label"], True, problem.loss)
-        yield "numbers", formula(first["label"], True, problem.loss, numbers_of(record, problem))
+        yield "formula", formula(first.label, True, problem.loss)
+        yield "numbers", formula(first.label, True, problem.loss, numbers_of(record, problem))
     else:
         yield "formula", formula(name, False, problem.loss)
-    yield result.side, digits(first["manual"], result.dtype)
-    yield "PyTorch", f"{digits(first['torch'], result.dtype)}    {torch_place(name, tuple(first['index']))}"
+    yield result.side, digits(first.manual, result.dtype)
+    yield (
+        "PyTorch",
+        f"{digits(first.torch, result.dtype)}    {torch_place(name, tuple(first.index))}",
+    )
 
 
 def how_far(result):
     """How far apart the first values that differ are, and how far rounding, or what else, allows."""
-    first, record = result.first_mismatch, result.decisive
-    if first["index"] is None or record.jump:
+    first, record = result.first, result.decisive
+    if first.index is None or record.jump:
         return ""
-    name, index = first["quantity"], tuple(first["index"])
+    name, index = first.quantity, tuple(first.index)
     who = "the tolerance" if result.fixed_tolerance else "rounding"
-    who = "its last digit" if record.printed.get(name, np.zeros(record.torch[name].shape))[index] else who
-    return f"{_off(first, result.dtype)}; {who} allows {first['allowed']:.2g}"
+    who = (
+        "its last digit"
+        if record.printed.get(name, np.zeros(record.torch[name].shape))[index]
+        else who
+    )
+    return f"{_off(first, result.dtype)}; {who} allows {first.allowed:.2g}"
 
 
 def explanation(result):
     """Pairs (word, text) of the diagnoses: what it looks like, on what evidence, what to do."""
-    for i, diagnosis in enumerate(result.diagnoses):
-        again = i and diagnosis["explains"] == result.diagnoses[i - 1]["explains"]
-        yield "or" if again else "mistake", f"{diagnosis['mistake']}: {diagnosis['says']}"
-        if diagnosis["formula"]:
-            evidence = f"{diagnosis['quantity']} = {diagnosis['formula']} gives your numbers"
-            if diagnosis["explains"] != [diagnosis["quantity"]]:
-                evidence += f" of {', '.join(diagnosis['explains'])}"
+    for i, diagnosis in enumerate(result.found):
+        again = i and diagnosis.explains == result.found[i - 1].explains
+        yield "or" if again else "mistake", f"{diagnosis.mistake}: {diagnosis.says}"
+        if diagnosis.formula:
+            evidence = f"{diagnosis.quantity} = {diagnosis.formula} gives your numbers"
+            if diagnosis.explains != [diagnosis.quantity]:
+                evidence += f" of {', '.join(diagnosis.explains)}"
             yield "evidence", f"{evidence}, to rounding"
-        if diagnosis["remedy"]:
-            yield "remedy", diagnosis["remedy"]
+        if diagnosis.remedy:
+            yield "remedy", diagnosis.remedy
     for note in result.notes:
         yield "note", note
 
@@ -191,7 +204,9 @@ def _difference_lines(result):
         yield Text(f"  {word:9} {text}")
     far = how_far(result)
     if far:
-        by_hand, by_torch = (digits(result.first_mismatch[side], result.dtype) for side in ("manual", "torch"))
+        by_hand, by_torch = (
+            digits(getattr(result.first, side), result.dtype) for side in ("manual", "torch")
+        )
         same = len(os.path.commonprefix([by_hand, by_torch]))
         yield Text(f"{' ' * (12 + same)}^ {far}", "bold red")
 
@@ -200,11 +215,15 @@ def _labelled(word, text, width, style=""):
     indents: Any = dict(initial_indent=f"  {word:10}", subsequent_indent=" " * 12)
     return [
         Text(line, style)
-        for line in textwrap.wrap(text, width, **indents, break_long_words=False, break_on_hyphens=False)
+        for line in textwrap.wrap(
+            text, width, **indents, break_long_words=False, break_on_hyphens=False
+        )
     ]
 
 
 def _off(first, dtype):
-    if not first["difference"] < float("inf"):
+    if not first.difference < float("inf"):
         return "not finite on one side"
-    return f"{distance(first['manual'], first['torch'], dtype)} off, a difference of {first['difference']:.2g}"
+    return (
+        f"{distance(first.manual, first.torch, dtype)} off, a difference of {first.difference:.2g}"
+    )

@@ -40,13 +40,17 @@ def at_sight(problem):
         @cache
         def agree():
             with np.errstate(all="ignore"):
-                manual = _stacked([a.values.values() if a.flat is None else (a.flat,) for a in answers])
+                manual = _stacked(
+                    [a.values.values() if a.flat is None else (a.flat,) for a in answers]
+                )
                 torch = _stacked([[quantities[name] for name in names] for _, quantities in turns])
                 difference, room = np.abs(manual - torch), quarter_g(names, samples)
                 agree = (difference <= room * np.abs(torch)).all(axis=1)
                 for i in np.flatnonzero(~agree):
                     terms = _terms(problem, *turns[i])
-                    agree[i] = (difference[i] <= room * _stacked([[terms[name] for name in names]])).all()
+                    agree[i] = (
+                        difference[i] <= room * _stacked([[terms[name] for name in names]])
+                    ).all()
             return agree.tolist()
 
         return [lambda which=which: agree()[which] for which in range(len(turns))]
@@ -56,17 +60,27 @@ def at_sight(problem):
 
 def _stacked(steps):
     """The arrays of each step one after the other, float64: (steps, values)."""
-    flat = np.concatenate([array for arrays in steps for array in arrays], axis=None, dtype=np.float64)
+    flat = np.concatenate(
+        [array for arrays in steps for array in arrays], axis=None, dtype=np.float64
+    )
     return flat.reshape(len(steps), -1)
 
 
 def _terms(problem, start, torch):
     """The terms of each quantity that are known: its value, or what it is made of, every sign taken as a plus."""
     parameters, x, y, _ = start
-    W_o, x, y, o = (np.abs(array.astype(np.float64)) for array in (parameters["W_o"], x, y, torch["o"]))
+    W_o, x, y, o = (
+        np.abs(array.astype(np.float64)) for array in (parameters["W_o"], x, y, torch["o"])
+    )
     h, off = np.abs(torch["h"].astype(np.float64)), np.abs(torch["o"].astype(np.float64) - start[2])
-    slopes = [activation(which)[1] for which in (problem.hidden_activation, problem.output_activation)]
+    slopes = [
+        activation(which)[1] for which in (problem.hidden_activation, problem.output_activation)
+    ]
     m = divisor(problem.loss, *y.shape)
-    back = two_layer.backward(W_o, x, -y, torch["z_h"], h, torch["z_o"], o, m, *slopes)  # σ' is even in σ
-    terms = {name: np.abs(array) for name, array in torch.items()} | dict(zip(BACKWARD, back, strict=True))
+    back = two_layer.backward(
+        W_o, x, -y, torch["z_h"], h, torch["z_o"], o, m, *slopes
+    )  # σ' is even in σ
+    terms = {name: np.abs(array) for name, array in torch.items()} | dict(
+        zip(BACKWARD, back, strict=True)
+    )
     return terms | {"loss": 2 * (off * (o + y)).sum() / m}

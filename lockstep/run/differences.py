@@ -14,7 +14,9 @@ BYTES = 2**20  # so much memory is filled with differences, which are looked at 
 class Filling(NamedTuple):
     """Small quantities, or a piece of a large one, whose differences fill the memory."""
 
-    parts: list[tuple[str, slice | None, np.ndarray]]  # a quantity, which piece of it, and its place in the memory
+    parts: list[
+        tuple[str, slice | None, np.ndarray]
+    ]  # a quantity, which piece of it, and its place in the memory
     names: tuple[str, ...]
     which: slice  # of all names
     flat: np.ndarray  # the places one after the other
@@ -46,10 +48,14 @@ def fillings(names, sizes, samples, dtype):
 def _filling(parts, names, memory):
     ends = [0, *accumulate(math.prod(shape) for _, _, shape in parts)]
     filled, pieces, shapes = zip(*parts, strict=True)
-    places = [memory[a:b].reshape(shape) for (a, b), shape in zip(pairwise(ends), shapes, strict=True)]
+    places = [
+        memory[a:b].reshape(shape) for (a, b), shape in zip(pairwise(ends), shapes, strict=True)
+    ]
     first = names.index(filled[0])
     which = slice(first, first + len(filled))
-    return Filling(list(zip(filled, pieces, places, strict=True)), filled, which, memory[: ends[-1]], ends[:-1])
+    return Filling(
+        list(zip(filled, pieces, places, strict=True)), filled, which, memory[: ends[-1]], ends[:-1]
+    )
 
 
 def outside(fillings, manual, torch, quotients, low, high):
@@ -64,7 +70,12 @@ def outside(fillings, manual, torch, quotients, low, high):
             if piece:
                 a, b = a.reshape(-1)[piece], b.reshape(-1)[piece]
             (np.divide if name in quotients else np.subtract)(a, b, place)
-        lows, highs = np.minimum.reduceat(flat, starts).tolist(), np.maximum.reduceat(flat, starts).tolist()
-        for name, least, smallest, largest, most in zip(names, low[which], lows, highs, high[which], strict=True):
+        lows, highs = (
+            np.minimum.reduceat(flat, starts).tolist(),
+            np.maximum.reduceat(flat, starts).tolist(),
+        )
+        for name, least, smallest, largest, most in zip(
+            names, low[which], lows, highs, high[which], strict=True
+        ):
             if not (least <= smallest and largest <= most):
                 yield name

@@ -26,15 +26,32 @@ from manual_backprop.losses import divisor
 
 FRESH, STEADY = 8, 64  # so many steps use the same least room, and so many where it hardly changes
 KEPT = 10**6  # of so many values at the most, over all batches, scales are kept
-HALVED = ("delta_h", "grad_W_o", "grad_b_o", "grad_W_h", "grad_b_h")  # where several too long sums are multiplied
+HALVED = (
+    "delta_h",
+    "grad_W_o",
+    "grad_b_o",
+    "grad_W_h",
+    "grad_b_h",
+)  # where several too long sums are multiplied
 LARGEST = 1e100  # squares of lengths beyond this, whose products overflow, say nothing
-BY_VALUE = ("h", "loss", "new_W_o", "new_b_o", "new_W_h", "new_b_h")  # seldom much smaller than the terms of their sums
+BY_VALUE = (
+    "h",
+    "loss",
+    "new_W_o",
+    "new_b_o",
+    "new_W_h",
+    "new_b_h",
+)  # seldom much smaller than the terms of their sums
 _LENGTHS = {  # of which vectors a quantity's scale is the product
-    "z_h": ("x rows", "W_h rows"), "h": ("x rows", "W_h rows"),
-    "z_o": ("h rows", "W_o rows"), "o": ("h rows", "W_o rows"),
-    "grad_W_o": ("delta_o columns", "h columns"), "grad_b_o": ("delta_o columns",),
-    "grad_W_h": ("delta_h columns", "x columns"), "grad_b_h": ("delta_h columns",),
-}  # fmt: skip
+    "z_h": ("x rows", "W_h rows"),
+    "h": ("x rows", "W_h rows"),
+    "z_o": ("h rows", "W_o rows"),
+    "o": ("h rows", "W_o rows"),
+    "grad_W_o": ("delta_o columns", "h columns"),
+    "grad_b_o": ("delta_o columns",),
+    "grad_W_h": ("delta_h columns", "x columns"),
+    "grad_b_h": ("delta_h columns",),
+}
 _LENGTHS |= {f"new_{name}": _LENGTHS[f"grad_{name}"] for name in PARAMETERS}
 _NOISE = {  # the scale of σ' as a formula in s = σ(z), whose own scale is |s| + spread
     "sigmoid": lambda s, spread: 2 * s + spread,
@@ -81,15 +98,21 @@ def first_test(problem):
         if not before or record.number >= before.until or not _same(before.given, given):
             found, share = _scales(problem, record), share_of(len(record.x))
             rooms = [_least(name, share[name][1], found) for name in names]
-            steady = before and all(now >= 0.75 * then for now, then in zip(rooms, before.rooms, strict=True))
+            steady = before and all(
+                now >= 0.75 * then for now, then in zip(rooms, before.rooms, strict=True)
+            )
             steps = min(2 * before.steps, STEADY) if before and steady else FRESH
             eps = float(np.finfo(problem.dtype).eps)  # a quotient is rounded
             right = [float(name in BY_VALUE) for name in names]
-            off = [share[name][0] - eps if name in BY_VALUE else room / 2
-                   for name, room in zip(names, rooms, strict=True)]  # fmt: skip
+            off = [
+                share[name][0] - eps if name in BY_VALUE else room / 2
+                for name, room in zip(names, rooms, strict=True)
+            ]
             low, high = ([r + s * o for r, o in zip(right, off, strict=True)] for s in (-1, 1))
             kept = found if problem.samples * sum(problem.sizes[1:]) <= KEPT else None
-            before = Limits(low, high, rooms, kept, given, steps, record.number + steps * problem.batches)
+            before = Limits(
+                low, high, rooms, kept, given, steps, record.number + steps * problem.batches
+            )
             known[key] = before
         return before
 
@@ -105,8 +128,12 @@ def first_test(problem):
             unclear = set(outside(looked_at, manual, torch, BY_VALUE, within.low, within.high))
             if not unclear:
                 return True
-            half = {name: (of_value, of_scale / 2) for name, (of_value, of_scale) in share_of(n).items()}
-            unclear = {name for name in unclear if not _near(record, name, half[name], within.scales)}
+            half = {
+                name: (of_value, of_scale / 2) for name, (of_value, of_scale) in share_of(n).items()
+            }
+            unclear = {
+                name for name in unclear if not _near(record, name, half[name], within.scales)
+            }
             if not unclear:
                 return True
             found = _scales(problem, record)
@@ -117,7 +144,8 @@ def first_test(problem):
         with np.errstate(all="ignore"):
             found = _scales(problem, record)
             return found is not None and all(
-                (_room(record, name, ..., share[name], found) <= record.allowed[name]).all() for name in record.manual
+                (_room(record, name, ..., share[name], found) <= record.allowed[name]).all()
+                for name in record.manual
             )
 
     return passes, sound
@@ -126,7 +154,9 @@ def first_test(problem):
 def shares(problem, samples):
     """For each quantity g·u/4 and √k·u, or half of this; k depends on the number of samples."""
     u = Precision.of(problem.dtype).u
-    zeros = {name: np.zeros(shape_of(name, problem.sizes, samples)) for name in (*PARAMETERS, "x", "y")}
+    zeros = {
+        name: np.zeros(shape_of(name, problem.sizes, samples)) for name in (*PARAMETERS, "x", "y")
+    }
     with np.errstate(all="ignore"):
         parameters = {name: zeros[name] for name in PARAMETERS}
         quantities = bounded(problem, parameters, zeros["x"], zeros["y"], problem.lr, noisy=False)
@@ -152,10 +182,18 @@ def _scales(problem, record):
     """The Scales of a step, or None where they are too large."""
     torch, x, y, W_o = record.torch, record.x, record.y, record.parameters["W_o"]
     z_h, h, z_o, o = torch["z_h"], torch["h"], torch["z_o"], torch["o"]
-    slope_h, slope_o = _slope(problem.hidden_activation, z_h, h), _slope(problem.output_activation, z_o, o)
+    slope_h, slope_o = (
+        _slope(problem.hidden_activation, z_h, h),
+        _slope(problem.output_activation, z_o, o),
+    )
     times = 2 / divisor(problem.loss, *y.shape)
 
-    x_rows, W_h_rows, h_rows, W_o_rows = _rows(x), _rows(record.parameters["W_h"]), _rows(h), _rows(W_o)
+    x_rows, W_h_rows, h_rows, W_o_rows = (
+        _rows(x),
+        _rows(record.parameters["W_h"]),
+        _rows(h),
+        _rows(W_o),
+    )
     of_z_h, of_z_o = _outer(x_rows, W_h_rows), _outer(h_rows, W_o_rows)  # (N, n_hidden), (N, n_out)
     terms = _times(of_z_o, slope_o) + np.abs(y)  # (N, n_out), of o − y
     delta_o = _times(terms, slope_o) * times  # (N, n_out)
@@ -163,11 +201,19 @@ def _scales(problem, record):
         delta_o += times * np.abs(o - y) * _NOISE[problem.output_activation](o, slope_o * of_z_o)
     delta_h = _times(_outer(_rows(delta_o), _columns(W_o)), slope_h)  # (N, n_hidden)
     if problem.hidden_activation in _NOISE:
-        delta_h += np.abs(torch["delta_o"] @ W_o) * _NOISE[problem.hidden_activation](h, slope_h * of_z_h)
+        delta_h += np.abs(torch["delta_o"] @ W_o) * _NOISE[problem.hidden_activation](
+            h, slope_h * of_z_h
+        )
     squares = {
-        "x rows": x_rows, "x columns": _columns(x), "h rows": h_rows, "h columns": _columns(h), "W_h rows": W_h_rows,
-        "W_o rows": W_o_rows, "delta_o columns": _columns(delta_o), "delta_h columns": _columns(delta_h),
-    }  # fmt: skip
+        "x rows": x_rows,
+        "x columns": _columns(x),
+        "h rows": h_rows,
+        "h columns": _columns(h),
+        "W_h rows": W_h_rows,
+        "W_o rows": W_o_rows,
+        "delta_o columns": _columns(delta_o),
+        "delta_h columns": _columns(delta_h),
+    }
     flat = np.concatenate(list(squares.values()))
     if not flat.max() < LARGEST:
         return None

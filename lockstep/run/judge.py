@@ -29,7 +29,9 @@ def judge(record, fixed=False):
     allowed = np.where(np.isnan(record.flat_allowed), np.inf, record.flat_allowed)
     both, neither = finite_m & finite_t, ~finite_m & ~finite_t
     one = ~both & ~neither
-    if not fixed:  # terms near the largest number overflow in one order of summation and not in another
+    if (
+        not fixed
+    ):  # terms near the largest number overflow in one order of summation and not in another
         precision = Precision.of(record.dtype)
         finite_value = np.abs(np.where(finite_m, record.flat_manual, record.flat_torch))
         with np.errstate(over="ignore"):
@@ -41,10 +43,14 @@ def judge(record, fixed=False):
         return int(np.argmax(where)) if where.any() else len(where)
 
     if not differs.any() and not neither.any():
-        return "match", None  # where allowed is not a number, its scale overflowed: nothing is known
+        return (
+            "match",
+            None,
+        )  # where allowed is not a number, its scale overflowed: nothing is known
     order = list(record.manual)
     stage = [
-        order.index(record.place(at)[0]) if at < len(differs) else len(order) for at in map(first, (differs, neither))
+        order.index(record.place(at)[0]) if at < len(differs) else len(order)
+        for at in map(first, (differs, neither))
     ]
     if stage[0] <= stage[1]:
         return "mismatch", first(differs)

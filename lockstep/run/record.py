@@ -12,6 +12,23 @@ import numpy as np
 from lockstep.network.names import label
 
 
+@dataclass(frozen=True)
+class Entry:
+    """One element of a step, with the field names of the JSON document.
+
+    index: None where the whole quantity has another shape, and so are the numbers then.
+    """
+
+    step: int
+    quantity: str
+    index: list[int] | None
+    label: str
+    manual: float | None = None
+    torch: float | None = None
+    difference: float | None = None
+    allowed: float | None = None
+
+
 @dataclass
 class Record:
     """One training step, both sides: what it started from, what came out, and how much that may differ.
@@ -34,10 +51,14 @@ class Record:
     dtype: str
     covered: dict[str, np.ndarray] = field(default_factory=dict)
     misshapen: dict[str, np.ndarray] = field(default_factory=dict)
-    printed: dict[str, np.ndarray] = field(default_factory=dict)  # half a unit of printed numbers' last digits
+    printed: dict[str, np.ndarray] = field(
+        default_factory=dict
+    )  # half a unit of printed numbers' last digits
     agrees: Callable[[], bool] = lambda: False  # whether it does at sight; see `at_sight`
     jump: Any = None  # `recording.Jump`, where the step does not start where the one before ended
-    own: dict[str, np.ndarray] | None = None  # PyTorch's parameters after its own run up to here, of a recording
+    own: dict[str, np.ndarray] | None = (
+        None  # PyTorch's parameters after its own run up to here, of a recording
+    )
 
     @cached_property
     def allowed(self):
@@ -73,7 +94,8 @@ class Record:
         if not self.covered:
             return np.concatenate([side[name] for name in self.manual], axis=None, dtype=np.float64)
         parts = [
-            side[name][self.covered[name]] if name in self.covered else np.ravel(side[name]) for name in self.manual
+            side[name][self.covered[name]] if name in self.covered else np.ravel(side[name])
+            for name in self.manual
         ]
         return np.concatenate(parts, dtype=np.float64)
 
@@ -90,19 +112,25 @@ class Record:
 
     def spans(self):
         """(name, range of its positions in the flat arrays) of each quantity."""
-        for name, (start, end) in zip(self.manual, itertools.pairwise([0, *self._ends]), strict=True):
+        for name, (start, end) in zip(
+            self.manual, itertools.pairwise([0, *self._ends]), strict=True
+        ):
             yield name, range(start, end)
 
     def worst_positions(self):
         """By quantity the position of its largest difference for what is allowed."""
         ratio = self.ratio()
-        return {name: at.start + int(ratio[at.start : at.stop].argmax()) for name, at in self.spans()}
+        return {
+            name: at.start + int(ratio[at.start : at.stop].argmax()) for name, at in self.spans()
+        }
 
     def place(self, position):
         """The name and the index of a position in the flat arrays."""
         which = bisect(self._ends, position)
         name = list(self.manual)[which]
-        element = self.elements(name)[position - self._ends[which]]  # counted from the quantity's end
+        element = self.elements(name)[
+            position - self._ends[which]
+        ]  # counted from the quantity's end
         return name, tuple(int(i) for i in np.unravel_index(element, np.shape(self.manual[name])))
 
     def position(self, name, index):
@@ -119,19 +147,18 @@ class Record:
         if self.jump and position == self.jump.name:
             return self._entry_of_the_jump()
         if isinstance(position, str):
-            nothing = dict.fromkeys(("index", "manual", "torch", "difference", "allowed"))
-            return {"step": self.number, "quantity": position, "label": position} | nothing
+            return Entry(self.number, position, None, position)
         name, index = self.place(position)
-        return {
-            "step": self.number,
-            "quantity": name,
-            "index": list(index),
-            "label": self.named(name, index),
-            "manual": float(self.flat_manual[position]),
-            "torch": float(self.flat_torch[position]),
-            "difference": float(self.difference[position]),
-            "allowed": float(self.flat_allowed[position]),
-        }
+        return Entry(
+            step=self.number,
+            quantity=name,
+            index=list(index),
+            label=self.named(name, index),
+            manual=float(self.flat_manual[position]),
+            torch=float(self.flat_torch[position]),
+            difference=float(self.difference[position]),
+            allowed=float(self.flat_allowed[position]),
+        )
 
     def drifting(self, free):
         """Pairs of parameters after this step, each side's own run up to here. free: by hand, or None."""
@@ -146,16 +173,11 @@ class Record:
 
     def _entry_of_the_jump(self):
         jump = self.jump
-        return {
-            "step": self.number,
-            "quantity": jump.name,
-            "index": list(jump.index),
-            "label": self.named(jump.name, jump.index),
-            "manual": jump.start,
-            "torch": jump.end,
-            "difference": abs(jump.start - jump.end),
-            "allowed": 0.0,
-        }
+        label = self.named(jump.name, jump.index)
+        apart = abs(jump.start - jump.end)
+        return Entry(
+            self.number, jump.name, list(jump.index), label, jump.start, jump.end, apart, 0.0
+        )
 
     def ratio(self):
         """difference / allowed for every element; 0 where both are equal."""

@@ -55,4 +55,8 @@ class Resolution:
     def summary(self):
         """typical: the median; worst: the largest; blind: how many elements rounding could change by their value."""
         typical = self._median()
-        return {"typical": typical, "worst": None if typical is None else self.largest, "blind": self.blind}
+        return {
+            "typical": typical,
+            "worst": None if typical is None else self.largest,
+            "blind": self.blind,
+        }

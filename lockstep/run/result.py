@@ -1,7 +1,7 @@
 """What a run found: one object, from which every report is made."""
 
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,17 +11,21 @@ from lockstep.bound.allowed import allowed
 from lockstep.bound.bounded import Precision
 from lockstep.evidence.unseen import cannot_see, is_small
 from lockstep.explain.case import Case, History
+from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import coverage, notes
 from lockstep.explain.search import diagnose
 from lockstep.network.names import PARAMETERS
 from lockstep.network.problem import UNTOLD, Problem
 from lockstep.run.first_test import first_test
 from lockstep.run.judge import judge
-from lockstep.run.record import Record
+from lockstep.run.record import Entry, Record
 from lockstep.run.resolution import Resolution
 from lockstep.text import ulps
 
-ALWAYS, MULTIPLY_ADDS = 100, 10**8  # so many steps, or so much work, have their bound worked out in any case
+ALWAYS, MULTIPLY_ADDS = (
+    100,
+    10**8,
+)  # so many steps, or so much work, have their bound worked out in any case
 
 
 def row_is_due(number, last):
@@ -37,7 +41,7 @@ class Row:
     number: int
     loss_manual: float | None
     loss_torch: float
-    worst: dict[str, Any]
+    worst: Entry | None
     worst_ratio: float
     drift: float | None  # in ULPs
     drift_relative: float | None
@@ -56,11 +60,11 @@ class Result:
     steps_run: int = 0
     values: int = 0
     loss: dict[str, float | None] = field(default_factory=lambda: {"first": None, "last": None})
-    first_mismatch: dict[str, Any] | None = None
-    undecided: dict[str, Any] | None = None
-    worst: dict[str, Any] | None = None
+    first: Entry | None = None  # the first element that differs
+    undecided: Entry | None = None
+    largest: Entry | None = None  # the one with the largest difference for what is allowed
     worst_ratio: float = 0.0
-    diagnoses: list[dict[str, Any]] = field(default_factory=list)
+    found: list[Diagnosis] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     shown: list[Record] = field(default_factory=list)
@@ -83,7 +87,7 @@ class Result:
         self._resolution = Resolution(Precision.of(self.problem.dtype))
         self._history = History()
         self._first_records: list[tuple[Record, History]] = []
-        self._since: tuple[float, dict[str, Any]] | None = None
+        self._since: tuple[float, Entry] | None = None
         self._passes, self._sound = first_test(self.problem)
         self._trusted, self._last_in_full = False, None
         self._may_pass_at_once = not (self.fixed_tolerance or self.problem.frozen)
@@ -102,6 +106,18 @@ class Result:
         return "yours" if self.derivation else "by hand"
 
     @property
+    def first_mismatch(self):
+        return asdict(self.first) if self.first else None
+
+    @property
+    def worst(self):
+        return asdict(self.largest) if self.largest else None
+
+    @property
+    def diagnoses(self):
+        return [asdict(diagnosis) for diagnosis in self.found]
+
+    @property
     def resolution(self):
         return self._resolution.summary()
 
@@ -115,7 +131,11 @@ class Result:
         """The mistakes that would change nothing beyond rounding on this problem; None where it is too large to try."""
         if not is_small(self.problem):
             return None
-        return cannot_see(self.problem, *zip(*self._first_records, strict=True)) if self._first_records else []
+        return (
+            cannot_see(self.problem, *zip(*self._first_records, strict=True))
+            if self._first_records
+            else []
+        )
 
     @property
     def parameters(self):
@@ -149,7 +169,10 @@ class Result:
         self.steps_run, self.last, self.free = self.steps_run + 1, record, free
         self.values += record.size
         loss = float(record.torch["loss"])
-        self.loss = {"first": loss if self.loss["first"] is None else self.loss["first"], "last": loss}
+        self.loss = {
+            "first": loss if self.loss["first"] is None else self.loss["first"],
+            "last": loss,
+        }
 
         if self._passes_at_once(record):
             return True
@@ -161,10 +184,10 @@ class Result:
         if said == "mismatch":
             self.verdict = "mismatch"
             self.steps_differing += 1
-            if self.first_mismatch is None:
-                self.first_mismatch, self.decisive = record.entry(position), record
+            if self.first is None:
+                self.first, self.decisive = record.entry(position), record
                 self.values_before_decisive = self.values - record.size
-                self.diagnoses = self._diagnosed(record)
+                self.found = self._diagnosed(record)
         elif said == "undecided":
             self.undecided = record.entry(position)
             self.verdict = "mismatch" if self.verdict == "mismatch" else "undecided"
@@ -203,7 +226,9 @@ class Result:
 
     def _is_trusted(self):
         """Whether the first test was sound at the last step whose bound was worked out in any case."""
-        if self._last_in_full:  # not looked at yet: few steps follow those that are worked out one after the other
+        if (
+            self._last_in_full
+        ):  # not looked at yet: few steps follow those that are worked out one after the other
             self._trusted, self._last_in_full = self._sound(self._last_in_full), None
         return self._trusted
 
@@ -221,7 +246,9 @@ class Result:
         said, position = judge(record, self.fixed_tolerance)
         if said == "mismatch" and self.derivation and not self.fixed_tolerance:
             name = position if isinstance(position, str) else record.place(position)[0]
-            which = {"h": self.problem.hidden_activation, "o": self.problem.output_activation}.get(name)
+            which = {"h": self.problem.hidden_activation, "o": self.problem.output_activation}.get(
+                name
+            )
             if which in ("sigmoid", "tanh") and name in record.manual:
                 start = (record.parameters, record.x, record.y, record.lr)
                 again = replace(record, bound=lambda: allowed(self.problem, *start, noisy=True))
@@ -246,15 +273,23 @@ class Result:
         def of_this_step():
             return diagnose(record, self.problem, self._history)
 
-        return self.numbers.diagnose(record, self.problem, of_this_step) if self.numbers else of_this_step()
+        return (
+            self.numbers.diagnose(record, self.problem, of_this_step)
+            if self.numbers
+            else of_this_step()
+        )
 
     def _note_worst(self, record):
         ratio = record.ratio()
         position = int(np.argmax(np.where(np.isnan(ratio), np.inf, ratio)))
         if self._since is None or not ratio[position] <= self._since[0]:
             self._since = (float(ratio[position]), record.entry(position))
-        if self.worst is None or not ratio[position] <= self.worst_ratio:
-            self.worst_ratio, self.worst, self.worst_record = float(ratio[position]), record.entry(position), record
+        if self.largest is None or not ratio[position] <= self.worst_ratio:
+            self.worst_ratio, self.largest, self.worst_record = (
+                float(ratio[position]),
+                record.entry(position),
+                record,
+            )
 
     def _add_row(self, record, free):
         drift = relative = None
@@ -262,9 +297,19 @@ class Result:
         if pairs:
             drift = max(float(ulps(mine, theirs, self.dtype).max()) for mine, theirs in pairs)
             relative = max(_relative(mine, theirs) for mine, theirs in pairs)
-        ratio, worst = self._since or (0.0, {})
+        ratio, worst = self._since or (0.0, None)
         loss_manual = float(record.manual["loss"]) if "loss" in record.manual else None
-        self.rows.append(Row(record.number, loss_manual, float(record.torch["loss"]), worst, ratio, drift, relative))
+        self.rows.append(
+            Row(
+                record.number,
+                loss_manual,
+                float(record.torch["loss"]),
+                worst,
+                ratio,
+                drift,
+                relative,
+            )
+        )
         self._since = None
 
     def finish(self):
@@ -273,17 +318,35 @@ class Result:
             self._add_row(self.last, self.free)
         if self.decisive is not None and not self.decisive.jump:
             wrong = Case(self.decisive, self.problem, self._history).globally_wrong()
-            self.notes = notes(self.decisive, self.diagnoses, wrong)
+            self.notes = notes(self.decisive, self.found, wrong)
         if self.derivation and self.last is not None:
-            self.remarks += self.numbers.remarks(self.problem) if self.numbers else coverage(self.last)
+            self.remarks += (
+                self.numbers.remarks(self.problem) if self.numbers else coverage(self.last)
+            )
         if self.steps_run == 0:
             self.remarks.append("no step was run, so nothing was compared")
 
     def document(self):
         """The JSON document as plain dicts, lists and numbers; floats may still be non-finite."""
-        names = ("verdict", "steps_asked", "steps_run", "dtype", "loss", "first_mismatch", "worst", "resolution",
-                 "cannot_see", "diagnoses", "battery", "remarks", "control", "referee", "steps_in_full",
-                 "parameters", "quantities")  # fmt: skip
+        names = (
+            "verdict",
+            "steps_asked",
+            "steps_run",
+            "dtype",
+            "loss",
+            "first_mismatch",
+            "worst",
+            "resolution",
+            "cannot_see",
+            "diagnoses",
+            "battery",
+            "remarks",
+            "control",
+            "referee",
+            "steps_in_full",
+            "parameters",
+            "quantities",
+        )
         return {name: getattr(self, name) for name in names}
 
     def __repr__(self):

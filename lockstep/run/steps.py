@@ -16,9 +16,14 @@ from lockstep.sides.paper import Paper
 from lockstep.sides.recording import Recording
 from torch_reference import two_layer as torch_two_layer
 
-Start = tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, float]  # a step's parameters, x, y and lr
+Start = tuple[
+    dict[str, np.ndarray], np.ndarray, np.ndarray, float
+]  # a step's parameters, x, y and lr
 BESIDE = 5 * 10**6  # from so many multiply-adds a step on PyTorch works in a thread of its own
-AHEAD, AHEAD_VALUES = 64, 4_000_000  # so many steps, of so many values together, PyTorch is ahead at the most
+AHEAD, AHEAD_VALUES = (
+    64,
+    4_000_000,
+)  # so many steps, of so many values together, PyTorch is ahead at the most
 TOGETHER = 500_000  # of so many values together steps by hand are made before they are compared
 
 
@@ -32,25 +37,42 @@ def records(problem, tolerance, step=None, free=True):
     if isinstance(step, Recording):
         yield from _recorded(problem, tolerance, step)
         return
-    by_hand = step.door(problem) if isinstance(step, Paper) else door(step, problem) if step else built_in_door(problem)
+    by_hand = (
+        step.door(problem)
+        if isinstance(step, Paper)
+        else door(step, problem)
+        if step
+        else built_in_door(problem)
+    )
     own = problem.parameters if free and not step else None
     most = 1 if step else _steps_of(TOGETHER, problem)
     agreeing, number = at_sight(problem), 1
     for block in by_torch_ahead(problem):
         while block:
             turns = [block.popleft()]
-            while block and len(turns) < most and len(block[0][0][1]) == len(turns[0][0][1]):  # as many samples
+            while (
+                block and len(turns) < most and len(block[0][0][1]) == len(turns[0][0][1])
+            ):  # as many samples
                 turns.append(block.popleft())
             answers, after_each = [], []
             with np.errstate(all="ignore"):
                 for start, torch in turns:
                     answers.append(by_hand(*start, torch))
                     if own is not None:
-                        own = after((answers[-1] if own is start[0] else by_hand(own, *start[1:], torch)).values)
+                        own = after(
+                            (
+                                answers[-1] if own is start[0] else by_hand(own, *start[1:], torch)
+                            ).values
+                        )
                     after_each.append(own)
             agree = agreeing(turns, answers)
-            for (start, torch), answer, agrees, own_then in zip(turns, answers, agree, after_each, strict=True):
-                yield _record(problem, tolerance, number, start, torch, answer, agrees=agrees), own_then
+            for (start, torch), answer, agrees, own_then in zip(
+                turns, answers, agree, after_each, strict=True
+            ):
+                yield (
+                    _record(problem, tolerance, number, start, torch, answer, agrees=agrees),
+                    own_then,
+                )
                 number += 1
 
 
@@ -67,7 +89,9 @@ def _recorded(problem, tolerance, recording):
             answer = by_hand(*start, torch)
             own = after(torch if own is start[0] else _by_torch(problem, own, *start[1:]))
         (agrees,) = agreeing([(start, torch)], [answer])
-        record = _record(problem, tolerance, line.step, start, torch, answer, agrees=agrees, jump=jump, own=own)
+        record = _record(
+            problem, tolerance, line.step, start, torch, answer, agrees=agrees, jump=jump, own=own
+        )
         yield record, None
 
 
@@ -77,8 +101,22 @@ def _record(problem, tolerance, number, start, torch, answer, **more):
         return bound | {name: bound[name] + half for name, half in answer.printed.items()}
 
     parameters, x, y, lr = start
-    return Record(number, parameters, x, y, lr, answer.values, torch, bound, problem.sizes, problem.dtype,
-                  answer.covered, answer.misshapen, answer.printed, **more)  # fmt: skip
+    return Record(
+        number,
+        parameters,
+        x,
+        y,
+        lr,
+        answer.values,
+        torch,
+        bound,
+        problem.sizes,
+        problem.dtype,
+        answer.covered,
+        answer.misshapen,
+        answer.printed,
+        **more,
+    )
 
 
 def by_torch_ahead(problem) -> Iterator[deque[tuple[Start, dict[str, np.ndarray]]]]:

@@ -31,10 +31,14 @@ def threads(number=1):
 
 def room_beside():
     """Whether the machine has cores for both sides at once, each with its number of threads."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return 2 * torch.get_num_threads() <= cores
 
 
 def beside():
     """An executor with one thread, in which PyTorch computes with as many threads as here."""
-    return ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),))
+    return ThreadPoolExecutor(
+        1, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)
+    )

@@ -104,16 +104,24 @@ def _numbers(value, what):
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, RuntimeError):
-        raise Unusable(f"{what} as rows of different lengths; expected an array of numbers") from None
-    if array.dtype.kind == "O" and array.size:  # fractions, tensors in a list, and what else float() takes
+        raise Unusable(
+            f"{what} as rows of different lengths; expected an array of numbers"
+        ) from None
+    if (
+        array.dtype.kind == "O" and array.size
+    ):  # fractions, tensors in a list, and what else float() takes
         with contextlib.suppress(TypeError, ValueError, OverflowError):
             array = np.array([float(item) for item in array.flat]).reshape(array.shape)
     if array.dtype.kind not in "fiub":
         kind = "complex numbers" if array.dtype.kind == "c" else type(value).__name__
         if array.dtype.kind == "O" and array.size > 1:
-            kind += f" with {short(next(item for item in array.flat if not _is_number(item)))} in it"
+            kind += (
+                f" with {short(next(item for item in array.flat if not _is_number(item)))} in it"
+            )
         raise Unusable(f"{what} as {kind}; expected an array of real numbers")
-    return array if array.dtype.kind == "f" and array.dtype.itemsize <= 8 else array.astype(np.float64)
+    return (
+        array if array.dtype.kind == "f" and array.dtype.itemsize <= 8 else array.astype(np.float64)
+    )
 
 
 def _is_number(item):
@@ -127,6 +135,10 @@ def _array_of(tensor, what):
     """A torch tensor as an array, whatever it is stored in; of a float type that NumPy lacks, such as bfloat16, too."""
     try:
         tensor = tensor.cpu().to_dense() if tensor.is_sparse else tensor.cpu()
-        return (tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor).numpy()
+        return (
+            tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor
+        ).numpy()
     except (RuntimeError, TypeError, NotImplementedError):
-        raise Unusable(f"{what} as a tensor without numbers; expected an array of real numbers") from None
+        raise Unusable(
+            f"{what} as a tensor without numbers; expected an array of real numbers"
+        ) from None

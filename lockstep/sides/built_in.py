@@ -20,13 +20,23 @@ def built_in_door(problem):
     """The built-in step as `door` would give it, without the checks that it does not need."""
     step = built_in(problem)
     if step.func is two_layer.step:
-        return lambda parameters, x, y, lr, torch: Answer(step(**parameters, x=x, y=y, lr=lr), {}, {})
-    named_out = itemgetter(*(scalar for name in COMPUTED for scalar in scalar_names(name, problem.sizes, 1)))
-    one_step = np.dtype([(name, problem.dtype, shape_of(name, problem.sizes, 1)) for name in COMPUTED])
-    numbers = np.ndarray.tolist if problem.dtype == "float64" else list  # Python's floats are quicker, float32 stays
+        return lambda parameters, x, y, lr, torch: Answer(
+            step(**parameters, x=x, y=y, lr=lr), {}, {}
+        )
+    named_out = itemgetter(
+        *(scalar for name in COMPUTED for scalar in scalar_names(name, problem.sizes, 1))
+    )
+    one_step = np.dtype(
+        [(name, problem.dtype, shape_of(name, problem.sizes, 1)) for name in COMPUTED]
+    )
+    numbers = (
+        np.ndarray.tolist if problem.dtype == "float64" else list
+    )  # Python's floats are quicker, float32 stays
 
     def answer(parameters, x, y, lr, torch):
-        given = numbers(np.concatenate([*parameters.values(), x, y], axis=None))  # in the order of its arguments
+        given = numbers(
+            np.concatenate([*parameters.values(), x, y], axis=None)
+        )  # in the order of its arguments
         flat = np.array(named_out(step(*given, lr)), dtype=problem.dtype)
         at = flat.view(one_step).reshape(())
         return Answer({name: at[name] for name in COMPUTED}, {}, {}, flat=flat)

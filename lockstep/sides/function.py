@@ -40,7 +40,9 @@ def load(location):
     function = module.__dict__.get(name)
     if not callable(function):
         there = [n for n, value in vars(module).items() if inspect.isfunction(value)]
-        raise Unusable(f"{path}: has no function {name!r}; expected one out of: {', '.join(there) or 'none is there'}")
+        raise Unusable(
+            f"{path}: has no function {name!r}; expected one out of: {', '.join(there) or 'none is there'}"
+        )
     return function
 
 
@@ -51,7 +53,9 @@ def _users_code(path):
         with contextlib.redirect_stdout(sys.stderr), np.errstate(all="ignore"):
             yield
     except (Exception, SystemExit) as error:
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+        frames = [
+            frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path
+        ]
         line = f", line {frames[-1].lineno}" if frames else ""
         text = " ".join(str(error).split())
         raise Unusable(f"{path}{line}: {type(error).__name__}: {text}") from None
@@ -71,11 +75,22 @@ def door(step, problem):
         arguments = inspect.signature(step).parameters.values()
     except (TypeError, ValueError):
         raise Unusable(f"{path}: expected a function with named arguments") from None
-    asked = [argument for argument in arguments if argument.kind not in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD)]
-    asked = [argument for argument in asked if argument.name in known or argument.default is argument.empty]
+    asked = [
+        argument
+        for argument in arguments
+        if argument.kind not in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD)
+    ]
+    asked = [
+        argument
+        for argument in asked
+        if argument.name in known or argument.default is argument.empty
+    ]
     for argument in asked:
         if argument.name not in known:
-            why = _why_not(argument.name) or f"expected names of quantities{_nearest(argument.name, known)}"
+            why = (
+                _why_not(argument.name)
+                or f"expected names of quantities{_nearest(argument.name, known)}"
+            )
             if why == "expected names of quantities":
                 why += f": {', '.join((*GIVEN, 'lr', *COMPUTED))}"
             raise Unusable(f"{path}: {step.__name__} asks for {argument.name!r}: {why}")
@@ -92,10 +107,16 @@ def door(step, problem):
                 given[name] = lr
             else:
                 given[name] = arrays[name].copy() if np.ndim(arrays[name]) else float(arrays[name])
-        positional = [given.pop(argument.name) for argument in asked if argument.kind is argument.POSITIONAL_ONLY]
+        positional = [
+            given.pop(argument.name)
+            for argument in asked
+            if argument.kind is argument.POSITIONAL_ONLY
+        ]
         with _users_code(path):
             got = step(*positional, **given)
-        return sort_out(got, problem, len(x), torch, f"{path}: {getattr(step, '__name__', 'step')} returned")
+        return sort_out(
+            got, problem, len(x), torch, f"{path}: {getattr(step, '__name__', 'step')} returned"
+        )
 
     return answer
 

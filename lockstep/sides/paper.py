@@ -8,7 +8,7 @@ import numpy as np
 from lockstep.errors import Unusable, short
 from lockstep.explain.case import trained
 from lockstep.explain.catalogue import catalogue
-from lockstep.explain.facts import diagnosis
+from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.formulas import sources
 from lockstep.network.files import read_toml, real_number
 from lockstep.network.names import COMPUTED
@@ -69,7 +69,12 @@ class Paper:
             if any(mistake.name == other.name for other, _ in explaining):
                 continue
             for formula in mistake.formulas:
-                if "c *" in formula or "one]" in formula or "sample]" in formula or "accumulated" in formula:
+                if (
+                    "c *" in formula
+                    or "one]" in formula
+                    or "sample]" in formula
+                    or "accumulated" in formula
+                ):
                     continue
                 training = trained(problem, right, {mistake.quantity: formula}, start)
                 try:
@@ -83,21 +88,38 @@ class Paper:
             return step_diagnoses()
         digits = ", ".join(f"{name} of step {number}" for number, name in sorted(wrong))
         return [
-            diagnosis(mistake.quantity, mistake.name, mistake.says.format(q=mistake.quantity, c="", cause="")
-                      + f"; trained like that from the first step on, every digit of {digits} comes out",
-                      mistake.remedy, formula, sorted({name for _, name in wrong}, key=COMPUTED.index))
+            Diagnosis(
+                mistake.quantity,
+                mistake.name,
+                mistake.says.format(q=mistake.quantity, c="", cause="")
+                + f"; trained like that from the first step on, every digit of {digits} comes out",
+                mistake.remedy,
+                formula,
+                sorted({name for _, name in wrong}, key=COMPUTED.index),
+            )
             for mistake, formula in explaining
-        ]  # fmt: skip
+        ]
 
     def _unquoted(self, record):
         """The diagnosis of numbers that are right to the digits they are written with, but not in quotes; else []."""
         for name, value in record.manual.items():
             covered = record.covered.get(name, np.ones(value.shape, bool))
-            halves = np.vectorize(lambda number: half_a_unit(repr(float(number))), otypes=[float])(value)
+            halves = np.vectorize(lambda number: half_a_unit(repr(float(number))), otypes=[float])(
+                value
+            )
             apart = np.abs(value - record.torch[name])
-            if (apart > record.allowed[name])[covered].any() and (apart <= halves * (1 + 1e-9))[covered].all():
+            if (apart > record.allowed[name])[covered].any() and (apart <= halves * (1 + 1e-9))[
+                covered
+            ].all():
                 says = f"{name} is right to the digits it is written with; a bare number is judged like a computed one"
-                return [diagnosis(name, "too-few-digits", says, 'put a printed number in quotes, as in h1 = "0.593"')]
+                return [
+                    Diagnosis(
+                        name,
+                        "too-few-digits",
+                        says,
+                        'put a printed number in quotes, as in h1 = "0.593"',
+                    )
+                ]
         return []
 
     def _differing(self, problem, training, later, only):
@@ -112,7 +134,10 @@ class Paper:
                     continue
                 apart = np.abs(value - quantities[name])
                 small = 1e-9 * np.abs(quantities[name])
-                if not (apart <= np.where(answer.printed[name] > 0, answer.printed[name] * (1 + 1e-9), small)).all():
+                if not (
+                    apart
+                    <= np.where(answer.printed[name] > 0, answer.printed[name] * (1 + 1e-9), small)
+                ).all():
                     differing.add((number, name))
                     if only:
                         return differing
@@ -141,8 +166,12 @@ def read_numbers(path):
         raise Unusable(f"{path}: step: expected tables such as [step.2]")
     steps = {1: raw} if raw else {}
     for key, table in tables.items():
-        if not (key.isascii() and key.isdigit() and len(key) < 10 and int(key) > 0) or not isinstance(table, dict):
-            raise Unusable(f"{path}: step.{key}: expected a table named by a step number, such as [step.2]")
+        if not (
+            key.isascii() and key.isdigit() and len(key) < 10 and int(key) > 0
+        ) or not isinstance(table, dict):
+            raise Unusable(
+                f"{path}: step.{key}: expected a table named by a step number, such as [step.2]"
+            )
         steps[int(key)] = steps.get(int(key), {}) | table
     if not any(steps.values()):
         raise Unusable(f'{path}: has no number; expected some such as h1 = "0.593"')
@@ -155,8 +184,14 @@ def read_numbers(path):
 def _checked(item, where):
     try:
         value = real_number(item) if isinstance(item, str) else item
-        usable = not isinstance(item, bool | dict) and Decimal(item).is_finite() and abs(float(value)) < float("inf")
+        usable = (
+            not isinstance(item, bool | dict)
+            and Decimal(item).is_finite()
+            and abs(float(value)) < float("inf")
+        )
     except (InvalidOperation, ValueError, TypeError, OverflowError):
         usable = False
     if not usable:
-        raise Unusable(f"{where}: expected a number, or one as it is printed in quotes, got {short(item)}")
+        raise Unusable(
+            f"{where}: expected a number, or one as it is printed in quotes, got {short(item)}"
+        )

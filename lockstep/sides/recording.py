@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.errors import Unusable, short
-from lockstep.explain.facts import diagnosis
+from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.few_digits import too_few_digits
 from lockstep.network.files import read_lines, real_number
 from lockstep.network.names import COMPUTED, FORWARD, GIVEN, scalar_names, scalars
@@ -14,7 +14,13 @@ from lockstep.network.options import check
 from lockstep.sides.answer import Answer, sort_out
 from lockstep.sides.paper import half_a_unit
 
-_WORDS = {"nan": float("nan"), "-nan": float("nan"), "inf": float("inf"), "+inf": float("inf"), "-inf": -float("inf")}
+_WORDS = {
+    "nan": float("nan"),
+    "-nan": float("nan"),
+    "inf": float("inf"),
+    "+inf": float("inf"),
+    "-inf": -float("inf"),
+}
 
 
 @dataclass
@@ -57,16 +63,26 @@ class Recording:
             self.keys = _problem(where, values)
             first = next(self._lines, None)
         if first is None:
-            raise Unusable(f'{path}: has no step; expected a line of JSON a step, such as {{"step": 1, "h": [[0.5]]}}')
+            raise Unusable(
+                f'{path}: has no step; expected a line of JSON a step, such as {{"step": 1, "h": [[0.5]]}}'
+            )
         self._line = _line(*first)
         self._before = Answer({}, {}, {})  # what the line before gave
-        self.own_from: tuple[int, str] | None = None  # the first step, and parameter, that PyTorch's own went into
+        self.own_from: tuple[int, str] | None = (
+            None  # the first step, and parameter, that PyTorch's own went into
+        )
         self.assumed: set[str] = set()  # keys of its problem that neither it nor anything else says
         self.names: set[str] = set()  # the quantities that some line gives, or a part of them
-        self.keys |= {name: self._line.numbers[name] for name in GIVEN if name in self._line.numbers}
-        missing = [name for name in GIVEN if name not in self.keys and not _in_part(name, self._line)]
+        self.keys |= {
+            name: self._line.numbers[name] for name in GIVEN if name in self._line.numbers
+        }
+        missing = [
+            name for name in GIVEN if name not in self.keys and not _in_part(name, self._line)
+        ]
         if where and missing:
-            raise Unusable(f"{where}problem: expected {', '.join(missing)} as well, here or in the first step's line")
+            raise Unusable(
+                f"{where}problem: expected {', '.join(missing)} as well, here or in the first step's line"
+            )
 
     def course(self):
         """The lines in order; `start` and the door are about the one that came last."""
@@ -74,7 +90,9 @@ class Recording:
         for where, values, text in self._lines:
             line, earlier = _line(where, values, text), self._line.step
             if line.step <= earlier:
-                raise Unusable(f"{where}step {line.step} comes after step {earlier}; expected a larger number")
+                raise Unusable(
+                    f"{where}step {line.step} comes after step {earlier}; expected a larger number"
+                )
             self._earlier, self._line = self._line.text, line
             yield line
 
@@ -96,14 +114,21 @@ class Recording:
             started[name] = np.where(here, given, ended)
             if not follows and not here.all():
                 unsaid.append(name)
-            if last and not (here | there).all() and name not in problem.frozen and not self.own_from:
+            if (
+                last
+                and not (here | there).all()
+                and name not in problem.frozen
+                and not self.own_from
+            ):
                 self.own_from = line.step, name
             differs = here & there & (given != ended)
             if differs.any() and not jump:
                 jump = _jump(name, given, ended, differs, last)
         if unsaid:
             gap = f"step {line.step} comes after step {last.number}"
-            raise Unusable(f"{line.where}{gap}; expected {', '.join(unsaid)} as well, which it starts from")
+            raise Unusable(
+                f"{line.where}{gap}; expected {', '.join(unsaid)} as well, which it starts from"
+            )
         lr = line.numbers.get("lr", np.float64(problem.lr))
         if lr.ndim:
             raise Unusable(f"{line.where}lr: expected a number, got a list")
@@ -125,7 +150,10 @@ class Recording:
             found = sort_out(got, problem, len(x), torch, where) if got else Answer({}, {}, {})
             if line.halves and got:
                 zeros = {name: np.zeros(np.shape(array)) for name, array in torch.items()}
-                halves = {name: line.halves.get(name, np.zeros(numbers.shape)) for name, numbers in got.items()}
+                halves = {
+                    name: line.halves.get(name, np.zeros(numbers.shape))
+                    for name, numbers in got.items()
+                }
                 found.printed = sort_out(halves, problem, len(x), zeros, where).values
             self.names |= {*found.values, *found.misshapen}
             self._before = found
@@ -137,16 +165,22 @@ class Recording:
         """What was not judged, what was taken as usual, and where a step started that no line says."""
         said = []
         if not self._problem:
-            said.append("the recording has no problem line: it was judged by the other options, or as the lecture's")
+            said.append(
+                "the recording has no problem line: it was judged by the other options, or as the lecture's"
+            )
         if self.assumed:
-            usual = ", ".join(f"{key} {getattr(problem, key)}" for key in ("lr", "loss") if key in self.assumed)
+            usual = ", ".join(
+                f"{key} {getattr(problem, key)}" for key in ("lr", "loss") if key in self.assumed
+            )
             said.append(f"not said by the recording, so taken as usual: {usual}")
         missing = [name for name in COMPUTED if name not in self.names]
         if missing:
             said.append(f"not recorded, so not judged: {', '.join(missing)}")
         if self.own_from:
             step, name = self.own_from
-            said.append(f"from step {step} on {name} starts from PyTorch's own run, where no line gives all of it")
+            said.append(
+                f"from step {step} on {name} starts from PyTorch's own run, where no line gives all of it"
+            )
         return said
 
     def diagnose(self, record, problem, step_diagnoses):
@@ -155,11 +189,17 @@ class Recording:
             return [_of_a_jump(record.jump)]
         few = too_few_digits(record, problem, self._line.text, (self._earlier, self._problem))
         found = [few] if few else step_diagnoses()
-        if self._earlier and found[0]["mistake"] == "unknown" and found[0]["quantity"] in FORWARD:
-            unsaid = [name for name, own in record.parameters.items() if not self._given(name, problem, own)[1].all()]
+        if self._earlier and found[0].mistake == "unknown" and found[0].quantity in FORWARD:
+            unsaid = [
+                name
+                for name, own in record.parameters.items()
+                if not self._given(name, problem, own)[1].all()
+            ]
             if unsaid:
                 names = ", ".join(unsaid)
-                found[0]["remedy"] = f"give {names} in each line: one that changes in between looks like this"
+                found[
+                    0
+                ].remedy = f"give {names} in each line: one that changes in between looks like this"
         return found
 
     def _data(self, name, array):
@@ -169,7 +209,9 @@ class Recording:
         given = self._line.numbers[name]
         if given.ndim != 2 or given.shape[1] != array.shape[1] or not len(given):
             where = f"{self._line.where}{name}"
-            raise Unusable(f"{where}: expected rows of {array.shape[1]} numbers, got an array of shape {given.shape}")
+            raise Unusable(
+                f"{where}: expected rows of {array.shape[1]} numbers, got an array of shape {given.shape}"
+            )
         return given.astype(array.dtype)
 
     def _given(self, name, problem, own):
@@ -177,7 +219,9 @@ class Recording:
         numbers = self._line.numbers
         if name in numbers:
             if numbers[name].shape != own.shape:
-                raise Unusable(f"{self._line.where}{name}: expected shape {own.shape}, got {numbers[name].shape}")
+                raise Unusable(
+                    f"{self._line.where}{name}: expected shape {own.shape}, got {numbers[name].shape}"
+                )
             return numbers[name].astype(own.dtype), np.ones(own.shape, bool)
         values, here = own.copy(), np.zeros(own.shape, bool)
         for i, scalar in enumerate(scalar_names(name, problem.sizes, 1) or ()):
@@ -208,9 +252,9 @@ def _of_a_jump(jump):
     """The diagnosis of a step that does not start where the one before ended."""
     if jump.is_old:
         says = f"{jump.name} is what step {jump.before} started from: its new value was not kept"
-        return diagnosis(jump.name, "not-updated", says, "store what the update computed")
+        return Diagnosis(jump.name, "not-updated", says, "store what the update computed")
     says = f"{jump.name} changed between two steps, while nothing says so"
-    return diagnosis(jump.name, "unknown", says, "look for what else writes to it")
+    return Diagnosis(jump.name, "unknown", says, "look for what else writes to it")
 
 
 def _in_part(name, line):
@@ -221,10 +265,14 @@ def _in_part(name, line):
 def _problem(where, values):
     """The checked keys of a problem line."""
     if set(values) != {"problem"} or not isinstance(values["problem"], dict):
-        raise Unusable(f'{where}expected {{"problem": {{...}}}} alone, with the keys of a problem file')
+        raise Unusable(
+            f'{where}expected {{"problem": {{...}}}} alone, with the keys of a problem file'
+        )
     for key in ("numbers", "derivation"):
         if key in values["problem"]:
-            raise Unusable(f"{where}{key}: the recording is the side by hand; expected the problem alone")
+            raise Unusable(
+                f"{where}{key}: the recording is the side by hand; expected the problem alone"
+            )
     return check(values["problem"], lambda key: f"{where}{key}")
 
 
@@ -236,7 +284,9 @@ def _line(where, values, text):
     if not isinstance(step, int) or isinstance(step, bool) or not 0 < step < 2**63:
         got = f"got {short(step)}" if "step" in values else "got none"
         or_problem = ', or first {"problem": {...}}' if where.endswith("line 1: ") else ""
-        raise Unusable(f'{where}expected the number of its step, 1 or more, as in "step": 1{or_problem}; {got}')
+        raise Unusable(
+            f'{where}expected the number of its step, 1 or more, as in "step": 1{or_problem}; {got}'
+        )
     numbers, halves = {}, {}
     for name, value in values.items():
         if name not in ("step", "torch"):
@@ -255,9 +305,15 @@ def _numbers(value, where):
         items = np.asarray(value, dtype=object)
         found = [_number(item) for item in items.flat]
     except (ValueError, OverflowError) as reason:
-        told = str(reason) if isinstance(reason, Unusable) else "expected numbers, in rows of one length"
+        told = (
+            str(reason)
+            if isinstance(reason, Unusable)
+            else "expected numbers, in rows of one length"
+        )
         raise Unusable(f"{where}: {told}") from None
-    return tuple(np.array([pair[i] for pair in found], dtype=np.float64).reshape(items.shape) for i in (0, 1))
+    return tuple(
+        np.array([pair[i] for pair in found], dtype=np.float64).reshape(items.shape) for i in (0, 1)
+    )
 
 
 def _number(item):

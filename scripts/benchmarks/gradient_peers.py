@@ -72,11 +72,22 @@ def gallery_lines(names: list[str] | None = None, large=LARGE) -> Iterator[str]:
     rows = [["", "numbers", *CHECKERS, *CHECKERS]]
     for name in names or expressions():
         it = importlib.import_module(name)
-        inputs = {key: np.asarray(value) for key, value in it.inputs(np.random.default_rng(0)).items()}
-        times = [f"{1e3 * seconds(partial(check, it, inputs, _right)):.3g}" for check in CHECKERS.values()]
-        found = ["rejects" if check(it, inputs, _right) else
-                 ", ".join(_exponent(finest(partial(_found, check, it, inputs, spoil))) for spoil in (_one, _all))
-                 for check in CHECKERS.values()]  # fmt: skip
+        inputs = {
+            key: np.asarray(value) for key, value in it.inputs(np.random.default_rng(0)).items()
+        }
+        times = [
+            f"{1e3 * seconds(partial(check, it, inputs, _right)):.3g}"
+            for check in CHECKERS.values()
+        ]
+        found = [
+            "rejects"
+            if check(it, inputs, _right)
+            else ", ".join(
+                _exponent(finest(partial(_found, check, it, inputs, spoil)))
+                for spoil in (_one, _all)
+            )
+            for check in CHECKERS.values()
+        ]
         rows.append([name, _numbers(inputs), *times, *found])
     yield from columns(rows, "<" + ">" * 9)
     yield "First the times in ms, then the smallest relative error that was found, as a power of ten: in one element"
@@ -86,7 +97,10 @@ def gallery_lines(names: list[str] | None = None, large=LARGE) -> Iterator[str]:
     rows = [["", "numbers", "check_gradients", "gradcheck", "", "fast mode", "", "allclose", ""]]
     for name, sizes in large:
         it = importlib.import_module(name)
-        inputs = {key: np.asarray(value) for key, value in it.inputs(np.random.default_rng(0), **sizes).items()}
+        inputs = {
+            key: np.asarray(value)
+            for key, value in it.inputs(np.random.default_rng(0), **sizes).items()
+        }
         own, *others = (seconds(partial(check, it, inputs, _right)) for check in CHECKERS.values())
         cells = [cell for other in others for cell in (f"{other:.3g} s", f"{other / own:,.3g} x")]
         rows.append([name, _numbers(inputs), f"{own:.3g} s", *cells])

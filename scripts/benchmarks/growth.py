@@ -35,8 +35,15 @@ def growth_lines():
 
 def run_of_steps():
     """Rows of a run of 2-2-2: steps so far, the time of a step, resident memory."""
-    problem = make_problem({"sizes": (2, 2, 2), "samples": 1, "hidden_activation": "sigmoid", "lr": 1e-6,
-                            "steps": STEPS[-1]})  # fmt: skip
+    problem = make_problem(
+        {
+            "sizes": (2, 2, 2),
+            "samples": 1,
+            "hidden_activation": "sigmoid",
+            "lr": 1e-6,
+            "steps": STEPS[-1],
+        }
+    )
     result, rows = Result(problem, shows="none"), []
     seconds_of_a_step(2)  # the first step imports
     began, before = time.perf_counter(), 0
@@ -46,7 +53,13 @@ def run_of_steps():
             show(record.number)
             if record.number in STEPS:
                 passed = time.perf_counter() - began
-                rows.append([f"{record.number:,}", f"{1e6 * passed / (record.number - before):.0f}", _memory()])
+                rows.append(
+                    [
+                        f"{record.number:,}",
+                        f"{1e6 * passed / (record.number - before):.0f}",
+                        _memory(),
+                    ]
+                )
                 began, before = time.perf_counter(), record.number
     return rows
 
@@ -60,6 +73,15 @@ def _memory():
 def seconds_of_a_step(width):
     """Seconds, median of several steps after the first ones."""
     weights = np.random.default_rng(0).uniform(-1, 1, (width, width)) / np.sqrt(width)
-    problem = make_problem({"sizes": (width,) * 3, "samples": 8, "W_h": weights, "W_o": weights, "lr": 1e-4,
-                            "hidden_activation": "sigmoid", "steps": 10**9})  # fmt: skip
+    problem = make_problem(
+        {
+            "sizes": (width,) * 3,
+            "samples": 8,
+            "W_h": weights,
+            "W_o": weights,
+            "lr": 1e-4,
+            "hidden_activation": "sigmoid",
+            "steps": 10**9,
+        }
+    )
     return block_seconds(verified_step(problem), 9, most_ahead(problem))

@@ -39,7 +39,13 @@ NETWORKS = (
     ((2048, 2048, 2048), 512),
 )
 PARTS = ("manual", "torch", "turns", "lockstep", "run", "matmul")
-RATIOS = ("manual_over_torch", "manual_over_matmul", "turns_over_both", "lockstep_over_both", "run_over_sides")
+RATIOS = (
+    "manual_over_torch",
+    "manual_over_matmul",
+    "turns_over_both",
+    "lockstep_over_both",
+    "run_over_sides",
+)
 
 
 def parser():
@@ -49,19 +55,29 @@ def parser():
         "not the quotient of the median times.",
         allow_abbrev=False,
     )
-    it.add_argument("--quick", action="store_true", help="the three smaller networks: about twenty seconds")
     it.add_argument(
-        "--json", metavar="FILE", help="write the rows and the machine as one JSON document (-: standard output)"
+        "--quick", action="store_true", help="the three smaller networks: about twenty seconds"
     )
-    it.add_argument("--plot", metavar="FILE.png", help="both sides against size, as a picture (png, svg or pdf)")
-    it.add_argument("--threads", type=whole, metavar="N", default=1, help="threads on both sides (default 1)")
+    it.add_argument(
+        "--json",
+        metavar="FILE",
+        help="write the rows and the machine as one JSON document (-: standard output)",
+    )
+    it.add_argument(
+        "--plot", metavar="FILE.png", help="both sides against size, as a picture (png, svg or pdf)"
+    )
+    it.add_argument(
+        "--threads", type=whole, metavar="N", default=1, help="threads on both sides (default 1)"
+    )
     it.add_argument(
         "--peers",
         action="store_true",
         help="instead: gradcheck, check_grad and allclose on the same gradients (five minutes)",
     )
     it.add_argument(
-        "--growth", action="store_true", help="instead: time by steps and by parameters (ten minutes or more)"
+        "--growth",
+        action="store_true",
+        help="instead: time by steps and by parameters (ten minutes or more)",
     )
     return it
 
@@ -90,7 +106,11 @@ def _steps(options):
         json_file = sys.stdout
         if options.json and options.json != "-":
             json_file = files.enter_context(whole_file(options.json, "--json"))
-        picture = files.enter_context(whole_file(options.plot, "--plot", binary=True)) if options.plot else None
+        picture = (
+            files.enter_context(whole_file(options.plot, "--plot", binary=True))
+            if options.plot
+            else None
+        )
         try:
             rows.extend(_rows(NETWORKS[:3] if options.quick else NETWORKS, options))
         except KeyboardInterrupt:
@@ -116,12 +136,16 @@ def _other(options):
         raise Unusable("--json and --plot go with the table of steps, not with --peers or --growth")
     printed, _ = printer()
     with threads(options.threads):
-        printed(itertools.chain(peers_lines(), gallery_lines()) if options.peers else growth_lines())
+        printed(
+            itertools.chain(peers_lines(), gallery_lines()) if options.peers else growth_lines()
+        )
     printed(about(options.threads))
 
 
 def _rows(networks, options):
-    cases = [(sizes, samples, dtype) for sizes, samples in networks for dtype in ("float64", "float32")]
+    cases = [
+        (sizes, samples, dtype) for sizes, samples in networks for dtype in ("float64", "float32")
+    ]
     rounds, block = (7, 0.03) if options.quick else (9, 0.1)
     with progress(len(cases), "networks") as show, threads(options.threads):
         for done, (sizes, samples, dtype) in enumerate(cases, 1):
@@ -132,13 +156,28 @@ def _rows(networks, options):
 def row(sizes, samples, dtype, rounds, block):
     """The times and ratios of one network. A round has a block of `block` seconds of each part, one after the other."""
     problem = network(sizes, samples, dtype)
-    ways = dict(zip(PARTS, (_manual(problem), _torch(problem), _in_turn(problem), verified_step(problem, False),
-                            verified_step(problem, True), _matmul(problem)), strict=True))  # fmt: skip
+    ways = dict(
+        zip(
+            PARTS,
+            (
+                _manual(problem),
+                _torch(problem),
+                _in_turn(problem),
+                verified_step(problem, False),
+                verified_step(problem, True),
+                _matmul(problem),
+            ),
+            strict=True,
+        )
+    )
     together = most_ahead(problem)  # of every part alike: now and then a step is slow
     alone = {name: block_seconds(way, 2, together) for name, way in ways.items()}
     repeats = {name: max(1, round(block / (seconds * together))) for name, seconds in alone.items()}
     rounds = rounds if sum(alone.values()) < 1 else 3
-    times = [{name: block_seconds(ways[name], repeats[name], together) for name in PARTS} for _ in range(rounds)]
+    times = [
+        {name: block_seconds(ways[name], repeats[name], together) for name in PARTS}
+        for _ in range(rounds)
+    ]
     ratios = {
         "manual_over_torch": [t["manual"] / t["torch"] for t in times],
         "manual_over_matmul": [t["manual"] / t["matmul"] for t in times],
@@ -161,10 +200,23 @@ def network(sizes, samples, dtype):
     def drawn(*shape, inputs):
         return random.uniform(-1, 1, shape) / np.sqrt(inputs)
 
-    weights = dict(W_h=drawn(n_hidden, n_in, inputs=n_in), b_h=drawn(n_hidden, inputs=n_in),
-                   W_o=drawn(n_out, n_hidden, inputs=n_hidden), b_o=drawn(n_out, inputs=n_hidden))  # fmt: skip
-    return make_problem(weights | {"sizes": sizes, "samples": samples, "dtype": dtype, "hidden_activation": "sigmoid",
-                                   "lr": 1e-3, "steps": 10**9})  # fmt: skip
+    weights = dict(
+        W_h=drawn(n_hidden, n_in, inputs=n_in),
+        b_h=drawn(n_hidden, inputs=n_in),
+        W_o=drawn(n_out, n_hidden, inputs=n_hidden),
+        b_o=drawn(n_out, inputs=n_hidden),
+    )
+    return make_problem(
+        weights
+        | {
+            "sizes": sizes,
+            "samples": samples,
+            "dtype": dtype,
+            "hidden_activation": "sigmoid",
+            "lr": 1e-3,
+            "steps": 10**9,
+        }
+    )
 
 
 def _manual(problem):
@@ -200,7 +252,9 @@ def _torch(problem):
 
     def train():
         nonlocal weights
-        weights = after(torch_two_layer.step(**weights, x=x, y=y, lr=problem.lr, **problem.network_settings))
+        weights = after(
+            torch_two_layer.step(**weights, x=x, y=y, lr=problem.lr, **problem.network_settings)
+        )
 
     return train
 
@@ -237,14 +291,22 @@ def _matmul(problem):
 
 def machine(number):
     """What the figures depend on. number: of threads, on both sides."""
-    return {"processor": _processor(), "cores": os.cpu_count(), "threads": number, "python": platform.python_version(),
-            "numpy": np.__version__, "torch": torch.__version__}  # fmt: skip
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": number,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": torch.__version__,
+    }
 
 
 def _processor():
     try:
         with open("/proc/cpuinfo") as file:
-            return next(line.partition(": ")[2].strip() for line in file if line.startswith("model name"))
+            return next(
+                line.partition(": ")[2].strip() for line in file if line.startswith("model name")
+            )
     except (OSError, StopIteration):
         return platform.processor()
 
@@ -255,11 +317,15 @@ def table(rows):
         "network,samples,dtype,by hand,PyTorch,products,hand/torch,hand/products,turns/both,verified/both,run/sides"
     ).split(",")
     cells = [
-        [row["sizes"], str(row["samples"]), row["dtype"],
-         *(f"{row[f'{part}_us']:,.0f} us" for part in ("manual", "torch", "matmul")),
-         *(f"{row[name]:.2f}" for name in RATIOS)]
+        [
+            row["sizes"],
+            str(row["samples"]),
+            row["dtype"],
+            *(f"{row[f'{part}_us']:,.0f} us" for part in ("manual", "torch", "matmul")),
+            *(f"{row[name]:.2f}" for name in RATIOS),
+        ]
         for row in rows
-    ]  # fmt: skip
+    ]
     return [*columns([heads, *cells], "<><>>>>>>>>"), ""]
 
 

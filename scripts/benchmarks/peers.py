@@ -16,7 +16,11 @@ from manual_backprop import two_layer
 from manual_backprop.activations import activation
 from manual_backprop.losses import divisor
 
-NETWORKS = (((4, 4, 2), 3), ((32, 32, 32), 8), ((128, 128, 128), 8))  # the last has 33 024 parameters
+NETWORKS = (
+    ((4, 4, 2), 3),
+    ((32, 32, 32), 8),
+    ((128, 128, 128), 8),
+)  # the last has 33 024 parameters
 IN_A_RUN, STEPS = "lockstep, in a run", 400
 NAMES = ("W_h", "b_h", "W_o", "b_o")
 ERRORS = [10.0**-e for e in range(1, 16)]
@@ -25,11 +29,23 @@ ERRORS = [10.0**-e for e in range(1, 16)]
 def peers_lines():
     """A table as lines: each checker's time on each network, and the smallest planted relative error that it found."""
     problems = [
-        make_problem({"sizes": sizes, "samples": samples, "hidden_activation": "tanh", "lr": 1e-3, "steps": 1})
+        make_problem(
+            {
+                "sizes": sizes,
+                "samples": samples,
+                "hidden_activation": "tanh",
+                "lr": 1e-3,
+                "steps": 1,
+            }
+        )
         for sizes, samples in NETWORKS
     ]
-    checkers = {"lockstep": by_lockstep, IN_A_RUN: by_lockstep_in_a_run, "gradcheck, fast": by_fast_gradcheck,
-                "gradcheck": by_gradcheck}  # fmt: skip
+    checkers = {
+        "lockstep": by_lockstep,
+        IN_A_RUN: by_lockstep_in_a_run,
+        "gradcheck, fast": by_fast_gradcheck,
+        "gradcheck": by_gradcheck,
+    }
     try:
         from scipy.optimize import check_grad  # noqa: F401 (whether it is there)
 
@@ -40,11 +56,16 @@ def peers_lines():
     cells, own = [], None
     for name, checker in checkers.items():
         checker(problems[0])  # the first call imports
-        times = [seconds_in_a_run(p) if name == IN_A_RUN else seconds(partial(checker, p)) for p in problems]
+        times = [
+            seconds_in_a_run(p) if name == IN_A_RUN else seconds(partial(checker, p))
+            for p in problems
+        ]
         own = own or times
         found = finest(partial(checker, problems[0]))
-        ratios = [f"{took:.3g} s" + (f" ({_times(took / mine)} x)" if name != "lockstep" else "")
-                  for took, mine in zip(times, own, strict=True)]  # fmt: skip
+        ratios = [
+            f"{took:.3g} s" + (f" ({_times(took / mine)} x)" if name != "lockstep" else "")
+            for took, mine in zip(times, own, strict=True)
+        ]
         cells.append([name, *ratios, f"{found:.0e}" if found < 1 else "none"])
     yield from columns([["checker", *sizes, f"finds, in {sizes[0]}"], *cells], "<>>>>")
     yield f"{IN_A_RUN}: a step of {STEPS}, mean of those after the first {ALWAYS}"
@@ -83,7 +104,9 @@ def by_lockstep_in_a_run(problem, error=0.0):
     calls = count(1)
 
     def step(W_h, b_h, W_o, b_o, x, y, lr):
-        return by_hand(problem, error if next(calls) == ALWAYS + 7 else 0.0)(W_h, b_h, W_o, b_o, x, y, lr)
+        return by_hand(problem, error if next(calls) == ALWAYS + 7 else 0.0)(
+            W_h, b_h, W_o, b_o, x, y, lr
+        )
 
     result = run(replace(problem, steps=ALWAYS + 8), {"show": "none"}, step=step)
     return result.verdict == "mismatch"
@@ -92,13 +115,22 @@ def by_lockstep_in_a_run(problem, error=0.0):
 def seconds_in_a_run(problem):
     """The time of a step of a run."""
     at: list[float] = []
-    run(replace(problem, steps=STEPS), {"show": "none"}, lambda *_: at.append(time.perf_counter()), by_hand(problem))
-    return (at[-2] - at[ALWAYS - 1]) / (STEPS - 1 - ALWAYS)  # the last step's bound is worked out in any case
+    run(
+        replace(problem, steps=STEPS),
+        {"show": "none"},
+        lambda *_: at.append(time.perf_counter()),
+        by_hand(problem),
+    )
+    return (at[-2] - at[ALWAYS - 1]) / (
+        STEPS - 1 - ALWAYS
+    )  # the last step's bound is worked out in any case
 
 
 def loss_by_hand(problem, **parameters):
     """The loss by hand of the problem's network, forward alone: what the checkers difference."""
-    (sigma_h, _), (sigma_o, _) = (activation(which) for which in (problem.hidden_activation, problem.output_activation))
+    (sigma_h, _), (sigma_o, _) = (
+        activation(which) for which in (problem.hidden_activation, problem.output_activation)
+    )
     *_, o = two_layer.forward(**parameters, x=problem.x, sigma_h=sigma_h, sigma_o=sigma_o)
     return two_layer.loss_of(o, problem.y, divisor(problem.loss, *problem.y.shape))
 
@@ -114,7 +146,9 @@ def gradcheck(loss, gradients, inputs, fast=False):
     class Loss(torch.autograd.Function):
         @staticmethod
         def forward(ctx, *leaves):
-            ctx.given = inputs | {name: leaf.detach().numpy() for name, leaf in zip(names, leaves, strict=True)}
+            ctx.given = inputs | {
+                name: leaf.detach().numpy() for name, leaf in zip(names, leaves, strict=True)
+            }
             return loss(**{name: torch.as_tensor(array) for name, array in ctx.given.items()})
 
         @staticmethod
@@ -130,7 +164,9 @@ def by_gradcheck(problem, error=0.0, fast=False):
     """Whether gradcheck finds the error."""
 
     def loss(**parameters):
-        return torch.tensor(loss_by_hand(problem, **{name: value.numpy() for name, value in parameters.items()}))
+        return torch.tensor(
+            loss_by_hand(problem, **{name: value.numpy() for name, value in parameters.items()})
+        )
 
     parameters = {name: problem.parameters[name] for name in NAMES}
     return not gradcheck(loss, partial(gradients_by_hand, problem, error), parameters, fast)
@@ -149,13 +185,18 @@ def by_check_grad(problem, error=0.0):
 
     def named(flat):
         parts = np.split(flat, ends[:-1])
-        return {name: part.reshape(shape) for name, part, shape in zip(NAMES, parts, shapes, strict=True)}
+        return {
+            name: part.reshape(shape)
+            for name, part, shape in zip(NAMES, parts, shapes, strict=True)
+        }
 
     def value(flat):
         return float(loss_by_hand(problem, **named(flat)))
 
     def gradient(flat):
-        return np.concatenate([g.ravel() for g in gradients_by_hand(problem, error, **named(flat)).values()])
+        return np.concatenate(
+            [g.ravel() for g in gradients_by_hand(problem, error, **named(flat)).values()]
+        )
 
     start = np.concatenate([problem.parameters[name].ravel() for name in NAMES])
     return check_grad(value, gradient, start) > 1e-6 * np.linalg.norm(gradient(start))

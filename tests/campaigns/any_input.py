@@ -31,9 +31,32 @@ from lockstep.network.problem import LECTURE
 
 WRITTEN = ("json", "trace", "html", "plot")
 NASTY = st.sampled_from(
-    ["", " ", "\x1b[31m", "\x00", "​", "<b>", "a,b", '"', "'", "\\", "\n", "nan", "inf", "-0", "1e400", "1e-400", "0_1",
-     "é", "\ud800", "../x", "/dev/null", "x" * 5000, "9" * 5000]
-)  # fmt: skip
+    [
+        "",
+        " ",
+        "\x1b[31m",
+        "\x00",
+        "​",
+        "<b>",
+        "a,b",
+        '"',
+        "'",
+        "\\",
+        "\n",
+        "nan",
+        "inf",
+        "-0",
+        "1e400",
+        "1e-400",
+        "0_1",
+        "é",
+        "\ud800",
+        "../x",
+        "/dev/null",
+        "x" * 5000,
+        "9" * 5000,
+    ]
+)
 TEXT = NASTY | st.text(max_size=12)
 NUMBER = st.one_of(
     st.floats(),
@@ -46,7 +69,11 @@ ROWS = st.lists(st.lists(NUMBER, max_size=3), max_size=3)
 def told(arguments):
     """Run the command: its status, standard output and standard error. Whatever escapes it is a failure of the test."""
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         try:
             with mock.patch("sys.stdin", io.StringIO()):
@@ -76,15 +103,43 @@ def fine(arguments, begun=False):
 LITERAL = st.one_of(
     st.floats().map(repr),
     st.integers(-3, 12).map(str),
-    st.sampled_from(["9" * 400, "0x" + "f" * 9000, "1e-400", "-1e999", "1_000", "1e5", "true", "1979-05-27", "07:32:00",
-                     "{}", "{a = 1}", "[]", "[[]]", "[[1], [2, 3]]", "[[[1]]]", "'x'", '"""a\n"""', '"2-2-2"', '"3-1"',
-                     '"relu"', '"tanh"', '"sum"', '"float32"', '["b_h"]', '"all"', '"none"', "["]),
+    st.sampled_from(
+        [
+            "9" * 400,
+            "0x" + "f" * 9000,
+            "1e-400",
+            "-1e999",
+            "1_000",
+            "1e5",
+            "true",
+            "1979-05-27",
+            "07:32:00",
+            "{}",
+            "{a = 1}",
+            "[]",
+            "[[]]",
+            "[[1], [2, 3]]",
+            "[[[1]]]",
+            "'x'",
+            '"""a\n"""',
+            '"2-2-2"',
+            '"3-1"',
+            '"relu"',
+            '"tanh"',
+            '"sum"',
+            '"float32"',
+            '["b_h"]',
+            '"all"',
+            '"none"',
+            "[",
+        ]
+    ),
     TEXT.map(json.dumps),
     st.lists(st.lists(st.floats() | st.integers(-9, 9), max_size=3), max_size=3).map(str),
-)  # fmt: skip
-KEY = st.sampled_from([key for key in CHECKS if key not in (*WRITTEN, "steps", "show")]) | st.sampled_from(
-    ["hidden-activation", "W_x", "a.b", '"quoted key"', "[table]", "= 3", "#"]
 )
+KEY = st.sampled_from(
+    [key for key in CHECKS if key not in (*WRITTEN, "steps", "show")]
+) | st.sampled_from(["hidden-activation", "W_x", "a.b", '"quoted key"', "[table]", "= 3", "#"])
 LINES = st.lists(st.tuples(KEY, LITERAL).map(" = ".join), max_size=5).map("\n".join).map(str.encode)
 TOML = LINES | LINES.map(lambda text: b"\xef\xbb\xbf" + text) | st.binary(max_size=40)
 
@@ -99,7 +154,9 @@ def a_problem_file(folder, content):
 CELL = st.one_of(st.floats().map(repr), st.integers(-9, 9).map(str), NASTY, st.text(max_size=5))
 BODY = st.lists(st.lists(CELL, min_size=2, max_size=2).map(",".join), max_size=4).map("\n".join)
 HEAD = st.sampled_from(["a,b\n", "a,b,c\n", "\ufeffa,b\r\n", "a,a\n", ""])
-CSV = st.tuples(HEAD, BODY).map(lambda parts: "".join(parts).encode(errors="surrogatepass")) | st.binary(max_size=40)
+CSV = st.tuples(HEAD, BODY).map(
+    lambda parts: "".join(parts).encode(errors="surrogatepass")
+) | st.binary(max_size=40)
 
 
 def a_table(folder, content):
@@ -109,10 +166,27 @@ def a_table(folder, content):
 
 
 # Numbers on paper.
-WHERE = st.sampled_from([*COMPUTED, "h1", "new_w31", "delta_o2", "W_h", "x1", "lr", "[step.2]\nh1", "[step.x]\nh1",
-                         "step", f"[step.{'9' * 5000}]\nh"])  # fmt: skip
-PRINTED = st.sampled_from(['"0.5"', '"0_5"', '"1e-400"', '"1e999999999"', "0.593", '"nan"', '[["1", 2], [3, "4"]]'])
-PAPER = st.lists(st.tuples(WHERE, LITERAL | PRINTED).map(" = ".join), max_size=4).map("\n".join) | st.text(max_size=30)
+WHERE = st.sampled_from(
+    [
+        *COMPUTED,
+        "h1",
+        "new_w31",
+        "delta_o2",
+        "W_h",
+        "x1",
+        "lr",
+        "[step.2]\nh1",
+        "[step.x]\nh1",
+        "step",
+        f"[step.{'9' * 5000}]\nh",
+    ]
+)
+PRINTED = st.sampled_from(
+    ['"0.5"', '"0_5"', '"1e-400"', '"1e999999999"', "0.593", '"nan"', '[["1", 2], [3, "4"]]']
+)
+PAPER = st.lists(st.tuples(WHERE, LITERAL | PRINTED).map(" = ".join), max_size=4).map(
+    "\n".join
+) | st.text(max_size=30)
 
 
 def numbers_on_paper(folder, content):
@@ -129,10 +203,37 @@ RECORDED = [
     '{"step": 3, "x": [[1, 2]], "y": [[3, 4]], "lr": 0.5, "o": [["0.1", "nan"]]}',
 ]
 PIECE = st.sampled_from(
-    ["nan", '"nan"', "null", "true", "[]", "{}", "[[1, 2], [3, 4]]", "1e999", '"1e-400"', "9" * 5000, '"step"', '"x"',
-     '"problem"', '"W_o"', "]", "[", "{", "}", ",", "\n", "0", "-1", '"batch_size"', '{"step": 4}', "[" * 3000]
-) | TEXT.map(json.dumps)  # fmt: skip
-CHANGES = st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1), st.integers(0, 30), PIECE), max_size=4)
+    [
+        "nan",
+        '"nan"',
+        "null",
+        "true",
+        "[]",
+        "{}",
+        "[[1, 2], [3, 4]]",
+        "1e999",
+        '"1e-400"',
+        "9" * 5000,
+        '"step"',
+        '"x"',
+        '"problem"',
+        '"W_o"',
+        "]",
+        "[",
+        "{",
+        "}",
+        ",",
+        "\n",
+        "0",
+        "-1",
+        '"batch_size"',
+        '{"step": 4}',
+        "[" * 3000,
+    ]
+) | TEXT.map(json.dumps)
+CHANGES = st.lists(
+    st.tuples(st.integers(0, 3), st.floats(0, 1), st.integers(0, 30), PIECE), max_size=4
+)
 
 
 def a_recording(folder, changes):
@@ -146,14 +247,20 @@ def a_recording(folder, changes):
 
 
 # Command lines.
-FLAGS = [f"--{key.replace('_', '-')}" for key in CHECKS if key not in (*WRITTEN, "steps", *PARAMETERS, "x", "y")]
+FLAGS = [
+    f"--{key.replace('_', '-')}"
+    for key in CHECKS
+    if key not in (*WRITTEN, "steps", *PARAMETERS, "x", "y")
+]
 ARGUMENT = st.one_of(
     st.sampled_from(FLAGS),
     st.tuples(st.sampled_from(FLAGS), TEXT).map("=".join),
-    st.sampled_from("--sizes=2-3-1 --sizes=999999-999999-999999 --samples=99999999999 --samples=3 -1 2 relu float32 "
-                    "sum --rtol=0 --atol=1e-9 --battery=2 --help -- -x a.toml".split()),
+    st.sampled_from(
+        "--sizes=2-3-1 --sizes=999999-999999-999999 --samples=99999999999 --samples=3 -1 2 relu float32 "
+        "sum --rtol=0 --atol=1e-9 --battery=2 --help -- -x a.toml".split()
+    ),
     TEXT,
-)  # fmt: skip
+)
 
 
 def a_command_line(folder, arguments):
@@ -188,14 +295,42 @@ VALUE = st.one_of(
     TEXT,
     ROWS,
     st.builds(np.zeros, SHAPE, KINDS_OF_ARRAY),
-    st.builds(lambda shape, kind: torch.zeros(shape, dtype=getattr(torch, kind)), SHAPE, KINDS_OF_TENSOR),
-    st.sampled_from([None, ..., [], {}, {1, 2}, Awkward(), [Awkward()], CIRCLE, Fraction(1, 3),
-                     [Fraction(10) ** 400] * 2, 1j, b"12", object(), datetime.date(2020, 1, 1), float,
-                     np.longdouble(1) / 3, np.ma.masked_array([1.0, 2.0], [1, 0]), torch.ones(2, requires_grad=True),
-                     torch.zeros(2, device="meta"), torch.eye(2).to_sparse(), [torch.tensor(1.0), torch.tensor(2.0)],
-                     range(2), iter([1.0, 2.0])]),
-)  # fmt: skip
-NAME = st.sampled_from([*COMPUTED, "h1", "delta_o2", "grad_b4", "x", "W_h", "lr", "loss "]) | TEXT | st.integers()
+    st.builds(
+        lambda shape, kind: torch.zeros(shape, dtype=getattr(torch, kind)), SHAPE, KINDS_OF_TENSOR
+    ),
+    st.sampled_from(
+        [
+            None,
+            ...,
+            [],
+            {},
+            {1, 2},
+            Awkward(),
+            [Awkward()],
+            CIRCLE,
+            Fraction(1, 3),
+            [Fraction(10) ** 400] * 2,
+            1j,
+            b"12",
+            object(),
+            datetime.date(2020, 1, 1),
+            float,
+            np.longdouble(1) / 3,
+            np.ma.masked_array([1.0, 2.0], [1, 0]),
+            torch.ones(2, requires_grad=True),
+            torch.zeros(2, device="meta"),
+            torch.eye(2).to_sparse(),
+            [torch.tensor(1.0), torch.tensor(2.0)],
+            range(2),
+            iter([1.0, 2.0]),
+        ]
+    ),
+)
+NAME = (
+    st.sampled_from([*COMPUTED, "h1", "delta_o2", "grad_b4", "x", "W_h", "lr", "loss "])
+    | TEXT
+    | st.integers()
+)
 RETURNED = st.dictionaries(NAME, VALUE, max_size=4) | VALUE
 
 
@@ -228,7 +363,13 @@ def tried(kind, cases, **more):
     with tempfile.TemporaryDirectory() as folder:
 
         @given(strategy)
-        @settings(max_examples=cases, deadline=20_000, database=None, suppress_health_check=list(HealthCheck), **more)
+        @settings(
+            max_examples=cases,
+            deadline=20_000,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            **more,
+        )
         def each(case):
             check(Path(folder), case)
 

@@ -51,7 +51,10 @@ def plain(values, random):
 
 
 KINDS = (plain, scaled, offset, saturated, nearly_cancelling, tied, zeroed)
-SINGULAR = {("unit_vectors", tied), ("unit_vectors", zeroed)}  # a vector of length 0 has no direction
+SINGULAR = {
+    ("unit_vectors", tied),
+    ("unit_vectors", zeroed),
+}  # a vector of length 0 has no direction
 
 
 def main():
@@ -67,7 +70,11 @@ def main():
         ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), initializer=alone) as pool,
     ):
         for i, judged in enumerate(
-            pool.map(partial(judge, seed=asked.seed, largest=asked.largest), range(asked.problems), chunksize=10)
+            pool.map(
+                partial(judge, seed=asked.seed, largest=asked.largest),
+                range(asked.problems),
+                chunksize=10,
+            )
         ):
             found[judged["name"]].append(judged)
             show(i + 1)
@@ -78,7 +85,9 @@ def main():
     everything = [judged for name in NAMES for judged in found[name]]
     print(f"{'all':26}{line(everything)}")
     for kind in KINDS:
-        print(f"  {kind.__name__:24}{line([judged for judged in everything if judged['kind'] == kind.__name__])}")
+        print(
+            f"  {kind.__name__:24}{line([judged for judged in everything if judged['kind'] == kind.__name__])}"
+        )
     outcomes = Counter(judged["outcome"] for judged in everything)
     print(", ".join(f"{outcome}: {count}" for outcome, count in outcomes.most_common()))
     blamed = [judged for judged in everything if judged["outcome"] not in ("match", "undecided")]
@@ -114,7 +123,10 @@ def problem(i, seed, largest):
             random.bit_generator.state = state
         given[key] = kind(given[key], random)
     if random.random() < 0.3:
-        given = {key: array.astype(np.float32) if array.dtype.kind == "f" else array for key, array in given.items()}
+        given = {
+            key: array.astype(np.float32) if array.dtype.kind == "f" else array
+            for key, array in given.items()
+        }
     return name, kind.__name__, given
 
 
@@ -131,7 +143,11 @@ def judge(i, seed, largest):
         return judged | dict(outcome="mismatch", says=str(error))
     except ValueError as error:
         return judged | dict(outcome="refused", says=str(error))
-    return judged | dict(outcome=result.verdict, ratio=result.worst_ratio, values=result.values) | result.resolution
+    return (
+        judged
+        | dict(outcome=result.verdict, ratio=result.worst_ratio, values=result.values)
+        | result.resolution
+    )
 
 
 if __name__ == "__main__":

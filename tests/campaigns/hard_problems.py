@@ -9,7 +9,18 @@ from manual_backprop import two_layer
 from manual_backprop.activations import activation
 from manual_backprop.losses import divisor
 
-KINDS = ("plain", "decades", "saturated", "solved", "equal", "zeros", "tiny", "kinks", "integers", "cancelling")
+KINDS = (
+    "plain",
+    "decades",
+    "saturated",
+    "solved",
+    "equal",
+    "zeros",
+    "tiny",
+    "kinks",
+    "integers",
+    "cancelling",
+)
 
 
 def hard_problem(random, kind, largest=40, steps=3, dtype=None, most_samples=None):
@@ -51,7 +62,10 @@ def hard_problem(random, kind, largest=40, steps=3, dtype=None, most_samples=Non
         case "integers":
             W_h, b_h, W_o, b_o, x, y = (np.round(3 * array) for array in (W_h, b_h, W_o, b_o, x, y))
         case "cancelling":
-            x, W_h = np.hstack([x, -x]) * 1e3, np.hstack([W_h, W_h * (1 + 1e-6 * normal(W_h.shape))])
+            x, W_h = (
+                np.hstack([x, -x]) * 1e3,
+                np.hstack([W_h, W_h * (1 + 1e-6 * normal(W_h.shape))]),
+            )
             n_in *= 2
     arrays = [array.astype(dtype) for array in (W_h, b_h, W_o, b_o, x, y)]
     if kind == "solved":
@@ -95,7 +109,9 @@ STYLES = {
 def right_step(problem, style="as written"):
     """A right step in another order of summation (a key of STYLES): a function as `run.compare` takes it."""
     times, factor_last = STYLES[style]
-    (sigma_h, prime_h), (sigma_o, prime_o) = map(activation, (problem.hidden_activation, problem.output_activation))
+    (sigma_h, prime_h), (sigma_o, prime_o) = map(
+        activation, (problem.hidden_activation, problem.output_activation)
+    )
 
     def total(a):
         return times(np.ones((1, len(a)), a.dtype), a)[0]
@@ -109,13 +125,21 @@ def right_step(problem, style="as written"):
         error = (o - y) * prime_o(z_o, o)
         delta_o = error if factor_last else error * (2 / m)
         delta_h = times(delta_o, W_o) * prime_h(z_h, h)
-        quantities = dict(delta_o=delta_o, delta_h=delta_h, grad_W_o=times(delta_o.T, h), grad_b_o=total(delta_o),
-                          grad_W_h=times(delta_h.T, x), grad_b_h=total(delta_h))  # fmt: skip
+        quantities = dict(
+            delta_o=delta_o,
+            delta_h=delta_h,
+            grad_W_o=times(delta_o.T, h),
+            grad_b_o=total(delta_o),
+            grad_W_h=times(delta_h.T, x),
+            grad_b_h=total(delta_h),
+        )
         if factor_last:
             quantities = {name: array * (2 / m) for name, array in quantities.items()}
         before = dict(W_o=W_o, b_o=b_o, W_h=W_h, b_h=b_h)
         after = {
-            f"new_{name}": value if name in problem.frozen else value - lr * quantities[f"grad_{name}"]
+            f"new_{name}": value
+            if name in problem.frozen
+            else value - lr * quantities[f"grad_{name}"]
             for name, value in before.items()
         }
         squares = ((y - o) ** 2).reshape(-1, 1)
@@ -139,7 +163,9 @@ def _in_place(step):
 def _returning(convert):
     def dress(step):
         def dressed(W_h, b_h, W_o, b_o, x, y, lr):
-            return {name: convert(array) for name, array in step(W_h, b_h, W_o, b_o, x, y, lr).items()}
+            return {
+                name: convert(array) for name, array in step(W_h, b_h, W_o, b_o, x, y, lr).items()
+            }
 
         return dressed
 

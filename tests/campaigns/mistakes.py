@@ -23,7 +23,10 @@ SLOPE = {
     "tanh": lambda z: 1 - np.tanh(z) ** 2,
     "relu": lambda z: (z > 0).astype(z.dtype),
 }
-OUTPUT_OF_SLOPE = {"sigmoid": lambda s: s * (1 - s), "tanh": lambda s: 1 - s**2}  # fed with z by mistake
+OUTPUT_OF_SLOPE = {
+    "sigmoid": lambda s: s * (1 - s),
+    "tanh": lambda s: 1 - s**2,
+}  # fed with z by mistake
 
 # mistake -> the places where it can be planted
 PLACES = {
@@ -59,10 +62,15 @@ def random_problem(random, **fixed):
     """Sizes 1 to 12, samples 1 to 9, any activations and loss; values of ordinary size."""
     sizes = tuple(int(n) for n in random.integers(1, 13, 3))
     values = dict(
-        sizes=sizes, samples=int(random.integers(1, 10)), loss=str(random.choice(LOSS_NAMES)), steps=3,
-        hidden_activation=str(random.choice(ACTIVATION_NAMES)), output_activation=str(random.choice(ACTIVATION_NAMES)),
-        seed=int(random.integers(10**9)), lr=float(random.choice([0.01, 0.05, 0.3])),
-    )  # fmt: skip
+        sizes=sizes,
+        samples=int(random.integers(1, 10)),
+        loss=str(random.choice(LOSS_NAMES)),
+        steps=3,
+        hidden_activation=str(random.choice(ACTIVATION_NAMES)),
+        output_activation=str(random.choice(ACTIVATION_NAMES)),
+        seed=int(random.integers(10**9)),
+        lr=float(random.choice([0.01, 0.05, 0.3])),
+    )
     return make_problem(values | fixed)
 
 
@@ -85,7 +93,11 @@ class Planted:
         if self.is_at("missing-activation-derivative", f"delta_{layer}"):
             return 1.0
         if self.is_at("derivative-at-wrong-point", f"delta_{layer}"):
-            return SLOPE[kind](SIGMA[kind](z)) if self.place.endswith("s") else OUTPUT_OF_SLOPE[kind](z)
+            return (
+                SLOPE[kind](SIGMA[kind](z))
+                if self.place.endswith("s")
+                else OUTPUT_OF_SLOPE[kind](z)
+            )
         if self.is_at("wrong-activation-derivative", f"delta_{layer}"):
             return 1 - SIGMA[kind](z)
         return SLOPE[kind](z)
@@ -93,7 +105,9 @@ class Planted:
     def __call__(self, W_h, b_h, W_o, b_o, x, y, lr):
         mistake, place, problem = self.mistake, self.place, self.problem
         if mistake == "single-precision":
-            W_h, b_h, W_o, b_o, x, y = (array.astype(np.float32) for array in (W_h, b_h, W_o, b_o, x, y))
+            W_h, b_h, W_o, b_o, x, y = (
+                array.astype(np.float32) for array in (W_h, b_h, W_o, b_o, x, y)
+            )
         n, n_out = y.shape
         z_h = x @ W_h.T + b_h
         h = SIGMA[problem.hidden_activation](z_h)
@@ -115,9 +129,12 @@ class Planted:
             delta_o = -delta_o
         grad_W_o, grad_b_o = delta_o.T @ h, delta_o.sum(axis=0)
         back = {
-            "transposed-weights": W_o.T, "updated-weights-used": W_o - lr * grad_W_o, "delta_h W_h": W_h,
-            "delta_h ones": np.ones_like(W_o), "delta_h gradient": grad_W_o,
-        }.get(mistake if mistake != "wrong-weights" else place, W_o)  # fmt: skip
+            "transposed-weights": W_o.T,
+            "updated-weights-used": W_o - lr * grad_W_o,
+            "delta_h W_h": W_h,
+            "delta_h ones": np.ones_like(W_o),
+            "delta_h gradient": grad_W_o,
+        }.get(mistake if mistake != "wrong-weights" else place, W_o)
         sent = error if mistake == "output-derivative-dropped" else delta_o
         if self.is_at("term-missing", "delta_h"):
             sent, back = np.delete(sent, self.output, axis=1), np.delete(back, self.output, axis=0)
@@ -128,8 +145,13 @@ class Planted:
         gradients = dict(W_o=grad_W_o, b_o=grad_b_o, W_h=grad_W_h, b_h=grad_b_h)
         self.spoil(gradients, x, z_h, h, delta_o, delta_h, W_h, b_h, W_o, b_o)
         parameters = dict(W_o=W_o, b_o=b_o, W_h=W_h, b_h=b_h)
-        new = {name: self.updated(name, parameters[name], gradients[name], lr, n) for name in parameters}
-        self.earlier = {name: self.earlier.get(name, 0) * self.momentum + gradients[name] for name in gradients}
+        new = {
+            name: self.updated(name, parameters[name], gradients[name], lr, n)
+            for name in parameters
+        }
+        self.earlier = {
+            name: self.earlier.get(name, 0) * self.momentum + gradients[name] for name in gradients
+        }
         return (
             dict(z_h=z_h, h=h, z_o=z_o, o=o, loss=loss, delta_o=delta_o, delta_h=delta_h)
             | {f"grad_{name}": array for name, array in gradients.items()}
@@ -139,7 +161,12 @@ class Planted:
     def spoil(self, gradients, x, z_h, h, delta_o, delta_h, W_h, b_h, W_o, b_o):
         """Plant the mistakes that lie in a gradient."""
         mistake, place = self.mistake, self.place
-        layers = {"W_o": (delta_o, h), "W_h": (delta_h, x), "b_o": (delta_o, None), "b_h": (delta_h, None)}
+        layers = {
+            "W_o": (delta_o, h),
+            "W_h": (delta_h, x),
+            "b_o": (delta_o, None),
+            "b_h": (delta_h, None),
+        }
         name = place.split()[0].removeprefix("grad_")
         if not place.startswith("grad_"):
             return
@@ -223,9 +250,20 @@ def trial(random, mistake):
     problem = random_problem(random, **fixed)
     planted = Planted(problem, mistake, place, random)
     returned = str(random.choice(list(RETURNED)))
-    if place.startswith(("grad", "loss")) or mistake in ("wrong-shape", "broadcast", "finite-differences"):
+    if place.startswith(("grad", "loss")) or mistake in (
+        "wrong-shape",
+        "broadcast",
+        "finite-differences",
+    ):
         returned = "everything"
-    if mistake in ("learning-rate", "update-sign", "not-updated", "momentum", "weight-decay", "gradients-accumulated"):
+    if mistake in (
+        "learning-rate",
+        "update-sign",
+        "not-updated",
+        "momentum",
+        "weight-decay",
+        "gradients-accumulated",
+    ):
         returned = str(random.choice(["everything", "gradients and weights", "weights"]))
     if place.startswith("new"):
         returned = "gradients and weights"
@@ -250,14 +288,19 @@ def trial(random, mistake):
 
 def _apart(value, right):
     """Whether a planted mistake changed a quantity by more than a part in 10^9."""
-    return np.shape(value) != np.shape(right) or np.abs(value - right).max() > 1e-9 * np.abs(right).max()
+    return (
+        np.shape(value) != np.shape(right)
+        or np.abs(value - right).max() > 1e-9 * np.abs(right).max()
+    )
 
 
 def row(mistake, problems, seed=0):
     """(mistake, trials in which it changed something, found, named rightly, another name alone, unknown)."""
     applied = found = named = misnamed = unknown = attempt = 0
     while applied < problems and attempt < 40 * problems:
-        applies, names, told = trial(np.random.default_rng([seed, list(PLACES).index(mistake), attempt]), mistake)
+        applies, names, told = trial(
+            np.random.default_rng([seed, list(PLACES).index(mistake), attempt]), mistake
+        )
         attempt += 1
         if not applies:
             continue
@@ -268,7 +311,12 @@ def row(mistake, problems, seed=0):
         misnamed += mistake not in names and names[:1] not in ([], ["unknown"])
         if mistake not in names and "-v" in sys.argv:
             problem, place, returned, result = told
-            print(place, returned, problem, [(d["quantity"], d["mistake"], d["says"]) for d in result.diagnoses])
+            print(
+                place,
+                returned,
+                problem,
+                [(d["quantity"], d["mistake"], d["says"]) for d in result.diagnoses],
+            )
     return mistake, applied, found, named, misnamed, unknown
 
 

@@ -17,13 +17,19 @@ def results():
     """{name: status} of every mutant that no test failed for."""
     told = subprocess.run([MUTMUT, "results"], capture_output=True, text=True, check=True).stdout
     pairs = (line.strip().split(": ") for line in told.splitlines() if ": " in line)
-    return {name: status for name, status in pairs if status in ("survived", "no tests", "suspicious")}
+    return {
+        name: status for name, status in pairs if status in ("survived", "no tests", "suspicious")
+    }
 
 
 def change(name):
     """The lines that a mutant takes away and puts in their place, as one text."""
     told = subprocess.run([MUTMUT, "show", name], capture_output=True, text=True, check=True).stdout
-    lines = [line for line in told.splitlines() if line[:1] in "-+" and not line.startswith(("---", "+++"))]
+    lines = [
+        line
+        for line in told.splitlines()
+        if line[:1] in "-+" and not line.startswith(("---", "+++"))
+    ]
     return " -> ".join(" ".join(line[1:].split()) for line in lines)
 
 

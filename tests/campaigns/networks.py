@@ -22,7 +22,9 @@ from tests.campaigns.hard_problems import DRESSES, KINDS, STYLES, hard_problem, 
 def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("problems", type=int, nargs="?", default=1000)
-    options.add_argument("--largest", type=int, default=256, help="widths and most samples are 1 to so many")
+    options.add_argument(
+        "--largest", type=int, default=256, help="widths and most samples are 1 to so many"
+    )
     options.add_argument("--seed", type=int, default=7)
     asked = options.parse_args()
 
@@ -73,8 +75,15 @@ def judged(i, seed, largest):
     style = list(STYLES)[i // len(KINDS) % len(STYLES)]
     dress = DRESSES[str(random.choice(list(DRESSES)))]
     result = run(problem, {}, step=dress(right_step(problem, style)))
-    return dict(kind=kind, dtype=problem.dtype, steps=result.steps_run, values=result.values, verdict=result.verdict,
-                first_mismatch=result.first_mismatch, worst_ratio=result.worst_ratio)  # fmt: skip
+    return dict(
+        kind=kind,
+        dtype=problem.dtype,
+        steps=result.steps_run,
+        values=result.values,
+        verdict=result.verdict,
+        first_mismatch=result.first_mismatch,
+        worst_ratio=result.worst_ratio,
+    )
 
 
 if __name__ == "__main__":

@@ -28,7 +28,10 @@ def with_other_end(command, act):
             raise
 
     status = None
-    with ThreadPoolExecutor(1) as pool, suppress(KeyboardInterrupt):  # of an error, when the command has ended
+    with (
+        ThreadPoolExecutor(1) as pool,
+        suppress(KeyboardInterrupt),
+    ):  # of an error, when the command has ended
         ended = pool.submit(acting)
         status = command()
         wait([ended], 60)
@@ -38,7 +41,9 @@ def with_other_end(command, act):
 
 def forked(command):
     """A process of its own that ends with the status of command(); this one has imported torch for it already."""
-    process = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(command()), daemon=True)
+    process = multiprocessing.get_context("fork").Process(
+        target=lambda: sys.exit(command()), daemon=True
+    )
     process.start()
     return process
 

@@ -18,4 +18,6 @@ def test_no_input_ends_in_a_traceback(kind):
 def test_no_input_is_read_as_a_pickle():
     for package in ("lockstep", "manual_backprop", "torch_reference", "scripts"):
         for path in (ROOT / package).rglob("*.py"):
-            assert not re.search(r"pickle|np\.load|torch\.load|marshal|yaml", path.read_text()), path
+            assert not re.search(r"pickle|np\.load|torch\.load|marshal|yaml", path.read_text()), (
+                path
+            )

@@ -5,7 +5,13 @@
 
 import pytest
 
-from tests.campaigns.gallery_mistakes import CURVED, PLANTED, by_difference_quotients, diagnosed, planted
+from tests.campaigns.gallery_mistakes import (
+    CURVED,
+    PLANTED,
+    by_difference_quotients,
+    diagnosed,
+    planted,
+)
 
 ONE_OF_A_KIND = {(case[0], case[3]): case for case in PLANTED}
 

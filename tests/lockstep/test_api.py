@@ -53,8 +53,18 @@ def test_the_lectures_network_matches_at_every_step_in_every_quantity():
     frozen=st.sets(st.sampled_from(PARAMETERS)),
 )
 @settings(max_examples=150, deadline=None, derandomize=True)
-def test_random_problems_match_at_every_step(sizes, samples, activations, loss, dtype, batch, seed, frozen):
-    values = dict(sizes=sizes, samples=samples, loss=loss, dtype=dtype, seed=seed, steps=6, frozen=list(frozen))
+def test_random_problems_match_at_every_step(
+    sizes, samples, activations, loss, dtype, batch, seed, frozen
+):
+    values = dict(
+        sizes=sizes,
+        samples=samples,
+        loss=loss,
+        dtype=dtype,
+        seed=seed,
+        steps=6,
+        frozen=list(frozen),
+    )
     values |= dict(hidden_activation=activations[0], output_activation=activations[1], lr=0.01)
     result = compare(problem=values | ({"batch_size": batch} if batch else {}))
     assert result.verdict == "match", result.first_mismatch
@@ -120,7 +130,12 @@ def test_a_wrong_step_is_told_with_step_quantity_element_and_difference():
     assert result.verdict == "mismatch"
     assert result.steps_run == 1
     first = result.first_mismatch
-    assert (first["step"], first["quantity"], first["index"], first["label"]) == (1, "delta_h", [1, 2], "delta_h[1, 2]")
+    assert (first["step"], first["quantity"], first["index"], first["label"]) == (
+        1,
+        "delta_h",
+        [1, 2],
+        "delta_h[1, 2]",
+    )
     assert first["difference"] == pytest.approx(1e-12, rel=1e-3)
     assert first["allowed"] < 1e-14
     assert compare(step, {"sizes": "3-4-2", "samples": 2}, steps=9, keep_going=True).steps_run == 9
@@ -133,14 +148,17 @@ def test_a_single_element_wrong_by_one_part_in_a_trillion_is_found():
         return got
 
     result = compare(step, {"sizes": "4-4-2", "samples": 3}, steps=1)
-    assert (result.first_mismatch["quantity"], result.first_mismatch["index"]) == ("grad_W_o", [1, 3])
+    assert (result.first_mismatch["quantity"], result.first_mismatch["index"]) == (
+        "grad_W_o",
+        [1, 3],
+    )
 
 
 def test_numbers_that_blow_up_are_undecided_with_the_step():
     result = compare(lr=30.0)
     assert result.verdict == "undecided"
-    assert result.undecided["step"] == result.steps_run == 6
-    assert result.undecided["quantity"] == "loss"
+    assert result.undecided.step == result.steps_run == 6
+    assert result.undecided.quantity == "loss"
 
 
 def test_a_fixed_tolerance_takes_the_place_of_the_bound():
@@ -151,16 +169,29 @@ def test_a_fixed_tolerance_takes_the_place_of_the_bound():
 
 def test_no_step_is_a_match_that_says_so():
     result = compare(steps=0)
-    assert (result.verdict, result.worst, result.loss) == ("match", None, {"first": None, "last": None})
+    assert (result.verdict, result.worst, result.loss) == (
+        "match",
+        None,
+        {"first": None, "last": None},
+    )
     assert result.resolution == {"typical": None, "worst": None, "blind": 0}
     assert "nothing was compared" in str(result)
 
 
 def test_a_network_that_starts_at_relus_kink_is_blind_there_and_says_so():
-    values = dict(W_h=np.zeros((3, 2)), b_h=np.zeros(3), hidden_activation="relu", steps=1, x=[[0.5, -0.25]], y=[[1.0]])
+    values = dict(
+        W_h=np.zeros((3, 2)),
+        b_h=np.zeros(3),
+        hidden_activation="relu",
+        steps=1,
+        x=[[0.5, -0.25]],
+        y=[[1.0]],
+    )
     result = compare(problem=values)
     assert result.verdict == "match"
-    assert result.resolution["blind"] == 3 + 6 + 3 + 6 + 3  # delta_h, grad_W_h, grad_b_h, new_W_h, new_b_h
+    assert (
+        result.resolution["blind"] == 3 + 6 + 3 + 6 + 3
+    )  # delta_h, grad_W_h, grad_b_h, new_W_h, new_b_h
     assert "21 of" in str(result)
     assert "out of reach" in str(result)
 
@@ -228,7 +259,12 @@ def test_wrong_arguments_of_compare_are_told_in_a_sentence(arguments, words):
 def test_arrays_tensors_and_numpy_scalars_are_welcome_in_a_problem():
     import torch
 
-    values = {"x": torch.ones(2, 3), "y": np.ones((2, 1)), "lr": np.float32(0.5), "steps": np.int64(2)}
+    values = {
+        "x": torch.ones(2, 3),
+        "y": np.ones((2, 1)),
+        "lr": np.float32(0.5),
+        "steps": np.int64(2),
+    }
     assert compare(problem=values).steps_run == 2
 
 
@@ -268,8 +304,15 @@ def test_an_interrupt_ends_a_run_and_says_what_was_left_out():
     def step(o, y):
         raise KeyboardInterrupt
 
-    result = run(make_problem({"steps": 3}), {"control": True, "referee": True, "battery": 2}, step=step)
-    assert (result.interrupted, result.steps_run, result.control, result.battery) == (True, 0, None, None)
+    result = run(
+        make_problem({"steps": 3}), {"control": True, "referee": True, "battery": 2}, step=step
+    )
+    assert (result.interrupted, result.steps_run, result.control, result.battery) == (
+        True,
+        0,
+        None,
+        None,
+    )
     assert [remark for remark in result.remarks if "interrupted" in remark] == [
         "interrupted before the control that was asked for",
         "interrupted before the referee that was asked for",
@@ -295,14 +338,18 @@ def test_what_returns_scalars_is_tried_on_its_own_shape():
 
 @pytest.mark.parametrize("key", ["rtol", "atol"])
 def test_a_tolerance_is_the_batterys_too(key):
-    result = compare(lambda o, y: {"delta_o": 2 * (o - y) / y.size * (1 + 1e-6)}, None, battery=3, **{key: 1e-3})
+    result = compare(
+        lambda o, y: {"delta_o": 2 * (o - y) / y.size * (1 + 1e-6)}, None, battery=3, **{key: 1e-3}
+    )
     assert (result.verdict, result.battery["matching"]) == ("match", 3)
 
 
 def test_what_a_derivation_writes_is_written_once_and_not_again_in_the_battery(tmp_path, capsys):
     path = tmp_path / "mine.py"
-    path.write_text("import sys\ndef step(o, y):\n    sys.stderr.write('!')\n    print('?')\n"
-                    "    return {'delta_o': 2 * (o - y) / y.size}\n")  # fmt: skip
+    path.write_text(
+        "import sys\ndef step(o, y):\n    sys.stderr.write('!')\n    print('?')\n"
+        "    return {'delta_o': 2 * (o - y) / y.size}\n"
+    )
     result = compare(str(path), None, steps=1, battery=3)
     assert result.battery["matching"] == 3
     assert capsys.readouterr().err == "!?\n"

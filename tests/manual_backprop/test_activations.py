@@ -22,7 +22,9 @@ def test_the_slope_is_the_derivative(name):
     sigma, sigma_prime = activation(name)
     z, step = np.array([-2.5, -0.7, 0.3, 1.9]), 1e-6
     quotient = (sigma(z + step) - sigma(z - step)) / (2 * step)
-    np.testing.assert_allclose(np.broadcast_to(sigma_prime(z, sigma(z)), z.shape), quotient, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        np.broadcast_to(sigma_prime(z, sigma(z)), z.shape), quotient, rtol=1e-9, atol=1e-9
+    )
 
 
 def test_relu_has_slope_zero_at_its_kink():

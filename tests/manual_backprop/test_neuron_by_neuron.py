@@ -7,9 +7,14 @@ import pytest
 
 from manual_backprop import neuron_by_neuron
 
-NUMBERS = {name: Fraction(numerator, 7) for name, numerator in zip(
-    "w11 w21 w12 w22 b1 b2 w31 w41 w32 w42 b3 b4 x1 x2 y1 y2 lr".split(),
-    (3, -5, 2, 11, -1, 4, 13, -2, 6, -9, 8, -3, 5, 12, -4, 10, 1), strict=True)}  # fmt: skip
+NUMBERS = {
+    name: Fraction(numerator, 7)
+    for name, numerator in zip(
+        "w11 w21 w12 w22 b1 b2 w31 w41 w32 w42 b3 b4 x1 x2 y1 y2 lr".split(),
+        (3, -5, 2, 11, -1, 4, 13, -2, 6, -9, 8, -3, 5, 12, -4, 10, 1),
+        strict=True,
+    )
+}
 
 
 def a_slope(z, s):
@@ -23,7 +28,9 @@ def an_activation(z):
 SIGMA = (an_activation, a_slope)
 GIVEN = SimpleNamespace(**NUMBERS)
 STEP = SimpleNamespace(
-    **neuron_by_neuron.step(**NUMBERS, hidden_activation=SIGMA, output_activation=SIGMA, loss="half_sum")
+    **neuron_by_neuron.step(
+        **NUMBERS, hidden_activation=SIGMA, output_activation=SIGMA, loss="half_sum"
+    )
 )
 
 # The lecture's formulas, from what is given (g) and from the step's own earlier quantities (s).
@@ -61,28 +68,41 @@ def test_formula_of_the_lecture(name):
     assert getattr(STEP, name) == LECTURE[name](GIVEN, STEP)
 
 
-@pytest.mark.parametrize("name", [name.removeprefix("new_") for name in LECTURE if name.startswith("new_")])
+@pytest.mark.parametrize(
+    "name", [name.removeprefix("new_") for name in LECTURE if name.startswith("new_")]
+)
 def test_gradient_is_what_the_update_takes_away(name):
-    assert getattr(STEP, f"grad_{name}") == (getattr(GIVEN, name) - getattr(STEP, f"new_{name}")) / GIVEN.lr
+    assert (
+        getattr(STEP, f"grad_{name}")
+        == (getattr(GIVEN, name) - getattr(STEP, f"new_{name}")) / GIVEN.lr
+    )
 
 
 def test_hidden_delta_uses_weights_from_before_the_update():
-    with_new_weights = (STEP.delta_o1 * STEP.new_w31 + STEP.delta_o2 * STEP.new_w32) * a_slope(STEP.z_h1, STEP.h1)
+    with_new_weights = (STEP.delta_o1 * STEP.new_w31 + STEP.delta_o2 * STEP.new_w32) * a_slope(
+        STEP.z_h1, STEP.h1
+    )
     assert STEP.delta_h1 != with_new_weights
 
 
 def test_mean_over_two_outputs_is_the_lectures_half_sum_and_the_sum_is_twice_it():
-    losses = {loss: neuron_by_neuron.step(**NUMBERS, loss=loss) for loss in ("mse", "half_sum", "sum")}
+    losses = {
+        loss: neuron_by_neuron.step(**NUMBERS, loss=loss) for loss in ("mse", "half_sum", "sum")
+    }
     assert losses["mse"] == losses["half_sum"]
     for name in ("loss", "delta_o1", "delta_h2", "grad_w31", "grad_b1"):
         assert losses["sum"][name] == 2 * losses["mse"][name]
 
 
-@pytest.mark.parametrize(("frozen", "kept"), [
-    ("W_h", "w11 w21 w12 w22"), ("b_h", "b1 b2"), ("W_o", "w31 w41 w32 w42"), ("b_o", "b3 b4")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("frozen", "kept"),
+    [("W_h", "w11 w21 w12 w22"), ("b_h", "b1 b2"), ("W_o", "w31 w41 w32 w42"), ("b_o", "b3 b4")],
+)
 def test_frozen_parameters_keep_their_value_but_have_gradients(frozen, kept):
     free = neuron_by_neuron.step(**NUMBERS)
     held = neuron_by_neuron.step(**NUMBERS, frozen=[frozen])
     for name in (name.removeprefix("new_") for name in LECTURE if name.startswith("new_")):
         assert held[f"grad_{name}"] == free[f"grad_{name}"]
-        assert held[f"new_{name}"] == (NUMBERS[name] if name in kept.split() else free[f"new_{name}"])
+        assert held[f"new_{name}"] == (
+            NUMBERS[name] if name in kept.split() else free[f"new_{name}"]
+        )

@@ -33,7 +33,9 @@ ALPHA = sympy.Symbol("lr")
 def any_function(name):
     """σ and σ' of which nothing is known but that one is the derivative of the other."""
     derivative = sympy.Function(f"{name}_prime")
-    sigma = type(name, (sympy.Function,), {"fdiff": lambda self, argindex=1: derivative(self.args[0])})
+    sigma = type(
+        name, (sympy.Function,), {"fdiff": lambda self, argindex=1: derivative(self.args[0])}
+    )
     return sigma, lambda z, s: derivative(z)
 
 
@@ -44,7 +46,9 @@ def nudged(kind, name, nudges):
 
     def each(function):
         return lambda *numbers: (
-            np.vectorize(function, otypes=[object])(*numbers) if np.ndim(numbers[0]) else function(*numbers)
+            np.vectorize(function, otypes=[object])(*numbers)
+            if np.ndim(numbers[0])
+            else function(*numbers)
         )
 
     return lambda z: each(sigma)(z + next(upcoming)), each(sigma_prime)
@@ -62,11 +66,20 @@ def derivative(loss, symbol, nudges):
 def neurons(kind, loss, step=neuron_by_neuron.step):
     """The lecture's network on symbols: its quantities at e = 0, the loss with e in it, and the nudges by δ."""
     nudges = dict(zip(DELTAS, sympy.symbols("e_h1 e_h2 e_o1 e_o2"), strict=True))
-    hidden, output = (nudged(kind, f"sigma_{layer}", [nudges[f"delta_{layer}{i}"] for i in (1, 2)]) for layer in "ho")
-    got = step(
-        **{name: sympy.Symbol(name) for name in INPUTS}, hidden_activation=hidden, output_activation=output, loss=loss
+    hidden, output = (
+        nudged(kind, f"sigma_{layer}", [nudges[f"delta_{layer}{i}"] for i in (1, 2)])
+        for layer in "ho"
     )
-    at_zero = {name: sympy.sympify(value).xreplace(dict.fromkeys(nudges.values(), 0)) for name, value in got.items()}
+    got = step(
+        **{name: sympy.Symbol(name) for name in INPUTS},
+        hidden_activation=hidden,
+        output_activation=output,
+        loss=loss,
+    )
+    at_zero = {
+        name: sympy.sympify(value).xreplace(dict.fromkeys(nudges.values(), 0))
+        for name, value in got.items()
+    }
     return at_zero, got["loss"], nudges
 
 
@@ -110,18 +123,50 @@ def test_the_lectures_forward_formulas_are_its_network():
     got, _, _ = cached_neurons("any", "mse")
     w = {name: sympy.Symbol(name) for name in INPUTS}
     for target, (to_h, to_o) in enumerate((("b1", "b3"), ("b2", "b4")), 1):
-        assert same(got[f"z_h{target}"], w[f"w1{target}"] * w["x1"] + w[f"w2{target}"] * w["x2"] + w[to_h])
-        assert same(got[f"z_o{target}"], w[f"w3{target}"] * got["h1"] + w[f"w4{target}"] * got["h2"] + w[to_o])
+        assert same(
+            got[f"z_h{target}"], w[f"w1{target}"] * w["x1"] + w[f"w2{target}"] * w["x2"] + w[to_h]
+        )
+        assert same(
+            got[f"z_o{target}"],
+            w[f"w3{target}"] * got["h1"] + w[f"w4{target}"] * got["h2"] + w[to_o],
+        )
         assert str(got[f"h{target}"]) == f"sigma_h({got[f'z_h{target}']})"
         assert str(got[f"o{target}"]) == f"sigma_o({got[f'z_o{target}']})"
 
 
 # Neighbours of a name: the slips of a hand that copies indices.
-SLIPS = {"w11": "w12", "w21": "w22", "w12": "w21", "w22": "w21", "w31": "w32", "w41": "w42", "w32": "w31", "w42": "w41",
-         "x1": "x2", "x2": "x1", "y1": "y2", "y2": "y1", "h1": "h2", "h2": "h1", "o1": "o2", "o2": "o1", "z_h1": "z_h2",
-         "z_h2": "z_h1", "z_o1": "z_o2", "z_o2": "z_o1", "delta_o1": "delta_o2", "delta_o2": "delta_o1",
-         "delta_h1": "delta_h2", "delta_h2": "delta_h1", "b1": "b2", "b2": "b1", "b3": "b4", "b4": "b3",
-         "+": "-", "-": "+"}  # fmt: skip
+SLIPS = {
+    "w11": "w12",
+    "w21": "w22",
+    "w12": "w21",
+    "w22": "w21",
+    "w31": "w32",
+    "w41": "w42",
+    "w32": "w31",
+    "w42": "w41",
+    "x1": "x2",
+    "x2": "x1",
+    "y1": "y2",
+    "y2": "y1",
+    "h1": "h2",
+    "h2": "h1",
+    "o1": "o2",
+    "o2": "o1",
+    "z_h1": "z_h2",
+    "z_h2": "z_h1",
+    "z_o1": "z_o2",
+    "z_o2": "z_o1",
+    "delta_o1": "delta_o2",
+    "delta_o2": "delta_o1",
+    "delta_h1": "delta_h2",
+    "delta_h2": "delta_h1",
+    "b1": "b2",
+    "b2": "b1",
+    "b3": "b4",
+    "b4": "b3",
+    "+": "-",
+    "-": "+",
+}
 
 
 def slips():
@@ -156,24 +201,37 @@ def test_a_wrong_sign_or_index_is_refuted(number, slip):
     right, _, _ = cached_neurons("any", "half_sum")
     y1, y2 = sympy.symbols("y1 y2")
     holds = same(got["loss"], ((y1 - got["o1"]) ** 2 + (y2 - got["o2"]) ** 2) / 2)
-    holds = holds and all(got[name] == right[name] for name in ("z_h1", "z_h2", "h1", "h2", "z_o1", "z_o2", "o1", "o2"))
+    holds = holds and all(
+        got[name] == right[name]
+        for name in ("z_h1", "z_h2", "h1", "h2", "z_o1", "z_o2", "o1", "o2")
+    )
     assert not (holds and all(same(got[name], claim("any", "half_sum", name)) for name in CLAIMS))
 
 
 @lru_cache
 def matrices(kind, loss):
     """The network of 2-3-2 neurons on symbolic matrices of two samples, as `neurons`."""
-    given = {name: symbols(name, shape_of(name, SIZES, SAMPLES)) for name in ("W_h", "b_h", "W_o", "b_o", "x", "y")}
-    nudges = {name: symbols(f"e_{name}", shape_of(name, SIZES, SAMPLES)) for name in ("delta_h", "delta_o")}
+    given = {
+        name: symbols(name, shape_of(name, SIZES, SAMPLES))
+        for name in ("W_h", "b_h", "W_o", "b_o", "x", "y")
+    }
+    nudges = {
+        name: symbols(f"e_{name}", shape_of(name, SIZES, SAMPLES))
+        for name in ("delta_h", "delta_o")
+    }
     hidden, output = (nudged(kind, f"sigma_{layer}", [nudges[f"delta_{layer}"]]) for layer in "ho")
-    got = two_layer.step(**given, lr=ALPHA, hidden_activation=hidden, output_activation=output, loss=loss)
+    got = two_layer.step(
+        **given, lr=ALPHA, hidden_activation=hidden, output_activation=output, loss=loss
+    )
     every = [*nudges["delta_h"].flat, *nudges["delta_o"].flat]
     at_zero = {name: at_nothing(value, every) for name, value in got.items()}
     return given, at_zero, got["loss"], nudges, every
 
 
 def at_nothing(values, nudges):
-    return np.vectorize(lambda value: sympy.sympify(value).xreplace(dict.fromkeys(nudges, 0)), otypes=[object])(values)
+    return np.vectorize(
+        lambda value: sympy.sympify(value).xreplace(dict.fromkeys(nudges, 0)), otypes=[object]
+    )(values)
 
 
 @pytest.mark.parametrize("name", BACKWARD)
@@ -195,7 +253,10 @@ def test_the_matrix_loss_and_forward_formulas_are_the_network(loss, kind):
     given, got, _, _, _ = matrices(kind, loss)
     n_in, n_hidden, n_out = SIZES
     for n, j in product(range(SAMPLES), range(n_hidden)):
-        assert same(got["z_h"][n, j], sum(given["x"][n, i] * given["W_h"][j, i] for i in range(n_in)) + given["b_h"][j])
+        assert same(
+            got["z_h"][n, j],
+            sum(given["x"][n, i] * given["W_h"][j, i] for i in range(n_in)) + given["b_h"][j],
+        )
     for n, k in product(range(SAMPLES), range(n_out)):
         terms = sum(got["h"][n, j] * given["W_o"][k, j] for j in range(n_hidden))
         assert same(got["z_o"][n, k], terms + given["b_o"][k])
@@ -206,7 +267,9 @@ def test_the_matrix_loss_and_forward_formulas_are_the_network(loss, kind):
         assert str(got["o"][1, 0]) == f"sigma_o({got['z_o'][1, 0]})"
 
 
-@pytest.mark.parametrize(("name", "sigma"), [("sigmoid", lambda z: 1 / (1 + sympy.exp(-z))), ("tanh", sympy.tanh)])
+@pytest.mark.parametrize(
+    ("name", "sigma"), [("sigmoid", lambda z: 1 / (1 + sympy.exp(-z))), ("tanh", sympy.tanh)]
+)
 def test_the_slope_written_by_its_output_is_the_derivative_of_the_activation(name, sigma):
     z = sympy.Symbol("z")
     _, sigma_prime = ACTIVATIONS[name]

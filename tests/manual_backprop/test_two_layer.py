@@ -31,17 +31,25 @@ def test_matrices_are_the_neurons_one_by_one_in_exact_arithmetic(loss, frozen, s
     for name, array in by_matrices.items():
         assert np.shape(array) == shape_of(name, SIZES, 1)
         scalars = scalar_names(name, SIZES, 1)
-        assert list(np.ravel(np.array(array, dtype=object))) == [by_neurons[scalar] for scalar in scalars]
+        assert list(np.ravel(np.array(array, dtype=object))) == [
+            by_neurons[scalar] for scalar in scalars
+        ]
 
 
 def test_gradients_of_a_batch_are_sums_over_its_samples():
     random = np.random.default_rng(5)
     fractions = np.vectorize(lambda value: Fraction(round(float(value) * 64), 64), otypes=[object])
-    parameters = {name: fractions(random.normal(size=shape_of(name, (3, 4, 2), 1))) for name in PARAMETERS}
+    parameters = {
+        name: fractions(random.normal(size=shape_of(name, (3, 4, 2), 1))) for name in PARAMETERS
+    }
     x, y = fractions(random.normal(size=(5, 3))), fractions(random.normal(size=(5, 2)))
-    settings = dict(hidden_activation=SIGMA, output_activation=SIGMA, loss="half_sum", lr=Fraction(1, 8))
+    settings = dict(
+        hidden_activation=SIGMA, output_activation=SIGMA, loss="half_sum", lr=Fraction(1, 8)
+    )
     whole = two_layer.step(**parameters, x=x, y=y, **settings)
-    alone = [two_layer.step(**parameters, x=x[i : i + 1], y=y[i : i + 1], **settings) for i in range(5)]
+    alone = [
+        two_layer.step(**parameters, x=x[i : i + 1], y=y[i : i + 1], **settings) for i in range(5)
+    ]
     for name in ("loss", "grad_W_o", "grad_b_o", "grad_W_h", "grad_b_h"):
         assert np.all(whole[name] == sum(sample[name] for sample in alone))
     mean = two_layer.step(**parameters, x=x, y=y, **(settings | {"loss": "mse"}))
@@ -51,7 +59,12 @@ def test_gradients_of_a_batch_are_sums_over_its_samples():
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_step_stays_in_the_dtype_of_its_arrays(dtype):
     random = np.random.default_rng(1)
-    arrays = {name: random.normal(size=shape_of(name, (3, 4, 2), 5)).astype(dtype) for name in (*PARAMETERS, "x", "y")}
+    arrays = {
+        name: random.normal(size=shape_of(name, (3, 4, 2), 5)).astype(dtype)
+        for name in (*PARAMETERS, "x", "y")
+    }
     for activation in ("linear", "sigmoid", "tanh", "relu"):
-        step = two_layer.step(**arrays, lr=0.1, hidden_activation=activation, output_activation=activation)
+        step = two_layer.step(
+            **arrays, lr=0.1, hidden_activation=activation, output_activation=activation
+        )
         assert {array.dtype for array in step.values()} == {np.dtype(dtype)}

@@ -7,9 +7,13 @@ import pytest
 
 from lockstep.cli.compare import main
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 pytest.importorskip("playwright", reason="no playwright: `make test-page` installs it")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: `apt install chromium`, then `make test-page`")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium: `apt install chromium`, then `make test-page`"
+)
 
 from axe_playwright_python.sync_playwright import Axe  # noqa: E402
 from playwright.sync_api import sync_playwright  # noqa: E402
@@ -36,7 +40,9 @@ def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     (folder / "late.py").write_text(LATE)
     for name, arguments in RUNS.items():
-        given = [str(folder / "late.py") if argument == "LATE" else argument for argument in arguments]
+        given = [
+            str(folder / "late.py") if argument == "LATE" else argument for argument in arguments
+        ]
         main([*given, "--html", str(folder / f"{name}.html"), "--quiet"])
     return {name: (folder / f"{name}.html").as_uri() for name in RUNS}
 
@@ -59,9 +65,19 @@ def opened(browser, pages):
         context = browser.new_context(viewport={"width": width, "height": height}, **settings)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: seen.append(message.text) if message.type in ("error", "warning") else None)
+        page.on(
+            "console",
+            lambda message: (
+                seen.append(message.text) if message.type in ("error", "warning") else None
+            ),
+        )
         page.on("pageerror", lambda error: seen.append(str(error)))
-        page.on("request", lambda request: seen.append(request.url) if not request.url.startswith("file:") else None)
+        page.on(
+            "request",
+            lambda request: (
+                seen.append(request.url) if not request.url.startswith("file:") else None
+            ),
+        )
         page.goto(pages[name] + address)
         return page
 
@@ -72,7 +88,9 @@ def opened(browser, pages):
 
 
 def lit(page, selector):
-    return page.eval_on_selector_all(f"{selector}.lit", "all => all.map(one => one.textContent.trim())")
+    return page.eval_on_selector_all(
+        f"{selector}.lit", "all => all.map(one => one.textContent.trim())"
+    )
 
 
 def panel(page):
@@ -118,7 +136,9 @@ def test_a_link_opens_at_its_step(opened):
     page.wait_for_function("document.querySelector('#number').textContent === '99'")
 
 
-def test_the_computation_shown_is_lit_in_the_drawing_the_sources_and_the_table_with_what_flows_into_it(opened):
+def test_the_computation_shown_is_lit_in_the_drawing_the_sources_and_the_table_with_what_flows_into_it(
+    opened,
+):
     page = opened("lecture")
     for _ in range(11):
         page.keyboard.press("ArrowRight")
@@ -127,7 +147,9 @@ def test_the_computation_shown_is_lit_in_the_drawing_the_sources_and_the_table_w
     assert any("delta_h1 = (delta_o1 * w31" in text for text in lit(page, ".sources td"))
     assert any("delta_h = z_h.grad" in text for text in lit(page, ".sources td"))
     assert page.get_attribute(".node.lit", "aria-label") == "hidden h1"
-    needed = page.eval_on_selector_all("#network .needed", "all => all.map(one => one.getAttribute('aria-label'))")
+    needed = page.eval_on_selector_all(
+        "#network .needed", "all => all.map(one => one.getAttribute('aria-label'))"
+    )
     assert {"weight w31", "weight w32", "output o1", "output o2"} <= set(needed)
     numbers = page.inner_text(".now .numbers")
     assert "(-0.244)" in numbers
@@ -144,7 +166,9 @@ def test_pointing_at_a_line_of_one_source_lights_its_partner(opened):
     assert "computation 1 of 37" in panel(page)
 
 
-def test_a_weight_that_is_pointed_at_shows_its_formula_and_value_and_keeps_showing_it_as_steps_go_by(opened):
+def test_a_weight_that_is_pointed_at_shows_its_formula_and_value_and_keeps_showing_it_as_steps_go_by(
+    opened,
+):
     page = opened("lecture")
     page.hover("[data-edge=w31] .reach", force=True)
     first = panel(page)
@@ -205,10 +229,14 @@ def test_the_page_of_a_mismatch_names_the_mistake_and_marks_what_differs(opened)
     assert "✗ differs" in panel(page)
     assert page.inner_text("#values tr[data-row=delta_h] .mark") == "✗ differs"
     assert page.inner_text("#values tr[data-row=delta_o] .mark") == "✓ agrees"
-    assert page.inner_text("#values tr[data-row=delta_h] .why").startswith("looks like updated-weights-used")
+    assert page.inner_text("#values tr[data-row=delta_h] .why").startswith(
+        "looks like updated-weights-used"
+    )
     assert "updated-weights-used" in panel(page)
     assert page.locator("#values .why:visible").count() == 1
-    assert page.eval_on_selector_all(".sources td.unequal", "all => all.map(one => one.textContent)")
+    assert page.eval_on_selector_all(
+        ".sources td.unequal", "all => all.map(one => one.textContent)"
+    )
 
 
 def test_a_mismatch_at_a_later_step_is_where_the_page_opens(opened):

@@ -23,22 +23,30 @@ def small(monkeypatch):
     monkeypatch.setattr("lockstep.run.result.ALWAYS", 3)
     monkeypatch.setattr("lockstep.run.steps.AHEAD", 2)
     monkeypatch.setattr(
-        benchmark, "block_seconds", lambda step, repeats, n: [step() for _ in range(2 * n)] and 1e-5 * repeats
+        benchmark,
+        "block_seconds",
+        lambda step, repeats, n: [step() for _ in range(2 * n)] and 1e-5 * repeats,
     )
     for module in (peers, gradient_peers):
-        monkeypatch.setattr(module, "seconds", lambda check: 1e-3 if check() in (True, False) else 0.0)
+        monkeypatch.setattr(
+            module, "seconds", lambda check: 1e-3 if check() in (True, False) else 0.0
+        )
 
 
 def test_rows_and_machine_as_json(tmp_path, capsys):
     assert benchmark.main(["--json", str(tmp_path / "b.json"), "--quick"]) == 0
     document = json.loads((tmp_path / "b.json").read_text())
     assert [(row["sizes"], row["samples"], row["dtype"]) for row in document["rows"]] == [
-        (sizes, samples, dtype) for sizes, samples in (("2-2-2", 1), ("5-4-3", 6)) for dtype in ("float64", "float32")
+        (sizes, samples, dtype)
+        for sizes, samples in (("2-2-2", 1), ("5-4-3", 6))
+        for dtype in ("float64", "float32")
     ]
     for row in document["rows"]:
         assert sorted(row) == sorted(FIELDS)
         assert row["manual_over_torch"] == pytest.approx(row["manual_us"] / row["torch_us"])
-        assert row["run_over_sides"] == pytest.approx(row["run_us"] / (2 * row["manual_us"] + row["torch_us"]))
+        assert row["run_over_sides"] == pytest.approx(
+            row["run_us"] / (2 * row["manual_us"] + row["torch_us"])
+        )
     assert document["machine"]["threads"] == 1
     out = capsys.readouterr().out
     assert "5-4-3" in out
@@ -59,7 +67,10 @@ def test_the_plot_is_a_picture(tmp_path):
     ("arguments", "told"),
     [
         (["--threads", "0"], "--threads: expected 1 or more, got 0"),
-        (["--plot", "nowhere/b.png"], "--plot nowhere/b.png: cannot be written: No such file or directory"),
+        (
+            ["--plot", "nowhere/b.png"],
+            "--plot nowhere/b.png: cannot be written: No such file or directory",
+        ),
         (["--plot", "b.nonsense"], "--plot: expected a file name that ends with .png, .svg, .pdf"),
         (["--plot", "-"], "--plot: expected a file name that ends with"),
         (["--json", "nowhere/b.json"], "--json nowhere/b.json: cannot be written"),
@@ -101,8 +112,14 @@ def test_by_hand_and_by_torch_train_the_same_weights():
         manual()
         torch()
     by_hand, by_torch = (train.__closure__ for train in (manual, torch))
-    weights = [next(cell.cell_contents for cell in cells if isinstance(cell.cell_contents, dict)
-                    and "W_h" in cell.cell_contents) for cells in (by_hand, by_torch)]  # fmt: skip
+    weights = [
+        next(
+            cell.cell_contents
+            for cell in cells
+            if isinstance(cell.cell_contents, dict) and "W_h" in cell.cell_contents
+        )
+        for cells in (by_hand, by_torch)
+    ]
     for name in weights[0]:
         np.testing.assert_allclose(weights[0][name], weights[1][name], rtol=1e-12)
         assert not np.array_equal(weights[0][name], problem.parameters[name])
@@ -137,7 +154,9 @@ def test_on_the_gallery_check_gradients_finds_smaller_errors_than_its_peers():
     lines = list(gradient_peers.gallery_lines(["cross_entropy"], [("layer_norm", dict(N=2, n=3))]))
     _, numbers, *cells = lines[1].split()
     assert numbers == "40"
-    one, everywhere = zip(*(pair.split(", ") for pair in lines[1].split("  ") if ", " in pair), strict=True)
+    one, everywhere = zip(
+        *(pair.split(", ") for pair in lines[1].split("  ") if ", " in pair), strict=True
+    )
     assert int(one[0]) <= -12
     assert int(everywhere[0]) <= -12
     assert one[2] == "-" or int(one[2]) >= -3  # fast mode
@@ -147,7 +166,9 @@ def test_on_the_gallery_check_gradients_finds_smaller_errors_than_its_peers():
 
 def test_without_the_gallery_that_is_said(monkeypatch, tmp_path):
     monkeypatch.setattr(gradient_peers, "FOLDER", tmp_path / "nowhere")
-    assert list(gradient_peers.gallery_lines()) == ["the gallery of gradients is not installed: no table of it"]
+    assert list(gradient_peers.gallery_lines()) == [
+        "the gallery of gradients is not installed: no table of it"
+    ]
 
 
 def test_without_scipy_its_checker_is_left_out_and_that_is_said(monkeypatch):
@@ -187,7 +208,10 @@ def test_every_part_of_a_row_makes_as_many_steps_a_call(monkeypatch):
     monkeypatch.setattr(benchmark, "_torch", lambda _: counted("by PyTorch", lambda: None))
     monkeypatch.setattr("lockstep.run.steps.AHEAD", 6)
     benchmark.row((2, 2, 2), 1, "float64", 1, 2e-5)
-    assert made == {"by hand": 24, "by PyTorch": 24}  # twice to see how long a call takes, twice in a round
+    assert made == {
+        "by hand": 24,
+        "by PyTorch": 24,
+    }  # twice to see how long a call takes, twice in a round
 
 
 def test_output_that_cannot_be_written_ends_with_its_status(monkeypatch):
@@ -196,7 +220,8 @@ def test_output_that_cannot_be_written_ends_with_its_status(monkeypatch):
 
     monkeypatch.setattr(benchmark, "_steps", broken)
     monkeypatch.setattr(
-        "lockstep.cli.main.output_failed", lambda error: 141 if isinstance(error, BrokenPipeError) else 2
+        "lockstep.cli.main.output_failed",
+        lambda error: 141 if isinstance(error, BrokenPipeError) else 2,
     )
     assert benchmark.main([]) == 141
 

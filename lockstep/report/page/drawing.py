@@ -27,18 +27,46 @@ def drawing(problem, samples):
     def at(layer, i, count):
         return {"x": _LAYER[layer], "y": round(height / 2 + (i - (count - 1) / 2) * apart, 1)}
 
-    inputs = [{**at(0, i, n_in), "kind": "input", "forward": named("x", 0, i), "shown": [named("x", 0, i)], "of": []}
-              for i in range(n_in)]  # fmt: skip
+    inputs = [
+        {
+            **at(0, i, n_in),
+            "kind": "input",
+            "forward": named("x", 0, i),
+            "shown": [named("x", 0, i)],
+            "of": [],
+        }
+        for i in range(n_in)
+    ]
     hidden = [_neuron(named, "h", j, at(1, j, n_hidden)) for j in range(n_hidden)]
     output = [_neuron(named, "o", k, at(2, k, n_out)) for k in range(n_out)]
     for k, node in enumerate(output):
         node["target"] = named("y", 0, k)
-    edges = [_edge(named, "W_h", (j, i), inputs[i], node) for j, node in enumerate(hidden) for i in range(n_in)]
-    edges += [_edge(named, "W_o", (k, j), hidden[j], node) for k, node in enumerate(output) for j in range(n_hidden)]
+    edges = [
+        _edge(named, "W_h", (j, i), inputs[i], node)
+        for j, node in enumerate(hidden)
+        for i in range(n_in)
+    ]
+    edges += [
+        _edge(named, "W_o", (k, j), hidden[j], node)
+        for k, node in enumerate(output)
+        for j in range(n_hidden)
+    ]
     nodes = inputs + hidden + output
     names = [edge["weight"] for edge in edges]
-    names += [node[kind] for node in nodes for kind in ("forward", "error", "target", "bias") if kind in node]
-    return {"width": _WIDTH, "height": height, "radius": _RADIUS, "nodes": nodes, "edges": edges, "names": names}
+    names += [
+        node[kind]
+        for node in nodes
+        for kind in ("forward", "error", "target", "bias")
+        if kind in node
+    ]
+    return {
+        "width": _WIDTH,
+        "height": height,
+        "radius": _RADIUS,
+        "nodes": nodes,
+        "edges": edges,
+        "names": names,
+    }
 
 
 def _neuron(named, layer, i, place):
@@ -62,19 +90,36 @@ def _edge(named, weights, index, source, target):
     along = target["x"] - source["x"], target["y"] - source["y"]
     length = (along[0] ** 2 + along[1] ** 2) ** 0.5
     cut = _RADIUS / length
-    ends = [source["x"] + along[0] * cut, source["y"] + along[1] * cut,
-            target["x"] - along[0] * cut, target["y"] - along[1] * cut]  # fmt: skip
+    ends = [
+        source["x"] + along[0] * cut,
+        source["y"] + along[1] * cut,
+        target["x"] - along[0] * cut,
+        target["y"] - along[1] * cut,
+    ]
     x1, y1, x2, y2 = (round(end, 1) for end in ends)
     place = {"lx": round(x1 + (x2 - x1) * 0.37, 1), "ly": round(y1 + (y2 - y1) * 0.37 - 5, 1)}
     shown = [named(name, *index) for name in names]
-    return {"x1": x1, "y1": y1, "x2": x2, "y2": y2, "weight": shown[0], "shown": shown, "of": names} | place
+    return {
+        "x1": x1,
+        "y1": y1,
+        "x2": x2,
+        "y2": y2,
+        "weight": shown[0],
+        "shown": shown,
+        "of": names,
+    } | place
 
 
 def numbers(record, problem, samples):
     """The values on the drawing, by name: of the parameters, and of the first sample."""
     values = {}
-    for name, array in (*record.parameters.items(), ("x", record.x), ("y", record.y), *record.torch.items(),
-                        *record.manual.items()):  # fmt: skip
+    for name, array in (
+        *record.parameters.items(),
+        ("x", record.x),
+        ("y", record.y),
+        *record.torch.items(),
+        *record.manual.items(),
+    ):
         of_sample = name in ("x", "y", "z_h", "h", "z_o", "o", "delta_o", "delta_h")
         for place, value in zip(_places(array.shape, of_sample), array.ravel(), strict=False):
             values[label(name, place, problem.sizes, samples)] = float(value)

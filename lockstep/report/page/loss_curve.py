@@ -5,7 +5,9 @@ import math
 
 def loss_curve(steps):
     """The loss of both sides as points of a drawing 560 wide and 140 high; logarithmic where it spans much."""
-    losses = [[value if isinstance(value, float) else None for value in kept["loss"]] for kept in steps]
+    losses = [
+        [value if isinstance(value, float) else None for value in kept["loss"]] for kept in steps
+    ]
     seen = [value for pair in losses for value in pair if value is not None]
     log = bool(seen) and min(seen) > 0 and max(seen) > 20 * min(seen)
     scale = math.log10 if log else float
@@ -15,9 +17,15 @@ def loss_curve(steps):
 
     def point(kept, value):
         x = 560 * (kept["step"] - first) / (last - first or 1)
-        return [round(x, 1), round(140 - 130 * (scale(value) - low) / span, 1)] if value is not None else None
+        return (
+            [round(x, 1), round(140 - 130 * (scale(value) - low) / span, 1)]
+            if value is not None
+            else None
+        )
 
-    points = [[point(kept, value) for value in pair] for kept, pair in zip(steps, losses, strict=True)]
+    points = [
+        [point(kept, value) for value in pair] for kept, pair in zip(steps, losses, strict=True)
+    ]
     return {
         "manual": " ".join(f"{p[0]},{p[1]}" for p, _ in points if p),
         "torch": " ".join(f"{p[0]},{p[1]}" for _, p in points if p),

@@ -7,7 +7,12 @@ from markupsafe import Markup, escape
 
 from lockstep.explain.formulas import formulas, scalar_formulas
 
-_OPERATORS = {ast.Add: "+", ast.Sub: "−", ast.Mult: "·", ast.MatMult: "⁢"}  # the last one is seen by no one
+_OPERATORS = {
+    ast.Add: "+",
+    ast.Sub: "−",
+    ast.Mult: "·",
+    ast.MatMult: "⁢",
+}  # the last one is seen by no one
 _MEAN = "<mi>N</mi><mo>·</mo><msub><mi>n</mi><mi>out</mi></msub>"
 _DIVISORS = {"mse": _MEAN, "sum": "1", "half_sum": "<mn>2</mn>"}
 _LETTERS = {"delta": "δ", "lr": "α", "loss": "L"}
@@ -65,7 +70,10 @@ def _write(tree, constants):
             return f"<mfrac>{_row(left, constants)}{_row(right, constants)}</mfrac>"
         case ast.BinOp(left=left, op=op, right=right):
             sums = not isinstance(op, ast.Add | ast.Sub)
-            sides = [_fenced(side, constants) if sums else _write(side, constants) for side in (left, right)]
+            sides = [
+                _fenced(side, constants) if sums else _write(side, constants)
+                for side in (left, right)
+            ]
             return f"<mo>{_OPERATORS[type(op)]}</mo>".join(sides)
         case ast.Call(func=ast.Name(id="square"), args=[argument]):
             return f"<msup>{_bracketed(argument, constants)}<mn>2</mn></msup>"

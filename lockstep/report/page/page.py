@@ -46,7 +46,9 @@ def page(result, album, step=None):
         "steps": steps,
     }
     return _rendered(
-        "page.html", result, rows,
+        "page.html",
+        result,
+        rows,
         steps=steps,
         shown=[steps[0], steps[at]] if at else steps[:1],
         kept=_kept(album, steps, result),
@@ -56,7 +58,7 @@ def page(result, album, step=None):
         curve=loss_curve(steps) if steps else None,
         symbols=_symbols(steps[0], rows) if steps else {},
         data=_embedded(data),
-    )  # fmt: skip
+    )
 
 
 def _embedded(data):
@@ -74,33 +76,39 @@ def fragment(result):
 
 def _rendered(template, result, rows, **more):
     """A template filled with what every view of a result needs, and with more."""
-    return _environment().get_template(template).render(
-        heading=[line.plain for line in heading(result.problem, result.side)],
-        result=result,
-        told=told(result),
-        rows=rows,
-        scalars=result.problem.is_the_lectures,
-        decisive=_decisive(result),
-        stages=[name for name, _ in STAGES],
-        **more,
-    )  # fmt: skip
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            heading=[line.plain for line in heading(result.problem, result.side)],
+            result=result,
+            told=told(result),
+            rows=rows,
+            scalars=result.problem.is_the_lectures,
+            decisive=_decisive(result),
+            stages=[name for name, _ in STAGES],
+            **more,
+        )
+    )
 
 
 def _decisive(result):
-    at = result.first_mismatch or result.undecided
-    return at["step"] if at else None
+    at = result.first or result.undecided
+    return at.step if at else None
 
 
 def told(result):
     """The verdict as the report tells it: a sentence, what differs, the explanation, and what else is to be said."""
-    differs = result.first_mismatch is not None
+    differs = result.first is not None
     more = [verdict.likely_cause(result), verdict.resolution(result), verdict.unseen(result)]
     more += [f"remark: {remark}" for remark in verdict.remarks(result)]
     if result.control:
         caught, planted = result.control["caught"], len(result.control["planted"])
         more.append(f"control: {caught} of {planted} planted errors were caught")
     return {
-        "stopped": f"{verdict.stopped(result)}; so far:" if result.interrupted or result.broken else "",
+        "stopped": f"{verdict.stopped(result)}; so far:"
+        if result.interrupted or result.broken
+        else "",
         "headline": verdict.headline(result),
         "difference": list(verdict.difference(result)) if differs else [],
         "far": verdict.how_far(result) if differs else "",
@@ -113,7 +121,9 @@ def _kept(album, steps, result):
     """Which steps the page shows, where not all, and why the run ended, where before its time."""
     said = []
     if result.steps_run < result.steps_asked and _decisive(result):
-        said.append(f"The run ended at step {grouped(result.steps_run)} of {grouped(result.steps_asked)}.")
+        said.append(
+            f"The run ended at step {grouped(result.steps_run)} of {grouped(result.steps_asked)}."
+        )
     if len(steps) < result.steps_run:
         differing = "the first ones that differ, " if album.differing else ""
         said.append(
@@ -129,11 +139,14 @@ def _rows(result):
     why: which mistake it looks like, at the step that decided.
     """
     problem = result.problem
-    scalars, activations = problem.is_the_lectures, (problem.hidden_activation, problem.output_activation)
+    scalars, activations = (
+        problem.is_the_lectures,
+        (problem.hidden_activation, problem.output_activation),
+    )
     why: dict[str, str] = {}
-    for found in result.diagnoses:
-        for of in (found["quantity"], *found["explains"]):
-            why.setdefault(of, f"{found['mistake']}: {found['says']}")
+    for found in result.found:
+        for of in (found.quantity, *found.explains):
+            why.setdefault(of, f"{found.mistake}: {found.says}")
     rows = []
     for stage, quantities in STAGES:
         for of in quantities:
@@ -148,9 +161,13 @@ def _rows(result):
                     "needs": [],
                     "why": why.get(of, ""),
                 }
-                row["what"] = "the loss, before this step's update" if of == "loss" else what_it_is(name, of)
+                row["what"] = (
+                    "the loss, before this step's update" if of == "loss" else what_it_is(name, of)
+                )
                 row["place"] = torch_place(of, position_in(shape, i) if scalars else ())
-                row["formula"] = mathml.symbol(name) if frozen else mathml.formula(name, scalars, problem.loss)
+                row["formula"] = (
+                    mathml.symbol(name) if frozen else mathml.formula(name, scalars, problem.loss)
+                )
                 if not frozen:
                     row["needs"] = sorted(names_in(name) if scalars else inputs_of(source_of(name)))
                     row["numbers"] = places(name, problem.loss, activations) if scalars else []
@@ -161,16 +178,24 @@ def _rows(result):
 def _symbols(step, rows):
     """The names on the drawing that have no row of their own, as mathematics."""
     rowed = {row["name"] for row in rows}
-    return {name: mathml.symbol(name) for name in step.get("put", {}) if name not in rowed and "σ" not in name}
+    return {
+        name: mathml.symbol(name)
+        for name in step.get("put", {})
+        if name not in rowed and "σ" not in name
+    }
 
 
 def _code(problem, step):
     """Both sources, aligned: a pair a row, each a dict of number, highlighted text, and the rows that it computes."""
     left, right = sources.by_hand(problem, step), sources.by_torch(problem)
     pairs = sources.aligned(left, right)
-    texts = [_highlighted([pair[side].text if pair[side] else "" for pair in pairs]) for side in (0, 1)]
-    cells = [[_cell(line, text, problem) for line, text in zip(pair, both, strict=True)]
-             for pair, both in zip(pairs, zip(*texts, strict=True), strict=True)]  # fmt: skip
+    texts = [
+        _highlighted([pair[side].text if pair[side] else "" for pair in pairs]) for side in (0, 1)
+    ]
+    cells = [
+        [_cell(line, text, problem) for line, text in zip(pair, both, strict=True)]
+        for pair, both in zip(pairs, zip(*texts, strict=True), strict=True)
+    ]
     return {"titles": (left.title, right.title), "pairs": cells}
 
 
@@ -196,9 +221,18 @@ def _highlighted(lines):
 @lru_cache(maxsize=1)
 def _environment():
     loader = jinja2.PackageLoader("lockstep.report.page", "templates")
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined,
-                                     trim_blocks=True, lstrip_blocks=True)  # fmt: skip
-    environment.filters["unbroken"] = lambda text: re.sub(r"(?<=\d) (?=\d)", "\N{NO-BREAK SPACE}", text)
+    environment = jinja2.Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["unbroken"] = lambda text: re.sub(
+        r"(?<=\d) (?=\d)", "\N{NO-BREAK SPACE}", text
+    )
     environment.filters["breakable"] = lambda text: text.replace("·", "·\N{ZERO WIDTH SPACE}")
-    environment.filters["grouped"] = lambda number: grouped(number).replace(" ", "\N{NO-BREAK SPACE}")
+    environment.filters["grouped"] = lambda number: grouped(number).replace(
+        " ", "\N{NO-BREAK SPACE}"
+    )
     return environment

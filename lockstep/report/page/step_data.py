@@ -17,13 +17,21 @@ MOST_STEPS, MOST_BYTES = 101, 750_000
 
 def most_steps(problem):
     """How many steps fit into a page."""
-    return MOST_STEPS if problem.is_the_lectures else max(3, min(MOST_STEPS, MOST_BYTES // _bytes(problem)))
+    return (
+        MOST_STEPS
+        if problem.is_the_lectures
+        else max(3, min(MOST_STEPS, MOST_BYTES // _bytes(problem)))
+    )
 
 
 def _bytes(problem):
     """About how much a step takes up."""
     drawn = 600 * max(problem.sizes) if is_drawable(problem) else 0
-    return 2500 + drawn + 18 * sum(cells(shape_of(name, problem.sizes, problem.batch_samples)) for name in COMPUTED)
+    return (
+        2500
+        + drawn
+        + 18 * sum(cells(shape_of(name, problem.sizes, problem.batch_samples)) for name in COMPUTED)
+    )
 
 
 def step_data(record, problem):
@@ -46,7 +54,9 @@ def step_data(record, problem):
     if problem.is_the_lectures:
         shown["put"] = _put(numbers_of(record, problem))
         by_torch = _put(numbers_of(replace(record, manual={}), problem))
-        shown["by_torch"] = {name: text for name, text in by_torch.items() if text != shown["put"][name]}
+        shown["by_torch"] = {
+            name: text for name, text in by_torch.items() if text != shown["put"][name]
+        }
     else:
         shown["heat"] = heat(record)
     return strict(shown)
@@ -92,7 +102,12 @@ def _row(record, position):
 def _not_returned(record, name, index):
     value = digits(float(record.torch[name][index]), record.dtype)
     if name in record.misshapen:
-        return [f"shape {record.misshapen[name].shape}", value, f"expected shape {record.torch[name].shape}", False]
+        return [
+            f"shape {record.misshapen[name].shape}",
+            value,
+            f"expected shape {record.torch[name].shape}",
+            False,
+        ]
     return ["", value, "not given", None]
 
 

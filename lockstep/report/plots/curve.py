@@ -13,8 +13,10 @@ def draw(figure, by_hand, by_torch):
     x = np.linspace(-1, 4, 500)
     for axes, title in ((whole, "Gradient Descent"), (zoom, "Zoomed in Figure")):
         axes.plot(x, f(x), color=GREY, linewidth=2, label="f(x) = x³ − 4x² + 6", zorder=1)
-        for path, color, marker, label in ((by_hand, BLUE, "o", "by hand: backward difference"),
-                                           (by_torch, ORANGE, "x", "PyTorch: exact derivative")):  # fmt: skip
+        for path, color, marker, label in (
+            (by_hand, BLUE, "o", "by hand: backward difference"),
+            (by_torch, ORANGE, "x", "PyTorch: exact derivative"),
+        ):
             seen = np.array([point for point in path if -1 <= point[0] <= 4]).reshape(-1, 2)
             axes.scatter(*seen.T, color=color, marker=marker, s=45, label=label, zorder=2)
         axes.set(title=title, xlabel="x", ylabel="f(x)")

@@ -19,21 +19,41 @@ def new_album(problem):
 
 def _chosen(problem):
     """The parameters whose paths are drawn, as (label, name, index): all of a small network, a dozen of a large one."""
-    places = [
-        (name, index) for name in PARAMETERS for index in np.ndindex(problem.parameters[name].shape)
-    ] if sum(array.size for array in problem.parameters.values()) <= MOST_PATHS else [
-        (name, tuple(int(i) for i in np.unravel_index(position, problem.parameters[name].shape)))
-        for name in PARAMETERS
-        for position in sorted({0, problem.parameters[name].size // 2, problem.parameters[name].size - 1})
-    ]  # fmt: skip
-    return [(label(name, index, problem.sizes, problem.batch_samples), name, index) for name, index in places]
+    places = (
+        [
+            (name, index)
+            for name in PARAMETERS
+            for index in np.ndindex(problem.parameters[name].shape)
+        ]
+        if sum(array.size for array in problem.parameters.values()) <= MOST_PATHS
+        else [
+            (
+                name,
+                tuple(int(i) for i in np.unravel_index(position, problem.parameters[name].shape)),
+            )
+            for name in PARAMETERS
+            for position in sorted(
+                {0, problem.parameters[name].size // 2, problem.parameters[name].size - 1}
+            )
+        ]
+    )
+    return [
+        (label(name, index, problem.sizes, problem.batch_samples), name, index)
+        for name, index in places
+    ]
 
 
 def _point(record, result, chosen):
     """What is drawn of one step."""
     pairs = record.drifting(result.free)
-    drift = max(float(ulps(mine, theirs, record.dtype).max()) for mine, theirs in pairs) if pairs else None
-    hand = result.free or {name: record.manual[f"new_{name}"] for name in PARAMETERS if f"new_{name}" in record.manual}
+    drift = (
+        max(float(ulps(mine, theirs, record.dtype).max()) for mine, theirs in pairs)
+        if pairs
+        else None
+    )
+    hand = result.free or {
+        name: record.manual[f"new_{name}"] for name in PARAMETERS if f"new_{name}" in record.manual
+    }
     apart = allowed = 0.0
     if record.manual:
         with np.errstate(all="ignore"):
@@ -47,19 +67,33 @@ def _point(record, result, chosen):
         "apart": (float(apart), float(allowed)),
         "drift": drift,
         "paths": {
-            name: (float(hand[of][index]) if of in hand else float("nan"), float(record.torch[f"new_{of}"][index]))
+            name: (
+                float(hand[of][index]) if of in hand else float("nan"),
+                float(record.torch[f"new_{of}"][index]),
+            )
             for name, of, index in chosen
         },
-        "gradients": [pair for name in record.manual if name.startswith("grad_") for pair in _pairs(record, name)],
+        "gradients": [
+            pair
+            for name in record.manual
+            if name.startswith("grad_")
+            for pair in _pairs(record, name)
+        ],
     }
 
 
 def _pairs(record, name):
     """(by hand, PyTorch, whether they agree) of a gradient's elements, of a large one a selection."""
-    hand, torch, allowed = record.manual[name].ravel(), record.torch[name].ravel(), record.allowed[name].ravel()
+    hand, torch, allowed = (
+        record.manual[name].ravel(),
+        record.torch[name].ravel(),
+        record.allowed[name].ravel(),
+    )
     every = max(hand.size // 20, 1)
-    return [(float(a), float(b), bool(abs(a - b) <= most))
-            for a, b, most in zip(hand[::every], torch[::every], allowed[::every], strict=True)]  # fmt: skip
+    return [
+        (float(a), float(b), bool(abs(a - b) <= most))
+        for a, b, most in zip(hand[::every], torch[::every], allowed[::every], strict=True)
+    ]
 
 
 def draw(figure, result, album):
@@ -73,9 +107,9 @@ def draw(figure, result, album):
     _differences(apart, steps, points)
     _paths(paths, steps, points, result)
     _gradients(gradients, points, result)
-    if result.first_mismatch:
+    if result.first:
         for axes in (loss, apart, paths):
-            axes.axvline(result.first_mismatch["step"], color=RED, linestyle=":", label="first that differs")
+            axes.axvline(result.first.step, color=RED, linestyle=":", label="first that differs")
     for axes in (loss, apart, paths):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if len(points) == 1:
@@ -87,7 +121,9 @@ def draw(figure, result, album):
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=11)
         axes.grid(alpha=0.3)
-    figure.suptitle(f"{result.side} next to PyTorch, {'-'.join(map(str, result.problem.sizes))}: {result.verdict}")
+    figure.suptitle(
+        f"{result.side} next to PyTorch, {'-'.join(map(str, result.problem.sizes))}: {result.verdict}"
+    )
 
 
 def _loss(axes, steps, points, side):
@@ -101,12 +137,30 @@ def _loss(axes, steps, points, side):
 
 
 def _differences(axes, steps, points):
-    axes.plot(steps, [point["apart"][1] for point in points], color=GREY, linewidth=2, label="allowed by rounding")
-    axes.plot(steps, [point["apart"][0] for point in points], "o", color=BLUE, markersize=4,
-              label="largest difference for its bound, of one step")  # fmt: skip
+    axes.plot(
+        steps,
+        [point["apart"][1] for point in points],
+        color=GREY,
+        linewidth=2,
+        label="allowed by rounding",
+    )
+    axes.plot(
+        steps,
+        [point["apart"][0] for point in points],
+        "o",
+        color=BLUE,
+        markersize=4,
+        label="largest difference for its bound, of one step",
+    )
     if points and points[-1]["drift"] is not None:
         drift = [point["drift"] for point in points]
-        axes.plot(steps, drift, color=ORANGE, linewidth=2, label="drift, not judged: both trained on their own")
+        axes.plot(
+            steps,
+            drift,
+            color=ORANGE,
+            linewidth=2,
+            label="drift, not judged: both trained on their own",
+        )
     axes.set_yscale("symlog", linthresh=1)
     axes.set(title="Differences", xlabel="training step", ylabel="units in the last place (ULP)")
     axes.set_ylim(bottom=0)
@@ -118,7 +172,9 @@ def _paths(axes, steps, points, result):
     by_hand = []
     for i, name in enumerate(names):
         hand, torch = zip(*(point["paths"][name] for point in points), strict=True)
-        axes.plot(steps, torch, color=ORANGE, linewidth=4, alpha=0.5, label="PyTorch" if i == 0 else None)
+        axes.plot(
+            steps, torch, color=ORANGE, linewidth=4, alpha=0.5, label="PyTorch" if i == 0 else None
+        )
         by_hand += axes.plot(steps, hand, color=BLUE, linewidth=1.5)
     for line in [line for line in by_hand if np.isfinite(line.get_ydata()).any()][:1]:
         line.set_label(side)
@@ -139,9 +195,19 @@ def _gradients(axes, points, result):
     for agrees, marker, color, words in ((1, "o", BLUE, "agrees"), (0, "X", RED, "differs")):
         hand, torch = pairs[pairs[:, 2] == agrees][:, :2].T
         if len(hand):
-            axes.plot(torch, hand, marker, color=color, markersize=6, alpha=0.6, label=f"an element that {words}")
+            axes.plot(
+                torch,
+                hand,
+                marker,
+                color=color,
+                markersize=6,
+                alpha=0.6,
+                label=f"an element that {words}",
+            )
     if not len(pairs):
-        axes.text(0.5, 0.5, "no gradient was given", ha="center", va="center", transform=axes.transAxes)
+        axes.text(
+            0.5, 0.5, "no gradient was given", ha="center", va="center", transform=axes.transAxes
+        )
     axes.set(title="Gradients", xlabel="PyTorch", ylabel=result.side)
 
 
@@ -156,8 +222,15 @@ def _names(axes, last):
     for i in range(len(names) - 1, -1, -1):
         heights[i] = min(heights[i], heights[i + 1] - room if i + 1 < len(names) else high)
     for name, height in zip(names, heights, strict=True):
-        axes.annotate(name, (1, height), xycoords=("axes fraction", "data"), xytext=(5, 0),
-                      textcoords="offset points", va="center", annotation_clip=False)  # fmt: skip
+        axes.annotate(
+            name,
+            (1, height),
+            xycoords=("axes fraction", "data"),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            annotation_clip=False,
+        )
 
 
 def save(file, kind, result, album):

@@ -17,12 +17,17 @@ def draw(figure, by_hand, by_torch):
     """Draw both sides' curve into a matplotlib Figure; returns a function that moves the balls to throw n."""
     curve = np.linspace(-1, 4, 500)
     balls = []
-    sides = (("by hand: backward difference", by_hand, BLUE), ("PyTorch: exact derivative", by_torch, ORANGE))
+    sides = (
+        ("by hand: backward difference", by_hand, BLUE),
+        ("PyTorch: exact derivative", by_torch, ORANGE),
+    )
     for axes, (title, path, color) in zip(figure.subplots(1, 2, sharey=True), sides, strict=True):
         axes.plot(curve, f(curve), color=GREY, linewidth=2)
         (trail,) = axes.plot([], [], "o", color=color, markersize=5, alpha=0.4)
         (ball,) = axes.plot([], [], "o", color=color, markersize=16, markeredgecolor="black")
-        axes.set(title=title, xlabel="x", ylabel="f(x)", xlim=(-1.1, 4.1), ylim=(f(-1.0) - 5, f(4.0) + 1))
+        axes.set(
+            title=title, xlabel="x", ylabel="f(x)", xlim=(-1.1, 4.1), ylim=(f(-1.0) - 5, f(4.0) + 1)
+        )
         axes.grid(alpha=0.3)
         words = axes.text(0.5, 0.92, "", transform=axes.transAxes, ha="center", fontsize=13)
         balls.append((path, trail, ball, words))
@@ -33,7 +38,9 @@ def draw(figure, by_hand, by_torch):
             trail.set_data(*np.array(path[:at]).reshape(-1, 2).T)
             ball.set_data(*[[value] for value in path[at]])
             inside = -1.1 <= path[at][0] <= 4.1
-            words.set_text(f"throw {at}   x = {path[at][0]:.9g}{'' if inside else ', off the picture'}")
+            words.set_text(
+                f"throw {at}   x = {path[at][0]:.9g}{'' if inside else ', off the picture'}"
+            )
 
     return throw
 
@@ -55,4 +62,6 @@ def save(file, by_hand, by_torch, show_progress):
         pictures.append(picture.quantize(32, method=Image.Quantize.MEDIANCUT))
         show_progress(done)
     durations = [120] * (len(pictures) - 1) + [2000]  # milliseconds; the last one stays
-    pictures[0].save(file, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+    pictures[0].save(
+        file, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0
+    )

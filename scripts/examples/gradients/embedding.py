@@ -23,7 +23,11 @@ def hand(table, token, target):
 
 
 def inputs(random, V=4, N=6, n=4):
-    return dict(table=random.normal(size=(V, n)), token=random.integers(0, V, N), target=random.normal(size=(N, n)))
+    return dict(
+        table=random.normal(size=(V, n)),
+        token=random.integers(0, V, N),
+        target=random.normal(size=(N, n)),
+    )
 
 
 if __name__ == "__main__":

@@ -30,7 +30,11 @@ def hand(x, weight, target):
 
 
 def inputs(random, N=6, n=10):
-    return dict(x=random.normal(size=(N, n)), weight=random.normal(size=n), target=random.normal(size=(N, n)))
+    return dict(
+        x=random.normal(size=(N, n)),
+        weight=random.normal(size=n),
+        target=random.normal(size=(N, n)),
+    )
 
 
 if __name__ == "__main__":

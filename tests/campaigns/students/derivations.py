@@ -27,7 +27,12 @@ def divided_by_samples_only(W_h, b_h, W_o, b_o, x, y, lr):
     o = h @ W_o.T + b_o
     delta_o = 2 * (o - y) / len(x)
     delta_h = delta_o @ W_o * h * (1 - h)
-    return dict(grad_W_o=delta_o.T @ h, grad_b_o=delta_o.sum(0), grad_W_h=delta_h.T @ x, grad_b_h=delta_h.sum(0))
+    return dict(
+        grad_W_o=delta_o.T @ h,
+        grad_b_o=delta_o.sum(0),
+        grad_W_h=delta_h.T @ x,
+        grad_b_h=delta_h.sum(0),
+    )
 
 
 def used_the_input_in_the_derivative(W_h, b_h, W_o, b_o, x, y, lr):

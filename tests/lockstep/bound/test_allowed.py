@@ -46,7 +46,9 @@ def test_a_product_with_an_exact_number_multiplies_scales():
 def test_a_product_of_two_computed_numbers_is_tight_where_both_cancel():
     small = exact(1.0 + 1e-8) - exact(1.0)
     square = small * small
-    assert square.scale[0] == pytest.approx(2 * 1e-8 * 2 + growth(1) * 2**-53 * 4, rel=1e-6)  # not 4
+    assert square.scale[0] == pytest.approx(
+        2 * 1e-8 * 2 + growth(1) * 2**-53 * 4, rel=1e-6
+    )  # not 4
     assert square.k == 2
 
 
@@ -124,12 +126,18 @@ def test_roundings_are_counted_as_the_formulas_make_them():
         return Bounded(z.value, z.scale, z.k + 3, z.precision)
 
     random = np.random.default_rng(0)
-    parameters = {n: Bounded.exact(random.normal(size=s), DOUBLE) for n, s in
-                  (("W_h", (7, 5)), ("b_h", (7,)), ("W_o", (3, 7)), ("b_o", (3,)))}  # fmt: skip
+    parameters = {
+        n: Bounded.exact(random.normal(size=s), DOUBLE)
+        for n, s in (("W_h", (7, 5)), ("b_h", (7,)), ("W_o", (3, 7)), ("b_o", (3,)))
+    }
     step = two_layer.step(
-        **parameters, x=random.normal(size=(11, 5)), y=random.normal(size=(11, 3)), lr=0.1,
-        hidden_activation=(spy, lambda z, s: s * (1 - s)), output_activation=(lambda z: z, lambda z, s: 1),
-    )  # fmt: skip
+        **parameters,
+        x=random.normal(size=(11, 5)),
+        y=random.normal(size=(11, 3)),
+        lr=0.1,
+        hidden_activation=(spy, lambda z, s: s * (1 - s)),
+        output_activation=(lambda z: z, lambda z, s: 1),
+    )
     k = {name: quantity.k for name, quantity in step.items()}
     assert seen["z"] == 5 + 1
     assert k["h"] == k["z_h"] + 3
@@ -174,12 +182,21 @@ def test_a_bias_that_swallows_every_small_term_is_not_blamed():
 
 
 def test_right_tails_better_than_pytorchs_are_not_blamed():
-    problem = make_problem({"x": np.array([[40.0]]), "W_h": np.ones((1, 1)), "b_h": np.zeros(1), "steps": 1,
-                            "hidden_activation": "sigmoid"})  # fmt: skip
+    problem = make_problem(
+        {
+            "x": np.array([[40.0]]),
+            "W_h": np.ones((1, 1)),
+            "b_h": np.zeros(1),
+            "steps": 1,
+            "hidden_activation": "sigmoid",
+        }
+    )
 
     def step(W_h, b_h, W_o, b_o, x, y, lr):
         o = (1 / (1 + np.exp(-x))) @ W_o.T + b_o
-        return {"delta_h": 2 / o.size * (o - y) @ W_o * (np.exp(-x) / (1 + np.exp(-x)) ** 2)}  # PyTorch says 0
+        return {
+            "delta_h": 2 / o.size * (o - y) @ W_o * (np.exp(-x) / (1 + np.exp(-x)) ** 2)
+        }  # PyTorch says 0
 
     result = run(problem, {}, step=step)
     assert not result.last.torch["delta_h"].any()
@@ -189,14 +206,24 @@ def test_right_tails_better_than_pytorchs_are_not_blamed():
 
 @pytest.mark.parametrize(("layer", "name"), [("hidden", "h"), ("output", "o")])
 def test_a_formula_that_loses_digits_where_sigma_is_small_is_a_match_with_a_remark(layer, name):
-    values = {"x": [[1.0]], "y": [[0.0]], "W_h": [[-30.0]], "b_h": [0.0], "W_o": [[1.0]], "b_o": [0.0], "steps": 1}
+    values = {
+        "x": [[1.0]],
+        "y": [[0.0]],
+        "W_h": [[-30.0]],
+        "b_h": [0.0],
+        "W_o": [[1.0]],
+        "b_o": [0.0],
+        "steps": 1,
+    }
 
     def step(z_h, z_o):
         return {name: (1 + np.tanh((z_h if name == "h" else z_o) / 2)) / 2}
 
     result = compare(step, values | {f"{layer}_activation": "sigmoid"})
     assert result.verdict == "match"
-    assert result.remarks[0].startswith(f"{name} is right, but its formula for sigmoid loses digits")
+    assert result.remarks[0].startswith(
+        f"{name} is right, but its formula for sigmoid loses digits"
+    )
 
     def wrong(z_h, z_o):
         return {name: step(z_h, z_o)[name] + 1e-14}
@@ -204,32 +231,56 @@ def test_a_formula_that_loses_digits_where_sigma_is_small_is_a_match_with_a_rema
     assert compare(wrong, values | {f"{layer}_activation": "sigmoid"}).verdict == "mismatch"
 
 
-@pytest.mark.parametrize(("dtype", "weight", "target"), [("float32", 1e25, -1e18), ("float64", 1e200, -1e150)])
+@pytest.mark.parametrize(
+    ("dtype", "weight", "target"), [("float32", 1e25, -1e18), ("float64", 1e200, -1e150)]
+)
 def test_an_overflow_that_relu_hides_on_one_side_is_undecided(dtype, weight, target):
-    values = {"x": [[1.0]], "y": [[target]], "W_h": [[-1.0]], "b_h": [0.0], "W_o": [[weight]], "b_o": [0.0]}
+    values = {
+        "x": [[1.0]],
+        "y": [[target]],
+        "W_h": [[-1.0]],
+        "b_h": [0.0],
+        "W_o": [[weight]],
+        "b_o": [0.0],
+    }
     result = compare(problem=values, hidden_activation="relu", dtype=dtype, steps=1)
-    assert np.isnan(result.last.manual["delta_h"][0, 0])  # inf·0, where PyTorch takes 0 by selection
+    assert np.isnan(
+        result.last.manual["delta_h"][0, 0]
+    )  # inf·0, where PyTorch takes 0 by selection
     assert result.last.torch["delta_h"][0, 0] == 0
-    assert (result.verdict, result.undecided["quantity"]) == ("undecided", "delta_h")
+    assert (result.verdict, result.undecided.quantity) == ("undecided", "delta_h")
 
 
-@pytest.mark.parametrize(("dtype", "error", "weight"), [("float32", 1e15, 1e24), ("float64", 1e145, 1e164)])
+@pytest.mark.parametrize(
+    ("dtype", "error", "weight"), [("float32", 1e15, 1e24), ("float64", 1e145, 1e164)]
+)
 def test_an_overflow_where_the_mean_is_taken_last_is_undecided(dtype, error, weight):
     # delta_o·W_o is 6 % of the largest number; before the division by N·n_out = 100 it is beyond
-    values = {"x": [[1.0]] * 100, "y": [[-error]] * 100, "W_h": [[-1.0]], "b_h": [0.0], "W_o": [[weight]],
-              "b_o": [0.0], "hidden_activation": "relu", "dtype": dtype, "steps": 1}  # fmt: skip
+    values = {
+        "x": [[1.0]] * 100,
+        "y": [[-error]] * 100,
+        "W_h": [[-1.0]],
+        "b_h": [0.0],
+        "W_o": [[weight]],
+        "b_o": [0.0],
+        "hidden_activation": "relu",
+        "dtype": dtype,
+        "steps": 1,
+    }
     problem = make_problem(check(values, str))
     assert run(problem, {}).verdict == "match"
     result = run(problem, {}, step=right_step(problem, "factor last"))
     assert np.isnan(result.last.manual["delta_h"]).all()
-    assert (result.verdict, result.undecided["quantity"]) == ("undecided", "delta_h")
+    assert (result.verdict, result.undecided.quantity) == ("undecided", "delta_h")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_both_sides_lie_within_their_bound_of_the_exact_step(kind):
     largest = 0.0
     for seed in range(12):
-        problem = hard_problem(np.random.default_rng([KINDS.index(kind), seed]), kind, largest=6, steps=1)
+        problem = hard_problem(
+            np.random.default_rng([KINDS.index(kind), seed]), kind, largest=6, steps=1
+        )
         result = run(problem, {})
         if result.verdict == "undecided":
             continue
@@ -237,7 +288,12 @@ def test_both_sides_lie_within_their_bound_of_the_exact_step(kind):
         exact = truth(problem, record.parameters, record.x, record.y, record.lr)
         for name, values in exact.items():
             for side in (record.manual, record.torch):
-                pairs = zip(np.ravel(side[name]), np.ravel(values), np.ravel(record.allowed[name]), strict=True)
+                pairs = zip(
+                    np.ravel(side[name]),
+                    np.ravel(values),
+                    np.ravel(record.allowed[name]),
+                    strict=True,
+                )
                 for value, true, room in pairs:
                     off = error(value, true)
                     assert off <= room, (name, seed)
@@ -257,9 +313,13 @@ def test_the_identity_rounds_nothing():
 
 def test_a_noisy_formulas_terms_are_of_size_one():
     tail = Bounded(np.array([-50.0]), np.array([50.0]), 4, DOUBLE)
-    assert bounded_activation("sigmoid", noisy=True)[0](tail).scale[0] == pytest.approx(1.0, rel=1e-12)
+    assert bounded_activation("sigmoid", noisy=True)[0](tail).scale[0] == pytest.approx(
+        1.0, rel=1e-12
+    )
     small = Bounded(np.array([1e-3]), np.array([1e-3]), 4, DOUBLE)
-    assert bounded_activation("tanh", noisy=True)[0](small).scale[0] == pytest.approx(1.001, rel=1e-6)
+    assert bounded_activation("tanh", noisy=True)[0](small).scale[0] == pytest.approx(
+        1.001, rel=1e-6
+    )
     assert bounded_activation("relu", noisy=True)[0](small).scale[0] == pytest.approx(2e-3)
 
 

@@ -110,15 +110,34 @@ def test_shown_steps(capsys):
 
 
 def test_json_on_standard_output_is_one_strict_document(capsys):
-    status, out, _ = ran(capsys, "--json", "-", "--hidden-activation", "sigmoid", "--sizes", "3-2-1")
+    status, out, _ = ran(
+        capsys, "--json", "-", "--hidden-activation", "sigmoid", "--sizes", "3-2-1"
+    )
     document = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
     assert status == 0
-    keys = (
-        "verdict steps_asked steps_run dtype loss first_mismatch worst resolution cannot_see diagnoses battery remarks"
+    keys = "verdict steps_asked steps_run dtype loss first_mismatch worst resolution cannot_see diagnoses battery remarks"
+    assert list(document) == [
+        *keys.split(),
+        "control",
+        "referee",
+        "steps_in_full",
+        "parameters",
+        "quantities",
+    ]
+    assert (document["verdict"], document["steps_asked"], document["steps_run"]) == (
+        "match",
+        100,
+        100,
     )
-    assert list(document) == [*keys.split(), "control", "referee", "steps_in_full", "parameters", "quantities"]
-    assert (document["verdict"], document["steps_asked"], document["steps_run"]) == ("match", 100, 100)
-    assert set(document["worst"]) >= {"step", "quantity", "index", "manual", "torch", "difference", "allowed"}
+    assert set(document["worst"]) >= {
+        "step",
+        "quantity",
+        "index",
+        "manual",
+        "torch",
+        "difference",
+        "allowed",
+    }
     assert np.shape(document["parameters"]["torch"]["W_h"]) == (2, 3)
     assert np.shape(document["quantities"]["manual"]["delta_h"]) == (1, 2)
 
@@ -156,7 +175,9 @@ def test_json_file_is_written_whole_beside_the_report(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_a_trace_has_the_problem_and_a_line_a_step_and_reads_back_to_the_same_floats(capsys, tmp_path, dtype):
+def test_a_trace_has_the_problem_and_a_line_a_step_and_reads_back_to_the_same_floats(
+    capsys, tmp_path, dtype
+):
     from lockstep import compare
 
     path = tmp_path / "run.jsonl"
@@ -170,12 +191,16 @@ def test_a_trace_has_the_problem_and_a_line_a_step_and_reads_back_to_the_same_fl
     for record, line in zip(records, steps, strict=True):
         for name, array in record.manual.items():
             np.testing.assert_array_equal(np.array(line[name], dtype=dtype), array)
-            np.testing.assert_array_equal(np.array(line["torch"][name], dtype=dtype), record.torch[name])
+            np.testing.assert_array_equal(
+                np.array(line["torch"][name], dtype=dtype), record.torch[name]
+            )
 
 
 def test_a_problem_file_and_flags_that_override_it(capsys, tmp_path):
     path = tmp_path / "problem.toml"
-    path.write_text('sizes = "3-4-2"\nlr = 0.1\nsteps = 7\nfrozen = ["b_h"]\nhidden_activation = "relu"\n')
+    path.write_text(
+        'sizes = "3-4-2"\nlr = 0.1\nsteps = 7\nfrozen = ["b_h"]\nhidden_activation = "relu"\n'
+    )
     _, out, _ = ran(capsys, str(path), "--steps", "5", "--show", "none")
     assert "3-4-2 network" in out
     assert "hidden relu, output linear, loss mse, lr 0.1, 5 steps, b_h frozen" in out
@@ -183,8 +208,21 @@ def test_a_problem_file_and_flags_that_override_it(capsys, tmp_path):
 
 def test_iris_as_the_readme_shows_it(capsys):
     data = str(ROOT / "scripts" / "data" / "iris.csv")
-    status, out, _ = ran(capsys, "--data", data, "--inputs", "sepal_length,sepal_width", "--targets",
-                         "petal_length,petal_width", "--lr", "0.02", "--steps", "50", "--show", "1")  # fmt: skip
+    status, out, _ = ran(
+        capsys,
+        "--data",
+        data,
+        "--inputs",
+        "sepal_length,sepal_width",
+        "--targets",
+        "petal_length,petal_width",
+        "--lr",
+        "0.02",
+        "--steps",
+        "50",
+        "--show",
+        "1",
+    )
     assert status == 0
     assert "2-2-2 network, 150 samples" in out
     assert " grad_W_o[" in out
@@ -209,7 +247,10 @@ BAD = [
     (["--trace", "-"], "--trace -: expected the name of a file"),
     (["--json", "a", "--trace", "a"], "--trace a: expected another file than that of --json"),
     (["--derivation", "none.py"], "none.py: cannot be read"),
-    (["--expect", "sign-flipped"], "--expect sign-flipped: expected a derivation or numbers to be given too"),
+    (
+        ["--expect", "sign-flipped"],
+        "--expect sign-flipped: expected a derivation or numbers to be given too",
+    ),
     (["--expect", "typo"], "--expect: expected the name of a mistake: sign-flipped"),
     (["--data", "x.csv"], "data: expected inputs as well"),
     (["a\x1b[31m.toml"], "a\\x1b[31m.toml: cannot be read"),
@@ -272,8 +313,12 @@ def test_wide_terminals_get_an_entry_a_line(capsys, monkeypatch):
 
 
 def test_a_reader_that_leaves_early_gets_no_traceback():
-    done = subprocess.run(f"{SCRIPT[0]} {SCRIPT[1]} --show all --steps 60 | head -3", shell=True, capture_output=True,
-                          text=True)  # fmt: skip
+    done = subprocess.run(
+        f"{SCRIPT[0]} {SCRIPT[1]} --show all --steps 60 | head -3",
+        shell=True,
+        capture_output=True,
+        text=True,
+    )
     assert done.stdout.count("\n") == 3
     assert done.stderr == ""
 
@@ -290,7 +335,9 @@ def test_an_output_never_takes_the_place_of_an_input(capsys, tmp_path):
 
 def test_a_full_disk_is_told_in_a_line():
     with open("/dev/full", "w") as full:
-        done = subprocess.run([*SCRIPT, "--steps", "2"], stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            [*SCRIPT, "--steps", "2"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "standard output cannot be written: No space left on device" in done.stderr
@@ -355,7 +402,10 @@ def test_a_run_that_is_terminated_leaves_no_half_written_file(tmp_path):
 def test_a_closed_standard_output_is_told():
     command = " ".join(SCRIPT)
     done = subprocess.run(f"{command} >&-", shell=True, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (2, "compare.py: standard output is closed; expected it to be open\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "compare.py: standard output is closed; expected it to be open\n",
+    )
 
 
 def test_a_full_disk_is_told_for_each_file(capsys):
@@ -371,10 +421,27 @@ def test_a_device_is_written_to_as_it_is(capsys):
 
 
 def test_the_same_seed_gives_the_same_document_at_any_thread_count(capsys):
-    arguments = ["--sizes", "784-32-4", "--samples", "64", "--steps", "2", "--json", "-", "--seed", "4"]
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # these tests have one of each
+    arguments = [
+        "--sizes",
+        "784-32-4",
+        "--samples",
+        "64",
+        "--steps",
+        "2",
+        "--json",
+        "-",
+        "--seed",
+        "4",
+    ]
+    names = (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+    )  # these tests have one of each
     environment = os.environ | dict.fromkeys(names, "5")
-    done = subprocess.run([*SCRIPT, *arguments], capture_output=True, env=environment, check=True, text=True)
+    done = subprocess.run(
+        [*SCRIPT, *arguments], capture_output=True, env=environment, check=True, text=True
+    )
     assert done.stdout == ran(capsys, *arguments)[1]
 
 
@@ -435,7 +502,9 @@ def test_what_a_file_says_cannot_drive_the_terminal(capsys, tmp_path):
 
 def test_numbers_too_large_at_the_first_step_are_not_the_learning_rates_fault(capsys, tmp_path):
     path = tmp_path / "a.toml"
-    path.write_text("W_h = [[1e300, 0.0], [0.0, 1.0]]\nW_o = [[1e300, 0.0], [0.0, 1.0]]\nx = [[1.0, 1.0]]\n")
+    path.write_text(
+        "W_h = [[1e300, 0.0], [0.0, 1.0]]\nW_o = [[1e300, 0.0], [0.0, 1.0]]\nx = [[1.0, 1.0]]\n"
+    )
     status, out, _ = ran(capsys, str(path))
     assert status == 3
     assert "No weight has been updated yet: the problem's own values are too large." in out
@@ -448,7 +517,9 @@ def test_a_tolerance_of_nothing_sees_everything(capsys):
 
 
 def test_a_drift_of_many_ulps_is_told_as_a_relative_error(capsys):
-    _, out, _ = ran(capsys, "--lr", "2.4", "--steps", "200", "--hidden-activation", "tanh", "--show", "none")
+    _, out, _ = ran(
+        capsys, "--lr", "2.4", "--steps", "200", "--hidden-activation", "tanh", "--show", "none"
+    )
     assert re.search(r"\d e-|e-\d\d$", out, re.M)
 
 
@@ -483,16 +554,20 @@ def interrupted(capsys, tmp_path, source):
 
 
 def test_an_interrupt_in_the_users_code_gives_the_verdict_so_far(capsys, tmp_path):
-    source = ("called = []\ndef step(o1, y1):\n    called.append(1)\n    if len(called) == 8:\n"
-                    "        raise KeyboardInterrupt\n    return dict(delta_o1=o1 - y1)\n")  # fmt: skip
+    source = (
+        "called = []\ndef step(o1, y1):\n    called.append(1)\n    if len(called) == 8:\n"
+        "        raise KeyboardInterrupt\n    return dict(delta_o1=o1 - y1)\n"
+    )
     out = interrupted(capsys, tmp_path, source)
     assert "interrupted after 7 of 100 steps; so far:" in out
     assert "\n   7 " in out
 
 
 def test_an_interrupt_that_python_drops_ends_the_run_at_the_next_step(capsys, tmp_path):
-    source = ("import os, signal\ndef step(o1, y1):\n    try:\n        os.kill(os.getpid(), signal.SIGINT)\n"
-                    "    except KeyboardInterrupt:\n        pass\n    return dict(delta_o1=o1 - y1)\n")  # fmt: skip
+    source = (
+        "import os, signal\ndef step(o1, y1):\n    try:\n        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    except KeyboardInterrupt:\n        pass\n    return dict(delta_o1=o1 - y1)\n"
+    )
     out = interrupted(capsys, tmp_path, source)
     assert "interrupted after 1 of 100 steps" in out
 

@@ -33,7 +33,9 @@ def test_the_backward_difference_is_off_by_half_a_delta_of_curvature():
     for x in (0.5, 2.0, 3.5):
         exact = by_torch.derivative(x)
         assert exact == pytest.approx(3 * x**2 - 8 * x, rel=1e-15)
-        assert by_hand.derivative(x, 1e-4) == pytest.approx(exact - 1e-4 / 2 * (6 * x - 8), abs=1e-7)
+        assert by_hand.derivative(x, 1e-4) == pytest.approx(
+            exact - 1e-4 / 2 * (6 * x - 8), abs=1e-7
+        )
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,13 @@ def test_overflow_is_told_with_its_step_and_the_path_ends_there():
 
 
 def test_both_sides_tell_a_path_alike():
-    for path in ([(0.5, 5.1)], [(0.5, 5.1), (7.0, 1.0)], [(0.5, 5.1), (-math.inf, 1.0)], [(-0.2, 5.8)], [(5.0, 1.0)]):
+    for path in (
+        [(0.5, 5.1)],
+        [(0.5, 5.1), (7.0, 1.0)],
+        [(0.5, 5.1), (-math.inf, 1.0)],
+        [(-0.2, 5.8)],
+        [(5.0, 1.0)],
+    ):
         assert by_hand.ending(path) == by_torch.ending(path)
 
 
@@ -70,7 +78,9 @@ def test_the_script_prints_the_lines_and_both_sides(capsys):
         assert fact in printed
 
 
-@pytest.mark.parametrize("arguments", [["--start", "-0.5"], ["--start", "-3", "--lr", "5"], ["--start", "0"]])
+@pytest.mark.parametrize(
+    "arguments", [["--start", "-0.5"], ["--start", "-3", "--lr", "5"], ["--start", "0"]]
+)
 def test_a_runaway_is_exit_status_3(arguments, capsys):
     assert main(arguments) == 3
     assert "no minimum: x " in capsys.readouterr().out
@@ -156,7 +166,9 @@ def test_the_plotted_range_has_its_ends_and_the_top_is_no_minimum():
     inside = "Local minimum occurs at: 4\nNumber of steps:  0"
     assert by_hand.ending([(4, 0.0)]) == inside
     assert by_hand.ending([(4.01, 0.0)]) == "no minimum: x left the plotted range at step 0"
-    assert by_hand.ending([(-1, 0.0)]).startswith("no minimum: at step 0 x = -1 is not right of the curve's top")
+    assert by_hand.ending([(-1, 0.0)]).startswith(
+        "no minimum: at step 0 x = -1 is not right of the curve's top"
+    )
     assert by_hand.ending([(-1.01, 0.0)]) == "no minimum: x left the plotted range at step 0"
     assert by_hand.ending([(0, 0.0)]).startswith("no minimum: at step 0 x = 0 is not right")
 

@@ -15,11 +15,18 @@ from torch_reference import two_layer as torch_two_layer
 def drawn(seed):
     """A random problem, and a random step, quantity and element of its run."""
     random = np.random.default_rng([77, seed])
-    problem = make_problem(dict(
-        sizes=tuple(int(n) for n in random.integers(1, 9, 3)), samples=int(random.integers(1, 9)), seed=seed, steps=6,
-        hidden_activation=str(random.choice(ACTIVATION_NAMES)), output_activation=str(random.choice(ACTIVATION_NAMES)),
-        loss=str(random.choice(LOSS_NAMES)), lr=0.01,
-    ))  # fmt: skip
+    problem = make_problem(
+        dict(
+            sizes=tuple(int(n) for n in random.integers(1, 9, 3)),
+            samples=int(random.integers(1, 9)),
+            seed=seed,
+            steps=6,
+            hidden_activation=str(random.choice(ACTIVATION_NAMES)),
+            output_activation=str(random.choice(ACTIVATION_NAMES)),
+            loss=str(random.choice(LOSS_NAMES)),
+            lr=0.01,
+        )
+    )
     number, name = int(random.integers(1, 7)), str(random.choice(COMPUTED))
     return random, problem, number, name
 
@@ -50,13 +57,17 @@ def test_a_planted_error_is_told_at_its_step_quantity_and_element(times):
         random, problem, number, name = drawn(seed)
         step, index = planting(random, problem, number, name, times)
         result = run(problem, {}, step=step)
-        if result.verdict == "match":  # a formula for σ may lose digits where σ is small: said in a remark
+        if (
+            result.verdict == "match"
+        ):  # a formula for σ may lose digits where σ is small: said in a remark
             assert times < 1000
             assert any("loses digits" in remark for remark in result.remarks)
             assert name in ("h", "o")
             continue
         told = result.first_mismatch
-        assert (told["step"], told["quantity"], tuple(told["index"])) == (number, name, index()), seed
+        assert (told["step"], told["quantity"], tuple(told["index"])) == (number, name, index()), (
+            seed
+        )
         assert told["difference"] == pytest.approx(times * told["allowed"], rel=0.3, abs=0)
 
 
@@ -71,8 +82,11 @@ def test_half_the_bound_is_no_mismatch():
 
 
 def test_the_control_catches_an_error_in_every_quantity():
-    for values in ({}, {"sizes": "3-4-2", "samples": 5, "hidden_activation": "relu", "dtype": "float32"},
-                   {"hidden_activation": "tanh", "frozen": ["W_h", "b_o"], "dtype": "float32"}):  # fmt: skip
+    for values in (
+        {},
+        {"sizes": "3-4-2", "samples": 5, "hidden_activation": "relu", "dtype": "float32"},
+        {"hidden_activation": "tanh", "frozen": ["W_h", "b_o"], "dtype": "float32"},
+    ):
         result = compare(None, values, steps=3, control=True)
         assert [entry["quantity"] for entry in result.control["planted"]] == list(COMPUTED)
         assert all(entry["caught"] for entry in result.control["planted"])
@@ -91,7 +105,9 @@ def test_the_control_catches_an_error_in_every_quantity():
 def test_a_fixed_tolerance_is_shown_to_pass_wrong_gradients():
     result = compare(None, None, steps=3, control=True, atol=1e-8)
     assert (result.verdict, result.control["caught"]) == ("match", 0)
-    assert "A tolerance as wide as the one given passes wrong gradients." in " ".join(str(result).split())
+    assert "A tolerance as wide as the one given passes wrong gradients." in " ".join(
+        str(result).split()
+    )
     strict = compare(None, None, steps=3, control=True, rtol=1e-16)
     assert strict.control["caught"] == 15
 
@@ -99,7 +115,9 @@ def test_a_fixed_tolerance_is_shown_to_pass_wrong_gradients():
 def test_the_control_does_not_need_the_side_by_hand_to_be_right():
     result = compare(lambda o, y: {"delta_o": y - o}, None, steps=2, control=True)
     assert result.verdict == "mismatch"
-    assert [(entry["quantity"], entry["caught"]) for entry in result.control["planted"]] == [("delta_o", True)]
+    assert [(entry["quantity"], entry["caught"]) for entry in result.control["planted"]] == [
+        ("delta_o", True)
+    ]
 
 
 def test_of_scalars_only_those_returned_get_an_error():
@@ -112,7 +130,14 @@ def test_the_control_says_what_a_lenient_look_at_sigma_lets_through():
     def step(z_h):
         return {"h": 1 / (1 + np.exp(-z_h))}
 
-    values = {"x": [[1.0]], "y": [[0.0]], "W_h": [[-30.0]], "b_h": [0.0], "W_o": [[1.0]], "b_o": [0.0]}
+    values = {
+        "x": [[1.0]],
+        "y": [[0.0]],
+        "W_h": [[-30.0]],
+        "b_h": [0.0],
+        "W_o": [[1.0]],
+        "b_o": [0.0],
+    }
     result = compare(step, values | {"hidden_activation": "sigmoid"}, steps=1, control=True)
     assert (result.verdict, result.control["caught"]) == ("match", 0)
     assert "0 of 1 caught." in " ".join(str(result).split())
@@ -129,14 +154,20 @@ def test_without_a_step_that_can_be_judged_there_is_no_control():
 
 def test_in_a_run_that_overflows_the_last_step_that_could_be_judged_gets_the_errors():
     result = compare(None, None, lr=1e300, control=True)
-    assert (result.verdict, result.control["step"], result.control["caught"]) == ("undecided", 1, 15)
+    assert (result.verdict, result.control["step"], result.control["caught"]) == (
+        "undecided",
+        1,
+        15,
+    )
     assert compare(None, None, steps=1).control is None
 
 
 def test_the_same_run_plants_the_same_errors():
     one, same = (compare(None, {"sizes": "9-9-9"}, steps=1, control=True).control for _ in range(2))
     assert one == same
-    assert len({tuple(entry["index"][:1]) for entry in one["planted"]}) > 2  # drawn, not always the first
+    assert (
+        len({tuple(entry["index"][:1]) for entry in one["planted"]}) > 2
+    )  # drawn, not always the first
 
 
 def test_what_has_another_shape_does_not_hide_the_control():
@@ -144,7 +175,11 @@ def test_what_has_another_shape_does_not_hide_the_control():
         return {"delta_o": delta_o, "grad_b_o": 0.0}
 
     result = compare(step, None, steps=1, control=True)
-    assert (result.verdict, result.control["caught"], len(result.control["planted"])) == ("mismatch", 1, 1)
+    assert (result.verdict, result.control["caught"], len(result.control["planted"])) == (
+        "mismatch",
+        1,
+        1,
+    )
 
 
 def test_printed_numbers_have_room_for_their_last_digit_in_the_control_too(tmp_path):

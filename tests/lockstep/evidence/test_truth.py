@@ -29,14 +29,26 @@ def test_linear_networks_are_exact_fractions():
 
 
 def test_relu_is_exact_too():
-    _, exact = exact_of({"sizes": (2, 3, 1), "samples": 4, "hidden_activation": "relu", "output_activation": "relu"})
+    _, exact = exact_of(
+        {"sizes": (2, 3, 1), "samples": 4, "hidden_activation": "relu", "output_activation": "relu"}
+    )
     assert all(isinstance(value, Fraction | int) for value in exact["delta_h"].flat)
     assert 0 in exact["h"]
 
 
-@pytest.mark.parametrize(("name", "z"), [("sigmoid", 40.0), ("sigmoid", -800.0), ("tanh", 25.0), ("tanh", 1e-9)])
+@pytest.mark.parametrize(
+    ("name", "z"), [("sigmoid", 40.0), ("sigmoid", -800.0), ("tanh", 25.0), ("tanh", 1e-9)]
+)
 def test_smooth_activations_have_fifty_digits_at_their_ends_too(name, z):
-    values = {"x": [[z]], "y": [[0.0]], "W_h": [[1.0]], "b_h": [0.0], "W_o": [[1.0]], "b_o": [0.0], "loss": "half_sum"}
+    values = {
+        "x": [[z]],
+        "y": [[0.0]],
+        "W_h": [[1.0]],
+        "b_h": [0.0],
+        "W_o": [[1.0]],
+        "b_o": [0.0],
+        "loss": "half_sum",
+    }
     problem, exact = exact_of(check(values | {"hidden_activation": name}, str))
     with mpmath.workdps(400):
         z = mpmath.mpf(z)
@@ -71,7 +83,9 @@ def test_the_side_that_is_nearer_is_told():
 
 
 def test_only_what_was_returned_is_refereed():
-    result = compare(lambda h1, w31, w41, h2, b3: {"z_o1": w31 * h1 + w41 * h2 + b3}, steps=2, referee=True)
+    result = compare(
+        lambda h1, w31, w41, h2, b3: {"z_o1": w31 * h1 + w41 * h2 + b3}, steps=2, referee=True
+    )
     assert [entry["label"] for entry in result.referee["worst"]] == ["z_o1"]
     assert sum(result.referee["nearer"].values()) == 1
 
@@ -84,9 +98,14 @@ def test_the_step_of_the_largest_difference_is_refereed():
 
 
 def test_what_cannot_be_refereed_is_said():
-    large = compare(None, {"sizes": "128-128-128", "samples": 64}, steps=1, referee=True, show="none")
+    large = compare(
+        None, {"sizes": "128-128-128", "samples": 64}, steps=1, referee=True, show="none"
+    )
     assert large.referee is None
-    assert "no referee: exact arithmetic is too slow beyond 1,000,000 multiply-adds a step" in large.remarks
+    assert (
+        "no referee: exact arithmetic is too slow beyond 1,000,000 multiply-adds a step"
+        in large.remarks
+    )
     nothing = compare(None, None, steps=0, referee=True)
     assert "no referee: there is no step whose numbers could all be judged" in nothing.remarks
 
@@ -110,23 +129,33 @@ def test_fractions_are_compared_without_any_rounding():
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_every_count_and_distance_is_the_elements_own(dtype):
-    problem = make_problem({"sizes": (5, 7, 3), "samples": 6, "dtype": dtype, "hidden_activation": "relu", "steps": 1})
+    problem = make_problem(
+        {"sizes": (5, 7, 3), "samples": 6, "dtype": dtype, "hidden_activation": "relu", "steps": 1}
+    )
     record = run(problem, {}).last
     found = referee(problem, record)
     exact = truth(problem, record.parameters, record.x, record.y, record.lr)
     counts = {"manual": 0, "torch": 0, "equal": 0}
     for entry in found["worst"]:
         name, index = entry["quantity"], tuple(entry["index"])
-        ratio = np.abs(record.manual[name].astype(float) - record.torch[name]) / record.allowed[name]
+        ratio = (
+            np.abs(record.manual[name].astype(float) - record.torch[name]) / record.allowed[name]
+        )
         assert ratio[index] == ratio.max()
-        assert (entry["manual"], entry["torch"]) == (record.manual[name][index], record.torch[name][index])
+        assert (entry["manual"], entry["torch"]) == (
+            record.manual[name][index],
+            record.torch[name][index],
+        )
         true = np.asarray(exact[name])[index]
         for side in ("manual", "torch"):
             assert entry[f"{side}_error"] == float(abs(Fraction(entry[side]) - true))
             unit = float(np.spacing(np.abs(np.asarray(float(true), dtype=dtype))))
             assert entry[f"{side}_ulp"] == entry[f"{side}_error"] / unit
         for at, true in np.ndenumerate(exact[name]):
-            manual, torch = (abs(Fraction(float(side[name][at])) - true) for side in (record.manual, record.torch))
+            manual, torch = (
+                abs(Fraction(float(side[name][at])) - true)
+                for side in (record.manual, record.torch)
+            )
             counts["equal" if manual == torch else "manual" if manual < torch else "torch"] += 1
         assert entry["nearer"] in counts
     assert found["nearer"] == counts
@@ -161,8 +190,19 @@ def test_far_from_the_truth_both_distances_are_told_as_they_are():
 
 
 def test_near_the_truth_distances_are_told_in_ulps():
-    result = compare(lambda new_b_o: {"new_b_o": new_b_o + 2 * np.spacing(new_b_o)}, None, referee=True, battery=0)
+    result = compare(
+        lambda new_b_o: {"new_b_o": new_b_o + 2 * np.spacing(new_b_o)},
+        None,
+        referee=True,
+        battery=0,
+    )
     (entry,) = result.referee["worst"]
     row = next(line for line in str(result).splitlines() if line.startswith(f"  {entry['label']}"))
-    assert row.split()[1:] == [f"{entry['manual_ulp']:.3g}", "ULP", f"{entry['torch_ulp']:.3g}", "ULP", "PyTorch"]
+    assert row.split()[1:] == [
+        f"{entry['manual_ulp']:.3g}",
+        "ULP",
+        f"{entry['torch_ulp']:.3g}",
+        "ULP",
+        "PyTorch",
+    ]
     assert entry["torch_ulp"] <= 1 <= entry["manual_ulp"] <= 3

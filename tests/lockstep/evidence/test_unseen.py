@@ -13,7 +13,11 @@ EXAMPLES = Path(__file__).parents[3] / "scripts" / "examples"
 
 def test_a_linear_network_with_one_sample_hides_the_derivatives_and_the_average():
     unseen = compare().cannot_see
-    for mistake in ("missing-activation-derivative", "derivative-at-wrong-point", "bias-gradient-averaged"):
+    for mistake in (
+        "missing-activation-derivative",
+        "derivative-at-wrong-point",
+        "bias-gradient-averaged",
+    ):
         assert mistake in unseen
     assert "updated-weights-used" not in unseen
     assert "could not have shown: missing-activation-derivative" in str(compare())
@@ -21,8 +25,10 @@ def test_a_linear_network_with_one_sample_hides_the_derivatives_and_the_average(
 
 
 def test_the_examples_together_hide_none():
-    hidden = [set(compare(problem=str(EXAMPLES / f"{name}.toml"), steps=3).cannot_see)
-              for name in ("lecture", "mazur", "batch", "square", "iris")]  # fmt: skip
+    hidden = [
+        set(compare(problem=str(EXAMPLES / f"{name}.toml"), steps=3).cannot_see)
+        for name in ("lecture", "mazur", "batch", "square", "iris")
+    ]
     assert set.intersection(*hidden) == set()
     assert all(hidden)  # and each by itself hides something
 
@@ -44,7 +50,10 @@ def test_momentum_needs_a_second_step_to_be_seen():
 
 
 def test_a_network_too_large_to_try_every_mistake_says_nothing():
-    assert compare(problem={"sizes": "500-500-500", "samples": 60}, steps=1, show="none").cannot_see is None
+    assert (
+        compare(problem={"sizes": "500-500-500", "samples": 60}, steps=1, show="none").cannot_see
+        is None
+    )
 
 
 def test_the_lectures_example_is_the_default():
@@ -68,7 +77,10 @@ def test_what_the_battery_finds_in_a_file_is_a_remark(tmp_path):
     path.write_text("def step(delta_o): return {'grad_b_o': delta_o.mean(axis=0)}\n")
     result = compare(path)
     assert (result.verdict, result.battery["matching"]) == ("match", 10)
-    assert any("within rounding on this problem, but wrong on 20 of 30 others" in remark for remark in result.remarks)
+    assert any(
+        "within rounding on this problem, but wrong on 20 of 30 others" in remark
+        for remark in result.remarks
+    )
 
 
 def test_what_the_battery_finds_has_the_smallest_counterexample():
@@ -77,22 +89,32 @@ def test_what_the_battery_finds_has_the_smallest_counterexample():
     assert result.battery["problems"] == 30
     assert result.battery["matching"] == 10
     assert result.battery["smallest"] == {"sizes": [1, 2, 1], "samples": 2, "quantity": "grad_b_o"}
-    assert any("with 1-2-1 and 2 samples it first differs at grad_b_o" in remark for remark in result.remarks)
+    assert any(
+        "with 1-2-1 and 2 samples it first differs at grad_b_o" in remark
+        for remark in result.remarks
+    )
 
 
 def test_a_battery_that_is_asked_for_decides():
     result = compare(averaged, battery=6)
     assert (result.verdict, result.first_mismatch) == ("mismatch", None)
-    assert "mismatch: within rounding on this problem, but wrong on 4 of 6 others" in " ".join(str(result).split())
+    assert "mismatch: within rounding on this problem, but wrong on 4 of 6 others" in " ".join(
+        str(result).split()
+    )
     assert compare(lambda delta_o: {"grad_b_o": delta_o.sum(axis=0)}, battery=6).verdict == "match"
     assert compare(averaged, battery=0).battery is None
     assert compare(battery=5).battery == {"problems": 5, "matching": 5, "smallest": None}
 
 
 def test_a_derivation_in_scalars_is_tried_on_other_values():
-    result = compare(lambda w31, w32, delta_o1, delta_o2: {"delta_h1": delta_o1 * w31 + delta_o2 * w32}, battery=30)
+    result = compare(
+        lambda w31, w32, delta_o1, delta_o2: {"delta_h1": delta_o1 * w31 + delta_o2 * w32},
+        battery=30,
+    )
     assert result.battery == {"problems": 30, "matching": 30, "smallest": None}
-    result = compare(lambda w31, w32, delta_o1, delta_o2: {"delta_h1": 0.016000000000000125}, steps=1, battery=30)
+    result = compare(
+        lambda w31, w32, delta_o1, delta_o2: {"delta_h1": 0.016000000000000125}, steps=1, battery=30
+    )
     assert (result.first_mismatch, result.battery["matching"]) == (None, 0)
 
 

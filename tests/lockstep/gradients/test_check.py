@@ -40,7 +40,11 @@ def by_one_pass(kind=np.asarray, part=1.0):
         r = 1 / np.sqrt((x * x).mean(axis=1, keepdims=True) - mean**2 + 1e-5)
         x_hat = (x - mean) * r
         g = 2 * (x_hat * weight + bias - target) / x.size * weight
-        d_x = r * (g - g.mean(axis=1, keepdims=True) - part * x_hat * (g * x_hat).mean(axis=1, keepdims=True))
+        d_x = r * (
+            g
+            - g.mean(axis=1, keepdims=True)
+            - part * x_hat * (g * x_hat).mean(axis=1, keepdims=True)
+        )
         return {"x": kind(d_x)}
 
     return hand
@@ -84,11 +88,17 @@ def test_library_functions_are_looked_into_and_one_sample_only_is_named():
 
     def hand(x, gamma, given):
         groups = x.reshape(len(x), 2, -1)
-        x_hat = (groups - groups.mean(axis=2, keepdims=True)) / np.sqrt(groups.var(axis=2, keepdims=True) + 1e-5)
+        x_hat = (groups - groups.mean(axis=2, keepdims=True)) / np.sqrt(
+            groups.var(axis=2, keepdims=True) + 1e-5
+        )
         return {"gamma": (given * x_hat.reshape(x.shape))[0].sum(axis=1)}
 
     random = np.random.default_rng(0)
-    inputs = dict(x=random.normal(size=(3, 4, 5)), gamma=random.normal(size=4), given=random.normal(size=(3, 4, 5)))
+    inputs = dict(
+        x=random.normal(size=(3, 4, 5)),
+        gamma=random.normal(size=4),
+        given=random.normal(size=(3, 4, 5)),
+    )
     with pytest.raises(GradientMismatch) as error:
         check_gradients(hand, reference, **inputs)
     assert error.value.diagnoses[0]["mistake"] == "one-sample-only"
@@ -123,14 +133,30 @@ def d_recurrent(slope, last_only=False):
 @pytest.mark.parametrize(
     ("hand", "mistake", "words"),
     [
-        (d_recurrent(lambda h: 1 - h), "wrong-activation-derivative", "1 − tanh in place of the derivative of `tanh`"),
-        (d_recurrent(lambda h: 1), "missing-activation-derivative", "the derivative of `tanh` in test_check.py"),
-        (d_recurrent(lambda h: 1 - h * h, last_only=True), "term-missing", "only what comes by way of"),
+        (
+            d_recurrent(lambda h: 1 - h),
+            "wrong-activation-derivative",
+            "1 − tanh in place of the derivative of `tanh`",
+        ),
+        (
+            d_recurrent(lambda h: 1),
+            "missing-activation-derivative",
+            "the derivative of `tanh` in test_check.py",
+        ),
+        (
+            d_recurrent(lambda h: 1 - h * h, last_only=True),
+            "term-missing",
+            "only what comes by way of",
+        ),
     ],
 )
 def test_a_mistake_that_a_loop_repeats_is_named(hand, mistake, words):
     random = np.random.default_rng(0)
-    inputs = dict(x=random.normal(size=(7, 4, 5)), W=random.normal(size=(6, 5)) / 2, U=random.normal(size=(6, 6)) / 2)
+    inputs = dict(
+        x=random.normal(size=(7, 4, 5)),
+        W=random.normal(size=(6, 5)) / 2,
+        U=random.normal(size=(6, 6)) / 2,
+    )
     assert check_gradients(d_recurrent(lambda h: 1 - h * h), recurrent, **inputs).verdict == "match"
     with pytest.raises(GradientMismatch) as error:
         check_gradients(hand, recurrent, **inputs)
@@ -150,12 +176,17 @@ def test_one_of_two_calls_of_a_library_function_that_is_forgotten_is_named_as_a_
 
     random = np.random.default_rng(0)
     inputs = {name: random.normal(size=(6, 4)) for name in "apn"}
-    right = check_gradients(lambda a, p, n: {"a": d_cosine(a, n) - d_cosine(a, p)}, reference, **inputs)
+    right = check_gradients(
+        lambda a, p, n: {"a": d_cosine(a, n) - d_cosine(a, p)}, reference, **inputs
+    )
     assert right.verdict == "match"
     with pytest.raises(GradientMismatch) as error:
         check_gradients(lambda a, p, n: {"a": -d_cosine(a, p)}, reference, **inputs)
     assert error.value.diagnoses[0]["mistake"] == "term-missing"
-    assert "lacks what comes by way of `cosine_similarity` in test_check.py" in error.value.diagnoses[0]["says"]
+    assert (
+        "lacks what comes by way of `cosine_similarity` in test_check.py"
+        in error.value.diagnoses[0]["says"]
+    )
     assert "cosine_similarity(a, n, dim=1) - near" in error.value.diagnoses[0]["says"]
 
 
@@ -179,7 +210,9 @@ def test_a_square_matrix_that_goes_back_untransposed_is_named(linear):
         return {"x": d @ W, "W": x.T @ d, "b": d.sum(axis=0)}
 
     random = np.random.default_rng(0)
-    inputs = dict(x=random.normal(size=(3, 4)), W=random.normal(size=(4, 4)), b=random.normal(size=4))
+    inputs = dict(
+        x=random.normal(size=(3, 4)), W=random.normal(size=(4, 4)), b=random.normal(size=4)
+    )
     with pytest.raises(GradientMismatch) as error:
         check_gradients(hand, reference, **inputs)
     assert [found["mistake"] for found in error.value.diagnoses] == ["transposed-weights"]
@@ -210,21 +243,31 @@ def test_a_watched_gradient_that_nothing_explains_has_a_remedy_of_its_own():
         return (watch("s", x**2) * torch.arange(1.0, 4.0).double()).sum()
 
     with pytest.raises(GradientMismatch) as error:
-        check_gradients(lambda x: {"s": np.array([1.0, 5.0, 2.0])}, reference, x=np.array([0.5, 2.0, 3.0]))
+        check_gradients(
+            lambda x: {"s": np.array([1.0, 5.0, 2.0])}, reference, x=np.array([0.5, 2.0, 3.0])
+        )
     assert error.value.diagnoses[0]["remedy"].startswith("mark what is made of it")
 
 
 def test_a_match_to_the_last_bit_and_one_that_nothing_could_be_seen_of_say_so():
     same = check_gradients(lambda x: {"x": np.ones(3)}, lambda x: x.sum(), x=np.arange(3.0))
     assert "each the same to the last bit." in str(same)
-    blind = check_gradients(lambda x: {"x": np.cos(x)}, lambda x: torch.sin(x).sum(), x=np.array([1e17, 3e17]))
-    assert "No error as small as a value would typically have been found; 2 of 2 values" in str(blind)
-    assert any(remark.startswith("nothing is known of x: rounding alone") for remark in blind.remarks)
+    blind = check_gradients(
+        lambda x: {"x": np.cos(x)}, lambda x: torch.sin(x).sum(), x=np.array([1e17, 3e17])
+    )
+    assert "No error as small as a value would typically have been found; 2 of 2 values" in str(
+        blind
+    )
+    assert any(
+        remark.startswith("nothing is known of x: rounding alone") for remark in blind.remarks
+    )
 
 
 def test_a_factor_with_several_usual_causes_gets_them_all():
     with pytest.raises(GradientMismatch) as error:
-        check_gradients(lambda x: {"x": 0.75 * x}, lambda x: (x**2).sum() / 2, x=np.arange(1.0, 5.0))
+        check_gradients(
+            lambda x: {"x": 0.75 * x}, lambda x: (x**2).sum() / 2, x=np.arange(1.0, 5.0)
+        )
     says = error.value.diagnoses[0]["says"]
     assert "which is 1 − 0.25 (as in dropout) or (n − 1)/n for the length of axis 0 of x" in says
 
@@ -244,13 +287,43 @@ def spoiled(change):
     ("quantity", "change", "mistake", "words"),
     [
         ("x", lambda g: g.update(x=-g["x"]), "sign-flipped", "minus the right one"),
-        ("bias", lambda g: g.update(bias=g["bias"] / 6), "scaled-by-constant", "1 over the length of axis 0 of x"),
-        ("weight", lambda g: g.update(weight=2 * g["weight"]), "scaled-by-constant", "what a 2 too many makes"),
-        ("x", lambda g: g.update(x=g["x"].astype(np.float32)), "single-precision", "about 7 digits"),
-        ("weight", lambda g: g.update(weight=g["weight"][None]), "wrong-shape", "has shape (1, 10); expected (10,)"),
+        (
+            "bias",
+            lambda g: g.update(bias=g["bias"] / 6),
+            "scaled-by-constant",
+            "1 over the length of axis 0 of x",
+        ),
+        (
+            "weight",
+            lambda g: g.update(weight=2 * g["weight"]),
+            "scaled-by-constant",
+            "what a 2 too many makes",
+        ),
+        (
+            "x",
+            lambda g: g.update(x=g["x"].astype(np.float32)),
+            "single-precision",
+            "about 7 digits",
+        ),
+        (
+            "weight",
+            lambda g: g.update(weight=g["weight"][None]),
+            "wrong-shape",
+            "has shape (1, 10); expected (10,)",
+        ),
         ("x", lambda g: g.update(x=g["x"].T), "transposed-gradient", "transposed"),
-        ("x", lambda g: g["x"].__setitem__((1, 2), np.nan), "unknown", "1 of 60 of yours are not finite"),
-        ("x_hat", lambda g: g.update(x_hat=0 * g["x_hat"]), "gradient-missing", "is zero everywhere"),
+        (
+            "x",
+            lambda g: g["x"].__setitem__((1, 2), np.nan),
+            "unknown",
+            "1 of 60 of yours are not finite",
+        ),
+        (
+            "x_hat",
+            lambda g: g.update(x_hat=0 * g["x_hat"]),
+            "gradient-missing",
+            "is zero everywhere",
+        ),
     ],
 )
 def test_a_mistake_raises_and_is_named(quantity, change, mistake, words):
@@ -268,7 +341,9 @@ def test_one_element_wrong_by_a_part_in_a_billion_is_found():
     given = LAYER_NORM.inputs(np.random.default_rng(3))
     with pytest.raises(GradientMismatch) as error:
         check_gradients(
-            spoiled(lambda g: g["x"].__setitem__((3, 4), g["x"][3, 4] * (1 + 1e-9))), LAYER_NORM.reference, **given
+            spoiled(lambda g: g["x"].__setitem__((3, 4), g["x"][3, 4] * (1 + 1e-9))),
+            LAYER_NORM.reference,
+            **given,
         )
     first = error.value.first_mismatch
     assert (first["index"], first["label"]) == ([3, 4], "x[3, 4]")
@@ -278,14 +353,19 @@ def test_one_element_wrong_by_a_part_in_a_billion_is_found():
 def test_first_is_in_the_order_in_which_hand_returns():
     given = LAYER_NORM.inputs(np.random.default_rng(3))
     with pytest.raises(GradientMismatch) as error:
-        check_gradients(lambda **g: {"bias": 0 * g["bias"], "x": 0 * g["x"]}, LAYER_NORM.reference, **given)
+        check_gradients(
+            lambda **g: {"bias": 0 * g["bias"], "x": 0 * g["x"]}, LAYER_NORM.reference, **given
+        )
     assert error.value.first_mismatch["quantity"] == "bias"
 
 
 def test_a_missing_sum_over_a_broadcast_axis_is_told():
     with pytest.raises(GradientMismatch, match="summed over axis 0 it is right"):
         check_gradients(
-            lambda x, b: {"b": 2 * (x + b)}, lambda x, b: ((x + b) ** 2).sum(), x=np.ones((3, 2)), b=np.ones(2)
+            lambda x, b: {"b": 2 * (x + b)},
+            lambda x, b: ((x + b) ** 2).sum(),
+            x=np.ones((3, 2)),
+            b=np.ones(2),
         )
 
 
@@ -296,8 +376,13 @@ def test_tensors_and_integers_are_legal_and_an_input_may_be_unused():
         return {"table": torch.tensor(gradient)}
 
     rows = torch.tensor([0, 2, 2])
-    result = check_gradients(hand, lambda table, rows, unused: table[rows].sum(), table=torch.ones(4, 3), rows=rows,
-                             unused=np.ones(2))  # fmt: skip
+    result = check_gradients(
+        hand,
+        lambda table, rows, unused: table[rows].sum(),
+        table=torch.ones(4, 3),
+        rows=rows,
+        unused=np.ones(2),
+    )
     assert result.verdict == "match"
 
 
@@ -336,7 +421,9 @@ def test_dropout_with_torchs_generator_is_the_same_in_every_draw():
 
 
 def test_nan_on_both_sides_is_undecided_not_a_match():
-    result = check_gradients(lambda x: {"x": np.full(2, np.nan)}, lambda x: (x - x).sqrt().sum(), x=np.ones(2))
+    result = check_gradients(
+        lambda x: {"x": np.full(2, np.nan)}, lambda x: (x - x).sqrt().sum(), x=np.ones(2)
+    )
     assert result.verdict == "undecided"
     assert str(result).startswith("undecided: ")
     assert "nothing is known of it" in result.remarks[-1]
@@ -369,7 +456,9 @@ def test_a_shape_that_no_sum_makes_right_is_a_wrong_shape():
 
 def test_a_gradient_where_the_right_one_is_zero_is_told_without_a_ratio():
     with pytest.raises(GradientMismatch) as error:
-        check_gradients(lambda x: {"x": np.array([1.0, 2.0, 0.0])}, lambda x: (0 * x).sum(), x=np.ones(3))
+        check_gradients(
+            lambda x: {"x": np.array([1.0, 2.0, 0.0])}, lambda x: (0 * x).sum(), x=np.ones(3)
+        )
     assert "2 of 3 elements differ" in str(error.value)
     assert "over the right one" not in str(error.value)
 
@@ -398,5 +487,7 @@ def test_a_hand_whose_answer_depends_on_the_last_bit_is_measured_without_it():
         calls.append(x)
         return {"x": 2 * x} if len(calls) == 1 or x.dtype == np.float32 else {"x": np.zeros(3)}
 
-    result = check_gradients(hand, lambda x: (x**2).sum(), x=np.random.default_rng(0).normal(size=2))
+    result = check_gradients(
+        hand, lambda x: (x**2).sum(), x=np.random.default_rng(0).normal(size=2)
+    )
     assert result.verdict == "match"

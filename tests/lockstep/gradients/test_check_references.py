@@ -87,7 +87,9 @@ def d_used_twice(x):
         (used_twice, d_used_twice),
     ],
 )
-def test_references_that_work_in_place_by_views_branches_or_without_grad_are_legal(reference, gradient):
+def test_references_that_work_in_place_by_views_branches_or_without_grad_are_legal(
+    reference, gradient
+):
     result = check_gradients(lambda x: {"x": gradient(x)}, reference, x=X)
     assert result.verdict == "match"
     assert result.resolution["typical"] < 1e-11
@@ -121,7 +123,11 @@ def test_booleans_and_indices_are_passed_on():
 
 def test_a_reference_that_seeds_itself_is_the_same_in_every_draw():
     def noise(kind):
-        return torch.randn(3, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64).numpy().astype(kind)
+        return (
+            torch.randn(3, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+            .numpy()
+            .astype(kind)
+        )
 
     def reference(x):
         return (x * torch.from_numpy(noise(np.float64))).sum()
@@ -138,7 +144,10 @@ def test_a_reference_that_seeds_itself_is_the_same_in_every_draw():
     ],
 )
 def test_random_numbers_that_are_not_the_same_in_every_call_are_refused(draw):
-    with pytest.raises(ValueError, match="different gradients when it is called twice.*draw random numbers with torch"):
+    with pytest.raises(
+        ValueError,
+        match="different gradients when it is called twice.*draw random numbers with torch",
+    ):
         check_gradients(lambda x: {"x": x}, lambda x: (x * draw()).sum(), x=X)
 
 
@@ -149,7 +158,9 @@ def test_a_branch_that_only_some_draws_take_is_no_crash():
         calls.append(1)
         return (x**2).sum() + (b.sum() if len(calls) < 3 else 0)
 
-    result = check_gradients(lambda x, b: {"x": 2 * x, "b": np.ones_like(b)}, reference, x=X, b=np.ones(2))
+    result = check_gradients(
+        lambda x, b: {"x": 2 * x, "b": np.ones_like(b)}, reference, x=X, b=np.ones(2)
+    )
     assert result.resolution["blind"] == 2  # nothing is known of b
 
 
@@ -182,15 +193,30 @@ ONES, WHOLE, ANY = np.ones(2), np.ones(2, int), np.random.default_rng()
         (square, lambda x: x**2, {"x": ONES}, "a tensor of shape (2,); expected a scalar tensor"),
         (square, lambda x: 3.0, {"x": ONES}, "float; expected a scalar tensor"),
         (square, lambda x: torch.tensor(1.0), {"x": ONES}, "does not depend on the inputs"),
-        (square, lambda x: (x > 0).sum(), {"x": ONES}, "a tensor of torch.int64; expected a floating-point one"),
+        (
+            square,
+            lambda x: (x > 0).sum(),
+            {"x": ONES},
+            "a tensor of torch.int64; expected a floating-point one",
+        ),
         (square, lambda x: x.argmax() * 1.0, {"x": ONES}, "does not depend on the inputs"),
         (square, lambda x: x.detach().sum(), {"x": ONES}, "does not depend on the inputs"),
         (square, lambda x: None, {"x": ONES}, "NoneType; expected a scalar tensor"),
         (square, lambda x: x @ x[:1], {"x": ONES}, "reference raised RuntimeError"),
         (square, lambda y: y.sum(), {"x": ONES}, "reference raised TypeError"),
         (square, lambda x: x.mul_(2).sum(), {"x": ONES}, "changes its input 'x' in place"),
-        (lambda x, i: {"x": x}, lambda x, i: (x * i.add_(1)).sum(), {"x": ONES, "i": WHOLE}, "changes its input 'i'"),
-        (square, spoiled_in_place, {"x": ONES}, "the differentiation of reference raised RuntimeError"),
+        (
+            lambda x, i: {"x": x},
+            lambda x, i: (x * i.add_(1)).sum(),
+            {"x": ONES, "i": WHOLE},
+            "changes its input 'i'",
+        ),
+        (
+            square,
+            spoiled_in_place,
+            {"x": ONES},
+            "the differentiation of reference raised RuntimeError",
+        ),
         (
             square,
             lambda x: (x - 1).sqrt().sum(),
@@ -204,7 +230,12 @@ ONES, WHOLE, ANY = np.ones(2), np.ones(2, int), np.random.default_rng()
             {"x": ONES, "u": ONES},
             "'u', which reference does not depend on",
         ),
-        (lambda x: 1 / 0, lambda x: x.sum(), {"x": ONES}, "hand raised ZeroDivisionError: division by zero (line"),
+        (
+            lambda x: 1 / 0,
+            lambda x: x.sum(),
+            {"x": ONES},
+            "hand raised ZeroDivisionError: division by zero (line",
+        ),
         (lambda y: {}, lambda x: x.sum(), {"x": ONES}, "hand raised TypeError"),
         (lambda x: x, lambda x: x.sum(), {"x": ONES}, "hand returned ndarray; expected a dict"),
         (
@@ -213,8 +244,18 @@ ONES, WHOLE, ANY = np.ones(2), np.ones(2, int), np.random.default_rng()
             {"x": ONES},
             "hand returned list for 'x'; expected real numbers",
         ),
-        (lambda x, i: {"i": x}, lambda x, i: x.sum(), {"x": ONES, "i": ONES > 0}, "'i', which holds booleans"),
-        (square, lambda x: x.sum(), {"x": 1j * ONES}, "input 'x' holds complex128; expected real numbers"),
+        (
+            lambda x, i: {"i": x},
+            lambda x, i: x.sum(),
+            {"x": ONES, "i": ONES > 0},
+            "'i', which holds booleans",
+        ),
+        (
+            square,
+            lambda x: x.sum(),
+            {"x": 1j * ONES},
+            "input 'x' holds complex128; expected real numbers",
+        ),
         (square, lambda x: x.sum(), {"x": [[1.0], [1.0, 2.0]]}, "input 'x' is no array"),
         (square, lambda x: x.sum(), {"x": torch.ones(2).to_sparse()}, "input 'x' is no array"),
         (lambda x: None, lambda x: x.sum(), {"x": ONES}, "hand returned nothing; expected a dict"),
@@ -231,9 +272,24 @@ ONES, WHOLE, ANY = np.ones(2), np.ones(2, int), np.random.default_rng()
             {"x": ONES, "i": WHOLE},
             "'i', which holds integers",
         ),
-        (lambda x: {"x": 1j * x}, lambda x: x.sum(), {"x": ONES}, "complex128 for 'x'; expected real numbers"),
-        (square, lambda x: (x**2).sum(), {"x": np.array([1.0, np.nan])}, "input 'x' has a value that is not finite"),
-        (square, lambda x: (x**2).sum(), {"x": np.array(["a"])}, "input 'x' holds <U1; expected real numbers"),
+        (
+            lambda x: {"x": 1j * x},
+            lambda x: x.sum(),
+            {"x": ONES},
+            "complex128 for 'x'; expected real numbers",
+        ),
+        (
+            square,
+            lambda x: (x**2).sum(),
+            {"x": np.array([1.0, np.nan])},
+            "input 'x' has a value that is not finite",
+        ),
+        (
+            square,
+            lambda x: (x**2).sum(),
+            {"x": np.array(["a"])},
+            "input 'x' holds <U1; expected real numbers",
+        ),
         (
             square,
             lambda x: (x * ANY.random()).sum(),
@@ -294,7 +350,11 @@ class Cube(torch.autograd.Function):
     @staticmethod
     def backward(ctx, given):
         x, scale = ctx.saved_tensors
-        return given * 3 * scale * x**2 * (2 if ctx.wrong else 1), (given * x**3).sum(0, keepdim=True), None
+        return (
+            given * 3 * scale * x**2 * (2 if ctx.wrong else 1),
+            (given * x**3).sum(0, keepdim=True),
+            None,
+        )
 
 
 def cube(x, scale, power):
@@ -303,7 +363,11 @@ def cube(x, scale, power):
 
 @pytest.mark.parametrize(
     ("wrong", "off", "quantity", "mistake"),
-    [(False, 0, None, None), (True, 0, "x", "scaled-by-constant"), (False, 1e-9, "output", "unknown")],
+    [
+        (False, 0, None, None),
+        (True, 0, "x", "scaled-by-constant"),
+        (False, 1e-9, "output", "unknown"),
+    ],
 )
 def test_a_function_is_checked_in_one_line_backward_and_forward(wrong, off, quantity, mistake):
     Cube.wrong, Cube.off = wrong, off
@@ -314,12 +378,17 @@ def test_a_function_is_checked_in_one_line_backward_and_forward(wrong, off, quan
         return
     with pytest.raises(GradientMismatch) as error:
         check_function(Cube, cube, **inputs)
-    assert (error.value.first_mismatch["quantity"], error.value.diagnoses[0]["mistake"]) == (quantity, mistake)
+    assert (error.value.first_mismatch["quantity"], error.value.diagnoses[0]["mistake"]) == (
+        quantity,
+        mistake,
+    )
 
 
 def test_a_function_in_float32_is_judged_in_float64():
     Cube.wrong, Cube.off = False, 0
-    result = check_function(Cube, cube, x=torch.tensor(X, dtype=torch.float32), scale=torch.ones(1, 4), power=3)
+    result = check_function(
+        Cube, cube, x=torch.tensor(X, dtype=torch.float32), scale=torch.ones(1, 4), power=3
+    )
     assert result.resolution["typical"] < 1e-10
 
 
@@ -351,7 +420,9 @@ class Pair(torch.autograd.Function):
     @staticmethod
     def backward(ctx, twice, powers):
         (x,) = ctx.saved_tensors
-        return 2 * twice + powers[:, None] * sum(i * x ** (i - 1) for i in range(1, ctx.k + 1)), None
+        return 2 * twice + powers[:, None] * sum(
+            i * x ** (i - 1) for i in range(1, ctx.k + 1)
+        ), None
 
 
 def pair(x, k):
@@ -375,7 +446,9 @@ class Product(torch.autograd.Function):
 def test_a_gradient_that_a_function_leaves_out_is_missing_and_what_is_right_is_listed():
     Product.gradients = 2
     with pytest.raises(GradientMismatch) as error:
-        check_function(Product, lambda x, w: x * w, w=X + 1, x=X)  # by name: forward has them the other way round
+        check_function(
+            Product, lambda x, w: x * w, w=X + 1, x=X
+        )  # by name: forward has them the other way round
     assert error.value.first_mismatch["quantity"] == "w"
     assert error.value.diagnoses[0]["mistake"] == "gradient-missing"
     assert str(error.value).endswith("right     output, x")
@@ -385,7 +458,9 @@ def test_a_gradient_that_a_function_leaves_out_is_missing_and_what_is_right_is_l
 
 def test_an_error_inside_torch_shows_none_of_its_frames():
     Product.gradients = 0
-    with pytest.raises(ValueError, match="the function raised RuntimeError: .*incorrect number of gradients") as error:
+    with pytest.raises(
+        ValueError, match="the function raised RuntimeError: .*incorrect number of gradients"
+    ) as error:
         check_function(Product, lambda x, w: x * w, x=X, w=X + 1)
     assert error.value.__cause__.__traceback__ is None
 

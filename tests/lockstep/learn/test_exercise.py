@@ -51,7 +51,9 @@ def filled(tmp_path, **formulas):
 
 
 def test_one_slip_gives_one_message(tmp_path, capsys):
-    path = filled(tmp_path, z_h1="w11 * x1 + w21 * x2", h1="sigma(z_h1)", z_h2="w12 * x1 + w22 * x2 + b2")
+    path = filled(
+        tmp_path, z_h1="w11 * x1 + w21 * x2", h1="sigma(z_h1)", z_h2="w12 * x1 + w22 * x2 + b2"
+    )
     assert main([path]) == 1
     out = capsys.readouterr().out
     assert "2 of 37 formulas are right, 1 not yet.\nnot yet: z_h1 (line 18): differs on" in out
@@ -75,7 +77,9 @@ def test_what_agrees_on_one_sample_only_is_told(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("matrix", [False, True])
-def test_finishing_says_what_was_proven_and_points_to_a_command_that_matches(matrix, tmp_path, capsys, monkeypatch):
+def test_finishing_says_what_was_proven_and_points_to_a_command_that_matches(
+    matrix, tmp_path, capsys, monkeypatch
+):
     path = tmp_path / "net.py"
     path.write_text(template(matrix, {}))
     assert main([str(path)]) == 0
@@ -92,7 +96,10 @@ def test_hints_say_more_and_more_and_end_with_the_formula():
             ladder = hints(name, matrix)
             assert len(ladder) == 4
             assert ladder[-1].startswith(f"{name} = ")
-    assert hints("delta_h1", False)[1] == "it is made of delta_o1, w31, delta_o2, w32, sigma_prime, z_h1"
+    assert (
+        hints("delta_h1", False)[1]
+        == "it is made of delta_o1, w31, delta_o2, w32, sigma_prime, z_h1"
+    )
     assert hints("delta_h1", False)[2] == "its shape is (□ * □ + □ * □) * sigma_prime(□)"
 
 
@@ -123,7 +130,9 @@ def test_bad_files_are_told_in_a_line(tmp_path, capsys, text, words):
 
 def test_an_unknown_mistake_and_a_folder_that_is_not_there_are_told(tmp_path, capsys):
     assert main([str(tmp_path / "a.py"), "--mistake", "typo"]) == 2
-    assert "--mistake typo: expected one of missing-activation-derivative" in capsys.readouterr().err
+    assert (
+        "--mistake typo: expected one of missing-activation-derivative" in capsys.readouterr().err
+    )
     assert main([str(tmp_path / "no" / "a.py")]) == 2
     assert "cannot be written" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
@@ -132,7 +141,9 @@ def test_an_unknown_mistake_and_a_folder_that_is_not_there_are_told(tmp_path, ca
 def watched(monkeypatch, path, student):
     """The status of the exercise's --watch at a terminal where `student(press, read_until)` sits."""
     with terminal(monkeypatch) as (press, read_until):
-        return with_other_end(lambda: main([str(path), "--watch"]), lambda: student(press, read_until))
+        return with_other_end(
+            lambda: main([str(path), "--watch"]), lambda: student(press, read_until)
+        )
 
 
 def test_watching_checks_at_each_save_and_gives_hints_on_a_key(monkeypatch, tmp_path):
@@ -171,7 +182,10 @@ def test_a_file_that_is_not_text_or_cannot_be_opened_is_told(tmp_path, capsys):
 
 def test_a_formula_that_gives_no_number_is_told_with_its_line(tmp_path, capsys):
     assert main([filled(tmp_path, z_h1="'a'")]) == 1
-    assert "not yet: z_h1 (line 18): z_h1 z_h1 as str; expected an array of real numbers" in capsys.readouterr().out
+    assert (
+        "not yet: z_h1 (line 18): z_h1 z_h1 as str; expected an array of real numbers"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_function_without_a_return_is_checked_all_the_same():
@@ -179,7 +193,9 @@ def test_a_function_without_a_return_is_checked_all_the_same():
     assert not any(verdict.filled for verdict in check_text(text, "a.py", True).values())
 
 
-def test_watching_begins_with_a_template_goes_on_after_a_syntax_error_and_ends_with_q(monkeypatch, tmp_path):
+def test_watching_begins_with_a_template_goes_on_after_a_syntax_error_and_ends_with_q(
+    monkeypatch, tmp_path
+):
     path = tmp_path / "net.py"
 
     def student(press, read_until):
@@ -198,7 +214,12 @@ def test_watching_without_a_keyboard_ends_with_an_interrupt(monkeypatch, tmp_pat
     looks = []
     monkeypatch.setattr(practice, "time", SimpleNamespace(sleep=looks.append))
     path = filled(tmp_path)
-    assert with_other_end(lambda: main([path, "--watch"]), lambda: (wait_until(lambda: looks), interrupt())) == 130
+    assert (
+        with_other_end(
+            lambda: main([path, "--watch"]), lambda: (wait_until(lambda: looks), interrupt())
+        )
+        == 130
+    )
     assert "[q] quit" in capsys.readouterr().out
 
 

@@ -21,7 +21,11 @@ def test_the_lectures_numbers_stand_when_nothing_says_which_network():
 def test_defaults():
     problem = made()
     assert (problem.sizes, problem.samples, problem.lr, problem.steps) == ((2, 2, 2), 1, 0.05, 100)
-    assert (problem.loss, problem.hidden_activation, problem.output_activation) == ("mse", "linear", "linear")
+    assert (problem.loss, problem.hidden_activation, problem.output_activation) == (
+        "mse",
+        "linear",
+        "linear",
+    )
     assert (problem.dtype, problem.frozen, problem.batch_size) == ("float64", (), None)
 
 
@@ -33,7 +37,12 @@ def test_the_same_seed_draws_the_same_and_another_seed_another():
 
 
 def test_sizes_follow_from_what_is_given():
-    assert made(x=[[1, 2, 3]], y=[[1], ]).sizes == (3, 3, 1)  # fmt: skip
+    assert made(
+        x=[[1, 2, 3]],
+        y=[
+            [1],
+        ],
+    ).sizes == (3, 3, 1)
     assert made(x=[[1, 2, 3]], W_h=[[1, 2, 3]]).sizes == (3, 1, 2)
     assert made(x=[[1, 2, 3]], sizes="3-5-2").sizes == (3, 5, 2)
     assert made(W_o=[[1, 2, 3, 4]]).sizes == (2, 4, 1)
@@ -42,7 +51,13 @@ def test_sizes_follow_from_what_is_given():
 
 def test_batches_go_through_the_file_in_order_the_last_one_shorter():
     problem = made(x=[[0], [1], [2], [3], [4]], batch_size=2)
-    assert [problem.batch(n)[0].ravel().tolist() for n in range(1, 6)] == [[0, 1], [2, 3], [4], [0, 1], [2, 3]]
+    assert [problem.batch(n)[0].ravel().tolist() for n in range(1, 6)] == [
+        [0, 1],
+        [2, 3],
+        [4],
+        [0, 1],
+        [2, 3],
+    ]
     assert len(made(samples=3, batch_size=7).batch(2)[0]) == 3
 
 
@@ -63,11 +78,20 @@ def test_float32_is_rounded_once():
         ({"sizes": "2-2"}, "sizes: expected three positive whole numbers"),
         ({"sizes": "2-0-2"}, "sizes: expected three positive whole numbers"),
         ({"sizes": [2, 2.5, 2]}, "sizes: expected three positive whole numbers"),
-        ({"sizes": "3-2-2", "x": [[1, 2]]}, "sizes 3-2-2: has n_in = 3, but x (shape 1×2) has n_in = 2"),
-        ({"W_h": [[1, 2]], "W_o": [[1, 2]]}, "W_o (shape 1×2): has n_hidden = 2, but W_h (shape 1×2) has n_hidden = 1"),
+        (
+            {"sizes": "3-2-2", "x": [[1, 2]]},
+            "sizes 3-2-2: has n_in = 3, but x (shape 1×2) has n_in = 2",
+        ),
+        (
+            {"W_h": [[1, 2]], "W_o": [[1, 2]]},
+            "W_o (shape 1×2): has n_hidden = 2, but W_h (shape 1×2) has n_hidden = 1",
+        ),
         ({"x": [[1, 2]], "y": [[1], [2]]}, "y (shape 2×1): has N = 2, but x (shape 1×2) has N = 1"),
         ({"samples": 3, "x": [[1, 2]]}, "samples: has N = 3, but x (shape 1×2) has N = 1"),
-        ({"x": [[1, 2], [3]]}, "x: expected rows of one length, but row 1 has 2 numbers and row 2 has 1"),
+        (
+            {"x": [[1, 2], [3]]},
+            "x: expected rows of one length, but row 1 has 2 numbers and row 2 has 1",
+        ),
         ({"x": [[1, "a"]]}, "x: expected finite numbers, got 'a' in row 1, column 2"),
         ({"x": [[1, float("nan")]]}, "x: expected finite numbers, got nan in row 1, column 2"),
         ({"b_h": [1, float("inf")]}, "b_h: expected finite numbers, got inf in element 2"),
@@ -88,7 +112,10 @@ def test_float32_is_rounded_once():
         ({"batch_size": 0}, "batch_size: expected a positive whole number, got 0"),
         ({"seed": -1}, "seed: expected a whole number, 0 or more, got -1"),
         ({"loss": "mae"}, "loss: expected one of mse, sum, half_sum, got 'mae'"),
-        ({"hidden_activation": "gelu"}, "hidden_activation: expected one of linear, sigmoid, tanh, relu"),
+        (
+            {"hidden_activation": "gelu"},
+            "hidden_activation: expected one of linear, sigmoid, tanh, relu",
+        ),
         ({"dtype": "float16"}, "dtype: expected one of float64, float32"),
         ({"frozen": ["b"]}, "frozen: expected a list of parameters out of W_h, b_h, W_o, b_o"),
         ({"standardize": 1}, "standardize: expected true or false, got 1"),
@@ -99,7 +126,10 @@ def test_float32_is_rounded_once():
         ({"learning_rate": 1}, "learning_rate: unknown key; expected one of sizes"),
         ({"inputs": "a"}, "inputs: names columns of a CSV file; expected data"),
         ({"data": "a.csv"}, "data: expected inputs as well"),
-        ({"data": "a.csv", "inputs": "a", "targets": "b", "x": [[1]]}, "x: given together with data"),
+        (
+            {"data": "a.csv", "inputs": "a", "targets": "b", "x": [[1]]},
+            "x: given together with data",
+        ),
         ({"data": "nowhere.csv", "inputs": "a", "targets": "b"}, "nowhere.csv: cannot be read"),
         ({"data": "", "inputs": "a", "targets": "b"}, "data: expected the name of a file"),
         ({"inputs": " , "}, "inputs: expected column names"),
@@ -137,7 +167,11 @@ def test_bad_files_are_told_with_their_name(tmp_path, text, words):
 
 def test_a_missing_file_a_folder_and_bytes_are_told(tmp_path):
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
-    for name, words in (("missing.toml", "cannot be read"), (".", "cannot be read"), ("bytes.toml", "in UTF-8")):
+    for name, words in (
+        ("missing.toml", "cannot be read"),
+        (".", "cannot be read"),
+        ("bytes.toml", "in UTF-8"),
+    ):
         with pytest.raises(Unusable, match=words):
             read_file(str(tmp_path / name))
 
@@ -192,7 +226,9 @@ def test_a_network_beyond_memory_is_told():
 
 
 def test_what_float32_cannot_tell_from_zero_is_refused():
-    with pytest.raises(Unusable, match="W_h: 1e-60 is 0 as a float32; expected values that it can tell from 0"):
+    with pytest.raises(
+        Unusable, match="W_h: 1e-60 is 0 as a float32; expected values that it can tell from 0"
+    ):
         made(W_h=[[1e-60]], dtype="float32")
     assert made(W_h=[[1e-60]]).parameters["W_h"][0, 0] == 1e-60
 
@@ -202,7 +238,10 @@ def test_what_float64_cannot_tell_from_zero_is_refused_wherever_it_is_read(tmp_p
     toml, table = tmp_path / "a.toml", tmp_path / "a.csv"
     toml.write_text(f"lr = {text}")
     table.write_text(f"a,b\n1,{text}\n")
-    for read in (lambda: read_file(str(toml)), lambda: made(data=str(table), inputs="a", targets="b")):
+    for read in (
+        lambda: read_file(str(toml)),
+        lambda: made(data=str(table), inputs="a", targets="b"),
+    ):
         with pytest.raises(Unusable, match="expected 0 or a number that a float64 can tell from 0"):
             read()
     toml.write_text("lr = 0.00e-999")
@@ -221,7 +260,12 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_is_drawn():
 
 
 def test_values_of_thousands_of_characters_are_cut_in_messages():
-    for values in ({"lr": "x" * 5000}, {"samples": -(10**5000)}, {"x" * 5000: 1}, {"W_h": [[10**5000]]}):
+    for values in (
+        {"lr": "x" * 5000},
+        {"samples": -(10**5000)},
+        {"x" * 5000: 1},
+        {"W_h": [[10**5000]]},
+    ):
         with pytest.raises(Unusable) as error:
             made(**values)
         assert len(str(error.value)) < 1000

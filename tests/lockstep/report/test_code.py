@@ -17,7 +17,11 @@ def pairs(problem, step=None):
 
 @pytest.mark.parametrize("problem", [SCALARS, MATRICES])
 def test_lines_that_stand_abreast_compute_the_same(problem):
-    both = [(ours, theirs) for ours, theirs in pairs(problem) if ours and theirs and (ours.of or theirs.of)]
+    both = [
+        (ours, theirs)
+        for ours, theirs in pairs(problem)
+        if ours and theirs and (ours.of or theirs.of)
+    ]
     assert len(both) >= 15
     assert all(ours.of == theirs.of for ours, theirs in both)
 
@@ -53,7 +57,9 @@ def test_a_derivations_lines_are_found_by_what_they_assign_or_return(tmp_path):
 
 def test_a_function_without_a_source_is_told():
     step = eval("lambda x: dict(z_h=x)")
-    assert sources.by_hand(MATRICES, step) == sources.Source("<lambda> (its source cannot be read)", [])
+    assert sources.by_hand(MATRICES, step) == sources.Source(
+        "<lambda> (its source cannot be read)", []
+    )
 
 
 def test_each_line_has_both_values_and_a_mark(monkeypatch, capsys):
@@ -67,12 +73,16 @@ def test_each_line_has_both_values_and_a_mark(monkeypatch, capsys):
     assert "z_h = network.hidden(x)" in code
 
 
-def test_one_source_stands_below_the_other_where_there_is_no_room_and_nothing_is_cut(monkeypatch, capsys):
+def test_one_source_stands_below_the_other_where_there_is_no_room_and_nothing_is_cut(
+    monkeypatch, capsys
+):
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["--code", "--sizes", "3-4-2", "--samples", "5"]) == 0
     out = capsys.readouterr().out
     assert (
-        out.index("by hand: manual_backprop/two_layer.py") < out.index("update(W_h") < out.index("PyTorch: torch_ref")
+        out.index("by hand: manual_backprop/two_layer.py")
+        < out.index("update(W_h")
+        < out.index("PyTorch: torch_ref")
     )
     assert all(len(line) <= 80 for line in out.splitlines())
     for line in (*sources.by_hand(MATRICES).lines, *sources.by_torch(MATRICES).lines):
@@ -83,9 +93,12 @@ def test_one_source_stands_below_the_other_where_there_is_no_room_and_nothing_is
 def test_the_step_that_differs_is_shown_and_marked(columns, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("COLUMNS", columns)
     path = tmp_path / "late.py"
-    path.write_text("calls = []\ndef step(delta_o):\n    calls.append(1)\n    grad_b_o = delta_o.sum(axis=0)\n"
-                    "    return dict(grad_b_o=grad_b_o * (2 if len(calls) > 2 else 1), loss=[1])\n".replace(
-                        ", loss=[1]", ""))  # fmt: skip
+    path.write_text(
+        "calls = []\ndef step(delta_o):\n    calls.append(1)\n    grad_b_o = delta_o.sum(axis=0)\n"
+        "    return dict(grad_b_o=grad_b_o * (2 if len(calls) > 2 else 1), loss=[1])\n".replace(
+            ", loss=[1]", ""
+        )
+    )
     assert main(["--code", "--derivation", str(path)]) == 1
     out = capsys.readouterr().out
     assert "step 1\n" in out
@@ -110,7 +123,9 @@ def test_a_stream_that_cannot_encode_gets_ascii(monkeypatch):
     assert encodable("a  │  b ✗", "ascii") == "a  |  b XX"
 
 
-def test_a_value_is_shown_once_though_both_sources_have_it_on_other_rows(monkeypatch, tmp_path, capsys):
+def test_a_value_is_shown_once_though_both_sources_have_it_on_other_rows(
+    monkeypatch, tmp_path, capsys
+):
     monkeypatch.setenv("COLUMNS", "130")
     path = tmp_path / "one_line.py"
     path.write_text("def step(z_o, h, W_o, b_o):\n\n\n    return dict(h=h, o=z_o)\n")

@@ -21,7 +21,9 @@ from torch_reference import two_layer as torch_two_layer
 def start_and_quantities(problem):
     x, y = problem.batch(1)
     start = problem.parameters, x, y, problem.lr
-    return start, torch_two_layer.step(**problem.parameters, x=x, y=y, lr=problem.lr, **problem.network_settings)
+    return start, torch_two_layer.step(
+        **problem.parameters, x=x, y=y, lr=problem.lr, **problem.network_settings
+    )
 
 
 def values(problem):
@@ -29,7 +31,9 @@ def values(problem):
 
 
 def agrees(problem, turns, answers):
-    return [said() for said in at_sight(problem)(turns, [Answer(values, {}, {}) for values in answers])]
+    return [
+        said() for said in at_sight(problem)(turns, [Answer(values, {}, {}) for values in answers])
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -65,9 +69,13 @@ def test_near_a_solution_what_cancels_in_o_minus_y_is_known():
         slopes = [activation(which)[1] for which in (problem.hidden_activation, "linear")]
         at = torch["z_h"], torch["h"], torch["z_o"], o
         back = two_layer.backward(problem.parameters["W_o"], problem.x, problem.y, *at, m, *slopes)
-        by_hand = dict(zip(BACKWARD, back, strict=True)) | {"loss": np.asarray(two_layer.loss_of(o, problem.y, m))}
+        by_hand = dict(zip(BACKWARD, back, strict=True)) | {
+            "loss": np.asarray(two_layer.loss_of(o, problem.y, m))
+        }
         if (np.abs(by_hand["delta_o"] - torch["delta_o"]) > 1e-3 * np.abs(torch["delta_o"])).any():
-            agree += agrees(problem, [(start, torch)], [{name: by_hand[name] for name in ("loss", *BACKWARD)}])
+            agree += agrees(
+                problem, [(start, torch)], [{name: by_hand[name] for name in ("loss", *BACKWARD)}]
+            )
     assert len(agree) > 10
     assert all(agree)
 
@@ -78,9 +86,16 @@ def test_each_step_of_many_is_looked_at_by_itself():
     wrong = torch | {"grad_W_h": torch["grad_W_h"] * (1 + 1e-12)}
     for name in ("z_h", "new_b_o"):
         nan = torch | {name: torch[name] * np.nan}
-        assert agrees(problem, [(start, torch)] * 4, [torch, wrong, torch, nan]) == [True, False, True, False]
+        assert agrees(problem, [(start, torch)] * 4, [torch, wrong, torch, nan]) == [
+            True,
+            False,
+            True,
+            False,
+        ]
     part = {"grad_W_h": torch["grad_W_h"], "new_b_o": torch["new_b_o"]}
-    assert agrees(problem, [(start, torch)] * 2, [part, part | {"grad_W_h": wrong["grad_W_h"]}]) == [True, False]
+    assert agrees(
+        problem, [(start, torch)] * 2, [part, part | {"grad_W_h": wrong["grad_W_h"]}]
+    ) == [True, False]
 
 
 def test_steps_of_many_values_are_not_looked_at():
@@ -95,7 +110,9 @@ def test_steps_of_many_values_are_not_looked_at():
 def test_how_many_steps_are_made_together_changes_nothing(samples, free, monkeypatch):
     def run(ahead):
         monkeypatch.setattr("lockstep.run.steps.AHEAD", ahead)
-        problem = make_problem({"sizes": (2, 2, 2), "samples": samples, "batch_size": min(samples, 3), "steps": 90})
+        problem = make_problem(
+            {"sizes": (2, 2, 2), "samples": samples, "batch_size": min(samples, 3), "steps": 90}
+        )
         return [
             (record, free_run, record.agrees())
             for record, free_run in records(problem, tolerance(problem, {}), free=free)
@@ -103,7 +120,9 @@ def test_how_many_steps_are_made_together_changes_nothing(samples, free, monkeyp
 
     together, one_by_one = run(AHEAD), run(1)
     assert len(together) == len(one_by_one) == 90
-    for (record, own, agrees), (other, others_own, other_agrees) in zip(together, one_by_one, strict=True):
+    for (record, own, agrees), (other, others_own, other_agrees) in zip(
+        together, one_by_one, strict=True
+    ):
         assert record.number == other.number
         assert agrees == other_agrees
         np.testing.assert_array_equal(record.flat_manual, other.flat_manual)

@@ -20,8 +20,19 @@ from manual_backprop import two_layer
 KINDS = [
     {"sizes": (2, 2, 2)},
     {"sizes": (30, 20, 10), "samples": 40},
-    {"sizes": (30, 20, 10), "samples": 40, "hidden_activation": "sigmoid", "output_activation": "tanh"},
-    {"sizes": (20, 40, 15), "samples": 30, "hidden_activation": "tanh", "output_activation": "sigmoid", "loss": "sum"},
+    {
+        "sizes": (30, 20, 10),
+        "samples": 40,
+        "hidden_activation": "sigmoid",
+        "output_activation": "tanh",
+    },
+    {
+        "sizes": (20, 40, 15),
+        "samples": 30,
+        "hidden_activation": "tanh",
+        "output_activation": "sigmoid",
+        "loss": "sum",
+    },
     {"sizes": (50, 30, 5), "samples": 64, "hidden_activation": "relu", "loss": "half_sum"},
     {"sizes": (300, 20, 4), "samples": 30, "hidden_activation": "sigmoid"},  # saturated
     {"sizes": (300, 20, 4), "samples": 30, "hidden_activation": "tanh"},
@@ -63,7 +74,9 @@ def test_what_the_bound_fails_it_fails(kind, dtype):
     assert sound(record)
     random = np.random.default_rng(1)
     for name in COMPUTED:
-        for element in random.choice(record.torch[name].size, min(12, record.torch[name].size), replace=False):
+        for element in random.choice(
+            record.torch[name].size, min(12, record.torch[name].size), replace=False
+        ):
             array = np.array(record.torch[name], dtype=np.float64)
             array.flat[element] += random.choice([-1, 1]) * 1.5 * record.allowed[name].flat[element]
             wrong = with_manual(problem, record, name, array)
@@ -98,15 +111,21 @@ def test_what_is_not_finite_does_not_pass(kind, value):
         array.flat[-1] = value
         assert not passes(with_manual(problem, record, name, array), True)
         changed = {name: array}
-        both = looked_at(problem, record, manual=record.manual | changed, torch=record.torch | changed)
+        both = looked_at(
+            problem, record, manual=record.manual | changed, torch=record.torch | changed
+        )
         assert not passes(both, True)
 
 
-@pytest.mark.parametrize(("dtype", "scale"), [("float64", 1e152), ("float32", 1e18), ("float32", 1e20)])
+@pytest.mark.parametrize(
+    ("dtype", "scale"), [("float64", 1e152), ("float32", 1e18), ("float32", 1e20)]
+)
 def test_lengths_whose_products_overflow_say_nothing(dtype, scale):
     random = np.random.default_rng(0)
     x = random.normal(size=(40, 30)) * scale
-    problem, record = a_record({"sizes": (30, 20, 10), "x": x, "y": np.ones((40, 10)), "lr": 1e-300}, dtype, 1)
+    problem, record = a_record(
+        {"sizes": (30, 20, 10), "x": x, "y": np.ones((40, 10)), "lr": 1e-300}, dtype, 1
+    )
     passes, sound = first_test(problem)
     assert not sound(record) or dtype == "float32" and scale == 1e18
     array = np.array(record.torch["z_h"], dtype=np.float64)
@@ -124,7 +143,13 @@ def test_a_late_mistake_is_found_where_it_is():
 
     for sizes, samples in (((2, 2, 2), 1), ((9, 8, 7), 30)):
         step.__defaults__[0][0] = 0
-        settings = {"sizes": sizes, "samples": samples, "hidden_activation": "sigmoid", "lr": 0.001, "steps": 300}
+        settings = {
+            "sizes": sizes,
+            "samples": samples,
+            "hidden_activation": "sigmoid",
+            "lr": 0.001,
+            "steps": 300,
+        }
         result = compare(step, **settings)
         assert result.first_mismatch["step"] == 177
         assert result.first_mismatch["quantity"] == "grad_W_o"
@@ -144,8 +169,16 @@ def test_batches_have_scales_of_their_own(kind):
 def test_small_batches_do_not_inherit_room_from_large_ones():
     random = np.random.default_rng(0)
     x = np.concatenate([1e6 * random.normal(size=(40, 30)), 1e-6 * random.normal(size=(40, 30))])
-    problem = make_problem({"x": x, "y": random.normal(size=(80, 10)), "sizes": (30, 20, 10), "lr": 1e-14, "steps": 4,
-                            "batch_size": 40})  # fmt: skip
+    problem = make_problem(
+        {
+            "x": x,
+            "y": random.normal(size=(80, 10)),
+            "sizes": (30, 20, 10),
+            "lr": 1e-14,
+            "steps": 4,
+            "batch_size": 40,
+        }
+    )
     passes, _ = first_test(problem)
     large, small, *_ = [record for record, _ in records(problem, tolerance(problem, {}))]
     assert passes(large, True)
@@ -168,7 +201,12 @@ def test_a_tolerance_of_ones_own_frozen_parameters_and_shown_steps_are_worked_ou
     "drawn",
     [
         {"sizes": (128, 96, 64), "samples": 10, "hidden_activation": "tanh"},
-        {"sizes": (64, 64, 64), "samples": 32, "hidden_activation": "sigmoid", "output_activation": "sigmoid"},
+        {
+            "sizes": (64, 64, 64),
+            "samples": 32,
+            "hidden_activation": "sigmoid",
+            "output_activation": "sigmoid",
+        },
         {"sizes": (200, 32, 10), "samples": 20, "hidden_activation": "tanh", "dtype": "float32"},
     ],
 )
@@ -180,19 +218,30 @@ def test_saturated_neurons_do_not_keep_a_step_from_passing(drawn):
 
 def test_scales_are_worked_out_seldom_where_they_hardly_change(monkeypatch):
     made = []
-    monkeypatch.setattr("lockstep.run.first_test._scales", lambda *given: made.append(1) or _scales(*given))
+    monkeypatch.setattr(
+        "lockstep.run.first_test._scales", lambda *given: made.append(1) or _scales(*given)
+    )
     settings = {"sizes": (30, 20, 10), "samples": 40, "hidden_activation": "sigmoid", "steps": 400}
     assert run(make_problem(settings | {"lr": 1e-4}), {}).steps_in_full < 110
     steady = len(made)
     assert steady < 20
-    falling = {"x": np.ones((40, 30)), "y": np.zeros((40, 10)), "W_o": np.full((10, 20), 1.0), "b_o": np.zeros(10)}
+    falling = {
+        "x": np.ones((40, 30)),
+        "y": np.zeros((40, 10)),
+        "W_o": np.full((10, 20), 1.0),
+        "b_o": np.zeros(10),
+    }
     run(make_problem(settings | falling | {"lr": 0.05}), {})
     assert len(made) - steady > 2 * steady
 
 
 def test_a_large_networks_first_steps_are_worked_out_only_as_far_as_that_is_quick():
     result = Result(make_problem({"sizes": (100, 200, 100), "samples": 100, "steps": 1000}))
-    assert [number for number in range(1, 101) if result.is_in_full(number)] == [*range(1, 26), 50, 100]
+    assert [number for number in range(1, 101) if result.is_in_full(number)] == [
+        *range(1, 26),
+        50,
+        100,
+    ]
 
 
 def test_what_is_returned_in_part_or_alone_passes_too():
@@ -202,7 +251,11 @@ def test_what_is_returned_in_part_or_alone_passes_too():
         return {"z_h": x @ W_h.T + b_h, "grad_W_h": delta_h.T @ x, "delta_h": delta_h}
 
     assert run(problem, {}, step=some).steps_in_full < 150
-    scalar = run(make_problem({"steps": 300}), {}, step=lambda x1, x2, w11, w21, b1: {"z_h1": w11 * x1 + w21 * x2 + b1})
+    scalar = run(
+        make_problem({"steps": 300}),
+        {},
+        step=lambda x1, x2, w11, w21, b1: {"z_h1": w11 * x1 + w21 * x2 + b1},
+    )
     assert (scalar.verdict, scalar.steps_in_full) == ("match", 300)
 
 

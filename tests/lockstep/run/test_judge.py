@@ -1,5 +1,7 @@
 """The judgement of one step: where it first differs, what is not finite, and distances in ULPs."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,9 @@ from lockstep.text import ulps
 
 
 def of_precision(dtype):
-    return make_problem({"sizes": (3, 4, 2), "samples": 5, "hidden_activation": "tanh", "steps": 1, "dtype": dtype})
+    return make_problem(
+        {"sizes": (3, 4, 2), "samples": 5, "hidden_activation": "tanh", "steps": 1, "dtype": dtype}
+    )
 
 
 PROBLEM = of_precision("float64")
@@ -45,12 +49,14 @@ def test_a_planted_difference_is_found_at_its_quantity_and_element(factor):
     for name in COMPUTED:
         record = a_record()
         index = tuple(int(random.integers(n)) for n in np.shape(record.torch[name]))
-        record = planted(name, index, record.torch[name][index] + factor * record.allowed[name][index])
+        record = planted(
+            name, index, record.torch[name][index] + factor * record.allowed[name][index]
+        )
         said, position = judge(record)
         assert said == "mismatch"
         assert record.place(position) == (name, index)
         entry = record.entry(position)
-        assert entry["difference"] == pytest.approx(factor * entry["allowed"], rel=0.2, abs=0)
+        assert entry.difference == pytest.approx(factor * entry.allowed, rel=0.2, abs=0)
 
 
 def test_half_the_bound_is_no_mismatch():
@@ -104,7 +110,9 @@ def test_overflow_on_the_way_is_undecided_not_a_mismatch():
     record = planted("z_h", (0, 0), np.inf)
     record.torch["z_h"] = np.array(record.torch["z_h"])
     record.torch["z_h"][0, 0] = 1e300
-    record.allowed["z_h"] = np.full_like(record.allowed["z_h"], 1e293)  # terms near the largest number were added up
+    record.allowed["z_h"] = np.full_like(
+        record.allowed["z_h"], 1e293
+    )  # terms near the largest number were added up
     look_again(record)
     assert judge(record)[0] == "undecided"
     assert judge(record, fixed=True)[0] == "mismatch"
@@ -112,7 +120,11 @@ def test_overflow_on_the_way_is_undecided_not_a_mismatch():
 
 def test_overflow_on_the_way_depends_on_the_precision():
     record = a_record(of_precision("float32"))
-    record.manual["z_h"][0, 0], record.torch["z_h"][0, 0], record.allowed["z_h"][0, 0] = np.inf, 1e38, 3e31
+    record.manual["z_h"][0, 0], record.torch["z_h"][0, 0], record.allowed["z_h"][0, 0] = (
+        np.inf,
+        1e38,
+        3e31,
+    )
     look_again(record)
     assert judge(record)[0] == "undecided"
     record.allowed["z_h"][0, 0] = 1e30
@@ -158,7 +170,9 @@ def test_flat_arrays_hold_what_was_returned_one_after_the_other(dtype):
     look_again(record)
     assert record.flat_manual.dtype == record.flat_torch.dtype == np.float64
     d, b = in_part["delta_h"], in_part["new_b_o"]
-    assert record.flat_manual.tolist() == [float(number) for number in (d[1, 2], d[3, 0], b[0], b[1])]
+    assert record.flat_manual.tolist() == [
+        float(number) for number in (d[1, 2], d[3, 0], b[0], b[1])
+    ]
     assert len(record.flat_torch) == len(record.flat_allowed) == 4
     assert [record.place(i) for i in range(4)] == [
         ("delta_h", (1, 2)),
@@ -176,8 +190,14 @@ def test_a_bound_that_is_not_a_number_blames_nobody():
 
 
 def test_minus_zero_is_zero():
-    problem = make_problem({"steps": 1, "x": np.zeros((1, 2)), "W_h": np.zeros((2, 2)), "b_h": np.zeros(2)})
-    result = run(problem, {"rtol": 0.0}, step=lambda W_h, b_h, W_o, b_o, x, y, lr: {"z_h": np.array([[-0.0, -0.0]])})
+    problem = make_problem(
+        {"steps": 1, "x": np.zeros((1, 2)), "W_h": np.zeros((2, 2)), "b_h": np.zeros(2)}
+    )
+    result = run(
+        problem,
+        {"rtol": 0.0},
+        step=lambda W_h, b_h, W_o, b_o, x, y, lr: {"z_h": np.array([[-0.0, -0.0]])},
+    )
     assert result.verdict == "match"
 
 
@@ -209,7 +229,9 @@ def test_what_comes_before_a_wrong_shape_is_judged_like_everything_else():
     record = planted("z_h", (0, 0), np.inf)
     record.torch["z_h"] = np.array(record.torch["z_h"])
     record.torch["z_h"][0, 0] = 1e300
-    record.allowed["z_h"] = np.full_like(record.allowed["z_h"], 1e293)  # terms near the largest number were added up
+    record.allowed["z_h"] = np.full_like(
+        record.allowed["z_h"], 1e293
+    )  # terms near the largest number were added up
     record.misshapen = {"new_b_h": np.zeros(3)}
     look_again(record)
     assert judge(record)[0] == "undecided"
@@ -224,7 +246,7 @@ def test_what_comes_before_a_wrong_shape_is_judged_like_everything_else():
 def test_an_entry_has_the_fields_of_the_document():
     record = planted("delta_h", (1, 2), 0.5)
     place, torch = record.position("delta_h", (1, 2)), float(record.torch["delta_h"][1, 2])
-    assert record.entry(place) == {
+    assert asdict(record.entry(place)) == {
         "step": 1,
         "quantity": "delta_h",
         "index": [1, 2],
@@ -234,8 +256,8 @@ def test_an_entry_has_the_fields_of_the_document():
         "difference": abs(0.5 - torch),
         "allowed": float(record.allowed["delta_h"][1, 2]),
     }
-    assert all(type(value) is float for value in list(record.entry(place).values())[4:])
-    of_a_shape = record.entry("grad_W_o")
+    assert all(type(value) is float for value in list(asdict(record.entry(place)).values())[4:])
+    of_a_shape = asdict(record.entry("grad_W_o"))
     assert of_a_shape == {"step": 1, "quantity": "grad_W_o", "label": "grad_W_o"} | dict.fromkeys(
         ("index", "manual", "torch", "difference", "allowed")
     )

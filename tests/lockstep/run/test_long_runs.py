@@ -16,7 +16,12 @@ SIDES = ("manual", "torch")
 def trained(problem, steps, **more):
     """The result of a lock-step run of so many steps that ends well on both sides."""
     values = {name: getattr(problem, name) for name in ("x", "y")} | problem.parameters
-    return compare(None, {name: array.tolist() for name, array in values.items()} | more, steps=steps, show="none")
+    return compare(
+        None,
+        {name: array.tolist() for name, array in values.items()} | more,
+        steps=steps,
+        show="none",
+    )
 
 
 def least_squares(x, y):
@@ -85,13 +90,18 @@ def curvature(problem, parameters):
     x, y = torch.tensor(problem.x), torch.tensor(problem.y)
 
     def loss(flat):
-        W_h, b_h, W_o, b_o = (part.view(shape) for part, shape in zip(flat.split(sizes), shapes, strict=True))
+        W_h, b_h, W_o, b_o = (
+            part.view(shape) for part, shape in zip(flat.split(sizes), shapes, strict=True)
+        )
         return (((x @ W_h.T + b_h) @ W_o.T + b_o - y) ** 2).mean()
 
     flat = torch.tensor(np.concatenate([parameters[name].ravel() for name in PARAMETERS]))
     values, vectors = np.linalg.eigh(torch.autograd.functional.hessian(loss, flat).numpy())
     parts = np.split(vectors[:, -1], np.cumsum(sizes)[:-1])
-    return values[-1], {name: part.reshape(shape) for name, part, shape in zip(PARAMETERS, parts, shapes, strict=True)}
+    return values[-1], {
+        name: part.reshape(shape)
+        for name, part, shape in zip(PARAMETERS, parts, shapes, strict=True)
+    }
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -29,7 +29,9 @@ def noted(note):
     """A context in which note is called before each step by PyTorch."""
     torch_step = torch_two_layer.step
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch_two_layer, "step", lambda **given: (note(given), torch_step(**given))[1])
+        patch.setattr(
+            torch_two_layer, "step", lambda **given: (note(given), torch_step(**given))[1]
+        )
         yield
 
 
@@ -144,7 +146,12 @@ def test_what_pytorch_raises_in_its_thread_is_raised_by_the_run(in_a_thread):
 
 
 def test_a_derivation_may_call_the_same_step_by_pytorch_meanwhile(in_a_thread, monkeypatch):
-    backward, reached, meanwhile, made = torch_two_layer.backward, threading.Event(), threading.Event(), []
+    backward, reached, meanwhile, made = (
+        torch_two_layer.backward,
+        threading.Event(),
+        threading.Event(),
+        [],
+    )
 
     def in_the_middle_of_its_second_step(*given):
         if threading.current_thread() is not threading.main_thread():

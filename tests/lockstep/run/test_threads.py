@@ -21,36 +21,52 @@ def d_layer_norm(x, weight, bias, given):
     r = 1 / np.sqrt(((x - mean) ** 2).mean(axis=-1, keepdims=True) + 1e-5)  # (N, 1)
     x_hat = (x - mean) * r  # (N, n)
     g = given * weight  # (N, n)
-    d_x = r * (g - g.mean(axis=-1, keepdims=True) - x_hat * (g * x_hat).mean(axis=-1, keepdims=True))  # (N, n)
+    d_x = r * (
+        g - g.mean(axis=-1, keepdims=True) - x_hat * (g * x_hat).mean(axis=-1, keepdims=True)
+    )  # (N, n)
     return {"x": d_x, "weight": (given * x_hat).sum(axis=0), "bias": given.sum(axis=0)}
 
 
 def test_pytorch_141425_layer_norm_in_float32_is_right_and_both_sides_round():
     random = np.random.default_rng(0)
-    given = dict(x=random.normal(size=(32, 64)) * 10 + 300, weight=random.normal(size=64), bias=random.normal(size=64),
-                 given=random.normal(size=(32, 64)))  # fmt: skip
+    given = dict(
+        x=random.normal(size=(32, 64)) * 10 + 300,
+        weight=random.normal(size=64),
+        bias=random.normal(size=64),
+        given=random.normal(size=(32, 64)),
+    )
     result = check_gradients(
-        d_layer_norm, layer_norm, **{name: array.astype(np.float32) for name, array in given.items()}
+        d_layer_norm,
+        layer_norm,
+        **{name: array.astype(np.float32) for name, array in given.items()},
     )
     assert result.verdict == "match"
     hand, pytorch = result.accuracy["x"]["hand"], result.accuracy["x"]["torch"]
     assert 1e-7 < hand < 1e-3
     assert 1e-7 < pytorch < 1e-3
-    assert f"x: right; in float32 yours is off by {hand:.2g}, PyTorch by {pytorch:.2g}" in str(result)
+    assert f"x: right; in float32 yours is off by {hand:.2g}, PyTorch by {pytorch:.2g}" in str(
+        result
+    )
 
 
 def test_pytorch_121133_the_gradient_of_tanh_is_right_and_its_tail_is_lost_on_both_sides_alike():
     x = np.linspace(-12, 12, 49).astype(np.float32)
-    result = check_gradients(lambda x: {"x": 1 - np.tanh(x) ** 2}, lambda x: torch.tanh(x).sum(), x=x)
+    result = check_gradients(
+        lambda x: {"x": 1 - np.tanh(x) ** 2}, lambda x: torch.tanh(x).sum(), x=x
+    )
     assert result.verdict == "match"
     assert result.remarks == []
 
 
 def test_pytorch_121133_one_minus_tanh_squared_from_cosh_is_right_and_better_than_pytorch_in_the_tail():
     x = np.linspace(-12, 12, 49).astype(np.float32)
-    result = check_gradients(lambda x: {"x": 1 / np.cosh(x) ** 2}, lambda x: torch.tanh(x).sum(), x=x)
+    result = check_gradients(
+        lambda x: {"x": 1 / np.cosh(x) ** 2}, lambda x: torch.tanh(x).sum(), x=x
+    )
     assert result.verdict == "match"
-    assert any("PyTorch's gradient loses" in remark and "in a tail" in remark for remark in result.remarks)
+    assert any(
+        "PyTorch's gradient loses" in remark and "in a tail" in remark for remark in result.remarks
+    )
 
 
 def d_sigmoid(x):
@@ -96,4 +112,6 @@ def test_harvard_cs249r_1342_and_1399_the_backward_of_another_gelu_is_no_roundin
     assert "elements differ" in error.value.diagnoses[0]["says"]
     first = error.value.first_mismatch
     assert first["difference"] > 1e8 * first["allowed"]
-    assert first["difference"] < 1e-2 * abs(first["torch"])  # which is why a loose tolerance lets it pass
+    assert first["difference"] < 1e-2 * abs(
+        first["torch"]
+    )  # which is why a loose tolerance lets it pass

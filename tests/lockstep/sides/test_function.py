@@ -49,7 +49,9 @@ def with_a_default(delta_h, x, scale=1.0):
     return {"grad_W_h": scale * delta_h.T @ x}
 
 
-@pytest.mark.parametrize("step", [by_columns, in_torch, in_place, from_pytorchs_values, with_a_default])
+@pytest.mark.parametrize(
+    "step", [by_columns, in_torch, in_place, from_pytorchs_values, with_a_default]
+)
 def test_every_style_is_legal(step):
     result = compare(step, BATCH)
     assert result.verdict == "match", result.first_mismatch
@@ -115,23 +117,44 @@ def test_float32_runs_accept_steps_in_double_precision():
         ("def step(x):\n    y = x\n    return y['a']\n", "line 3: IndexError: "),
         ("def step(x):\n    raise KeyError('no\\nsuch')\n", "line 2: KeyError: "),
         ("import sys\ndef step(x):\n    sys.exit(0)\n", "line 3: SystemExit: 0"),
-        ("def step(dleta_o): return {}\n", "asks for 'dleta_o': expected names of quantities; did you mean delta_o"),
-        ("def step(x): return {'dleta_h': x}\n", "returned 'dleta_h': expected names of computed quantities; did you"),
-        ("def step(x): return {'W_h': x}\n", "returned 'W_h': expected names of computed quantities"),
+        (
+            "def step(dleta_o): return {}\n",
+            "asks for 'dleta_o': expected names of quantities; did you mean delta_o",
+        ),
+        (
+            "def step(x): return {'dleta_h': x}\n",
+            "returned 'dleta_h': expected names of computed quantities; did you",
+        ),
+        (
+            "def step(x): return {'W_h': x}\n",
+            "returned 'W_h': expected names of computed quantities",
+        ),
         ("def step(x): pass\n", "returned nothing; expected a dict"),
         ("def step(x): return x\n", "returned ndarray; expected a dict"),
         ("def step(x): return {}\n", "returned an empty dict"),
-        ("def step(x): return {'h': ...}\n", "returned h as ...; expected a number: the formula is not filled in"),
+        (
+            "def step(x): return {'h': ...}\n",
+            "returned h as ...; expected a number: the formula is not filled in",
+        ),
         ("def step(x): return {'h': 1j * x}\n", "returned h as complex numbers"),
         ("def step(x): return {'h': 'a'}\n", "returned h as str"),
         ("def step(x): return {'h': None}\n", "returned h as NoneType"),
         ("def step(x): return {'h': [[1, 2], [3]]}\n", "returned h as rows of different lengths"),
         ("def step(h): return {'h': h, 'h1': 0.5}\n", "returned h and scalars of it"),
-        ("import numpy as np\ndef step(x): return {'h': np.ma.masked_array(x)}\n", "returned h as a masked array"),
+        (
+            "import numpy as np\ndef step(x): return {'h': np.ma.masked_array(x)}\n",
+            "returned h as a masked array",
+        ),
         ("def step(x): return {'h': [[0.5, None]]}\n", "returned h as list with None in it"),
         ("def step(x): return {'h': [[10**400, x.sum]]}\n", "returned h as list with 1000000"),
-        ("def step(q): return {}\n", "asks for 'q': expected names of quantities: W_h, b_h, W_o, b_o, x, y, lr, z_h"),
-        ("def step(x): return {'h1': x}\n", "returned h1 of shape (1, 2); expected a single number"),
+        (
+            "def step(q): return {}\n",
+            "asks for 'q': expected names of quantities: W_h, b_h, W_o, b_o, x, y, lr, z_h",
+        ),
+        (
+            "def step(x): return {'h1': x}\n",
+            "returned h1 of shape (1, 2); expected a single number",
+        ),
     ],
 )
 def test_a_bad_file_is_told_in_a_line_that_names_it(tmp_path, text, words):
@@ -159,7 +182,9 @@ def test_a_file_may_name_its_function_and_import_what_lies_beside_it(tmp_path):
 
 
 def test_a_wrong_shape_is_a_mismatch_with_both_shapes():
-    result = compare(lambda delta_o: {"delta_o": delta_o, "grad_b_o": delta_o.sum(0, keepdims=True)}, BATCH)
+    result = compare(
+        lambda delta_o: {"delta_o": delta_o, "grad_b_o": delta_o.sum(0, keepdims=True)}, BATCH
+    )
     assert result.verdict == "mismatch"
     first = result.first_mismatch
     assert (first["quantity"], first["index"], first["manual"]) == ("grad_b_o", None, None)
@@ -181,7 +206,9 @@ def test_three_independent_mistakes_give_three_diagnoses_and_right_formulas_are_
         delta_o = (o - y) / o.size
         delta_h = delta_o @ W_o
         grad_W_h, grad_b_h = delta_h.T @ x, delta_h.mean(axis=0)
-        return dict(h=h, o=o, delta_o=delta_o, delta_h=delta_h, grad_W_h=grad_W_h, grad_b_h=grad_b_h)
+        return dict(
+            h=h, o=o, delta_o=delta_o, delta_h=delta_h, grad_W_h=grad_W_h, grad_b_h=grad_b_h
+        )
 
     result = compare(step, BATCH)
     seen = [(d["quantity"], d["mistake"]) for d in result.diagnoses]
@@ -235,14 +262,25 @@ def sigmoid_by_tanh(z):
         ("sigmoid", sigmoid_by_tanh, lambda s: s * (1 - s), -30.0),
     ],
 )
-def test_a_right_but_noisy_formula_is_a_match_with_the_remark_which_digits_it_loses(kind, sigma, slope, x):
+def test_a_right_but_noisy_formula_is_a_match_with_the_remark_which_digits_it_loses(
+    kind, sigma, slope, x
+):
     def step(W_h, b_h, W_o, b_o, x, y, lr):
         h = sigma(x @ W_h.T + b_h)
         delta_o = 2 * (h @ W_o.T + b_o - y) / y.size
         delta_h = delta_o @ W_o * slope(h)
-        return dict(h=h, delta_o=delta_o, delta_h=delta_h, grad_W_o=delta_o.T @ h, grad_W_h=delta_h.T @ x)
+        return dict(
+            h=h, delta_o=delta_o, delta_h=delta_h, grad_W_o=delta_o.T @ h, grad_W_h=delta_h.T @ x
+        )
 
-    problem = {"x": [[x]], "y": [[1.0]], "W_h": [[1.0]], "b_h": [0.0], "hidden_activation": kind, "steps": 2}
+    problem = {
+        "x": [[x]],
+        "y": [[1.0]],
+        "W_h": [[1.0]],
+        "b_h": [0.0],
+        "hidden_activation": kind,
+        "steps": 2,
+    }
     result = compare(step, problem)
     assert result.verdict == "match", result.first_mismatch
     assert f"h is right, but its formula for {kind} loses digits" in result.remarks[0]
@@ -257,7 +295,10 @@ def test_a_sigmoid_that_overflows_is_told_as_not_finite_on_one_side():
     def step(z_h):
         return {"h": np.exp(z_h) / (1 + np.exp(z_h))}
 
-    result = compare(step, {"x": [[1.0]], "W_h": [[800.0]], "b_h": [0.0], "hidden_activation": "sigmoid", "steps": 1})
+    result = compare(
+        step,
+        {"x": [[1.0]], "W_h": [[800.0]], "b_h": [0.0], "hidden_activation": "sigmoid", "steps": 1},
+    )
     assert result.verdict == "mismatch"
     assert "not finite on one side" in str(result)
 
@@ -270,7 +311,10 @@ def named(step):
 
 
 def test_two_slips_in_one_formula_are_told_as_two():
-    assert named(lambda o1, y1: dict(delta_o1=y1 - o1)) == ["missing-activation-derivative", "sign-flipped"]
+    assert named(lambda o1, y1: dict(delta_o1=y1 - o1)) == [
+        "missing-activation-derivative",
+        "sign-flipped",
+    ]
 
 
 def test_a_slip_in_one_scalar_of_several_is_named():
@@ -289,13 +333,20 @@ def test_weights_the_wrong_way_round_on_the_way_forward_are_named():
     assert named(step) == ["transposed-weights"]
 
 
-@pytest.mark.parametrize("returned", [("new_W_o", "new_W_h"), ("grad_W_o", "grad_W_h"), ("grad_W_h",)])
+@pytest.mark.parametrize(
+    "returned", [("new_W_o", "new_W_h"), ("grad_W_o", "grad_W_h"), ("grad_W_h",)]
+)
 def test_a_missing_hidden_derivative_is_not_blamed_on_a_linear_output(returned):
     def step(W_h, b_h, W_o, b_o, x, y, lr):
         h = np.tanh(x @ W_h.T + b_h)
         delta_o = 2 * (h @ W_o.T + b_o - y) / y.size
         grad_W_h, grad_W_o = (delta_o @ W_o).T @ x, delta_o.T @ h
-        got = dict(grad_W_o=grad_W_o, grad_W_h=grad_W_h, new_W_o=W_o - lr * grad_W_o, new_W_h=W_h - lr * grad_W_h)
+        got = dict(
+            grad_W_o=grad_W_o,
+            grad_W_h=grad_W_h,
+            new_W_o=W_o - lr * grad_W_o,
+            new_W_h=W_h - lr * grad_W_h,
+        )
         return {name: got[name] for name in returned}
 
     diagnosis = compare(step, BATCH).diagnoses[0]
@@ -325,7 +376,9 @@ def test_tensors_that_numpy_cannot_read_are_converted(tensor):
 
 
 def test_a_tensor_without_numbers_is_refused():
-    with pytest.raises(Unusable, match="new_b_o as a tensor without numbers; expected an array of real numbers"):
+    with pytest.raises(
+        Unusable, match="new_b_o as a tensor without numbers; expected an array of real numbers"
+    ):
         compare(lambda: {"new_b_o": torch.zeros(2, device="meta")}, None, steps=1)
 
 
@@ -337,7 +390,9 @@ def test_targets_as_a_row_against_outputs_as_a_column_are_a_broadcast():
     assert result.diagnoses[0]["mistake"] == "broadcast"
 
     def odd(o, y):
-        return {"delta_o": 3 * (o - y.ravel()) ** 2}  # no formula of the catalogue, but its shape is telling
+        return {
+            "delta_o": 3 * (o - y.ravel()) ** 2
+        }  # no formula of the catalogue, but its shape is telling
 
     result = compare(odd, {"sizes": "2-2-1", "samples": 3}, steps=1)
     assert result.diagnoses[0]["mistake"] == "broadcast"

@@ -13,7 +13,13 @@ EXAMPLES = Path(__file__).parents[3] / "scripts" / "examples"
 
 
 def test_mazurs_published_numbers_are_told_as_updated_weights_to_every_digit(capsys):
-    arguments = [str(EXAMPLES / "mazur.toml"), "--numbers", str(EXAMPLES / "mazur_published.toml"), "--show", "none"]
+    arguments = [
+        str(EXAMPLES / "mazur.toml"),
+        "--numbers",
+        str(EXAMPLES / "mazur_published.toml"),
+        "--show",
+        "none",
+    ]
     assert main([*arguments, "--expect", "updated-weights-used"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "mismatch: first at step 2, loss; the 14 values before it agree" in out
@@ -30,9 +36,17 @@ def numbers(tmp_path, text):
 
 
 def test_a_printed_number_is_judged_to_half_a_unit_of_its_last_digit(tmp_path):
-    problem = {"x": [[1.0, 1.0]], "steps": 1}  # z_h1 = 0.4 - 0.3 + 0.1 = 0.2, z_h2 = 0.2 + 0.7 - 0.2 = 0.7
+    problem = {
+        "x": [[1.0, 1.0]],
+        "steps": 1,
+    }  # z_h1 = 0.4 - 0.3 + 0.1 = 0.2, z_h2 = 0.2 + 0.7 - 0.2 = 0.7
     problem |= {"W_h": [[0.4, -0.3], [0.2, 0.7]], "b_h": [0.1, -0.2]}
-    for text, verdict in (("0.2", "match"), ("0.24", "mismatch"), ("0.2000000", "match"), ("2e-1", "match")):
+    for text, verdict in (
+        ("0.2", "match"),
+        ("0.24", "mismatch"),
+        ("0.2000000", "match"),
+        ("2e-1", "match"),
+    ):
         assert compare(numbers(tmp_path, f'z_h1 = "{text}"'), problem).verdict == verdict
     assert compare(numbers(tmp_path, 'z_h = [["0.2", "0.7"]]'), problem).verdict == "match"
     assert compare(numbers(tmp_path, "z_h1 = 0.2000001"), problem).verdict == "mismatch"
@@ -42,7 +56,10 @@ def test_a_printed_number_is_judged_to_half_a_unit_of_its_last_digit(tmp_path):
 def test_a_computed_number_that_is_wrong_gets_its_mistake(tmp_path):
     paper = numbers(tmp_path, "delta_o1 = 0.244\ndelta_o2 = 0.406")
     result = compare(paper, steps=1)
-    assert (result.first_mismatch["label"], result.diagnoses[0]["mistake"]) == ("delta_o1", "sign-flipped")
+    assert (result.first_mismatch["label"], result.diagnoses[0]["mistake"]) == (
+        "delta_o1",
+        "sign-flipped",
+    )
 
 
 def test_numbers_of_another_shape_are_a_mismatch(tmp_path):
@@ -56,7 +73,10 @@ def test_numbers_of_another_shape_are_a_mismatch(tmp_path):
         ("", "has no number"),
         ("[step.2]", "has no number"),
         ("h1 = ", "expected a TOML file"),
-        ('h1 = "abc"', "step 1, h1: expected a number, or one as it is printed in quotes, got 'abc'"),
+        (
+            'h1 = "abc"',
+            "step 1, h1: expected a number, or one as it is printed in quotes, got 'abc'",
+        ),
         ('h1 = "nan"', "step 1, h1: expected a number"),
         ("h1 = inf", "step 1, h1: expected a number"),
         ("h1 = true", "step 1, h1: expected a number"),
@@ -78,7 +98,9 @@ def test_numbers_beyond_the_run_are_refused(tmp_path):
 
 
 def test_unknown_names_are_told_with_the_nearest(tmp_path):
-    with pytest.raises(Unusable, match="step 1 'delta_hh1': expected names of computed quantities; did you mean"):
+    with pytest.raises(
+        Unusable, match="step 1 'delta_hh1': expected names of computed quantities; did you mean"
+    ):
         compare(numbers(tmp_path, "delta_hh1 = 0.5"))
 
 
@@ -108,7 +130,10 @@ def test_numbers_that_are_right_do_not_have_to_be_explained(tmp_path):
 
 
 def test_a_right_number_beside_a_wrong_one_does_not_keep_it_from_being_explained(tmp_path):
-    result = compare(numbers(tmp_path, '[step.2]\nh1 = "0.59"\nloss = "0.291027924"'), str(EXAMPLES / "mazur.toml"))
+    result = compare(
+        numbers(tmp_path, '[step.2]\nh1 = "0.59"\nloss = "0.291027924"'),
+        str(EXAMPLES / "mazur.toml"),
+    )
     assert result.first_mismatch["label"] == "loss"
     assert result.diagnoses[0]["mistake"] == "updated-weights-used"
 

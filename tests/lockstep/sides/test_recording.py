@@ -33,7 +33,9 @@ def traced(tmp_path_factory):
 
 def written(tmp_path, lines, name="run.jsonl"):
     path = tmp_path / name
-    path.write_text("".join(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines))
+    path.write_text(
+        "".join(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines)
+    )
     return str(path)
 
 
@@ -46,17 +48,47 @@ def judged(tmp_path, lines, **settings):
 
 
 def test_the_interfaces_example_matches_line_by_line(tmp_path):
-    problem = {"sizes": "2-2-2", "x": [[0.05, 0.1]], "y": [[0.01, 0.99]], "W_h": [[0.15, 0.2], [0.25, 0.3]],
-               "b_h": [0.35, 0.35], "W_o": [[0.4, 0.45], [0.5, 0.55]], "b_o": [0.6, 0.6], "lr": 0.5,
-               "loss": "half_sum", "hidden_activation": "sigmoid", "output_activation": "sigmoid"}  # fmt: skip
-    first = {"step": 1, "h": [[0.5932699921071872, 0.596884378259767]], "delta_o1": 0.13849856162855695,
-             "new_W_o": [[0.35891647971788465, 0.4086661860762334], [0.5113012702387375, 0.5613701211079891]],
-             "new_b_o": [0.5307507191857215, 0.6190491182582781],
-             "new_W_h": [[0.1497807161327628, 0.19956143226552567], [0.24975114363236958, 0.29950228726473915]],
-             "new_b_h": [0.3456143226552565, 0.3450228726473914]}  # fmt: skip
-    second = {"step": 2, "lr": 0.25, "delta_o1": 0.14211809830419223, "new_w31": 0.33787596438591855}
+    problem = {
+        "sizes": "2-2-2",
+        "x": [[0.05, 0.1]],
+        "y": [[0.01, 0.99]],
+        "W_h": [[0.15, 0.2], [0.25, 0.3]],
+        "b_h": [0.35, 0.35],
+        "W_o": [[0.4, 0.45], [0.5, 0.55]],
+        "b_o": [0.6, 0.6],
+        "lr": 0.5,
+        "loss": "half_sum",
+        "hidden_activation": "sigmoid",
+        "output_activation": "sigmoid",
+    }
+    first = {
+        "step": 1,
+        "h": [[0.5932699921071872, 0.596884378259767]],
+        "delta_o1": 0.13849856162855695,
+        "new_W_o": [
+            [0.35891647971788465, 0.4086661860762334],
+            [0.5113012702387375, 0.5613701211079891],
+        ],
+        "new_b_o": [0.5307507191857215, 0.6190491182582781],
+        "new_W_h": [
+            [0.1497807161327628, 0.19956143226552567],
+            [0.24975114363236958, 0.29950228726473915],
+        ],
+        "new_b_h": [0.3456143226552565, 0.3450228726473914],
+    }
+    second = {
+        "step": 2,
+        "lr": 0.25,
+        "delta_o1": 0.14211809830419223,
+        "new_w31": 0.33787596438591855,
+    }
     result = judged(tmp_path, [{"problem": problem}, first, second])
-    assert (result.verdict, result.steps_run, result.steps_asked, result.values) == ("match", 2, 2, 17)
+    assert (result.verdict, result.steps_run, result.steps_asked, result.values) == (
+        "match",
+        2,
+        2,
+        17,
+    )
     assert result.last.lr == 0.25
     wrong = judged(tmp_path, [{"problem": problem}, first, second | {"lr": 0.5}])
     assert (wrong.first_mismatch["label"], wrong.first_mismatch["step"]) == ("new_w31", 2)
@@ -69,7 +101,10 @@ def test_a_learning_rate_that_each_line_gives_does_not_keep_a_step_from_passing(
     for number in range(1, 131):
         got = two_layer.step(**parameters, x=problem.x, y=problem.y, lr=1e-3 / number)
         parameters = {name: got[f"new_{name}"] for name in parameters}
-        lines.append({"step": number, "lr": 1e-3 / number} | {name: array.tolist() for name, array in got.items()})
+        lines.append(
+            {"step": number, "lr": 1e-3 / number}
+            | {name: array.tolist() for name, array in got.items()}
+        )
     result = judged(tmp_path, lines)
     assert (result.verdict, result.steps_run) == ("match", 130)
     assert result.steps_in_full < 110
@@ -89,7 +124,13 @@ def test_lines_with_data_of_their_own_are_not_judged_by_others(tmp_path):
         grad_W_h = got["grad_W_h"] * (1.001 if number == 105 else 1.0)
         new = {f"new_{name}": array.tolist() for name, array in parameters.items()}
         lines.append(
-            {"step": number, "x": scaled.tolist(), "grad_W_h": grad_W_h.tolist(), "z_h": got["z_h"].tolist()} | new
+            {
+                "step": number,
+                "x": scaled.tolist(),
+                "grad_W_h": grad_W_h.tolist(),
+                "z_h": got["z_h"].tolist(),
+            }
+            | new
         )
     result = judged(tmp_path, lines)
     assert result.verdict == "mismatch"
@@ -99,10 +140,13 @@ def test_lines_with_data_of_their_own_are_not_judged_by_others(tmp_path):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(
     "settings",
-    [["--steps", "5"], ["--sizes", "3-4-2", "--samples", "7", "--batch-size", "3", "--steps", "6"],
-     ["scripts/examples/mazur.toml", "--steps", "4"],
-     ["--sizes", "4-1-3", "--hidden-activation", "relu", "--steps", "4"]],
-)  # fmt: skip
+    [
+        ["--steps", "5"],
+        ["--sizes", "3-4-2", "--samples", "7", "--batch-size", "3", "--steps", "6"],
+        ["scripts/examples/mazur.toml", "--steps", "4"],
+        ["--sizes", "4-1-3", "--hidden-activation", "relu", "--steps", "4"],
+    ],
+)
 def test_a_trace_reads_back_and_matches(settings, dtype, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     trace = str(tmp_path / "trace.jsonl")
@@ -113,14 +157,27 @@ def test_a_trace_reads_back_and_matches(settings, dtype, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-def test_golden_traces_still_match_pytorch_and_are_what_is_computed_now(path, tmp_path, monkeypatch):
+def test_golden_traces_still_match_pytorch_and_are_what_is_computed_now(
+    path, tmp_path, monkeypatch
+):
     monkeypatch.chdir(ROOT)
     result = compare(problem={"numbers": str(path)})
     assert result.verdict == "match"
     assert result.steps_in_full == result.steps_run
     again = tmp_path / "again.jsonl"
-    main([f"scripts/examples/{path.stem}.toml", "--steps", str(result.steps_run), "--quiet", "--trace", str(again)])
-    for old, new in zip(path.read_text().splitlines()[1:], again.read_text().splitlines()[1:], strict=True):
+    main(
+        [
+            f"scripts/examples/{path.stem}.toml",
+            "--steps",
+            str(result.steps_run),
+            "--quiet",
+            "--trace",
+            str(again),
+        ]
+    )
+    for old, new in zip(
+        path.read_text().splitlines()[1:], again.read_text().splitlines()[1:], strict=True
+    ):
         old, new = json.loads(old), json.loads(new)
         for name, value in result.last.allowed.items():
             size = np.abs(np.array(new[name])).max() + 1e-300
@@ -140,8 +197,14 @@ def test_each_line_is_judged_from_its_own_parameters(tmp_path, traced):
 
 
 def test_new_parameters_of_the_line_before_are_where_a_step_starts(tmp_path, traced):
-    bare = [{name: value for name, value in line.items() if name not in ("W_h", "b_h", "W_o", "b_o", "torch")}
-            for line in traced]  # fmt: skip
+    bare = [
+        {
+            name: value
+            for name, value in line.items()
+            if name not in ("W_h", "b_h", "W_o", "b_o", "torch")
+        }
+        for line in traced
+    ]
     result = judged(tmp_path, bare)
     assert result.verdict == "match"
     assert not any("own run" in remark for remark in result.remarks)
@@ -149,12 +212,22 @@ def test_new_parameters_of_the_line_before_are_where_a_step_starts(tmp_path, tra
 
 
 def test_where_no_line_says_it_pytorchs_own_run_goes_on_and_the_report_says_so(tmp_path, traced):
-    lines = [traced[0], *({"step": line["step"], "z_h": line["z_h"], "new_w31": line["new_W_o"][0][0]}
-                          for line in traced[1:])]  # fmt: skip
+    lines = [
+        traced[0],
+        *(
+            {"step": line["step"], "z_h": line["z_h"], "new_w31": line["new_W_o"][0][0]}
+            for line in traced[1:]
+        ),
+    ]
     result = judged(tmp_path, lines)
     assert result.verdict == "match"
-    assert "from step 2 on W_h starts from PyTorch's own run, where no line gives all of it" in result.remarks
-    assert any(remark.startswith("not recorded, so not judged: h, z_o") for remark in result.remarks)
+    assert (
+        "from step 2 on W_h starts from PyTorch's own run, where no line gives all of it"
+        in result.remarks
+    )
+    assert any(
+        remark.startswith("not recorded, so not judged: h, z_o") for remark in result.remarks
+    )
 
 
 def test_the_problem_may_be_told_by_the_first_step(tmp_path, traced):
@@ -202,7 +275,12 @@ def with_format(lines, form):
     """The lines with every number of a step printed by a C format."""
     for line in lines:
         plain = {name: value for name, value in line.items() if name != "torch"}
-        yield re.sub(r"-?\d+\.\d+(e-?\d+)?", lambda number: form % float(number[0]), json.dumps(plain)) + "\n"
+        yield (
+            re.sub(
+                r"-?\d+\.\d+(e-?\d+)?", lambda number: form % float(number[0]), json.dumps(plain)
+            )
+            + "\n"
+        )
 
 
 @pytest.mark.parametrize(
@@ -234,13 +312,18 @@ def test_short_numbers_that_are_wrong_are_not_called_a_lack_of_digits(tmp_path, 
 
 
 def test_single_precision_is_told_apart_from_few_digits(tmp_path, traced):
-    single = {name: np.float32(traced[1][name]).astype(float).tolist() for name in ("z_h", "h", "z_o", "o", "delta_h")}
+    single = {
+        name: np.float32(traced[1][name]).astype(float).tolist()
+        for name in ("z_h", "h", "z_o", "o", "delta_h")
+    }
     result = judged(tmp_path, [traced[0], {"step": 1} | single])
     assert result.diagnoses[0]["mistake"] == "single-precision"
 
 
 def test_an_exponent_beyond_measure_is_a_mismatch_like_any_other(tmp_path, traced):
-    result = judged(tmp_path, [traced[0], '{"step": 1, "delta_o1": -0.24399e9999999999999999999}\n'])
+    result = judged(
+        tmp_path, [traced[0], '{"step": 1, "delta_o1": -0.24399e9999999999999999999}\n']
+    )
     assert result.first_mismatch["label"] == "delta_o1"
 
 
@@ -258,7 +341,9 @@ def test_numbers_in_quotes_and_plain_ones_may_stand_side_by_side(tmp_path, trace
 
 @pytest.mark.parametrize("word", ["nan", "inf", "-inf", "-nan", "Infinity"])
 def test_words_for_what_is_not_finite_are_read_as_such(word, tmp_path, traced):
-    text = json.dumps({"step": 1, "h1": "WORD"}).replace('"WORD"', word if word == "Infinity" else f'"{word}"')
+    text = json.dumps({"step": 1, "h1": "WORD"}).replace(
+        '"WORD"', word if word == "Infinity" else f'"{word}"'
+    )
     result = judged(tmp_path, [traced[0], text + "\n"])
     assert result.first_mismatch["label"] == "h1"
     assert "not finite on one side" in str(result)
@@ -285,7 +370,9 @@ def test_a_matrix_by_columns_that_is_not_square_is_told_as_well(name):
     assert [diagnosis["mistake"] for diagnosis in found] == ["transposed-gradient"]
 
 
-def test_a_line_may_give_some_weights_by_the_lectures_names_and_empty_lines_are_passed_over(tmp_path, traced):
+def test_a_line_may_give_some_weights_by_the_lectures_names_and_empty_lines_are_passed_over(
+    tmp_path, traced
+):
     W_o = [[0.6, -0.5], [-0.4, 0.75]]
     z_o = (np.array(traced[1]["h"]) @ np.array(W_o).T + [0.25, 0.15]).tolist()
     result = judged(tmp_path, [traced[0], "\n", {"step": 1, "w42": 0.75, "z_o": z_o}, "  \n"])
@@ -294,17 +381,29 @@ def test_a_line_may_give_some_weights_by_the_lectures_names_and_empty_lines_are_
 
 
 BAD = [
-    ('{"step": 2, "h": [[0.5, 0.5]}\n', "line 3: expected JSON; column 29: expecting ',' delimiter"),
+    (
+        '{"step": 2, "h": [[0.5, 0.5]}\n',
+        "line 3: expected JSON; column 29: expecting ',' delimiter",
+    ),
     ('{"step": 2, "h": [[0.5', "line 3: is cut off; expected a whole line of JSON"),
-    ('{"step": 2, "delta_h3": 1}\n', "line 3: 'delta_h3': expected names of computed quantities; did you mean delta_h"),
+    (
+        '{"step": 2, "delta_h3": 1}\n',
+        "line 3: 'delta_h3': expected names of computed quantities; did you mean delta_h",
+    ),
     ('{"step": 2, "h1": "abc"}\n', "line 3: h1: expected a number, got 'abc'"),
     ('{"step": 2, "h": [["0.5", null]]}\n', "line 3: h: expected a number, got None"),
     ('{"step": 2, "h1": true}\n', "line 3: h1: expected a number, got True"),
     ('{"step": 2, "h1": {"a": 1}}\n', "line 3: h1: expected a number, got {'a': 1}"),
     ('{"step": 2, "h": [[1], [1, 2]]}\n', "line 3: h: expected"),
     ('{"step": 1, "h1": 0.5}\n', "line 3: step 1 comes after step 1; expected a larger number"),
-    ('{"step": "2", "h1": 0.5}\n', "line 3: expected the number of its step, 1 or more, as in \"step\": 1; got '2'"),
-    ('{"h1": 0.5}\n', 'line 3: expected the number of its step, 1 or more, as in "step": 1; got none'),
+    (
+        '{"step": "2", "h1": 0.5}\n',
+        "line 3: expected the number of its step, 1 or more, as in \"step\": 1; got '2'",
+    ),
+    (
+        '{"h1": 0.5}\n',
+        'line 3: expected the number of its step, 1 or more, as in "step": 1; got none',
+    ),
     ('{"problem": {}}\n', "line 3: a second problem; expected one, in the first line"),
     (
         '{"step": 4, "h1": 0.5}\n',
@@ -312,19 +411,27 @@ BAD = [
     ),
     ('{"step": 2, "h1": 1, "h1": 2}\n', "line 3: 'h1' stands there twice; expected each name once"),
     ('{"step": 2, "h1": nan}\n', 'line 3: nan is no number of JSON; expected it in quotes: "nan"'),
-    ('{"step": 2, "h": [[-inf, 1]]}\n', 'line 3: -inf is no number of JSON; expected it in quotes: "-inf"'),
+    (
+        '{"step": 2, "h": [[-inf, 1]]}\n',
+        'line 3: -inf is no number of JSON; expected it in quotes: "-inf"',
+    ),
     ("[1, 2]\n", "line 3: expected an object"),
     ('[{"step": 2},\n', "line 3: expected an object a line"),
     ("[" * 100_000 + "\n", "line 3: is nested too deeply"),
     ('{"step": 2, "W_h": [1, 2]}\n', "line 3: W_h: expected shape (2, 2), got (2,)"),
-    ('{"step": 2, "x": [[1, 2, 3]]}\n', "line 3: x: expected rows of 2 numbers, got an array of shape (1, 3)"),
+    (
+        '{"step": 2, "x": [[1, 2, 3]]}\n',
+        "line 3: x: expected rows of 2 numbers, got an array of shape (1, 3)",
+    ),
     ('{"step": 2, "x": [[1, 2], [3, 4]]}\n', "line 3: x has 2 rows, y has 1; expected as many"),
     ('{"step": 2, "lr": [1]}\n', "line 3: lr: expected a number, got a list"),
 ]
 
 
 @pytest.mark.parametrize(("line", "words"), BAD, ids=lambda value: value[:30])
-def test_a_bad_line_is_told_after_the_verdict_on_those_before(line, words, tmp_path, traced, capsys):
+def test_a_bad_line_is_told_after_the_verdict_on_those_before(
+    line, words, tmp_path, traced, capsys
+):
     path = written(tmp_path, [traced[0], traced[1], line])
     assert main(["--numbers", path, "--quiet"]) == 2
     out, err = capsys.readouterr()
@@ -345,7 +452,10 @@ def test_a_bad_line_is_told_after_the_verdict_on_those_before(line, words, tmp_p
             ['{"problem": {"sizes": "2-2-2"}}\n', '{"step": 1, "h1": 1}\n'],
             "line 1: problem: expected W_h, b_h, W_o, b_o",
         ),
-        (['{"problem": {"sizes": "2-x"}}\n', '{"step": 1, "h1": 1}\n'], "line 1: sizes: expected three positive"),
+        (
+            ['{"problem": {"sizes": "2-x"}}\n', '{"step": 1, "h1": 1}\n'],
+            "line 1: sizes: expected three positive",
+        ),
         (['{"problem": {"wat": 1}}\n', '{"step": 1, "h1": 1}\n'], "line 1: wat: unknown key"),
         (['{"sizes": "2-2-2"}\n'], 'as in "step": 1, or first {"problem": {...}}; got none'),
         (['{"problem": 3}\n'], 'line 1: expected {"problem": {...}} alone'),
@@ -380,16 +490,26 @@ def test_a_matrix_stored_by_columns_in_rows_of_the_right_length_is_told(tmp_path
 
 
 def test_another_learning_rate_is_named_with_its_factor(tmp_path, traced):
-    half = {f"new_{name}": (np.array(traced[3][name]) - 0.025 * np.array(traced[3][f"grad_{name}"])).tolist()
-            for name in ("W_h", "b_h", "W_o", "b_o")}  # fmt: skip
+    half = {
+        f"new_{name}": (
+            np.array(traced[3][name]) - 0.025 * np.array(traced[3][f"grad_{name}"])
+        ).tolist()
+        for name in ("W_h", "b_h", "W_o", "b_o")
+    }
     result = judged(tmp_path, changed(traced, 3, **half))
     assert {found["mistake"] for found in result.diagnoses} == {"learning-rate"}
     assert "0.5 times the learning rate" in result.diagnoses[0]["says"]
 
 
 def test_a_start_that_no_line_gives_is_suspected_where_a_right_formula_differs(tmp_path, traced):
-    bare = [{name: value for name, value in line.items() if name not in ("W_h", "b_h", "W_o", "b_o", "torch")}
-            for line in traced]  # fmt: skip
+    bare = [
+        {
+            name: value
+            for name, value in line.items()
+            if name not in ("W_h", "b_h", "W_o", "b_o", "torch")
+        }
+        for line in traced
+    ]
     off = (np.array(traced[5]["z_h"]) + [[1e-3, 2e-3]]).tolist()
     for lines, suspected in ((bare, True), (traced, False)):
         found = judged(tmp_path, changed(lines, 5, z_h=off)).diagnoses[0]
@@ -398,7 +518,9 @@ def test_a_start_that_no_line_gives_is_suspected_where_a_right_formula_differs(t
 
 
 def test_what_the_problem_leaves_open_is_said(tmp_path, traced):
-    problem = {name: value for name, value in traced[0]["problem"].items() if name not in ("lr", "loss")}
+    problem = {
+        name: value for name, value in traced[0]["problem"].items() if name not in ("lr", "loss")
+    }
     result = judged(tmp_path, [{"problem": problem}, *traced[1:3]])
     assert "not said by the recording, so taken as usual: lr 0.05, loss mse" in result.remarks
     result = judged(tmp_path, [{"problem": problem}, traced[1] | {"lr": 0.05}])
@@ -471,7 +593,9 @@ def test_ctrl_c_leaves_a_verdict_on_what_was_read(monkeypatch, traced, capsys, t
             time.sleep(0.1)  # it waits for the next line
             interrupt()
 
-        assert with_other_end(lambda: main(["--numbers", "-", "--trace", str(trace)]), program) == 130
+        assert (
+            with_other_end(lambda: main(["--numbers", "-", "--trace", str(trace)]), program) == 130
+        )
     assert "interrupted after 3 steps; so far:" in capsys.readouterr().out
 
 

@@ -60,12 +60,16 @@ def test_the_numbers_put_into_every_formula_give_the_value_beside_it(loss, which
     for name in COMPUTED:
         for scalar in scalar_names(name, (2, 2, 2), 1):
             value = eval(put_in(scalar, problem, step["put"]), dict(_FUNCTIONS))
-            assert value == pytest.approx(float(step["rows"][scalar][0]), rel=1e-6, abs=1e-9), scalar
+            assert value == pytest.approx(float(step["rows"][scalar][0]), rel=1e-6, abs=1e-9), (
+                scalar
+            )
 
 
 @pytest.mark.parametrize("loss", ["mse", "sum", "half_sum"])
 def test_the_same_formula_in_names_gives_the_value_of_these_names(loss):
-    record, problem = only_record({"seed": 9, "sizes": (2, 2, 2), "hidden_activation": "tanh", "loss": loss})
+    record, problem = only_record(
+        {"seed": 9, "sizes": (2, 2, 2), "hidden_activation": "tanh", "loss": loss}
+    )
     put = step_data(record, problem)["put"]
     for name in COMPUTED:
         for scalar in scalar_names(name, (2, 2, 2), 1):
@@ -88,20 +92,33 @@ def test_a_matrix_formula_names_the_matrices_it_is_made_of():
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("w11", "w11"), ("delta_h1", "δh1"), ("new_b3", "b3new"), ("grad_w31", "∂L∂w31"), ("lr", "α"), ("loss", "L"),
-     ("W_h[0, 1]", "Wh[0, 1]"), ("new_W_h[0, 1]", "Whnew[0, 1]"), ("b_o", "bo")],
-)  # fmt: skip
+    [
+        ("w11", "w11"),
+        ("delta_h1", "δh1"),
+        ("new_b3", "b3new"),
+        ("grad_w31", "∂L∂w31"),
+        ("lr", "α"),
+        ("loss", "L"),
+        ("W_h[0, 1]", "Wh[0, 1]"),
+        ("new_W_h[0, 1]", "Whnew[0, 1]"),
+        ("b_o", "bo"),
+    ],
+)
 def test_a_name_is_written_as_its_symbol(name, text):
     assert "".join(ElementTree.fromstring(str(symbol(name))).itertext()) == text
 
 
 def test_numbers_of_a_step_are_put_in_with_nine_digits_and_negative_ones_in_brackets():
     record, problem = only_record({})
-    assert put_in("z_h1", problem, step_data(record, problem)["put"]) == "0.4*0.5 + (-0.3)*0.8 + 0.1"
+    assert (
+        put_in("z_h1", problem, step_data(record, problem)["put"]) == "0.4*0.5 + (-0.3)*0.8 + 0.1"
+    )
 
 
 def test_a_formula_in_symbols_is_the_same_arithmetic_as_with_numbers():
-    record, problem = only_record({"seed": 9, "sizes": (2, 2, 2), "hidden_activation": "tanh", "loss": "sum"})
+    record, problem = only_record(
+        {"seed": 9, "sizes": (2, 2, 2), "hidden_activation": "tanh", "loss": "sum"}
+    )
     put = step_data(record, problem)["put"]
     for name in COMPUTED:
         for scalar in scalar_names(name, (2, 2, 2), 1):

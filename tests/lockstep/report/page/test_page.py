@@ -37,7 +37,9 @@ def written(tmp_path, *arguments, name="run.html"):
 
 
 def data(html):
-    return json.loads(re.search(r'<script type="application/json" id="run">(.*?)</script>', html, re.DOTALL)[1])
+    return json.loads(
+        re.search(r'<script type="application/json" id="run">(.*?)</script>', html, re.DOTALL)[1]
+    )
 
 
 def without_scripts(html):
@@ -51,7 +53,9 @@ def wrong(tmp_path):
     return str(path)
 
 
-def test_a_hundred_steps_of_the_lectures_network_are_one_file_below_a_megabyte_with_all_its_steps(tmp_path):
+def test_a_hundred_steps_of_the_lectures_network_are_one_file_below_a_megabyte_with_all_its_steps(
+    tmp_path,
+):
     html = written(tmp_path)
     assert len(html.encode()) < 1_000_000
     assert [step["step"] for step in data(html)["steps"]] == list(range(1, 101))
@@ -63,8 +67,12 @@ def test_the_same_run_gives_the_same_bytes(tmp_path):
 
 def test_nothing_is_fetched_from_anywhere(tmp_path):
     html = written(tmp_path)
-    assert not re.findall(r"(?:src|href)=|url\(|@import|import ", without_scripts(html).replace("a[href]", ""))
-    assert set(re.findall(r"https?://[^\"' ]+", html)) == {"http://www.w3.org/2000/svg"}  # a name, not an address
+    assert not re.findall(
+        r"(?:src|href)=|url\(|@import|import ", without_scripts(html).replace("a[href]", "")
+    )
+    assert set(re.findall(r"https?://[^\"' ]+", html)) == {
+        "http://www.w3.org/2000/svg"
+    }  # a name, not an address
     assert "default-src 'none'" in html
 
 
@@ -78,8 +86,10 @@ def test_without_a_script_the_first_step_and_the_verdict_are_there(tmp_path):
 
 def test_a_mismatch_at_a_later_step_is_there_without_a_script(tmp_path, capsys):
     path = tmp_path / "late.py"
-    path.write_text("calls = []\ndef step(delta_o):\n    calls.append(1)\n    "
-                    "return dict(grad_b_o=delta_o.sum(axis=0) * (2 if len(calls) > 2 else 1))\n")  # fmt: skip
+    path.write_text(
+        "calls = []\ndef step(delta_o):\n    calls.append(1)\n    "
+        "return dict(grad_b_o=delta_o.sum(axis=0) * (2 if len(calls) > 2 else 1))\n"
+    )
     html = without_scripts(written(tmp_path, "--derivation", str(path)))
     assert "<h2>Step 3</h2>" in html
     assert "✗ differs" in html.partition("<h2>Step 3</h2>")[2]
@@ -107,7 +117,11 @@ def test_data_cannot_end_the_script_that_it_stands_in(tmp_path):
 
 def test_the_page_of_a_mismatch_tells_the_mistake_and_starts_at_its_step(tmp_path, wrong):
     html = written(tmp_path, "--derivation", wrong, "--sizes", "3-4-2", "--samples", "5")
-    for text in ("updated-weights-used", "compute delta_h before you assign", "mismatch: first at step 1, delta_h"):
+    for text in (
+        "updated-weights-used",
+        "compute delta_h before you assign",
+        "mismatch: first at step 1, delta_h",
+    ):
         assert text in html
     run = data(html)
     assert run["start"] == 0
@@ -168,7 +182,9 @@ def test_a_large_network_is_drawn_as_maps_of_its_matrices_and_stays_below_a_mega
     assert len(html.encode()) < 1_000_000
     run = data(html)
     assert 'id="network"' not in html
-    assert run["steps"][0]["heat"]["W_h" if "W_h" in run["steps"][0]["heat"] else "new_W_h"]["grid"] == [24, 24]
+    assert run["steps"][0]["heat"]["W_h" if "W_h" in run["steps"][0]["heat"] else "new_W_h"][
+        "grid"
+    ] == [24, 24]
 
 
 class _Run:
@@ -225,10 +241,22 @@ def test_a_cell_of_a_large_matrix_is_the_element_of_its_block_that_differs_most(
 def test_the_drawing_has_every_neuron_and_every_weight():
     problem = make_problem({"sizes": (3, 4, 2), "samples": 5})
     plan = drawing(problem, 5)
-    assert [node["forward"] for node in plan["nodes"]][:4] == ["x[0, 0]", "x[0, 1]", "x[0, 2]", "h[0, 0]"]
+    assert [node["forward"] for node in plan["nodes"]][:4] == [
+        "x[0, 0]",
+        "x[0, 1]",
+        "x[0, 2]",
+        "h[0, 0]",
+    ]
     assert [edge["weight"] for edge in drawing(make_problem({}), 1)["edges"]] == [
-        "w11", "w21", "w12", "w22", "w31", "w41", "w32", "w42",
-    ]  # fmt: skip
+        "w11",
+        "w21",
+        "w12",
+        "w22",
+        "w31",
+        "w41",
+        "w32",
+        "w42",
+    ]
     assert len(plan["edges"]) == 3 * 4 + 4 * 2
     assert not is_drawable(make_problem({"sizes": (2, 7, 2)}))
 
@@ -251,7 +279,9 @@ def test_a_result_shows_itself_in_a_notebook_without_a_script(wrong, tmp_path):
     html = compare(wrong, sizes="3-4-2", samples=5)._repr_html_()
     assert "updated-weights-used" in html
     assert "✗ differs" in html
-    assert "The run ended at step 1 of 100." in written(tmp_path, "--derivation", wrong, "--sizes", "3-4-2")
+    assert "The run ended at step 1 of 100." in written(
+        tmp_path, "--derivation", wrong, "--sizes", "3-4-2"
+    )
     assert "<script" not in html
     assert "data-row" not in html
     assert "no step was run" in compare(steps=0)._repr_html_()
@@ -266,7 +296,10 @@ def test_a_result_shows_itself_in_a_notebook_without_a_script(wrong, tmp_path):
         (["--html", "-"], "--html -: expected the name of a file"),
         (["--plot", "x.bmp"], "--plot: expected a file name that ends with .png, .svg, .pdf"),
         (["--plot", "/nowhere/x.png"], "--plot /nowhere/x.png: cannot be written"),
-        (["--html", "same", "--trace", "same"], "--html same: expected another file than that of --trace"),
+        (
+            ["--html", "same", "--trace", "same"],
+            "--html same: expected another file than that of --trace",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_written_is_told_before_the_run(arguments, reason, capsys):
@@ -278,11 +311,16 @@ def test_a_file_that_cannot_be_written_is_told_before_the_run(arguments, reason,
 
 
 def test_planted_errors_are_counted_on_the_page(tmp_path):
-    assert "control: 15 of 15 planted errors were caught" in written(tmp_path, "--control", "--steps", "2")
+    assert "control: 15 of 15 planted errors were caught" in written(
+        tmp_path, "--control", "--steps", "2"
+    )
 
 
 def test_a_reader_that_leaves_is_no_fault_of_the_file(tmp_path):
-    for opened in (whole_file(str(tmp_path / "a"), "--json"), line_file(str(tmp_path / "b"), "--trace")):
+    for opened in (
+        whole_file(str(tmp_path / "a"), "--json"),
+        line_file(str(tmp_path / "b"), "--trace"),
+    ):
         with pytest.raises(BrokenPipeError), opened:
             raise BrokenPipeError
     assert not (tmp_path / "a").exists()

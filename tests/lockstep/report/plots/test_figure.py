@@ -39,7 +39,9 @@ def test_the_loss_of_both_sides_is_plotted_over_all_steps():
 def test_differences_lie_below_what_rounding_allows_and_the_drift_is_that_of_the_report():
     (_, apart, *_), result = drawn({"steps": 100})
     allowed = np.array(line(apart, "allowed by rounding").get_ydata())
-    assert (np.array(line(apart, "largest difference for its bound, of one step").get_ydata()) < allowed).all()
+    assert (
+        np.array(line(apart, "largest difference for its bound, of one step").get_ydata()) < allowed
+    ).all()
     drift = line(apart, "drift, not judged: both trained on their own").get_ydata()
     assert drift[-1] == result.rows[-1].drift
 
@@ -47,7 +49,9 @@ def test_differences_lie_below_what_rounding_allows_and_the_drift_is_that_of_the
 def test_every_parameter_of_a_small_network_has_its_path():
     (_, _, paths, _), result = drawn({"steps": 30})
     names = [text.get_text() for text in paths.texts]
-    assert sorted(names) == sorted(["w11", "w21", "w12", "w22", "b1", "b2", "w31", "w41", "w32", "w42", "b3", "b4"])
+    assert sorted(names) == sorted(
+        ["w11", "w21", "w12", "w22", "b1", "b2", "w31", "w41", "w32", "w42", "b3", "b4"]
+    )
     ends = {curve.get_ydata()[-1] for curve in paths.lines}
     assert {float(value) for value in np.ravel(result.last.torch["new_W_h"])} <= ends
 
@@ -100,7 +104,10 @@ def test_a_derivation_of_one_quantity_is_drawn_without_paths_of_its_own():
 def test_numbers_of_one_step_are_drawn_where_the_next_has_none(tmp_path):
     path = tmp_path / "paper.toml"
     path.write_text('h1 = "0.06"\n[step.3]\nh1 = "0.07"\n')
-    assert main(["--numbers", str(path), "--quiet", "--plot", str(tmp_path / "paper.png")]) in (0, 1)
+    assert main(["--numbers", str(path), "--quiet", "--plot", str(tmp_path / "paper.png")]) in (
+        0,
+        1,
+    )
 
 
 def test_a_run_of_one_step_shows_its_points():
@@ -108,7 +115,9 @@ def test_a_run_of_one_step_shows_its_points():
     assert line(axes[0], "PyTorch").get_marker() == "o"
 
 
-@pytest.mark.parametrize(("kind", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+@pytest.mark.parametrize(
+    ("kind", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
+)
 def test_each_format_is_written_and_the_same_run_gives_the_same_bytes(kind, start, tmp_path):
     files = [tmp_path / f"{name}.{kind}" for name in "ab"]
     for file in files:
@@ -152,9 +161,11 @@ def test_the_animation_has_a_frame_a_throw(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
-    [(["--animate", "x.mp4"], "expected a file name that ends with .gif"),
-     (["--animate", "/nowhere/x.gif"], "--animate /nowhere/x.gif: cannot be written")],
-)  # fmt: skip
+    [
+        (["--animate", "x.mp4"], "expected a file name that ends with .gif"),
+        (["--animate", "/nowhere/x.gif"], "--animate /nowhere/x.gif: cannot be written"),
+    ],
+)
 def test_an_animation_that_cannot_be_written_is_told(arguments, reason, capsys):
     try:
         status = descend(arguments)

@@ -1,0 +1,22 @@
+"""A diagnosis: which mistake a wrong quantity looks like, in plain data that every view shares."""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Diagnosis:
+    """One diagnosis, with the field names of the JSON document.
+
+    quantity: the table's name, or the input's; mistake: one of the names of mistakes; says: a sentence for the user;
+    remedy: what to do; formula: the formula that gives the same numbers; explains: the quantities that it accounts for.
+    """
+
+    quantity: str
+    mistake: str
+    says: str
+    remedy: str = ""
+    formula: str = ""
+    explains: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        self.explains = self.explains or [self.quantity]
