@@ -1,6 +1,6 @@
 """A diagnosis: which mistake a wrong quantity looks like, in plain data that every view shares."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -16,7 +16,7 @@ class Diagnosis:
     says: str
     remedy: str = ""
     formula: str = ""
-    explains: list[str] | None = None
+    explains: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.explains = self.explains or [self.quantity]

@@ -15,6 +15,7 @@ from lockstep.errors import Unusable
 from lockstep.explain.catalogue import catalogue
 from lockstep.explain.formulas import sources
 from lockstep.explain.search import diagnose
+from lockstep.explain.trees import replaced
 from lockstep.learn.template import in_the_files_words, names_to_derive, template
 from lockstep.network.names import COMPUTED, scalar_names
 from lockstep.network.problem import make_problem
@@ -38,13 +39,7 @@ MATRIX_EXAMPLES: dict[str, dict[str, Any]] = {
     "other widths": {"sizes": (4, 3, 5), "samples": 3},
 }
 COMMAND = "--hidden-activation sigmoid --output-activation sigmoid --loss half_sum"
-_WORDS = {
-    "c * ": "2 * ",
-    "/ N": "/ len(x)",
-    "@ ones": "@ np.ones_like(W_o)",
-    "[one]": "[[0]]",
-    "[:, one]": "[:, [0]]",
-}
+_WORDS = {"c": "2", "N": "len(x)", "ones": "np.ones_like(W_o)", "output": "[0]"}
 
 
 @lru_cache
@@ -54,9 +49,7 @@ def plantable():
     found: dict[str, dict[str, str]] = {}
     for mistake in catalogue(sources(problem)):
         for formula in mistake.formulas:
-            for word, stands in _WORDS.items():
-                formula = formula.replace(word, stands)
-            text = in_the_files_words(formula).replace("-1 * ((o - y) *", "((y - o) *")
+            text = in_the_files_words(replaced(formula, _WORDS)).replace("-1 * ((o - y) *", "((y - o) *")
             if mistake.quantity in ("delta_h", "grad_W_h", "grad_b_h"):
                 text = text.replace(
                     "lr * grad_W_o", "lr * delta_o.T @ h"

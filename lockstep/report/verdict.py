@@ -8,7 +8,7 @@ import numpy as np
 from rich.text import Text
 
 from lockstep.evidence.battery import remark as others
-from lockstep.evidence.unseen import would_show
+from lockstep.report.about import would_show
 from lockstep.network.names import torch_place
 from lockstep.network.problem import UNTOLD
 from lockstep.report.evidence import control_lines, referee_lines

@@ -68,14 +68,7 @@ class Paper:
         for mistake in catalogue(right):
             if any(mistake.name == other.name for other, _ in explaining):
                 continue
-            for formula in mistake.formulas:
-                if (
-                    "c *" in formula
-                    or "one]" in formula
-                    or "sample]" in formula
-                    or "accumulated" in formula
-                ):
-                    continue
+            for formula in mistake.formulas if mistake.is_plain else ():
                 training = trained(problem, right, {mistake.quantity: formula}, start)
                 try:
                     explained = not self._differing(problem, training, later, wrong)
