@@ -2,17 +2,19 @@
 
 import contextlib
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 from lockstep.bound.allowed import tolerance
 from lockstep.bound.exact import LARGEST as MOST_EXACT
 from lockstep.bound.exact import is_small as exact_is_quick
 from lockstep.errors import Unusable
-from lockstep.evidence.battery import battery, remark
+from lockstep.evidence.battery import battery
 from lockstep.evidence.control import control
-from lockstep.evidence.truth import referee
+from lockstep.evidence.referee import referee
 from lockstep.network.options import check
 from lockstep.network.problem import UNTOLD, make_problem, read_file
+from lockstep.report.about import battery_remark
 from lockstep.run.result import Result
 from lockstep.run.steps import records
 from lockstep.run.threads import threads
@@ -103,9 +105,10 @@ def _look_closer(result, values):
         if not result.last_judged:
             result.remarks.append("no control: there is no step whose numbers could all be judged")
         else:
-            result.control = control(
+            planted = control(
                 problem, result.last_judged, result.fixed_tolerance, lambda m: result.judged(m)[:2]
             )
+            result.control = asdict(planted)
     if values.get("referee"):
         record = result.decisive or result.worst_record
         if not record or not record.manual:
@@ -114,7 +117,7 @@ def _look_closer(result, values):
             limit = f"{MOST_EXACT:,} multiply-adds a step"
             result.remarks.append(f"no referee: exact arithmetic is too slow beyond {limit}")
         else:
-            result.referee = referee(problem, record)
+            result.referee = asdict(referee(problem, record))
 
 
 def _try_others(result, values, step):
@@ -142,10 +145,10 @@ def _try_others(result, values, step):
         found = battery(
             asked, result.problem, scalars, lambda other: run(other, quiet, step=fresh())
         )
-    result.battery = found
-    if "battery" in values and found["smallest"] and result.verdict == "match":
+    result.battery = asdict(found)
+    if "battery" in values and found.smallest and result.verdict == "match":
         result.verdict = "mismatch"
-    if not found["smallest"]:
+    if not found.smallest:
         result.remarks.append(f"right on all {asked} other problems that were tried as well")
-    if found["smallest"] and result.first is None:
-        result.remarks.append(remark(found))
+    if found.smallest and result.first is None:
+        result.remarks.append(battery_remark(result.battery))

@@ -16,7 +16,7 @@ _LARGEST = 2 * 10**7  # multiply-adds of a step beyond which trying every mistak
 
 def is_small(problem: Problem) -> bool:
     """Whether trying every mistake on a problem takes no longer than a moment."""
-    return problem.multiply_adds <= _LARGEST
+    return bool(problem.multiply_adds <= _LARGEST)
 
 
 @np.errstate(all="ignore")

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from rich.text import Text
 
-from lockstep.evidence.battery import remark as others
-from lockstep.report.about import would_show
 from lockstep.network.names import torch_place
 from lockstep.network.problem import UNTOLD
+from lockstep.report.about import battery_remark, would_show
 from lockstep.report.evidence import control_lines, referee_lines
 from lockstep.report.formulas import formula
 from lockstep.report.step import numbers_of
@@ -94,7 +93,7 @@ def unseen(result):
 
 def remarks(result):
     """The remarks that are not the verdict."""
-    verdict = others(result.battery) if result.verdict == "mismatch" and result.battery else None
+    verdict = battery_remark(result.battery) if result.verdict == "mismatch" and result.battery else None
     return [remark for remark in result.remarks if remark != verdict]
 
 
@@ -124,7 +123,7 @@ def resolution(result):
 def _mismatch(result):
     first = result.first
     if first is None:
-        return f"mismatch: {others(result.battery)}"
+        return f"mismatch: {battery_remark(result.battery)}"
     if first.index is None:
         return f"mismatch: at step {grouped(first.step)}, {first.quantity} has another shape"
     jump = result.decisive.jump
