@@ -1,4 +1,4 @@
-"""A step that differs, formula by formula: what each gives on the derivation's own earlier values."""
+"""A step that differs, formula by formula, each on the derivation's own earlier values."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,32 +8,34 @@ import numpy as np
 
 from lockstep.bound.bounded import Bounded, Precision, bounded_activation
 from lockstep.explain.formulas import evaluate, inputs_of, look_ahead, sources, surroundings
-from lockstep.network.names import COMPUTED, Array, Quantities
+from lockstep.network.names import COMPUTED, PARAMETERS, Array, Quantities
 from lockstep.network.problem import Problem
 from lockstep.run.record import Record
 from manual_backprop.activations import activation
 
 
+def _nothing() -> Quantities:
+    return {name: np.zeros(()) for name in PARAMETERS}
+
+
 @dataclass
 class History:
-    """PyTorch's gradients of the steps before this one, by parameter: their sum, and the last one's."""
+    """PyTorch's gradients of the steps before, by parameter: their sum, and the last one's."""
 
-    accumulated: Quantities = field(default_factory=dict)
-    previous: Quantities = field(default_factory=dict)
+    accumulated: Quantities = field(default_factory=_nothing)
+    previous: Quantities = field(default_factory=_nothing)
 
     def add(self, torch: Quantities) -> None:
         """Take in PyTorch's quantities of a step."""
-        self.previous = {
-            name.removeprefix("grad_"): torch[name] for name in torch if name.startswith("grad_")
-        }
+        self.previous = {name: torch[f"grad_{name}"] for name in PARAMETERS}
         self.accumulated = {
-            name: self.accumulated.get(name, 0.0) + array for name, array in self.previous.items()
+            name: self.accumulated[name] + array for name, array in self.previous.items()
         }
 
 
 @dataclass(frozen=True)
 class StandIn:
-    """A formula in the place of a right one. given: what it refers to besides the step's names, such as `c`."""
+    """A formula in the place of a right one. given: names of its own, such as `c`, and values."""
 
     text: str
     given: dict[str, Any] = field(default_factory=dict)
@@ -73,7 +75,7 @@ def trained(
 
 
 class Case:
-    """A step's record, and what formulas, right or replaced, give on the derivation's own earlier values.
+    """A step's record, and what formulas, right or replaced, give on its earlier values.
 
     own: what the derivation returned, in float64. right: the text of the right formulas.
     """
@@ -85,10 +87,7 @@ class Case:
         activations = [bounded_activation(which) for which in layers]
         start = {name: self._bounded(array) for name, array in record.parameters.items()}
         x, y = np.asarray(record.x, np.float64), np.asarray(record.y, np.float64)
-        zeros = {name: np.zeros(np.shape(array)) for name, array in record.parameters.items()}
-        self.names = surroundings(problem, start, x, y, record.lr, activations) | dict(
-            accumulated=history.accumulated or zeros, previous=history.previous or zeros
-        )
+        self.names = surroundings(problem, start, x, y, record.lr, activations) | vars(history)
         self.right = sources(problem)
         self.own = {name: np.asarray(array, np.float64) for name, array in record.manual.items()}
         self._by_right_ones: dict[str, Bounded] = {}  # where no formula before is replaced
@@ -126,7 +125,7 @@ class Case:
         return self.evaluated(replaced, name)[name]
 
     def _as_returned(self, name: str, result: Bounded) -> Bounded:
-        """The derivation's value with the bound of its formula; the formula's where it returned none."""
+        """The derivation's value with its formula's bound; where it has none, the formula's."""
         if name not in self.own:
             return result
         scale = np.maximum(result.scale, np.abs(self.own[name]))
@@ -163,7 +162,7 @@ class Case:
         }
 
     def suspects(self, name: str) -> list[str]:
-        """The quantities whose formula can be behind a wrong one: itself, and those before it that were not returned."""
+        """What can be behind a wrong quantity: its formula, and those not returned before it."""
         found = [name]
         for suspect in found:  # which grows meanwhile
             unseen = inputs_of(self.right[suspect]) & set(COMPUTED) - self.own.keys()

@@ -3,31 +3,34 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from lockstep.explain.formulas import inputs_of, source_of
 from lockstep.explain.trees import replaced, split, tidy
 from lockstep.network.names import BACKWARD, UPDATE
 
 GRADIENTS = tuple(name for name in BACKWARD if name.startswith("grad_"))
+Right: TypeAlias = dict[str, str]  # the text of the right formulas by name
 
 
 @dataclass(frozen=True)
 class Mistake:
     """One way to get a quantity wrong.
 
-    A formula is in the names of `two_layer.py`, and of those that the fields below bring in; besides these there are
-    N, `ones` (in the shape of W_o) and `positive` (1 where a number is, else 0).
+    A formula is in the names of `two_layer.py`; N, `ones` (in the shape of W_o) and `positive`
+    (1 for a positive number, else 0); and those that the fields below bring in.
 
     Attributes:
         name: one of the names of mistakes.
         quantity: the quantity that comes out wrong.
         says: a sentence for the user; {q} stands for the quantity, {c} for the fitted constant.
         remedy: what to do.
-        formulas: the quantity's formula with the mistake; more than one where it can be made in several ways.
+        formulas: the quantity's formula with the mistake, in each way in which it can be made.
         fitted: the formulas have a constant `c`, to be fitted.
-        each: the formulas are for one sample or output, `[sample]`, and for all but one, `[but_sample]`.
-        history: the formulas have the gradients of earlier steps, `accumulated` and `previous`, by parameter.
+        each: the formulas are for one sample or output, `[sample]`, or for all others,
+            `[but_sample]`; each is to be tried in turn.
+        history: the formulas have gradients of earlier steps by parameter: `accumulated`, their
+            sum, or `previous`, the last ones.
     """
 
     name: str
@@ -45,32 +48,24 @@ class Mistake:
         return not (self.fitted or self.each or self.history)
 
 
-def catalogue(right: dict[str, str]) -> tuple[Mistake, ...]:
-    """Every mistake, likelier ones first.
-
-    Args:
-        right: the text of the right formulas by name.
-    """
+def catalogue(right: Right) -> tuple[Mistake, ...]:
+    """Every mistake, likelier ones first."""
     return _catalogue(tuple(right.items()))
 
 
 @lru_cache
 def _catalogue(formulas: tuple[tuple[str, str], ...]) -> tuple[Mistake, ...]:
     right = dict(formulas)
-    parts = (_slopes, _delta_h, _gradients, _extra_terms, _updates, _pre_activations, _anywhere)
+    parts = (_slopes, _delta_h, _gradients, _updates, _pre_activations, _anywhere)
     rows = (row for part in parts for row in part(right))
     return tuple(replace(row, formulas=tuple(map(tidy, row.formulas))) for row in rows)
 
 
-def _slopes(right: dict[str, str]) -> Iterator[Mistake]:
+def _slopes(right: Right) -> Iterator[Mistake]:
     """Mistakes in the last factor of an error term, σ'."""
     for s in "oh":
         name, z, prime = f"delta_{s}", f"z_{s}", f"sigma_{s}_prime"
         error, _ = split(right[name])
-        at_wrong_points = (f"{prime}({s}, sigma_{s}({s}))", f"{prime}({z}, {z})")
-        others = ("1 - s", "s * (1 - s)", "1 - s * s", "s", "s * (1 + s)", "(1 - s) * (1 - s)")
-        slopes = (*(replaced(other, {"s": s}) for other in others), f"positive({z})")
-
         yield Mistake(
             "missing-activation-derivative",
             name,
@@ -83,24 +78,25 @@ def _slopes(right: dict[str, str]) -> Iterator[Mistake]:
             name,
             f"σ' in {{q}} is not taken at the pre-activation {z}",
             f"take σ' at {z}; a formula in terms of σ(z), such as s·(1 − s), is fed with {s}",
-            tuple(f"({error}) * {slope}" for slope in at_wrong_points),
+            (f"({error}) * {prime}({s}, sigma_{s}({s}))", f"({error}) * {prime}({z}, {z})"),
         )
+        others = ("1 - s", "s * (1 - s)", "1 - s * s", "s", "s * (1 + s)", "(1 - s) * (1 - s)")
+        slopes = (*(replaced(other, {"s": s}) for other in others), f"positive({z})")
         yield Mistake(
             "wrong-activation-derivative",
             name,
-            "another function stands in {q} where the derivative of the activation function belongs",
+            "another function stands in {q} "
+            "where the derivative of the activation function belongs",
             "sigmoid' is s·(1 − s), tanh' is 1 − s², relu' is 1 where z > 0",
             tuple(f"({error}) * ({slope})" for slope in slopes),
         )
 
 
-def _delta_h(right: dict[str, str]) -> Iterator[Mistake]:
+def _delta_h(right: Right) -> Iterator[Mistake]:
     """Mistakes on the way back from delta_o to delta_h."""
 
-    def back(*pairs: tuple[str, str]) -> tuple[str, ...]:
-        return tuple(
-            replaced(right["delta_h"], {"delta_o": sent, "W_o": weights}) for sent, weights in pairs
-        )
+    def back(weights: str = "W_o", sent: str = "delta_o") -> str:
+        return replaced(right["delta_h"], {"delta_o": sent, "W_o": weights})
 
     error, _ = split(right["delta_o"])
     _, slope = split(right["delta_h"])
@@ -109,43 +105,40 @@ def _delta_h(right: dict[str, str]) -> Iterator[Mistake]:
         "delta_h",
         "the hidden error was computed with the output weights that this step had already changed",
         "compute delta_h before you assign the new output weights",
-        back(("delta_o", source_of("new_W_o"))),
+        (back(source_of("new_W_o")),),
     )
     yield Mistake(
         "transposed-weights",
         "delta_h",
         "W_o is used untransposed on the way back",
         "delta_h[i, j] sums delta_o[i, k]·W_o[k, j] over the outputs k",
-        back(("delta_o", "W_o.T")),
+        (back("W_o.T"),),
     )
     yield Mistake(
         "output-derivative-dropped",
         "delta_h",
         "the error o − y is sent back instead of delta_o",
         "send delta_o back, which contains the output's σ'",
-        back((error, "W_o"), ("o - y", "W_o")),
+        (back(sent=error), back(sent="o - y")),
     )
     yield Mistake(
         "wrong-weights",
         "delta_h",
         "something else stands in place of W_o on the way back",
         "send delta_o back through W_o",
-        (
-            *back(*(("delta_o", other) for other in ("W_h", "W_h.T", "grad_W_o", "ones"))),
-            f"delta_o * {slope}",
-        ),
+        (*map(back, ("W_h", "W_h.T", "grad_W_o", "ones")), f"delta_o * {slope}"),
     )
     yield Mistake(
         "term-missing",
         "delta_h",
         "only some of the outputs' terms are in the sum of {q}",
         "every output that h feeds into sends its error back",
-        back(("delta_o[:, output]", "W_o[output]"), ("delta_o[:, but_output]", "W_o[but_output]")),
+        tuple(back(f"W_o[{some}]", f"delta_o[:, {some}]") for some in ("output", "but_output")),
         each="output",
     )
 
 
-def _gradients(right: dict[str, str]) -> Iterator[Mistake]:
+def _gradients(right: Right) -> Iterator[Mistake]:
     """Mistakes in a layer's gradients."""
     updated = replaced(right["delta_h"], {"W_o": source_of("new_W_o")})
     for layer, given in (("o", "h"), ("h", "x")):
@@ -203,15 +196,6 @@ def _gradients(right: dict[str, str]) -> Iterator[Mistake]:
             "compute every gradient before you assign new weights",
             (replaced(right[name], {"delta_h": updated}),),
         )
-
-
-def _of_samples(formula: str, rows: str) -> str:
-    """The formula on some of the samples."""
-    return replaced(formula, {name: f"{name}[{rows}]" for name in inputs_of(formula)})
-
-
-def _extra_terms(right: dict[str, str]) -> Iterator[Mistake]:
-    """Terms that a gradient has besides the right ones."""
     for name in GRADIENTS:
         parameter = name.removeprefix("grad_")
         yield Mistake(
@@ -232,7 +216,12 @@ def _extra_terms(right: dict[str, str]) -> Iterator[Mistake]:
         )
 
 
-def _updates(right: dict[str, str]) -> Iterator[Mistake]:
+def _of_samples(formula: str, rows: str) -> str:
+    """The formula on some of the samples."""
+    return replaced(formula, {name: f"{name}[{rows}]" for name in inputs_of(formula)})
+
+
+def _updates(right: Right) -> Iterator[Mistake]:
     """Mistakes in an update, also in that of a parameter that is frozen."""
     for name in UPDATE:
         update, parameter = source_of(name), name.removeprefix("new_")
@@ -294,7 +283,7 @@ def _updates(right: dict[str, str]) -> Iterator[Mistake]:
         )
 
 
-def _pre_activations(right: dict[str, str]) -> Iterator[Mistake]:
+def _pre_activations(right: Right) -> Iterator[Mistake]:
     for layer in "ho":
         name, weights = f"z_{layer}", f"W_{layer}"
         weighted, bias = split(right[name])
@@ -310,7 +299,7 @@ def _pre_activations(right: dict[str, str]) -> Iterator[Mistake]:
         )
 
 
-def _anywhere(right: dict[str, str]) -> Iterator[Mistake]:
+def _anywhere(right: Right) -> Iterator[Mistake]:
     """A batch that is broadcast, a sign, a factor."""
     averaged, summed = "o - y.sum(axis=0) / N", "N * o - y.sum(axis=0)"
     squares = replaced(right["loss"], {"y - o": "y.T - o"})

@@ -7,8 +7,13 @@ from dataclasses import dataclass, field
 class Diagnosis:
     """One diagnosis, with the field names of the JSON document.
 
-    quantity: the table's name, or the input's; mistake: one of the names of mistakes; says: a sentence for the user;
-    remedy: what to do; formula: the formula that gives the same numbers; explains: the quantities that it accounts for.
+    Attributes:
+        quantity: the table's name, or the input's.
+        mistake: one of the names of mistakes.
+        says: a sentence for the user.
+        remedy: what to do.
+        formula: the formula that gives the same numbers.
+        explains: the quantities that it accounts for; without any, the quantity alone.
     """
 
     quantity: str

@@ -9,10 +9,9 @@ def tidy(text: str) -> str:
 
 
 def split(text: str) -> tuple[str, str]:
-    """Both sides of the outermost operation: a product's last factor and what it multiplies, a sum's last term."""
+    """Both sides of the outermost operation: the last factor or term, and what is before it."""
     operation = _tree(text)
-    if not isinstance(operation, ast.BinOp):
-        raise ValueError(f"{text} is no operation on two numbers")
+    assert isinstance(operation, ast.BinOp), text
     return ast.unparse(operation.left), ast.unparse(operation.right)
 
 
