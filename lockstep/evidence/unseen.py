@@ -37,7 +37,7 @@ def cannot_see(
     for record, history in zip(records, histories, strict=True):
         right = replace(record, manual=record.torch, covered={}, misshapen={}, printed={})
         case = Case(right, problem, history)
-        for mistake in catalogue(case.right):
+        for mistake in catalogue(problem):
             seen[mistake.name] = seen.get(mistake.name, False) or _changes(case, mistake)
     return [name for name, changes in seen.items() if not changes]
 

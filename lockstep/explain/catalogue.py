@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
-from lockstep.explain.formulas import inputs_of, source_of
+from lockstep.explain.formulas import inputs_of, sources
 from lockstep.explain.trees import replaced, split, tidy
 from lockstep.network.names import BACKWARD, UPDATE
+from lockstep.network.problem import Problem
 
 GRADIENTS = tuple(name for name in BACKWARD if name.startswith("grad_"))
 Right: TypeAlias = dict[str, str]  # the text of the right formulas by name
@@ -48,9 +49,9 @@ class Mistake:
         return not (self.fitted or self.each or self.history)
 
 
-def catalogue(right: Right) -> tuple[Mistake, ...]:
-    """Every mistake, likelier ones first."""
-    return _catalogue(tuple(right.items()))
+def catalogue(problem: Problem) -> tuple[Mistake, ...]:
+    """Every mistake, likelier ones first; in the update of a frozen parameter too."""
+    return _catalogue(tuple(sources(replace(problem, frozen=())).items()))
 
 
 @lru_cache
@@ -105,7 +106,7 @@ def _delta_h(right: Right) -> Iterator[Mistake]:
         "delta_h",
         "the hidden error was computed with the output weights that this step had already changed",
         "compute delta_h before you assign the new output weights",
-        (back(source_of("new_W_o")),),
+        (back(right["new_W_o"]),),
     )
     yield Mistake(
         "transposed-weights",
@@ -140,7 +141,7 @@ def _delta_h(right: Right) -> Iterator[Mistake]:
 
 def _gradients(right: Right) -> Iterator[Mistake]:
     """Mistakes in a layer's gradients."""
-    updated = replaced(right["delta_h"], {"W_o": source_of("new_W_o")})
+    updated = replaced(right["delta_h"], {"W_o": right["new_W_o"]})
     for layer, given in (("o", "h"), ("h", "x")):
         delta, weight, bias = f"delta_{layer}", f"grad_W_{layer}", f"grad_b_{layer}"
         others = [other for other in ("x", "z_h", "h", "z_o", "o", "y") if other != given]
@@ -222,9 +223,8 @@ def _of_samples(formula: str, rows: str) -> str:
 
 
 def _updates(right: Right) -> Iterator[Mistake]:
-    """Mistakes in an update, also in that of a parameter that is frozen."""
     for name in UPDATE:
-        update, parameter = source_of(name), name.removeprefix("new_")
+        update, parameter = right[name], name.removeprefix("new_")
         gradient, (_, step) = f"grad_{parameter}", split(update)
         if parameter in ("b_h", "b_o"):
             yield Mistake(
@@ -253,7 +253,7 @@ def _updates(right: Right) -> Iterator[Mistake]:
             "learning-rate",
             name,
             "the learning rate is missing in {q}, in it twice, or divided by the batch size",
-            f"{name} is {right[name].replace(' * ', '·')}",
+            f"{name} is {update.replace(' * ', '·')}",
             tuple(replaced(update, {step: wrong}) for wrong in rates),
         )
         yield Mistake(
@@ -269,7 +269,7 @@ def _updates(right: Right) -> Iterator[Mistake]:
             name,
             "the last step's gradient is in {q} once more, {c} times: momentum",
             "plain gradient descent has no memory",
-            (f"{right[name]} - c * (lr * previous['{parameter}'])",),
+            (f"{update} - c * (lr * previous['{parameter}'])",),
             fitted=True,
             history=True,
         )
@@ -278,7 +278,7 @@ def _updates(right: Right) -> Iterator[Mistake]:
             name,
             "{q} has an extra term, {c} times the parameter: weight decay",
             "leave the term out, or set it on both sides",
-            (f"{right[name]} - c * (lr * {parameter})",),
+            (f"{update} - c * (lr * {parameter})",),
             fitted=True,
         )
 

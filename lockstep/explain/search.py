@@ -64,7 +64,7 @@ def diagnose(record: Record, problem: Problem, history: History | None = None) -
     well, all are given, likelier ones first. Where none does, it is `unknown`, with the facts.
     """
     case = Case(record, problem, history or History())
-    mistakes = catalogue(case.right)
+    mistakes = catalogue(problem)
     if record.misshapen:
         return [_of_another_shape(_Search(case, mistakes, {}, next(iter(record.misshapen))))]
     accepted: Replaced = {}

@@ -13,7 +13,6 @@ import numpy as np
 from lockstep.bound.allowed import tolerance
 from lockstep.errors import Unusable
 from lockstep.explain.catalogue import catalogue
-from lockstep.explain.formulas import sources
 from lockstep.explain.search import diagnose
 from lockstep.explain.trees import replaced
 from lockstep.learn.template import in_the_files_words, names_to_derive, template
@@ -47,7 +46,7 @@ def plantable():
     """The mistakes that a finished file can have, and for each the formula to plant: {name: {quantity: formula}}."""
     problem = make_problem(_SETTINGS | MATRIX_EXAMPLES["a batch of 5 samples"])
     found: dict[str, dict[str, str]] = {}
-    for mistake in catalogue(sources(problem)):
+    for mistake in catalogue(problem):
         for formula in mistake.formulas:
             text = in_the_files_words(replaced(formula, _WORDS)).replace("-1 * ((o - y) *", "((y - o) *")
             if mistake.quantity in ("delta_h", "grad_W_h", "grad_b_h"):

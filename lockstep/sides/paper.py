@@ -65,7 +65,7 @@ class Paper:
         if not wrong:
             return self._unquoted(record) or step_diagnoses()
         explaining: list = []
-        for mistake in catalogue(right):
+        for mistake in catalogue(problem):
             if any(mistake.name == other.name for other, _ in explaining):
                 continue
             for formula in mistake.formulas if mistake.is_plain else ():

@@ -11,16 +11,16 @@ from lockstep.network.problem import make_problem
 
 @pytest.mark.parametrize("loss", LOSS_NAMES)
 def test_every_mistake_has_other_formulas_than_the_right_one(loss):
-    right = sources(make_problem({"loss": loss}))
-    for mistake in catalogue(right):
+    problem = make_problem({"loss": loss})
+    right = sources(problem)
+    for mistake in catalogue(problem):
         assert mistake.formulas
         assert len({*mistake.formulas, right[mistake.quantity]}) == len(mistake.formulas) + 1
         assert mistake.name in MISTAKE_NAMES
 
 
 def test_a_mistake_says_what_its_formulas_need():
-    right = sources(make_problem({}))
-    for mistake in catalogue(right):
+    for mistake in catalogue(make_problem({})):
         for formula in mistake.formulas:
             needed = inputs_of(formula)
             assert mistake.fitted == ("c" in needed)
@@ -29,12 +29,8 @@ def test_a_mistake_says_what_its_formulas_need():
             assert left_out == ({mistake.each} if mistake.each else set())
 
 
-@pytest.mark.parametrize("frozen", [("W_o",), ("b_h", "b_o")])
-def test_an_update_of_a_frozen_parameter_can_be_wrong_too(frozen):
-    right = sources(make_problem({"frozen": frozen}))
-    assert [(m.name, m.quantity) for m in catalogue(right)] == [
-        (m.name, m.quantity) for m in catalogue(sources(make_problem({})))
-    ]
+def test_an_update_of_a_frozen_parameter_can_be_wrong_too():
+    assert catalogue(make_problem({"frozen": ("W_o", "b_h")})) == catalogue(make_problem({}))
 
 
 def test_a_formula_is_edited_as_a_tree():
