@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -61,9 +62,7 @@ def trained(
     formulas = right | replaced
     layers = (problem.hidden_activation, problem.output_activation)
     activations = [activation(which) for which in layers]
-    number = 0
-    while True:
-        number += 1
+    for number in count(1):
         x, y = problem.batch(number)
         names = surroundings(problem, parameters, x, y, problem.lr, activations)
         with np.errstate(all="ignore"):

@@ -160,23 +160,15 @@ def _fitted(search: _Search, mistake: Mistake, text: str) -> list[float]:
     """The constant that gives the derivation's value in the element that tells most; [] if none."""
     case, name = search.case, search.name
     returned = list(case.record.elements(name))
-    at_0, at_1, own = (
-        np.ravel(value)[returned]
-        for value in (
-            search.value({mistake.quantity: StandIn(text, {"c": 0.0})}).value,
-            search.value({mistake.quantity: StandIn(text, {"c": 1.0})}).value,
-            case.own[name],
-        )
-    )
+    trials = [search.value({mistake.quantity: StandIn(text, {"c": c})}).value for c in (0.0, 1.0)]
+    at_0, at_1, own = (np.ravel(value)[returned] for value in (*trials, case.own[name]))
     best = np.argmax(np.abs(at_1 - at_0))
     constant = float((own - at_0)[best] / (at_1 - at_0)[best])
     usual = _usual_factors(case, constant) if mistake.name == _FACTOR else {}
+    if not 1e-12 <= abs(constant) < np.inf or (mistake.name == _FACTOR and constant == -1):
+        return []
     if len(returned) < 2 and not usual:
         return []  # every single number is some multiple of the right one
-    if not np.isfinite(constant) or abs(constant) < 1e-12:
-        return []
-    if mistake.name == _FACTOR and constant == -1:
-        return []
     return [*usual.values(), constant][:1]
 
 
