@@ -78,7 +78,7 @@ def _slopes(right: Right) -> Iterator[Mistake]:
             "derivative-at-wrong-point",
             name,
             f"σ' in {{q}} is not taken at the pre-activation {z}",
-            f"take σ' at {z}; a formula in terms of σ(z), such as s·(1 − s), is fed with {s}",
+            f"take σ' at {z}; a formula in terms of σ(z), such as s·(1 − s), takes {s}",
             (f"({error}) * {prime}({s}, sigma_{s}({s}))", f"({error}) * {prime}({z}, {z})"),
         )
         others = ("1 - s", "s * (1 - s)", "1 - s * s", "s", "s * (1 + s)", "(1 - s) * (1 - s)")
@@ -111,7 +111,7 @@ def _delta_h(right: Right) -> Iterator[Mistake]:
     yield Mistake(
         "transposed-weights",
         "delta_h",
-        "W_o is used untransposed on the way back",
+        "W_o is used the wrong way round on the way back",
         "delta_h[i, j] sums delta_o[i, k]·W_o[k, j] over the outputs k",
         (back("W_o.T"),),
     )
@@ -148,7 +148,7 @@ def _gradients(right: Right) -> Iterator[Mistake]:
         yield Mistake(
             "wrong-layer-input",
             weight,
-            f"{{q}} is built on another array than {given}",
+            f"{{q}} is computed from another array than {given}",
             f"the input of these weights is {given}",
             tuple(replaced(right[weight], {given: other}) for other in others),
         )
@@ -267,7 +267,7 @@ def _updates(right: Right) -> Iterator[Mistake]:
         yield Mistake(
             "momentum",
             name,
-            "the last step's gradient is in {q} once more, {c} times: momentum",
+            "{q} also has the last step's gradient, {c} times: momentum",
             "plain gradient descent has no memory",
             (f"{update} - c * (lr * previous['{parameter}'])",),
             fitted=True,

@@ -214,7 +214,7 @@ def _cause(case: Case, found: Explanation) -> str:
     if found.mistake.quantity == "delta_o" in case.own:
         after = {name for name in case.own if name.startswith(("grad_", "new_"))}
         if after and not after & case.globally_wrong():
-            cause += "; a convention, for your gradients, where it is made up for, are right"
+            cause += "; your gradients are right, so this is a matter of convention"
     return cause
 
 
@@ -289,7 +289,7 @@ def _of_another_shape(search: _Search) -> Diagnosis:
         remedy = "give the targets the shape (N, 1): y.reshape(-1, 1)"
         return Diagnosis(name, "broadcast", says, remedy)
     fits = f"; its {own.size} numbers would fit" if own.size == np.prod(expected) else ""
-    remedy = "give it in the shape of the table of names"
+    remedy = f"return {name} in shape {expected}"
     wrong = Diagnosis(name, "wrong-shape", shapes + fits, remedy)
     return by_columns(case.record, name, own) or wrong
 
