@@ -214,7 +214,7 @@ def _cause(case: Case, found: Explanation) -> str:
     if found.mistake.quantity == "delta_o" in case.own:
         after = {name for name in case.own if name.startswith(("grad_", "new_"))}
         if after and not after & case.globally_wrong():
-            cause += "; your gradients are right, so this is a matter of convention"
+            cause += "; your gradients are right, so it is only a convention"
     return cause
 
 
