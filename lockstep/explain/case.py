@@ -86,7 +86,8 @@ class Case:
         activations = [bounded_activation(which) for which in layers]
         start = {name: self._bounded(array) for name, array in record.parameters.items()}
         x, y = np.asarray(record.x, np.float64), np.asarray(record.y, np.float64)
-        self.names = surroundings(problem, start, x, y, record.lr, activations) | vars(history)
+        self.names = surroundings(problem, start, x, y, record.lr, activations)
+        self.names |= vars(history)  # accumulated, previous
         self.right = sources(problem)
         self.own = {name: np.asarray(array, np.float64) for name, array in record.manual.items()}
         self._by_right_ones: dict[str, Bounded] = {}  # where no formula before is replaced
