@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from lockstep.bound.allowed import allowed
+from lockstep.run.judge import Judgement
 
 TIMES = 3
 
@@ -19,11 +20,7 @@ def control(problem, record, fixed, judged):
     An entry of "planted" has the element's `quantity`, `index`, `label`, PyTorch's value as `torch`, the `error` that
     was planted on it, what was `allowed`, and whether it was `caught`: told as the first mismatch at this very element.
     """
-    bound = (
-        allowed(problem, record.parameters, record.x, record.y, record.lr)
-        if fixed
-        else record.allowed
-    )
+    bound = allowed(problem, record.start, record.torch) if fixed else record.allowed
     random = np.random.default_rng(0)
     planted = []
     for name in record.manual:
@@ -45,7 +42,7 @@ def control(problem, record, fixed, judged):
                 "torch": value,
                 "error": wrong - value,
                 "allowed": float(record.allowed[name][index]),
-                "caught": verdict == ("mismatch", record.position(name, index)),
+                "caught": verdict == Judgement("mismatch", record.position(name, index)),
             }
         )
     return {

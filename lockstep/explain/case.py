@@ -1,30 +1,12 @@
 """A step that differs, formula by formula: what each one gives on the derivation's own earlier values."""
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
-from lockstep.bound.bounded import Bounded, Precision, bounded_activation
+from lockstep.bound.allowed import bounded_activation
+from lockstep.bound.bounded import Bounded, Precision
 from lockstep.explain.formulas import evaluate, inputs_of, look_ahead, sources, surroundings
 from lockstep.network.names import COMPUTED
 from manual_backprop.activations import activation
-
-
-@dataclass
-class History:
-    """PyTorch's gradients of the steps before this one, by parameter: their sum, and the last one's."""
-
-    accumulated: dict[str, np.ndarray] = field(default_factory=dict)
-    previous: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def add(self, torch):
-        """Take in PyTorch's quantities of a step."""
-        self.previous = {
-            name.removeprefix("grad_"): torch[name] for name in torch if name.startswith("grad_")
-        }
-        self.accumulated = {
-            name: self.accumulated.get(name, 0.0) + array for name, array in self.previous.items()
-        }
 
 
 def trained(problem, right, replaced, parameters):

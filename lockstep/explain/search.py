@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from lockstep.explain.case import Case, History
+from lockstep.explain.case import Case
 from lockstep.explain.catalogue import catalogue
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import by_columns, by_its_digits, by_its_rate, unknown
 from lockstep.network.names import COMPUTED, UPDATE
+from lockstep.run.result import History
 
 _TRIED = 50  # samples or outputs that are tried one by one
 
