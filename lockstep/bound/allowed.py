@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -15,6 +15,7 @@ from manual_backprop import two_layer
 from manual_backprop.activations import activation
 from manual_backprop.losses import divisor
 
+Limits: TypeAlias = Mapping[str, Array]
 Activation: TypeAlias = "tuple[Callable[..., Any], Callable[..., Any]]"
 
 _ROUNDINGS = {"linear": 0, "relu": 0, "tanh": 2, "sigmoid": 3}  # sigmoid: exp, +, /
@@ -62,9 +63,32 @@ def bounded_activation(
     return bounded_sigma, bounded_relu_prime if name == "relu" else sigma_prime
 
 
-def tolerance(
-    problem: Problem, values: dict[str, Any]
-) -> Callable[[Quantities, Start], Quantities]:
+class Allowed(Mapping[str, Array]):
+    """How much the two sides may differ, by name; of large arrays computed where it is wanted."""
+
+    def __init__(self, quantities: dict[str, Bounded]) -> None:
+        self._quantities = quantities
+        self._whole: Quantities = {}
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._whole:
+            with np.errstate(all="ignore"):
+                self._whole[name] = self._quantities[name].bound()
+        return self._whole[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._quantities)
+
+    def __len__(self) -> int:
+        return len(self._quantities)
+
+    def piece(self, name: str, where: slice) -> Array:
+        """A piece of the flat array."""
+        quantity = self._quantities[name]
+        return quantity.unit() * quantity.piece(where)
+
+
+def tolerance(problem: Problem, values: dict[str, Any]) -> Callable[[Quantities, Start], Limits]:
     """How much the two sides may differ, as a function of PyTorch's answer and a step's start.
 
     Args:
@@ -81,7 +105,7 @@ def tolerance(
 
 def allowed(
     problem: Problem, start: Start, torch: Quantities | None = None, noisy: bool = False
-) -> Quantities:
+) -> Allowed:
     """How much two right answers to this step may differ.
 
     Args:
@@ -95,8 +119,7 @@ def allowed(
         float64 arrays by name, in the order of computation.
     """
     with np.errstate(all="ignore"):
-        quantities = bounded(problem, start, torch, noisy)
-        return {name: np.asarray(quantity.bound()) for name, quantity in quantities.items()}
+        return Allowed(bounded(problem, start, torch, noisy))
 
 
 def bounded(

@@ -20,7 +20,9 @@ import numpy as np
 from lockstep.network.names import Array
 
 Operand: TypeAlias = "Bounded | Array | float"
+Take: TypeAlias = "Callable[[Bounded], Array]"
 
+_LARGE = 2**15  # elements from which a scale is computed piece by piece
 _WIDE = 2**18  # multiply-adds from which the scale of a product is computed in float32
 _FITS = 1e30  # float32 has room for scales up to here, and down to its inverse
 
@@ -55,9 +57,15 @@ def growth(k: int) -> float:
 class Bounded:
     """An array that carries the scale S of its rounding error and the longest chain k behind it.
 
-    k = 0 is an exact number. The value is computed when it is first looked at: of most results no
-    scale depends on it. `most` is at least the largest scale, so that overflow is looked for only
-    where it can be.
+    k = 0 is an exact number. Value and scale are float64, also where the run is float32, whose
+    squares overflow. A value is computed when it is first looked at: of most results no scale
+    depends on it. The scale of a large sum is computed piece by piece, where its bound is wanted.
+
+    Attributes:
+        k: The longest chain of roundings.
+        precision: The format of the run.
+        most: At least the largest scale, so that overflow is looked for only where it can be.
+        shape: The array's.
 
     Example:
         >>> x = Bounded.exact(np.array([1.0, -1.0]), Precision.of("float64"))
@@ -65,43 +73,69 @@ class Bounded:
         6.0
     """
 
-    __slots__ = ("_value", "scale", "k", "precision", "most")
+    __slots__ = ("_value", "_scale", "k", "precision", "most", "shape")
     __array_ufunc__ = None  # an ndarray to the left leaves the operation to us
 
     def __init__(
         self,
         value: Array | Callable[[], Array],
-        scale: Array,
+        scale: Array | Callable[[Take], Array],
         k: int,
         precision: Precision,
         most: float | None = None,
+        shape: tuple[int, ...] | None = None,
     ) -> None:
-        self._value = value
-        self.scale = scale
-        self.k = k
-        self.precision = precision
-        self.most = float(np.max(scale, initial=0.0)) if most is None else most
+        self._value, self._scale = value, scale
+        self.k, self.precision = k, precision
+        self.shape = np.shape(scale) if shape is None else shape
+        self.most = _largest(self.scale) if most is None else most
 
     @property
     def value(self) -> Array:
         if callable(self._value):
             self._value = self._value()
+        if self._value.dtype != np.float64:
+            self._value = np.asarray(self._value, np.float64)
         return self._value
+
+    @property
+    def scale(self) -> Array:
+        if callable(self._scale):
+            self._scale = self._scale(_whole)
+        if self._scale.dtype != np.float64:
+            self._scale = np.asarray(self._scale, np.float64)
+        return self._scale
+
+    def piece(self, where: slice) -> Array:
+        """A piece of the scale, flat, in float64."""
+        if callable(self._scale):
+            return self._scale(lambda part: part.piece(where))
+        return np.asarray(self._scale.reshape(-1)[where], np.float64)
+
+    def narrow(self) -> Array:
+        """The scale in float32."""
+        scale = self.scale if callable(self._scale) else self._scale
+        return scale.astype(np.float32, copy=False)
 
     @classmethod
     def exact(cls, value: Any, precision: Precision) -> Bounded:
         """A number that both sides start from, and so have alike."""
-        value = np.asarray(value, np.float64)
-        return cls(value, np.abs(value), 0, precision)
+        value = np.asarray(value)
+        size = np.abs(value)
+        return cls(value, size, 0, precision, _largest(size))
+
+    def unit(self) -> float:
+        """How many of its scale two right answers may differ by."""
+        return growth(self.k) * self.precision.u
 
     def bound(self) -> Array:
         """How much two right answers may differ, element by element, in float64."""
-        times = growth(self.k) * self.precision.u
-        return np.multiply(self.scale, times, dtype=np.float64)
+        return np.asarray(self.unit() * self.scale)
 
     @property
     def T(self) -> Bounded:
-        return Bounded(lambda: self.value.T, self.scale.T, self.k, self.precision, self.most)
+        scale = self.scale.T if callable(self._scale) else self._scale.T
+        return Bounded(lambda: self.value.T, scale, self.k, self.precision, self.most)
 
     def __gt__(self, number: float) -> Array:
         return np.greater(self.value, number)
@@ -110,11 +144,9 @@ class Bounded:
         return Bounded(self.value[where], self.scale[where], self.k, self.precision, self.most)
 
     def sum(self, axis: int | None = None) -> Bounded:
-        n = self.scale.size if axis is None else self.scale.shape[axis]
-        scale = self.scale.sum(axis)
-        return Bounded(
-            lambda: self.value.sum(axis), scale, self.k + n, self.precision, n * self.most
-        )
+        n = math.prod(self.shape) if axis is None else self.shape[axis]
+        scale, most = self.scale.sum(axis), n * self.most
+        return Bounded(lambda: self.value.sum(axis), scale, self.k + n, self.precision, most)
 
     def __add__(self, other: Operand) -> Bounded:
         return self._sum(self._like(other), np.add)
@@ -126,14 +158,13 @@ class Bounded:
         return self._like(other)._sum(self, np.subtract)
 
     def __mul__(self, other: Operand) -> Bounded:
-        return self._product(self._like(other), np.multiply, 1)
+        return self._times(self._like(other))
 
     def __matmul__(self, other: Operand) -> Bounded:
-        other = self._like(other)
-        return self._product(other, _matmul, other.scale.shape[0])
+        return self._matmul(self._like(other))
 
     def __rmatmul__(self, other: Operand) -> Bounded:
-        return self._like(other) @ self
+        return self._like(other)._matmul(self)
 
     def __truediv__(self, number: float) -> Bounded:
         scale = self.scale / abs(number) + self._underflow()
@@ -143,57 +174,100 @@ class Bounded:
     __radd__, __rmul__ = __add__, __mul__
 
     def _sum(self, other: Bounded, operation: Callable[..., Array]) -> Bounded:
-        return Bounded(
-            lambda: operation(self.value, other.value),
-            self.scale + other.scale,
-            max(self.k, other.k) + 1,
-            self.precision,
-            self.most + other.most,
-        )
+        def scale(take: Take) -> Array:
+            return take(self) + take(other)
 
-    def _product(self, other: Bounded, times: Callable[..., Array], roundings: int) -> Bounded:
-        most = roundings * self.most * other.most
-        sizes = self.most, other.most
+        k, most = max(self.k, other.k) + 1, self.most + other.most
+        return self._made(other, lambda: operation(self.value, other.value), scale, k, most)
+
+    def _times(self, other: Bounded) -> Bounded:
+        k, most = max(self.k, other.k) + 1, self.most * other.most
         if self.k and other.k:  # both carry errors: |a|·S_b + S_a·|b| + g·u·S_a·S_b
-            error = growth(max(self.k, other.k)) * self.precision.u
-            scale = _scale(times, np.abs(self.value) + error * self.scale, other.scale, sizes)
-            scale = scale + _scale(times, self.scale, np.abs(other.value), sizes)
+            error = growth(k - 1) * self.precision.u
+            of_a = np.abs(self.value) + error * self.scale
+            whole = of_a * other.scale
+            whole += self.scale * np.abs(other.value)
+            return self._product(whole, lambda: self.value * other.value, k, (2 + error) * most)
+
+        def scale(take: Take) -> Array:
+            if not self.shape:
+                return self.scale * take(other) + self._underflow()
+            return take(self) * (take(other) if other.shape else other.scale) + self._underflow()
+
+        if not most <= self.precision.largest:
+            return self._product(scale(_whole), lambda: self.value * other.value, k, most)
+        most += self._underflow()
+        return self._made(other, lambda: self.value * other.value, scale, k, most)
+
+    def _matmul(self, other: Bounded) -> Bounded:
+        n = other.shape[0]
+        k, most = max(self.k, other.k) + n, n * self.most * other.most
+        if self.k and other.k:  # as above
+            error = growth(k - n) * self.precision.u
+            size = np.abs(self.value) + error * self.scale
+            of_a = Bounded(size, size, 0, self.precision, (1 + error) * self.most)
+            size = np.abs(other.value)
+            of_b = Bounded(size, size, 0, self.precision, other.most)
+            whole = _matmul(of_a, other)
+            whole += _matmul(self, of_b)
             most *= 2 + error
         else:
-            scale = _scale(times, self.scale, other.scale, sizes)
+            whole = _matmul(self, other)
+        return self._product(whole, lambda: self.value @ other.value, k, most)
+
+    def _made(
+        self,
+        other: Bounded,
+        value: Callable[[], Array],
+        scale: Callable[[Take], Array],
+        k: int,
+        most: float,
+    ) -> Bounded:
+        """A result whose scale is computed now, or, of two large arrays alike, piece by piece."""
+        shape = self.shape or other.shape
+        large = math.prod(shape) >= _LARGE and other.shape in ((), shape)
+        if large:
+            return Bounded(value, scale, k, self.precision, most, shape)
+        return Bounded(value, scale(_whole), k, self.precision, most)
+
+    def _product(self, scale: Array, value: Callable[[], Array], k: int, most: float) -> Bounded:
+        """A product: its scale may underflow, and it overflows where its terms may."""
         if not most <= self.precision.largest:
-            scale = np.where(scale > self.precision.largest, np.inf, scale)  # it may overflow
-        return Bounded(
-            lambda: times(self.value, other.value),
-            scale + self._underflow(),
-            max(self.k, other.k) + roundings,
-            self.precision,
-            most + self._underflow(),
-        )
+            scale = np.where(scale > self.precision.largest, np.inf, scale)
+        scale += scale.dtype.type(self._underflow())
+        return Bounded(value, scale, k, self.precision, most + self._underflow())
 
     def _underflow(self) -> float:
         return self.precision.tiny / self.precision.u
 
     def _like(self, other: Operand) -> Bounded:
-        return other if isinstance(other, Bounded) else Bounded.exact(other, self.precision)
+        if isinstance(other, Bounded):
+            return other
+        if isinstance(other, int | float):
+            size = abs(float(other))
+            return Bounded(np.float64(other), np.float64(size), 0, self.precision, size, ())
+        return Bounded.exact(other, self.precision)
 
 
-def _matmul(a: Array, b: Array) -> Array:
-    return np.matmul(a, b)
+def _whole(number: Bounded) -> Array:
+    return number.scale
 
 
-def _scale(times: Callable[..., Array], a: Array, b: Array, sizes: tuple[float, float]) -> Array:
-    """A product of scales in float64; the work of a wide one is done in float32.
+def _largest(scale: Array) -> float:
+    return float(scale.max()) if scale.size else 0.0
+
+
+def _matmul(a: Bounded, b: Bounded) -> Array:
+    """The matrix product of two scales; the work of a wide one is done in float32.
 
     Two digits of a scale are plenty. All terms are positive, so float32's sum of n of them is too
     small by no more than n + 4 unit roundoffs; this is added. float64 is used where a result is so
-    small that terms may have been lost, or a scale (sizes: the largest of each) too large.
+    small that terms may have been lost, or a scale too large.
     """
-    if times is not _matmul:
-        return np.multiply(a, b, dtype=np.float64)
-    if a.shape[0] * b.size >= _WIDE and max(sizes) < _FITS and sizes[0] * sizes[1] < _FITS:
-        up = np.float32(1 + (a.shape[1] + 4) * 2.0**-24)
-        narrow = np.matmul(a.astype(np.float32) * up, b.astype(np.float32))
-        if narrow.min() > max(1.0, *sizes) / _FITS:
-            return narrow.astype(np.float64)
-    return np.matmul(a.astype(np.float64, copy=False), b)
+    fits = max(a.most, b.most, a.most * b.most) < _FITS
+    n = b.shape[0]
+    if fits and a.shape[0] * math.prod(b.shape) >= _WIDE:
+        narrow = (a.narrow() * np.float32(1 + (n + 4) * 2.0**-24)) @ b.narrow()
+        if narrow.min() > max(1.0, a.most, b.most) / _FITS:
+            return narrow
+    return np.asarray(a.scale @ b.scale)

@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from lockstep.bound.allowed import Allowed, Limits
 from lockstep.network.names import Array, Index, Quantities, Sizes, label
 from lockstep.network.problem import Start
 from lockstep.sides.side import Origin
@@ -86,7 +87,7 @@ class Record:
     lr: float
     manual: Quantities
     torch: Quantities
-    bound: Callable[[], Quantities]
+    bound: Callable[[], Limits]
     sizes: Sizes
     dtype: str
     covered: Quantities = field(default_factory=dict)
@@ -103,7 +104,7 @@ class Record:
         return Start(self.parameters, self.x, self.y, self.lr)
 
     @cached_property
-    def allowed(self) -> Quantities:
+    def allowed(self) -> Limits:
         return self.bound()
 
     @cached_property
@@ -130,7 +131,7 @@ class Record:
             [np.sum(~part) for part in self.covered.values()]
         )
 
-    def _flat(self, side: Quantities) -> Array:
+    def _flat(self, side: Limits) -> Array:
         if not self.manual:
             return np.empty(0)
         if not self.covered:
@@ -194,15 +195,16 @@ class Record:
         if isinstance(position, str):
             return Entry(self.number, position, None, position)
         name, index = self.place(position)
+        manual, torch = float(self.manual[name][index]), float(self.torch[name][index])
         return Entry(
             step=self.number,
             quantity=name,
             index=list(index),
             label=self.named(name, index),
-            manual=float(self.flat_manual[position]),
-            torch=float(self.flat_torch[position]),
-            difference=float(self.difference[position]),
-            allowed=float(self.flat_allowed[position]),
+            manual=manual,
+            torch=torch,
+            difference=abs(manual - torch),
+            allowed=float(self.allowed[name][index]),
         )
 
     def drifting(self) -> list[tuple[Array, Array]]:
@@ -216,7 +218,7 @@ class Record:
         ]
 
     def chunks(self) -> Iterator[tuple[int, Array, Array, Array]]:
-        """(first position, manual, torch, allowed) of all values, float64, in pieces of a cache."""
+        """(first position, manual, torch, allowed) of all values, in pieces of a cache."""
         if not self.size:
             return
         if self.size <= CHUNK or self.covered:
@@ -224,11 +226,17 @@ class Record:
             return
         first = 0
         for name, manual in self.manual.items():
-            sides = [array.ravel() for array in (manual, self.torch[name], self.allowed[name])]
+            by_hand, torch = manual.reshape(-1), self.torch[name].reshape(-1)
             for start in range(0, manual.size, CHUNK):
-                piece = [np.asarray(side[start : start + CHUNK], np.float64) for side in sides]
-                yield first + start, piece[0], piece[1], piece[2]
+                where = slice(start, start + CHUNK)
+                yield first + start, by_hand[where], torch[where], self._limit(name, where)
             first += manual.size
+
+    def _limit(self, name: str, where: slice) -> Array:
+        """A piece of what is allowed."""
+        if isinstance(self.allowed, Allowed):
+            return self.allowed.piece(name, where)
+        return self.allowed[name].reshape(-1)[where]
 
     def ratio(self) -> Array:
         """difference / allowed for every element; 0 where both are equal."""

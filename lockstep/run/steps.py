@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from lockstep.bound.allowed import Limits
 from lockstep.network.names import PARAMETERS, Quantities
 from lockstep.network.problem import Problem, Start
 from lockstep.run.record import Jump, Record
@@ -14,7 +15,7 @@ from lockstep.sides.answer import Answer
 from lockstep.sides.side import Claim, Side, Turn
 from torch_reference import two_layer
 
-Tolerance = Callable[[Quantities, Start], Quantities]
+Tolerance = Callable[[Quantities, Start], Limits]
 
 
 def records(problem: Problem, tolerance: Tolerance, side: Side) -> Iterator[Record]:
@@ -87,12 +88,14 @@ def _again(
 
 def _bound(
     tolerance: Tolerance, start: Start, torch: Quantities, answer: Answer
-) -> Callable[[], Quantities]:
+) -> Callable[[], Limits]:
     """How much the sides may differ, computed when it is first looked at."""
 
-    def bound() -> Quantities:
+    def bound() -> Limits:
         allowed = tolerance(torch, start)
-        return allowed | {name: allowed[name] + half for name, half in answer.printed.items()}
+        if not answer.printed:
+            return allowed
+        return dict(allowed) | {name: allowed[name] + half for name, half in answer.printed.items()}
 
     return bound
 
