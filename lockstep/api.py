@@ -1,9 +1,12 @@
-"""The lock-step run: at every step both sides start from PyTorch's current weights, and every quantity is compared."""
+"""compare: both sides step by step, what the run could not see, and which mistake explains it."""
 
 import contextlib
 import os
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from lockstep.bound.allowed import tolerance
 from lockstep.bound.exact import LARGEST as MOST_EXACT
@@ -12,37 +15,125 @@ from lockstep.errors import Unusable
 from lockstep.evidence.battery import battery
 from lockstep.evidence.control import control
 from lockstep.evidence.referee import referee
+from lockstep.evidence.unseen import cannot_see, is_small
+from lockstep.explain.case import Case
+from lockstep.explain.diagnosis import Diagnosis
+from lockstep.explain.facts import coverage, notes
+from lockstep.explain.sides import explain
 from lockstep.network.options import check
-from lockstep.network.problem import UNTOLD, make_problem, read_file
+from lockstep.network.problem import UNTOLD, Problem, make_problem, read_file
 from lockstep.report.about import battery_remark
+from lockstep.run.record import Record
 from lockstep.run.result import Result
 from lockstep.run.steps import records
 from lockstep.run.threads import threads
+from lockstep.sides.built_in import BuiltIn
 from lockstep.sides.chosen import side_by_hand
-from lockstep.sides.function import asks_for_scalars, load
-from lockstep.sides.paper import Paper
-from lockstep.sides.recording import Recording
+from lockstep.sides.function import Function
+from lockstep.sides.side import Side
+
+OnStep = Callable[[Record, "Comparison"], None]
 
 
-def compare(step=None, problem=None, *, on_step=None, **settings):
+@dataclass(repr=False)
+class Comparison(Result):
+    """A run, its explanation and the evidence; what every report is made from.
+
+    Attributes:
+        found: The diagnoses, likelier ones first.
+        notes: What else differs, and only because of that.
+        remarks: Sentences that are not the verdict.
+        battery, control, referee: Evidence, as in the JSON document; None where there is none.
+        shown: The steps to show in full, where nobody took them as they came.
+        interrupted: Whether Ctrl-C ended the run.
+        broken: Why a recording could not be read to its end.
+    """
+
+    found: list[Diagnosis] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    battery: dict[str, Any] | None = None
+    control: dict[str, Any] | None = None
+    referee: dict[str, Any] | None = None
+    shown: list[Record] = field(default_factory=list)
+    interrupted: bool = False
+    broken: Unusable | None = None
+
+    @property
+    def diagnoses(self) -> list[dict[str, Any]]:
+        return [asdict(diagnosis) for diagnosis in self.found]
+
+    @cached_property
+    def cannot_see(self) -> list[str] | None:
+        """The mistakes that would change nothing beyond rounding here; None for a large problem."""
+        if not is_small(self.problem):
+            return None
+        if not self.first_records:
+            return []
+        return cannot_see(self.problem, *zip(*self.first_records, strict=True))
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document as plain dicts, lists and numbers; floats may still be non-finite."""
+        names = (
+            "verdict steps_asked steps_run dtype loss first_mismatch worst resolution cannot_see "
+            "diagnoses battery remarks control referee parameters quantities"
+        )
+        return {name: getattr(self, name) for name in names.split()}
+
+    def __repr__(self) -> str:
+        from lockstep.report.verdict import headline
+
+        return f"<{headline(self)}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict and a step as a table."""
+        from lockstep.report.page.page import fragment
+
+        return fragment(self)
+
+    def __str__(self) -> str:
+        from lockstep.report.terminal import report
+
+        return report(self)
+
+
+def compare(
+    step: Callable[..., Any] | Side | str | Path | None = None,
+    problem: dict[str, Any] | str | Path | None = None,
+    *,
+    on_step: OnStep | None = None,
+    **settings: Any,
+) -> Comparison:
     """Train the problem's network by hand and by PyTorch, step by step, and compare everything.
 
-    step: the side by hand: a function that asks for quantities by argument name and returns a dict of them, in either
-    vocabulary; the path of a file that has one, FILE.py or FILE.py:FUNCTION; or None for the project's own.
-    problem: a path to a problem file, a dict with such a file's keys, or None for the lecture's network.
-    settings: further keys, which override the problem's. on_step: called after each step with its `comparison.Record`
-    and the result so far.
+    Args:
+        step: The side by hand: a function that asks for quantities by argument name and returns a
+            dict of them, in either vocabulary; the path of a file that has one, FILE.py or
+            FILE.py:FUNCTION; or None for the project's own.
+        problem: The path of a problem file, a dict with such a file's keys, or None for the
+            lecture's network.
+        on_step: Called after each step with its `Record` and the result so far.
+        settings: Further keys, which override the problem's.
 
-    Returns a `result.Result`. Raises `keys.Unusable`, a ValueError, for input that cannot be used.
+    Returns:
+        The verdict and what it rests on; `print` it.
+
+    Raises:
+        Unusable: A ValueError, for input that cannot be used.
+
+    Example:
+        >>> compare(steps=3).verdict
+        'match'
     """
     if not isinstance(problem, dict | str | Path | None):
-        raise Unusable(f"problem: expected a path or a dict of keys, got {type(problem).__name__}")
-    if not (step is None or callable(step) or isinstance(step, str | Path | Paper | Recording)):
+        kind = type(problem).__name__
+        raise Unusable(f"problem: expected a path or a dict of keys, got {kind}")
+    if not (step is None or callable(step) or isinstance(step, Side | str | Path)):
         raise Unusable(f"step: expected a function, a path or None, got {type(step).__name__}")
-    values = problem if isinstance(problem, dict) else {} if problem is None else read_file(problem)
+    values = dict(problem or {}) if isinstance(problem, dict | None) else read_file(problem)
     values = check(values | settings, str)
-    step = side_by_hand(values, step)
-    result = run(make_problem(values), values, on_step, step)
+    side = side_by_hand(values, step)
+    result = run(make_problem(values), values, on_step, side)
     if result.broken:
         raise result.broken
     if result.interrupted:
@@ -50,43 +141,28 @@ def compare(step=None, problem=None, *, on_step=None, **settings):
     return result
 
 
-def run(problem, values, on_step=None, step=None):
-    """`compare` for a problem that is made; values: the checked keys that say how to judge and what to show."""
+def run(
+    problem: Problem,
+    values: dict[str, Any],
+    on_step: OnStep | None = None,
+    step: Side | Callable[..., Any] | None = None,
+) -> Comparison:
+    """`compare` for a problem that is made.
+
+    Args:
+        problem: What to train.
+        values: The checked options that say how to judge and what to show.
+        on_step: See `compare`.
+        step: The side by hand, or a step function; None for the project's own.
+    """
+    side = step if isinstance(step, Side) else Function(step) if step else BuiltIn()
     fixed = "rtol" in values or "atol" in values
-    result = Result(
-        problem,
-        fixed_tolerance=fixed,
-        shows=values.get("show", frozenset({1})),
-        derivation=step is not None,
-        numbers=step if isinstance(step, Paper | Recording) else None,
-    )
+    shows = values.get("show", frozenset({1}))
+    result = Comparison(problem, side, fixed_tolerance=fixed, shows=shows)
     with threads():
-        try:
-            for record, free in records(problem, tolerance(problem, values), step):
-                goes_on = result.add(record, free)
-                if result.is_shown(record.number) and on_step is None:
-                    result.shown.append(record)
-                if on_step is not None:
-                    on_step(record, result)
-                if not goes_on or (result.verdict == "mismatch" and not values.get("keep_going")):
-                    break
-        except KeyboardInterrupt:
-            result.interrupted = True
-        except Unusable as reason:
-            if not (isinstance(step, Recording) and result.steps_run):
-                raise
-            result.broken = reason
-            result.remarks.append(f"ended early: {reason}")
+        _train(result, values, on_step)
         result.finish()
-        if (
-            isinstance(step, Recording)
-            and problem.steps != UNTOLD
-            and result.steps_run < problem.steps
-        ):
-            ended = f"the recording has {result.steps_run} of the {problem.steps} steps that were asked for"
-            result.remarks += (
-                [ended] if result.verdict == "match" and not result.interrupted else []
-            )
+        _explain(result)
         if result.interrupted:
             left_out = [key for key in ("control", "referee", "battery") if values.get(key)]
             result.remarks += [
@@ -94,25 +170,68 @@ def run(problem, values, on_step=None, step=None):
             ]
         else:
             _look_closer(result, values)
-            _try_others(result, values, step)
+            _try_others(result, values)
     return result
 
 
-def _look_closer(result, values):
-    """What was asked for beyond the verdict: errors planted to be caught, and which side is nearer the truth."""
-    problem = result.problem
+def _train(result: Comparison, values: dict[str, Any], on_step: OnStep | None) -> None:
+    """Both sides step by step, until the end or the first step that differs."""
+    problem, side = result.problem, result.by_hand
+    try:
+        for record in records(problem, tolerance(problem, values), side):
+            goes_on = result.add(record)
+            if on_step is not None:
+                on_step(record, result)
+            elif result.is_shown(record.number):
+                result.shown.append(record)
+            if not goes_on or (result.verdict == "mismatch" and not values.get("keep_going")):
+                break
+    except KeyboardInterrupt:
+        result.interrupted = True
+    except Unusable as reason:
+        if not (side.by_its_own_weights and result.steps_run):
+            raise
+        result.broken = reason
+        result.remarks.append(f"ended early: {reason}")
+
+
+def _explain(result: Comparison) -> None:
+    """The diagnoses of the first step that differs, and the remarks on the side by hand."""
+    problem, side, decisive = result.problem, result.by_hand, result.decisive
+    if decisive is not None:
+        result.found = explain(decisive, problem, result.history, side.written)
+        if not decisive.jump:
+            wrong = Case(decisive, problem, result.history).globally_wrong()
+            result.notes = notes(decisive, result.found, wrong)
+    for lost in result.lost_digits.values():
+        result.remarks.append(
+            f"{lost.name} is right, but its formula for {lost.activation} loses digits where the "
+            f"value is small: at step {lost.step} {lost.label} has {lost.digits} right digits"
+        )
+    if side.is_users and result.last is not None:
+        result.remarks += coverage(result.last) if side.others else side.remarks(problem)
+    if result.steps_run == 0:
+        result.remarks.append("no step was run, so nothing was compared")
+    short = side.by_its_own_weights and problem.steps != UNTOLD and result.steps_run < problem.steps
+    if short and result.verdict == "match" and not result.interrupted:
+        result.remarks.append(
+            f"the recording has {result.steps_run} of the {problem.steps} steps that were asked for"
+        )
+
+
+def _look_closer(result: Comparison, values: dict[str, Any]) -> None:
+    """The evidence that was asked for: planted errors, and which side is nearer the truth."""
+    problem, fixed = result.problem, result.fixed_tolerance
+    nothing = "there is no step whose numbers could all be judged"
     if values.get("control"):
-        if not result.last_judged:
-            result.remarks.append("no control: there is no step whose numbers could all be judged")
+        if result.last_judged:
+            result.control = asdict(control(problem, result.last_judged, fixed, result.judged))
         else:
-            planted = control(
-                problem, result.last_judged, result.fixed_tolerance, lambda m: result.judged(m)[:2]
-            )
-            result.control = asdict(planted)
+            result.remarks.append(f"no control: {nothing}")
     if values.get("referee"):
         record = result.decisive or result.worst_record
         if not record or not record.manual:
-            result.remarks.append("no referee: there is no step whose numbers could all be judged")
+            result.remarks.append(f"no referee: {nothing}")
         elif not exact_is_quick(problem):
             limit = f"{MOST_EXACT:,} multiply-adds a step"
             result.remarks.append(f"no referee: exact arithmetic is too slow beyond {limit}")
@@ -120,35 +239,27 @@ def _look_closer(result, values):
             result.referee = asdict(referee(problem, record))
 
 
-def _try_others(result, values, step):
-    """The battery: on a few other problems for a remark, or, where asked for, for the verdict.
-
-    A file is loaded afresh for each problem, so that state kept between calls does not go from one to the next; a
-    function, which cannot be, is tried only where that was asked for.
-    """
+def _try_others(result: Comparison, values: dict[str, Any]) -> None:
+    """The battery: a few other problems for a remark, or, where asked for, for the verdict."""
+    side = result.by_hand
     asked = values.get("battery", 30 if "derivation" in values else 0)
-    if asked and isinstance(step, Paper | Recording):
+    if not asked:
+        return
+    if not side.others:
         result.remarks.append(
             "no battery: numbers are of one problem and cannot be tried on others"
         )
-    if not asked or isinstance(step, Paper | Recording):
         return
-    fresh = (lambda: load(values["derivation"])) if "derivation" in values else (lambda: step)
-    scalars = step is not None and bool(
-        asks_for_scalars(step) or (result.last and result.last.covered)
-    )
+    scalars = side.is_users and (side.asks_for_scalars or bool(result.last and result.last.covered))
     quiet = {name: values[name] for name in ("rtol", "atol") if name in values}
-    with (
-        open(os.devnull, "w") as nowhere,
-        contextlib.redirect_stderr(nowhere),
-    ):  # it has been printed once
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # printed once
         found = battery(
-            asked, result.problem, scalars, lambda other: run(other, quiet, step=fresh())
+            asked, result.problem, scalars, lambda other: run(other, quiet, step=side.again())
         )
     result.battery = asdict(found)
     if "battery" in values and found.smallest and result.verdict == "match":
         result.verdict = "mismatch"
     if not found.smallest:
         result.remarks.append(f"right on all {asked} other problems that were tried as well")
-    if found.smallest and result.first is None:
+    elif result.first is None:
         result.remarks.append(battery_remark(result.battery))

@@ -1,47 +1,147 @@
-"""How much two right answers to a step may differ."""
+"""How much two right answers to a step may differ: the formulas run on numbers that carry errors."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from lockstep.bound.bounded import Bounded, Precision, bounded_activation
+from lockstep.bound.bounded import Bounded, Precision, growth
+from lockstep.network.names import Array, Quantities
+from lockstep.network.problem import Problem, Start
 from manual_backprop import two_layer
+from manual_backprop.activations import activation
 from manual_backprop.losses import divisor
 
+Limits: TypeAlias = Mapping[str, Array]
+Activation: TypeAlias = "tuple[Callable[..., Any], Callable[..., Any]]"
 
-def tolerance(problem, values):
-    """How much the two sides may differ, as a function of a step's start and PyTorch's answer."""
+_ROUNDINGS = {"linear": 0, "relu": 0, "tanh": 2, "sigmoid": 3}  # sigmoid: exp, +, /
+
+
+def bounded_activation(
+    name: str, known: tuple[Array, Array] | None = None, noisy: bool = False
+) -> Activation:
+    """The pair (σ, σ') of `activations.activation` for Bounded numbers.
+
+    Args:
+        name: One of ACTIVATIONS.
+        known: z and σ(z) of this step where they are known already, as PyTorch's values are: then
+            neither is computed again.
+        noisy: σ may be computed by a formula whose terms are of size 1 however small σ(z) is, such
+            as tanh by exponentials.
+    """
+    sigma, sigma_prime = activation(name)
+
+    def bounded_sigma(z: Bounded) -> Bounded:
+        if known is not None:
+            z._value = np.asarray(known[0], np.float64)
+        if name == "linear":
+            return z
+        size = z.value
+        b = z.bound()
+        steepest = size + b if name == "relu" else -np.maximum(np.abs(size) - b, 0)
+        slope = sigma_prime(steepest, sigma(steepest))  # the largest within z's own bound
+        value = sigma(size) if known is None else np.asarray(known[1], np.float64)
+        scale = slope * z.scale + (
+            (1 if noisy and name != "relu" else np.abs(value)) + z._underflow()
+        )
+        most = z.most + float(np.max(np.abs(value), initial=1.0)) + z._underflow()
+        return Bounded(value, scale, z.k + _ROUNDINGS[name], z.precision, most)
+
+    def bounded_relu_prime(z: Bounded, s: Bounded) -> Bounded:
+        value = sigma_prime(z.value, s).astype(np.float64)
+        undecided = np.abs(z.value) <= z.bound()  # at the kink either derivative is right
+        if not undecided.any():
+            return Bounded.exact(value, z.precision)
+        whole = 1 / (growth(z.k) * z.precision.u)
+        return Bounded(value, np.where(undecided, whole, 0.0), z.k, z.precision, whole)
+
+    # sigmoid and tanh: both sides form σ' from the rounded s, so the formula's own scale is right
+    return bounded_sigma, bounded_relu_prime if name == "relu" else sigma_prime
+
+
+class Allowed(Mapping[str, Array]):
+    """How much the two sides may differ, by name; of large arrays computed where it is wanted."""
+
+    def __init__(self, quantities: dict[str, Bounded]) -> None:
+        self._quantities = quantities
+        self._whole: Quantities = {}
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._whole:
+            with np.errstate(all="ignore"):
+                self._whole[name] = self._quantities[name].bound()
+        return self._whole[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._quantities)
+
+    def __len__(self) -> int:
+        return len(self._quantities)
+
+    def piece(self, name: str, where: slice) -> Array:
+        """A piece of the flat array."""
+        quantity = self._quantities[name]
+        return quantity.unit() * quantity.piece(where)
+
+
+def tolerance(problem: Problem, values: dict[str, Any]) -> Callable[[Quantities, Start], Limits]:
+    """How much the two sides may differ, as a function of PyTorch's answer and a step's start.
+
+    Args:
+        problem: Its settings are what the bound depends on.
+        values: Checked options; `rtol` and `atol` take the bound's place.
+    """
     if "rtol" not in values and "atol" not in values:
-        return lambda torch, *start: allowed(problem, *start)
+        return lambda torch, start: allowed(problem, start, torch)
     rtol, atol = values.get("rtol", 0.0), values.get("atol", 0.0)
-    return lambda torch, *start: {
+    return lambda torch, start: {
         name: atol + rtol * np.abs(array.astype(np.float64)) for name, array in torch.items()
     }
 
 
-def allowed(problem, parameters, x, y, lr, noisy=False):
-    """How much two right answers to this step may differ: a dict of float64 arrays by name.
+def allowed(
+    problem: Problem, start: Start, torch: Quantities | None = None, noisy: bool = False
+) -> Allowed:
+    """How much two right answers to this step may differ.
 
-    problem: the settings (`problem.Problem`); parameters, x, y, lr: what the step starts from; noisy: see
-    `bounded_activation`.
+    Args:
+        problem: The settings.
+        start: What the step starts from.
+        torch: PyTorch's quantities of the step, where they are known: what they have is not
+            computed again.
+        noisy: See `bounded_activation`.
+
+    Returns:
+        float64 arrays by name, in the order of computation.
     """
     with np.errstate(all="ignore"):
-        quantities = bounded(problem, parameters, x, y, lr, noisy)
-        return {name: np.asarray(quantity.bound()) for name, quantity in quantities.items()}
+        return Allowed(bounded(problem, start, torch, noisy))
 
 
-def bounded(problem, parameters, x, y, lr, noisy):
+def bounded(
+    problem: Problem, start: Start, torch: Quantities | None = None, noisy: bool = False
+) -> dict[str, Bounded]:
     """The step on Bounded numbers, by name. For the arguments see `allowed`."""
     precision = Precision.of(problem.dtype)
-    # Where 2/m is multiplied in last, everything before is up to m times as large, and may overflow so much earlier.
-    precision = replace(precision, largest=precision.largest / divisor(problem.loss, *np.shape(y)))
+    # A sum's factor 1/m may be multiplied in last: what comes before is then m times as large,
+    # and overflows so much earlier.
+    m = divisor(problem.loss, *np.shape(start.y))
+    precision = replace(precision, largest=precision.largest / m)
+    known_h, known_o = (
+        (torch[z], torch[s]) if torch is not None else None for z, s in (("z_h", "h"), ("z_o", "o"))
+    )
+    parameters = {n: Bounded.exact(array, precision) for n, array in start.parameters.items()}
     return two_layer.step(
-        **{name: Bounded.exact(value, precision) for name, value in parameters.items()},
-        x=x,
-        y=y,
-        lr=lr,
-        hidden_activation=bounded_activation(problem.hidden_activation, noisy),
-        output_activation=bounded_activation(problem.output_activation, noisy),
+        **parameters,
+        x=start.x,
+        y=start.y,
+        lr=start.lr,
+        hidden_activation=bounded_activation(problem.hidden_activation, known_h, noisy),
+        output_activation=bounded_activation(problem.output_activation, known_o, noisy),
         loss=problem.loss,
         frozen=problem.frozen,
     )

@@ -1,23 +1,41 @@
-"""How much two right answers may differ: the formulas themselves, run on numbers that carry their rounding errors.
+"""Numbers that carry the size of their own rounding errors, so that a formula states its bound.
 
-A right result differs from the exact one by at most g(k)·u·S, where u is the unit roundoff of the run's dtype, k the
-longest chain of roundings behind the result and S its scale: the size of the terms that were added up, whatever
-cancelled between them (Higham, Accuracy and Stability of Numerical Algorithms, ch. 3). g(k) = max(5√k, k): errors
-mostly cancel like √k (Higham & Mary 2019), but where all samples are equal they all go one way.
+A right result differs from the exact one by at most g(k)·u·S. u is the unit roundoff of the run's
+dtype, k the longest chain of roundings behind the result, and S its scale: the size of the terms
+that were added up, whatever cancelled between them (Higham, Accuracy and Stability of Numerical
+Algorithms, ch. 3). g(k) = max(5√k, k): errors mostly cancel like √k (Higham & Mary 2019), but
+where all samples are equal they all go one way.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from manual_backprop.activations import activation
+from lockstep.network.names import Array
+
+Operand: TypeAlias = "Bounded | Array | float"
+Take: TypeAlias = "Callable[[Bounded], Array]"
+
+_LARGE = 2**15  # elements from which a scale is computed piece by piece
+_WIDE = 2**18  # multiply-adds from which the scale of a product is computed in float32
+_FITS = 1e30  # float32 has room for scales up to here, and down to its inverse
 
 
 @dataclass(frozen=True)
 class Precision:
-    """u: the unit roundoff. tiny: the smallest normal number. largest: the largest finite number."""
+    """A floating-point format.
+
+    Attributes:
+        u: The unit roundoff.
+        tiny: The smallest normal number.
+        largest: The largest finite number.
+    """
 
     u: float
     tiny: float
@@ -25,146 +43,231 @@ class Precision:
 
     @staticmethod
     @lru_cache
-    def of(dtype):
-        """Of a dtype by its name."""
+    def of(dtype: str) -> Precision:
+        """The format of a dtype, by its name."""
         info = np.finfo(dtype)
         return Precision(float(info.eps) / 2, float(info.tiny), float(info.max))
 
 
-def growth(k):
+def growth(k: int) -> float:
     """g(k): how many unit roundoffs of S a chain of k roundings may add up to."""
     return max(5 * math.sqrt(k), k)
 
 
 class Bounded:
-    """An array that carries the scale S of its rounding error and the longest chain k of roundings behind it.
+    """An array that carries the scale S of its rounding error and the longest chain k behind it.
 
-    Value and scale are float64 also where the run is float32, whose squares overflow. k = 0: an exact number.
-    value: an array, or a function that gives it when it is first looked at: of the last results no scale depends on it.
+    k = 0 is an exact number. Value and scale are float64, also where the run is float32, whose
+    squares overflow. A value is computed when it is first looked at: of most results no scale
+    depends on it. The scale of a large sum is computed piece by piece, where its bound is wanted.
+
+    Attributes:
+        k: The longest chain of roundings.
+        precision: The format of the run.
+        most: At least the largest scale, so that overflow is looked for only where it can be.
+        shape: The array's.
+
+    Example:
+        >>> x = Bounded.exact(np.array([1.0, -1.0]), Precision.of("float64"))
+        >>> float((x * 3.0).sum().scale)
+        6.0
     """
 
-    __slots__ = ("_value", "scale", "k", "precision")
+    __slots__ = ("_value", "_scale", "k", "precision", "most", "shape")
     __array_ufunc__ = None  # an ndarray to the left leaves the operation to us
 
-    def __init__(self, value, scale, k, precision):
-        self._value, self.scale, self.k, self.precision = value, scale, k, precision
+    def __init__(
+        self,
+        value: Array | Callable[[], Array],
+        scale: Array | Callable[[Take], Array],
+        k: int,
+        precision: Precision,
+        most: float | None = None,
+        shape: tuple[int, ...] | None = None,
+    ) -> None:
+        self._value, self._scale = value, scale
+        self.k, self.precision = k, precision
+        self.shape = np.shape(scale) if shape is None else shape
+        self.most = _largest(self.scale) if most is None else most
 
     @property
-    def value(self):
+    def value(self) -> Array:
         if callable(self._value):
             self._value = self._value()
+        if self._value.dtype != np.float64:
+            self._value = np.asarray(self._value, np.float64)
         return self._value
 
-    @classmethod
-    def exact(cls, value, precision):
-        value = np.asarray(value, dtype=np.float64)
-        return cls(value, np.abs(value), 0, precision)
+    @property
+    def scale(self) -> Array:
+        if callable(self._scale):
+            self._scale = self._scale(_whole)
+        if self._scale.dtype != np.float64:
+            self._scale = np.asarray(self._scale, np.float64)
+        return self._scale
 
-    def bound(self):
-        """How much two right answers may differ, element by element."""
-        return growth(self.k) * self.precision.u * self.scale
+    def piece(self, where: slice) -> Array:
+        """A piece of the scale, flat, in float64."""
+        if callable(self._scale):
+            return self._scale(lambda part: part.piece(where))
+        return np.asarray(self._scale.reshape(-1)[where], np.float64)
+
+    def narrow(self) -> Array:
+        """The scale in float32."""
+        scale = self.scale if callable(self._scale) else self._scale
+        return scale.astype(np.float32, copy=False)
+
+    @classmethod
+    def exact(cls, value: Any, precision: Precision) -> Bounded:
+        """A number that both sides start from, and so have alike."""
+        value = np.asarray(value)
+        size = np.abs(value)
+        return cls(value, size, 0, precision, _largest(size))
+
+    def unit(self) -> float:
+        """How many of its scale two right answers may differ by."""
+        return growth(self.k) * self.precision.u
+
+    def bound(self) -> Array:
+        """How much two right answers may differ, element by element, in float64."""
+        return np.asarray(self.unit() * self.scale)
 
     @property
-    def T(self):
-        return Bounded(lambda: self.value.T, self.scale.T, self.k, self.precision)
+    def T(self) -> Bounded:
+        scale = self.scale.T if callable(self._scale) else self._scale.T
+        return Bounded(lambda: self.value.T, scale, self.k, self.precision, self.most)
 
-    def __gt__(self, number):
-        return self.value > number
+    def __gt__(self, number: float) -> Array:
+        return np.greater(self.value, number)
 
-    def __getitem__(self, where):
-        return Bounded(self.value[where], self.scale[where], self.k, self.precision)
+    def __getitem__(self, where: Any) -> Bounded:
+        return Bounded(self.value[where], self.scale[where], self.k, self.precision, self.most)
 
-    def sum(self, axis=None):
-        n = self.scale.size if axis is None else self.scale.shape[axis]
-        return Bounded(
-            lambda: self.value.sum(axis), self.scale.sum(axis), self.k + n, self.precision
-        )
+    def sum(self, axis: int | None = None) -> Bounded:
+        n = math.prod(self.shape) if axis is None else self.shape[axis]
+        scale, most = self.scale.sum(axis), n * self.most
+        return Bounded(lambda: self.value.sum(axis), scale, self.k + n, self.precision, most)
 
-    def __add__(self, other):
-        other = self._like(other)
-        k = max(self.k, other.k) + 1
-        return Bounded(
-            lambda: self.value + other.value, self.scale + other.scale, k, self.precision
-        )
+    def __add__(self, other: Operand) -> Bounded:
+        return self._sum(self._like(other), np.add)
 
-    def __sub__(self, other):
-        other = self._like(other)
-        k = max(self.k, other.k) + 1
-        return Bounded(
-            lambda: self.value - other.value, self.scale + other.scale, k, self.precision
-        )
+    def __sub__(self, other: Operand) -> Bounded:
+        return self._sum(self._like(other), np.subtract)
 
-    def __rsub__(self, other):
-        return self._like(other) - self
+    def __rsub__(self, other: Operand) -> Bounded:
+        return self._like(other)._sum(self, np.subtract)
 
-    def __mul__(self, other):
-        return self._product(self._like(other), np.multiply, 1)
+    def __mul__(self, other: Operand) -> Bounded:
+        return self._times(self._like(other))
 
-    def __matmul__(self, other):
-        other = self._like(other)
-        return self._product(other, np.matmul, other.scale.shape[0])
+    def __matmul__(self, other: Operand) -> Bounded:
+        return self._matmul(self._like(other))
 
-    def __rmatmul__(self, other):
-        return self._like(other) @ self
+    def __rmatmul__(self, other: Operand) -> Bounded:
+        return self._like(other)._matmul(self)
 
-    def __truediv__(self, number):
+    def __truediv__(self, number: float) -> Bounded:
         scale = self.scale / abs(number) + self._underflow()
-        return Bounded(lambda: self.value / number, scale, self.k + 1, self.precision)
+        most = self.most / abs(number) + self._underflow()
+        return Bounded(lambda: self.value / number, scale, self.k + 1, self.precision, most)
 
     __radd__, __rmul__ = __add__, __mul__
 
-    def _product(self, other, times, roundings):
-        if self.k and other.k:  # both carry errors: |a|·S_b + S_a·|b| + g·u·S_a·S_b
-            error = growth(max(self.k, other.k)) * self.precision.u
-            scale = times(np.abs(self.value) + error * self.scale, other.scale)
-            scale = scale + times(self.scale, np.abs(other.value))
-        else:
-            scale = times(self.scale, other.scale)
-        if scale.max(initial=0.0) > self.precision.largest:
-            scale = np.where(
-                scale > self.precision.largest, np.inf, scale
-            )  # may overflow in the run's dtype
-        k = max(self.k, other.k) + roundings
-        return Bounded(
-            lambda: times(self.value, other.value), scale + self._underflow(), k, self.precision
-        )
+    def _sum(self, other: Bounded, operation: Callable[..., Array]) -> Bounded:
+        def scale(take: Take) -> Array:
+            return take(self) + take(other)
 
-    def _underflow(self):
+        k, most = max(self.k, other.k) + 1, self.most + other.most
+        return self._made(other, lambda: operation(self.value, other.value), scale, k, most)
+
+    def _times(self, other: Bounded) -> Bounded:
+        k, most = max(self.k, other.k) + 1, self.most * other.most
+        if self.k and other.k:  # both carry errors: |a|·S_b + S_a·|b| + g·u·S_a·S_b
+            error = growth(k - 1) * self.precision.u
+            of_a = np.abs(self.value) + error * self.scale
+            whole = of_a * other.scale
+            whole += self.scale * np.abs(other.value)
+            return self._product(whole, lambda: self.value * other.value, k, (2 + error) * most)
+
+        def scale(take: Take) -> Array:
+            if not self.shape:
+                return self.scale * take(other) + self._underflow()
+            return take(self) * (take(other) if other.shape else other.scale) + self._underflow()
+
+        if not most <= self.precision.largest:
+            return self._product(scale(_whole), lambda: self.value * other.value, k, most)
+        most += self._underflow()
+        return self._made(other, lambda: self.value * other.value, scale, k, most)
+
+    def _matmul(self, other: Bounded) -> Bounded:
+        n = other.shape[0]
+        k, most = max(self.k, other.k) + n, n * self.most * other.most
+        if self.k and other.k:  # as above
+            error = growth(k - n) * self.precision.u
+            size = np.abs(self.value) + error * self.scale
+            of_a = Bounded(size, size, 0, self.precision, (1 + error) * self.most)
+            size = np.abs(other.value)
+            of_b = Bounded(size, size, 0, self.precision, other.most)
+            whole = _matmul(of_a, other)
+            whole += _matmul(self, of_b)
+            most *= 2 + error
+        else:
+            whole = _matmul(self, other)
+        return self._product(whole, lambda: self.value @ other.value, k, most)
+
+    def _made(
+        self,
+        other: Bounded,
+        value: Callable[[], Array],
+        scale: Callable[[Take], Array],
+        k: int,
+        most: float,
+    ) -> Bounded:
+        """A result whose scale is computed now, or, of two large arrays alike, piece by piece."""
+        shape = self.shape or other.shape
+        large = math.prod(shape) >= _LARGE and other.shape in ((), shape)
+        if large:
+            return Bounded(value, scale, k, self.precision, most, shape)
+        return Bounded(value, scale(_whole), k, self.precision, most)
+
+    def _product(self, scale: Array, value: Callable[[], Array], k: int, most: float) -> Bounded:
+        """A product: its scale may underflow, and it overflows where its terms may."""
+        if not most <= self.precision.largest:
+            scale = np.where(scale > self.precision.largest, np.inf, scale)
+        scale += scale.dtype.type(self._underflow())
+        return Bounded(value, scale, k, self.precision, most + self._underflow())
+
+    def _underflow(self) -> float:
         return self.precision.tiny / self.precision.u
 
-    def _like(self, other):
-        return other if isinstance(other, Bounded) else Bounded.exact(other, self.precision)
+    def _like(self, other: Operand) -> Bounded:
+        if isinstance(other, Bounded):
+            return other
+        if isinstance(other, int | float):
+            size = abs(float(other))
+            return Bounded(np.float64(other), np.float64(size), 0, self.precision, size, ())
+        return Bounded.exact(other, self.precision)
 
 
-_ROUNDINGS = {"linear": 0, "relu": 0, "tanh": 2, "sigmoid": 3}  # sigmoid: exp, +, /
+def _whole(number: Bounded) -> Array:
+    return number.scale
 
 
-def bounded_activation(name, noisy=False):
-    """The pair (σ, σ') of `activations.activation` for Bounded numbers. name: one of ACTIVATIONS.
+def _largest(scale: Array) -> float:
+    return float(scale.max()) if scale.size else 0.0
 
-    noisy: σ may be computed by a formula whose terms are of size 1 however small σ(z) is, such as tanh by exponentials.
+
+def _matmul(a: Bounded, b: Bounded) -> Array:
+    """The matrix product of two scales; the work of a wide one is done in float32.
+
+    Two digits of a scale are plenty. All terms are positive, so float32's sum of n of them is too
+    small by no more than n + 4 unit roundoffs; this is added. float64 is used where a result is so
+    small that terms may have been lost, or a scale too large.
     """
-    sigma, sigma_prime = activation(name)
-
-    def bounded_sigma(z):
-        if name == "linear":
-            return z
-        b = z.bound()
-        steepest = (
-            z.value + b if name == "relu" else -np.maximum(np.abs(z.value) - b, 0)
-        )  # within z's own bound
-        slope = sigma_prime(steepest, sigma(steepest))
-        value = sigma(z.value)
-        scale = (
-            (1 if noisy and name != "relu" else np.abs(value)) + slope * z.scale + z._underflow()
-        )
-        return Bounded(value, scale, z.k + _ROUNDINGS[name], z.precision)
-
-    def bounded_relu_prime(z, s):
-        value = sigma_prime(z.value, s).astype(np.float64)
-        undecided = np.abs(z.value) <= z.bound()  # at the kink either derivative is right
-        whole = 1 / (growth(z.k) * z.precision.u)
-        return Bounded(value, np.where(undecided, whole, 0.0), z.k, z.precision)
-
-    # sigmoid and tanh: both sides form σ' from the rounded s, so the formula's own scale is the right one
-    return bounded_sigma, bounded_relu_prime if name == "relu" else sigma_prime
+    fits = max(a.most, b.most, a.most * b.most) < _FITS
+    n = b.shape[0]
+    if fits and a.shape[0] * math.prod(b.shape) >= _WIDE:
+        narrow = (a.narrow() * np.float32(1 + (n + 4) * 2.0**-24)) @ b.narrow()
+        if narrow.min() > max(1.0, a.most, b.most) / _FITS:
+            return narrow
+    return np.asarray(a.scale @ b.scale)

@@ -255,7 +255,7 @@ def _run(problem, values, step):
         from lockstep.api import run
 
         if not (quiet or to_stdout):
-            printed(heading(problem, "yours" if step else "by hand"))
+            printed(heading(problem, step.label))
         result = run(problem, values, on_step, step)
         if json_file:
             json_file.write(document(result))

@@ -7,10 +7,10 @@ import numpy as np
 
 from lockstep.bound.allowed import allowed
 from lockstep.network.problem import Problem
+from lockstep.run.judge import Judgement
 from lockstep.run.record import Record
 
 TIMES = 3
-Verdict = tuple[str, int | str | None]  # and the position of the element that decided it
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Control:
 
 
 def control(
-    problem: Problem, record: Record, fixed: bool, judged: Callable[[Record], Verdict]
+    problem: Problem, record: Record, fixed: bool, judged: Callable[[Record], Judgement]
 ) -> Control:
     """Plant an error into one element of each quantity in turn; the same elements on every run.
 
@@ -53,7 +53,7 @@ def control(
     """
     bound = record.allowed
     if fixed:
-        bound = allowed(problem, record.parameters, record.x, record.y, record.lr)
+        bound = allowed(problem, record.start, record.torch)
     random = np.random.default_rng(0)
     right = {name: np.asarray(record.torch[name], np.float64) for name in record.manual}
     planted = []
@@ -73,7 +73,7 @@ def control(
                 value,
                 wrong - value,
                 float(record.allowed[name][index]),
-                verdict == ("mismatch", record.position(name, index)),
+                verdict == Judgement("mismatch", record.position(name, index)),
             )
         )
     return Control(record.number, sum(one.caught for one in planted), planted)

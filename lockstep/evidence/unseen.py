@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from lockstep.explain.case import Case, History, StandIn
+from lockstep.explain.case import Case, StandIn
 from lockstep.explain.catalogue import Mistake, catalogue
 from lockstep.network.problem import Problem
 from lockstep.run.record import Record
+from lockstep.run.result import History
 
 _CONSTANT = 0.37  # what stands for a fitted constant; any value but 0 and 1 would do
 _LARGEST = 2 * 10**7  # multiply-adds of a step beyond which trying every mistake takes too long

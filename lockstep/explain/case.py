@@ -7,31 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.bound.bounded import Bounded, Precision, bounded_activation
+from lockstep.bound.allowed import bounded_activation
+from lockstep.bound.bounded import Bounded, Precision
 from lockstep.explain.formulas import evaluate, inputs_of, look_ahead, sources, surroundings
 from lockstep.network.names import COMPUTED, PARAMETERS, Array, Quantities
 from lockstep.network.problem import Problem
 from lockstep.run.record import Record
+from lockstep.run.result import History
 from manual_backprop.activations import activation
-
-
-def _nothing() -> Quantities:
-    return {name: np.zeros(()) for name in PARAMETERS}
-
-
-@dataclass
-class History:
-    """PyTorch's gradients of the steps before, by parameter: their sum, and the last one's."""
-
-    accumulated: Quantities = field(default_factory=_nothing)
-    previous: Quantities = field(default_factory=_nothing)
-
-    def add(self, torch: Quantities) -> None:
-        """Take in PyTorch's quantities of a step."""
-        self.previous = {name: torch[f"grad_{name}"] for name in PARAMETERS}
-        self.accumulated = {
-            name: self.accumulated[name] + array for name, array in self.previous.items()
-        }
 
 
 @dataclass(frozen=True)
@@ -87,7 +70,8 @@ class Case:
         start = {name: self._bounded(array) for name, array in record.parameters.items()}
         x, y = np.asarray(record.x, np.float64), np.asarray(record.y, np.float64)
         self.names = surroundings(problem, start, x, y, record.lr, activations)
-        self.names |= vars(history)  # accumulated, previous
+        for name, gradients in vars(history).items():  # accumulated, previous
+            self.names[name] = gradients or dict.fromkeys(PARAMETERS, 0.0)
         self.right = sources(problem)
         self.own = {name: np.asarray(array, np.float64) for name, array in record.manual.items()}
         self._by_right_ones: dict[str, Bounded] = {}  # where no formula before is replaced

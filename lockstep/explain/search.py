@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.bound.bounded import Bounded
-from lockstep.explain.case import Case, History, Replaced, StandIn
+from lockstep.explain.case import Case, Replaced, StandIn
 from lockstep.explain.catalogue import GRADIENTS, Mistake, catalogue
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import by_columns, by_its_digits, by_its_rate, unknown
@@ -20,6 +20,7 @@ from lockstep.explain.trees import replaced, tidy
 from lockstep.network.names import COMPUTED, UPDATE
 from lockstep.network.problem import Problem
 from lockstep.run.record import Record
+from lockstep.run.result import History
 
 _TRIED = 50  # the most samples or outputs that are tried one by one
 _FACTOR, _SIGN = "scaled-by-constant", "sign-flipped"

@@ -34,9 +34,7 @@ _EXACT = frozenset(  # operations that only move, select or negate values
     zeros zeros_like
     """.split()
 )
-NOT_THE_USERS = tuple(  # folders
-    [str(Path(__file__).parents[1]), *torch.__path__, *np.__path__]
-)
+NOT_THE_USERS = (str(Path(__file__).parents[1]), *torch.__path__, *np.__path__)
 _watching = threading.local()
 Arrays = dict[str, np.ndarray]
 

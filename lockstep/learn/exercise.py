@@ -22,6 +22,7 @@ from lockstep.run.judge import judge
 from lockstep.run.record import Record
 from lockstep.run.steps import records
 from lockstep.sides.answer import Answer, sort_out
+from lockstep.sides.built_in import BuiltIn
 
 _SETTINGS: dict[str, Any] = dict(
     hidden_activation="sigmoid", output_activation="sigmoid", loss="half_sum", steps=1
@@ -121,7 +122,7 @@ def check_text(text, path, matrix):
     verdicts = {name: Verdict(name) for name in names_to_derive(matrix)}
     for example, values in (MATRIX_EXAMPLES if matrix else SCALAR_EXAMPLES).items():
         problem = make_problem(_SETTINGS | values)
-        record, _ = next(records(problem, tolerance(problem, {})))
+        record = next(records(problem, tolerance(problem, {}), BuiltIn()))
         _walk(module, functions[-1], path, example, problem, record, verdicts)
     return verdicts
 
@@ -192,7 +193,7 @@ def _judge(verdict, value, example, problem, record, truth):
     }  # what it was given is right
     known = (record.torch, record.bound, record.sizes, record.dtype)
     alone = Record(*start, before | answer.values, *known, answer.covered, answer.misshapen)
-    if judge(alone)[0] == "match":
+    if judge(alone).verdict == "match":
         verdict.agrees += (example,)
         return
     verdict.differs += (example,)

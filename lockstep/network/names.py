@@ -1,14 +1,16 @@
-"""The names on every side, in the order in which a step computes them, and the lecture's scalars for them."""
+"""The names on every side, in the order in which a step computes them, and the lecture's scalars."""
 
 import math
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Array: TypeAlias = "NDArray[Any]"
 Quantities: TypeAlias = "dict[str, NDArray[Any]]"
+Sizes: TypeAlias = tuple[int, int, int]
+Index: TypeAlias = tuple[int, ...]
 
 PARAMETERS = ("W_h", "b_h", "W_o", "b_o")
 FORWARD = ("z_h", "h", "z_o", "o", "loss")
@@ -37,8 +39,8 @@ TORCH_PLACES = {
 
 
 @lru_cache(maxsize=4096)
-def shape_of(name, sizes, samples):
-    """The shape of a quantity. sizes: (n_in, n_hidden, n_out); samples: N. lr and loss are scalars: ()."""
+def shape_of(name: str, sizes: Sizes, samples: int) -> tuple[int, ...]:
+    """The shape of a quantity; lr and loss are scalars, ()."""
     n_in, n_hidden, n_out = sizes
     base = name.removeprefix("grad_").removeprefix("new_")
     return {
@@ -60,13 +62,13 @@ def shape_of(name, sizes, samples):
 
 
 @lru_cache(maxsize=64)
-def values_in(names, sizes, samples):
+def values_in(names: tuple[str, ...], sizes: Sizes, samples: int) -> int:
     """How many values these quantities have together."""
     return sum(math.prod(shape_of(name, sizes, samples)) for name in names)
 
 
 @lru_cache(maxsize=4096)
-def scalar_names(name, sizes, samples):
+def scalar_names(name: str, sizes: Sizes, samples: int) -> tuple[str, ...] | None:
     """The lecture's names of a quantity's elements, in their order; None where it has none.
 
     Per-neuron names (x1, z_h3, delta_o2) exist for one sample, any widths; the weights' names
@@ -96,8 +98,8 @@ def scalar_names(name, sizes, samples):
 
 
 @lru_cache(maxsize=64)
-def scalars(sizes, samples):
-    """Every scalar name but lr and loss: of which quantity, and which of its elements. Not to be changed."""
+def scalars(sizes: Sizes, samples: int) -> dict[str, tuple[str, int]]:
+    """Every scalar name but lr and loss: of which quantity, and which element. Not to be changed."""
     return {
         scalar: (name, i)
         for name in (*GIVEN, *COMPUTED)
@@ -107,21 +109,27 @@ def scalars(sizes, samples):
 
 
 @lru_cache(maxsize=4096)
-def label(name, index, sizes, samples):
+def label(name: str, index: Index, sizes: Sizes, samples: int) -> str:
     """What a report calls an element: delta_h1, or delta_h[2, 1]. index: a tuple, () for loss."""
     names = scalar_names(name, sizes, samples)
     if names:
-        return names[
-            int(np.ravel_multi_index(index, shape_of(name, sizes, samples))) if index else 0
-        ]
+        return names[_position(index, shape_of(name, sizes, samples))]
     return name + element(index)
 
 
-def element(index):
+def _position(index: Index, shape: tuple[int, ...]) -> int:
+    """The place of an element in its array's row-by-row order."""
+    place = 0
+    for i, length in zip(index, shape, strict=True):
+        place = place * length + i
+    return place
+
+
+def element(index: Index) -> str:
     """[2, 1] of an index (2, 1), nothing of ()."""
     return f"[{', '.join(map(str, index))}]" if index else ""
 
 
-def torch_place(name, index):
+def torch_place(name: str, index: Index) -> str:
     """Where PyTorch keeps an element: output.weight.grad[0, 1]."""
     return TORCH_PLACES[name].format(element(index))

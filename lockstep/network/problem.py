@@ -11,7 +11,15 @@ import numpy as np
 
 from lockstep.errors import Unusable
 from lockstep.network.files import read_table, read_toml
-from lockstep.network.names import COMPUTED, GIVEN, PARAMETERS, shape_of, values_in
+from lockstep.network.names import (
+    COMPUTED,
+    GIVEN,
+    PARAMETERS,
+    Array,
+    Quantities,
+    shape_of,
+    values_in,
+)
 from lockstep.network.options import check, file_and_function
 
 # What `compare.py` runs with no argument: the lecture's 2-2-2 network on fixed example numbers.
@@ -26,6 +34,23 @@ LECTURE: dict[str, Any] = {
 UNTOLD = 10**12  # how many steps a run has whose end only its recording knows
 # Keys that say which network and which data: with none of them given, the lecture's numbers are used.
 _DRAWN_BY = {"sizes", "samples", "data", "seed", "x", "y", *PARAMETERS}
+
+
+@dataclass
+class Start:
+    """What a training step starts from.
+
+    Attributes:
+        parameters: W_h, b_h, W_o, b_o by name.
+        x: Inputs, (N, n_in).
+        y: Targets, (N, n_out).
+        lr: The learning rate.
+    """
+
+    parameters: Quantities
+    x: Array
+    y: Array
+    lr: float
 
 
 @dataclass(frozen=True)

@@ -29,15 +29,20 @@ class Source:
     lines: list[Line]
 
 
-def by_hand(problem, step=None):
+def by_hand(problem, side=None):
     """The source of the side by hand.
 
     step: a function of the user's; numbers of theirs, which get the project's formulas; or None for the project's own.
     """
     table = _quantity_of(problem)
-    if not callable(step):
+    step = getattr(side, "step", side) if side else None
+    if step is None:
         module = sys.modules[built_in(problem).func.__module__]
-        title = _title(module) if step is None else f"numbers; their formulas in {_title(module)}"
+        title = (
+            _title(module)
+            if side is None or not side.is_users
+            else f"numbers; their formulas in {_title(module)}"
+        )
         return Source(title, _lines(inspect.getsource(module), 1, table))
     step = inspect.unwrap(step)
     try:

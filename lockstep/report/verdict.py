@@ -68,7 +68,7 @@ def headline(result):
     steps = counted(result.steps_run, "step")
     return (
         f"match: {steps}, {grouped(result.values)} values, none above {result.worst_ratio:.2g} {limit}"
-        f"{_at_sight(result)}."
+        f"."
     )
 
 
@@ -97,14 +97,6 @@ def remarks(result):
     return [remark for remark in result.remarks if remark != verdict]
 
 
-def _at_sight(result):
-    """Which steps the largest difference is of, where not of all."""
-    passed = result.steps_run - result.steps_in_full
-    if not passed:
-        return ""
-    return f" at the {counted(result.steps_in_full, 'step')} worked out in full; {grouped(passed)} more agreed at sight"
-
-
 def resolution(result):
     """How fine the run could see, in a sentence."""
     seen = result.resolution
@@ -113,8 +105,7 @@ def resolution(result):
     if seen["typical"] == 0:
         return "Any difference would have been found."
     everywhere = "" if seen["blind"] else f", everywhere one of {seen['worst']:.0e}"
-    of_which = " worked out in full" if _at_sight(result) else ""
-    reach = f"{grouped(seen['blind'])} of {grouped(result.values_in_full)} values{of_which} are out of reach"
+    reach = f"{grouped(seen['blind'])} of {grouped(result.values)} values are out of reach"
     what = "the tolerance given" if result.fixed_tolerance else "rounding alone"
     because = f": {what} could hide a change by their whole value" if seen["blind"] else ""
     return f"An error of {seen['typical']:.0e} of a value would typically have been found{everywhere}; {reach}{because}."

@@ -1,22 +1,28 @@
 """The record of a training step: both sides, what it started from, how much they may differ."""
 
+from __future__ import annotations
+
 import itertools
 from bisect import bisect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from lockstep.network.names import label
+from lockstep.bound.allowed import Allowed, Limits
+from lockstep.network.names import Array, Index, Quantities, Sizes, label
+from lockstep.network.problem import Start
+from lockstep.sides.side import Origin
+
+CHUNK = 2**15  # values that are looked at together: what fits into a processor's cache
 
 
 @dataclass(frozen=True)
 class Entry:
     """One element of a step, with the field names of the JSON document.
 
-    index: None where the whole quantity has another shape, and so are the numbers then.
+    Where the whole quantity has another shape, `index` and the numbers are None.
     """
 
     step: int
@@ -29,66 +35,103 @@ class Entry:
     allowed: float | None = None
 
 
+@dataclass(frozen=True)
+class Jump:
+    """An element of a parameter that a step starts from, and that is not where the last one ended.
+
+    Attributes:
+        name: The parameter.
+        index: The element.
+        start: What the step starts from.
+        end: What the step before ended with.
+        before: The number of the step before.
+        is_old: Whether it is what the step before started from.
+    """
+
+    name: str
+    index: Index
+    start: float
+    end: float
+    before: int
+    is_old: bool
+
+
 @dataclass
 class Record:
-    """One training step, both sides: what it started from, what came out, and how much that may differ.
+    """One training step, both sides.
 
-    manual, torch: dicts of arrays by name. bound: a function that gives `allowed`, such a dict too; it is called when
-    that is first looked at, for a bound costs more than the step. covered: of quantities that were returned in part,
-    which elements were. misshapen: what was returned in another shape than the table's. The flat arrays (float64) hold
-    the same numbers one after the other, in the order of `manual`; they are what the judgement looks at.
+    The flat arrays (float64) hold all numbers one after the other, in the order of `manual`; a
+    *position* is a place in them.
+
+    Attributes:
+        number: The number of the step.
+        parameters: W_h, b_h, W_o, b_o that it starts from, by name; x, y, lr likewise.
+        manual: What was returned by hand, arrays by name.
+        torch: PyTorch's quantities.
+        bound: Gives `allowed`, how much they may differ; called when that is first looked at.
+        sizes: The network's widths.
+        dtype: The run's.
+        covered: Of quantities that were returned in part, which elements were.
+        misshapen: What was returned in another shape than the table's.
+        printed: Half a unit of printed numbers' last digits.
+        jump: Where the step does not start where the one before ended.
+        origin: Of a recording, where its numbers come from.
+        free: By hand, the parameters of its own training up to here.
+        torch_free: Beside a recording, PyTorch's of its own training up to here.
     """
 
     number: int
-    parameters: dict[str, np.ndarray]
-    x: np.ndarray
-    y: np.ndarray
+    parameters: Quantities
+    x: Array
+    y: Array
     lr: float
-    manual: dict[str, np.ndarray]
-    torch: dict[str, np.ndarray]
-    bound: Callable[[], dict[str, np.ndarray]]
-    sizes: tuple[int, int, int]
+    manual: Quantities
+    torch: Quantities
+    bound: Callable[[], Limits]
+    sizes: Sizes
     dtype: str
-    covered: dict[str, np.ndarray] = field(default_factory=dict)
-    misshapen: dict[str, np.ndarray] = field(default_factory=dict)
-    printed: dict[str, np.ndarray] = field(
-        default_factory=dict
-    )  # half a unit of printed numbers' last digits
-    agrees: Callable[[], bool] = lambda: False  # whether it does at sight; see `at_sight`
-    jump: Any = None  # `recording.Jump`, where the step does not start where the one before ended
-    own: dict[str, np.ndarray] | None = (
-        None  # PyTorch's parameters after its own run up to here, of a recording
-    )
+    covered: Quantities = field(default_factory=dict)
+    misshapen: Quantities = field(default_factory=dict)
+    printed: Quantities = field(default_factory=dict)
+    jump: Jump | None = None
+    origin: Origin | None = None
+    free: Quantities | None = None
+    torch_free: Quantities | None = None
+
+    @property
+    def start(self) -> Start:
+        """What the step starts from."""
+        return Start(self.parameters, self.x, self.y, self.lr)
 
     @cached_property
-    def allowed(self):
+    def allowed(self) -> Limits:
         return self.bound()
 
     @cached_property
-    def flat_manual(self):
+    def flat_manual(self) -> Array:
         return self._flat(self.manual)
 
     @cached_property
-    def flat_torch(self):
+    def flat_torch(self) -> Array:
         return self._flat(self.torch)
 
     @cached_property
-    def flat_allowed(self):
+    def flat_allowed(self) -> Array:
         return self._flat(self.allowed)
 
     @cached_property
-    def difference(self):
+    def difference(self) -> Array:
         with np.errstate(invalid="ignore", over="ignore"):
             return np.abs(self.flat_manual - self.flat_torch)
 
     @cached_property
-    def size(self):
+    def size(self) -> int:
         """How many elements were returned."""
         return sum([array.size for array in self.manual.values()]) - sum(
             [np.sum(~part) for part in self.covered.values()]
         )
 
-    def _flat(self, side):
+    def _flat(self, side: Limits) -> Array:
         if not self.manual:
             return np.empty(0)
         if not self.covered:
@@ -99,32 +142,32 @@ class Record:
         ]
         return np.concatenate(parts, dtype=np.float64)
 
-    def elements(self, name):
+    def elements(self, name: str) -> Sequence[int] | Array:
         """The elements of a quantity that were returned, as positions in it."""
         if name in self.covered:
             return np.flatnonzero(self.covered[name])
         return range(np.size(self.manual[name]))
 
     @cached_property
-    def _ends(self):
+    def _ends(self) -> list[int]:
         """Where each quantity ends in the flat arrays."""
         return list(itertools.accumulate(len(self.elements(name)) for name in self.manual))
 
-    def spans(self):
+    def spans(self) -> Iterator[tuple[str, range]]:
         """(name, range of its positions in the flat arrays) of each quantity."""
         for name, (start, end) in zip(
             self.manual, itertools.pairwise([0, *self._ends]), strict=True
         ):
             yield name, range(start, end)
 
-    def worst_positions(self):
+    def worst_positions(self) -> dict[str, int]:
         """By quantity the position of its largest difference for what is allowed."""
         ratio = self.ratio()
         return {
             name: at.start + int(ratio[at.start : at.stop].argmax()) for name, at in self.spans()
         }
 
-    def place(self, position):
+    def place(self, position: int) -> tuple[str, Index]:
         """The name and the index of a position in the flat arrays."""
         which = bisect(self._ends, position)
         name = list(self.manual)[which]
@@ -133,53 +176,69 @@ class Record:
         ]  # counted from the quantity's end
         return name, tuple(int(i) for i in np.unravel_index(element, np.shape(self.manual[name])))
 
-    def position(self, name, index):
+    def position(self, name: str, index: Index) -> int:
         """The position in the flat arrays of an element."""
         inside = int(np.ravel_multi_index(index, np.shape(self.manual[name])))
         return dict(self.spans())[name].start + list(self.elements(name)).index(inside)
 
-    def named(self, name, index):
+    def named(self, name: str, index: Index) -> str:
         """What a report calls an element."""
         return label(name, index, self.sizes, len(self.x))
 
-    def entry(self, position):
+    def entry(self, position: int | str) -> Entry:
         """One element as the report's and the JSON's fields; of a quantity of another shape, its name."""
-        if self.jump and position == self.jump.name:
-            return self._entry_of_the_jump()
+        jump = self.jump
+        if jump and position == jump.name:
+            label, apart = self.named(jump.name, jump.index), abs(jump.start - jump.end)
+            ends = jump.start, jump.end
+            return Entry(self.number, jump.name, list(jump.index), label, *ends, apart, 0.0)
         if isinstance(position, str):
             return Entry(self.number, position, None, position)
         name, index = self.place(position)
+        manual, torch = float(self.manual[name][index]), float(self.torch[name][index])
         return Entry(
             step=self.number,
             quantity=name,
             index=list(index),
             label=self.named(name, index),
-            manual=float(self.flat_manual[position]),
-            torch=float(self.flat_torch[position]),
-            difference=float(self.difference[position]),
-            allowed=float(self.flat_allowed[position]),
+            manual=manual,
+            torch=torch,
+            difference=abs(manual - torch),
+            allowed=float(self.allowed[name][index]),
         )
 
-    def drifting(self, free):
-        """Pairs of parameters after this step, each side's own run up to here. free: by hand, or None."""
-        if free is not None:
-            return [(array, self.torch[f"new_{name}"]) for name, array in free.items()]
-        own = self.own or {}
+    def drifting(self) -> list[tuple[Array, Array]]:
+        """Pairs of parameters after this step, each side's own training up to here."""
+        if self.free is not None:
+            return [(array, self.torch[f"new_{name}"]) for name, array in self.free.items()]
         return [
             (self.manual[f"new_{name}"].astype(array.dtype), array)
-            for name, array in own.items()
+            for name, array in (self.torch_free or {}).items()
             if f"new_{name}" in self.manual and f"new_{name}" not in self.covered
         ]
 
-    def _entry_of_the_jump(self):
-        jump = self.jump
-        label = self.named(jump.name, jump.index)
-        apart = abs(jump.start - jump.end)
-        return Entry(
-            self.number, jump.name, list(jump.index), label, jump.start, jump.end, apart, 0.0
-        )
+    def chunks(self) -> Iterator[tuple[int, Array, Array, Array]]:
+        """(first position, manual, torch, allowed) of all values, in pieces of a cache."""
+        if not self.size:
+            return
+        if self.size <= CHUNK or self.covered:
+            yield 0, self.flat_manual, self.flat_torch, self.flat_allowed
+            return
+        first = 0
+        for name, manual in self.manual.items():
+            by_hand, torch = manual.reshape(-1), self.torch[name].reshape(-1)
+            for start in range(0, manual.size, CHUNK):
+                where = slice(start, start + CHUNK)
+                yield first + start, by_hand[where], torch[where], self._limit(name, where)
+            first += manual.size
 
-    def ratio(self):
+    def _limit(self, name: str, where: slice) -> Array:
+        """A piece of what is allowed."""
+        if isinstance(self.allowed, Allowed):
+            return self.allowed.piece(name, where)
+        return self.allowed[name].reshape(-1)[where]
+
+    def ratio(self) -> Array:
         """difference / allowed for every element; 0 where both are equal."""
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = self.difference / self.flat_allowed

@@ -1,177 +1,114 @@
-"""The steps of a run, both sides: what each started from, and what came out of it by hand and by PyTorch."""
+"""The steps of a run, both sides: what each started from, and what came out by hand and by PyTorch."""
 
-from collections import deque
-from collections.abc import Iterator
-from itertools import islice
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
-from lockstep.network.names import COMPUTED, PARAMETERS, values_in
-from lockstep.run.at_sight import at_sight
-from lockstep.run.record import Record
-from lockstep.run.threads import beside, room_beside
-from lockstep.sides.built_in import built_in_door
-from lockstep.sides.function import door
-from lockstep.sides.paper import Paper
-from lockstep.sides.recording import Recording
-from torch_reference import two_layer as torch_two_layer
+from lockstep.bound.allowed import Limits
+from lockstep.network.names import PARAMETERS, Quantities
+from lockstep.network.problem import Problem, Start
+from lockstep.run.record import Jump, Record
+from lockstep.sides.answer import Answer
+from lockstep.sides.side import Claim, Side, Turn
+from torch_reference import two_layer
 
-Start = tuple[
-    dict[str, np.ndarray], np.ndarray, np.ndarray, float
-]  # a step's parameters, x, y and lr
-BESIDE = 5 * 10**6  # from so many multiply-adds a step on PyTorch works in a thread of its own
-AHEAD, AHEAD_VALUES = (
-    64,
-    4_000_000,
-)  # so many steps, of so many values together, PyTorch is ahead at the most
-TOGETHER = 500_000  # of so many values together steps by hand are made before they are compared
+Tolerance = Callable[[Quantities, Start], Limits]
 
 
-def records(problem, tolerance, step=None, free=True):
-    """Yields (Record, free parameters) for each training step: the strict check and, where wanted, the free run.
+def records(problem: Problem, tolerance: Tolerance, side: Side) -> Iterator[Record]:
+    """Both sides step by step.
 
-    Strict: both sides start from PyTorch's current weights, or from a recording's own. Free: by hand with its own
-    weights from the first step on; only the built-in step has one (else None), since a step that is given is called
-    exactly once a training step. A recording has PyTorch's own run beside it, in `Record.own`.
+    Strict: each step starts on both sides from PyTorch's current weights, or from a recording's
+    own. Free: beside that, a side that trains alone keeps its own weights from the first step on;
+    beside a recording, which does so anyway, PyTorch trains alone. How far these two have drifted
+    apart is in `Record.free`; it is not judged.
     """
-    if isinstance(step, Recording):
-        yield from _recorded(problem, tolerance, step)
-        return
-    by_hand = (
-        step.door(problem)
-        if isinstance(step, Paper)
-        else door(step, problem)
-        if step
-        else built_in_door(problem)
-    )
-    own = problem.parameters if free and not step else None
-    most = 1 if step else _steps_of(TOGETHER, problem)
-    agreeing, number = at_sight(problem), 1
-    for block in by_torch_ahead(problem):
-        while block:
-            turns = [block.popleft()]
-            while (
-                block and len(turns) < most and len(block[0][0][1]) == len(turns[0][0][1])
-            ):  # as many samples
-                turns.append(block.popleft())
-            answers, after_each = [], []
-            with np.errstate(all="ignore"):
-                for start, torch in turns:
-                    answers.append(by_hand(*start, torch))
-                    if own is not None:
-                        own = after(
-                            (
-                                answers[-1] if own is start[0] else by_hand(own, *start[1:], torch)
-                            ).values
-                        )
-                    after_each.append(own)
-            agree = agreeing(turns, answers)
-            for (start, torch), answer, agrees, own_then in zip(
-                turns, answers, agree, after_each, strict=True
-            ):
-                yield (
-                    _record(problem, tolerance, number, start, torch, answer, agrees=agrees),
-                    own_then,
-                )
-                number += 1
-
-
-def _recorded(problem, tolerance, recording):
-    """`records` of a recording."""
-    by_hand, agreeing, parameters = recording.door(problem), at_sight(problem), problem.parameters
-    own = record = None
-    for line in islice(recording.course(), problem.steps):
-        start, jump = recording.start(problem, parameters, problem.batch(line.step), record)
-        own = start[0] if own is None else own
-        torch = _by_torch(problem, *start)
+    side.prepare(problem)
+    parameters = problem.parameters
+    alone = parameters if side.trains_alone else None
+    own: Quantities | None = None  # PyTorch's, beside a recording
+    last: Record | None = None
+    number = 1
+    while (turn := side.turn(number, problem, parameters)) is not None:
+        torch = by_torch(problem, turn.start)
         parameters = after(torch)
         with np.errstate(all="ignore"):
-            answer = by_hand(*start, torch)
-            own = after(torch if own is start[0] else _by_torch(problem, own, *start[1:]))
-        (agrees,) = agreeing([(start, torch)], [answer])
-        record = _record(
-            problem, tolerance, line.step, start, torch, answer, agrees=agrees, jump=jump, own=own
+            answer = side.answer(turn, problem, torch)
+            if alone is not None:
+                alone = after(_again(side, turn, alone, answer, problem, torch))
+            if side.by_its_own_weights:
+                started = turn.start.parameters if own is None else own
+                own = after(by_torch(problem, replace(turn.start, parameters=started)))
+        last = Record(
+            turn.number,
+            turn.start.parameters,
+            turn.start.x,
+            turn.start.y,
+            turn.start.lr,
+            answer.values,
+            torch,
+            bound=_bound(tolerance, turn.start, torch, answer),
+            sizes=problem.sizes,
+            dtype=problem.dtype,
+            covered=answer.covered,
+            misshapen=answer.misshapen,
+            printed=answer.printed,
+            jump=next(filter(None, (_jump(claim, last) for claim in turn.claims)), None),
+            origin=turn.origin,
+            free=alone,
+            torch_free=own,
         )
-        yield record, None
+        yield last
+        number += 1
 
 
-def _record(problem, tolerance, number, start, torch, answer, **more):
-    def bound():
-        bound = tolerance(torch, *start)
-        return bound | {name: bound[name] + half for name, half in answer.printed.items()}
-
-    parameters, x, y, lr = start
-    return Record(
-        number,
-        parameters,
-        x,
-        y,
-        lr,
-        answer.values,
-        torch,
-        bound,
-        problem.sizes,
-        problem.dtype,
-        answer.covered,
-        answer.misshapen,
-        answer.printed,
-        **more,
-    )
+def by_torch(problem: Problem, start: Start) -> Quantities:
+    """A step by PyTorch."""
+    settings = problem.network_settings
+    return two_layer.step(**start.parameters, x=start.x, y=start.y, lr=start.lr, **settings)
 
 
-def by_torch_ahead(problem) -> Iterator[deque[tuple[Start, dict[str, np.ndarray]]]]:
-    """Yields `by_torch`'s steps in blocks, each with twice as many as the last, or one by one from a thread beside.
-
-    Where the two sides take turns at every step, each finds the processor's caches full of the other's.
-    """
-    steps = by_torch(problem)
-    if is_beside(problem):
-        yield from _from_a_thread(steps)
-        return
-    length, most = 1, most_ahead(problem)
-    while block := deque(islice(steps, length)):
-        yield block
-        length = min(2 * length, most)
-
-
-def by_torch(problem):
-    """Yields (start, PyTorch's quantities) of the steps of a training by PyTorch, each from the one before."""
-    parameters = problem.parameters
-    for number in range(1, problem.steps + 1):
-        x, y = problem.batch(number)
-        start = parameters, x, y, problem.lr
-        torch = _by_torch(problem, *start)
-        parameters = after(torch)
-        yield start, torch
-
-
-def _from_a_thread(steps):
-    """The same one by one; the next is made while the last one is looked at."""
-    with beside() as thread:
-        coming = thread.submit(next, steps, None)
-        while step := coming.result():
-            coming = thread.submit(next, steps, None)
-            yield deque([step])
-
-
-def is_beside(problem):
-    """Whether PyTorch works in a thread of its own: small steps hinder each other at Python's lock."""
-    return problem.multiply_adds >= BESIDE and room_beside()
-
-
-def most_ahead(problem):
-    """How many steps of a run PyTorch is ahead at the most: as many as take little memory."""
-    return 1 if is_beside(problem) else _steps_of(AHEAD_VALUES, problem)
-
-
-def _steps_of(values, problem):
-    return max(1, min(AHEAD, values // values_in(COMPUTED, problem.sizes, problem.batch_samples)))
-
-
-def _by_torch(problem, parameters, x, y, lr):
-    return torch_two_layer.step(**parameters, x=x, y=y, lr=lr, **problem.network_settings)
-
-
-def after(quantities):
+def after(quantities: Quantities) -> Quantities:
     """The parameters after a step."""
     return {name: quantities[f"new_{name}"] for name in PARAMETERS}
+
+
+def _again(
+    side: Side, turn: Turn, alone: Quantities, answer: Answer, problem: Problem, torch: Quantities
+) -> Quantities:
+    """The step by hand from its own weights; where these are the very same, the answer is known."""
+    if alone is turn.start.parameters:
+        return answer.values
+    free = replace(turn, start=replace(turn.start, parameters=alone))
+    return side.answer(free, problem, torch).values
+
+
+def _bound(
+    tolerance: Tolerance, start: Start, torch: Quantities, answer: Answer
+) -> Callable[[], Limits]:
+    """How much the sides may differ, computed when it is first looked at."""
+
+    def bound() -> Limits:
+        allowed = tolerance(torch, start)
+        if not answer.printed:
+            return allowed
+        return dict(allowed) | {name: allowed[name] + half for name, half in answer.printed.items()}
+
+    return bound
+
+
+def _jump(claim: Claim, last: Record | None) -> Jump | None:
+    """Where a parameter lies further off than the rounding of the step before, or None."""
+    if last is None:
+        return None
+    apart = np.abs(claim.given.astype(np.float64) - claim.ended)
+    differs = claim.differs & ~(apart <= last.allowed[f"new_{claim.name}"])
+    if not differs.any():
+        return None
+    at = tuple(int(i) for i in np.argwhere(differs)[0])
+    is_old = bool((claim.given == last.parameters[claim.name])[differs].all())
+    started, ended = float(claim.given[at]), float(claim.ended[at])
+    return Jump(claim.name, at, started, ended, last.number, is_old)

@@ -3,38 +3,43 @@
 import contextlib
 import difflib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from lockstep.errors import Unusable, short
-from lockstep.network.names import COMPUTED, shape_of
+from lockstep.network.names import COMPUTED, Array, Quantities, shape_of
 from lockstep.network.names import scalars as scalar_table
+from lockstep.network.problem import Problem
 
 
 @dataclass
 class Answer:
-    """What a step returned: `values`, arrays of the table's shapes by the table's names, in the order of computation.
+    """What a step returned.
 
-    covered: for quantities of which only some scalars were returned, which elements these are (the others hold
-    PyTorch's values). misshapen: values of another shape than the table says. printed: how far a printed number may be
-    off by its printing. flat: `values` one after the other, where they were made so.
+    Attributes:
+        values: Arrays of the table's shapes by the table's names, in the order of computation.
+        covered: Of quantities that were returned in part, which elements were. The other elements
+            hold PyTorch's values.
+        misshapen: Values of another shape than the table's.
+        printed: How far a printed number may be off by its printing.
     """
 
-    values: dict[str, np.ndarray]
-    covered: dict[str, np.ndarray]
-    misshapen: dict[str, np.ndarray]
-    printed: dict[str, np.ndarray] = field(default_factory=dict)
-    flat: np.ndarray | None = None
+    values: Quantities = field(default_factory=dict)
+    covered: Quantities = field(default_factory=dict)
+    misshapen: Quantities = field(default_factory=dict)
+    printed: Quantities = field(default_factory=dict)
 
 
-def _nearest(name, names):
+def nearest(name: str, names: Iterable[str]) -> str:
     """ "; did you mean h1 or h2?", or nothing."""
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
-def _why_not(name):
+def why_not(name: str) -> str | None:
     """Why a name that exists elsewhere does not exist here, or None."""
     if name in scalar_names_anywhere():
         return (
@@ -44,56 +49,79 @@ def _why_not(name):
     return None
 
 
-def scalar_names_anywhere():
+def scalar_names_anywhere() -> set[str]:
     """Every scalar name of the lecture's network."""
     return set(scalar_table((2, 2, 2), 1))
 
 
-def sort_out(got, problem, samples, torch, where):
-    """An Answer from a dict by name, in either vocabulary. where: what a message starts with. Raises Unusable."""
-    scalars = scalar_table(problem.sizes, samples)
+def sort_out(got: Any, problem: Problem, samples: int, torch: Quantities, where: str) -> Answer:
+    """An Answer from what a step returned: a dict by name, in either vocabulary.
+
+    Args:
+        got: What was returned.
+        problem: Its sizes say which scalar names exist, and which shapes are right.
+        samples: How many samples the step saw.
+        torch: PyTorch's quantities, for the elements that were not returned.
+        where: What a message starts with.
+
+    Raises:
+        Unusable: If it is no dict of numbers by the names of computed quantities.
+    """
     if not isinstance(got, dict):
         kind = "nothing" if got is None else type(got).__name__
         raise Unusable(f"{where} {kind}; expected a dict of quantities by name")
     if not got:
         raise Unusable(f"{where} an empty dict; expected at least one quantity")
-    whole: dict[str, np.ndarray] = {}
+    scalars = scalar_table(problem.sizes, samples)
+    whole: Quantities = {}
     parts: dict[str, dict[int, float]] = {}
     for name, value in got.items():
         if name in COMPUTED:
-            whole[name] = _numbers(value, f"{where} {name}")
+            whole[name] = as_numbers(value, f"{where} {name}")
         elif name in scalars and scalars[name][0] in COMPUTED:
             of, i = scalars[name]
-            number = _numbers(value, f"{where} {name}")
-            if number.size != 1:
-                raise Unusable(f"{where} {name} of shape {number.shape}; expected a single number")
-            parts.setdefault(of, {})[i] = float(number.ravel()[0])
+            parts.setdefault(of, {})[i] = _single(value, f"{where} {name}")
         else:
-            names = (*COMPUTED, *(scalar for scalar, (of, _) in scalars.items() if of in COMPUTED))
-            near = _nearest(str(name), names) or f": {', '.join(COMPUTED)}"
-            why = _why_not(name) or f"expected names of computed quantities{near}"
-            raise Unusable(f"{where} {name!r}: {why}")
+            raise Unusable(f"{where} {name!r}: {_unknown(name, scalars)}")
     twice = next((name for name in parts if name in whole), None)
     if twice:
         raise Unusable(f"{where} {twice} and scalars of it; expected one of the two")
-
-    result = Answer({}, {}, {})
+    answer = Answer()
     for name in COMPUTED:
-        shape = shape_of(name, problem.sizes, samples)
         if name in parts:
-            array = np.array(torch[name], dtype=np.float64)
-            covered = np.zeros(array.size, dtype=bool)
-            covered[list(parts[name])] = True
-            array.ravel()[list(parts[name])] = list(parts[name].values())
-            result.values[name] = array
-            if not covered.all():
-                result.covered[name] = covered.reshape(shape)
+            _put_together(answer, name, parts[name], torch[name])
         elif name in whole:
-            (result.values if whole[name].shape == shape else result.misshapen)[name] = whole[name]
-    return result
+            is_right = whole[name].shape == shape_of(name, problem.sizes, samples)
+            (answer.values if is_right else answer.misshapen)[name] = whole[name]
+    return answer
 
 
-def _numbers(value, what):
+def _single(value: Any, what: str) -> float:
+    number = as_numbers(value, what)
+    if number.size != 1:
+        raise Unusable(f"{what} of shape {number.shape}; expected a single number")
+    return float(number.ravel()[0])
+
+
+def _unknown(name: Any, scalars: dict[str, tuple[str, int]]) -> str:
+    """Why a name is none that a step may return."""
+    names = (*COMPUTED, *(scalar for scalar, (of, _) in scalars.items() if of in COMPUTED))
+    near = nearest(str(name), names) or f": {', '.join(COMPUTED)}"
+    return why_not(name) or f"expected names of computed quantities{near}"
+
+
+def _put_together(answer: Answer, name: str, parts: dict[int, float], torch: Array) -> None:
+    """A quantity from its scalars; where some are missing, PyTorch's values stand in their place."""
+    array = np.array(torch, dtype=np.float64)
+    covered = np.zeros(array.size, dtype=bool)
+    covered[list(parts)] = True
+    array.ravel()[list(parts)] = list(parts.values())
+    answer.values[name] = array
+    if not covered.all():
+        answer.covered[name] = covered.reshape(array.shape)
+
+
+def as_numbers(value: Any, what: str) -> Array:
     """A returned value as an array of floats. Raises Unusable for whatever is not numbers."""
     if isinstance(value, np.ma.MaskedArray):
         raise Unusable(f"{what} as a masked array; expected an array of numbers, all of them")
@@ -124,14 +152,14 @@ def _numbers(value, what):
     )
 
 
-def _is_number(item):
+def _is_number(item: Any) -> bool:
     try:
         return float(item) < math.inf
     except (TypeError, ValueError, OverflowError):
         return False
 
 
-def _array_of(tensor, what):
+def _array_of(tensor: Any, what: str) -> Array:
     """A torch tensor as an array, whatever it is stored in; of a float type that NumPy lacks, such as bfloat16, too."""
     try:
         tensor = tensor.cpu().to_dense() if tensor.is_sparse else tensor.cpu()

@@ -1,19 +1,30 @@
-"""The side by hand as the keys name it: a function of a file, numbers worked out on paper, or a recording."""
+"""The side by hand as the options name it: a function of a file, numbers on paper, or a recording."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lockstep.errors import Unusable
 from lockstep.network.problem import UNTOLD
-from lockstep.sides.function import load
+from lockstep.sides.built_in import BuiltIn
+from lockstep.sides.function import Function, load
 from lockstep.sides.paper import read_numbers
 from lockstep.sides.recording import Recording
+from lockstep.sides.side import Side
 
 
-def side_by_hand(values, step=None):
-    """The step to judge: what was given, else what the keys `derivation` or `numbers` name, else None.
+def side_by_hand(
+    values: dict[str, Any], step: Callable[..., Any] | Side | str | Path | None = None
+) -> Side:
+    """The side to judge: what was given, else what the options name, else the project's own.
 
-    values: checked keys; it gets the `derivation` that a path stands for, and the steps that the numbers ask for.
-    Raises Unusable.
+    Args:
+        values: Checked options. They get the `derivation` that a path stands for, and the steps
+            that the numbers ask for.
+        step: A function, the path of a file that has one, or a side.
+
+    Raises:
+        Unusable: If more than one side is given, or it cannot be read.
     """
     named = [key for key in ("derivation", "numbers") if key in values]
     if len(named) > 1:
@@ -23,9 +34,17 @@ def side_by_hand(values, step=None):
     if isinstance(step, str | Path):
         values["derivation"] = str(step)
     if "derivation" in values:
-        return load(values["derivation"])
-    if "numbers" not in values:
+        location = values["derivation"]
+        return Function(load(location), lambda: load(location))
+    if "numbers" in values:
+        return _numbers(values)
+    if isinstance(step, Side):
         return step
+    return BuiltIn() if step is None or isinstance(step, str | Path) else Function(step)
+
+
+def _numbers(values: dict[str, Any]) -> Side:
+    """The numbers of a file, from paper or recorded."""
     if values["numbers"] != "-" and not values["numbers"].endswith(".jsonl"):
         paper = read_numbers(values["numbers"])
         values.setdefault("steps", paper.last_step)

@@ -45,7 +45,7 @@ def _chosen(problem):
 
 def _point(record, result, chosen):
     """What is drawn of one step."""
-    pairs = record.drifting(result.free)
+    pairs = record.drifting()
     drift = (
         max(float(ulps(mine, theirs, record.dtype).max()) for mine, theirs in pairs)
         if pairs

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from lockstep.api import compare, run
-from lockstep.bound.allowed import allowed
-from lockstep.bound.bounded import Bounded, Precision, bounded_activation, growth
+from lockstep.bound.allowed import allowed, bounded_activation
+from lockstep.bound.bounded import Bounded, Precision, growth
 from lockstep.bound.exact import error, truth
 from lockstep.network.options import check
-from lockstep.network.problem import make_problem
+from lockstep.network.problem import Start, make_problem
 from manual_backprop import two_layer
 from tests.campaigns.hard_problems import DRESSES, KINDS, STYLES, hard_problem, right_step
 
@@ -112,7 +112,7 @@ def test_the_derivatives_of_sigmoid_and_tanh_are_bound_through_the_rounded_outpu
 
 def test_frozen_parameters_have_no_room_at_all():
     problem = make_problem({"frozen": ("b_o",)})
-    bound = allowed(problem, problem.parameters, problem.x, problem.y, problem.lr)
+    bound = allowed(problem, Start(problem.parameters, problem.x, problem.y, problem.lr))
     assert not bound["new_b_o"].any()
     assert bound["new_b_h"].all()
     assert bound["grad_b_o"].all()

@@ -120,7 +120,6 @@ def test_json_on_standard_output_is_one_strict_document(capsys):
         *keys.split(),
         "control",
         "referee",
-        "steps_in_full",
         "parameters",
         "quantities",
     ]

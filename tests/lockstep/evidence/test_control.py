@@ -8,7 +8,7 @@ from lockstep.api import run
 from lockstep.bound.allowed import allowed
 from lockstep.network.names import COMPUTED
 from lockstep.network.options import ACTIVATION_NAMES, LOSS_NAMES
-from lockstep.network.problem import make_problem
+from lockstep.network.problem import Start, make_problem
 from torch_reference import two_layer as torch_two_layer
 
 
@@ -45,7 +45,7 @@ def planting(random, problem, number, name, times):
         parameters = dict(W_h=W_h, b_h=b_h, W_o=W_o, b_o=b_o)
         got = torch_two_layer.step(**parameters, x=x, y=y, lr=lr, **problem.network_settings)
         if called == number:
-            bound = allowed(problem, parameters, x, y, lr)[name]
+            bound = allowed(problem, Start(parameters, x, y, lr))[name]
             index = tuple(int(random.integers(n)) for n in bound.shape)
             got[name] = np.array(got[name])
             got[name][index] += times * bound[index]

@@ -94,7 +94,7 @@ def test_the_interfaces_example_matches_line_by_line(tmp_path):
     assert (wrong.first_mismatch["label"], wrong.first_mismatch["step"]) == ("new_w31", 2)
 
 
-def test_a_learning_rate_that_each_line_gives_does_not_keep_a_step_from_passing(tmp_path):
+def test_a_learning_rate_may_stand_in_each_line(tmp_path):
     problem = make_problem({"sizes": (20, 25, 10), "samples": 12})
     parameters, given = problem.parameters, {"x": problem.x.tolist(), "y": problem.y.tolist()}
     lines = [{"problem": given | {name: array.tolist() for name, array in parameters.items()}}]
@@ -107,7 +107,6 @@ def test_a_learning_rate_that_each_line_gives_does_not_keep_a_step_from_passing(
         )
     result = judged(tmp_path, lines)
     assert (result.verdict, result.steps_run) == ("match", 130)
-    assert result.steps_in_full < 110
 
 
 def test_lines_with_data_of_their_own_are_not_judged_by_others(tmp_path):
@@ -163,7 +162,6 @@ def test_golden_traces_still_match_pytorch_and_are_what_is_computed_now(
     monkeypatch.chdir(ROOT)
     result = compare(problem={"numbers": str(path)})
     assert result.verdict == "match"
-    assert result.steps_in_full == result.steps_run
     again = tmp_path / "again.jsonl"
     main(
         [
@@ -253,7 +251,9 @@ def test_parameters_that_change_between_two_lines_are_told(tmp_path, traced):
     assert "mismatch: step 7 does not start where step 6 ended: w32" in str(result)
     assert result.first_mismatch["quantity"] == "W_o"
     assert result.first_mismatch["index"] == [1, 0]
-    assert result.diagnoses[0]["says"] == "W_o changed between two steps, while nothing says so"
+    assert (
+        result.diagnoses[0]["says"] == "W_o changed between two steps, and nothing gives the reason"
+    )
     json.dumps(result.document())
 
 
@@ -522,9 +522,11 @@ def test_what_the_problem_leaves_open_is_said(tmp_path, traced):
         name: value for name, value in traced[0]["problem"].items() if name not in ("lr", "loss")
     }
     result = judged(tmp_path, [{"problem": problem}, *traced[1:3]])
-    assert "not said by the recording, so taken as usual: lr 0.05, loss mse" in result.remarks
+    assert (
+        "not given by the recording, so the defaults were used: lr 0.05, loss mse" in result.remarks
+    )
     result = judged(tmp_path, [{"problem": problem}, traced[1] | {"lr": 0.05}])
-    assert "not said by the recording, so taken as usual: loss mse" in result.remarks
+    assert "not given by the recording, so the defaults were used: loss mse" in result.remarks
     result = judged(tmp_path, traced[1:3])
     assert any("has no problem line" in remark for remark in result.remarks)
 

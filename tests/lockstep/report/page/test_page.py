@@ -18,6 +18,7 @@ from lockstep.report.page.drawing import drawing, is_drawable, widths
 from lockstep.report.page.heat import heat
 from lockstep.report.page.loss_curve import loss_curve
 from lockstep.run.steps import records
+from lockstep.sides.built_in import BuiltIn
 
 ROOT = Path(__file__).parents[4]
 WRONG = """
@@ -217,7 +218,7 @@ def test_an_album_keeps_the_first_ten_steps_that_differ():
 
 def _record_of(settings):
     problem = make_problem(settings | {"steps": 1})
-    return next(records(problem, tolerance(problem, {})))[0], problem
+    return next(records(problem, tolerance(problem, {}), BuiltIn())), problem
 
 
 def test_a_map_of_a_small_matrix_has_its_elements():

@@ -1,0 +1,107 @@
+"""What every side by hand is to the referee: it says where a step starts, and answers with names."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from lockstep.network.names import Array, Quantities
+from lockstep.network.problem import Problem, Start
+from lockstep.sides.answer import Answer
+
+
+@dataclass
+class Claim:
+    """A parameter of which a recording says twice what it is, once differently.
+
+    Attributes:
+        name: The parameter.
+        given: What the step says that it starts from.
+        ended: What the step before says that it ended with.
+        differs: The elements of which both are said, and differ.
+    """
+
+    name: str
+    given: Array
+    ended: Array
+    differs: Array
+
+
+@dataclass
+class Origin:
+    """Where a recorded step's numbers come from, for whoever explains them.
+
+    Attributes:
+        text: The step's own text.
+        earlier: The texts that may give what the step starts from.
+        unsaid: Parameters that the step does not give in full, though another step came before.
+    """
+
+    text: str
+    earlier: tuple[str, ...] = ()
+    unsaid: tuple[str, ...] = ()
+
+
+@dataclass
+class Turn:
+    """The beginning of a training step: its number, what it starts from, and what is known of that."""
+
+    number: int
+    start: Start
+    claims: list[Claim] = field(default_factory=list)
+    origin: Origin | None = None
+
+
+class Side:
+    """A side by hand: the project's own, a function, numbers on paper, or a recording.
+
+    Attributes:
+        label: What reports call it.
+        is_users: Whether it is the user's, and so gets remarks on what it left out.
+        trains_alone: Whether it may be called more than once a step, and so trains on its own
+            weights beside the strict check.
+        by_its_own_weights: Whether its steps start from its own parameters; PyTorch then trains
+            beside it, from the first step on.
+        others: Whether it can be tried on other problems.
+        asks_for_scalars: Whether it is written for the lecture's scalars, and so for one shape.
+        step: The function that it calls, whose source can be shown; None where there is none.
+        written: The numbers by step, where all of them are known beforehand.
+    """
+
+    label = "yours"
+    asks_for_scalars = False
+    step: Callable[..., Any] | None = None
+    is_users = True
+    trains_alone = False
+    by_its_own_weights = False
+    others = False
+    written: dict[int, dict[str, object]] | None = None
+
+    def prepare(self, problem: Problem) -> None:
+        """Get ready for a run. Raises Unusable where the side does not fit the problem."""
+
+    def turn(self, number: int, problem: Problem, parameters: Quantities) -> Turn | None:
+        """Where the next step starts.
+
+        Args:
+            number: How many steps came before, and one.
+            problem: What is trained.
+            parameters: PyTorch's current ones.
+
+        Returns:
+            None where there is no further step.
+        """
+        if number > problem.steps:
+            return None
+        return Turn(number, Start(parameters, *problem.batch(number), problem.lr))
+
+    def answer(self, turn: Turn, problem: Problem, torch: Quantities) -> Answer:
+        """What this step gives by hand; torch: PyTorch's quantities, which a formula may ask for."""
+        raise NotImplementedError
+
+    def again(self) -> "Side":
+        """The side for another problem, without what it kept between calls."""
+        return self
+
+    def remarks(self, problem: Problem) -> list[str]:
+        """What a report adds about this side."""
+        return []
