@@ -6,15 +6,15 @@ from lockstep.network.problem import Problem
 from lockstep.text import counted
 
 
-def battery_remark(battery: dict[str, Any]) -> str | None:
-    """A sentence on what the battery found, or None where everything matched.
+def battery_remark(battery: dict[str, Any]) -> str:
+    """A sentence on what the battery found; "" where everything matched.
 
     Args:
         battery: as in the JSON document; see `lockstep.evidence.battery.Battery`.
     """
     smallest = battery["smallest"]
     if smallest is None:
-        return None
+        return ""
     size = "-".join(map(str, smallest["sizes"]))
     samples = counted(smallest["samples"], "sample")
     what = f"first differs at {smallest['quantity']}" if smallest["quantity"] else "cannot be run"
