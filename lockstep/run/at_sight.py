@@ -14,7 +14,7 @@ from lockstep.network.names import BACKWARD, COMPUTED, shape_of, values_in
 from lockstep.run.first_test import shares
 from manual_backprop import two_layer
 from manual_backprop.activations import activation
-from manual_backprop.losses import divisor
+from manual_backprop.losses import divisor, loss_function
 
 SMALL = 1000  # values of a step; the steps of wider networks are not looked at
 
@@ -76,9 +76,9 @@ def _terms(problem, start, torch):
     slopes = [
         activation(which)[1] for which in (problem.hidden_activation, problem.output_activation)
     ]
-    m = divisor(problem.loss, *y.shape)
+    m, L_prime = divisor(problem.loss, *y.shape), loss_function(problem.loss)[1]
     back = two_layer.backward(
-        W_o, x, -y, torch["z_h"], h, torch["z_o"], o, m, *slopes
+        W_o, x, -y, torch["z_h"], h, torch["z_o"], o, L_prime, *slopes
     )  # σ' is even in σ
     terms = {name: np.abs(array) for name, array in torch.items()} | dict(
         zip(BACKWARD, back, strict=True)

@@ -13,7 +13,7 @@ from lockstep.run.steps import AHEAD, records
 from lockstep.sides.answer import Answer
 from manual_backprop import two_layer
 from manual_backprop.activations import activation
-from manual_backprop.losses import divisor
+from manual_backprop.losses import loss_function
 from tests.campaigns.hard_problems import KINDS, hard_problem
 from torch_reference import two_layer as torch_two_layer
 
@@ -65,12 +65,15 @@ def test_near_a_solution_what_cancels_in_o_minus_y_is_known():
         o = start_and_quantities(problem)[1]["o"]
         problem = replace(problem, y=(o * (1 + 1e-6)).astype("float32"))
         start, torch = start_and_quantities(problem)
-        o, m = np.nextafter(torch["o"], np.float32(np.inf)), divisor(problem.loss, *problem.y.shape)
+        o = np.nextafter(torch["o"], np.float32(np.inf))
+        L, L_prime = loss_function(problem.loss)
         slopes = [activation(which)[1] for which in (problem.hidden_activation, "linear")]
         at = torch["z_h"], torch["h"], torch["z_o"], o
-        back = two_layer.backward(problem.parameters["W_o"], problem.x, problem.y, *at, m, *slopes)
+        back = two_layer.backward(
+            problem.parameters["W_o"], problem.x, problem.y, *at, L_prime, *slopes
+        )
         by_hand = dict(zip(BACKWARD, back, strict=True)) | {
-            "loss": np.asarray(two_layer.loss_of(o, problem.y, m))
+            "loss": np.asarray(two_layer.loss_of(o, problem.y, L))
         }
         if (np.abs(by_hand["delta_o"] - torch["delta_o"]) > 1e-3 * np.abs(torch["delta_o"])).any():
             agree += agrees(
