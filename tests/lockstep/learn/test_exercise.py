@@ -58,7 +58,7 @@ def test_one_slip_gives_one_message(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "2 of 37 formulas are right, 1 not yet.\nnot yet: z_h1 (line 18): differs on" in out
     assert "bias-forgotten: the bias is missing in z_h" in out
-    assert "next to fill in: h2 (line 21): what hidden neuron 2 gives on" in out
+    assert "next to fill in: h2 (line 21): activation of hidden neuron 2" in out
     assert "0." not in out.replace("line", "")  # no value of PyTorch's is given away
 
 
