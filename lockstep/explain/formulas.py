@@ -64,7 +64,9 @@ class Inlined(ast.NodeTransformer):
 def _one_line(function: Function) -> tuple[list[str], ast.expr]:
     """The parameters of a function that is one formula, and the formula."""
     match ast.parse(inspect.getsource(function)).body:
-        case [ast.FunctionDef(args=given, body=[*_, ast.Return(value=ast.expr() as formula)])]:
+        case [
+            ast.FunctionDef(args=given, body=[*docstring, ast.Return(value=ast.expr() as formula)])
+        ] if all(isinstance(line, ast.Expr) for line in docstring):
             return [parameter.arg for parameter in given.args], formula
     raise TypeError(f"{function.__name__} is not one formula that can stand in place of its call")
 

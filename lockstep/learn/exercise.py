@@ -13,9 +13,15 @@ import numpy as np
 from lockstep.bound.allowed import tolerance
 from lockstep.errors import Unusable
 from lockstep.explain.catalogue import Mistake, catalogue
-from lockstep.explain.formulas import Inlined, formulas, sources
+from lockstep.explain.formulas import sources
 from lockstep.explain.search import diagnose
-from lockstep.learn.template import LOSS, in_the_files_words, names_to_derive, template
+from lockstep.learn.template import (
+    LOSS,
+    in_the_files_words,
+    names_to_derive,
+    right_formula,
+    template,
+)
 from lockstep.network.names import COMPUTED, scalar_names
 from lockstep.network.problem import Problem, make_problem
 from lockstep.run.judge import judge
@@ -127,12 +133,12 @@ def plantable() -> dict[str, dict[str, str]]:
 
 def _planted(formula: str, quantity: str) -> str:
     """A formula of the catalogue as a line of a finished file, in the place of the quantity's."""
-    for word, stands in _WORDS.items():
+    words = dict(_WORDS)
+    if quantity == "delta_h":  # grad_W_o is not there yet
+        words["lr * grad_W_o"] = f"lr * ({right_formula('grad_W_o', matrix=True)})"
+    for word, stands in words.items():
         formula = formula.replace(word, stands)
-    later = COMPUTED[COMPUTED.index(quantity) + 1 :]  # not there yet: their formulas instead
-    in_full = Inlined({name: formulas(LOSS)[name] for name in later})
-    tree = in_full.applied(ast.parse(formula, mode="eval").body)
-    return in_the_files_words(ast.unparse(tree))
+    return in_the_files_words(formula)
 
 
 def _runs(mistake: Mistake, formula: str) -> bool:

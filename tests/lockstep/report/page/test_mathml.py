@@ -1,4 +1,4 @@
-"""The formulas as MathML say what the code by hand computes: read back as arithmetic, they give its numbers."""
+"""The formulas as MathML: read back as arithmetic, they give the numbers of the code by hand."""
 
 import ast
 import math
