@@ -32,7 +32,11 @@ def loss_of(o: Array, y: Array, L: Function) -> Number:
 def backward(W_o: Array, x: Array, y: Array, z_h: Array, h: Array, z_o: Array, o: Array,
              L_prime: Function, sigma_h_prime: Function,
              sigma_o_prime: Function) -> tuple[Array, ...]:  # fmt: skip
-    """The error terms δ and the gradients, from the output back to the input."""
+    """The error terms δ and the gradients, from the output back to the input.
+
+    Row n is the lecture's δ_o and δ_h of sample n; a gradient is the sum over the samples. All of
+    them use the weights from before the update.
+    """
     delta_o = L_prime(o, y) * sigma_o_prime(z_o, o)  # (N, n_out)
     delta_h = (delta_o @ W_o) * sigma_h_prime(z_h, h)  # (N, n_hidden)
     grad_W_o = delta_o.T @ h  # (n_out, n_hidden)

@@ -6,21 +6,18 @@ stands there in full: `2 * (o - y) / y.size` in the place of `L_prime(o, y)`.
 
 import ast
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
-from types import CodeType, ModuleType
-from typing import TYPE_CHECKING, Any
+from types import CodeType
+from typing import Any
 
 import numpy as np
 
-from lockstep.network.names import COMPUTED, PARAMETERS
+from lockstep.network.names import COMPUTED, PARAMETERS, Array
+from lockstep.network.problem import Problem
 from manual_backprop import neuron_by_neuron, two_layer
 from manual_backprop.losses import divisor, loss_function, square
-from manual_backprop.number import Function, Number, Pair
-
-if TYPE_CHECKING:
-    from lockstep.network.names import Array
-    from lockstep.network.problem import Problem
+from manual_backprop.number import Function, Pair
 
 
 class Inlined(ast.NodeTransformer):
@@ -29,10 +26,8 @@ class Inlined(ast.NodeTransformer):
     A factor of 1 that this leaves in front is dropped.
     """
 
-    def __init__(
-        self, names: Mapping[str, ast.expr], functions: Mapping[str, Function] | None = None
-    ) -> None:
-        self.names, self.functions = names, functions or {}
+    def __init__(self, names: Mapping[str, ast.expr], functions: Mapping[str, Function]) -> None:
+        self.names, self.functions = names, functions
 
     def applied(self, formula: ast.expr) -> ast.expr:
         """The formula with everything replaced."""
@@ -49,16 +44,14 @@ class Inlined(ast.NodeTransformer):
         match node.func:
             case ast.Name(id=name) if name in self.functions:
                 parameters, line = _one_line(self.functions[name])
-                return Inlined(dict(zip(parameters, node.args, strict=True))).applied(line)
+                return Inlined(dict(zip(parameters, node.args, strict=True)), {}).applied(line)
         return node
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         """A product without a leading 1."""
         self.generic_visit(node)
-        match node:
-            case ast.BinOp(left=ast.Constant(value=1), op=ast.Mult(), right=right):
-                return right
-        return node
+        is_one = isinstance(node.left, ast.Constant) and node.left.value == 1
+        return node.right if is_one and isinstance(node.op, ast.Mult) else node
 
 
 def _one_line(function: Function) -> tuple[list[str], ast.expr]:
@@ -72,28 +65,24 @@ def _one_line(function: Function) -> tuple[list[str], ast.expr]:
 
 
 @lru_cache
-def formulas(loss: str, module: ModuleType = two_layer) -> dict[str, ast.expr]:
-    """The right-hand sides in a module of the code by hand, by the name that is assigned to.
+def formulas(loss: str, scalars: bool = False) -> dict[str, ast.expr]:
+    """The right-hand sides in the code by hand, by the name that is assigned to.
 
     Args:
-        loss: A name of `LOSSES`, whose formulas stand in place of L and L_prime; of the constant c.
-        module: `two_layer` or `neuron_by_neuron`.
+        loss: A name of `LOSSES`, whose formulas stand in place of L and L_prime, or of c.
+        scalars: In the lecture's scalars; else in matrices.
     """
     found: dict[str, ast.expr] = {}
-    for line in ast.walk(ast.parse(inspect.getsource(module))):
+    for line in ast.walk(ast.parse(inspect.getsource(neuron_by_neuron if scalars else two_layer))):
         match line:
             case ast.Assign(targets=[ast.Name(id=name)], value=value):
                 found.setdefault(name, value)
-    names: dict[str, ast.expr] = {}
-    if "c" in found:
-        names["c"] = ast.Constant(evaluate(ast.unparse(found.pop("c")), {"loss": loss}))
-    inlined = Inlined(names, dict(zip(("L", "L_prime"), loss_function(loss), strict=True)))
+    factors: dict[str, ast.expr] = {}
+    if scalars:
+        factors["c"] = ast.Constant(evaluate(ast.unparse(found.pop("c")), {"loss": loss}))
+    L, L_prime = loss_function(loss)
+    inlined = Inlined(factors, {"L": L, "L_prime": L_prime})
     return {name: inlined.applied(tree) for name, tree in found.items()}
-
-
-def scalar_formulas(loss: str) -> dict[str, ast.expr]:
-    """The same of the lecture's scalars."""
-    return formulas(loss, neuron_by_neuron)
 
 
 @lru_cache
@@ -114,10 +103,10 @@ def inputs_of(source: str) -> set[str]:
 
 
 def surroundings(
-    problem: "Problem",
+    problem: Problem,
     parameters: Mapping[str, Any],
-    x: "Array",
-    y: "Array",
+    x: Array,
+    y: Array,
     lr: float,
     activations: list[Pair],
 ) -> dict[str, Any]:
@@ -135,20 +124,21 @@ def surroundings(
         The values and functions by name; `ones`, `positive`, `m` and `N` are for mistakes alone.
     """
     (sigma_h, sigma_h_prime), (sigma_o, sigma_o_prime) = activations
-    functions: dict[str, Callable[..., Number]] = dict(
+    return dict(
+        parameters,
+        x=x,
+        y=y,
+        lr=lr,
         square=square,
         sigma_h=sigma_h,
         sigma_h_prime=sigma_h_prime,
         sigma_o=sigma_o,
         sigma_o_prime=sigma_o_prime,
-    )
-    of_mistakes = dict(
         ones=np.ones(problem.sizes[:0:-1]),
         positive=lambda z: (z > 0) * 1.0,
         m=divisor(problem.loss, *y.shape),
         N=len(x),
     )
-    return dict(parameters) | dict(x=x, y=y, lr=lr) | functions | of_mistakes
 
 
 def look_ahead(source: str, names: dict[str, Any], right: Mapping[str, str]) -> None:
@@ -167,7 +157,7 @@ def evaluate(source: str, names: dict[str, Any]) -> Any:
     return eval(compiled(source), {"__builtins__": {}}, names)
 
 
-def sources(problem: "Problem") -> dict[str, str]:
+def sources(problem: Problem) -> dict[str, str]:
     """The text of every formula of a step, in the order of computation.
 
     A frozen parameter is not updated.

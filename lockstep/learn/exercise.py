@@ -3,7 +3,7 @@
 import ast
 import contextlib
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -255,17 +255,9 @@ def _judge(verdict: Verdict, value: Any, example: _Example, truth: dict[str, Any
         return
     of = next(iter((*answer.values, *answer.misshapen)))
     before = {name: step.torch[name] for name in COMPUTED[: COMPUTED.index(of)]}  # given, so right
-    alone = Record(
-        number=step.number,
-        parameters=step.parameters,
-        x=step.x,
-        y=step.y,
-        lr=step.lr,
+    alone = replace(
+        step,
         manual=before | answer.values,
-        torch=step.torch,
-        bound=step.bound,
-        sizes=step.sizes,
-        dtype=step.dtype,
         covered=answer.covered,
         misshapen=answer.misshapen,
     )

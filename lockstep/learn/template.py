@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Mapping
 
-from lockstep.explain.formulas import formulas, scalar_formulas
+from lockstep.explain.formulas import formulas
 from lockstep.network.names import COMPUTED, PARAMETERS, scalar_names
 
 LOSS = "half_sum"  # the lecture's ½ Σ
@@ -77,8 +77,7 @@ def _names(name: str, matrix: bool) -> tuple[str, ...]:
 
 def right_formula(name: str, matrix: bool) -> str:
     """The lecture's formula as a line of the file."""
-    tree = (formulas if matrix else scalar_formulas)(LOSS)[name]
-    return in_the_files_words(ast.unparse(tree))
+    return in_the_files_words(ast.unparse(formulas(LOSS, scalars=not matrix)[name]))
 
 
 def in_the_files_words(source: str) -> str:

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Mapping
 from typing import Any
 
-from lockstep.explain.formulas import formulas, inputs_of, scalar_formulas
+from lockstep.explain.formulas import formulas, inputs_of
 from manual_backprop.activations import activation
 
 SUM, JUXTAPOSED, PRODUCT, ATOM = 1, 2, 3, 4  # how tightly an expression binds
@@ -23,7 +23,7 @@ def formula(name: str, scalars: bool, loss: str, values: Mapping[str, Any] | Non
         >>> formula("delta_o", False, "mse")
         "2·(o − y)/(N·n_out)·σ'(z_o)"
     """
-    tree = (scalar_formulas if scalars else formulas)(loss)[name]
+    tree = formulas(loss, scalars)[name]
     return (Notation() if values is None else _Numbers(values)).written(tree)
 
 
@@ -41,7 +41,7 @@ def places(name: str, loss: str, activations: tuple[str, str]) -> list[str | tup
     hidden, output = (activation(which)[0] for which in activations)
     parts = (
         _Places({"sigma_h": hidden, "sigma_o": output})
-        .written(scalar_formulas(loss)[name])
+        .written(formulas(loss, scalars=True)[name])
         .split("\0")
     )
     return [(part,) if i % 2 else part for i, part in enumerate(parts) if part]
@@ -49,7 +49,7 @@ def places(name: str, loss: str, activations: tuple[str, str]) -> list[str | tup
 
 def names_in(name: str) -> set[str]:
     """What the formula of a scalar of the 2-2-2 network refers to, the same for every loss."""
-    return inputs_of(ast.unparse(scalar_formulas("half_sum")[name]))
+    return inputs_of(ast.unparse(formulas("half_sum", scalars=True)[name]))
 
 
 def number(value: float) -> str:
@@ -61,14 +61,17 @@ def number(value: float) -> str:
 class Notation:
     """How a formula is written: here as plain text, in names."""
 
+    # by operator: how it is written, how tightly it binds, and how tightly both sides have to
     operators = {
-        ast.Add: (" + ", SUM),
-        ast.Sub: (" − ", SUM),
-        ast.MatMult: (" ", JUXTAPOSED),
-        ast.Mult: ("·", PRODUCT),
+        ast.Add: ("{} + {}", SUM, SUM, SUM),
+        ast.Sub: ("{} − {}", SUM, SUM, JUXTAPOSED),
+        ast.MatMult: ("{} {}", JUXTAPOSED, JUXTAPOSED, JUXTAPOSED),
+        ast.Mult: ("{}·{}", PRODUCT, PRODUCT, PRODUCT),
+        ast.Div: ("{}/{}", PRODUCT, PRODUCT, ATOM),
     }
-    sums = "Σ ", "Σ over samples "
-    elements = "N·n_out"
+    constant, brackets, transposed, squared = "{}", "({})", "{}ᵀ", "{}²"
+    total, over_samples, elements = "Σ {}", "Σ over samples {}", "N·n_out"
+    sigma, sigma_prime = "σ({})", "σ'({})"
 
     def written(self, tree: ast.expr, at_least: int = SUM) -> str:
         """An expression; in brackets where it does not bind as tightly as asked for.
@@ -77,7 +80,7 @@ class Notation:
             TypeError: The expression is of a kind that no formula has.
         """
         text, binds = self._written(tree)
-        return text if binds >= at_least else self.bracketed(text)
+        return text if binds >= at_least else self.brackets.format(text)
 
     def _written(self, tree: ast.expr) -> tuple[str, int]:
         """The text of an expression, and how tightly it binds."""
@@ -85,59 +88,37 @@ class Notation:
             case ast.Name(id=name):
                 return self.name(name), ATOM
             case ast.Constant(value=constant):
-                return self.constant(str(constant)), ATOM
+                return self.constant.format(constant), ATOM
             case ast.Attribute(attr="size"):
                 return self.elements, PRODUCT
             case ast.Attribute(value=matrix, attr="T"):
-                return self.transposed(self.written(matrix, ATOM)), ATOM
-            case ast.BinOp(left=left, op=ast.Div(), right=right):
-                return self.quotient(left, right)
+                return self.transposed.format(self.written(matrix, ATOM)), ATOM
             case ast.BinOp(left=left, op=op, right=right):
-                sign, binds = self.operators[type(op)]
-                of_right = self.written(right, binds + isinstance(op, ast.Sub))
-                return self.written(left, binds) + sign + of_right, binds
+                template, binds, of_left, of_right = self.operators[type(op)]
+                sides = self.written(left, of_left), self.written(right, of_right)
+                return template.format(*sides), binds
             case ast.Call(func=ast.Name(id="square"), args=[argument]):
-                return self.squared(self.written(argument, ATOM)), ATOM
-            case ast.Call(func=ast.Name(id=function), args=[ast.Name() as z, ast.Name() as s]):
-                return self.slope(function, z.id, s.id), ATOM
+                return self.squared.format(self.written(argument, ATOM)), ATOM
+            case ast.Call(func=ast.Name(id=function), args=[ast.Name(id=z), ast.Name(id=s)]):
+                return self.slope(function, z, s), ATOM
             case ast.Call(func=ast.Name(id=function), args=[z]):
                 return self.activated(function, self.written(z)), ATOM
             case ast.Call(func=ast.Attribute(value=matrix, attr="sum"), keywords=axis):
-                over = self.sums[bool(axis)]
-                return over + self.written(matrix, JUXTAPOSED), JUXTAPOSED
+                template = self.over_samples if axis else self.total
+                return template.format(self.written(matrix, JUXTAPOSED)), JUXTAPOSED
         raise TypeError(f"no way to write {ast.unparse(tree)}")
 
     def name(self, name: str) -> str:
         """A quantity."""
         return name
 
-    def constant(self, digits: str) -> str:
-        """A number that stands in the formula itself."""
-        return digits
-
-    def bracketed(self, text: str) -> str:
-        """In brackets."""
-        return f"({text})"
-
-    def transposed(self, matrix: str) -> str:
-        """Wᵀ."""
-        return f"{matrix}ᵀ"
-
-    def squared(self, text: str) -> str:
-        """Text to the power of two."""
-        return f"{text}²"
-
-    def quotient(self, left: ast.expr, right: ast.expr) -> tuple[str, int]:
-        """A division, and how tightly it binds."""
-        return f"{self.written(left, PRODUCT)}/{self.written(right, ATOM)}", PRODUCT
-
     def activated(self, function: str, z: str) -> str:
-        """σ(z)."""
-        return f"σ({z})"
+        """σ of the text z. function: its name in the formula, sigma_h or sigma_o."""
+        return self.sigma.format(z)
 
     def slope(self, function: str, z: str, s: str) -> str:
-        """σ'(z). s: the name of σ(z)."""
-        return f"σ'({self.name(z)})"
+        """σ' at the quantity z. s: the name of σ(z)."""
+        return self.sigma_prime.format(self.name(z))
 
 
 class _Numbers(Notation):

@@ -5,8 +5,8 @@ from functools import lru_cache
 
 from markupsafe import Markup, escape
 
-from lockstep.explain.formulas import formulas, scalar_formulas
-from lockstep.report.formulas import ATOM, PRODUCT, SUM, Notation
+from lockstep.explain.formulas import formulas
+from lockstep.report.formulas import ATOM, JUXTAPOSED, PRODUCT, SUM, Notation
 
 _LETTERS = {"delta": "δ", "lr": "α", "loss": "L"}
 
@@ -20,7 +20,7 @@ def formula(name: str, scalars: bool, loss: str) -> Markup:
         scalars: Which of the two.
         loss: A name of `LOSSES`.
     """
-    tree = (scalar_formulas if scalars else formulas)(loss)[name]
+    tree = formulas(loss, scalars)[name]
     return Markup(f"<math>{named(name)}<mo>=</mo>{MathML().written(tree)}</math>")
 
 
@@ -58,35 +58,21 @@ class MathML(Notation):
     """A formula in MathML."""
 
     operators = {
-        ast.Add: ("<mo>+</mo>", SUM),
-        ast.Sub: ("<mo>−</mo>", SUM),
-        ast.MatMult: ("<mo>\N{INVISIBLE TIMES}</mo>", PRODUCT),
-        ast.Mult: ("<mo>·</mo>", PRODUCT),
+        ast.Add: ("{}<mo>+</mo>{}", SUM, SUM, SUM),
+        ast.Sub: ("{}<mo>−</mo>{}", SUM, SUM, JUXTAPOSED),
+        ast.MatMult: ("{}<mo>\N{INVISIBLE TIMES}</mo>{}", PRODUCT, PRODUCT, PRODUCT),
+        ast.Mult: ("{}<mo>·</mo>{}", PRODUCT, PRODUCT, PRODUCT),
+        ast.Div: ("<mfrac><mrow>{}</mrow><mrow>{}</mrow></mfrac>", ATOM, SUM, SUM),
     }
-    sums = "<mo>Σ</mo>", "<munder><mo>Σ</mo><mi>samples</mi></munder>"
+    constant = "<mn>{}</mn>"
+    brackets = "<mrow><mo>(</mo>{}<mo>)</mo></mrow>"
+    transposed = "<msup>{}<mi>T</mi></msup>"
+    squared = "<msup>{}<mn>2</mn></msup>"
+    total = "<mo>Σ</mo>{}"
+    over_samples = "<munder><mo>Σ</mo><mi>samples</mi></munder>{}"
     elements = "<mi>N</mi><mo>·</mo><msub><mi>n</mi><mi>out</mi></msub>"
+    sigma = "<mi>σ</mi><mo>(</mo>{}<mo>)</mo>"
+    sigma_prime = "<msup><mi>σ</mi><mo>′</mo></msup><mo>(</mo>{}<mo>)</mo>"
 
     def name(self, name: str) -> str:
         return named(name)
-
-    def constant(self, digits: str) -> str:
-        return f"<mn>{digits}</mn>"
-
-    def bracketed(self, text: str) -> str:
-        return f"<mrow><mo>(</mo>{text}<mo>)</mo></mrow>"
-
-    def transposed(self, matrix: str) -> str:
-        return f"<msup>{matrix}<mi>T</mi></msup>"
-
-    def squared(self, text: str) -> str:
-        return f"<msup>{text}<mn>2</mn></msup>"
-
-    def quotient(self, left: ast.expr, right: ast.expr) -> tuple[str, int]:
-        above, below = self.written(left), self.written(right)
-        return f"<mfrac><mrow>{above}</mrow><mrow>{below}</mrow></mfrac>", ATOM
-
-    def activated(self, function: str, z: str) -> str:
-        return f"<mi>σ</mi><mo>(</mo>{z}<mo>)</mo>"
-
-    def slope(self, function: str, z: str, s: str) -> str:
-        return f"<msup><mi>σ</mi><mo>′</mo></msup><mo>(</mo>{self.name(z)}<mo>)</mo>"

@@ -9,7 +9,6 @@ from lockstep.explain.formulas import (
     Inlined,
     evaluate,
     formulas,
-    scalar_formulas,
     sources,
     surroundings,
 )
@@ -61,7 +60,7 @@ def test_the_formulas_one_by_one_give_the_step_to_the_last_bit(loss, dtype):
     ("loss", "delta"), [("mse", "(o1 - y1)"), ("half_sum", "(o1 - y1)"), ("sum", "2 * (o1 - y1)")]
 )
 def test_the_lectures_factor_is_a_number_or_left_out(loss, delta):
-    found = scalar_formulas(loss)
+    found = formulas(loss, scalars=True)
     assert ast.unparse(found["delta_o1"]) == f"{delta} * sigma_o_prime(z_o1, o1)"
     assert ("2 * (square" in ast.unparse(found["loss"])) == (loss == "sum")
 
