@@ -14,7 +14,7 @@ from lockstep.run.result import ALWAYS
 from lockstep.text import columns
 from manual_backprop import two_layer
 from manual_backprop.activations import activation
-from manual_backprop.losses import divisor
+from manual_backprop.losses import loss_function
 
 NETWORKS = (
     ((4, 4, 2), 3),
@@ -132,7 +132,7 @@ def loss_by_hand(problem, **parameters):
         activation(which) for which in (problem.hidden_activation, problem.output_activation)
     )
     *_, o = two_layer.forward(**parameters, x=problem.x, sigma_h=sigma_h, sigma_o=sigma_o)
-    return two_layer.loss_of(o, problem.y, divisor(problem.loss, *problem.y.shape))
+    return two_layer.loss_of(o, problem.y, loss_function(problem.loss)[0])
 
 
 def gradcheck(loss, gradients, inputs, fast=False):

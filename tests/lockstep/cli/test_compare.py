@@ -574,10 +574,10 @@ def test_an_interrupt_that_python_drops_ends_the_run_at_the_next_step(capsys, tm
 def test_a_formula_that_cannot_be_written_is_refused():
     import ast
 
-    from lockstep.report.formulas import _write
+    from lockstep.report.formulas import Notation
 
     with pytest.raises(TypeError, match="no way to write a if b else c"):
-        _write(ast.parse("a if b else c", mode="eval").body, {}, None)
+        Notation().written(ast.parse("a if b else c", mode="eval").body)
 
 
 def test_an_interrupt_says_what_was_left_out(capsys, tmp_path):
