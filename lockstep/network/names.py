@@ -4,8 +4,6 @@ import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-
 if TYPE_CHECKING:
     from typing import Any
 
@@ -113,6 +111,8 @@ def scalars(sizes, samples):
 @lru_cache(maxsize=4096)
 def label(name, index, sizes, samples):
     """What a report calls an element: delta_h1, or delta_h[2, 1]. index: a tuple, () for loss."""
+    import numpy as np  # not above: a list of options does without
+
     names = scalar_names(name, sizes, samples)
     if names:
         return names[

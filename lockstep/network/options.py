@@ -1,13 +1,14 @@
-"""The keys of a problem file, which are also the flags of compare.py: how each value is checked."""
+"""The options: keys of a problem file, options of `lockstep compare`, settings of `compare()`."""
 
 import math
 import os
-from typing import Any, NoReturn
-
-import numpy as np
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeGuard
 
 from lockstep.errors import Unusable, short
-from lockstep.network.names import COMPUTED, PARAMETERS, scalars
+from lockstep.network.names import COMPUTED, PARAMETERS, Array, scalars
 
 ACTIVATION_NAMES = ("linear", "sigmoid", "tanh", "relu")
 LOSS_NAMES = ("mse", "sum", "half_sum")
@@ -43,228 +44,391 @@ MISTAKE_NAMES = (
 )
 DTYPE_NAMES = ("float64", "float32")
 PICTURES = (".png", ".svg", ".pdf")
+NETWORK, SETTINGS, SIDE = "network and data", "settings", "the side by hand"
+EFFORT, VERDICT, OUTPUT = "how hard to look", "verdict", "output"
+FILE = "in a problem file only"
 
 
-def _is_whole(value):
-    return isinstance(value, int) and not isinstance(value, bool)
+@dataclass(frozen=True)
+class Kind:
+    """What the value of an option may be.
+
+    Attributes:
+        words: What a message says is expected.
+        take: The value that is used for one that was given; None where it cannot be used.
+        metavar: What stands for the value in a list of options; None for a flag.
+        type: int and float are read from a command line as such, bool is a flag, the rest text.
+    """
+
+    words: str
+    take: Callable[[Any], Any]
+    metavar: str | None
+    type: type = str
+
+    def check(self, value: object) -> Any:
+        """The value that is used for this one. Raises Unusable."""
+        taken = self.take(value)
+        if taken is None:
+            raise Unusable(f"expected {self.words}, got {short(value)}")
+        return taken
 
 
-def _whole(minimum, words):
-    def check(value):
-        return value if _is_whole(value) and minimum <= value < 2**63 else _expected(words)
+@dataclass(frozen=True)
+class Option:
+    """One option, wherever it is given.
 
-    return check
+    Attributes:
+        name: The key; on a command line it has - for _.
+        group: The heading of its group; FILE where it is no option of the command line.
+        help: What it does.
+        kind: What its value may be.
+        default: The value that is used where none is given.
+        otherwise: What is done where none is given, if the default alone does not say it.
+    """
 
+    name: str
+    group: str
+    help: str
+    kind: Kind
+    default: Any = None
+    otherwise: str = ""
 
-def _real(words, nonnegative=False):
-    def check(value):
-        usable = (
-            isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
-        )
-        if not usable or (nonnegative and value < 0):
-            _expected(words)
-        try:
-            return float(value)
-        except OverflowError:
-            _expected(words)
+    @property
+    def flag(self) -> str:
+        """The option on a command line."""
+        return f"--{self.name.replace('_', '-')}"
 
-    return check
-
-
-def _choice(*names):
-    return lambda value: (
-        value
-        if isinstance(value, str) and value in names
-        else _expected(f"one of {', '.join(names)}")
-    )
-
-
-def _boolean(value):
-    return value if isinstance(value, bool) else _expected("true or false")
+    @property
+    def without(self) -> str:
+        """What is done where none is given, in words; empty where nothing is."""
+        return self.otherwise or ("" if self.default is None else str(self.default))
 
 
-def _file(value):
+def _is_whole(value: object, minimum: int) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and minimum <= value < 2**63
+
+
+def _is_real(value: object) -> TypeGuard[float]:
+    """Whether it is a number, other than True and False, that a float64 can hold."""
     try:
-        usable = isinstance(value, str) and value and b"\0" not in os.fsencode(value)
-    except UnicodeEncodeError:
-        usable = False
-    return value if usable else _expected("the name of a file")
+        return (
+            isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        )
+    except OverflowError:
+        return False
 
 
-def _picture(value):
-    value = _file(value)
-    return (
-        value
-        if value.lower().endswith(PICTURES)
-        else _expected(f"a file name that ends with {', '.join(PICTURES)}")
+def _whole(minimum: int, words: str) -> Kind:
+    return Kind(words, lambda value: value if _is_whole(value, minimum) else None, "N", int)
+
+
+def real(words: str, usable: Callable[[float], bool] = lambda value: True) -> Kind:
+    """Finite numbers that are usable."""
+    return Kind(
+        words, lambda value: float(value) if _is_real(value) and usable(value) else None, "X", float
     )
 
 
-def _sizes(value):
-    numbers: Any = value.split("-") if isinstance(value, str) else value
-    if isinstance(value, str) and all(
-        part.isascii() and part.isdigit() and len(part) < 10 for part in numbers
-    ):
-        numbers = [int(part) for part in numbers]
-    if (
-        isinstance(numbers, list | tuple)
-        and len(numbers) == 3
-        and all(_is_whole(n) and 0 < n < 2**63 for n in numbers)
-    ):
-        return tuple(numbers)
-    return _expected("three positive whole numbers, inputs-hidden-outputs, such as 2-2-2")
+def _choice(names: tuple[str, ...], words: str = "one of") -> Kind:
+    return Kind(
+        f"{words} {', '.join(names)}",
+        lambda value: value if isinstance(value, str) and value in names else None,
+        "NAME",
+    )
 
 
-def _columns(value):
+def file_ending(*endings: str) -> Kind:
+    """Names of files that end with one of these."""
+    return Kind(
+        f"a file name that ends with {', '.join(endings)}",
+        lambda value: value if (_file_name(value) or "").lower().endswith(endings) else None,
+        f"FILE{endings[0]}",
+    )
+
+
+def _file_name(value: object) -> str | None:
+    with suppress(UnicodeEncodeError):
+        if isinstance(value, str) and value and b"\0" not in os.fsencode(value):
+            return value
+    return None
+
+
+def _file(metavar: str) -> Kind:
+    return Kind("the name of a file", _file_name, metavar)
+
+
+def _digits(text: str) -> int:
+    """The whole number that a few digits say, or 0."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def _sizes(value: Any) -> tuple[int, ...] | None:
+    numbers = [*map(_digits, value.split("-"))] if isinstance(value, str) else value
+    usable = isinstance(numbers, list | tuple) and len(numbers) == 3
+    return tuple(numbers) if usable and all(_is_whole(n, 1) for n in numbers) else None
+
+
+def _columns(value: Any) -> list[str] | None:
     names = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-    if isinstance(names, list) and names and all(isinstance(name, str) and name for name in names):
-        return names
-    return _expected("column names, separated by commas")
+    usable = isinstance(names, list) and all(isinstance(name, str) and name for name in names)
+    return names or None if usable else None
 
 
-def _frozen(value):
-    if isinstance(value, list | tuple) and all(
+def _frozen(value: Any) -> tuple[str, ...] | None:
+    usable = isinstance(value, list | tuple) and all(
         isinstance(name, str) and name in PARAMETERS for name in value
-    ):
-        return tuple(name for name in PARAMETERS if name in value)
-    return _expected(f"a list of parameters out of {', '.join(PARAMETERS)}")
-
-
-def _shown(value):
-    """The steps to show: "all", "none", or a set of step numbers."""
-    if value in ("all", "none"):
-        return value
-    numbers: Any = value
-    if isinstance(value, str):
-        numbers = [
-            int(part) if part.strip().isdecimal() and len(part) < 10 else 0
-            for part in value.split(",")
-        ]
-    elif _is_whole(value):
-        numbers = [value]
-    if isinstance(numbers, list | tuple | set | frozenset) and all(
-        _is_whole(n) and n > 0 for n in numbers
-    ):
-        return frozenset(numbers)
-    return _expected("step numbers such as 1,10, or all, or none")
-
-
-def _array(dimensions):
-    """A check that gives a float64 array of so many dimensions, from nested lists or an array."""
-
-    def check(value):
-        value = value.tolist() if hasattr(value, "tolist") else value
-        rows = value if dimensions == 2 else [value]
-        if (
-            not isinstance(rows, list | tuple)
-            or not rows
-            or not all(isinstance(row, list | tuple) for row in rows)
-        ):
-            _expected(
-                "a list of rows, each a list of numbers" if dimensions == 2 else "a list of numbers"
-            )
-        for i, row in enumerate(rows):
-            place = f"row {i + 1}" if dimensions == 2 else "the list"
-            if not row:
-                _expected(f"numbers, but {place} is empty")
-            if len(row) != len(rows[0]):
-                _expected(
-                    f"rows of one length, but row 1 has {len(rows[0])} numbers and {place} has {len(row)}"
-                )
-            for j, number in enumerate(row):
-                try:
-                    _real("")(number)
-                except Unusable:
-                    where = f"{place}, column {j + 1}" if dimensions == 2 else f"element {j + 1}"
-                    _expected(f"finite numbers, got {short(number)} in {where}")
-        array = np.array(rows, dtype=np.float64)
-        return array if dimensions == 2 else array[0]
-
-    return check
-
-
-def _expected(words) -> NoReturn:
-    raise Unusable(f"expected {words}")
-
-
-def _mistake(value):
-    return (
-        value
-        if value in MISTAKE_NAMES
-        else _expected(f"the name of a mistake: {', '.join(MISTAKE_NAMES)}")
     )
+    return tuple(name for name in PARAMETERS if name in value) if usable else None
 
 
-_TOLERANCE = _real("a finite number, 0 or more", nonnegative=True)
-# Every key of a problem file, which is also a flag of compare.py with - for _: how it is checked.
-CHECKS = {
-    "sizes": _sizes,
-    "samples": _whole(1, "a positive whole number"),
-    "data": _file,
-    "inputs": _columns,
-    "targets": _columns,
-    "standardize": _boolean,
-    "x": _array(2),
-    "y": _array(2),
-    "W_h": _array(2),
-    "b_h": _array(1),
-    "W_o": _array(2),
-    "b_o": _array(1),
-    "hidden_activation": _choice(*ACTIVATION_NAMES),
-    "output_activation": _choice(*ACTIVATION_NAMES),
-    "loss": _choice(*LOSS_NAMES),
-    "lr": _real("a finite number"),
-    "steps": _whole(0, "a whole number of steps, 0 or more"),
-    "batch_size": _whole(1, "a positive whole number"),
-    "dtype": _choice(*DTYPE_NAMES),
-    "seed": _whole(0, "a whole number, 0 or more"),
-    "frozen": _frozen,
-    "rtol": _TOLERANCE,
-    "atol": _TOLERANCE,
-    "keep_going": _boolean,
-    "show": _shown,
-    "derivation": _file,
-    "numbers": _file,
-    "expect": _mistake,
-    "battery": _whole(0, "a whole number of problems, 0 or more"),
-    "control": _boolean,
-    "referee": _boolean,
-    "json": _file,
-    "trace": _file,
-    "html": _file,
-    "plot": _picture,
-    "code": _boolean,
-    "quiet": _boolean,
+def _shown(value: Any) -> str | frozenset[int] | None:
+    numbers = [value] if isinstance(value, int) else value
+    if isinstance(value, str):
+        if value in ("all", "none"):
+            return value
+        numbers = [_digits(part.strip()) for part in value.split(",")]
+    usable = isinstance(numbers, list | tuple | set | frozenset)
+    return frozenset(numbers) if usable and all(_is_whole(n, 1) for n in numbers) else None
+
+
+def _matrix(value: Any) -> "Array | None":
+    """A float64 array from a list of lists, or from an array."""
+    import numpy as np
+
+    rows = value.tolist() if hasattr(value, "tolist") else value
+    if (
+        not isinstance(rows, list | tuple)
+        or not rows
+        or not all(isinstance(row, list | tuple) for row in rows)
+    ):
+        return None
+    for i, row in enumerate(rows, 1):
+        if len(row) != len(rows[0]):
+            lengths = f"row 1 has {len(rows[0])} numbers and row {i} has {len(row)}"
+            raise Unusable(f"expected rows of one length, but {lengths}")
+        _refuse_others(row, f"row {i}", f"row {i}, column")
+    return np.array(rows, dtype=np.float64)
+
+
+def _vector(value: Any) -> "Array | None":
+    """A float64 array from a list of numbers, or from an array."""
+    import numpy as np
+
+    row = value.tolist() if hasattr(value, "tolist") else value
+    if not isinstance(row, list | tuple):
+        return None
+    _refuse_others(row, "the list", "element")
+    return np.array(row, dtype=np.float64)
+
+
+def _refuse_others(row: Sequence[object], place: str, position: str) -> None:
+    """Raise Unusable unless a row has numbers, and nothing else, in it."""
+    if not row:
+        raise Unusable(f"expected numbers, but {place} is empty")
+    for j, number in enumerate(row, 1):
+        if not _is_real(number):
+            raise Unusable(f"expected finite numbers, got {short(number)} in {position} {j}")
+
+
+_FLAG = Kind("true or false", lambda value: value if isinstance(value, bool) else None, None, bool)
+_COLUMNS = Kind("column names, separated by commas", _columns, "A,B")
+_MATRIX = Kind("a list of rows, each a list of numbers", _matrix, None)
+_VECTOR = Kind("a list of numbers", _vector, None)
+_POSITIVE = _whole(1, "a positive whole number")
+_TOLERANCE = real("a finite number, 0 or more", lambda value: value >= 0)
+OPTIONS = {
+    option.name: option
+    for option in (
+        Option(
+            "sizes",
+            NETWORK,
+            "inputs-hidden-outputs",
+            Kind(
+                "three positive whole numbers, inputs-hidden-outputs, such as 2-2-2",
+                _sizes,
+                "2-2-2",
+            ),
+            otherwise="as the data say, or 2-2-2",
+        ),
+        Option("samples", NETWORK, "number of random samples", _POSITIVE, 1),
+        Option("data", NETWORK, "samples from a table with a header line", _file("FILE.csv")),
+        Option("inputs", NETWORK, "its columns that are inputs", _COLUMNS),
+        Option("targets", NETWORK, "its columns that are targets", _COLUMNS),
+        Option("standardize", NETWORK, "every column to mean 0 and variance 1", _FLAG),
+        Option("x", FILE, "the inputs, a row a sample", _MATRIX),
+        Option("y", FILE, "the targets, a row a sample", _MATRIX),
+        Option("W_h", FILE, "the hidden weights, a row a neuron", _MATRIX),
+        Option("b_h", FILE, "the hidden biases", _VECTOR),
+        Option("W_o", FILE, "the output weights, a row a neuron", _MATRIX),
+        Option("b_o", FILE, "the output biases", _VECTOR),
+        *(
+            Option(
+                f"{layer}_activation",
+                SETTINGS,
+                ", ".join(ACTIVATION_NAMES),
+                _choice(ACTIVATION_NAMES),
+                "linear",
+            )
+            for layer in ("hidden", "output")
+        ),
+        Option(
+            "loss",
+            SETTINGS,
+            "mse: the mean, nn.MSELoss(); sum; half_sum: half the sum",
+            _choice(LOSS_NAMES),
+            "mse",
+        ),
+        Option("lr", SETTINGS, "learning rate", real("a finite number"), 0.05),
+        Option(
+            "steps",
+            SETTINGS,
+            "number of training steps",
+            _whole(0, "a whole number of steps, 0 or more"),
+            100,
+        ),
+        Option(
+            "batch_size",
+            SETTINGS,
+            "a step sees N samples, in turn",
+            _POSITIVE,
+            otherwise="all",
+        ),
+        Option("dtype", SETTINGS, " or ".join(DTYPE_NAMES), _choice(DTYPE_NAMES), "float64"),
+        Option(
+            "seed",
+            SETTINGS,
+            "seed of what is drawn at random",
+            _whole(0, "a whole number, 0 or more"),
+            0,
+        ),
+        Option(
+            "frozen",
+            FILE,
+            "the parameters that are not trained",
+            Kind(f"a list of parameters out of {', '.join(PARAMETERS)}", _frozen, None),
+            (),
+            "none",
+        ),
+        Option(
+            "derivation",
+            SIDE,
+            "your own step function: FILE.py or FILE.py:FUNCTION",
+            _file("FILE.py"),
+            otherwise="the function step; without a file, the project's own code",
+        ),
+        Option(
+            "numbers",
+            SIDE,
+            "results by name: FILE.toml from paper or a book, "
+            "or FILE.jsonl recorded by a program (-: standard input)",
+            _file("FILE"),
+        ),
+        Option(
+            "battery",
+            EFFORT,
+            "N other problems decide too",
+            _whole(0, "a whole number of problems, 0 or more"),
+            otherwise="30 for a remark",
+        ),
+        Option("control", EFFORT, "plant errors and show that each is caught", _FLAG),
+        Option("referee", EFFORT, "which side is nearer the truth, by exact arithmetic", _FLAG),
+        Option(
+            "rtol",
+            VERDICT,
+            "allow atol + rtol * |value| instead of what rounding explains",
+            _TOLERANCE,
+        ),
+        Option("atol", VERDICT, "see --rtol", _TOLERANCE),
+        Option("keep_going", VERDICT, "do not stop at the first step that differs", _FLAG),
+        Option(
+            "expect",
+            VERDICT,
+            "exit with status 0 if the first diagnosis is this mistake, else 1",
+            _choice(MISTAKE_NAMES, "the name of a mistake:"),
+        ),
+        Option(
+            "show",
+            OUTPUT,
+            "steps to print in full, or all, or none",
+            Kind("step numbers such as 1,10, or all, or none", _shown, "1,10"),
+            frozenset({1}),
+            "1",
+        ),
+        Option(
+            "json",
+            OUTPUT,
+            "write the result as one JSON document (-: on standard output, and nothing else there)",
+            _file("FILE"),
+        ),
+        Option("trace", OUTPUT, "write a line of JSON a step", _file("FILE.jsonl")),
+        Option(
+            "html", OUTPUT, "write the run as a page to step through in a browser", _file("FILE")
+        ),
+        Option(
+            "plot", OUTPUT, "draw the run as one picture (png, svg or pdf)", file_ending(*PICTURES)
+        ),
+        Option("code", OUTPUT, "show steps as both sources side by side, with their values", _FLAG),
+        Option("quiet", OUTPUT, "print the verdict alone", _FLAG),
+    )
+}
+# What is used for an option that is not given.
+DEFAULTS: dict[str, Any] = {
+    name: option.default for name, option in OPTIONS.items() if option.default is not None
 }
 
 
-def file_and_function(location):
+def file_and_function(location: str) -> tuple[str, str]:
     """FILE.py and FUNCTION of FILE.py:FUNCTION; the function is `step` where none is named."""
     path, _, name = str(location).rpartition(":")
     return (path, name) if path and name.isidentifier() else (str(location), "step")
 
 
-def _is_a_result(key):
+def _is_a_result(key: str) -> bool:
     """Whether a key is the name of a computed quantity, in either vocabulary."""
     return key in COMPUTED or scalars((2, 2, 2), 1).get(key, ("",))[0] in COMPUTED
 
 
-def check(raw, where):
-    """The values of a dict of keys, each checked.
+def check(
+    raw: Mapping[str, Any],
+    where: Callable[[str], str],
+    options: Mapping[str, Option] = OPTIONS,
+) -> dict[str, Any]:
+    """The values that are used for those that were given.
 
-    where: what a message calls a key, a function of its name. Raises Unusable.
+    Args:
+        raw: Values by the option's name.
+        where: What a message calls an option, a function of its name.
+        options: The options that there are.
+
+    Raises:
+        Unusable: The message names the option and says what is expected.
     """
+    import numpy as np
+
     values = {}
     for key, value in raw.items():
-        if key not in CHECKS:
+        if key not in options:
             results = "; a file of results goes with --numbers" if _is_a_result(key) else ""
-            raise Unusable(
-                f"{where(key)}: unknown key; expected one of {', '.join(CHECKS)}{results}"
-            )
-        value = value.item() if isinstance(value, np.generic) else value
+            expected = f"expected one of {', '.join(options)}{results}"
+            raise Unusable(f"{where(key)}: unknown key; {expected}")
         try:
-            values[key] = CHECKS[key](value)
+            plain = value.item() if isinstance(value, np.generic) else value
+            values[key] = options[key].kind.check(plain)
         except Unusable as reason:
-            got = "" if "got" in str(reason) or "but" in str(reason) else f", got {short(value)}"
-            raise Unusable(f"{where(key)}: {reason}{got}") from None
+            raise Unusable(f"{where(key)}: {reason}") from None
     return values
+
+
+def reference(options: Mapping[str, Option] = OPTIONS) -> str:
+    """The options as a table in Markdown, a line an option."""
+    rows = ["| option | key in a file | meaning | without it |", "|---|---|---|---|"]
+    for option in options.values():
+        flag = f"`{option.flag} {option.kind.metavar or ''}".rstrip() + "`"
+        cells = (
+            "" if option.group == FILE else flag,
+            f"`{option.name}`",
+            option.help.replace("|", r"\|"),
+            option.without,
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
