@@ -230,7 +230,7 @@ def _refuse_others(row: Sequence[object], place: str, position: str) -> None:
             raise Unusable(f"expected finite numbers, got {short(number)} in {position} {j}")
 
 
-_FLAG = Kind("true or false", lambda value: value if isinstance(value, bool) else None, None, bool)
+FLAG = Kind("true or false", lambda value: value if isinstance(value, bool) else None, None, bool)
 _COLUMNS = Kind("column names, separated by commas", _columns, "A,B")
 _MATRIX = Kind("a list of rows, each a list of numbers", _matrix, None)
 _VECTOR = Kind("a list of numbers", _vector, None)
@@ -254,7 +254,7 @@ OPTIONS = {
         Option("data", NETWORK, "samples from a table with a header line", _file("FILE.csv")),
         Option("inputs", NETWORK, "its columns that are inputs", _COLUMNS),
         Option("targets", NETWORK, "its columns that are targets", _COLUMNS),
-        Option("standardize", NETWORK, "every column to mean 0 and variance 1", _FLAG),
+        Option("standardize", NETWORK, "every column to mean 0 and variance 1", FLAG),
         Option("x", FILE, "the inputs, a row a sample", _MATRIX),
         Option("y", FILE, "the targets, a row a sample", _MATRIX),
         Option("W_h", FILE, "the hidden weights, a row a neuron", _MATRIX),
@@ -330,8 +330,8 @@ OPTIONS = {
             _whole(0, "a whole number of problems, 0 or more"),
             otherwise="30 for a remark",
         ),
-        Option("control", EFFORT, "plant errors and show that each is caught", _FLAG),
-        Option("referee", EFFORT, "which side is nearer the truth, by exact arithmetic", _FLAG),
+        Option("control", EFFORT, "plant errors and show that each is caught", FLAG),
+        Option("referee", EFFORT, "which side is nearer the truth, by exact arithmetic", FLAG),
         Option(
             "rtol",
             VERDICT,
@@ -339,7 +339,7 @@ OPTIONS = {
             _TOLERANCE,
         ),
         Option("atol", VERDICT, "see --rtol", _TOLERANCE),
-        Option("keep_going", VERDICT, "do not stop at the first step that differs", _FLAG),
+        Option("keep_going", VERDICT, "do not stop at the first step that differs", FLAG),
         Option(
             "expect",
             VERDICT,
@@ -367,8 +367,8 @@ OPTIONS = {
         Option(
             "plot", OUTPUT, "draw the run as one picture (png, svg or pdf)", file_ending(*PICTURES)
         ),
-        Option("code", OUTPUT, "show steps as both sources side by side, with their values", _FLAG),
-        Option("quiet", OUTPUT, "print the verdict alone", _FLAG),
+        Option("code", OUTPUT, "show steps as both sources side by side, with their values", FLAG),
+        Option("quiet", OUTPUT, "print the verdict alone", FLAG),
     )
 }
 # What is used for an option that is not given.

@@ -286,7 +286,7 @@ def assert_plain(text, encoding):
 def test_the_module_is_a_command_too_that_imports_matplotlib_only_to_draw_and_gives_a_pipe_plain_uncut_text():
     environment = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
     environment["PYTHONIOENCODING"] = "utf-8"
-    command = [sys.executable, "-X", "importtime", "-m", "lockstep.cli.compare", "--steps", "2"]
+    command = [sys.executable, "-X", "importtime", "-m", "lockstep", "compare", "--steps", "2"]
     done = subprocess.run(command, capture_output=True, env=environment, check=True, cwd=ROOT)
     assert_plain(done.stdout.decode(), "utf-8")
     imported = {line.rpartition(" ")[2] for line in done.stderr.decode().splitlines()}
