@@ -1,4 +1,4 @@
-"""The descent on f: the lecture's lines to the letter, both sides' endings, and starts that run away."""
+"""The descent on f: the lecture's lines, both sides' endings, and starts that run away."""
 
 import math
 import runpy
