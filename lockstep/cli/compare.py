@@ -71,22 +71,20 @@ def _compare(path: str | None, options: dict[str, Any], interrupted: list[int]) 
 
     from lockstep.api import run  # PyTorch with it, which bad input does not wait for
 
-    screen = _Screen(problem, values, step)
     with ExitStack() as files:
         outputs = _open(problem, values, step, files)
-        screen.begin()
+        report = _report(problem, values, step)
 
         def on_step(record: "Record", result: "Result") -> None:
             if interrupted:
                 raise KeyboardInterrupt
-            for output in outputs:
+            for output in (*outputs, report):
                 output.take(record, result)
-            screen.take(record, result)
 
         result = run(problem, values, on_step, step)
         for output in outputs:
             output.finish(result)
-    screen.finish(result)
+    report.finish(result)
     if result.broken:
         raise result.broken
     if result.interrupted:
@@ -130,8 +128,8 @@ def _open(
 
     outputs = []
     if values.get("json", "-") != "-":
-        json_file = files.enter_context(whole_file(values["json"], "--json"))
-        outputs.append(_Output(finish=lambda result: json_file.write(document(result))))
+        json = files.enter_context(whole_file(values["json"], "--json"))
+        outputs.append(_Output(finish=lambda result: json.write(document(result))))
     if "trace" in values:
         trace = files.enter_context(line_file(values["trace"], "--trace"))
         trace(problem_line(problem))
@@ -154,50 +152,39 @@ def _open(
     return [*outputs, _Output(lambda record, result: show(record.number))]
 
 
-class _Screen:
-    """Standard output: the report, the verdict alone, or the JSON document and nothing else."""
+def _report(problem: "Problem", values: dict[str, Any], step: _Side) -> _Output:
+    """Begin the report on standard output, which may be the verdict or the JSON document alone."""
+    from lockstep.report.code import code_lines
+    from lockstep.report.document import document
+    from lockstep.report.step import step_lines
+    from lockstep.report.terminal import heading, summary_lines
+    from lockstep.report.verdict import verdict_lines
 
-    def __init__(self, problem: "Problem", values: dict[str, Any], step: _Side) -> None:
-        self.problem, self.step = problem, step
-        self.json = values.get("json") == "-"
-        self.quiet, self.code = values.get("quiet", False), values.get("code", False)
-        self.printed, self.width = printer()
+    printed, width = printer()
+    is_json, quiet, code = values.get("json") == "-", values.get("quiet"), values.get("code")
+    if not (is_json or quiet):
+        printed(heading(problem, "yours" if step else "by hand"))
 
-    def begin(self) -> None:
-        """Print what is compared."""
-        from lockstep.report.terminal import heading
-
-        if not (self.json or self.quiet):
-            self.printed(heading(self.problem, "yours" if self.step else "by hand"))
-
-    def take(self, record: "Record", result: "Result") -> None:
-        """Print a step that is to be shown: its values, or both sources with their values."""
-        if result.is_shown(record.number) and not (self.json or self.quiet):
-            self._print_in_full(record, result)
-
-    def _print_in_full(self, record: "Record", result: "Result") -> None:
-        from lockstep.report.code import code_lines
-        from lockstep.report.step import step_lines
-
-        if self.code:
-            lines = code_lines(record, self.problem, self.width, self.step, result.side)
+    def in_full(record: "Record", result: "Result") -> None:
+        if code:
+            printed(code_lines(record, problem, width, step, result.side))
         else:
-            lines = step_lines(record, self.problem, self.width, result.side)
-        self.printed(lines)
+            printed(step_lines(record, problem, width, result.side))
 
-    def finish(self, result: "Result") -> None:
-        """Print the verdict and what it rests on."""
-        from lockstep.report.document import document
-        from lockstep.report.terminal import summary_lines
-        from lockstep.report.verdict import verdict_lines
+    def take(record: "Record", result: "Result") -> None:
+        if result.is_shown(record.number) and not (is_json or quiet):
+            in_full(record, result)
 
-        if self.json:
+    def finish(result: "Result") -> None:
+        decisive = result.decisive
+        if is_json:
             sys.stdout.write(document(result))
-        elif self.quiet:
-            self.printed(verdict_lines(result, self.width, quiet=True))
+        elif quiet:
+            printed(verdict_lines(result, width, quiet=True))
         else:
-            decisive = result.decisive
-            if self.code and decisive and not result.is_shown(decisive.number):
-                self._print_in_full(decisive, result)
-            self.printed(summary_lines(result, self.width))
+            if code and decisive and not result.is_shown(decisive.number):
+                in_full(decisive, result)
+            printed(summary_lines(result, width))
         sys.stdout.flush()
+
+    return _Output(take, finish)
