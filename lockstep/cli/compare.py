@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from lockstep.cli.main import Parser, printer, signals, status
 from lockstep.cli.output import line_file, progress, whole_file
 from lockstep.errors import Unusable
-from lockstep.network.options import OPTIONS, check, file_and_function
+from lockstep.network.options import GROUPS, OPTIONS, check, file_and_function
 
 if TYPE_CHECKING:  # imported where it is needed: --help and bad input are answered at once
     from lockstep.network.problem import Problem
@@ -37,7 +37,7 @@ def parser(name: str | None = None) -> Parser:
     )
     about = "a file whose keys are these options, with _ for -"
     it.add_argument("problem", nargs="?", metavar="PROBLEM.toml", help=about)
-    it.add_options(OPTIONS.values())
+    it.add_options(GROUPS)
     return it
 
 

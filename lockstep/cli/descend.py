@@ -5,7 +5,7 @@ import sys
 from argparse import SUPPRESS
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from lockstep.cli.main import Parser, printer, signals, status
@@ -13,25 +13,21 @@ from lockstep.cli.output import progress, whole_file
 from lockstep.network.options import FLAG, OPTIONS, Option, check, file_ending, real
 
 _Path: TypeAlias = "list[tuple[float, float]]"  # (x, f(x)) of each step
-_CURVE, _OUTPUT = "curve and descent", "output"
 _NONZERO = real("a number other than 0, which the difference is divided by", bool)
-_OPTIONS = {
-    option.name: option
-    for option in (
-        Option("start", _CURVE, "where x starts", OPTIONS["lr"].kind, 0.5),
-        replace(OPTIONS["steps"], group=_CURVE),
-        Option("lr", _CURVE, "learning rate", OPTIONS["lr"].kind, 0.05),
-        Option("delta", _CURVE, "width of the backward difference", _NONZERO, 0.01),
-        Option(
-            "plot",
-            _OUTPUT,
-            "save both pictures as one figure (png, svg or pdf)",
-            OPTIONS["plot"].kind,
-        ),
-        Option("animate", _OUTPUT, "save the descent as an animation", file_ending(".gif")),
-        Option("show", _OUTPUT, "show the figure in a window", FLAG, False),
-    )
+_GROUPS = {
+    "descent": (
+        Option("start", "where x starts", OPTIONS["lr"].kind, 0.5),
+        OPTIONS["steps"],
+        OPTIONS["lr"],
+        Option("delta", "width of the backward difference", _NONZERO, 0.01),
+    ),
+    "output": (
+        Option("plot", "both pictures as one figure (png, svg or pdf)", OPTIONS["plot"].kind),
+        Option("animate", "the descent as an animation", file_ending(".gif")),
+        Option("show", "show the figure in a window", FLAG),
+    ),
 }
+_OPTIONS = {option.name: option for options in _GROUPS.values() for option in options}
 
 
 def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int:
@@ -50,7 +46,7 @@ def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int
         argument_default=SUPPRESS,
         description="Gradient descent on f(x) = x^3 - 4x^2 + 6, by hand and by PyTorch.",
     )
-    parser.add_options(_OPTIONS.values())
+    parser.add_options(_GROUPS)
     given = vars(parser.parse_args(arguments))
     with signals():
         return status(lambda: _descend(given), name)

@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
@@ -42,22 +42,17 @@ def real(text: str) -> float:
 class Parser(argparse.ArgumentParser):
     """Reads a command line; an error is one line on standard error and status 2."""
 
-    def add_options(self, options: Iterable[Option]) -> None:
+    def add_options(self, groups: Mapping[str, Iterable[Option]]) -> None:
         """Add an argument for each option, under the heading of its group."""
-        groups: dict[str, Any] = {}
-        for option in options:
-            if option.group == FILE:
-                continue
-            if option.group not in groups:
-                groups[option.group] = self.add_argument_group(option.group)
-            settings: dict[str, Any] = {"action": "store_true"}
-            if option.kind.type is not bool:
-                read = {int: whole, float: real}.get(option.kind.type)
-                settings = {"metavar": option.kind.metavar, "type": read}
-            about = option.help + (f" (default: {option.without})" if option.without else "")
-            groups[option.group].add_argument(
-                option.flag, default=argparse.SUPPRESS, help=about, **settings
-            )
+        for heading, options in groups.items():
+            group = self.add_argument_group(heading)
+            for option in options if heading != FILE else ():
+                settings: dict[str, Any] = {"action": "store_true"}
+                if option.kind.type is not bool:
+                    read = {int: whole, float: real}.get(option.kind.type)
+                    settings = {"metavar": option.kind.metavar, "type": read}
+                about = option.help + (f" (default: {option.without})" if option.without else "")
+                group.add_argument(option.flag, default=argparse.SUPPRESS, help=about, **settings)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As ever, but `--lr -1e-3` is understood: argparse takes -1e-3 for an option."""

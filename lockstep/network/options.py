@@ -44,8 +44,6 @@ MISTAKE_NAMES = (
 )
 DTYPE_NAMES = ("float64", "float32")
 PICTURES = (".png", ".svg", ".pdf")
-NETWORK, SETTINGS, SIDE = "network and data", "settings", "the side by hand"
-EFFORT, VERDICT, OUTPUT = "how hard to look", "verdict", "output"
 FILE = "in a problem file only"
 
 
@@ -79,7 +77,6 @@ class Option:
 
     Attributes:
         name: The key; on a command line it has - for _.
-        group: The heading of its group; FILE where it is no option of the command line.
         help: What it does.
         kind: What its value may be.
         default: The value that is used where none is given.
@@ -87,7 +84,6 @@ class Option:
     """
 
     name: str
-    group: str
     help: str
     kind: Kind
     default: Any = None
@@ -231,146 +227,90 @@ def _refuse_others(row: Sequence[object], place: str, position: str) -> None:
 
 
 FLAG = Kind("true or false", lambda value: value if isinstance(value, bool) else None, None, bool)
+_SIZES = Kind("three positive whole numbers, inputs-hidden-outputs, such as 2-2-2", _sizes, "2-2-2")
 _COLUMNS = Kind("column names, separated by commas", _columns, "A,B")
 _MATRIX = Kind("a list of rows, each a list of numbers", _matrix, None)
 _VECTOR = Kind("a list of numbers", _vector, None)
+_FROZEN = Kind(f"a list of parameters out of {', '.join(PARAMETERS)}", _frozen, None)
+_SHOW = Kind("step numbers such as 1,10, or all, or none", _shown, "1,10")
+_ACTIVATION = _choice(ACTIVATION_NAMES)
+_MISTAKE = _choice(MISTAKE_NAMES, "the name of a mistake:")
+_STEPS = _whole(0, "a whole number of steps, 0 or more")
+_PROBLEMS = _whole(0, "a whole number of problems, 0 or more")
+_SEED = _whole(0, "a whole number, 0 or more")
 _POSITIVE = _whole(1, "a positive whole number")
 _TOLERANCE = real("a finite number, 0 or more", lambda value: value >= 0)
-OPTIONS = {
-    option.name: option
-    for option in (
+# By the heading of their group.
+GROUPS = {
+    "network and data": (
+        Option("sizes", "inputs-hidden-outputs", _SIZES, otherwise="as the data say, or 2-2-2"),
+        Option("samples", "number of random samples", _POSITIVE, 1),
+        Option("data", "samples from a table with a header line", _file("FILE.csv")),
+        Option("inputs", "its columns that are inputs", _COLUMNS),
+        Option("targets", "its columns that are targets", _COLUMNS),
+        Option("standardize", "every column to mean 0 and variance 1", FLAG),
+    ),
+    FILE: (
+        Option("x", "the inputs, a row a sample", _MATRIX),
+        Option("y", "the targets, a row a sample", _MATRIX),
+        Option("W_h", "the hidden weights, a row a neuron", _MATRIX),
+        Option("b_h", "the hidden biases", _VECTOR),
+        Option("W_o", "the output weights, a row a neuron", _MATRIX),
+        Option("b_o", "the output biases", _VECTOR),
+        Option("frozen", "the parameters that are not trained", _FROZEN, (), "none"),
+    ),
+    "settings": (
+        Option("hidden_activation", ", ".join(ACTIVATION_NAMES), _ACTIVATION, "linear"),
+        Option("output_activation", ", ".join(ACTIVATION_NAMES), _ACTIVATION, "linear"),
         Option(
-            "sizes",
-            NETWORK,
-            "inputs-hidden-outputs",
-            Kind(
-                "three positive whole numbers, inputs-hidden-outputs, such as 2-2-2",
-                _sizes,
-                "2-2-2",
-            ),
-            otherwise="as the data say, or 2-2-2",
+            "loss", "mse: nn.MSELoss(); sum; half_sum: half the sum", _choice(LOSS_NAMES), "mse"
         ),
-        Option("samples", NETWORK, "number of random samples", _POSITIVE, 1),
-        Option("data", NETWORK, "samples from a table with a header line", _file("FILE.csv")),
-        Option("inputs", NETWORK, "its columns that are inputs", _COLUMNS),
-        Option("targets", NETWORK, "its columns that are targets", _COLUMNS),
-        Option("standardize", NETWORK, "every column to mean 0 and variance 1", FLAG),
-        Option("x", FILE, "the inputs, a row a sample", _MATRIX),
-        Option("y", FILE, "the targets, a row a sample", _MATRIX),
-        Option("W_h", FILE, "the hidden weights, a row a neuron", _MATRIX),
-        Option("b_h", FILE, "the hidden biases", _VECTOR),
-        Option("W_o", FILE, "the output weights, a row a neuron", _MATRIX),
-        Option("b_o", FILE, "the output biases", _VECTOR),
-        *(
-            Option(
-                f"{layer}_activation",
-                SETTINGS,
-                ", ".join(ACTIVATION_NAMES),
-                _choice(ACTIVATION_NAMES),
-                "linear",
-            )
-            for layer in ("hidden", "output")
-        ),
-        Option(
-            "loss",
-            SETTINGS,
-            "mse: the mean, nn.MSELoss(); sum; half_sum: half the sum",
-            _choice(LOSS_NAMES),
-            "mse",
-        ),
-        Option("lr", SETTINGS, "learning rate", real("a finite number"), 0.05),
-        Option(
-            "steps",
-            SETTINGS,
-            "number of training steps",
-            _whole(0, "a whole number of steps, 0 or more"),
-            100,
-        ),
-        Option(
-            "batch_size",
-            SETTINGS,
-            "a step sees N samples, in turn",
-            _POSITIVE,
-            otherwise="all",
-        ),
-        Option("dtype", SETTINGS, " or ".join(DTYPE_NAMES), _choice(DTYPE_NAMES), "float64"),
-        Option(
-            "seed",
-            SETTINGS,
-            "seed of what is drawn at random",
-            _whole(0, "a whole number, 0 or more"),
-            0,
-        ),
-        Option(
-            "frozen",
-            FILE,
-            "the parameters that are not trained",
-            Kind(f"a list of parameters out of {', '.join(PARAMETERS)}", _frozen, None),
-            (),
-            "none",
-        ),
+        Option("lr", "learning rate", real("a finite number"), 0.05),
+        Option("steps", "number of training steps", _STEPS, 100),
+        Option("batch_size", "a step sees N samples, in turn", _POSITIVE, otherwise="all"),
+        Option("dtype", " or ".join(DTYPE_NAMES), _choice(DTYPE_NAMES), "float64"),
+        Option("seed", "seed of what is drawn at random", _SEED, 0),
+    ),
+    "the side by hand": (
         Option(
             "derivation",
-            SIDE,
             "your own step function: FILE.py or FILE.py:FUNCTION",
             _file("FILE.py"),
             otherwise="the function step; without a file, the project's own code",
         ),
         Option(
             "numbers",
-            SIDE,
             "results by name: FILE.toml from paper or a book, "
             "or FILE.jsonl recorded by a program (-: standard input)",
             _file("FILE"),
         ),
-        Option(
-            "battery",
-            EFFORT,
-            "N other problems decide too",
-            _whole(0, "a whole number of problems, 0 or more"),
-            otherwise="30 for a remark",
-        ),
-        Option("control", EFFORT, "plant errors and show that each is caught", FLAG),
-        Option("referee", EFFORT, "which side is nearer the truth, by exact arithmetic", FLAG),
-        Option(
-            "rtol",
-            VERDICT,
-            "allow atol + rtol * |value| instead of what rounding explains",
-            _TOLERANCE,
-        ),
-        Option("atol", VERDICT, "see --rtol", _TOLERANCE),
-        Option("keep_going", VERDICT, "do not stop at the first step that differs", FLAG),
-        Option(
-            "expect",
-            VERDICT,
-            "exit with status 0 if the first diagnosis is this mistake, else 1",
-            _choice(MISTAKE_NAMES, "the name of a mistake:"),
-        ),
-        Option(
-            "show",
-            OUTPUT,
-            "steps to print in full, or all, or none",
-            Kind("step numbers such as 1,10, or all, or none", _shown, "1,10"),
-            frozenset({1}),
-            "1",
-        ),
+    ),
+    "how hard to look": (
+        Option("battery", "N other problems decide too", _PROBLEMS, otherwise="30 for a remark"),
+        Option("control", "plant errors and show that each is caught", FLAG),
+        Option("referee", "which side is nearer the truth, by exact arithmetic", FLAG),
+    ),
+    "verdict": (
+        Option("rtol", "allow atol + rtol * |value|, not what rounding explains", _TOLERANCE),
+        Option("atol", "see --rtol", _TOLERANCE),
+        Option("keep_going", "do not stop at the first step that differs", FLAG),
+        Option("expect", "status 0 if the first diagnosis is this mistake, else 1", _MISTAKE),
+    ),
+    "output": (
+        Option("show", "steps to print in full, or all, or none", _SHOW, frozenset({1}), "1"),
         Option(
             "json",
-            OUTPUT,
             "write the result as one JSON document (-: on standard output, and nothing else there)",
             _file("FILE"),
         ),
-        Option("trace", OUTPUT, "write a line of JSON a step", _file("FILE.jsonl")),
-        Option(
-            "html", OUTPUT, "write the run as a page to step through in a browser", _file("FILE")
-        ),
-        Option(
-            "plot", OUTPUT, "draw the run as one picture (png, svg or pdf)", file_ending(*PICTURES)
-        ),
-        Option("code", OUTPUT, "show steps as both sources side by side, with their values", FLAG),
-        Option("quiet", OUTPUT, "print the verdict alone", FLAG),
-    )
+        Option("trace", "write a line of JSON a step", _file("FILE.jsonl")),
+        Option("html", "write the run as a page to step through in a browser", _file("FILE")),
+        Option("plot", "draw the run as one picture (png, svg or pdf)", file_ending(*PICTURES)),
+        Option("code", "show steps as both sources side by side, with their values", FLAG),
+        Option("quiet", "print the verdict alone", FLAG),
+    ),
 }
+OPTIONS = {option.name: option for options in GROUPS.values() for option in options}
 # What is used for an option that is not given.
 DEFAULTS: dict[str, Any] = {
     name: option.default for name, option in OPTIONS.items() if option.default is not None
@@ -419,16 +359,14 @@ def check(
     return values
 
 
-def reference(options: Mapping[str, Option] = OPTIONS) -> str:
+def reference(groups: Mapping[str, Sequence[Option]] = GROUPS) -> str:
     """The options as a table in Markdown, a line an option."""
     rows = ["| option | key in a file | meaning | without it |", "|---|---|---|---|"]
-    for option in options.values():
-        flag = f"`{option.flag} {option.kind.metavar or ''}".rstrip() + "`"
-        cells = (
-            "" if option.group == FILE else flag,
-            f"`{option.name}`",
-            option.help.replace("|", r"\|"),
-            option.without,
-        )
-        rows.append(f"| {' | '.join(cells)} |")
+    for heading, options in groups.items():
+        rows.append(f"| **{heading}** | | | |")
+        for option in options:
+            typed = f"`{option.flag} {option.kind.metavar or ''}".rstrip() + "`"
+            flag = "" if heading == FILE else typed
+            meaning = option.help.replace("|", r"\|")
+            rows.append(f"| {flag} | `{option.name}` | {meaning} | {option.without} |")
     return "\n".join(rows) + "\n"

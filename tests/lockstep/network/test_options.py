@@ -6,13 +6,13 @@ import pytest
 
 from lockstep.cli.compare import parser
 from lockstep.errors import Unusable
-from lockstep.network.options import DEFAULTS, FILE, OPTIONS, check, reference
+from lockstep.network.options import DEFAULTS, FILE, GROUPS, OPTIONS, check, reference
 from lockstep.network.problem import make_problem
 
 
 def test_every_option_is_on_the_command_line_or_in_files_only():
     flags = {action.dest for action in parser()._actions if action.option_strings} - {"help"}
-    in_files = {name for name, option in OPTIONS.items() if option.group == FILE}
+    in_files = {option.name for option in GROUPS[FILE]}
     assert in_files == {"x", "y", "W_h", "b_h", "W_o", "b_o", "frozen"}
     assert flags == OPTIONS.keys() - in_files
 
@@ -21,7 +21,7 @@ def test_help_has_every_option_with_what_it_does_and_its_default(monkeypatch):
     monkeypatch.setenv("COLUMNS", "1000")
     text = " ".join(parser().format_help().split())
     for option in OPTIONS.values():
-        if option.group != FILE:
+        if option not in GROUPS[FILE]:
             metavar = f" {option.kind.metavar}" if option.kind.metavar else ""
             default = f" (default: {option.without})" if option.without else ""
             assert f" {option.flag}{metavar} {option.help}{default}" in text
@@ -54,7 +54,8 @@ def test_the_reference_has_a_line_for_each_option():
     head, rule, *rows = reference().splitlines()
     assert head == "| option | key in a file | meaning | without it |"
     assert rule == "|---|---|---|---|"
-    assert len(rows) == len(OPTIONS)
+    assert len(rows) == len(OPTIONS) + len(GROUPS)
+    assert all(f"| **{heading}** | | | |" in rows for heading in GROUPS)
     assert "| `--lr X` | `lr` | learning rate | 0.05 |" in rows
     assert any(row.startswith("|  | `frozen` | ") for row in rows)
     assert "| `--quiet` | `quiet` | print the verdict alone |  |" in rows
