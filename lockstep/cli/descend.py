@@ -6,6 +6,7 @@ from argparse import SUPPRESS
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, TypeAlias
 
 from lockstep.cli.main import Parser, printer, signals, status
@@ -68,36 +69,35 @@ class _Descent:
     def ran_away(self) -> bool:
         return self.ending.startswith("no minimum")
 
-    @property
-    def moved(self) -> float:
-        """How far the last step moved x."""
-        return abs(self.x - self.path[-2][0])
+
+def _descent(side: str, module: ModuleType, *settings: float) -> _Descent:
+    path = module.descend(*settings)
+    return _Descent(side, path, module.ending(path))
 
 
 def _descend(given: dict[str, Any]) -> int:
+    options = {name: option.default for name, option in _OPTIONS.items()}
+    options |= check(given, lambda key: _OPTIONS[key].flag, _OPTIONS)
+    start, steps, lr, delta = (options[name] for name in ("start", "steps", "lr", "delta"))
+
     from lockstep.report.plots import curve, throws
     from manual_backprop import gradient_descent as by_hand
     from torch_reference import gradient_descent as by_torch
 
-    options = {name: option.default for name, option in _OPTIONS.items()}
-    options |= check(given, lambda key: _OPTIONS[key].flag, _OPTIONS)
-    start, steps, lr, delta = (options[name] for name in ("start", "steps", "lr", "delta"))
     with ExitStack() as files:
         pictures = {
             name: files.enter_context(whole_file(options[name], f"--{name}", binary=True))
             for name in ("plot", "animate")
             if options[name]
         }
-        paths = by_hand.descend(start, steps, lr, delta), by_torch.descend(start, steps, lr)
+        hand = _descent("by hand", by_hand, start, steps, lr, delta)
+        torch = _descent("PyTorch", by_torch, start, steps, lr)
+        paths = hand.path, torch.path
         if "plot" in pictures:
             curve.save(pictures["plot"], options["plot"].rpartition(".")[2].lower(), *paths)
         if "animate" in pictures:
             with progress(len(throws.frames(steps)), "frames") as show:
                 throws.save(pictures["animate"], *paths, show)
-    hand, torch = (
-        _Descent(side, path, by_hand.ending(path))
-        for side, path in zip(("by hand", "PyTorch"), paths, strict=True)
-    )
     printed, _ = printer()
     printed(_lines(hand, torch, delta))
     sys.stdout.flush()
@@ -125,7 +125,7 @@ def _lines(hand: _Descent, torch: _Descent, delta: float) -> Iterator[str]:
         return
     if len(hand.path) == 1:
         yield "No step was made."
-    elif (moved := max(hand.moved, torch.moved)) > 1e-6:
+    elif (moved := max(abs(at.x - at.path[-2][0]) for at in (hand, torch))) > 1e-6:
         yield f"Not settled yet: the last step still moved x by {moved:.1e}."
     slope = "is the slope half a delta to the"
     yield f"The minimum is at 8/3. The backward difference with delta = {delta!r} {slope}"

@@ -8,7 +8,6 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lockstep.cli.main import Parser, Printed, printer, signals, status
@@ -110,49 +109,47 @@ class _Session:
         before = self.current
         self.verdicts = check_file(self.path)
         self.printed(lines(self.path, self.verdicts, self.compare))
-        if before is None or self.current is None or self.current.name != before.name:
+        if not (before and self.current and self.current.name == before.name):
             self.hint = 0
-        return 0 if self.current is None else 1
+        return 1 if self.current else 0
 
     def watch(self) -> int:
         """Check at each save; keys give hints. Ends when everything is right, or with q."""
-        seen = None
+        seen, pressed = None, None
         with _keys() as key:
-            while True:
-                stamp = os.stat(self.path).st_mtime_ns if Path(self.path).exists() else None
-                if stamp is not None and stamp != seen:
+            while pressed != "q":
+                stamp = os.stat(self.path).st_mtime_ns if os.path.exists(self.path) else None
+                if stamp not in (None, seen):
                     seen = stamp
                     if self._look() == 0:
                         return 0
                 pressed = key()
-                if pressed == "q":
-                    return 1
-                if pressed and self.current is not None:
-                    self._help(pressed, self.current)
+                if pressed in ("h", "v") and self.current:
+                    self.printed([self._help(pressed, self.current)])
+        return 1
 
     def _look(self) -> int:
         """Check the file as it was saved, which may be no Python at the moment."""
-        self.printed([""])
         try:
             result = self.check()
         except Unusable as reason:
             self.printed([str(reason)])
             return 1
         if result:
-            self.printed(["[h] a further hint  [v] PyTorch's value  [q] quit"])
+            self.printed(["[h] a further hint  [v] PyTorch's value  [q] quit", ""])
         return result
 
-    def _help(self, pressed: str, current: "Verdict") -> None:
+    def _help(self, pressed: str, current: "Verdict") -> str:
+        """A further hint, or the value."""
         from lockstep.learn.template import hints
 
-        if pressed == "h":
-            ladder = hints(current.name, "delta_h" in self.verdicts)
-            self.hint = min(self.hint + 1, len(ladder) - 1)
-            self.printed([f"hint {self.hint} of {len(ladder) - 1}: {ladder[self.hint]}"])
         if pressed == "v":
             unknown = "fill it in first, so that there is something to compare"
             value = unknown if current.torch is None else current.torch
-            self.printed([f"{current.name}: PyTorch {value}, yours {current.yours}"])
+            return f"{current.name}: PyTorch {value}, yours {current.yours}"
+        ladder = hints(current.name, "delta_h" in self.verdicts)
+        self.hint = min(self.hint + 1, len(ladder) - 1)
+        return f"hint {self.hint} of {len(ladder) - 1}: {ladder[self.hint]}"
 
 
 def lines(path: str, verdicts: "Mapping[str, Verdict]", compare: str) -> Iterator[str]:

@@ -16,6 +16,7 @@ from lockstep.errors import Unusable, short
 from lockstep.network.names import Array
 
 MOST = 2**26  # characters of a line
+_EXAMPLE = '{"step": 1, "h": [[0.5]]}'
 
 
 def real_number(text: str) -> float:
@@ -157,8 +158,7 @@ def _parsed(text: str, where: str) -> dict[str, Any]:
     except ValueError:
         raise Unusable(f"{where}a number of too many digits") from None
     if not isinstance(values, dict):
-        example = '{"step": 1, "h": [[0.5]]}'
-        raise Unusable(f"{where}expected an object such as {example}, got {short(values)}")
+        raise Unusable(f"{where}expected an object such as {_EXAMPLE}, got {short(values)}")
     return values
 
 
@@ -178,8 +178,7 @@ def _what_is_wrong(text: str, error: json.JSONDecodeError) -> str:
         word = rest.replace("]", ",").replace("}", ",").partition(",")[0].strip()
         return f'{word} is no number of JSON; expected it in quotes: "{word}"'
     if text.lstrip().startswith("["):
-        example = '{"step": 1, "h": [[0.5]]}'
-        return f"expected an object a line, such as {example}, got the beginning of a list"
+        return f"expected an object a line, such as {_EXAMPLE}, got the beginning of a list"
     if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string"):
         return "is cut off; expected a whole line of JSON"
     reason = error.msg[0].lower() + error.msg[1:]
