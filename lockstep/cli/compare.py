@@ -35,7 +35,7 @@ def parser(name: str | None = None) -> Parser:
         epilog="Exit status: 0 everything matches, 1 a mismatch, 2 unusable input, 3 the numbers "
         "stopped being finite, 130 interrupted, 143 terminated.",
     )
-    about = "a file whose keys are these options, with _ for -"
+    about = "a problem file: its keys are these options, with _ for -"
     it.add_argument("problem", nargs="?", metavar="PROBLEM.toml", help=about)
     it.add_options(GROUPS)
     return it
@@ -98,9 +98,7 @@ def _refuse_shared_files(path: str | None, values: dict[str, Any]) -> None:
     """Refuse to write a file twice or over one that is read, or more than JSON to the screen."""
     derivation, _ = file_and_function(values.get("derivation", ""))
     read = path, values.get("data"), values.get("numbers"), derivation
-    taken = {
-        os.path.realpath(file): "another file than those that are read" for file in read if file
-    }
+    taken = {os.path.realpath(file): "a file that this run does not read" for file in read if file}
     for key in ("json", "trace", "html", "plot"):
         if key not in values:
             continue

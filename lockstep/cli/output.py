@@ -109,7 +109,7 @@ def _writing(path: str, option: str) -> Iterator[None]:
     except BrokenPipeError:  # not of this file, but of standard output
         raise
     except OSError as error:
-        expected = "; expected the path of a file in a folder that is there"
+        expected = "; expected a file in a folder that exists"
         where = "" if error.errno == errno.ENOSPC else expected
         raise Unusable(f"{option} {path}: cannot be written: {error.strerror}{where}") from None
 

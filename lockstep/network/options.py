@@ -52,10 +52,10 @@ class Kind:
     """What the value of an option may be.
 
     Attributes:
-        words: What a message says is expected.
-        take: The value that is used for one that was given; None where it cannot be used.
-        metavar: What stands for the value in a list of options; None for a flag.
-        type: int and float are read from a command line as such, bool is a flag, the rest text.
+        words: What a message calls the values that can be used.
+        take: Converts a value; None where it cannot be used.
+        metavar: What stands for the value in the help; None for a flag.
+        type: How a command line gives it: as int, as float, as str, or, for bool, as a flag.
     """
 
     words: str
@@ -64,7 +64,7 @@ class Kind:
     type: type = str
 
     def check(self, value: object) -> Any:
-        """The value that is used for this one. Raises Unusable."""
+        """Convert a value; raise Unusable where it cannot be used."""
         taken = self.take(value)
         if taken is None:
             raise Unusable(f"expected {self.words}, got {short(value)}")
@@ -76,11 +76,11 @@ class Option:
     """One option, wherever it is given.
 
     Attributes:
-        name: The key; on a command line it has - for _.
+        name: The key in a problem file; on a command line it has - for _.
         help: What it does.
         kind: What its value may be.
-        default: The value that is used where none is given.
-        otherwise: What is done where none is given, if the default alone does not say it.
+        default: The value where none is given, as `kind` converts it.
+        otherwise: The default in words, where the value alone does not say it.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Option:
 
     @property
     def without(self) -> str:
-        """What is done where none is given, in words; empty where nothing is."""
+        """The default in words; empty where there is none."""
         return self.otherwise or ("" if self.default is None else str(self.default))
 
 
@@ -243,19 +243,19 @@ _TOLERANCE = real("a finite number, 0 or more", lambda value: value >= 0)
 # By the heading of their group.
 GROUPS = {
     "network and data": (
-        Option("sizes", "inputs-hidden-outputs", _SIZES, otherwise="as the data say, or 2-2-2"),
+        Option("sizes", "inputs-hidden-outputs", _SIZES, otherwise="from the data, or 2-2-2"),
         Option("samples", "number of random samples", _POSITIVE, 1),
-        Option("data", "samples from a table with a header line", _file("FILE.csv")),
-        Option("inputs", "its columns that are inputs", _COLUMNS),
-        Option("targets", "its columns that are targets", _COLUMNS),
-        Option("standardize", "every column to mean 0 and variance 1", FLAG),
+        Option("data", "table of samples, with a header line", _file("FILE.csv")),
+        Option("inputs", "columns of the table that are inputs", _COLUMNS),
+        Option("targets", "columns of the table that are targets", _COLUMNS),
+        Option("standardize", "scale every column to mean 0 and variance 1", FLAG),
     ),
     FILE: (
-        Option("x", "the inputs, a row a sample", _MATRIX),
-        Option("y", "the targets, a row a sample", _MATRIX),
-        Option("W_h", "the hidden weights, a row a neuron", _MATRIX),
+        Option("x", "the inputs, one row per sample", _MATRIX),
+        Option("y", "the targets, one row per sample", _MATRIX),
+        Option("W_h", "the hidden weights, one row per neuron", _MATRIX),
         Option("b_h", "the hidden biases", _VECTOR),
-        Option("W_o", "the output weights, a row a neuron", _MATRIX),
+        Option("W_o", "the output weights, one row per neuron", _MATRIX),
         Option("b_o", "the output biases", _VECTOR),
         Option("frozen", "the parameters that are not trained", _FROZEN, (), "none"),
     ),
@@ -267,16 +267,16 @@ GROUPS = {
         ),
         Option("lr", "learning rate", real("a finite number"), 0.05),
         Option("steps", "number of training steps", _STEPS, 100),
-        Option("batch_size", "a step sees N samples, in turn", _POSITIVE, otherwise="all"),
+        Option("batch_size", "samples per step, taken in turn", _POSITIVE, otherwise="all"),
         Option("dtype", " or ".join(DTYPE_NAMES), _choice(DTYPE_NAMES), "float64"),
-        Option("seed", "seed of what is drawn at random", _SEED, 0),
+        Option("seed", "seed of the random numbers", _SEED, 0),
     ),
     "the side by hand": (
         Option(
             "derivation",
-            "your own step function: FILE.py or FILE.py:FUNCTION",
+            "your step function: FILE.py or FILE.py:FUNCTION",
             _file("FILE.py"),
-            otherwise="the function step; without a file, the project's own code",
+            otherwise="the function `step`; without a file, the project's own code",
         ),
         Option(
             "numbers",
@@ -286,32 +286,39 @@ GROUPS = {
         ),
     ),
     "how hard to look": (
-        Option("battery", "N other problems decide too", _PROBLEMS, otherwise="30 for a remark"),
+        Option(
+            "battery",
+            "compare on N other problems too; all must match",
+            _PROBLEMS,
+            otherwise="30, for a remark only",
+        ),
         Option("control", "plant errors and show that each is caught", FLAG),
-        Option("referee", "which side is nearer the truth, by exact arithmetic", FLAG),
+        Option("referee", "find which side is nearer the truth, by exact arithmetic", FLAG),
     ),
     "verdict": (
-        Option("rtol", "allow atol + rtol * |value|, not what rounding explains", _TOLERANCE),
+        Option("rtol", "allow atol + rtol * |value| instead of what rounding explains", _TOLERANCE),
         Option("atol", "see --rtol", _TOLERANCE),
-        Option("keep_going", "do not stop at the first step that differs", FLAG),
-        Option("expect", "status 0 if the first diagnosis is this mistake, else 1", _MISTAKE),
+        Option("keep_going", "do not stop at the first mismatching step", FLAG),
+        Option(
+            "expect", "exit with status 0 if this is the first diagnosis, otherwise 1", _MISTAKE
+        ),
     ),
     "output": (
         Option("show", "steps to print in full, or all, or none", _SHOW, frozenset({1}), "1"),
         Option(
             "json",
-            "write the result as one JSON document (-: on standard output, and nothing else there)",
+            "write the result as one JSON document (-: to standard output, and nothing else there)",
             _file("FILE"),
         ),
-        Option("trace", "write a line of JSON a step", _file("FILE.jsonl")),
+        Option("trace", "write one line of JSON per step", _file("FILE.jsonl")),
         Option("html", "write the run as a page to step through in a browser", _file("FILE")),
         Option("plot", "draw the run as one picture (png, svg or pdf)", file_ending(*PICTURES)),
-        Option("code", "show steps as both sources side by side, with their values", FLAG),
+        Option("code", "show each step as both sources side by side, with their values", FLAG),
         Option("quiet", "print the verdict alone", FLAG),
     ),
 }
 OPTIONS = {option.name: option for options in GROUPS.values() for option in options}
-# What is used for an option that is not given.
+# The values of options that are not given.
 DEFAULTS: dict[str, Any] = {
     name: option.default for name, option in OPTIONS.items() if option.default is not None
 }
@@ -333,12 +340,12 @@ def check(
     where: Callable[[str], str],
     options: Mapping[str, Option] = OPTIONS,
 ) -> dict[str, Any]:
-    """The values that are used for those that were given.
+    """Check and convert the values of options.
 
     Args:
         raw: Values by the option's name.
         where: What a message calls an option, a function of its name.
-        options: The options that there are.
+        options: The options that exist.
 
     Raises:
         Unusable: The message names the option and says what is expected.

@@ -331,7 +331,7 @@ def test_an_output_never_takes_the_place_of_an_input(capsys, tmp_path):
     for option in ("--json", "--trace"):
         status, _, err = ran(capsys, "--derivation", str(path), option, str(path))
         assert status == 2
-        assert "expected another file than those that are read" in err
+        assert "expected a file that this run does not read" in err
     assert path.read_text() == UPDATED
 
 
