@@ -26,7 +26,7 @@ from lockstep import compare
 from lockstep.cli.compare import main
 from lockstep.errors import Unusable
 from lockstep.network.names import COMPUTED, PARAMETERS
-from lockstep.network.options import CHECKS
+from lockstep.network.options import OPTIONS
 from lockstep.network.problem import LECTURE
 
 WRITTEN = ("json", "trace", "html", "plot")
@@ -138,7 +138,7 @@ LITERAL = st.one_of(
     st.lists(st.lists(st.floats() | st.integers(-9, 9), max_size=3), max_size=3).map(str),
 )
 KEY = st.sampled_from(
-    [key for key in CHECKS if key not in (*WRITTEN, "steps", "show")]
+    [key for key in OPTIONS if key not in (*WRITTEN, "steps", "show")]
 ) | st.sampled_from(["hidden-activation", "W_x", "a.b", '"quoted key"', "[table]", "= 3", "#"])
 LINES = st.lists(st.tuples(KEY, LITERAL).map(" = ".join), max_size=5).map("\n".join).map(str.encode)
 TOML = LINES | LINES.map(lambda text: b"\xef\xbb\xbf" + text) | st.binary(max_size=40)
@@ -249,7 +249,7 @@ def a_recording(folder, changes):
 # Command lines.
 FLAGS = [
     f"--{key.replace('_', '-')}"
-    for key in CHECKS
+    for key in OPTIONS
     if key not in (*WRITTEN, "steps", *PARAMETERS, "x", "y")
 ]
 ARGUMENT = st.one_of(
