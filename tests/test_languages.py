@@ -1,4 +1,4 @@
-"""The examples in other languages: they build, run and match; a slip in one line is called by its name."""
+"""The examples in other languages: they build, run and match; a slip in one line gets its name."""
 
 import shutil
 import subprocess
