@@ -73,7 +73,7 @@ def judged(mutants: Iterable[str], known: list[Excuse]) -> int:
     for excuse in known:
         if excuse in dead:
             print(f"NO SUCH SURVIVOR: {excuse.module}: {excuse.change}")
-    print(f"{len(mutants)} survivors, {unexplained} unexplained; {len(dead)} reasons without a survivor")
+    print(f"{len(mutants)} survivors, {unexplained} unexplained; {len(dead)} dead reasons")
     return int(bool(unexplained or dead))
 
 
