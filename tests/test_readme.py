@@ -34,8 +34,8 @@ OWN = (
     r"\d+ ULP(?= of \d+ allowed)",  # how far apart two roundings of one number are
     # in the table: where they are farthest apart, for what is allowed; how far the weights drifted
     r"(?:\S+ +\d+ ULP|\bnone) +[\d.]+ +\d+ ULP$",
-    r"(?<=above )[\d.]+(?= of)",  # the largest of these in the verdict
-    r"(?<=rounding allows )\S+, \S+(?= times less)",  # measured by what rounding does here
+    r"[\d.]+(?: %)?(?=\s+of\s+what\s+rounding)",  # the largest of these in the verdict
+    r"\S+, \S+(?= times less)",  # a bound that is measured by what rounding does here
 )
 
 
