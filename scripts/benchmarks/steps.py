@@ -57,10 +57,9 @@ def row(sizes: tuple[int, int, int], samples: int, dtype: str, rounds: int, seco
     """Time one network: in each round, one after the other, a block of seconds for each part."""
     problem = network(sizes, samples, dtype)
     ways = parts(problem)
-    alone = {part: block_seconds(way, 2) for part, way in ways.items()}
+    alone = {part: block_seconds(way, 1) for part, way in ways.items()}
     repeats = {part: max(1, round(seconds / took)) for part, took in alone.items()}
-    if sum(alone.values()) > 1:
-        rounds = min(rounds, 3)
+    rounds = min(rounds, max(2, int(8 / sum(alone.values()))))  # fewer of the largest networks
     times = [
         {part: block_seconds(way, repeats[part]) for part, way in ways.items()}
         for _ in range(rounds)
