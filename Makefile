@@ -1,5 +1,7 @@
-# make compare: the lecture's network, by hand next to PyTorch. make test: the tests. make check: format, lint, types.
+# make compare: the lecture's network, by hand next to PyTorch. make test: the tests.
+# make check: format, lint, types, which room imports which. make house: the figures to hold.
 # make test-page: the page in a headless Chromium (apt install chromium).
+# make coverage, make mutants: what the tests run, and what they notice.
 
 PYTHON ?= python3
 ENV = .venv/bin
@@ -8,24 +10,33 @@ compare: .venv/ready
 	$(ENV)/python scripts/compare.py
 
 test: .venv/ready
-	$(ENV)/python -m pytest --ignore=tests/page
+	$(ENV)/python -m pytest -n auto --ignore=tests/page
 
 check: .venv/ready-dev
 	$(ENV)/ruff format --check .
 	$(ENV)/ruff check .
+	$(ENV)/lint-imports --no-logo
 	$(ENV)/mypy
 
+house: .venv/ready-dev
+	$(ENV)/python -m tests.house
+
 test-page: .venv/ready-dev
-	$(ENV)/python -m pytest tests/page
+	$(ENV)/python -m pytest -n auto tests/page
 
 pictures: .venv/ready-dev
 	$(ENV)/python -m tests.page.pictures
 
 coverage: .venv/ready-dev
-	$(ENV)/python -m pytest -p pytest_cov --cov --cov-report=term --cov-fail-under=100
+	$(ENV)/python -m pytest -n auto -p pytest_cov --cov --cov-report=term --cov-fail-under=100
 
-mutants: .venv/ready-dev
-	$(ENV)/python -m tests.campaigns.mutants
+mutants: mutants-formulas mutants-verdict
+
+mutants-formulas: .venv/ready-dev
+	$(ENV)/python -m tests.campaigns.mutants manual_backprop
+
+mutants-verdict: .venv/ready-dev
+	$(ENV)/python -m tests.campaigns.mutants lockstep
 
 format: .venv/ready-dev
 	$(ENV)/ruff format .
@@ -40,4 +51,4 @@ format: .venv/ready-dev
 	$(ENV)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
-.PHONY: compare test check test-page pictures coverage mutants format
+.PHONY: compare test check house test-page pictures coverage mutants mutants-formulas mutants-verdict format

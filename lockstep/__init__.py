@@ -1,7 +1,16 @@
-"""The referee: runs back-propagation by hand and by PyTorch in lock-step, compares every number, explains."""
+"""The referee: runs back-propagation by hand and by PyTorch in lock-step, compares, explains."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from lockstep.api import compare
+    from lockstep.gradients.check import check_function, check_gradients
+    from lockstep.gradients.measured import watch
+    from lockstep.gradients.result import GradientMismatch
+
+__version__ = "0.1.0"
+__all__ = ["GradientMismatch", "check_function", "check_gradients", "compare", "watch"]
 _HOMES = {
     "compare": "api",
     "check_gradients": "gradients.check",
@@ -10,10 +19,8 @@ _HOMES = {
     "watch": "gradients.measured",
 }
 
-__all__ = ["GradientMismatch", "check_function", "check_gradients", "compare", "watch"]
 
-
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     if name in _HOMES:  # PyTorch is imported when something is first compared
         return getattr(import_module(f"lockstep.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'lockstep' has no attribute {name!r}")

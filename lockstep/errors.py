@@ -1,21 +1,21 @@
-"""What is said to the user when something cannot be used."""
+"""The error that a user sees when something cannot be used."""
 
 import re
 
 
 class Unusable(ValueError):
-    """Input that cannot be used; the message names the culprit and says what is expected."""
+    """Input that cannot be used; the message names it and says what is expected."""
 
-    def __init__(self, message):
+    def __init__(self, message: str) -> None:
         super().__init__(brief(message))
 
 
-def brief(text):
-    """The text with words of hundreds of characters cut, so that a message stays one that can be read."""
+def brief(text: str) -> str:
+    """The text with words of hundreds of characters cut, so that a message stays readable."""
     return re.sub(r"\S{400,}", lambda word: f"{word[0][:60]}...", text)
 
 
-def short(value):
+def short(value: object) -> str:
     """A value in an error message, in no more than 60 characters."""
     try:
         words = repr(value)

@@ -5,41 +5,43 @@
 
 import numpy as np
 
+from manual_backprop.number import Number, Pair
 
-def linear(z):
+
+def linear(z: Number) -> Number:
     return z
 
 
-def linear_prime(z, s):
+def linear_prime(z: Number, s: Number) -> Number:
     return 1
 
 
-def sigmoid(z):
+def sigmoid(z: Number) -> Number:
     with np.errstate(over="ignore"):  # exp(1000) is infinite, and 1 / inf the right 0
         return 1 / (1 + np.exp(-z))
 
 
-def sigmoid_prime(z, s):
+def sigmoid_prime(z: Number, s: Number) -> Number:
     return s * (1 - s)
 
 
-def tanh(z):
+def tanh(z: Number) -> Number:
     return np.tanh(z)
 
 
-def tanh_prime(z, s):
+def tanh_prime(z: Number, s: Number) -> Number:
     return 1 - s * s
 
 
-def relu(z):
+def relu(z: Number) -> Number:
     return np.maximum(z, 0)
 
 
-def relu_prime(z, s):
+def relu_prime(z: Number, s: Number) -> Number:
     return z > 0  # 0 at z = 0, as in PyTorch
 
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Pair] = {
     "linear": (linear, linear_prime),
     "sigmoid": (sigmoid, sigmoid_prime),
     "tanh": (tanh, tanh_prime),
@@ -47,10 +49,18 @@ ACTIVATIONS = {
 }
 
 
-def activation(which):
+def activation(which: str | Pair) -> Pair:
     """The pair (σ, σ').
 
-    which: a name of ACTIVATIONS, or such a pair itself (for numbers of another kind:
-    symbols, fractions, numbers that carry their rounding errors).
+    Args:
+        which: A name of `ACTIVATIONS`, or such a pair itself, for numbers of another kind: symbols,
+            fractions, numbers that carry their rounding errors.
+
+    Raises:
+        ValueError: The name is not one of `ACTIVATIONS`.
     """
-    return ACTIVATIONS[which] if isinstance(which, str) else which
+    if not isinstance(which, str):
+        return which
+    if which not in ACTIVATIONS:
+        raise ValueError(f"activation: expected one of {', '.join(ACTIVATIONS)}, got {which!r}")
+    return ACTIVATIONS[which]

@@ -1,14 +1,65 @@
-"""The losses are one sum of squares, divided by m: L = Σ (y − o)² / m, ∂L/∂o = 2 (o − y) / m."""
+"""The losses: L and ∂L/∂o side by side, both of the outputs o and the targets y, (N, n_out).
+
+The error term at the output is ∂L/∂o times the derivative of the activation: δ_o = ∂L/∂o · σ'.
+"""
+
+from manual_backprop.number import Number, Pair
 
 
-def square(a):
+def square(a: Number) -> Number:
     return a * a
 
 
-def divisor(loss, n_samples, n_out):
-    """m, a whole number, so that exact kinds of number stay exact.
+def mse(o: Number, y: Number) -> Number:
+    """`nn.MSELoss()`: the mean over all N·n_out elements."""
+    return square(y - o).sum() / y.size
 
-    mse: N·n_out, the mean over all elements, `nn.MSELoss()`. sum: 1, `nn.MSELoss(reduction="sum")`.
-    half_sum: 2, the lecture's ½ Σ.
+
+def mse_prime(o: Number, y: Number) -> Number:
+    return 2 * (o - y) / y.size
+
+
+def sum_of_squares(o: Number, y: Number) -> Number:
+    """`nn.MSELoss(reduction="sum")`."""
+    return square(y - o).sum()
+
+
+def sum_of_squares_prime(o: Number, y: Number) -> Number:
+    return 2 * (o - y)
+
+
+def half_sum(o: Number, y: Number) -> Number:
+    """The lecture's L = ½ Σ (y − o)²."""
+    return square(y - o).sum() / 2
+
+
+def half_sum_prime(o: Number, y: Number) -> Number:
+    return o - y
+
+
+LOSSES: dict[str, Pair] = {
+    "mse": (mse, mse_prime),
+    "sum": (sum_of_squares, sum_of_squares_prime),
+    "half_sum": (half_sum, half_sum_prime),
+}
+
+
+def loss_function(which: str | Pair) -> Pair:
+    """The pair (L, ∂L/∂o).
+
+    Args:
+        which: A name of `LOSSES`, or such a pair itself.
+
+    Raises:
+        ValueError: The name is not one of `LOSSES`.
     """
-    return {"mse": n_samples * n_out, "sum": 1, "half_sum": 2}[loss]
+    if not isinstance(which, str):
+        return which
+    if which not in LOSSES:
+        raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {which!r}")
+    return LOSSES[which]
+
+
+def divisor(which: str, n_samples: int, n_out: int) -> int:
+    """m in L = Σ (y − o)² / m and ∂L/∂o = 2 (o − y) / m. which: a name of `LOSSES`."""
+    return {"mse": n_samples * n_out, "sum": 1, "half_sum": 2}[which]

@@ -1,27 +1,48 @@
-"""The lecture's 2-2-2 network, neuron by neuron: every formula on a line of its own, in the lecture's order.
+"""The lecture's 2-2-2 network, neuron by neuron: a formula a line, in the lecture's order.
 
 The subscripts say source, then target: w21 goes from x2 to h1; w31 and w41 go from h1 and h2 to o1.
 """
 
+from collections.abc import Collection
+
 from manual_backprop.activations import activation
-from manual_backprop.losses import square
+from manual_backprop.losses import LOSSES, square
+from manual_backprop.number import Number, Pair
 
 
-def step(w11, w21, w12, w22, b1, b2, w31, w41, w32, w42, b3, b4, x1, x2, y1, y2, lr,
-         hidden_activation="linear", output_activation="linear", loss="mse", frozen=()):  # fmt: skip
-    """One training step on one sample; every argument but the last four is a scalar.
+def step(w11: Number, w21: Number, w12: Number, w22: Number, b1: Number, b2: Number,
+         w31: Number, w41: Number, w32: Number, w42: Number, b3: Number, b4: Number,
+         x1: Number, x2: Number, y1: Number, y2: Number, lr: Number,
+         hidden_activation: str | Pair = "linear", output_activation: str | Pair = "linear",
+         loss: str = "mse", frozen: Collection[str] = ()) -> dict[str, Number]:  # fmt: skip
+    """One training step on one sample, on numbers of any kind: floats, fractions, symbols.
 
-    The numbers may be of any kind that can be added and multiplied: floats, fractions, symbols.
-    hidden_activation, output_activation: see `activations.activation`. loss: mse, sum or half_sum.
-    frozen: parameters that are not trained, by their matrix names (W_h, b_h, W_o, b_o).
+    Args:
+        w11 … b2: The weights and biases of the hidden neurons.
+        w31 … b4: The weights and biases of the output neurons.
+        x1, x2: The sample.
+        y1, y2: The targets.
+        lr: The learning rate, the lecture's α.
+        hidden_activation: A name of `ACTIVATIONS`, or a pair (σ, σ').
+        output_activation: The same.
+        loss: A name of `LOSSES`.
+        frozen: Parameters that keep their value, by their matrix names: W_h, b_h, W_o, b_o. Their
+            gradients are computed.
 
-    Returns a dict of scalars by name: z_h1 … o2, loss, delta_o1 … delta_h2, grad_w11 … grad_b4, new_w11 … new_b4.
+    Returns:
+        Numbers by name: z_h1 … o2, loss, delta_o1 … delta_h2, grad_w31 … grad_b2, new_w31 … new_b2.
+
+    Raises:
+        ValueError: A name in `frozen` is not W_h, b_h, W_o or b_o; a loss or an activation is
+            unknown.
     """
+    if not set(frozen) <= {"W_h", "b_h", "W_o", "b_o"}:
+        raise ValueError(f"frozen: expected names out of W_h, b_h, W_o, b_o, got {frozen!r}")
+    if loss not in LOSSES:
+        raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {loss!r}")
     sigma_h, sigma_h_prime = activation(hidden_activation)
     sigma_o, sigma_o_prime = activation(output_activation)
-    c = (
-        2 if loss == "sum" else 1
-    )  # 1 is the lecture's ½ Σ, which for two outputs is nn.MSELoss() as well
+    c = 2 if loss == "sum" else 1  # 1: the lecture's ½ Σ, of two outputs nn.MSELoss() as well
 
     # forward
     z_h1 = w11 * x1 + w21 * x2 + b1
@@ -82,8 +103,12 @@ def step(w11, w21, w12, w22, b1, b2, w31, w41, w32, w42, b3, b4, x1, x2, y1, y2,
     return dict(
         z_h1=z_h1, z_h2=z_h2, h1=h1, h2=h2, z_o1=z_o1, z_o2=z_o2, o1=o1, o2=o2, loss=loss,
         delta_o1=delta_o1, delta_o2=delta_o2, delta_h1=delta_h1, delta_h2=delta_h2,
-        grad_w31=grad_w31, grad_w41=grad_w41, grad_w32=grad_w32, grad_w42=grad_w42, grad_b3=grad_b3, grad_b4=grad_b4,
-        grad_w11=grad_w11, grad_w21=grad_w21, grad_w12=grad_w12, grad_w22=grad_w22, grad_b1=grad_b1, grad_b2=grad_b2,
-        new_w31=new_w31, new_w41=new_w41, new_w32=new_w32, new_w42=new_w42, new_b3=new_b3, new_b4=new_b4,
-        new_w11=new_w11, new_w21=new_w21, new_w12=new_w12, new_w22=new_w22, new_b1=new_b1, new_b2=new_b2,
+        grad_w31=grad_w31, grad_w41=grad_w41, grad_w32=grad_w32, grad_w42=grad_w42,
+        grad_b3=grad_b3, grad_b4=grad_b4,
+        grad_w11=grad_w11, grad_w21=grad_w21, grad_w12=grad_w12, grad_w22=grad_w22,
+        grad_b1=grad_b1, grad_b2=grad_b2,
+        new_w31=new_w31, new_w41=new_w41, new_w32=new_w32, new_w42=new_w42,
+        new_b3=new_b3, new_b4=new_b4,
+        new_w11=new_w11, new_w21=new_w21, new_w12=new_w12, new_w22=new_w22,
+        new_b1=new_b1, new_b2=new_b2,
     )  # fmt: skip

@@ -5,6 +5,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.benchmarks.main import main  # noqa: E402
+from scripts.benchmarks.command import main  # noqa: E402
 
 sys.exit(main())

@@ -1,4 +1,4 @@
-"""The examples in other languages: they build, run and match; a slip in one line is called by its name."""
+"""The examples in other languages: they build, run and match; a slip in one line gets its name."""
 
 import shutil
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lockstep import compare
-from tests.test_readme import SHOWN, masked
+from tests.test_readme import SHOWN, comes_out
 
 LANGUAGES = Path(__file__).parents[1] / "scripts" / "examples" / "languages"
 SOURCE = (LANGUAGES / "two_layer.c").read_text()
@@ -106,7 +106,7 @@ def test_the_readme_shows_what_a_planted_mistake_gives(tmp_path, capsys):
     assert SOURCE.count(" * (1 - h[n][j])") == 1
     result = recorded(tmp_path, [built(tmp_path, SOURCE.replace(" * (1 - h[n][j])", "")), "batch"])
     shown = next(block for block in SHOWN if "wrong-activation-derivative" in block)
-    assert masked(shown) in masked(str(result))
+    assert comes_out(shown, str(result))
 
 
 @pytest.mark.parametrize("name", ["two_layer.c", "two_layer.mjs"])

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import lockstep
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -48,11 +50,32 @@ def modules_after(code):
     return set(done.stderr.split())
 
 
-def test_help_imports_neither_torch_nor_numpy():
-    code = "from lockstep.cli.compare import main\ntry: main(['--help'])\nexcept SystemExit: pass"
+@pytest.mark.parametrize("command", ["compare", "descend", "exercise", ""])
+def test_help_imports_neither_torch_nor_numpy(command):
+    arguments = [command, "--help"] if command else []
+    code = f"from lockstep.__main__ import main\ntry: main({arguments})\nexcept SystemExit: pass"
     assert modules_after(code).isdisjoint({"torch", "numpy", "rich", "matplotlib"})
+
+
+def test_the_options_import_neither_torch_nor_numpy():
+    code = "from lockstep.network.options import reference\nreference()"
+    assert modules_after(code).isdisjoint({"torch", "numpy"})
 
 
 def test_torch_is_not_imported_for_bad_input():
     loaded = modules_after("from lockstep.cli.compare import main\nmain(['--lr', 'inf'])")
     assert "torch" not in loaded
+
+
+def test_the_public_names_are_where_they_are_said_to_be():
+    tree = ast.parse((ROOT / "lockstep" / "__init__.py").read_text())
+    typed = {
+        (alias.name, node.module)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lockstep.")
+        for alias in node.names
+    }
+    assert typed == {(name, f"lockstep.{home}") for name, home in lockstep._HOMES.items()}
+    assert {name for name, _ in typed} == set(lockstep.__all__)
+    for name in lockstep.__all__:
+        assert getattr(lockstep, name).__name__ == name

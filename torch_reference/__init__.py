@@ -1,1 +1,1 @@
-"""The same back-propagation by PyTorch: nn.Linear, nn.MSELoss, optim.SGD and autograd, never a formula."""
+"""The same by PyTorch: nn.Linear, nn.MSELoss, optim.SGD and autograd, never a formula."""

@@ -1,21 +1,29 @@
-"""Gradient descent on f(x) = x³ − 4x² + 6, by PyTorch: autograd's exact derivative and optim.SGD."""
+"""Gradient descent on f(x) = x³ − 4x² + 6, by PyTorch: autograd's derivative and optim.SGD.
+
+manual_backprop/gradient_descent.py is this file's mirror: the same functions in the same order.
+"""
 
 import math
+from typing import TypeAlias
 
 import torch
+from torch import Tensor
+
+Path: TypeAlias = list[tuple[float, float]]  # [(x, f(x)), …]
 
 
-def f(x):
+def f(x: Tensor) -> Tensor:
     return x**3 - 4 * x**2 + 6
 
 
-def derivative(x):
-    x = torch.tensor(x, dtype=torch.float64, requires_grad=True)
-    f(x).backward()
-    return x.grad.item()
+def derivative(x: float) -> float:
+    """f'(x), by autograd: exact but for rounding."""
+    at = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(f(at), at)
+    return slope.item()
 
 
-def descend(start, steps, learning_rate):
+def descend(start: float, steps: int, learning_rate: float) -> Path:
     """The path [(x, f(x)), …], the start included; it ends early where x is no longer finite."""
     x = torch.nn.Parameter(torch.tensor(start, dtype=torch.float64))
     optimizer = torch.optim.SGD([x], lr=0.0)
@@ -29,7 +37,7 @@ def descend(start, steps, learning_rate):
     return path
 
 
-def ending(path):
+def ending(path: Path) -> str:
     """Where the path ended: the lecture's two lines, or, where x ran away, when that began."""
     x, steps = path[-1][0], len(path) - 1
     inside = [n for n, (x, _) in enumerate(path) if -1 <= x <= 4]  # the plotted range
@@ -42,7 +50,7 @@ def ending(path):
     return f"Local minimum occurs at: {round(x, 2)}\nNumber of steps:  {steps}"
 
 
-def gradient_desc(start, steps, learning_rate):
+def gradient_desc(start: float, steps: int, learning_rate: float) -> Path:
     """The lecture's function: descend, print where it ended, return the path."""
     path = descend(start, steps, learning_rate)
     print(ending(path))

@@ -4,39 +4,25 @@ manual_backprop/two_layer.py is this file's mirror: the same functions in the sa
 """
 
 from collections import OrderedDict
-from functools import lru_cache
-from threading import get_ident
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, TypeAlias
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-_ACTIVATIONS = {"linear": nn.Identity, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
-_REDUCTIONS = {"mse": "mean", "sum": "sum", "half_sum": "sum"}
+Array: TypeAlias = Any  # a NumPy array, which this side never computes with
+Network: TypeAlias = Any  # an nn.Sequential, whose layers are known by name only
+Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
-
-@lru_cache(maxsize=4)  # as in any training loop, one network and one optimiser serve many steps
-def _network(n_in, n_hidden, n_out, dtype, hidden_activation, output_activation, frozen, thread):
-    network: Any = nn.Sequential(  # its parts are known by name only
-        OrderedDict(
-            hidden=nn.Linear(n_in, n_hidden, dtype=dtype),
-            hidden_activation=_ACTIVATIONS[hidden_activation](),
-            output=nn.Linear(n_hidden, n_out, dtype=dtype),
-            output_activation=_ACTIVATIONS[output_activation](),
-        )
-    )
-    parameters = dict(
-        W_h=network.hidden.weight,
-        b_h=network.hidden.bias,
-        W_o=network.output.weight,
-        b_o=network.output.bias,
-    )
-    trained = [parameter for name, parameter in parameters.items() if name not in frozen]
-    optimizer = torch.optim.SGD(trained, lr=0.0) if trained else None
-    return network, parameters, optimizer
+ACTIVATIONS = {"linear": nn.Identity, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
+LOSSES: dict[str, Loss] = {
+    "mse": nn.MSELoss(),
+    "sum": nn.MSELoss(reduction="sum"),
+    "half_sum": lambda o, y: nn.MSELoss(reduction="sum")(o, y) / 2,
+}
 
 
-def forward(network, x):
+def forward(network: Network, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The outputs, and everything on the way there."""
     z_h = network.hidden(x)  # (N, n_hidden)
     h = network.hidden_activation(z_h)  # (N, n_hidden)
@@ -45,13 +31,13 @@ def forward(network, x):
     return z_h, h, z_o, o
 
 
-def loss_of(o, y, which):
-    """L, a scalar. which: mse, sum or half_sum."""
-    loss = nn.MSELoss(reduction=_REDUCTIONS[which])(o, y)  # ()
-    return loss / 2 if which == "half_sum" else loss
+def loss_of(o: Tensor, y: Tensor, L: Loss) -> Tensor:
+    """L, a scalar."""
+    loss = L(o, y)  # ()
+    return loss  # noqa: RET504 (a formula has its name in front)
 
 
-def backward(loss, z_h, z_o, network):
+def backward(loss: Tensor, z_h: Tensor, z_o: Tensor, network: Network) -> tuple[Any, ...]:
     """The error terms δ and the gradients: autograd alone."""
     z_o.retain_grad()
     z_h.retain_grad()
@@ -65,49 +51,70 @@ def backward(loss, z_h, z_o, network):
     return delta_o, delta_h, grad_W_o, grad_b_o, grad_W_h, grad_b_h
 
 
-def update(network, optimizer, lr):
+def update(network: Network, trained: list[nn.Parameter], lr: float) -> tuple[Tensor, ...]:
     """One step of gradient descent: optim.SGD."""
-    if optimizer is not None:  # None: every parameter is frozen
-        optimizer.param_groups[0]["lr"] = lr
+    if trained:  # an optimiser needs a parameter
+        optimizer = torch.optim.SGD(trained, lr=0.0)
+        optimizer.param_groups[0]["lr"] = lr  # any number: SGD itself refuses a negative one
         optimizer.step()
-    new_W_o = network.output.weight.detach().clone()  # (n_out, n_hidden)
-    new_b_o = network.output.bias.detach().clone()  # (n_out,)
-    new_W_h = network.hidden.weight.detach().clone()  # (n_hidden, n_in)
-    new_b_h = network.hidden.bias.detach().clone()  # (n_hidden,)
+    new_W_o = network.output.weight.detach()  # (n_out, n_hidden)
+    new_b_o = network.output.bias.detach()  # (n_out,)
+    new_W_h = network.hidden.weight.detach()  # (n_hidden, n_in)
+    new_b_h = network.hidden.bias.detach()  # (n_hidden,)
     return new_W_o, new_b_o, new_W_h, new_b_h
 
 
-def step(W_h, b_h, W_o, b_o, x, y, lr,
-         hidden_activation="linear", output_activation="linear", loss="mse", frozen=()):  # fmt: skip
+def step(W_h: Array, b_h: Array, W_o: Array, b_o: Array, x: Array, y: Array, lr: float,
+         hidden_activation: str = "linear", output_activation: str = "linear",
+         loss: str = "mse", frozen: Collection[str] = ()) -> dict[str, Array]:  # fmt: skip
     """One training step.
 
-    W_h (n_hidden, n_in), b_h (n_hidden,), W_o (n_out, n_hidden), b_o (n_out,), x (N, n_in), y (N, n_out):
-    NumPy arrays of one dtype, float64 or float32, none of which is changed; lr a float.
-    hidden_activation, output_activation: linear, sigmoid, tanh or relu. loss: mse, sum or half_sum.
-    frozen: names of parameters that the optimiser does not get; their gradients are computed all the same.
+    Args:
+        W_h: (n_hidden, n_in), a NumPy array, float64 or float32, as all of them.
+        b_h: (n_hidden,).
+        W_o: (n_out, n_hidden).
+        b_o: (n_out,).
+        x: (N, n_in), the samples.
+        y: (N, n_out), the targets.
+        lr: The learning rate.
+        hidden_activation: A name of `ACTIVATIONS`.
+        output_activation: The same.
+        loss: A name of `LOSSES`.
+        frozen: Names of parameters that the optimiser does not get. Their gradients are computed.
 
-    Returns a dict of NumPy arrays by name, in the order of computation: z_h, h, z_o, o, loss, delta_o, delta_h,
-    grad_… and new_… of W_o, b_o, W_h, b_h.
+    Returns:
+        NumPy arrays by name, in the order of computation: z_h, h, z_o, o, loss, delta_o, delta_h,
+        grad_… and new_… of W_o, b_o, W_h, b_h. The arrays that came in are never changed.
+
+    Raises:
+        ValueError: A name in `frozen` is not W_h, b_h, W_o or b_o.
     """
-    x, y = torch.as_tensor(x), torch.as_tensor(y)
     given = dict(W_h=W_h, b_h=b_h, W_o=W_o, b_o=b_o)
-    sizes = W_h.shape[1], W_h.shape[0], W_o.shape[0]
-    settings = x.dtype, hidden_activation, output_activation, tuple(frozen)
-    network, parameters, optimizer = _network(
-        *sizes, *settings, thread=get_ident()
-    )  # its own in each thread
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(torch.as_tensor(given[name]))
-            parameter.grad = None
+    if not set(frozen) <= set(given):
+        raise ValueError(f"frozen: expected names out of {', '.join(given)}, got {frozen!r}")
+    parameters = {  # copies: the optimiser changes them in place
+        name: nn.Parameter(torch.tensor(array).contiguous()) for name, array in given.items()
+    }
+    trained = [parameter for name, parameter in parameters.items() if name not in frozen]
+    n_hidden, n_in = W_h.shape
+    network: Network = nn.Sequential(
+        OrderedDict(
+            hidden=nn.Linear(n_in, n_hidden, device="meta"),  # without numbers: they are given
+            hidden_activation=ACTIVATIONS[hidden_activation](),
+            output=nn.Linear(n_hidden, len(W_o), device="meta"),
+            output_activation=ACTIVATIONS[output_activation](),
+        )
+    )
+    network.hidden.weight, network.hidden.bias = parameters["W_h"], parameters["b_h"]
+    network.output.weight, network.output.bias = parameters["W_o"], parameters["b_o"]
 
-    z_h, h, z_o, o = forward(network, x)
-    loss = loss_of(o, y, loss)
-    delta_o, delta_h, grad_W_o, grad_b_o, grad_W_h, grad_b_h = backward(loss, z_h, z_o, network)
-    new_W_o, new_b_o, new_W_h, new_b_h = update(network, optimizer, lr)
+    z_h, h, z_o, o = forward(network, torch.as_tensor(x))
+    L = loss_of(o, torch.as_tensor(y), LOSSES[loss])
+    delta_o, delta_h, grad_W_o, grad_b_o, grad_W_h, grad_b_h = backward(L, z_h, z_o, network)
+    new_W_o, new_b_o, new_W_h, new_b_h = update(network, trained, lr)
 
-    quantities = dict(
-        z_h=z_h, h=h, z_o=z_o, o=o, loss=loss, delta_o=delta_o, delta_h=delta_h,
+    quantities: dict[str, Tensor] = dict(
+        z_h=z_h, h=h, z_o=z_o, o=o, loss=L, delta_o=delta_o, delta_h=delta_h,
         grad_W_o=grad_W_o, grad_b_o=grad_b_o, grad_W_h=grad_W_h, grad_b_h=grad_b_h,
         new_W_o=new_W_o, new_b_o=new_b_o, new_W_h=new_W_h, new_b_h=new_b_h,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -124,7 +125,9 @@ def _spread(record: Record, problem: Problem, forms: list[_Form]) -> Quantities:
     }
 
     def step(moves: Quantities) -> Quantities:
-        moved = {name: value + moves.get(name, 0.0) for name, value in start.items()}
+        moved: dict[str, Any] = {
+            name: value + moves.get(name, 0.0) for name, value in start.items()
+        }
         return two_layer.step(**moved, lr=record.lr, **problem.network_settings)
 
     right = step({})

@@ -3,7 +3,7 @@
 import ast
 import contextlib
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,26 @@ import numpy as np
 
 from lockstep.bound.allowed import tolerance
 from lockstep.errors import Unusable
-from lockstep.explain.catalogue import catalogue
+from lockstep.explain.catalogue import Mistake, catalogue
 from lockstep.explain.search import diagnose
 from lockstep.explain.trees import replaced
-from lockstep.learn.template import in_the_files_words, names_to_derive, template
+from lockstep.learn.template import (
+    LOSS,
+    in_the_files_words,
+    names_to_derive,
+    right_formula,
+    template,
+)
 from lockstep.network.names import COMPUTED, scalar_names
-from lockstep.network.problem import make_problem
+from lockstep.network.problem import Problem, make_problem
 from lockstep.run.judge import judge
 from lockstep.run.record import Record
 from lockstep.run.steps import records
-from lockstep.sides.answer import Answer, sort_out
+from lockstep.sides.answer import sort_out
 from lockstep.sides.built_in import BuiltIn
 
 _SETTINGS: dict[str, Any] = dict(
-    hidden_activation="sigmoid", output_activation="sigmoid", loss="half_sum", steps=1
+    hidden_activation="sigmoid", output_activation="sigmoid", loss=LOSS, steps=1
 )
 # what each formula is tried on: a name for the user, and the problem
 SCALAR_EXAMPLES: dict[str, dict[str, Any]] = {
@@ -39,39 +45,25 @@ MATRIX_EXAMPLES: dict[str, dict[str, Any]] = {
     "other widths": {"sizes": (4, 3, 5), "samples": 3},
 }
 COMMAND = "--hidden-activation sigmoid --output-activation sigmoid --loss half_sum"
+# the catalogue's names, and what stands for them in a file
 _WORDS = {"c": "2", "N": "len(x)", "ones": "np.ones_like(W_o)", "output": "[0]"}
-
-
-@lru_cache
-def plantable():
-    """The mistakes that a finished file can have, and for each the formula to plant: {name: {quantity: formula}}."""
-    problem = make_problem(_SETTINGS | MATRIX_EXAMPLES["a batch of 5 samples"])
-    found: dict[str, dict[str, str]] = {}
-    for mistake in catalogue(problem):
-        for formula in mistake.formulas:
-            text = in_the_files_words(replaced(formula, _WORDS)).replace("-1 * ((o - y) *", "((y - o) *")
-            if mistake.quantity in ("delta_h", "grad_W_h", "grad_b_h"):
-                text = text.replace(
-                    "lr * grad_W_o", "lr * delta_o.T @ h"
-                )  # grad_W_o is not there yet
-            if mistake.name not in found and _runs(mistake, text):
-                found[mistake.name] = {mistake.quantity: text}
-    return found
-
-
-def _runs(mistake, formula):
-    """Whether a planted formula runs on every example, shows on one of them, and is told by its name."""
-    try:
-        outcome = check_text(template(True, {mistake.quantity: formula}), "planted.py", matrix=True)
-    except Unusable:
-        return False
-    told = outcome[mistake.quantity].says.startswith(f"{mistake.name}:")
-    return told and all(verdict.error is None for verdict in outcome.values())
 
 
 @dataclass
 class Verdict:
-    """What became of one formula. agrees, differs: the examples on which it does. says: which mistake it looks like."""
+    """What became of one formula.
+
+    Attributes:
+        name: Of the quantity.
+        line: Where its formula stands, if it does.
+        filled: Whether there is a formula.
+        agrees: The examples on which it agrees with PyTorch.
+        differs: Those on which it differs.
+        says: Which mistake it looks like.
+        error: What it raised, or why its value is none.
+        torch: PyTorch's value on the first example that differs.
+        yours: The formula's.
+    """
 
     name: str
     line: int | None = None
@@ -80,21 +72,88 @@ class Verdict:
     differs: tuple[str, ...] = ()
     says: str = ""
     error: str | None = None
-    torch: float | None = None
-    yours: float | None = None
+    torch: Any = None
+    yours: Any = None
 
     @property
-    def done(self):
+    def done(self) -> bool:
+        """Whether the formula is right on every example."""
         return self.filled and not self.differs and self.error is None and bool(self.agrees)
 
 
-def is_matrix(text):
+@dataclass(frozen=True)
+class _Example:
+    """What each formula is tried on: its name for the user, and a step that PyTorch has taken."""
+
+    name: str
+    problem: Problem
+    record: Record
+
+    def truth(self) -> dict[str, Any]:
+        """PyTorch's values in either vocabulary, copies that a file may change."""
+        step = self.record
+        given = {**step.parameters, "x": step.x, "y": step.y, **step.torch}
+        values: dict[str, Any] = {"lr": step.lr}
+        for name, array in given.items():
+            values[name] = array.copy() if np.ndim(array) else float(array)
+            scalars = scalar_names(name, self.problem.sizes, len(step.x))
+            if scalars and np.ndim(array):
+                values |= zip(scalars, np.ravel(array).tolist(), strict=True)
+        return values
+
+
+@lru_cache
+def _examples(matrix: bool) -> list[_Example]:
+    found = []
+    for name, values in (MATRIX_EXAMPLES if matrix else SCALAR_EXAMPLES).items():
+        problem = make_problem(_SETTINGS | values)
+        record = next(records(problem, tolerance(problem, {}), BuiltIn()))
+        found.append(_Example(name, problem, record))
+    return found
+
+
+@lru_cache
+def plantable() -> dict[str, dict[str, str]]:
+    """The mistakes that a finished file can have: by name, what to plant in which quantity."""
+    problem = make_problem(_SETTINGS | MATRIX_EXAMPLES["a batch of 5 samples"])
+    found: dict[str, dict[str, str]] = {}
+    for mistake in catalogue(problem):
+        for formula in mistake.formulas:
+            text = _planted(formula, mistake.quantity)
+            if mistake.name not in found and _runs(mistake, text):
+                found[mistake.name] = {mistake.quantity: text}
+    return found
+
+
+def _planted(formula: str, quantity: str) -> str:
+    """A formula of the catalogue as a line of a finished file, in the place of the quantity's."""
+    words = dict(_WORDS)
+    if quantity == "delta_h":  # grad_W_o is not there yet
+        words["lr * grad_W_o"] = f"lr * ({right_formula('grad_W_o', matrix=True)})"
+    return in_the_files_words(replaced(formula, words)).replace("-1 * ((o - y)", "((y - o)")
+
+
+def _runs(mistake: Mistake, formula: str) -> bool:
+    """Whether a planted formula runs on every example, differs on one, and is named rightly."""
+    try:
+        outcome = check_text(template(True, {mistake.quantity: formula}), "planted.py", matrix=True)
+    except Unusable:
+        return False
+    named = outcome[mistake.quantity].says.startswith(f"{mistake.name}:")
+    return named and all(verdict.error is None for verdict in outcome.values())
+
+
+def is_matrix(text: str) -> bool:
     """Whether a file is the exercise in matrices."""
     return "W_h" in text.partition("def step(")[2].partition(")")[0]
 
 
-def check_file(path):
-    """{name: Verdict} of every formula of a file, in order. Raises Unusable for a file that cannot be read as one."""
+def check_file(path: str | Path) -> dict[str, Verdict]:
+    """What became of every formula of a file, by name, in order.
+
+    Raises:
+        Unusable: The file cannot be read, or is not Python with a function step.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
@@ -104,104 +163,102 @@ def check_file(path):
     return check_text(text, str(path), is_matrix(text))
 
 
-def check_text(text, path, matrix):
+def check_text(text: str, path: str, matrix: bool) -> dict[str, Verdict]:
     """`check_file` for a file's text."""
+    module, step = _parsed(text, path)
+    verdicts = {name: Verdict(name) for name in names_to_derive(matrix)}
+    for example in _examples(matrix):
+        with contextlib.redirect_stdout(sys.stderr), np.errstate(all="ignore"):
+            _walk(module, step, path, example, verdicts)
+    return verdicts
+
+
+def _parsed(text: str, path: str) -> tuple[ast.Module, ast.FunctionDef]:
+    """A file without its last function step, and that function."""
     try:
         module = ast.parse(text, path)
     except (SyntaxError, ValueError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise Unusable(f"{path}{line}: expected Python: {getattr(error, 'msg', error)}") from None
-    functions = [
-        node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == "step"
-    ]
-    if not functions:
-        raise Unusable(
-            f"{path}: expected a function step, as in the template that is written where no file is"
-        )
-    module.body = [node for node in module.body if node is not functions[-1]]
-    verdicts = {name: Verdict(name) for name in names_to_derive(matrix)}
-    for example, values in (MATRIX_EXAMPLES if matrix else SCALAR_EXAMPLES).items():
-        problem = make_problem(_SETTINGS | values)
-        record = next(records(problem, tolerance(problem, {}), BuiltIn()))
-        _walk(module, functions[-1], path, example, problem, record, verdicts)
-    return verdicts
+    for node in reversed(module.body):
+        if isinstance(node, ast.FunctionDef) and node.name == "step":
+            module.body.remove(node)
+            return module, node
+    raise Unusable(
+        f"{path}: expected a function step, as in the template that is written where no file is"
+    )
 
 
-def _walk(module, function, path, example, problem, record, verdicts):
-    """Run the function statement by statement; whatever it derives is judged and then replaced by PyTorch's value."""
-    truth = {"lr": record.lr}
-    for name, array in (
-        *record.parameters.items(),
-        ("x", record.x),
-        ("y", record.y),
-        *record.torch.items(),
-    ):
-        truth[name] = array.copy() if np.ndim(array) else float(array)
-        scalars = scalar_names(name, problem.sizes, len(record.x))
-        if scalars and name != "loss":
-            truth |= {
-                scalar: float(value) for scalar, value in zip(scalars, np.ravel(array), strict=True)
-            }
+def _walk(
+    module: ast.Module,
+    step: ast.FunctionDef,
+    path: str,
+    example: _Example,
+    verdicts: dict[str, Verdict],
+) -> None:
+    """Run the function statement by statement, in place of a call.
+
+    Each statement's quantities are judged, and then replaced by PyTorch's values.
+    """
+    truth = example.truth()
     names: dict[str, Any] = {"__name__": "exercise"}
-    with contextlib.redirect_stdout(sys.stderr), np.errstate(all="ignore"):
-        try:
-            exec(compile(module, path, "exec"), names)
-        except Exception as error:
-            raise Unusable(f"{path}: {type(error).__name__}: {error}") from None
-        names |= {
-            argument.arg: truth[argument.arg]
-            for argument in function.args.args
-            if argument.arg in truth
-        }
-        for statement in function.body:
-            if isinstance(statement, ast.Return):
-                break
-            targets = [
-                node.id
-                for node in ast.walk(statement)
-                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-            ]
-            derived = [name for name in targets if name in verdicts]
-            try:
-                exec(compile(ast.Module([statement], []), path, "exec"), names)
-            except Exception as error:
-                for name in derived:
-                    verdicts[name].filled, verdicts[name].line = True, statement.lineno
-                    verdicts[name].error = f"{type(error).__name__}: {error}"
+    try:
+        exec(compile(module, path, "exec"), names)
+    except Exception as error:
+        raise Unusable(f"{path}: {type(error).__name__}: {error}") from None
+    names |= {given.arg: truth[given.arg] for given in step.args.args if given.arg in truth}
+    for statement in step.body:
+        if isinstance(statement, ast.Return):
+            break
+        raised = _raised(statement, path, names)
+        assigned = [
+            node.id
+            for node in ast.walk(statement)
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        ]
+        for verdict in (verdicts[name] for name in assigned if name in verdicts):
+            verdict.line = statement.lineno
+            if raised:
+                verdict.filled, verdict.error = True, raised
             else:
-                for name in derived:
-                    verdicts[name].line = statement.lineno
-                    _judge(verdicts[name], names.get(name), example, problem, record, truth)
-            names |= {name: truth[name] for name in targets if name in truth}
+                _judge(verdict, names.get(verdict.name), example, truth)
+        names |= {name: truth[name] for name in assigned if name in truth}
 
 
-def _judge(verdict, value, example, problem, record, truth):
+def _raised(statement: ast.stmt, path: str, names: dict[str, Any]) -> str:
+    """Run a statement; what it raised, in words, or nothing."""
+    try:
+        exec(compile(ast.Module([statement], []), path, "exec"), names)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _judge(verdict: Verdict, value: Any, example: _Example, truth: dict[str, Any]) -> None:
+    """Enter into a verdict what the value of its formula on an example shows."""
     if value is ...:
         return
     verdict.filled = True
+    step, problem = example.record, example.problem
     try:
-        answer: Answer = sort_out(
-            {verdict.name: value}, problem, len(record.x), record.torch, verdict.name
-        )
+        answer = sort_out({verdict.name: value}, problem, len(step.x), step.torch, verdict.name)
     except Unusable as reason:
         verdict.error = str(reason)
         return
-    start = (record.number, record.parameters, record.x, record.y, record.lr)
     of = next(iter((*answer.values, *answer.misshapen)))
-    before = {
-        name: record.torch[name] for name in COMPUTED[: COMPUTED.index(of)]
-    }  # what it was given is right
-    known = (record.torch, record.bound, record.sizes, record.dtype)
-    alone = Record(*start, before | answer.values, *known, answer.covered, answer.misshapen)
+    before = {name: step.torch[name] for name in COMPUTED[: COMPUTED.index(of)]}  # given, so right
+    alone = replace(
+        step,
+        manual=before | answer.values,
+        covered=answer.covered,
+        misshapen=answer.misshapen,
+    )
     if judge(alone).verdict == "match":
-        verdict.agrees += (example,)
+        verdict.agrees += (example.name,)
         return
-    verdict.differs += (example,)
+    verdict.differs += (example.name,)
     if not verdict.says:
         found = diagnose(alone, problem)
-        verdict.says = (
-            f"{found[0].mistake}: {found[0].says}"
-            if found and found[0].mistake != "unknown"
-            else ""
-        )
+        if found and found[0].mistake != "unknown":
+            verdict.says = f"{found[0].mistake}: {found[0].says}"
         verdict.torch, verdict.yours = truth[verdict.name], value

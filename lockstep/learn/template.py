@@ -1,121 +1,157 @@
-"""The file of the exercise: the lecture's formulas to be filled in, what each of them is, and hints."""
+"""The file of the exercise: the lecture's formulas to fill in, what each of them is, and hints."""
 
 import ast
 import re
+from collections.abc import Mapping
 
-from lockstep.explain.formulas import formulas, scalar_formulas
+from lockstep.explain.formulas import formulas
 from lockstep.network.names import COMPUTED, PARAMETERS, scalar_names
 
+LOSS = "half_sum"  # the lecture's ½ Σ
 _SIZES = (2, 2, 2)
 _WHAT = {
     "z_h": "pre-activation of {}: its weighted inputs and its bias",
-    "h": "what {} gives on: σ of its pre-activation",
+    "h": "activation of {}: σ of its pre-activation",
     "z_o": "pre-activation of {}: its weighted inputs and its bias",
-    "o": "what {} gives: σ of its pre-activation",
+    "o": "activation of {}: σ of its pre-activation",
     "loss": "half the sum of the squared differences between targets and outputs",
     "delta_o": "error term of {}: how the loss changes with its pre-activation",
     "delta_h": "error term of {}: the outputs' error terms sent back, times σ'",
     "grad": "how the loss changes with {}",
     "new": "{} after a step of gradient descent",
 }
+_FILE = '''"""A step of back-propagation: {title}.
+
+All quantities are {kind}. L = ½ Σ (y − o)². The activation is the sigmoid on both layers.
+"""
+
+import numpy as np
 
 
-def what_it_is(name, of):
-    """One line that says what a quantity is, not how it is computed. of: the table's name it belongs to."""
-    kind = of.split("_")[0] if of.startswith(("grad_", "new_")) else of
-    bare = name.removeprefix("grad_").removeprefix("new_")
+def sigma(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def sigma_prime(z):
+    return sigma(z) * (1 - sigma(z))
+
+
+def step({given}, lr):
+{formulas}
+    return dict(
+{returned}
+    )
+'''
+
+
+def what_it_is(name: str, of: str) -> str:
+    """One line that says what a quantity is, not how to compute it.
+
+    Args:
+        name: In either vocabulary.
+        of: The name of its matrix.
+
+    Example:
+        >>> what_it_is("grad_w31", "grad_W_o")
+        'how the loss changes with w31'
+    """
+    prefix, _, parameter = name.partition("_")
+    if prefix in ("grad", "new"):
+        return _WHAT[prefix].format(parameter)
     layer = "hidden" if of.endswith("h") else "output"
     number = re.sub(r"\D", "", name)
-    thing = (
-        bare
-        if kind in ("grad", "new")
-        else f"{layer} neuron {number}"
-        if number
-        else f"the {layer} layer"
-    )
-    return _WHAT[kind].format(thing)
+    return _WHAT[of].format(f"{layer} neuron {number}" if number else f"the {layer} layer")
 
 
-def names_to_derive(matrix):
-    """The names to fill in, in order, and the table's name of each."""
+def names_to_derive(matrix: bool) -> dict[str, str]:
+    """The names to fill in, in order, and the name of each one's matrix."""
     if matrix:
         return {name: name for name in COMPUTED}
-    return {scalar: name for name in COMPUTED for scalar in scalar_names(name, _SIZES, 1) or ()}
+    return {scalar: name for name in COMPUTED for scalar in _names(name, matrix)}
 
 
-def right_formula(name, matrix):
+def _names(name: str, matrix: bool) -> tuple[str, ...]:
+    """What stands for a matrix in the exercise: itself, or the lecture's scalars."""
+    return (name,) if matrix else scalar_names(name, _SIZES, 1) or ()
+
+
+def right_formula(name: str, matrix: bool) -> str:
     """The lecture's formula as a line of the file."""
-    tree = (formulas() if matrix else scalar_formulas())[name]
-    return in_the_files_words(ast.unparse(tree))
+    return in_the_files_words(ast.unparse(formulas(LOSS, scalars=not matrix)[name]))
 
 
-def in_the_files_words(source):
-    """A formula of the code by hand in the words of the exercise: sigma and sigma_prime, and the loss's factor of ½."""
-    for layer in "ho":
-        source = re.sub(rf"sigma_{layer}_prime\((\w+), \w+(\(\w+\))?\)", r"sigma_prime(\1)", source)
-        source = source.replace(f"sigma_{layer}(", "sigma(")
-    source = source.replace("2 * (o - y) / m", "(o - y)").replace(
-        "square(y - o).sum() / m", "((y - o) ** 2).sum() / 2"
-    )
-    return re.sub(r"square\(([^()]+)\)", r"(\1) ** 2", source).replace("c * ", "")
+def in_the_files_words(source: str) -> str:
+    """A formula of the code by hand in the words of the exercise.
+
+    Example:
+        >>> in_the_files_words("(o - y) * sigma_o_prime(z_o, o)")
+        '(o - y) * sigma_prime(z_o)'
+    """
+    return ast.unparse(_FilesWords().visit(ast.parse(source, mode="eval")))
 
 
-def template(matrix, planted=None):
-    """The text of a file to fill in; or, where formulas are given in `planted`, a finished one with these in it."""
-    given = [*PARAMETERS, "x", "y"]
-    if not matrix:
-        given = [scalar for name in given for scalar in scalar_names(name, _SIZES, 1) or ()]
-    words = (
-        "matrices; x is (N, n_in), rows are samples"
-        if matrix
-        else "numbers: w21 goes from x2 to h1"
-    )
-    title = (
-        "one formula of it is wrong: find it"
-        if planted
-        else "fill in the formulas, one after the other"
-    )
-    lines = [
-        f'"""A step of back-propagation: {title}.',
-        "",
-        f"All quantities are {words}. L = ½ Σ (y − o)². The activation is the sigmoid on both layers.",
-        '"""',
-        "",
-        "import numpy as np",
-        "",
-        "",
-        "def sigma(z):",
-        "    return 1 / (1 + np.exp(-z))",
-        "",
-        "",
-        "def sigma_prime(z):",
-        "    return sigma(z) * (1 - sigma(z))",
-        "",
-        "",
-        f"def step({', '.join(given)}, lr):",
-    ]
+class _FilesWords(ast.NodeTransformer):
+    """sigma and sigma_prime, of z alone, for both layers; squares by `** 2`."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        match node:
+            case ast.Call(func=ast.Name(id="square"), args=[argument]):
+                return ast.BinOp(argument, ast.Pow(), ast.Constant(2))
+            case ast.Call(func=ast.Name(id=name), args=[z, *_]) if name.startswith("sigma_"):
+                sigma = "sigma_prime" if name.endswith("_prime") else "sigma"
+                return ast.Call(ast.Name(sigma), [z], [])
+        return node
+
+
+def template(matrix: bool, planted: Mapping[str, str] | None = None) -> str:
+    """The text of a file of the exercise.
+
+    Args:
+        matrix: In matrices; else in the lecture's scalars.
+        planted: Formulas by name that stand in place of the right ones in a finished file. None: a
+            file to be filled in.
+    """
+    title = "fill in the formulas, one after the other"
+    if planted:
+        title = "one formula of it is wrong: find it"
     order = names_to_derive(matrix)
-    for name, of in order.items():
-        formula = "..." if planted is None else planted.get(name, right_formula(name, matrix))
-        lines.append(f"    {name} = {formula}  # {what_it_is(name, of)}")
-    lines.append("    return dict(")
-    lines += [f"        {name}={name}," for name in order]
-    return "\n".join([*lines, "    )", ""])
-
-
-def hints(name, matrix):
-    """Ever more of a formula: what it is, what it is made of, its shape, and the lecture's formula itself."""
-    formula = right_formula(name, matrix)
-    parts = list(
-        dict.fromkeys(
-            part for part in re.findall(r"[A-Za-z]\w*", formula) if part not in ("sum", "axis", "T")
-        )
+    right = {name: "..." if planted is None else right_formula(name, matrix) for name in order}
+    lines = [
+        f"    {name} = {formula}  # {what_it_is(name, order[name])}"
+        for name, formula in (right | dict(planted or {})).items()
+    ]
+    return _FILE.format(
+        title=title,
+        kind="matrices; x is (N, n_in), rows are samples"
+        if matrix
+        else "numbers: w21 goes from x2 to h1",
+        given=", ".join(
+            given for name in (*PARAMETERS, "x", "y") for given in _names(name, matrix)
+        ),
+        formulas="\n".join(lines),
+        returned="\n".join(f"        {name}={name}," for name in order),
     )
-    blank = re.sub(r"\b(?!sum\b|axis\b|T\b|sigma\b|sigma_prime\b)[A-Za-z]\w*", "□", formula)
-    of = names_to_derive(matrix)[name]
+
+
+def hints(name: str, matrix: bool) -> list[str]:
+    """Ever more of a formula: what it is, what it is made of, its shape, the formula itself.
+
+    Example:
+        >>> hints("z_o", True)[1:3]
+        ['it is made of h, W_o, b_o', 'its shape is □ @ □.T + □']
+    """
+    formula = right_formula(name, matrix)
+    tree = ast.parse(formula, mode="eval")
+    words = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    words.sort(key=lambda word: word.col_offset)
+    parts = dict.fromkeys(word.id for word in words)
+    for word in words:
+        if not word.id.startswith("sigma"):
+            word.id = "□"
     return [
-        what_it_is(name, of),
+        what_it_is(name, names_to_derive(matrix)[name]),
         f"it is made of {', '.join(parts)}",
-        f"its shape is {blank}",
+        f"its shape is {ast.unparse(tree)}",
         f"{name} = {formula}",
     ]

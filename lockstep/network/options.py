@@ -1,13 +1,14 @@
-"""The keys of a problem file, which are also the flags of compare.py: how each value is checked."""
+"""The options: keys of a problem file, options of `lockstep compare`, settings of `compare()`."""
 
 import math
 import os
-from typing import Any, NoReturn
-
-import numpy as np
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeGuard
 
 from lockstep.errors import Unusable, short
-from lockstep.network.names import COMPUTED, PARAMETERS, scalars
+from lockstep.network.names import COMPUTED, PARAMETERS, Array, scalars
 
 ACTIVATION_NAMES = ("linear", "sigmoid", "tanh", "relu")
 LOSS_NAMES = ("mse", "sum", "half_sum")
@@ -43,228 +44,336 @@ MISTAKE_NAMES = (
 )
 DTYPE_NAMES = ("float64", "float32")
 PICTURES = (".png", ".svg", ".pdf")
+FILE = "in a problem file only"
 
 
-def _is_whole(value):
-    return isinstance(value, int) and not isinstance(value, bool)
+@dataclass(frozen=True)
+class Kind:
+    """What the value of an option may be.
+
+    Attributes:
+        words: What a message calls the values that can be used.
+        take: Converts a value; None where it cannot be used.
+        metavar: What stands for the value in the help; None for a flag.
+        type: How a command line gives it: as int, as float, as str, or, for bool, as a flag.
+    """
+
+    words: str
+    take: Callable[[Any], Any]
+    metavar: str | None
+    type: type = str
+
+    def check(self, value: object) -> Any:
+        """Convert a value; raise Unusable where it cannot be used."""
+        taken = self.take(value)
+        if taken is None:
+            raise Unusable(f"expected {self.words}, got {short(value)}")
+        return taken
 
 
-def _whole(minimum, words):
-    def check(value):
-        return value if _is_whole(value) and minimum <= value < 2**63 else _expected(words)
+@dataclass(frozen=True)
+class Option:
+    """One option, wherever it is given.
 
-    return check
+    Attributes:
+        name: The key in a problem file; on a command line it has - for _.
+        help: What it does.
+        kind: What its value may be.
+        default: The value where none is given, as `kind` converts it.
+        otherwise: The default in words, where the value alone does not say it.
+    """
 
+    name: str
+    help: str
+    kind: Kind
+    default: Any = None
+    otherwise: str = ""
 
-def _real(words, nonnegative=False):
-    def check(value):
-        usable = (
-            isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
-        )
-        if not usable or (nonnegative and value < 0):
-            _expected(words)
-        try:
-            return float(value)
-        except OverflowError:
-            _expected(words)
+    @property
+    def flag(self) -> str:
+        """The option on a command line."""
+        return f"--{self.name.replace('_', '-')}"
 
-    return check
-
-
-def _choice(*names):
-    return lambda value: (
-        value
-        if isinstance(value, str) and value in names
-        else _expected(f"one of {', '.join(names)}")
-    )
-
-
-def _boolean(value):
-    return value if isinstance(value, bool) else _expected("true or false")
+    @property
+    def without(self) -> str:
+        """The default in words; empty where there is none."""
+        return self.otherwise or ("" if self.default is None else str(self.default))
 
 
-def _file(value):
+def _is_whole(value: object, minimum: int) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and minimum <= value < 2**63
+
+
+def _is_real(value: object) -> TypeGuard[float]:
+    """Whether it is a number, other than True and False, that a float64 can hold."""
     try:
-        usable = isinstance(value, str) and value and b"\0" not in os.fsencode(value)
-    except UnicodeEncodeError:
-        usable = False
-    return value if usable else _expected("the name of a file")
+        return (
+            isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        )
+    except OverflowError:
+        return False
 
 
-def _picture(value):
-    value = _file(value)
-    return (
-        value
-        if value.lower().endswith(PICTURES)
-        else _expected(f"a file name that ends with {', '.join(PICTURES)}")
+def _whole(minimum: int, words: str) -> Kind:
+    return Kind(words, lambda value: value if _is_whole(value, minimum) else None, "N", int)
+
+
+def real(words: str, usable: Callable[[float], bool] = lambda value: True) -> Kind:
+    """Finite numbers that are usable."""
+    return Kind(
+        words, lambda value: float(value) if _is_real(value) and usable(value) else None, "X", float
     )
 
 
-def _sizes(value):
-    numbers: Any = value.split("-") if isinstance(value, str) else value
-    if isinstance(value, str) and all(
-        part.isascii() and part.isdigit() and len(part) < 10 for part in numbers
-    ):
-        numbers = [int(part) for part in numbers]
-    if (
-        isinstance(numbers, list | tuple)
-        and len(numbers) == 3
-        and all(_is_whole(n) and 0 < n < 2**63 for n in numbers)
-    ):
-        return tuple(numbers)
-    return _expected("three positive whole numbers, inputs-hidden-outputs, such as 2-2-2")
+def _choice(names: tuple[str, ...], words: str = "one of") -> Kind:
+    return Kind(
+        f"{words} {', '.join(names)}",
+        lambda value: value if isinstance(value, str) and value in names else None,
+        "NAME",
+    )
 
 
-def _columns(value):
+def file_ending(*endings: str) -> Kind:
+    """Names of files that end with one of these."""
+    return Kind(
+        f"a file name that ends with {', '.join(endings)}",
+        lambda value: value if (_file_name(value) or "").lower().endswith(endings) else None,
+        f"FILE{endings[0]}",
+    )
+
+
+def _file_name(value: object) -> str | None:
+    with suppress(UnicodeEncodeError):
+        if isinstance(value, str) and value and b"\0" not in os.fsencode(value):
+            return value
+    return None
+
+
+def _file(metavar: str) -> Kind:
+    return Kind("the name of a file", _file_name, metavar)
+
+
+def _digits(text: str) -> int:
+    """The whole number that a few digits say, or 0."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def _sizes(value: Any) -> tuple[int, ...] | None:
+    numbers = [*map(_digits, value.split("-"))] if isinstance(value, str) else value
+    usable = isinstance(numbers, list | tuple) and len(numbers) == 3
+    return tuple(numbers) if usable and all(_is_whole(n, 1) for n in numbers) else None
+
+
+def _columns(value: Any) -> list[str] | None:
     names = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-    if isinstance(names, list) and names and all(isinstance(name, str) and name for name in names):
-        return names
-    return _expected("column names, separated by commas")
+    usable = isinstance(names, list) and all(isinstance(name, str) and name for name in names)
+    return names or None if usable else None
 
 
-def _frozen(value):
-    if isinstance(value, list | tuple) and all(
+def _frozen(value: Any) -> tuple[str, ...] | None:
+    usable = isinstance(value, list | tuple) and all(
         isinstance(name, str) and name in PARAMETERS for name in value
-    ):
-        return tuple(name for name in PARAMETERS if name in value)
-    return _expected(f"a list of parameters out of {', '.join(PARAMETERS)}")
-
-
-def _shown(value):
-    """The steps to show: "all", "none", or a set of step numbers."""
-    if value in ("all", "none"):
-        return value
-    numbers: Any = value
-    if isinstance(value, str):
-        numbers = [
-            int(part) if part.strip().isdecimal() and len(part) < 10 else 0
-            for part in value.split(",")
-        ]
-    elif _is_whole(value):
-        numbers = [value]
-    if isinstance(numbers, list | tuple | set | frozenset) and all(
-        _is_whole(n) and n > 0 for n in numbers
-    ):
-        return frozenset(numbers)
-    return _expected("step numbers such as 1,10, or all, or none")
-
-
-def _array(dimensions):
-    """A check that gives a float64 array of so many dimensions, from nested lists or an array."""
-
-    def check(value):
-        value = value.tolist() if hasattr(value, "tolist") else value
-        rows = value if dimensions == 2 else [value]
-        if (
-            not isinstance(rows, list | tuple)
-            or not rows
-            or not all(isinstance(row, list | tuple) for row in rows)
-        ):
-            _expected(
-                "a list of rows, each a list of numbers" if dimensions == 2 else "a list of numbers"
-            )
-        for i, row in enumerate(rows):
-            place = f"row {i + 1}" if dimensions == 2 else "the list"
-            if not row:
-                _expected(f"numbers, but {place} is empty")
-            if len(row) != len(rows[0]):
-                _expected(
-                    f"rows of one length, but row 1 has {len(rows[0])} numbers and {place} has {len(row)}"
-                )
-            for j, number in enumerate(row):
-                try:
-                    _real("")(number)
-                except Unusable:
-                    where = f"{place}, column {j + 1}" if dimensions == 2 else f"element {j + 1}"
-                    _expected(f"finite numbers, got {short(number)} in {where}")
-        array = np.array(rows, dtype=np.float64)
-        return array if dimensions == 2 else array[0]
-
-    return check
-
-
-def _expected(words) -> NoReturn:
-    raise Unusable(f"expected {words}")
-
-
-def _mistake(value):
-    return (
-        value
-        if value in MISTAKE_NAMES
-        else _expected(f"the name of a mistake: {', '.join(MISTAKE_NAMES)}")
     )
+    return tuple(name for name in PARAMETERS if name in value) if usable else None
 
 
-_TOLERANCE = _real("a finite number, 0 or more", nonnegative=True)
-# Every key of a problem file, which is also a flag of compare.py with - for _: how it is checked.
-CHECKS = {
-    "sizes": _sizes,
-    "samples": _whole(1, "a positive whole number"),
-    "data": _file,
-    "inputs": _columns,
-    "targets": _columns,
-    "standardize": _boolean,
-    "x": _array(2),
-    "y": _array(2),
-    "W_h": _array(2),
-    "b_h": _array(1),
-    "W_o": _array(2),
-    "b_o": _array(1),
-    "hidden_activation": _choice(*ACTIVATION_NAMES),
-    "output_activation": _choice(*ACTIVATION_NAMES),
-    "loss": _choice(*LOSS_NAMES),
-    "lr": _real("a finite number"),
-    "steps": _whole(0, "a whole number of steps, 0 or more"),
-    "batch_size": _whole(1, "a positive whole number"),
-    "dtype": _choice(*DTYPE_NAMES),
-    "seed": _whole(0, "a whole number, 0 or more"),
-    "frozen": _frozen,
-    "rtol": _TOLERANCE,
-    "atol": _TOLERANCE,
-    "keep_going": _boolean,
-    "show": _shown,
-    "derivation": _file,
-    "numbers": _file,
-    "expect": _mistake,
-    "battery": _whole(0, "a whole number of problems, 0 or more"),
-    "control": _boolean,
-    "referee": _boolean,
-    "json": _file,
-    "trace": _file,
-    "html": _file,
-    "plot": _picture,
-    "code": _boolean,
-    "quiet": _boolean,
+def _shown(value: Any) -> str | frozenset[int] | None:
+    numbers = [value] if isinstance(value, int) else value
+    if isinstance(value, str):
+        if value in ("all", "none"):
+            return value
+        numbers = [_digits(part.strip()) for part in value.split(",")]
+    usable = isinstance(numbers, list | tuple | set | frozenset)
+    return frozenset(numbers) if usable and all(_is_whole(n, 1) for n in numbers) else None
+
+
+def _matrix(value: Any) -> "Array | None":
+    """A float64 array from a list of lists, or from an array."""
+    import numpy as np
+
+    rows = value.tolist() if hasattr(value, "tolist") else value
+    if (
+        not isinstance(rows, list | tuple)
+        or not rows
+        or not all(isinstance(row, list | tuple) for row in rows)
+    ):
+        return None
+    for i, row in enumerate(rows, 1):
+        if len(row) != len(rows[0]):
+            lengths = f"row 1 has {len(rows[0])} numbers and row {i} has {len(row)}"
+            raise Unusable(f"expected rows of one length, but {lengths}")
+        _refuse_others(row, f"row {i}", f"row {i}, column")
+    return np.array(rows, dtype=np.float64)
+
+
+def _vector(value: Any) -> "Array | None":
+    """A float64 array from a list of numbers, or from an array."""
+    import numpy as np
+
+    row = value.tolist() if hasattr(value, "tolist") else value
+    if not isinstance(row, list | tuple):
+        return None
+    _refuse_others(row, "the list", "element")
+    return np.array(row, dtype=np.float64)
+
+
+def _refuse_others(row: Sequence[object], place: str, position: str) -> None:
+    """Raise Unusable unless a row has numbers, and nothing else, in it."""
+    if not row:
+        raise Unusable(f"expected numbers, but {place} is empty")
+    for j, number in enumerate(row, 1):
+        if not _is_real(number):
+            raise Unusable(f"expected finite numbers, got {short(number)} in {position} {j}")
+
+
+FLAG = Kind("true or false", lambda value: value if isinstance(value, bool) else None, None, bool)
+_SIZES = Kind("three positive whole numbers, inputs-hidden-outputs, such as 2-2-2", _sizes, "2-2-2")
+_COLUMNS = Kind("column names, separated by commas", _columns, "A,B")
+_MATRIX = Kind("a list of rows, each a list of numbers", _matrix, None)
+_VECTOR = Kind("a list of numbers", _vector, None)
+_FROZEN = Kind(f"a list of parameters out of {', '.join(PARAMETERS)}", _frozen, None)
+_SHOW = Kind("step numbers such as 1,10, or all, or none", _shown, "1,10")
+_ACTIVATION = _choice(ACTIVATION_NAMES)
+_MISTAKE = _choice(MISTAKE_NAMES, "the name of a mistake:")
+_STEPS = _whole(0, "a whole number of steps, 0 or more")
+_PROBLEMS = _whole(0, "a whole number of problems, 0 or more")
+_SEED = _whole(0, "a whole number, 0 or more")
+_POSITIVE = _whole(1, "a positive whole number")
+_TOLERANCE = real("a finite number, 0 or more", lambda value: value >= 0)
+# By the heading of their group.
+GROUPS = {
+    "network and data": (
+        Option("sizes", "inputs-hidden-outputs", _SIZES, otherwise="from the data, or 2-2-2"),
+        Option("samples", "number of random samples", _POSITIVE, 1),
+        Option("data", "table of samples, with a header line", _file("FILE.csv")),
+        Option("inputs", "columns of the table that are inputs", _COLUMNS),
+        Option("targets", "columns of the table that are targets", _COLUMNS),
+        Option("standardize", "scale every column to mean 0 and variance 1", FLAG),
+    ),
+    FILE: (
+        Option("x", "the inputs, one row per sample", _MATRIX),
+        Option("y", "the targets, one row per sample", _MATRIX),
+        Option("W_h", "the hidden weights, one row per neuron", _MATRIX),
+        Option("b_h", "the hidden biases", _VECTOR),
+        Option("W_o", "the output weights, one row per neuron", _MATRIX),
+        Option("b_o", "the output biases", _VECTOR),
+        Option("frozen", "the parameters that are not trained", _FROZEN, (), "none"),
+    ),
+    "settings": (
+        Option("hidden_activation", ", ".join(ACTIVATION_NAMES), _ACTIVATION, "linear"),
+        Option("output_activation", ", ".join(ACTIVATION_NAMES), _ACTIVATION, "linear"),
+        Option(
+            "loss", "mse: nn.MSELoss(); sum; half_sum: half the sum", _choice(LOSS_NAMES), "mse"
+        ),
+        Option("lr", "learning rate", real("a finite number"), 0.05),
+        Option("steps", "number of training steps", _STEPS, 100),
+        Option("batch_size", "samples per step, taken in turn", _POSITIVE, otherwise="all"),
+        Option("dtype", " or ".join(DTYPE_NAMES), _choice(DTYPE_NAMES), "float64"),
+        Option("seed", "seed of the random numbers", _SEED, 0),
+    ),
+    "the side by hand": (
+        Option(
+            "derivation",
+            "your step function: FILE.py or FILE.py:FUNCTION",
+            _file("FILE.py"),
+            otherwise="the function `step`; without a file, the project's own code",
+        ),
+        Option(
+            "numbers",
+            "results by name: FILE.toml from paper or a book, "
+            "or FILE.jsonl recorded by a program (-: standard input)",
+            _file("FILE"),
+        ),
+    ),
+    "how hard to look": (
+        Option(
+            "battery",
+            "compare on N other problems too; all must match",
+            _PROBLEMS,
+            otherwise="30, for a remark only",
+        ),
+        Option("control", "plant errors and show that each is caught", FLAG),
+        Option("referee", "find which side is nearer the truth, by exact arithmetic", FLAG),
+    ),
+    "verdict": (
+        Option("rtol", "allow atol + rtol * |value| instead of what rounding explains", _TOLERANCE),
+        Option("atol", "see --rtol", _TOLERANCE),
+        Option("keep_going", "do not stop at the first mismatching step", FLAG),
+        Option(
+            "expect", "exit with status 0 if this is the first diagnosis, otherwise 1", _MISTAKE
+        ),
+    ),
+    "output": (
+        Option("show", "steps to print in full, or all, or none", _SHOW, frozenset({1}), "1"),
+        Option(
+            "json",
+            "write the result as one JSON document (-: to standard output, and nothing else there)",
+            _file("FILE"),
+        ),
+        Option("trace", "write one line of JSON per step", _file("FILE.jsonl")),
+        Option("html", "write the run as a page to step through in a browser", _file("FILE")),
+        Option("plot", "draw the run as one picture (png, svg or pdf)", file_ending(*PICTURES)),
+        Option("code", "show each step as both sources side by side, with their values", FLAG),
+        Option("quiet", "print the verdict alone", FLAG),
+    ),
+}
+OPTIONS = {option.name: option for options in GROUPS.values() for option in options}
+# The values of options that are not given.
+DEFAULTS: dict[str, Any] = {
+    name: option.default for name, option in OPTIONS.items() if option.default is not None
 }
 
 
-def file_and_function(location):
+def file_and_function(location: str) -> tuple[str, str]:
     """FILE.py and FUNCTION of FILE.py:FUNCTION; the function is `step` where none is named."""
     path, _, name = str(location).rpartition(":")
     return (path, name) if path and name.isidentifier() else (str(location), "step")
 
 
-def _is_a_result(key):
+def _is_a_result(key: str) -> bool:
     """Whether a key is the name of a computed quantity, in either vocabulary."""
     return key in COMPUTED or scalars((2, 2, 2), 1).get(key, ("",))[0] in COMPUTED
 
 
-def check(raw, where):
-    """The values of a dict of keys, each checked.
+def check(
+    raw: Mapping[str, Any],
+    where: Callable[[str], str],
+    options: Mapping[str, Option] = OPTIONS,
+) -> dict[str, Any]:
+    """Check and convert the values of options.
 
-    where: what a message calls a key, a function of its name. Raises Unusable.
+    Args:
+        raw: Values by the option's name.
+        where: What a message calls an option, a function of its name.
+        options: The options that exist.
+
+    Raises:
+        Unusable: The message names the option and says what is expected.
     """
+    import numpy as np
+
     values = {}
     for key, value in raw.items():
-        if key not in CHECKS:
+        if key not in options:
             results = "; a file of results goes with --numbers" if _is_a_result(key) else ""
-            raise Unusable(
-                f"{where(key)}: unknown key; expected one of {', '.join(CHECKS)}{results}"
-            )
-        value = value.item() if isinstance(value, np.generic) else value
+            expected = f"expected one of {', '.join(options)}{results}"
+            raise Unusable(f"{where(key)}: unknown key; {expected}")
         try:
-            values[key] = CHECKS[key](value)
+            plain = value.item() if isinstance(value, np.generic) else value
+            values[key] = options[key].kind.check(plain)
         except Unusable as reason:
-            got = "" if "got" in str(reason) or "but" in str(reason) else f", got {short(value)}"
-            raise Unusable(f"{where(key)}: {reason}{got}") from None
+            raise Unusable(f"{where(key)}: {reason}") from None
     return values
+
+
+def reference(groups: Mapping[str, Sequence[Option]] = GROUPS) -> str:
+    """The options as a table in Markdown, a line an option."""
+    rows = ["| option | key in a file | meaning | without it |", "|---|---|---|---|"]
+    for heading, options in groups.items():
+        rows.append(f"| **{heading}** | | | |")
+        for option in options:
+            typed = f"`{option.flag} {option.kind.metavar or ''}".rstrip() + "`"
+            flag = "" if heading == FILE else typed
+            meaning = option.help.replace("|", r"\|")
+            rows.append(f"| {flag} | `{option.name}` | {meaning} | {option.without} |")
+    return "\n".join(rows) + "\n"

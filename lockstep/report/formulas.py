@@ -1,104 +1,150 @@
-"""The formulas as a reader sees them, taken from the source of the code by hand: no second copy can go stale."""
+"""The formulas as a reader sees them, taken from the source of the code by hand."""
 
 import ast
+from collections.abc import Mapping
+from typing import Any
 
-from lockstep.explain.formulas import formulas, inputs_of, scalar_formulas
+from lockstep.explain.formulas import formulas, inputs_of
 from manual_backprop.activations import activation
 
-_SUM, _JUXTAPOSED, _PRODUCT, _ATOM = 1, 2, 3, 4  # how tightly an expression binds
-_OPERATORS = {
-    ast.Add: (" + ", _SUM),
-    ast.Sub: (" − ", _SUM),
-    ast.MatMult: (" ", _JUXTAPOSED),
-    ast.Mult: ("·", _PRODUCT),
-    ast.Div: ("/", _PRODUCT),
-}
+SUM, JUXTAPOSED, PRODUCT, ATOM = 1, 2, 3, 4  # how tightly an expression binds
 
 
-def formula(name, scalars, loss, values=None):
+def formula(name: str, scalars: bool, loss: str, values: Mapping[str, Any] | None = None) -> str:
     """A quantity's formula as text: in names, or, where values are given, with the numbers put in.
 
-    name: of a scalar of the 2-2-2 network (scalars=True) or of a matrix. loss: mse, sum or half_sum.
-    values: numbers by name, and the functions sigma_h, sigma_h_prime, sigma_o, sigma_o_prime.
+    Args:
+        name: Of a scalar of the 2-2-2 network or of a matrix.
+        scalars: Which of the two.
+        loss: A name of `LOSSES`.
+        values: Numbers by name, and the functions sigma_h, sigma_h_prime, sigma_o, sigma_o_prime.
+
+    Example:
+        >>> formula("delta_o", False, "mse")
+        "2·(o − y)/(N·n_out)·σ'(z_o)"
     """
-    tree = (scalar_formulas() if scalars else formulas())[name]
-    constants = {
-        "c": 2 if loss == "sum" else 1,
-        "m": {"mse": "(N·n_out)", "sum": "1", "half_sum": "2"}[loss],
-    }
-    return _write(tree, constants, values)[0]
+    tree = formulas(loss, scalars)[name]
+    return (Notation() if values is None else _Numbers(values)).written(tree)
 
 
-def places(name, loss, activations):
-    """A scalar's formula with a place for each number put in, as a list: texts, and the names of places in tuples.
+def places(name: str, loss: str, activations: tuple[str, str]) -> list[str | tuple[str]]:
+    """A scalar's formula with a place for each number.
 
-    activations: the names of the hidden and the output layer's.
+    Args:
+        name: Of a scalar of the 2-2-2 network.
+        loss: A name of `LOSSES`.
+        activations: The names of the hidden and the output layer's.
+
+    Returns:
+        Texts, and between them the names of what is put in, each in a tuple.
     """
-    values: dict = {node: f"\0{node}\0" for node in names_in(name)}
-    for layer, which in zip("ho", activations, strict=True):
-        values[f"sigma_{layer}"] = activation(which)[0]
-        values[f"sigma_{layer}_prime"] = lambda z, s: f"\0σ'({z.strip(chr(0))})\0"
-    parts = formula(name, True, loss, values).split("\0")
+    hidden, output = (activation(which)[0] for which in activations)
+    parts = (
+        _Places({"sigma_h": hidden, "sigma_o": output})
+        .written(formulas(loss, scalars=True)[name])
+        .split("\0")
+    )
     return [(part,) if i % 2 else part for i, part in enumerate(parts) if part]
 
 
-def names_in(name):
-    """What the formula of a scalar of the 2-2-2 network refers to."""
-    return inputs_of(ast.unparse(scalar_formulas()[name]))
+def names_in(name: str) -> set[str]:
+    """What the formula of a scalar of the 2-2-2 network refers to, the same for every loss."""
+    return inputs_of(ast.unparse(formulas("half_sum", scalars=True)[name]))
 
 
-def _write(tree, constants, values):
-    """The text of an expression, and how tightly it binds."""
-    match tree:
-        case ast.Name(id=name):
-            known = (
-                str(constants[name])
-                if name in constants
-                else name
-                if values is None
-                else number(values[name])
-            )
-            return known, _ATOM
-        case ast.Constant(value=constant):
-            return str(constant), _ATOM
-        case ast.Attribute(value=matrix, attr="T"):
-            return _write(matrix, constants, values)[0] + "ᵀ", _ATOM
-        case ast.BinOp(left=ast.Name(id="c"), right=right) if constants["c"] == 1:
-            return _write(right, constants, values)
-        case ast.BinOp(left=left, op=op, right=right):
-            sign, binds = _OPERATORS[type(op)]
-            strict = binds + isinstance(op, ast.Sub | ast.Div)
-            return _tight(left, constants, values, binds) + sign + _tight(
-                right, constants, values, strict
-            ), binds
-        case ast.Call(func=ast.Name(id="square"), args=[argument]):
-            return _tight(argument, constants, values, _ATOM) + "²", _ATOM
-        case ast.Call(func=ast.Name(id=function), args=[z, *rest]) if function.endswith("_prime"):
-            if values is None:
-                return f"σ'({_write(z, constants, values)[0]})", _ATOM
-            return number(
-                values[function](*(values[ast.unparse(argument)] for argument in (z, *rest)))
-            ), _ATOM
-        case ast.Call(func=ast.Name(id=function), args=[z]):
-            inner = _write(z, constants, values)[0]
-            name = "σ" if values is None else values[function].__name__
-            return inner if name == "linear" else name + (
-                inner if inner.startswith("(") else f"({inner})"
-            ), _ATOM
-        case ast.Call(func=ast.Attribute(value=matrix, attr="sum"), keywords=keywords):
-            over = "Σ over samples " if keywords else "Σ "
-            return over + _tight(matrix, constants, values, _JUXTAPOSED), _JUXTAPOSED
-    raise TypeError(f"no way to write {ast.unparse(tree)}")
-
-
-def _tight(tree, constants, values, at_least):
-    text, binds = _write(tree, constants, values)
-    return text if binds >= at_least else f"({text})"
-
-
-def number(value):
-    """A number put into a formula: nine significant digits, negatives in parentheses. A text stays as it is."""
-    if isinstance(value, str):
-        return value
+def number(value: float) -> str:
+    """A number put into a formula: nine significant digits, negatives in parentheses."""
     text = f"{float(value):.9g}"
     return f"({text})" if text.startswith("-") else text
+
+
+class Notation:
+    """How a formula is written: here as plain text, in names."""
+
+    # by operator: how it is written, how tightly it binds, and how tightly both sides have to
+    operators = {
+        ast.Add: ("{} + {}", SUM, SUM, SUM),
+        ast.Sub: ("{} − {}", SUM, SUM, JUXTAPOSED),
+        ast.MatMult: ("{} {}", JUXTAPOSED, JUXTAPOSED, JUXTAPOSED),
+        ast.Mult: ("{}·{}", PRODUCT, PRODUCT, PRODUCT),
+        ast.Div: ("{}/{}", PRODUCT, PRODUCT, ATOM),
+    }
+    constant, brackets, transposed, squared = "{}", "({})", "{}ᵀ", "{}²"
+    total, over_samples, elements = "Σ {}", "Σ over samples {}", "N·n_out"
+    sigma, sigma_prime = "σ({})", "σ'({})"
+
+    def written(self, tree: ast.expr, at_least: int = SUM) -> str:
+        """An expression; in brackets where it does not bind as tightly as asked for.
+
+        Raises:
+            TypeError: The expression is of a kind that no formula has.
+        """
+        text, binds = self._written(tree)
+        return text if binds >= at_least else self.brackets.format(text)
+
+    def _written(self, tree: ast.expr) -> tuple[str, int]:
+        """The text of an expression, and how tightly it binds."""
+        match tree:
+            case ast.Name(id=name):
+                return self.name(name), ATOM
+            case ast.Constant(value=constant):
+                return self.constant.format(constant), ATOM
+            case ast.Attribute(attr="size"):
+                return self.elements, PRODUCT
+            case ast.Attribute(value=matrix, attr="T"):
+                return self.transposed.format(self.written(matrix, ATOM)), ATOM
+            case ast.BinOp(left=left, op=op, right=right):
+                template, binds, of_left, of_right = self.operators[type(op)]
+                sides = self.written(left, of_left), self.written(right, of_right)
+                return template.format(*sides), binds
+            case ast.Call(func=ast.Name(id="square"), args=[argument]):
+                return self.squared.format(self.written(argument, ATOM)), ATOM
+            case ast.Call(func=ast.Name(id=function), args=[ast.Name(id=z), ast.Name(id=s)]):
+                return self.slope(function, z, s), ATOM
+            case ast.Call(func=ast.Name(id=function), args=[z]):
+                return self.activated(function, self.written(z)), ATOM
+            case ast.Call(func=ast.Attribute(value=matrix, attr="sum"), keywords=axis):
+                template = self.over_samples if axis else self.total
+                return template.format(self.written(matrix, JUXTAPOSED)), JUXTAPOSED
+        raise TypeError(f"no way to write {ast.unparse(tree)}")
+
+    def name(self, name: str) -> str:
+        """A quantity."""
+        return name
+
+    def activated(self, function: str, z: str) -> str:
+        """σ of the text z. function: its name in the formula, sigma_h or sigma_o."""
+        return self.sigma.format(z)
+
+    def slope(self, function: str, z: str, s: str) -> str:
+        """σ' at the quantity z. s: the name of σ(z)."""
+        return self.sigma_prime.format(self.name(z))
+
+
+class _Numbers(Notation):
+    """Plain text with numbers in the place of names."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = values
+
+    def name(self, name: str) -> str:
+        return number(self.values[name])
+
+    def activated(self, function: str, z: str) -> str:
+        which: str = self.values[function].__name__
+        if which == "linear":
+            return z
+        return which + (z if z.startswith("(") else f"({z})")
+
+    def slope(self, function: str, z: str, s: str) -> str:
+        return number(self.values[function](self.values[z], self.values[s]))
+
+
+class _Places(_Numbers):
+    """The same with each number's name between two zero characters."""
+
+    def name(self, name: str) -> str:
+        return f"\0{name}\0"
+
+    def slope(self, function: str, z: str, s: str) -> str:
+        return f"\0σ'({z})\0"

@@ -3,17 +3,25 @@
 import importlib
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lockstep.gradients.check import check_gradients
 from lockstep.gradients.measured import reference_gradients
 from lockstep.gradients.result import GradientMismatch
 from lockstep.text import columns
 from scripts.benchmarks.peers import finest, gradcheck, seconds
+
+Arrays: TypeAlias = "dict[str, NDArray[Any]]"
+Spoil: TypeAlias = Callable[[Arrays], Arrays]  # makes an error in gradients, or none
+# A file of the gallery, its inputs, an error: whether the error is found.
+Checker: TypeAlias = Callable[[ModuleType, Arrays, Spoil], bool]
 
 FOLDER = Path(__file__).parents[1] / "examples" / "gradients"
 LARGE = [  # about 10³, 10⁴ and 10⁵ numbers
@@ -25,12 +33,12 @@ LARGE = [  # about 10³, 10⁴ and 10⁵ numbers
 ]
 
 
-def expressions():
+def expressions() -> list[str]:
     """The names of the gallery's files, each an expression."""
     return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "gallery")
 
 
-def by_check_gradients(it, inputs, spoil):
+def by_check_gradients(it: ModuleType, inputs: Arrays, spoil: Spoil) -> bool:
     """Whether check_gradients finds the error that spoil makes."""
     try:
         check_gradients(lambda **given: spoil(it.hand(**given)), it.reference, **inputs)
@@ -39,23 +47,23 @@ def by_check_gradients(it, inputs, spoil):
     return False
 
 
-def by_gradcheck(it, inputs, spoil, fast=False):
+def by_gradcheck(it: ModuleType, inputs: Arrays, spoil: Spoil, fast: bool = False) -> bool:
     """Whether torch.autograd.gradcheck with its defaults does."""
     return not gradcheck(it.reference, lambda **given: spoil(it.hand(**given)), inputs, fast)
 
 
-def by_fast_gradcheck(it, inputs, spoil):
+def by_fast_gradcheck(it: ModuleType, inputs: Arrays, spoil: Spoil) -> bool:
     return by_gradcheck(it, inputs, spoil, fast=True)
 
 
-def by_allclose(it, inputs, spoil):
+def by_allclose(it: ModuleType, inputs: Arrays, spoil: Spoil) -> bool:
     """Whether numpy.allclose does, with its defaults, against PyTorch's gradients."""
     got = spoil(it.hand(**{name: array.copy() for name, array in inputs.items()}))
     right = reference_gradients(it.reference, inputs)
     return not all(np.allclose(gradient, right[name]) for name, gradient in got.items())
 
 
-CHECKERS = {
+CHECKERS: dict[str, Checker] = {
     "check_gradients": by_check_gradients,
     "gradcheck": by_gradcheck,
     "fast mode": by_fast_gradcheck,
@@ -63,7 +71,9 @@ CHECKERS = {
 }
 
 
-def gallery_lines(names: list[str] | None = None, large=LARGE) -> Iterator[str]:
+def gallery_lines(
+    names: list[str] | None = None, large: Sequence[tuple[str, dict[str, int]]] = LARGE
+) -> Iterator[str]:
     """Two tables as lines: every expression of the gallery, then some of them as they grow."""
     if not FOLDER.is_dir():
         yield "the gallery of gradients is not installed: no table of it"
@@ -72,9 +82,7 @@ def gallery_lines(names: list[str] | None = None, large=LARGE) -> Iterator[str]:
     rows = [["", "numbers", *CHECKERS, *CHECKERS]]
     for name in names or expressions():
         it = importlib.import_module(name)
-        inputs = {
-            key: np.asarray(value) for key, value in it.inputs(np.random.default_rng(0)).items()
-        }
+        inputs = _inputs(it)
         times = [
             f"{1e3 * seconds(partial(check, it, inputs, _right)):.3g}"
             for check in CHECKERS.values()
@@ -90,17 +98,14 @@ def gallery_lines(names: list[str] | None = None, large=LARGE) -> Iterator[str]:
         ]
         rows.append([name, _numbers(inputs), *times, *found])
     yield from columns(rows, "<" + ">" * 9)
-    yield "First the times in ms, then the smallest relative error that was found, as a power of ten: in one element"
-    yield "(the largest of the gradient that is returned last), and in all elements of all gradients; -: no error was;"
-    yield "rejects: the right gradient, too, is called wrong."
+    yield "First the times in ms, then the smallest relative error that was found, as a power of"
+    yield "ten: in one element (the largest of the gradient that is returned last), and in all"
+    yield "elements of all gradients. -: no error was found. rejects: the right gradient fails."
     yield ""
     rows = [["", "numbers", "check_gradients", "gradcheck", "", "fast mode", "", "allclose", ""]]
     for name, sizes in large:
         it = importlib.import_module(name)
-        inputs = {
-            key: np.asarray(value)
-            for key, value in it.inputs(np.random.default_rng(0), **sizes).items()
-        }
+        inputs = _inputs(it, **sizes)
         own, *others = (seconds(partial(check, it, inputs, _right)) for check in CHECKERS.values())
         cells = [cell for other in others for cell in (f"{other:.3g} s", f"{other / own:,.3g} x")]
         rows.append([name, _numbers(inputs), f"{own:.3g} s", *cells])
@@ -109,19 +114,26 @@ def gallery_lines(names: list[str] | None = None, large=LARGE) -> Iterator[str]:
     yield ""
 
 
-def _numbers(inputs):
+def _inputs(it: ModuleType, **sizes: int) -> Arrays:
+    drawn = it.inputs(np.random.default_rng(0), **sizes)
+    return {name: np.asarray(value) for name, value in drawn.items()}
+
+
+def _numbers(inputs: Arrays) -> str:
     return f"{sum(array.size for array in inputs.values() if array.dtype.kind == 'f'):,}"
 
 
-def _found(check, it, inputs, spoil, error):
+def _found(
+    check: Checker, it: ModuleType, inputs: Arrays, spoil: Callable[..., Arrays], error: float
+) -> bool:
     return check(it, inputs, partial(spoil, error=error))
 
 
-def _right(gradients):
+def _right(gradients: Arrays) -> Arrays:
     return gradients
 
 
-def _one(gradients, error):
+def _one(gradients: Arrays, error: float) -> Arrays:
     """The largest element of the last gradient is off."""
     name, last = list(gradients.items())[-1]
     last = np.array(last, np.float64)
@@ -129,9 +141,9 @@ def _one(gradients, error):
     return gradients | {name: last}
 
 
-def _all(gradients, error):
+def _all(gradients: Arrays, error: float) -> Arrays:
     return {name: gradient * (1 + error) for name, gradient in gradients.items()}
 
 
-def _exponent(error):
+def _exponent(error: float) -> str:
     return f"{math.log10(error):.0f}" if error < 1 else "-"

@@ -1,33 +1,38 @@
-"""The same gradients verified by the checkers that are in use, which difference the loss: how long, and how finely."""
+"""The same gradients verified by the checkers that are in use: how long, and how finely.
+
+The others difference the loss.
+"""
 
 import time
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import count
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lockstep.api import run
-from lockstep.network.problem import make_problem
-from lockstep.run.result import ALWAYS
+from lockstep.network.problem import Problem, make_problem
 from lockstep.text import columns
 from manual_backprop import two_layer
 from manual_backprop.activations import activation
-from manual_backprop.losses import divisor
+from manual_backprop.losses import loss_function
+
+Array: TypeAlias = "NDArray[Any]"
+Arrays: TypeAlias = "dict[str, NDArray[Any]]"
 
 NETWORKS = (
     ((4, 4, 2), 3),
     ((32, 32, 32), 8),
     ((128, 128, 128), 8),
 )  # the last has 33 024 parameters
-IN_A_RUN, STEPS = "lockstep, in a run", 400
 NAMES = ("W_h", "b_h", "W_o", "b_o")
 ERRORS = [10.0**-e for e in range(1, 16)]
 
 
-def peers_lines():
-    """A table as lines: each checker's time on each network, and the smallest planted relative error that it found."""
+def peers_lines() -> Iterator[str]:
+    """A table as lines: each checker's times, and the smallest planted error that it found."""
     problems = [
         make_problem(
             {
@@ -42,7 +47,6 @@ def peers_lines():
     ]
     checkers = {
         "lockstep": by_lockstep,
-        IN_A_RUN: by_lockstep_in_a_run,
         "gradcheck, fast": by_fast_gradcheck,
         "gradcheck": by_gradcheck,
     }
@@ -53,13 +57,11 @@ def peers_lines():
     except ImportError:
         yield "scipy is not installed: no check_grad"
     sizes = ["-".join(map(str, problem.sizes)) for problem in problems]
-    cells, own = [], None
+    cells: list[list[str]] = []
+    own: list[float] = []
     for name, checker in checkers.items():
         checker(problems[0])  # the first call imports
-        times = [
-            seconds_in_a_run(p) if name == IN_A_RUN else seconds(partial(checker, p))
-            for p in problems
-        ]
+        times = [seconds(partial(checker, problem)) for problem in problems]
         own = own or times
         found = finest(partial(checker, problems[0]))
         ratios = [
@@ -68,19 +70,21 @@ def peers_lines():
         ]
         cells.append([name, *ratios, f"{found:.0e}" if found < 1 else "none"])
     yield from columns([["checker", *sizes, f"finds, in {sizes[0]}"], *cells], "<>>>>")
-    yield f"{IN_A_RUN}: a step of {STEPS}, mean of those after the first {ALWAYS}"
-    yield "x: the times of lockstep; finds: the smallest relative error planted into one element that was found"
+    yield "x: the times of lockstep"
+    yield "finds: the smallest relative error planted into one element that was found"
     yield ""
 
 
-def _times(ratio):
+def _times(ratio: float) -> str:
     return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2g}"
 
 
-def by_hand(problem, error=0.0):
+def by_hand(problem: Problem, error: float = 0.0) -> Callable[..., Arrays]:
     """A step by hand, of which one element of grad_W_o is off by a relative error."""
 
-    def step(W_h, b_h, W_o, b_o, x, y, lr):
+    def step(
+        W_h: Array, b_h: Array, W_o: Array, b_o: Array, x: Array, y: Array, lr: float
+    ) -> Arrays:
         got = two_layer.step(W_h, b_h, W_o, b_o, x, y, lr, **problem.network_settings)
         got["grad_W_o"][1, 3] *= 1 + error
         return {f"grad_{name}": got[f"grad_{name}"] for name in NAMES}
@@ -88,71 +92,52 @@ def by_hand(problem, error=0.0):
     return step
 
 
-def gradients_by_hand(problem, error, **parameters):
+def gradients_by_hand(problem: Problem, error: float, **parameters: Array) -> Arrays:
     """Those of `by_hand` at these parameters, by the parameter's name."""
     got = by_hand(problem, error)(**parameters, x=problem.x, y=problem.y, lr=0.0)
     return {name: got[f"grad_{name}"] for name in NAMES}
 
 
-def by_lockstep(problem, error=0.0):
-    """Whether the referee finds the error: one step, its bound worked out in full."""
+def by_lockstep(problem: Problem, error: float = 0.0) -> bool:
+    """Whether the referee finds the error, in one step."""
     return run(problem, {"show": "none"}, step=by_hand(problem, error)).verdict == "mismatch"
 
 
-def by_lockstep_in_a_run(problem, error=0.0):
-    """Whether the referee finds the error at a late step of a run, whose bound is not worked out unless it must be."""
-    calls = count(1)
-
-    def step(W_h, b_h, W_o, b_o, x, y, lr):
-        return by_hand(problem, error if next(calls) == ALWAYS + 7 else 0.0)(
-            W_h, b_h, W_o, b_o, x, y, lr
-        )
-
-    result = run(replace(problem, steps=ALWAYS + 8), {"show": "none"}, step=step)
-    return result.verdict == "mismatch"
-
-
-def seconds_in_a_run(problem):
-    """The time of a step of a run."""
-    at: list[float] = []
-    run(
-        replace(problem, steps=STEPS),
-        {"show": "none"},
-        lambda *_: at.append(time.perf_counter()),
-        by_hand(problem),
-    )
-    return (at[-2] - at[ALWAYS - 1]) / (
-        STEPS - 1 - ALWAYS
-    )  # the last step's bound is worked out in any case
-
-
-def loss_by_hand(problem, **parameters):
+def loss_by_hand(problem: Problem, **parameters: Array) -> Any:
     """The loss by hand of the problem's network, forward alone: what the checkers difference."""
     (sigma_h, _), (sigma_o, _) = (
         activation(which) for which in (problem.hidden_activation, problem.output_activation)
     )
     *_, o = two_layer.forward(**parameters, x=problem.x, sigma_h=sigma_h, sigma_o=sigma_o)
-    return two_layer.loss_of(o, problem.y, divisor(problem.loss, *problem.y.shape))
+    return two_layer.loss_of(o, problem.y, loss_function(problem.loss)[0])
 
 
-def gradcheck(loss, gradients, inputs, fast=False):
-    """Whether torch.autograd.gradcheck with its defaults passes gradients, as the backward of a Function.
+def gradcheck(
+    loss: Callable[..., torch.Tensor],
+    gradients: Callable[..., Arrays],
+    inputs: Arrays,
+    fast: bool = False,
+) -> bool:
+    """Whether gradcheck with its defaults passes gradients, as the backward of a Function.
 
-    loss: a number in torch of the inputs by name; gradients: the arrays by name for the inputs by name; inputs: arrays
-    by name, those of integers being given to both and not differenced.
+    Args:
+        loss: a number in torch, from the inputs by name.
+        gradients: arrays by name, from the inputs by name.
+        inputs: arrays by name; those of integers are given to both and not differenced.
+        fast: its fast mode, which looks along one random direction.
     """
     names = [name for name, array in inputs.items() if array.dtype.kind == "f"]
 
     class Loss(torch.autograd.Function):
         @staticmethod
-        def forward(ctx, *leaves):
+        def forward(ctx: Any, *leaves: torch.Tensor) -> torch.Tensor:
             ctx.given = inputs | {
                 name: leaf.detach().numpy() for name, leaf in zip(names, leaves, strict=True)
             }
             return loss(**{name: torch.as_tensor(array) for name, array in ctx.given.items()})
 
         @staticmethod
-        def backward(ctx, given):
+        def backward(ctx: Any, given: torch.Tensor) -> tuple[torch.Tensor, ...]:
             by_name = gradients(**{name: array.copy() for name, array in ctx.given.items()})
             return tuple(given * torch.as_tensor(by_name[name]) for name in names)
 
@@ -160,10 +145,10 @@ def gradcheck(loss, gradients, inputs, fast=False):
     return torch.autograd.gradcheck(Loss.apply, leaves, raise_exception=False, fast_mode=fast)
 
 
-def by_gradcheck(problem, error=0.0, fast=False):
+def by_gradcheck(problem: Problem, error: float = 0.0, fast: bool = False) -> bool:
     """Whether gradcheck finds the error."""
 
-    def loss(**parameters):
+    def loss(**parameters: torch.Tensor) -> torch.Tensor:
         return torch.tensor(
             loss_by_hand(problem, **{name: value.numpy() for name, value in parameters.items()})
         )
@@ -172,37 +157,40 @@ def by_gradcheck(problem, error=0.0, fast=False):
     return not gradcheck(loss, partial(gradients_by_hand, problem, error), parameters, fast)
 
 
-def by_fast_gradcheck(problem, error=0.0):
+def by_fast_gradcheck(problem: Problem, error: float = 0.0) -> bool:
     return by_gradcheck(problem, error, fast=True)
 
 
-def by_check_grad(problem, error=0.0):
-    """Whether scipy.optimize.check_grad does: it returns a distance, judged here at 1e-6 of the gradient's length."""
+def by_check_grad(problem: Problem, error: float = 0.0) -> bool:
+    """Whether scipy.optimize.check_grad does.
+
+    It returns a distance, judged here at 1e-6 of the gradient's length.
+    """
     from scipy.optimize import check_grad
 
     shapes = [problem.parameters[name].shape for name in NAMES]
     ends = np.cumsum([np.prod(shape, dtype=int) for shape in shapes])
 
-    def named(flat):
+    def named(flat: Array) -> Arrays:
         parts = np.split(flat, ends[:-1])
         return {
             name: part.reshape(shape)
             for name, part, shape in zip(NAMES, parts, shapes, strict=True)
         }
 
-    def value(flat):
+    def value(flat: Array) -> float:
         return float(loss_by_hand(problem, **named(flat)))
 
-    def gradient(flat):
+    def gradient(flat: Array) -> Array:
         return np.concatenate(
             [g.ravel() for g in gradients_by_hand(problem, error, **named(flat)).values()]
         )
 
     start = np.concatenate([problem.parameters[name].ravel() for name in NAMES])
-    return check_grad(value, gradient, start) > 1e-6 * np.linalg.norm(gradient(start))
+    return bool(check_grad(value, gradient, start) > 1e-6 * np.linalg.norm(gradient(start)))
 
 
-def seconds(check):
+def seconds(check: Callable[[], object]) -> float:
     """The time of one verification, the median of a few where it is short."""
     times: list[float] = []
     while not times or sum(times) < 1 and len(times) < 20:
@@ -212,8 +200,8 @@ def seconds(check):
     return float(np.median(times))
 
 
-def finest(finds):
-    """The smallest of ERRORS that finds says True of, all larger ones being found as well; 1 where none is."""
+def finest(finds: Callable[[float], bool]) -> float:
+    """The smallest of ERRORS that is found, with all larger ones; 1 where none is."""
     found = 1.0
     for error in ERRORS:
         if not finds(error):

@@ -1,8 +1,7 @@
-"""Input of every kind, the worst included: no traceback, no hang, and no number that is silently taken for another.
+"""Input of every kind: no traceback, no hang, and no number is silently read as another.
 
-`python -m tests.campaigns.any_input [CASES]` tries so many cases of each of six kinds: problem files, tables, numbers
-on paper,
-recordings, command lines, and what a derivation returns.
+`python -m tests.campaigns.any_input [CASES]` tries that many cases of each of six kinds: problem
+files, tables, numbers on paper, recordings, command lines, and what a derivation returns.
 """
 
 import contextlib
@@ -26,7 +25,7 @@ from lockstep import compare
 from lockstep.cli.compare import main
 from lockstep.errors import Unusable
 from lockstep.network.names import COMPUTED, PARAMETERS
-from lockstep.network.options import CHECKS
+from lockstep.network.options import OPTIONS
 from lockstep.network.problem import LECTURE
 
 WRITTEN = ("json", "trace", "html", "plot")
@@ -67,7 +66,10 @@ ROWS = st.lists(st.lists(NUMBER, max_size=3), max_size=3)
 
 
 def told(arguments):
-    """Run the command: its status, standard output and standard error. Whatever escapes it is a failure of the test."""
+    """Run the command: its status, standard output and standard error.
+
+    Whatever escapes it is a failure of the test.
+    """
     out, err = io.StringIO(), io.StringIO()
     with (
         contextlib.redirect_stdout(out),
@@ -84,7 +86,9 @@ def told(arguments):
 
 
 def fine(arguments, begun=False):
-    """Assert that the command ends with a status of its own, one visible line for bad input, and strict JSON else.
+    """Assert that the command ends with a status of its own.
+
+    For bad input it prints one visible line, else strict JSON.
 
     begun: a verdict may stand before the line, on what had been read by then.
     """
@@ -138,7 +142,7 @@ LITERAL = st.one_of(
     st.lists(st.lists(st.floats() | st.integers(-9, 9), max_size=3), max_size=3).map(str),
 )
 KEY = st.sampled_from(
-    [key for key in CHECKS if key not in (*WRITTEN, "steps", "show")]
+    [key for key in OPTIONS if key not in (*WRITTEN, "steps", "show")]
 ) | st.sampled_from(["hidden-activation", "W_x", "a.b", '"quoted key"', "[table]", "= 3", "#"])
 LINES = st.lists(st.tuples(KEY, LITERAL).map(" = ".join), max_size=5).map("\n".join).map(str.encode)
 TOML = LINES | LINES.map(lambda text: b"\xef\xbb\xbf" + text) | st.binary(max_size=40)
@@ -198,8 +202,10 @@ def numbers_on_paper(folder, content):
 # Recordings: right ones, of which some pieces are replaced.
 RECORDED = [
     json.dumps({"problem": LECTURE | {"lr": 0.05, "loss": "mse"}}),
-    '{"step": 1, "h": [[0.060000000000000026, 0.4599999999999999]], "delta_o1": -0.24399999999999994, "loss": 0.1}',
-    '{"step": 2, "W_h": [[0.4, -0.3], [0.2, 0.7]], "b_h": [0.1, -0.2], "z_h": [[0.06, 0.46]], "new_b_o": [0.2, 0.1]}',
+    '{"step": 1, "h": [[0.060000000000000026, 0.4599999999999999]], '
+    '"delta_o1": -0.24399999999999994, "loss": 0.1}',
+    '{"step": 2, "W_h": [[0.4, -0.3], [0.2, 0.7]], "b_h": [0.1, -0.2], '
+    '"z_h": [[0.06, 0.46]], "new_b_o": [0.2, 0.1]}',
     '{"step": 3, "x": [[1, 2]], "y": [[3, 4]], "lr": 0.5, "o": [["0.1", "nan"]]}',
 ]
 PIECE = st.sampled_from(
@@ -249,15 +255,15 @@ def a_recording(folder, changes):
 # Command lines.
 FLAGS = [
     f"--{key.replace('_', '-')}"
-    for key in CHECKS
+    for key in OPTIONS
     if key not in (*WRITTEN, "steps", *PARAMETERS, "x", "y")
 ]
 ARGUMENT = st.one_of(
     st.sampled_from(FLAGS),
     st.tuples(st.sampled_from(FLAGS), TEXT).map("=".join),
     st.sampled_from(
-        "--sizes=2-3-1 --sizes=999999-999999-999999 --samples=99999999999 --samples=3 -1 2 relu float32 "
-        "sum --rtol=0 --atol=1e-9 --battery=2 --help -- -x a.toml".split()
+        "--sizes=2-3-1 --sizes=999999-999999-999999 --samples=99999999999 --samples=3 -1 2 relu "
+        "float32 sum --rtol=0 --atol=1e-9 --battery=2 --help -- -x a.toml".split()
     ),
     TEXT,
 )

@@ -1,9 +1,9 @@
-"""No false alarm: check_gradients on the gallery's right derivations, where rounding is at its worst.
+"""No false alarm: check_gradients on the gallery, where rounding is at its worst.
 
-`python -m tests.campaigns.expressions [PROBLEMS] [--largest SIZE] [--seed N]` prints, by expression, the largest
-difference / bound, and how small an error would have been found: an error of so much of a value (median, worst), and
-how many values are out of reach. Problems differ in shape, in scale, offset and precision, and in what is nearly
-equal, equal or zero.
+`python -m tests.campaigns.expressions [PROBLEMS] [--largest SIZE] [--seed N]` prints, by
+expression, the largest difference / bound, how small an error of a value would have been found
+(median, worst), and how many values are out of reach. Problems differ in shape, in scale, offset
+and precision, and in what is nearly equal, equal or zero.
 """
 
 import argparse
@@ -85,9 +85,8 @@ def main():
     everything = [judged for name in NAMES for judged in found[name]]
     print(f"{'all':26}{line(everything)}")
     for kind in KINDS:
-        print(
-            f"  {kind.__name__:24}{line([judged for judged in everything if judged['kind'] == kind.__name__])}"
-        )
+        of_kind = [judged for judged in everything if judged["kind"] == kind.__name__]
+        print(f"  {kind.__name__:24}{line(of_kind)}")
     outcomes = Counter(judged["outcome"] for judged in everything)
     print(", ".join(f"{outcome}: {count}" for outcome, count in outcomes.most_common()))
     blamed = [judged for judged in everything if judged["outcome"] not in ("match", "undecided")]
@@ -102,7 +101,8 @@ def line(judged):
         return f"{len(judged):8}"
     ratio = max(one["ratio"] for one in matching)
     typical = np.median([one["typical"] for one in matching])
-    worst = max(one["worst"] for one in matching if np.isfinite(one["worst"]))
+    finite = (one["worst"] for one in matching if np.isfinite(one["worst"]))
+    worst = max(finite, default=np.inf)
     blind = sum(one["blind"] for one in matching) / sum(one["values"] for one in matching)
     return f"{len(judged):8}{ratio:15.2g}{typical:14.0e}{worst:9.0e}{blind:14.2%}"
 

@@ -1,4 +1,4 @@
-"""Random problems on which rounding is at its worst, and right steps by hand in other orders of summation."""
+"""Random problems on which rounding is at its worst; right steps in other orders of summation."""
 
 import numpy as np
 import torch
@@ -107,7 +107,7 @@ STYLES = {
 
 
 def right_step(problem, style="as written"):
-    """A right step in another order of summation (a key of STYLES): a function as `run.compare` takes it."""
+    """A right step in another order of summation, as `compare` takes it. style: a key of STYLES."""
     times, factor_last = STYLES[style]
     (sigma_h, prime_h), (sigma_o, prime_o) = map(
         activation, (problem.hidden_activation, problem.output_activation)

@@ -1,6 +1,7 @@
 """No false alarm: the strict check on many random problems where rounding is at its worst.
 
-`python -m tests.campaigns.networks [PROBLEMS] [--largest WIDTH] [--seed N]` prints the largest difference / allowed by kind.
+`python -m tests.campaigns.networks [PROBLEMS] [--largest WIDTH] [--seed N]` prints the largest
+difference / allowed by kind.
 """
 
 import argparse
@@ -48,8 +49,9 @@ def main():
     for (kind, dtype), ratio in largest.items():
         print(f"{kind:12}{dtype:9}largest difference / allowed {ratio:.2f}")
     print(
-        f"{asked.problems} problems, {steps} steps, {values} values: {len(blamed)} right answers blamed, "
-        f"{undecided} overflowed on both sides, largest difference / allowed {max(largest.values()):.2f}"
+        f"{asked.problems} problems, {steps} steps, {values} values: "
+        f"{len(blamed)} right answers blamed, {undecided} overflowed on both sides, "
+        f"largest difference / allowed {max(largest.values()):.2f}"
     )
     for i, mismatch in blamed:
         print(f"problem {i}: {mismatch}")

@@ -1,4 +1,4 @@
-"""The other end of a command that runs in this process: who presses its keys, writes its lines, interrupts it."""
+"""The other end of a command in this process: who presses keys, writes lines, interrupts."""
 
 import multiprocessing
 import os
@@ -18,7 +18,10 @@ def interrupt():
 
 
 def with_other_end(command, act):
-    """What command() returns while act() runs in another thread; an error there ends the command and is raised."""
+    """What command() returns while act() runs in another thread.
+
+    An error there ends the command and is raised.
+    """
 
     def acting():
         try:
@@ -40,7 +43,7 @@ def with_other_end(command, act):
 
 
 def forked(command):
-    """A process of its own that ends with the status of command(); this one has imported torch for it already."""
+    """A process that ends with the status of command(); torch is already imported for it."""
     process = multiprocessing.get_context("fork").Process(
         target=lambda: sys.exit(command()), daemon=True
     )
@@ -58,7 +61,10 @@ def wait_until(holds, seconds=60):
 
 @contextmanager
 def terminal(monkeypatch):
-    """Standard input and output on a terminal; gives its other end: (press a key, read until some words)."""
+    """Standard input and output on a terminal.
+
+    Gives its other end: press a key, read until some words.
+    """
     outside, inside = pty.openpty()
 
     def press(key):
@@ -83,7 +89,7 @@ def terminal(monkeypatch):
 
 @contextmanager
 def piped_input(monkeypatch):
-    """Standard input from a pipe; gives the end that is written to, a file of text written line by line."""
+    """Standard input from a pipe; gives its other end, a text file written line by line."""
     inside, outside = os.pipe()
     with (
         os.fdopen(inside) as read,

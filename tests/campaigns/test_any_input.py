@@ -1,4 +1,4 @@
-"""A few hundred inputs of every kind on each run; `python -m tests.campaigns.any_input` tries as many as one likes."""
+"""A sample of `python -m tests.campaigns.any_input`: a few hundred inputs of every kind."""
 
 import re
 from pathlib import Path

@@ -40,3 +40,9 @@ def test_a_single_number_gives_a_single_number(name):
 
 def test_a_pair_stands_for_itself():
     assert activation((abs, round)) == (abs, round)
+
+
+def test_an_unknown_name_is_refused():
+    expected = "activation: expected one of linear, sigmoid, tanh, relu, got 'swish'"
+    with pytest.raises(ValueError, match=expected):
+        activation("swish")

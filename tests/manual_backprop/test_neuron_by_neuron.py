@@ -1,4 +1,4 @@
-"""Every formula of the lecture by name, in exact arithmetic, and the trap about the weights from before the update."""
+"""Every formula of the lecture by name, in exact arithmetic; the weights from before the update."""
 
 from fractions import Fraction
 from types import SimpleNamespace
@@ -106,3 +106,14 @@ def test_frozen_parameters_keep_their_value_but_have_gradients(frozen, kept):
         assert held[f"new_{name}"] == (
             NUMBERS[name] if name in kept.split() else free[f"new_{name}"]
         )
+
+
+@pytest.mark.parametrize("frozen", [("w11",), ("W_h", "new_W_h"), "W_h"])
+def test_an_unknown_frozen_name_is_refused(frozen):
+    with pytest.raises(ValueError, match="frozen: expected names out of W_h, b_h, W_o, b_o, got"):
+        neuron_by_neuron.step(**NUMBERS, frozen=frozen)
+
+
+def test_an_unknown_loss_is_refused():
+    with pytest.raises(ValueError, match="loss: expected one of mse, sum, half_sum, got 'banana'"):
+        neuron_by_neuron.step(**NUMBERS, loss="banana")

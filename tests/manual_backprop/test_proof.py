@@ -1,7 +1,8 @@
-"""Proof: every δ, gradient and update by hand is the derivative that sympy takes of the loss, identically.
+"""Proof: every δ, gradient and update by hand is the derivative that sympy takes of the loss.
 
-The formulas are run on symbols, with the identity for σ and with any differentiable function. A δ is a derivative with
-respect to a pre-activation, which has no symbol of its own: σ(z + e) is differentiated with respect to e at e = 0.
+The formulas are run on symbols, with the identity for σ and with any differentiable function. A δ
+is a derivative with respect to a pre-activation, which has no symbol of its own: σ(z + e) is
+differentiated with respect to e at e = 0.
 """
 
 import inspect
@@ -40,7 +41,7 @@ def any_function(name):
 
 
 def nudged(kind, name, nudges):
-    """The pair (σ, σ') where the first call of σ gives σ(z + e) with the first of `nudges`, and so on."""
+    """The pair (σ, σ'); the nth call of σ gives σ(z + e) with the nth of `nudges` as e."""
     sigma, sigma_prime = ACTIVATIONS["linear"] if kind == "linear" else any_function(name)
     upcoming = iter(nudges)
 
@@ -64,7 +65,7 @@ def derivative(loss, symbol, nudges):
 
 
 def neurons(kind, loss, step=neuron_by_neuron.step):
-    """The lecture's network on symbols: its quantities at e = 0, the loss with e in it, and the nudges by δ."""
+    """The lecture's network on symbols: its values at e = 0, the loss with e, the nudges by δ."""
     nudges = dict(zip(DELTAS, sympy.symbols("e_h1 e_h2 e_o1 e_o2"), strict=True))
     hidden, output = (
         nudged(kind, f"sigma_{layer}", [nudges[f"delta_{layer}{i}"] for i in (1, 2)])
@@ -170,7 +171,7 @@ SLIPS = {
 
 
 def slips():
-    """(line, slip) for every name and sign of every formula of the lecture's step that can be mistaken."""
+    """(line, slip) for every name and sign in the lecture's step that can be mistaken."""
     lines = inspect.getsource(neuron_by_neuron.step).splitlines()
     for number, line in enumerate(lines):
         formula = re.fullmatch(r"    ((?:z_|delta_|grad_|new_)\w+|h\d|o\d|loss) = (.*)", line)

@@ -68,3 +68,27 @@ def test_a_step_stays_in_the_dtype_of_its_arrays(dtype):
             **arrays, lr=0.1, hidden_activation=activation, output_activation=activation
         )
         assert {array.dtype for array in step.values()} == {np.dtype(dtype)}
+
+
+@pytest.mark.parametrize("frozen", [("w11",), ("W_h", "new_W_h"), "W_h"])
+def test_an_unknown_frozen_name_is_refused(frozen):
+    with pytest.raises(ValueError, match="frozen: expected names out of W_h, b_h, W_o, b_o, got"):
+        two_layer.step(**matrices(), frozen=frozen)
+
+
+def test_an_unknown_loss_is_refused():
+    with pytest.raises(ValueError, match="loss: expected one of mse, sum, half_sum, got 'banana'"):
+        two_layer.step(**matrices(), loss="banana")
+
+
+def test_a_loss_may_be_a_pair_of_functions():
+    def quartic(o, y):
+        return ((o - y) ** 4).sum()
+
+    def quartic_prime(o, y):
+        return 4 * (o - y) ** 3
+
+    given = matrices()
+    step = two_layer.step(**given, loss=(quartic, quartic_prime))
+    assert step["loss"] == quartic(step["o"], given["y"])
+    assert (step["delta_o"] == quartic_prime(step["o"], given["y"])).all()

@@ -1,4 +1,4 @@
-"""The benchmark's command, on networks small enough to be quick: what it writes, and what it refuses."""
+"""The benchmark's command on small networks: what it writes, and what it refuses."""
 
 import json
 import math
@@ -6,26 +6,24 @@ import math
 import numpy as np
 import pytest
 
-from scripts.benchmarks import gradient_peers, growth, peers
-from scripts.benchmarks import main as benchmark
+from lockstep.run.result import Result
+from scripts.benchmarks import command, gradient_peers, growth, peers, steps, timing
 
 FIELDS = (
     "sizes samples dtype manual_us torch_us turns_us lockstep_us run_us matmul_us turns_over_both "
     "manual_over_torch manual_over_matmul lockstep_over_both run_over_sides"
 ).split()
 
-SECONDS, PEERS_SECONDS = benchmark.block_seconds, peers.seconds
+PEERS_SECONDS = peers.seconds
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(benchmark, "NETWORKS", (((2, 2, 2), 1), ((5, 4, 3), 6)))
-    monkeypatch.setattr("lockstep.run.result.ALWAYS", 3)
-    monkeypatch.setattr("lockstep.run.steps.AHEAD", 2)
+    monkeypatch.setattr(command, "NETWORKS", (((2, 2, 2), 1), ((5, 4, 3), 6)))
     monkeypatch.setattr(
-        benchmark,
+        steps,
         "block_seconds",
-        lambda step, repeats, n: [step() for _ in range(2 * n)] and 1e-5 * repeats,
+        lambda step, repeats: [step() for _ in range(2)] and 1e-5 * repeats,
     )
     for module in (peers, gradient_peers):
         monkeypatch.setattr(
@@ -34,7 +32,7 @@ def small(monkeypatch):
 
 
 def test_rows_and_machine_as_json(tmp_path, capsys):
-    assert benchmark.main(["--json", str(tmp_path / "b.json"), "--quick"]) == 0
+    assert command.main(["--json", str(tmp_path / "b.json"), "--quick"]) == 0
     document = json.loads((tmp_path / "b.json").read_text())
     assert [(row["sizes"], row["samples"], row["dtype"]) for row in document["rows"]] == [
         (sizes, samples, dtype)
@@ -54,12 +52,12 @@ def test_rows_and_machine_as_json(tmp_path, capsys):
 
 
 def test_json_to_standard_output_is_alone_there(capsys):
-    assert benchmark.main(["--json", "-", "--threads", "2"]) == 0
+    assert command.main(["--json", "-", "--threads", "2"]) == 0
     assert json.loads(capsys.readouterr().out)["machine"]["threads"] == 2
 
 
 def test_the_plot_is_a_picture(tmp_path):
-    assert benchmark.main(["--plot", str(tmp_path / "b.png")]) == 0
+    assert command.main(["--plot", str(tmp_path / "b.png")]) == 0
     assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -79,12 +77,12 @@ def test_the_plot_is_a_picture(tmp_path):
 )
 def test_what_cannot_be_done_is_told(arguments, told, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert benchmark.main(arguments) == 2
+    assert command.main(arguments) == 2
     assert told in capsys.readouterr().err
 
 
 def test_interrupted_it_tells_the_rows_so_far_and_writes_no_file(monkeypatch, capsys, tmp_path):
-    timed, calls = benchmark.row, []
+    timed, calls = command.row, []
 
     def interrupt(*arguments):
         calls.append(1)
@@ -92,8 +90,8 @@ def test_interrupted_it_tells_the_rows_so_far_and_writes_no_file(monkeypatch, ca
             raise KeyboardInterrupt
         return timed(*arguments)
 
-    monkeypatch.setattr(benchmark, "row", interrupt)
-    assert benchmark.main(["--json", str(tmp_path / "b.json")]) == 130
+    monkeypatch.setattr(command, "row", interrupt)
+    assert command.main(["--json", str(tmp_path / "b.json")]) == 130
     out = capsys.readouterr().out
     assert "float64" in out
     assert "float32" not in out
@@ -102,33 +100,24 @@ def test_interrupted_it_tells_the_rows_so_far_and_writes_no_file(monkeypatch, ca
 
 def test_a_processor_without_proc_is_named_as_python_does(monkeypatch):
     monkeypatch.setattr("builtins.open", lambda *_: (_ for _ in ()).throw(OSError))
-    assert isinstance(benchmark._processor(), str)
+    assert isinstance(command._processor(), str)
 
 
 def test_by_hand_and_by_torch_train_the_same_weights():
-    problem = benchmark.network((5, 4, 3), 6, "float64")
-    manual, torch = benchmark._manual(problem), benchmark._torch(problem)
+    problem = steps.network((5, 4, 3), 6, "float64")
+    manual, torch = steps.by_hand(problem), steps.by_torch(problem)
     for _ in range(3):
-        manual()
-        torch()
-    by_hand, by_torch = (train.__closure__ for train in (manual, torch))
-    weights = [
-        next(
-            cell.cell_contents
-            for cell in cells
-            if isinstance(cell.cell_contents, dict) and "W_h" in cell.cell_contents
-        )
-        for cells in (by_hand, by_torch)
-    ]
-    for name in weights[0]:
-        np.testing.assert_allclose(weights[0][name], weights[1][name], rtol=1e-12)
-        assert not np.array_equal(weights[0][name], problem.parameters[name])
+        by_hand, by_torch = manual(), torch()
+    assert set(by_hand) == set(by_torch) == set(problem.parameters)
+    for name, array in problem.parameters.items():
+        np.testing.assert_allclose(by_hand[name], by_torch[name], rtol=1e-12)
+        assert not np.array_equal(by_hand[name], array)
 
 
 def test_growth_has_a_row_for_each_length_and_width(monkeypatch, capsys):
     monkeypatch.setattr(growth, "STEPS", (10, 120))
     monkeypatch.setattr(growth, "WIDTHS", (2, 3, 4))
-    assert benchmark.main(["--growth"]) == 0
+    assert command.main(["--growth"]) == 0
     out = capsys.readouterr().out
     assert "MiB" in out
     assert all(row in out for row in ("   10 ", "  120 ", "2-2-2", "4-4-4"))
@@ -137,8 +126,8 @@ def test_growth_has_a_row_for_each_length_and_width(monkeypatch, capsys):
 
 def test_peers_find_larger_errors_than_the_referee(monkeypatch, capsys):
     monkeypatch.setattr(peers, "NETWORKS", peers.NETWORKS[:1])
-    monkeypatch.setattr(benchmark, "gallery_lines", lambda: [])
-    assert benchmark.main(["--peers"]) == 0
+    monkeypatch.setattr(command, "gallery_lines", lambda: [])
+    assert command.main(["--peers"]) == 0
     rows = {
         line.rsplit(None, 1)[0]: line.rsplit(None, 1)[1]
         for line in capsys.readouterr().out.splitlines()
@@ -146,7 +135,6 @@ def test_peers_find_larger_errors_than_the_referee(monkeypatch, capsys):
     }
     finest = {name.split("  ")[0]: found for name, found in rows.items()}
     assert float(finest["lockstep"]) <= 1e-13
-    assert float(finest["lockstep, in a run"]) <= 1e-13
     assert finest["gradcheck"] == "none" or float(finest["gradcheck"]) >= 1e-4
 
 
@@ -179,51 +167,50 @@ def test_without_scipy_its_checker_is_left_out_and_that_is_said(monkeypatch):
     assert not any("check_grad" in line for line in lines[1:])
 
 
-def test_steps_out_of_the_ordinary_are_not_timed():
-    said = iter([False, True, False, True, False, False])
-    assert SECONDS(lambda: next(said), 3) >= 0
-    assert not list(said)
+def test_a_block_is_the_median_of_its_calls_after_one_that_is_not_timed(monkeypatch):
+    clock, calls = iter([0.0, 5.0, 10.0, 11.0, 20.0, 22.0]), []
+    monkeypatch.setattr("scripts.benchmarks.timing.time.perf_counter", lambda: next(clock))
+    assert timing.block_seconds(lambda: calls.append(1), 3) == 2.0
+    assert len(calls) == 4
 
 
-def test_a_part_is_timed_when_no_other_thread_works_any_more(monkeypatch):
-    worked = iter([0.0, 1e-3, 1e-3, 1.9e-3, 1.9e-3, 1.91e-3])
-    slept = []
-    monkeypatch.setattr("scripts.benchmarks.timing.time.process_time", lambda: next(worked))
-    monkeypatch.setattr("scripts.benchmarks.timing.time.sleep", slept.append)
-    assert SECONDS(lambda: slept.append("timed"), 1) >= 0
-    assert slept == [1e-3] * 3 + ["timed"] * 2
+def test_a_verified_step_is_judged_and_goes_on_from_there():
+    problem = steps.network((5, 4, 3), 6, "float64")
+    for free in (True, False):
+        verified = timing.verified_step(problem, free)
+        for _ in range(3):
+            verified()
+        results = [cell.cell_contents for cell in verified.__closure__]
+        result = next(it for it in results if isinstance(it, Result))
+        assert (result.verdict, result.steps_run) == ("match", 3)
+        assert (result.free is not None) is free
 
 
-def test_every_part_of_a_row_makes_as_many_steps_a_call(monkeypatch):
+def test_every_part_of_a_row_is_called_as_often(monkeypatch):
     made = dict.fromkeys(("by hand", "by PyTorch"), 0)
 
-    def counted(name, step):
-        def count(*given, **named):
+    def counted(name):
+        def step():
             made[name] += 1
-            return step(*given, **named)
 
-        return count
+        return step
 
-    monkeypatch.setattr(benchmark, "_manual", lambda _: counted("by hand", lambda: None))
-    monkeypatch.setattr(benchmark, "_torch", lambda _: counted("by PyTorch", lambda: None))
-    monkeypatch.setattr("lockstep.run.steps.AHEAD", 6)
-    benchmark.row((2, 2, 2), 1, "float64", 1, 2e-5)
-    assert made == {
-        "by hand": 24,
-        "by PyTorch": 24,
-    }  # twice to see how long a call takes, twice in a round
+    monkeypatch.setattr(steps, "by_hand", lambda _: counted("by hand"))
+    monkeypatch.setattr(steps, "by_torch", lambda _: counted("by PyTorch"))
+    steps.row((2, 2, 2), 1, "float64", 1, 2e-5)
+    assert made == {"by hand": 4, "by PyTorch": 4}  # to see how long a call takes, and in a round
 
 
 def test_output_that_cannot_be_written_ends_with_its_status(monkeypatch):
     def broken(_):
         raise BrokenPipeError
 
-    monkeypatch.setattr(benchmark, "_steps", broken)
+    monkeypatch.setattr(command, "_steps", broken)
     monkeypatch.setattr(
         "lockstep.cli.main.output_failed",
         lambda error: 141 if isinstance(error, BrokenPipeError) else 2,
     )
-    assert benchmark.main([]) == 141
+    assert command.main([]) == 141
 
 
 def test_a_checker_that_finds_everything_is_told_as_finding_the_smallest_error():

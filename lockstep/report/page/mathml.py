@@ -1,45 +1,44 @@
-"""The formulas as mathematics that browsers draw themselves (MathML), from the source of the code by hand."""
+"""The formulas as mathematics that browsers draw themselves (MathML)."""
 
 import ast
 from functools import lru_cache
 
 from markupsafe import Markup, escape
 
-from lockstep.explain.formulas import formulas, scalar_formulas
+from lockstep.explain.formulas import formulas
+from lockstep.report.formulas import ATOM, JUXTAPOSED, PRODUCT, SUM, Notation
 
-_OPERATORS = {
-    ast.Add: "+",
-    ast.Sub: "−",
-    ast.Mult: "·",
-    ast.MatMult: "⁢",
-}  # the last one is seen by no one
-_MEAN = "<mi>N</mi><mo>·</mo><msub><mi>n</mi><mi>out</mi></msub>"
-_DIVISORS = {"mse": _MEAN, "sum": "1", "half_sum": "<mn>2</mn>"}
 _LETTERS = {"delta": "δ", "lr": "α", "loss": "L"}
 
 
 @lru_cache(maxsize=512)
-def formula(name, scalars, loss):
-    """name = formula, as MathML (a `Markup`); a name that stands in it is marked with data-q.
+def formula(name: str, scalars: bool, loss: str) -> Markup:
+    """name = formula, as MathML; a name that stands in it is marked with data-q.
 
-    name: of a scalar of the 2-2-2 network (scalars=True) or of a matrix. loss: mse, sum or half_sum.
+    Args:
+        name: Of a scalar of the 2-2-2 network or of a matrix.
+        scalars: Which of the two.
+        loss: A name of `LOSSES`.
     """
-    tree = (scalar_formulas() if scalars else formulas())[name]
-    constants = {"c": "<mn>2</mn>" if loss == "sum" else "1", "m": _DIVISORS[loss]}
-    return Markup(f"<math>{named(name)}<mo>=</mo>{_write(tree, constants)}</math>")
+    tree = formulas(loss, scalars)[name]
+    return Markup(f"<math>{named(name)}<mo>=</mo>{MathML().written(tree)}</math>")
 
 
-def symbol(name):
+def symbol(name: str) -> Markup:
     """A name alone, as MathML."""
     return Markup(f"<math>{named(name)}</math>")
 
 
-def named(name):
-    """delta_h1 as δ with h1 below; grad_w11 as ∂L/∂w11; new_w11 as w11 with new above; W_h[0, 1] with its index."""
+def named(name: str) -> str:
+    """A name as its symbol, marked with data-q.
+
+    delta_h1 is δ with h1 below; grad_w11 is ∂L/∂w11; new_w11 is w11 with new above; W_h[0, 1] has
+    its index after it.
+    """
     return f'<mrow data-q="{escape(name)}">{_symbol(name)}</mrow>'
 
 
-def _symbol(name):
+def _symbol(name: str) -> str:
     if name.startswith("grad_"):
         inside = _symbol(name.removeprefix("grad_"))
         return f"<mfrac><mrow><mi>∂</mi><mi>L</mi></mrow><mrow><mi>∂</mi>{inside}</mrow></mfrac>"
@@ -55,59 +54,25 @@ def _symbol(name):
     return (f"<msub>{letter}<mi>{below}</mi></msub>" if below else letter) + place
 
 
-def _write(tree, constants):
-    tree = _without_ones(tree, constants)
-    match tree:
-        case ast.Name(id=name) if name in constants:
-            return constants[name]
-        case ast.Name(id=name):
-            return named(name)
-        case ast.Constant(value=constant):
-            return f"<mn>{constant!r}</mn>"
-        case ast.Attribute(value=matrix, attr="T"):
-            return f"<msup>{_write(matrix, constants)}<mi>T</mi></msup>"
-        case ast.BinOp(left=left, op=ast.Div(), right=right):
-            return f"<mfrac>{_row(left, constants)}{_row(right, constants)}</mfrac>"
-        case ast.BinOp(left=left, op=op, right=right):
-            sums = not isinstance(op, ast.Add | ast.Sub)
-            sides = [
-                _fenced(side, constants) if sums else _write(side, constants)
-                for side in (left, right)
-            ]
-            return f"<mo>{_OPERATORS[type(op)]}</mo>".join(sides)
-        case ast.Call(func=ast.Name(id="square"), args=[argument]):
-            return f"<msup>{_bracketed(argument, constants)}<mn>2</mn></msup>"
-        case ast.Call(func=ast.Name(id=function), args=[z, *_]) if function.endswith("_prime"):
-            inner = f"<mo>(</mo>{_write(z, constants)}<mo>)</mo>"
-            return f"<msup><mi>σ</mi><mo>′</mo></msup>{inner}"
-        case ast.Call(func=ast.Name(), args=[z]):
-            return f"<mi>σ</mi><mo>(</mo>{_write(z, constants)}<mo>)</mo>"
-        case ast.Call(func=ast.Attribute(value=matrix, attr="sum"), keywords=keywords):
-            over = "<munder><mo>Σ</mo><mi>samples</mi></munder>" if keywords else "<mo>Σ</mo>"
-            return over + _fenced(matrix, constants)
-    raise TypeError(f"no way to write {ast.unparse(tree)}")
+class MathML(Notation):
+    """A formula in MathML."""
 
+    operators = {
+        ast.Add: ("{}<mo>+</mo>{}", SUM, SUM, SUM),
+        ast.Sub: ("{}<mo>−</mo>{}", SUM, SUM, JUXTAPOSED),
+        ast.MatMult: ("{}<mo>\N{INVISIBLE TIMES}</mo>{}", PRODUCT, PRODUCT, PRODUCT),
+        ast.Mult: ("{}<mo>·</mo>{}", PRODUCT, PRODUCT, PRODUCT),
+        ast.Div: ("<mfrac><mrow>{}</mrow><mrow>{}</mrow></mfrac>", ATOM, SUM, SUM),
+    }
+    constant = "<mn>{}</mn>"
+    brackets = "<mrow><mo>(</mo>{}<mo>)</mo></mrow>"
+    transposed = "<msup>{}<mi>T</mi></msup>"
+    squared = "<msup>{}<mn>2</mn></msup>"
+    total = "<mo>Σ</mo>{}"
+    over_samples = "<munder><mo>Σ</mo><mi>samples</mi></munder>{}"
+    elements = "<mi>N</mi><mo>·</mo><msub><mi>n</mi><mi>out</mi></msub>"
+    sigma = "<mi>σ</mi><mo>(</mo>{}<mo>)</mo>"
+    sigma_prime = "<msup><mi>σ</mi><mo>′</mo></msup><mo>(</mo>{}<mo>)</mo>"
 
-def _row(tree, constants):
-    return f"<mrow>{_write(tree, constants)}</mrow>"
-
-
-def _bracketed(tree, constants):
-    return f"<mrow><mo>(</mo>{_write(tree, constants)}<mo>)</mo></mrow>"
-
-
-def _without_ones(tree, constants):
-    """The tree without a leading factor c or a divisor m that is 1."""
-    match tree:
-        case ast.BinOp(left=ast.Name(id="c"), right=right) if constants["c"] == "1":
-            return _without_ones(right, constants)
-        case ast.BinOp(left=left, op=ast.Div(), right=ast.Name(id="m")) if constants["m"] == "1":
-            return _without_ones(left, constants)
-    return tree
-
-
-def _fenced(tree, constants):
-    """In brackets where it is a sum."""
-    tree = _without_ones(tree, constants)
-    is_sum = isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.Add | ast.Sub)
-    return _bracketed(tree, constants) if is_sum else _write(tree, constants)
+    def name(self, name: str) -> str:
+        return named(name)

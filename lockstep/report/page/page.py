@@ -169,7 +169,9 @@ def _rows(result):
                     mathml.symbol(name) if frozen else mathml.formula(name, scalars, problem.loss)
                 )
                 if not frozen:
-                    row["needs"] = sorted(names_in(name) if scalars else inputs_of(source_of(name)))
+                    row["needs"] = sorted(
+                        names_in(name) if scalars else inputs_of(source_of(name, problem.loss))
+                    )
                     row["numbers"] = places(name, problem.loss, activations) if scalars else []
                 rows.append(row)
     return rows

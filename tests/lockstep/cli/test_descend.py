@@ -1,4 +1,4 @@
-"""The descent on f: the lecture's lines to the letter, both sides' endings, and starts that run away."""
+"""The descent on f: the lecture's lines, both sides' endings, and starts that run away."""
 
 import math
 import runpy
@@ -106,7 +106,7 @@ def test_the_figure_has_both_pictures(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--steps", "-1"], "--steps: expected 0 or more steps"),
+        (["--steps", "-1"], "--steps: expected a whole number of steps, 0 or more, got -1"),
         (["--steps", "a"], "--steps: expected a whole number"),
         (["--lr", "nan"], "--lr: expected a finite number"),
         (["--lr", "-inf"], "--lr: expected a finite number"),

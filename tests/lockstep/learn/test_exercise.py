@@ -1,4 +1,4 @@
-"""The exercise: every template fails as shipped, every solution passes, every planted mistake is named."""
+"""The exercise: a template fails as shipped, a solution passes, a planted mistake is named."""
 
 import io
 import os
@@ -58,7 +58,7 @@ def test_one_slip_gives_one_message(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "2 of 37 formulas are right, 1 not yet.\nnot yet: z_h1 (line 18): differs on" in out
     assert "bias-forgotten: the bias is missing in z_h" in out
-    assert "next to fill in: h2 (line 21): what hidden neuron 2 gives on" in out
+    assert "next to fill in: h2 (line 21): activation of hidden neuron 2" in out
     assert "0." not in out.replace("line", "")  # no value of PyTorch's is given away
 
 
@@ -139,7 +139,7 @@ def test_an_unknown_mistake_and_a_folder_that_is_not_there_are_told(tmp_path, ca
 
 
 def watched(monkeypatch, path, student):
-    """The status of the exercise's --watch at a terminal where `student(press, read_until)` sits."""
+    """The status of --watch at a terminal where `student(press, read_until)` sits."""
     with terminal(monkeypatch) as (press, read_until):
         return with_other_end(
             lambda: main([str(path), "--watch"]), lambda: student(press, read_until)

@@ -1,4 +1,4 @@
-"""Reading, checking and drawing a problem; every bad input is told in one line that names the culprit."""
+"""Reading, checking and drawing a problem; bad input is one line that names the culprit."""
 
 import numpy as np
 import pytest

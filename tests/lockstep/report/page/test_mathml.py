@@ -1,4 +1,4 @@
-"""The formulas as MathML say what the code by hand computes: read back as arithmetic, they give its numbers."""
+"""The formulas as MathML: read back as arithmetic, they give the numbers of the code by hand."""
 
 import ast
 import math
@@ -10,7 +10,7 @@ from lockstep.bound.allowed import tolerance
 from lockstep.network.names import COMPUTED, scalar_names
 from lockstep.network.problem import make_problem
 from lockstep.report.formulas import places
-from lockstep.report.page.mathml import _write, formula, symbol
+from lockstep.report.page.mathml import MathML, formula, symbol
 from lockstep.report.page.step_data import step_data
 from lockstep.run.steps import records
 from lockstep.sides.built_in import BuiltIn
@@ -136,4 +136,4 @@ def test_a_divisor_of_one_is_left_out():
 
 def test_what_has_no_way_to_be_written_is_told():
     with pytest.raises(TypeError, match="no way to write"):
-        _write(ast.parse("[1]", mode="eval").body, {})
+        MathML().written(ast.parse("[1]", mode="eval").body)

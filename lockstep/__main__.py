@@ -1,0 +1,45 @@
+"""The command `lockstep`, which has a subcommand for each thing that it does."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from lockstep import __version__
+from lockstep.cli.main import Parser
+
+COMMANDS = {  # each is a module of lockstep.cli
+    "compare": "train a network by hand and by PyTorch, and compare every number",
+    "descend": "gradient descent on the lecture's curve, by hand and by PyTorch",
+    "exercise": "derive back-propagation yourself, each formula checked against PyTorch",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: Those of the command line; by default the program's own.
+
+    Returns:
+        The exit status of the subcommand; 2 without one.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    if given and given[0] in COMMANDS:
+        command = import_module(f"lockstep.cli.{given[0]}")
+        return int(command.main(given[1:], f"lockstep {given[0]}"))
+    parser = Parser(
+        "lockstep",
+        description="Back-propagation by hand next to PyTorch.",
+        epilog="`lockstep COMMAND --help` lists the options of a command.",
+    )
+    parser.add_argument("--version", action="version", version=f"lockstep {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name, about in COMMANDS.items():
+        commands.add_parser(name, help=about)
+    parser.parse_args(given)
+    parser.print_help(sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
