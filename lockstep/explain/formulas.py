@@ -16,7 +16,7 @@ import numpy as np
 from lockstep.network.names import COMPUTED, PARAMETERS, Array
 from lockstep.network.problem import Problem
 from manual_backprop import neuron_by_neuron, two_layer
-from manual_backprop.losses import divisor, loss_function, square
+from manual_backprop.losses import loss_function, square
 from manual_backprop.number import Function, Pair
 
 
@@ -121,7 +121,7 @@ def surroundings(
         activations: The pairs (σ, σ') of the hidden and the output layer, for that kind of number.
 
     Returns:
-        The values and functions by name; `ones`, `positive`, `m` and `N` are for mistakes alone.
+        The values and functions by name; `ones`, `positive` and `N` are for mistakes alone.
     """
     (sigma_h, sigma_h_prime), (sigma_o, sigma_o_prime) = activations
     return dict(
@@ -136,7 +136,6 @@ def surroundings(
         sigma_o_prime=sigma_o_prime,
         ones=np.ones(problem.sizes[:0:-1]),
         positive=lambda z: (z > 0) * 1.0,
-        m=divisor(problem.loss, *y.shape),
         N=len(x),
     )
 
