@@ -5,7 +5,15 @@ import inspect
 import numpy as np
 import torch
 
-from lockstep.gradients.measured import SAFETY, blamed, in_precision, measure, reference_gradients
+from lockstep.gradients.measured import (
+    SAFETY,
+    asked,
+    blamed,
+    in_precision,
+    marked,
+    measure,
+    reference_gradients,
+)
 from lockstep.gradients.mistakes import Wrong, diagnose
 from lockstep.gradients.result import GradientMismatch, matched, mismatch, shape_mismatch
 from lockstep.network.names import element
@@ -35,7 +43,8 @@ def check_function(function, reference, /, **inputs):
     function: its `apply` gets the inputs as tensors, in the order of its forward's arguments if they have these names,
     else as they are given here; single integers and booleans as Python's. reference: gets them by name and returns the
     same as the forward, of any shape, built with torch. The rest is as in `check_gradients`; what the forward gives is
-    called `output` in reports, or `output_0`, `output_1` … where it gives several.
+    called `output` in reports, or `output_0`, `output_1` … where it gives several. A name that an input has already
+    gets an underscore behind it: `output_`.
     """
     __tracebackhide__ = True
     outcome = _outcome(lambda: _checked_function(function, reference, inputs))
@@ -52,12 +61,16 @@ def _checked_function(function, reference, inputs):
 def _as_gradients(function, reference, inputs):
     """A Function as a hand: of Σ output · given the gradient by `given` is the output, so that both are checked."""
     arrays = {name: _as_array(name, value) for name, value in inputs.items()}
-    try:
-        first = _several(reference(**{name: torch.tensor(array) for name, array in arrays.items()}))
-        shapes = [tuple(tensor.shape) for tensor in first]
-    except Exception as error:
-        raise blamed("reference", error) from error
+    tensors = {name: torch.tensor(array) for name, array in arrays.items()}
+    with marked() as marks:
+        results = _several(asked(reference, tensors))
+    for result in results:
+        if not isinstance(result, torch.Tensor):
+            kind = type(result).__name__
+            raise TypeError(f"reference gives {kind}; expected a tensor, or several")
+    shapes = [tuple(result.shape) for result in results]
     names = ["output"] if len(shapes) == 1 else [f"output_{k}" for k in range(len(shapes))]
+    names = [_free(name, arrays.keys() | marks) for name in names]
     random = np.random.default_rng(0)
     single = all(array.dtype != np.float64 for array in arrays.values())
     given = {name: random.normal(size=shape) for name, shape in zip(names, shapes, strict=True)}
@@ -91,6 +104,13 @@ def _as_gradients(function, reference, inputs):
         } | gradients
 
     return hand, scalar, given | arrays
+
+
+def _free(name, taken):
+    """The name, with an underscore behind it for each time that it is taken: an input may be called `output`."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _order(function, inputs):

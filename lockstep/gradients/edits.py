@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lockstep.gradients.graph import MOST, Gradients, Run, operation, place, said, source
+from lockstep.gradients.graph import CANNOT, MOST, Gradients, Run, operation, place, said, source
 
-_FEW = 150  # operations that are edited one by one
+FEW = 150  # operations that are edited one by one
 _SLOPED = frozenset("tanh sigmoid relu exp log erf sin cos softplus elu leaky_relu".split())
 
 
@@ -111,16 +111,11 @@ def edits(run: Callable[..., Run], operations) -> Iterator[Edit]:
     for node in operations:
         alike[place(node)].append(node)
     repeated = [nodes for nodes in alike.values() if len(nodes) > 1]
-    for nodes in [*repeated, *([node] for node in operations if len(operations) <= _FEW)]:
+    for nodes in [*repeated, *([node] for node in operations if len(operations) <= FEW)]:
         for mistake, says, remedy, edit in _usual(nodes[0]):
             try:
                 yield Edit(mistake, says, remedy, run(nodes, edit).gradients())
-            except (
-                RuntimeError,
-                ValueError,
-                TypeError,
-                IndexError,
-            ):  # not one that this operation can have
+            except CANNOT:  # not an edit that this operation can have
                 continue
 
 

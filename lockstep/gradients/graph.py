@@ -14,9 +14,20 @@ from torch.fx import Interpreter
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.overrides import TorchFunctionMode
 
-from lockstep.gradients.measured import NOT_THE_USERS, marked, same_draws
+from lockstep.gradients.measured import NOT_THE_USERS, asked, marked, same_draws
 
 MOST = 500  # operations of a reference, beyond which it is not edited
+# What tracing, editing and differentiating an edited graph raise; what the reference itself raises
+# comes as ValueError or TypeError, see `asked`.
+CANNOT = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    AssertionError,
+)
 _SIGNS = {
     "mul": "*",
     "rmul": "*",
@@ -42,7 +53,6 @@ _BETWEEN = frozenset(["*", "/", "+", "-", "@", "**"])
 _VIEWS = frozenset(
     "unsqueeze squeeze view expand permute t transpose reshape slice select alias".split()
 )
-_aten = torch.ops.aten
 
 
 def _var_mean(x, dim=None, *, correction=None, keepdim=False):
@@ -71,34 +81,35 @@ def _logsumexp(x, dim, keepdim=False):
     return total + x.amax(dim, keepdim=keepdim).detach()
 
 
-_APART = get_decompositions(
-    [
-        _aten.native_layer_norm,
-        _aten.native_group_norm,
-        _aten._fused_rms_norm,
-        _aten._batch_norm_impl_index,
-        _aten.native_batch_norm,
-        _aten._native_batch_norm_legit,
-        _aten._native_batch_norm_legit.no_stats,
-        _aten.gelu,
-        _aten.silu,
-        _aten.silu_,
-        _aten.glu,
-        _aten.mish,
-        _aten.hardswish,
-        _aten.log_sigmoid_forward,
-        _aten.mse_loss,
-        _aten.huber_loss,
-        _aten.smooth_l1_loss,
-        _aten.binary_cross_entropy,
-    ]
-) | {
-    _aten._softmax.default: _softmax,
-    _aten._safe_softmax.default: _softmax,
-    _aten._log_softmax.default: _log_softmax,
-    _aten.logsumexp.default: _logsumexp,
-    _aten.var_mean.correction: _var_mean,
+_FUSED = """
+native_layer_norm native_group_norm _fused_rms_norm _batch_norm_impl_index native_batch_norm
+_native_batch_norm_legit gelu silu silu_ glu mish hardswish log_sigmoid_forward mse_loss huber_loss
+smooth_l1_loss binary_cross_entropy
+""".split()
+_BY_US = {
+    "_softmax.default": _softmax,
+    "_safe_softmax.default": _softmax,
+    "_log_softmax.default": _log_softmax,
+    "logsumexp.default": _logsumexp,
+    "var_mean.correction": _var_mean,
 }
+
+
+def _present(name):
+    """The operation, or its overload after a dot; None where this version of PyTorch has none."""
+    packet, _, overload = name.partition(".")
+    found = getattr(torch.ops.aten, packet, None)
+    return getattr(found, overload, None) if overload else found
+
+
+def taken_apart():
+    """What stands in place of the fused operations, as far as this version of PyTorch has them."""
+    names = [*_FUSED, "_native_batch_norm_legit.no_stats"]
+    fused = [found for name in names if (found := _present(name)) is not None]
+    ours = {_present(name): function for name, function in _BY_US.items()}
+    return get_decompositions(fused) | {key: ours[key] for key in ours if key is not None}
+
+
 Gradients = dict[str, np.ndarray]
 
 
@@ -137,7 +148,7 @@ def plain(reference, inputs: dict[str, np.ndarray]) -> Run:
 
     with same_draws(), marked() as marks, _Lines(tell):
         given = _leaves(inputs)
-        loss = reference(**{name: leaf.clone() for name, leaf in given.items()})
+        loss = asked(reference, {name: leaf.clone() for name, leaf in given.items()})
     wanted = given | marks
     return Run(
         loss.sum(), {name: leaf for name, leaf in wanted.items() if leaf.requires_grad}, places
@@ -157,7 +168,7 @@ def traced(reference, inputs: dict[str, np.ndarray]) -> tuple[Callable[..., Run]
 
     def function(*values):
         with marked() as marks, _Lines(_note_in_the_graph):
-            loss = reference(**dict(zip(inputs, values, strict=True)), **fixed)
+            loss = asked(reference, dict(zip(inputs, values, strict=True)) | fixed)
         return loss, {name: mark for name, mark in marks.items() if mark.requires_grad}
 
     def run(nodes=(), edit: Any = None):
@@ -192,12 +203,12 @@ def traced(reference, inputs: dict[str, np.ndarray]) -> tuple[Callable[..., Run]
         )
 
     with same_draws():
-        graph = make_fx(function, decomposition_table=_APART)(*_leaves(inputs).values())
+        graph = make_fx(function, decomposition_table=taken_apart())(*_leaves(inputs).values())
     for node, name in zip(graph.graph.find_nodes(op="placeholder"), inputs, strict=True):
         node.meta["input"] = name
     operations = [node for node in graph.graph.nodes if node.op == "call_function"]
     if len(operations) > MOST:
-        raise ValueError("more operations than can be edited one by one")
+        raise ValueError(f"it has more than {MOST} operations")
     return run, operations
 
 

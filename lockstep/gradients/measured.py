@@ -110,10 +110,7 @@ def reference_gradients(reference, inputs, dtype=torch.float64, mode=None):
         given[name] = tensor.to(dtype).requires_grad_() if tensor.is_floating_point() else tensor
     with marked() as marks, same_draws(), torch.enable_grad(), mode or contextlib.nullcontext():
         passed = {name: tensor.clone() for name, tensor in given.items()}
-        try:
-            loss = reference(**passed)
-        except Exception as error:
-            raise blamed("reference", error) from error
+        loss = asked(reference, passed)
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             shape = (
                 f"a tensor of shape {tuple(loss.shape)}"
@@ -149,6 +146,14 @@ def reference_gradients(reference, inputs, dtype=torch.float64, mode=None):
             "reference gives a tensor that does not depend on the inputs; expected one built from them"
         )
     return gradients
+
+
+def asked(reference, given):
+    """What the reference gives. An exception in it becomes a ValueError or TypeError, as `blamed` makes them."""
+    try:
+        return reference(**given)
+    except Exception as error:
+        raise blamed("reference", error) from error
 
 
 def blamed(who, error):

@@ -1,6 +1,7 @@
 """What a wrong gradient of any torch expression looks like: a symmetry, a factor, a lack of digits, one edit away."""
 
 import itertools
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from lockstep.explain.diagnosis import Diagnosis
-from lockstep.gradients.measured import SAFETY, same_draws
+from lockstep.gradients.measured import SAFETY, asked, same_draws
 from lockstep.network.names import element
 
 _QUOTIENTS = [10.0**-e for e in range(1, 9)]  # usual steps of difference quotients
@@ -53,11 +54,14 @@ def diagnose(wrong: list[Wrong], reference, inputs: dict[str, np.ndarray]) -> li
     """A diagnosis of every wrong gradient, in their order. inputs: in float64."""
     found = {it.name: by_itself(it, inputs) for it in wrong}
     left = [it for it in wrong if found[it.name] is None and np.isfinite(it.own).all()]
+    why = ""
     if left:
-        found |= by_edits(left, reference, inputs)
+        named, why = by_edits(left, reference, inputs)
+        found |= named
     for it in left:
-        found[it.name] = found[it.name] or by_quotients(it, reference, inputs)
-    return [found[it.name] or by_facts(it, it.name in inputs) for it in wrong]
+        with suppress(ValueError, TypeError):  # it may be undefined a little further
+            found[it.name] = found[it.name] or by_quotients(it, reference, inputs)
+    return [found[it.name] or by_facts(it, it.name in inputs, why) for it in wrong]
 
 
 def by_itself(it: Wrong, inputs):
@@ -141,52 +145,58 @@ def _axes_to_sum(shape, wanted):
                 yield chosen
 
 
-def by_edits(wrong: list[Wrong], reference, inputs) -> dict[str, Any]:
-    """Of each gradient the first way or operation of the reference that, edited, gives it; None where there is none."""
+def by_edits(wrong: list[Wrong], reference, inputs) -> tuple[dict[str, Any], str]:
+    """Of each gradient the first way or operation of the reference that, edited, gives it; None where there is none.
+
+    Returns that by name, and why the operations could not be edited, "" if they could.
+    """
     found: dict[str, Any] = {it.name: None for it in wrong}
+    try:
+        from lockstep.gradients import edits, graph
+    except (ImportError, AttributeError) as error:  # they rest on what PyTorch keeps private
+        return found, f"PyTorch {torch.__version__} lacks what that needs ({error})"
+    try:
+        return found, _edited(found, wrong, reference, inputs, edits, graph)
+    except graph.CANNOT as error:
+        return found, _in_short(error)
+
+
+def _edited(found, wrong, reference, inputs, edits, graph):
+    simple, why = _traced(wrong, reference, inputs, graph)
     passed = []
+    for way in edits.ways(simple[0]() if simple else graph.plain(reference, inputs)):
+        passed.append(way)
+        for it in wrong:
+            found[it.name] = found[it.name] or _by_way(it, way, inputs)
+        if all(found.values()):
+            return why
+    for edit in edits.edits(*simple) if simple else ():
+        for it in wrong:
+            if found[it.name] is None and it.is_(edit.gradients[it.name], 4):
+                found[it.name] = Diagnosis(it.name, edit.mistake, edit.says, edit.remedy)
+        if all(found.values()):
+            return why
+    for way, it in itertools.product(passed, wrong):
+        found[it.name] = found[it.name] or _by_way(it, way, inputs, any_factor=True)
+    if simple and len(simple[1]) > edits.FEW:
+        why = f"it has more than {edits.FEW} operations, so only those in loops were"
+    return why
+
+
+def _traced(wrong: list[Wrong], reference, inputs, graph):
+    """What `graph.traced` gives if it is the same function, else None; and why not."""
     try:
-        from lockstep.gradients.edits import (
-            edits,
-            ways,
-        )  # not every version of PyTorch has what they rest on
-        from lockstep.gradients.graph import plain
-
-        simple = _traced(wrong, reference, inputs)
-        for way in ways(simple[0]() if simple else plain(reference, inputs)):
-            passed.append(way)
-            for it in wrong:
-                found[it.name] = found[it.name] or _by_way(it, way, inputs)
-            if all(found.values()):
-                return found
-        for edit in edits(*simple) if simple else ():
-            for it in wrong:
-                if found[it.name] is None and it.is_(edit.gradients[it.name], 4):
-                    found[it.name] = Diagnosis(it.name, edit.mistake, edit.says, edit.remedy)
-            if all(found.values()):
-                return found
-        for way, it in itertools.product(passed, wrong):
-            found[it.name] = found[it.name] or _by_way(it, way, inputs, any_factor=True)
-    except (
-        Exception
-    ):  # an edit may be one that cannot be differentiated; the facts can be told without
-        pass
-    return found
-
-
-def _traced(wrong: list[Wrong], reference, inputs):
-    """What `traced` gives if it is the same function, else None."""
-    from lockstep.gradients.graph import traced
-
-    try:
-        run, operations = traced(reference, inputs)
+        run, operations = graph.traced(reference, inputs)
         right = run().gradients()
-    except (
-        Exception
-    ):  # not every reference can be traced: branches that depend on values, other libraries
-        return None
+    except graph.CANNOT as error:  # branches that depend on values, other libraries
+        return None, _in_short(error)
     same = all(it.name in right and agree(right[it.name], it.value, it.bound).all() for it in wrong)
-    return (run, operations) if same else None
+    return ((run, operations), "") if same else (None, "traced, it has other gradients")
+
+
+def _in_short(error):
+    text = str(error).strip().partition("\n")[0]
+    return text or type(error).__name__
 
 
 def _by_way(it: Wrong, way, inputs, any_factor=False):
@@ -230,12 +240,9 @@ def by_quotients(it: Wrong, reference, inputs):
     def value(place, by):
         moved = inputs[it.name].copy()
         moved[place] += by
+        given = {k: torch.tensor(moved if k == it.name else v) for k, v in inputs.items()}
         with torch.no_grad(), same_draws():
-            return float(
-                reference(
-                    **{k: torch.tensor(moved if k == it.name else v) for k, v in inputs.items()}
-                )
-            )
+            return float(asked(reference, given))
 
     own = np.array([it.own[place] for place in places])
     error = np.abs(own - [it.value[place] for place in places])
@@ -255,8 +262,8 @@ def by_quotients(it: Wrong, reference, inputs):
     return None
 
 
-def by_facts(it: Wrong, is_input):
-    """What can be said where nothing explains it."""
+def by_facts(it: Wrong, is_input, why):
+    """What can be said where nothing explains it. why: as `by_edits` gives it."""
     off = it.off
     if not np.isfinite(it.own).all():
         return Diagnosis(
@@ -267,6 +274,10 @@ def by_facts(it: Wrong, is_input):
     places = [f"{it.name}{element(tuple(map(int, place)))}" for place in np.argwhere(off)[:3]]
     more = ", and more" if off.sum() > 3 else ""
     says = f"{int(off.sum())} of {off.size} elements differ ({', '.join(places)}{more}); {_pattern(it)}"
+    if why:
+        says += (
+            f". The operations of the reference could not be edited to look for the mistake: {why}"
+        )
     return Diagnosis(it.name, "unknown", says, _LOOK if is_input else _LOOK_ON)
 
 
