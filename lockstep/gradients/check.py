@@ -1,5 +1,7 @@
 """check_gradients: any hand-derived gradient against PyTorch's, with a measured bound and the likely mistake."""
 
+from __future__ import annotations
+
 import inspect
 
 import numpy as np

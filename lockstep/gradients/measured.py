@@ -6,6 +6,8 @@ the *ladder* (in float32 it does 2²⁹ times as much; in long double, where the
 unit in the last place: Monte Carlo arithmetic).
 """
 
+from __future__ import annotations
+
 import contextlib
 import threading
 from collections.abc import Callable, Sequence
@@ -16,6 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from lockstep.network.names import Quantities
 
 DRAWS = 8  # of each kind; the largest effect counts
 _WIDE_DRAWS, _WIDE_NUMBERS = 2, 20_000  # long double has no fast products of matrices
@@ -38,7 +42,7 @@ NOT_THE_USERS = tuple(  # folders
     [str(Path(__file__).parents[1]), *torch.__path__, *np.__path__]
 )
 _watching = threading.local()
-Arrays = dict[str, np.ndarray]
+Reference = Callable[..., torch.Tensor]
 
 
 def watch(name, tensor):
@@ -185,14 +189,14 @@ class Measured:
     seen to move them in float64. wide: by hand in long double (None where there is none, or where hand cannot do it).
     """
 
-    bound: Arrays
-    single_hand: Arrays | None
-    single_torch: Arrays | None
-    lost_hand: Arrays
-    lost_torch: Arrays
-    moves_hand: Arrays
-    moves_torch: Arrays
-    wide: Arrays | None
+    bound: Quantities
+    single_hand: Quantities | None
+    single_torch: Quantities | None
+    lost_hand: Quantities
+    lost_torch: Quantities
+    moves_hand: Quantities
+    moves_torch: Quantities
+    wide: Quantities | None
     remarks: list[str]
 
 
@@ -204,12 +208,12 @@ def measure(
     values, own: PyTorch's and hand's gradients on the inputs.
     """
 
-    def nothing() -> Arrays:
+    def nothing() -> Quantities:
         return {name: np.zeros(values[name].shape) for name in own}
 
     def by_torch(
         *given, **more
-    ) -> Arrays:  # a branch that is not taken there leaves a gradient out
+    ) -> Quantities:  # a branch that is not taken there leaves a gradient out
         return nothing() | reference_gradients(reference, *given, **more)
 
     moves_torch, moves_hand, ladder = nothing(), nothing(), nothing()
@@ -217,7 +221,7 @@ def measure(
     finite = follows = True
     blown = False
     few = sum(array.size for array in inputs.values()) <= _WIDE_NUMBERS
-    wide: Arrays | None = {} if _WIDER and few else None
+    wide: Quantities | None = {} if _WIDER and few else None
     random = np.random.default_rng(0)
 
     def moved(by):

@@ -1,5 +1,7 @@
 """What a check of gradients gives: a result that prints as a short report, or an exception whose message is one."""
 
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass
 from typing import Any
 
