@@ -1,4 +1,4 @@
-"""What can be said of a wrong quantity without a formula, from its numbers and the right ones alone.
+"""What can be said of a wrong quantity without a formula, from its numbers and the right ones.
 
 The first half is about plain arrays (own, right, and the bound to which two right ones agree) and
 serves the network's quantities and any expression's gradients alike. The second half asks it about
@@ -35,7 +35,8 @@ def agree(own: Array, right: Array, bound: Array | float) -> Array:
     """Where two arrays are the same to within the bound. NaN agrees with NaN, inf with inf."""
     with np.errstate(invalid="ignore"):
         near = np.isfinite(right) & (np.abs(own - right) <= bound)
-    return near | (np.isnan(own) & np.isnan(right)) | (own == right)
+    same: Array = near | (np.isnan(own) & np.isnan(right)) | (own == right)
+    return same
 
 
 def factor(own: Array, right: Array, bound: Array) -> float | None:
@@ -66,7 +67,7 @@ def stored_by_columns(own: Array, right: Array, bound: Array) -> str:
 
 def many(off: Array, right: Array) -> bool:
     """Whether enough elements are wrong for a lack of precision: a few wrong ones are none."""
-    return bool(off.size > 1 and off.sum() >= 0.3 * max(np.count_nonzero(right), 1))
+    return bool(off.size > 1 and off.sum() >= 0.3 * max(int(np.count_nonzero(right)), 1))
 
 
 def in_single(own: Array, right: Array, near: Array | float) -> bool:
@@ -215,7 +216,7 @@ def _rms(array: Array) -> float:
 
 @np.errstate(all="ignore")
 def unknown(case: Case, name: str, accepted: Replaced) -> Diagnosis:
-    """The facts about a quantity that no mistake explains: how many elements, which, and their ratio."""
+    """The facts about a quantity that no mistake explains: which elements, and their ratio."""
     _, off = _right(case, name, accepted)
     own, torch = case.own[name], case.record.torch[name]
     elements = f"{case.returned(name)} elements of {name}"
@@ -225,7 +226,7 @@ def unknown(case: Case, name: str, accepted: Replaced) -> Diagnosis:
 
 
 def notes(record: Record, diagnoses: list[Diagnosis], wrong: set[str]) -> list[str]:
-    """What else differs, and only because something before it does. wrong: `Case.globally_wrong`."""
+    """What else differs, only because something before does. wrong: `Case.globally_wrong`."""
     explained = {name for diagnosis in diagnoses for name in diagnosis.explains or ()}
     led = [name for name in record.manual if name in wrong - explained]
     differ = f"differ{'s' * (len(led) == 1)}"

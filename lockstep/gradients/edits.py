@@ -121,7 +121,7 @@ def _by_way(it: Wrong, way: Way, inputs: Quantities, any_factor: bool = False) -
     slack = 4 * it.bound + 2.0**-48 * np.abs(part)
     if not (np.abs(part) > slack).any():
         return None
-    several = any_factor and np.count_nonzero(it.off & (np.abs(part) > slack)) >= 3
+    several = any_factor and int(np.count_nonzero(it.off & (np.abs(part) > slack))) >= 3
     c, why = times(it.own - it.value + part, part, slack, inputs, several)
     comes = f"what comes by way of {way.place}"
     if c == 0:
@@ -228,7 +228,7 @@ class Edited:
 
 
 def edits(simple: Traced) -> Iterator[Edited]:
-    """Every usual mistake at every operation; operations that a loop repeats are edited together."""
+    """Every usual mistake at every operation; those that a loop repeats are edited together."""
     alike = defaultdict(list)
     for node in simple.operations:
         alike[place(node)].append(node)

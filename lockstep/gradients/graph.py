@@ -1,4 +1,4 @@
-"""A reference as simple operations, fused ones taken apart, each with the line that asked for it."""
+"""A reference as simple operations, fused ones taken apart, with the lines that ask for them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ native_layer_norm native_group_norm _fused_rms_norm _batch_norm_impl_index nativ
 _native_batch_norm_legit _native_batch_norm_legit.no_stats gelu silu silu_ glu mish hardswish
 log_sigmoid_forward mse_loss huber_loss smooth_l1_loss binary_cross_entropy
 """
-_BY_US = {
+_BY_US: dict[str, Callable[..., Any]] = {
     "_softmax.default": _softmax,
     "_safe_softmax.default": _softmax,
     "_log_softmax.default": _log_softmax,
@@ -141,7 +141,7 @@ def _wanted(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def plain(reference: Reference, inputs: Quantities) -> Run:
-    """The reference run as it is, where it is too long to be traced or its branches depend on values."""
+    """The reference run as it is, for where it cannot be traced."""
     run = Run(torch.empty(0), {})
 
     def tell(out: Any, called: str, line: str) -> None:

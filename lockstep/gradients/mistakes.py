@@ -1,4 +1,4 @@
-"""What a wrong gradient of any torch expression looks like: a symmetry, a factor, a lack of digits, one edit away."""
+"""What a wrong gradient looks like: a symmetry, a factor, a lack of digits, one edit away."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def times(
 
 
 def by_shape(name: str, own: Array, value: Array) -> Diagnosis:
-    """A gradient of another shape: transposed, not summed over a broadcast axis, or just another."""
+    """A gradient of another shape: transposed, not summed over an axis, or just another."""
     says = (
         f"the gradient of {name} has shape {own.shape}; expected {value.shape}, the shape of {name}"
     )
