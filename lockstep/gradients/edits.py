@@ -93,10 +93,9 @@ def _candidates(
     for way in ways(run):
         passed.append(way)
         yield from filter(None, (_by_way(it, way, inputs) for it in wrong))
-    for edited in edits(simple) if simple else ():
+    for change, gradients in edits(simple) if simple else ():
         for it in wrong:
-            if agree(it.own, edited.gradients[it.name], 4 * it.bound).all():
-                change = edited.change
+            if agree(it.own, gradients[it.name], 4 * it.bound).all():
                 yield Diagnosis(it.name, change.mistake, change.says, change.remedy)
     for way, it in itertools.product(passed, wrong):
         yield from filter(None, [_by_way(it, way, inputs, any_factor=True)])
@@ -219,16 +218,11 @@ class Change:
     edit: Edit
 
 
-@dataclass
-class Edited:
-    """A change, and the gradients that the reference has with it."""
+def edits(simple: Traced) -> Iterator[tuple[Change, Quantities]]:
+    """Every usual mistake at every operation, and the gradients that the reference has with it.
 
-    change: Change
-    gradients: Quantities
-
-
-def edits(simple: Traced) -> Iterator[Edited]:
-    """Every usual mistake at every operation; those that a loop repeats are edited together."""
+    Operations that a loop repeats are edited together.
+    """
     alike = defaultdict(list)
     for node in simple.operations:
         alike[place(node)].append(node)
@@ -237,7 +231,7 @@ def edits(simple: Traced) -> Iterator[Edited]:
     for nodes in [*repeated, *([node] for node in simple.operations if few)]:
         for change in _usual(nodes[0]):
             try:
-                yield Edited(change, simple.run(nodes, change.edit).gradients())
+                yield change, simple.run(nodes, change.edit).gradients()
             except CANNOT:  # not an edit that this operation can have
                 continue
 
@@ -297,8 +291,7 @@ def _at_a_factor(name: str, node: Node, k: int) -> Iterator[Change]:
         says = f"{which} of {place(node)} is left out on the way back"
 
         def without(out: Tensor, *pair: Tensor) -> Tensor:
-            fixed = [argument if i == k else argument.detach() for i, argument in enumerate(pair)]
-            return _valued(out, pair[1 - k], _called(node, *fixed))
+            return _valued(out, pair[1 - k], _by_others(node, pair, 1 - k))
 
         yield Change("factor-missing", says, "multiply with it", without)
 
@@ -324,10 +317,9 @@ def _one_sample_only(node: Node, k: int, which: str) -> Change:
     def edit(out: Tensor, *given: Any) -> Tensor:
         if not isinstance(given[k], Tensor) or given[k].shape == out.shape or len(out) < 2:
             raise ValueError("no row of it is a sample")
-        fixed = [argument.detach() if i == k else argument for i, argument in enumerate(given)]
         rows = torch.zeros(len(out), *[1] * (out.dim() - 1), dtype=torch.bool)
         rows[0 if which == "first" else -1] = True
-        return torch.where(rows, out, _called(node, *fixed))
+        return torch.where(rows, out, _by_others(node, given, k))
 
     whom = source(node.args[k]) or "what it is made of"
     says = f"of what {place(node)} gives, only the {which} row counts for {whom}"
@@ -364,6 +356,11 @@ def _in_both(says: str, edit: Edit) -> Iterator[Change]:
         remedy,
         lambda out, *given: out + (edit(out, *given) - out).detach(),
     )
+
+
+def _by_others(node: Node, given: tuple[Any, ...], k: int) -> Tensor:
+    """What the operation gives, with derivatives by the arguments other than k."""
+    return _called(node, *given[:k], given[k].detach(), *given[k + 1 :])
 
 
 def _called(node: Node, *given: Any) -> Tensor:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -198,9 +197,8 @@ def blamed(who: str, error: Exception) -> ValueError | TypeError:
     return kind(f"{who} raised {type(error).__name__}{': ' if says else ''}{says}{at}")
 
 
-@dataclass
 class Measured:
-    """How far two right float64 gradients may be apart, and what was seen of rounding, by name.
+    """The largest effects of rounding, by name, and how far two right gradients may be apart.
 
     bound: how far they may be apart. single_hand, single_torch: the largest errors seen in float32
     (None where that overflows, or where hand cannot do it). lost_hand, lost_torch: the same, each
@@ -208,71 +206,17 @@ class Measured:
     float64. wide: by hand in long double (None where there is none, or where hand cannot do it).
     """
 
-    bound: Quantities
-    single_hand: Quantities | None
-    single_torch: Quantities | None
-    lost_hand: Quantities
-    lost_torch: Quantities
-    moves_hand: Quantities
-    moves_torch: Quantities
-    wide: Quantities | None
-    remarks: list[str]
-
-
-@np.errstate(all="ignore")
-def measure(
-    hand: Hand, reference: Reference, inputs: Quantities, values: Quantities, own: Quantities
-) -> Measured:
-    """The bound for hand's gradients.
-
-    Args:
-        hand: from inputs by name to float gradients by name.
-        reference: the scalar in torch.
-        inputs: in float64.
-        values, own: PyTorch's and hand's gradients on the inputs.
-    """
-    seen = _Seen(hand, reference, inputs, values, own)
-    for draw in range(DRAWS):
-        seen.in_single()
-        seen.in_double(draw)
-    seen.without_draws()
-    remarks = []
-    if not seen.finite:
-        remarks = ["in float32 the reference overflows, so the bound is measured in float64 alone"]
-    elif seen.blown:
-        remarks = ["in float32 the formula by hand gives numbers that are not finite"]
-    return Measured(
-        {name: seen.bound(name) for name in own},
-        seen.single_hand if seen.finite and seen.follows else None,
-        seen.single_torch if seen.finite else None,
-        seen.lost_hand,
-        seen.lost_torch,
-        seen.moves_hand,
-        seen.moves_torch,
-        seen.wide,
-        remarks,
-    )
-
-
-class _Seen:
-    """The largest effects of rounding seen so far, by name."""
-
-    def __init__(
-        self,
-        hand: Hand,
-        reference: Reference,
-        inputs: Quantities,
-        values: Quantities,
-        own: Quantities,
-    ) -> None:
-        self.hand, self.reference, self.inputs = hand, reference, inputs
-        self.values, self.own = values, own
+    def __init__(self, hand: Hand, reference: Reference, *arrays: Quantities) -> None:
+        self.hand, self.reference = hand, reference
+        self.inputs, self.values, self.own = arrays
         self.moves_torch, self.moves_hand, self.ladder = (self._nothing() for _ in range(3))
-        self.single_hand, self.single_torch = self._nothing(), self._nothing()
         self.lost_hand, self.lost_torch = self._nothing(), self._nothing()
-        self.finite = self.follows = True  # the reference, and hand, in float32
-        self.blown = False
-        few = sum(array.size for array in inputs.values()) <= _WIDE_NUMBERS
+        self.single_hand: Quantities | None = self._nothing()
+        self.single_torch: Quantities | None = self._nothing()
+        self.bound: Quantities = {}
+        self.remarks: list[str] = []
+        self.blown = False  # hand in float32 gives numbers that are not finite
+        few = sum(array.size for array in self.inputs.values()) <= _WIDE_NUMBERS
         self.wide: Quantities | None = {} if _WIDER and few else None
         self.random = np.random.default_rng(0)
 
@@ -302,70 +246,93 @@ class _Seen:
 
     def _in_long_double(self, inputs: Quantities) -> Quantities | None:
         got = self._tried(in_precision(np.longdouble, inputs))
-        wide = got and all(got[name].dtype == np.longdouble for name in self.own)
-        return got if wide else None
+        return got if got and all(got[name].dtype == np.longdouble for name in self.own) else None
 
-    def _raise_to(self, largest: Quantities, ones: Quantities, others: Quantities) -> None:
-        for name in self.own:
-            difference = ones[name] - others[name]
-            _grow(largest[name], difference)
+    def _finite(self, gradients: Quantities) -> bool:
+        return all(np.isfinite(gradients[name]).all() for name in self.own)
 
     def in_single(self) -> None:
         """Both sides in float32 on other numbers, against the truth in float64 on the same."""
         narrow = in_precision(np.float32, self._moved(2.0**-20))
         truth = self._by_torch(narrow)
         rough = self._by_torch(narrow, dtype=torch.float32)
-        self.finite &= all(np.isfinite(rough[name]).all() for name in self.own)
-        self._lose(self.single_torch, self.lost_torch, rough, truth)
+        self.single_torch = self._errors(self.single_torch, self.lost_torch, rough, truth)
         by_hand = self._tried(narrow)
-        real = by_hand is not None and all(np.isfinite(by_hand[name]).all() for name in self.own)
-        self.blown |= by_hand is not None and not real
-        self.follows &= real
-        if by_hand is not None and self.follows:
-            self._lose(self.single_hand, self.lost_hand, by_hand, truth)
+        if by_hand is None:
+            self.single_hand = None
+            return
+        self.blown |= not self._finite(by_hand)
+        self.single_hand = self._errors(self.single_hand, self.lost_hand, by_hand, truth)
+        if self.single_hand is not None:
             exact = self._tried(in_precision(np.float64, narrow))  # a wrong formula is no rounding
-            if exact:
-                self._raise_to(self.ladder, by_hand, exact)
+            _raise_to(self.ladder, by_hand, exact)
 
-    def _lose(
-        self, single: Quantities, lost: Quantities, rough: Quantities, truth: Quantities
-    ) -> None:
-        self._raise_to(single, rough, truth)
-        for name in self.own:
-            _grow(lost[name], (rough[name] - truth[name]) / np.abs(truth[name]))
+    def _errors(
+        self, single: Quantities | None, lost: Quantities, rough: Quantities, truth: Quantities
+    ) -> Quantities | None:
+        """Take in one side's errors; None from where its numbers are not finite on."""
+        if single is None or not self._finite(rough):
+            return None
+        _raise_to(single, rough, truth)
+        for name, largest in lost.items():
+            _grow(largest, (rough[name] - truth[name]) / np.abs(truth[name]))
+        return single
 
     def in_double(self, draw: int) -> None:
         """Both sides on moved inputs, PyTorch with noise, and hand in long double."""
         shifted = self._moved(2.0**-52)
-        self._raise_to(self.moves_torch, self._by_torch(shifted), self.values)
+        _raise_to(self.moves_torch, self._by_torch(shifted), self.values)
         noisy = self._by_torch(self.inputs, mode=_Noise(draw))
-        self._raise_to(self.moves_torch, noisy, self.values)
+        _raise_to(self.moves_torch, noisy, self.values)
         by_hand = self._tried(shifted)
-        if by_hand is None:
-            return
-        self._raise_to(self.moves_hand, by_hand, self.own)
-        if self.wide is not None and draw < _WIDE_DRAWS:
+        _raise_to(self.moves_hand, by_hand, self.own)
+        if by_hand is not None and self.wide is not None and draw < _WIDE_DRAWS:
             self.wide = self._in_long_double(shifted)
-            if self.wide:
-                self._raise_to(self.moves_hand, by_hand, self.wide)
+            _raise_to(self.moves_hand, by_hand, self.wide)
 
-    def without_draws(self) -> None:
-        """Long double on the inputs themselves; more draws where there is none."""
+    def conclude(self) -> None:
+        """Long double on the inputs themselves, more draws where there is none, and the bound."""
         self.wide = self._in_long_double(self.inputs) if self.wide is not None else None
         for _ in range(0 if self.wide else _MORE):  # few draws may all be rounded the same way
-            by_hand = self._tried(self._moved(2.0**-51))
-            if by_hand:
-                self._raise_to(self.moves_hand, by_hand, self.own)
+            _raise_to(self.moves_hand, self._tried(self._moved(2.0**-51)), self.own)
+        if self.single_torch is None:
+            self.single_hand = None
+            overflows = "in float32 the reference overflows"
+            self.remarks.append(f"{overflows}, so the bound is measured in float64 alone")
+        elif self.blown:
+            strange = "in float32 the formula by hand gives numbers that are not finite"
+            self.remarks.append(strange)
+        self.bound = {name: self._bound(name) for name in self.own}
 
-    def bound(self, name: str) -> Array:
+    def _bound(self, name: str) -> Array:
         size = np.abs(self.values[name])
         bound = np.maximum(self.moves_torch[name], self.moves_hand[name]) + 2.0**-53 * size
         whole = np.max(size, initial=0.0)  # an error beyond is no rounding that could be scaled
-        if self.finite:
+        if self.single_torch is not None:
             bound += LADDER * np.minimum(self.single_torch[name], whole)
-        if self.finite and self.follows and self.wide is None:
+        if self.single_hand is not None and self.wide is None:
             bound += LADDER * np.minimum(self.ladder[name], whole)
         return bound * SAFETY
+
+
+@np.errstate(all="ignore")
+def measure(
+    hand: Hand, reference: Reference, inputs: Quantities, values: Quantities, own: Quantities
+) -> Measured:
+    """What rounding is seen to do to both sides.
+
+    Args:
+        hand: from inputs by name to float gradients by name.
+        reference: the scalar in torch.
+        inputs: in float64.
+        values, own: PyTorch's and hand's gradients on the inputs.
+    """
+    seen = Measured(hand, reference, inputs, values, own)
+    for draw in range(DRAWS):
+        seen.in_single()
+        seen.in_double(draw)
+    seen.conclude()
+    return seen
 
 
 def in_precision(kind: type[np.floating[Any]], inputs: Quantities) -> Quantities:
@@ -376,7 +343,13 @@ def in_precision(kind: type[np.floating[Any]], inputs: Quantities) -> Quantities
     }
 
 
+def _raise_to(largest: Quantities, ones: Quantities | None, others: Quantities | None) -> None:
+    """Take in the sizes of differences, if both sides are there."""
+    if ones and others:
+        for name in largest:
+            _grow(largest[name], ones[name] - others[name])
+
+
 def _grow(largest: Array, difference: Array) -> None:
-    """Raise the largest sizes to those of a difference, where that is finite."""
     size = np.abs(np.where(np.isfinite(difference), difference, 0.0)).astype(np.float64)
     np.maximum(largest, size, out=largest)
