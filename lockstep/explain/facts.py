@@ -40,12 +40,13 @@ def agree(own: Array, right: Array, bound: Array | float) -> Array:
 
 
 def factor(own: Array, right: Array, bound: Array) -> float | None:
-    """The number c, not 0, for which own is c · right to rounding, or None."""
+    """The number c for which own is c · right to rounding: 0, −1 or another one; or None."""
     with np.errstate(all="ignore"):
         best = np.unravel_index(int(np.argmax(np.abs(right))), right.shape)
-        c = float(own[best] / right[best])
-        fits = c != 0 and math.isfinite(c) and agree(own, c * right, (1 + abs(c)) * bound).all()
-    return c if fits else None
+        for c in (0.0, -1.0, float(own[best] / right[best])):
+            if math.isfinite(c) and agree(own, c * right, (1 + abs(c)) * bound).all():
+                return c
+    return None
 
 
 def usual(c: float, factors: dict[str, float], near: float) -> dict[str, float]:
@@ -76,39 +77,42 @@ def in_single(own: Array, right: Array, near: Array | float) -> bool:
     return bool(close.all() and (own.astype(np.float32) == own).all())
 
 
-def sample(off: Array) -> list[Index]:
-    """A dozen of the wrong elements, spread over all of them."""
-    places = np.argwhere(off)
-    return [tuple(map(int, place)) for place in places[:: max(1, len(places) // _SAMPLE)]][:_SAMPLE]
-
-
 @dataclass
 class Quotients:
-    """Difference quotients of some elements. errors: theirs; noise: what rounding does to them."""
+    """Difference quotients of some wrong elements, of one width.
+
+    error: how far yours are from the derivative; theirs: how far the quotients are; noise: what
+    rounding does to these.
+    """
 
     width: float
     kind: str
-    errors: Array
+    error: Array
+    theirs: Array
     noise: Array
 
 
 def quotients(
-    loss: Callable[[Index, float], float], places: list[Index], right: Array
+    loss: Callable[[Index, float], float], error: Array, right: Array, off: Array
 ) -> Iterator[Quotients]:
-    """Central and one-sided difference quotients of usual widths.
+    """Central and one-sided difference quotients of usual widths, for a dozen wrong elements.
 
     Args:
         loss: the value where the element at an index is moved by a number.
-        places: the elements.
-        right: their derivatives.
+        error: your derivatives less the right ones.
+        right: the right derivatives.
+        off: which elements are wrong.
     """
+    wrong = np.argwhere(off)
+    places = [tuple(map(int, at)) for at in wrong[:: max(1, len(wrong) // _SAMPLE)]][:_SAMPLE]
+    yours, exact = (np.array([array[place] for place in places]) for array in (error, right))
     here = loss(places[0], 0.0)
     for h in _WIDTHS:
         ahead, behind = (np.array([loss(place, by) for place in places]) for by in (h, -h))
         noise = 2.0**-53 * np.maximum(np.abs(ahead), abs(here)) / h
-        yield Quotients(h, "central", (ahead - behind) / (2 * h) - right, noise)
-        yield Quotients(h, "one-sided", (ahead - here) / h - right, noise)
-        yield Quotients(h, "one-sided", (here - behind) / h - right, noise)
+        yield Quotients(h, "central", yours, (ahead - behind) / (2 * h) - exact, noise)
+        yield Quotients(h, "one-sided", yours, (ahead - here) / h - exact, noise)
+        yield Quotients(h, "one-sided", yours, (here - behind) / h - exact, noise)
 
 
 def differing(own: Array, off: Array, label: Callable[[Index], str], elements: str) -> str:
@@ -116,8 +120,9 @@ def differing(own: Array, off: Array, label: Callable[[Index], str], elements: s
 
     elements: all there are, in words, such as "12 elements".
     """
-    places = [label(tuple(map(int, place))) for place in np.argwhere(off)]
-    where = f" ({', '.join(places[:3])}{', and more' * (len(places) > 3)})" if own.ndim else ""
+    places = np.argwhere(off)
+    first = ", ".join(label(tuple(map(int, place))) for place in places[:3])
+    where = f" ({first}{', and more' * (len(places) > 3)})" if own.ndim else ""
     strange = int((~np.isfinite(own)).sum())
     says = f"{len(places)} of {elements} differ{where}"
     return says + (f"; {strange} of {off.size} of yours are not finite" if strange else "")
@@ -197,15 +202,10 @@ def _width(case: Case, name: str, error: Array, off: Array) -> float | None:
             names[quantity] = evaluate(case.right[quantity], names)
         return float(names["loss"].value)
 
-    places = sample(off)
-    own, right = (
-        np.array([array[place] for place in places]) for array in (error, case.record.torch[name])
-    )
-    for found in quotients(loss, places, right):
-        noise = _rms(found.noise)
-        if _rms(own - found.errors) <= 0.2 * _rms(own):
-            return found.width
-        if all(0.02 * noise <= _rms(errors) <= 5 * noise for errors in (own, found.errors)):
+    for found in quotients(loss, error, case.record.torch[name], off):
+        yours, theirs, noise = map(_rms, (found.error, found.theirs, found.noise))
+        both_noise = all(0.02 * noise <= size <= 5 * noise for size in (yours, theirs))
+        if both_noise or _rms(found.error - found.theirs) <= 0.2 * yours:
             return found.width
     return None
 

@@ -32,10 +32,10 @@ from lockstep.gradients.result import (
 )
 from lockstep.network.names import Array, Quantities, element
 
+Code = Callable[..., Any]  # of the user's
 
-def check_gradients(
-    hand: Callable[..., Any], reference: Reference, /, **inputs: Any
-) -> CheckResult:
+
+def check_gradients(hand: Code, reference: Reference, /, **inputs: Any) -> CheckResult:
     """Check gradients derived by hand against PyTorch's automatic differentiation.
 
     The bound is measured, see `lockstep.gradients.measured`.
@@ -58,7 +58,7 @@ def check_gradients(
     return outcome
 
 
-def check_function(function: Any, reference: Callable[..., Any], /, **inputs: Any) -> CheckResult:
+def check_function(function: Any, reference: Code, /, **inputs: Any) -> CheckResult:
     """Check the backward, and the forward, of a torch.autograd.Function.
 
     What the forward gives is called `output` in reports, or `output_0`, `output_1` … where it gives
@@ -86,9 +86,7 @@ def _outcome(check: Callable[[], CheckResult]) -> CheckResult | Exception:
         return error.with_traceback(None)
 
 
-def _checked_function(
-    function: Any, reference: Callable[..., Any], inputs: dict[str, Any]
-) -> CheckResult:
+def _checked_function(function: Any, reference: Code, inputs: dict[str, Any]) -> CheckResult:
     """Check a Function as a hand: the gradient of Σ output · weight by the weight is the output."""
     arrays = {name: _as_array(name, value) for name, value in inputs.items()}
     random = np.random.default_rng(0)
@@ -110,7 +108,7 @@ def _checked_function(
     return _checked(hand, scalar, given | arrays, "the function")
 
 
-def _outputs(reference: Callable[..., Any], arrays: Quantities) -> dict[str, tuple[int, ...]]:
+def _outputs(reference: Code, arrays: Quantities) -> dict[str, tuple[int, ...]]:
     """The shapes of what the reference gives, by names that no input and no mark has."""
     with marked() as marks:
         results = _several(asked(reference, {name: torch.tensor(a) for name, a in arrays.items()}))
@@ -175,7 +173,7 @@ def _plain(tensor: Tensor) -> Any:
 
 
 def _checked(
-    hand: Callable[..., Any], reference: Reference, inputs: dict[str, Any], who: str = "hand"
+    hand: Code, reference: Reference, inputs: dict[str, Any], who: str = "hand"
 ) -> CheckResult:
     arrays = {name: _as_array(name, value) for name, value in inputs.items()}
     if not any(array.dtype.kind == "f" for array in arrays.values()):
@@ -201,6 +199,18 @@ def _checked(
     own = in_precision(np.float64, own)
     measured = measure(by_name, reference, wide, values, own)
     _judge_in_single(single, measured, values)
+    _demand_right(own, values, measured, reference, wide)
+    return matched(own, values, measured)
+
+
+def _demand_right(
+    own: Quantities,
+    values: Quantities,
+    measured: Measured,
+    reference: Reference,
+    inputs: Quantities,
+) -> None:
+    """Raise the mismatch, if there is one, with its diagnoses."""
     errors = measured.single_torch or {}
     looked = [
         Wrong(name, own[name], values[name], measured.bound[name], errors.get(name)) for name in own
@@ -208,13 +218,12 @@ def _checked(
     wrong = [it for it in looked if (it.off & np.isfinite(it.value)).any()]
     if wrong:
         right = [it.name for it in looked if not it.off.any()]
-        raise mismatch(wrong, right, diagnose(wrong, reference, wide))
+        raise mismatch(wrong, right, diagnose(wrong, reference, inputs))
     for it in looked:
         _demand_differentiable(it)
-    return matched(own, values, measured)
 
 
-def _by_name(hand: Callable[..., Any], who: str, values: Quantities, arrays: Quantities) -> Hand:
+def _by_name(hand: Code, who: str, values: Quantities, arrays: Quantities) -> Hand:
     """The hand as a function of a dict of arrays, which looks at what it returns."""
 
     def by_name(given: Quantities) -> Quantities:

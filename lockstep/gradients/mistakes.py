@@ -21,7 +21,6 @@ from lockstep.explain.facts import (
     many,
     quotients,
     ratios,
-    sample,
     stored_by_columns,
     usual,
 )
@@ -112,14 +111,13 @@ def times(
     Returns 0, −1 or a factor other than 1, which has a usual cause if it is not seen in several
     elements; None where own is no multiple of the part.
     """
-    for c in (0.0, -1.0):
-        if agree(own, c * part, (1 + abs(c)) * bound).all():
-            return c, ""
-    found = factor(own, part, bound)
-    if found is None or abs(found) <= 1e-3 or abs(found - 1) <= 1e-5:
+    c = factor(own, part, bound)
+    if c is None or c in (0, -1):
+        return c, ""
+    if abs(c) <= 1e-3 or abs(c - 1) <= 1e-5:
         return None, ""
-    why = cause(found, inputs)
-    return (found, why) if why or several else (None, "")
+    why = cause(c, inputs)
+    return (c, why) if why or several else (None, "")
 
 
 def by_shape(name: str, own: Array, value: Array) -> Diagnosis:
@@ -177,13 +175,10 @@ def by_quotients(it: Wrong, reference: Reference, inputs: Quantities) -> Diagnos
         with torch.no_grad(), same_draws():
             return float(asked(reference, given))
 
-    places = sample(it.off)
-    own, right = (np.array([array[place] for place in places]) for array in (it.own, it.value))
-    error = np.abs(own - right)
-    for found in quotients(loss, places, right):
-        noise = 64 * found.noise
-        near = np.abs(own - right - found.errors) <= np.maximum(noise, 1e-3 * error)
-        if near.all() and (noise < 0.1 * error).mean() > 0.5:
+    for found in quotients(loss, it.own - it.value, it.value, it.off):
+        noise, size = 64 * found.noise, np.abs(found.error)
+        near = np.abs(found.error - found.theirs) <= np.maximum(noise, 1e-3 * size)
+        if near.all() and (noise < 0.1 * size).mean() > 0.5:
             says = (
                 f"the gradient of {it.name} is a difference quotient, {found.kind}, "
                 f"of width {found.width:g}"

@@ -1,4 +1,4 @@
-"""check_gradients: right derivations pass, also where rounding is at its worst; mistakes raise and are named."""
+"""check_gradients: right derivations pass, however bad the rounding; mistakes are named."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_a_right_but_noisy_formula_is_a_match_with_a_remark():
 
 
 def by_one_pass(kind=np.asarray, part=1.0):
-    """LayerNorm by hand with the variance as E[x²] − E[x]², and so much of what comes by way of it."""
+    """LayerNorm by hand, the variance as E[x²] − E[x]². part: of what comes by way of it."""
 
     def hand(x, weight, bias, target):
         mean = x.mean(axis=1, keepdims=True)

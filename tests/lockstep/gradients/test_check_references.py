@@ -1,4 +1,4 @@
-"""check_gradients and what people write in a reference or a hand: what is legal, and what is refused in a sentence."""
+"""check_gradients: what is legal in a reference or a hand, and what is refused in a sentence."""
 
 import random as python_random
 import sys
@@ -337,7 +337,9 @@ def pytester_text(tmp_path, capsys):
     file = tmp_path / "test_mine.py"
     file.write_text(
         "import numpy as np\nfrom lockstep import check_gradients\n\n"
-        "def test_mine():\n    check_gradients(lambda x: {'x': -2 * x}, lambda x: (x**2).sum(), x=np.ones((2, 2)))\n"
+        "def test_mine():\n"
+        "    x = np.ones((2, 2))\n"
+        "    check_gradients(lambda x: {'x': -2 * x}, lambda x: (x**2).sum(), x=x)\n"
     )
     assert pytest.main([str(file), "-n0", "-p", "no:cacheprovider", f"--rootdir={tmp_path}"]) == 1
     return capsys.readouterr().out
