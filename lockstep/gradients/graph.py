@@ -219,7 +219,7 @@ def traced(reference: Reference, inputs: Quantities) -> Traced:
 
 
 class _Lines(TorchFunctionMode):
-    """Tells, of every operation of the reference, its result and in which line it was asked for."""
+    """Reports every operation of the reference: its result, its name and the line of its call."""
 
     def __init__(self, tell: Callable[[Any, str, str], None]) -> None:
         super().__init__()
