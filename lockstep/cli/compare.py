@@ -215,8 +215,7 @@ def _run(problem, values, step):
     from lockstep.cli.output import line_file, progress, whole_file
     from lockstep.network.problem import UNTOLD
     from lockstep.report.document import document, problem_line, step_line
-    from lockstep.report.terminal import heading, summary_lines
-    from lockstep.report.verdict import verdict_lines
+    from lockstep.report.terminal import heading, summary_lines, verdict_lines
 
     quiet, to_stdout = values.get("quiet", False), values.get("json") == "-"
     printed, width = printer()

@@ -2,8 +2,17 @@
 
 import math
 from functools import lru_cache
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+Array: TypeAlias = "NDArray[Any]"
+Quantities: TypeAlias = "dict[str, NDArray[Any]]"
 
 PARAMETERS = ("W_h", "b_h", "W_o", "b_o")
 FORWARD = ("z_h", "h", "z_o", "o", "loss")

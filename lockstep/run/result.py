@@ -59,6 +59,7 @@ class Result:
     verdict: str = "match"
     steps_run: int = 0
     values: int = 0
+    returned: set[str] = field(default_factory=set)  # quantities, at one step or more, in part too
     loss: dict[str, float | None] = field(default_factory=lambda: {"first": None, "last": None})
     first: Entry | None = None  # the first element that differs
     undecided: Entry | None = None
@@ -168,6 +169,7 @@ class Result:
         """
         self.steps_run, self.last, self.free = self.steps_run + 1, record, free
         self.values += record.size
+        self.returned.update(record.manual)
         loss = float(record.torch["loss"])
         self.loss = {
             "first": loss if self.loss["first"] is None else self.loss["first"],
