@@ -62,8 +62,8 @@ def _side_by_side(pairs: list[sources.Pair], values: _Values, column: int) -> It
         for value in (value for name in names for value in values.get(name, ())):
             if value.label not in shown:
                 shown.add(value.label)
-                both = [_equals(value.label, side) for side in (value.manual, value.torch)]
-                yield from _abreast(*both, value.mark, column)
+                left, right = _equals(value.label, value.manual), _equals(value.label, value.torch)
+                yield from _abreast(left, right, value.mark, column)
 
 
 def _with_values(source: sources.Source, values: _Values, width: int, ours: bool) -> Iterator[Text]:

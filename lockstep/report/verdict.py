@@ -86,7 +86,8 @@ def headline(result: Result) -> str:
         of = compared(result.undecided, result.dtype)
         return (
             f"undecided: at step {grouped(result.undecided.step)}, {of.label} overflowed on both "
-            f"sides ({of.manual} {result.side}, {of.torch} PyTorch), so there is nothing to compare."
+            f"sides ({of.manual} {result.side}, {of.torch} PyTorch), "
+            "so there is nothing to compare."
         )
     judged = (
         f"match: {len(result.returned)} of {len(COMPUTED)} quantities, "

@@ -180,7 +180,9 @@ def _cells(lines: list[sources.Line | None], problem: Problem) -> list[Data | No
     source = "\n".join(line.text if line else "" for line in lines)
     html = highlight(source, PythonLexer(stripnl=False), HtmlFormatter(nowrap=True))
     return [
-        line and {"number": line.number, "text": Markup(text), "names": _rows_of(line, problem)}
+        {"number": line.number, "text": Markup(text), "names": _rows_of(line, problem)}
+        if line
+        else None
         for line, text in zip(lines, html.split("\n"), strict=False)
     ]
 

@@ -93,7 +93,10 @@ def test_expect_is_status_0_for_exactly_the_first_diagnosis(capsys, tmp_path):
 def test_a_blow_up_is_status_3_with_step_and_cause(capsys):
     status, out, _ = ran(capsys, "--lr", "30", "--show", "none")
     assert status == 3
-    assert "undecided: at step 6, loss overflowed on both sides (inf by hand, inf PyTorch)" in " ".join(out.split())
+    assert (
+        "undecided: at step 6, loss overflowed on both sides (inf by hand, inf PyTorch)"
+        in " ".join(out.split())
+    )
     assert "learning rate, 30.0" in " ".join(out.split())
 
 

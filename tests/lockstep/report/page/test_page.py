@@ -1,5 +1,7 @@
-"""The page as a file: self-contained, escaped, repeatable, small; what it says without a script. test_browser.py opens
-it."""
+"""The page as a file: self-contained, escaped, repeatable, small; without a script it says all.
+
+test_browser.py opens it.
+"""
 
 import json
 import re
