@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 from rich.text import Text
 
-from lockstep.network.names import BACKWARD, FORWARD, UPDATE, Quantities, scalar_names
+from lockstep.network.names import BACKWARD, FORWARD, UPDATE, Quantities, label
 from lockstep.network.problem import Problem
 from lockstep.report.formulas import formula
 from lockstep.run.record import Entry, Record
@@ -20,6 +21,7 @@ WIDE = 140  # from this many columns on, a formula, its numbers and its values s
 STAGES = (("forward", FORWARD), ("backward", BACKWARD), ("update", UPDATE))
 MARK_STYLES = {"✓": "green", "✗": "bold red", "": ""}
 _INDENT = " " * 4
+_PER_SAMPLE = ("x", "y", "z_h", "h", "z_o", "o", "delta_o", "delta_h")
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,18 @@ def everything(record: Record) -> Quantities:
     return given | record.torch | record.manual
 
 
+def by_element(arrays: Quantities, problem: Problem, n: int) -> dict[str, Any]:
+    """Every element by what a report calls it in batches of n samples; the first sample's alone."""
+    return {
+        label(name, index, problem.sizes, n): array[index]
+        for name, array in arrays.items()
+        for index in np.ndindex((array[:1] if name in _PER_SAMPLE else array).shape)
+    }
+
+
 def numbers_of(record: Record, problem: Problem) -> dict[str, Any]:
     """Everything that a formula of the lecture's network refers to, by its scalar name."""
-    values: dict[str, Any] = {"lr": record.lr}
-    for name, array in everything(record).items():
-        values |= zip(scalar_names(name, problem.sizes, 1), array.flat, strict=True)
+    values = {"lr": record.lr} | by_element(everything(record), problem, 1)
     for layer, which in (("h", problem.hidden_activation), ("o", problem.output_activation)):
         values[f"sigma_{layer}"], values[f"sigma_{layer}_prime"] = activation(which)
     return values

@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.network.names import label
+from lockstep.network.names import PARAMETERS, label
 from lockstep.network.problem import Problem
-from lockstep.report.step import everything
-from lockstep.run.record import Record
 
 Data = dict[str, Any]  # what a template or the page's script reads
 
 MOST = 6  # neurons a layer that can be drawn with their numbers
-_PER_SAMPLE = ("x", "y", "z_h", "h", "z_o", "o", "delta_o", "delta_h")
+# whose values stand on the drawing
+DRAWN = ("x", "y", "h", "o", "delta_h", "delta_o", *PARAMETERS)
 _WIDTH, _MARGIN, _RADIUS = 720, 80, 37
 _LAYERS = ((70, "input", "x"), (350, "hidden", "h"), (600, "output", "o"))
 _ALONG = 0.37  # where on an edge its label stands
@@ -31,9 +30,8 @@ def drawing(problem: Problem) -> Data:
     """The network's drawing; of a batch the first sample.
 
     Returns:
-        width, height, radius, `nodes`, `edges`, and the `names` whose values stand on them. Each
-        node and edge has its place, the names that a click shows (`shown`), and the quantities
-        that these belong to (`of`).
+        width, height, radius, `nodes` and `edges`. Each has its place, the names that a click
+        shows (`shown`), and the quantities that these belong to (`of`).
     """
     sizes = problem.sizes
     apart = max(118, 240 - 40 * max(sizes))
@@ -64,17 +62,8 @@ def drawing(problem: Problem) -> Data:
                 edge = {"weight": shown[0], "shown": shown, "of": weights}
                 edges.append(edge | _line(source, target))
     nodes = [it for layer in layers for it in layer]
-    kinds = ("forward", "error", "target", "bias")
-    names = [edge["weight"] for edge in edges]
-    names += [it[kind] for it in nodes for kind in kinds if kind in it]
-    return {
-        "width": _WIDTH,
-        "height": height,
-        "radius": _RADIUS,
-        "nodes": nodes,
-        "edges": edges,
-        "names": names,
-    }
+    size = {"width": _WIDTH, "height": height, "radius": _RADIUS}
+    return size | {"nodes": nodes, "edges": edges}
 
 
 def _trained(parameter: str) -> list[str]:
@@ -91,17 +80,6 @@ def _line(source: Data, target: Data) -> Data:
     return {"x1": x1, "y1": y1, "x2": x2, "y2": y2, "lx": lx, "ly": ly}
 
 
-def numbers(record: Record, problem: Problem) -> dict[str, float]:
-    """The values on the drawing, by name: of the parameters, and of the first sample."""
-    values = {}
-    for name, array in everything(record).items():
-        shown = array[:1] if name in _PER_SAMPLE else array
-        for index in np.ndindex(shown.shape):
-            element = label(name, index, problem.sizes, problem.batch_samples)
-            values[element] = float(shown[index])
-    return values
-
-
 def widths(edges: list[Data], values: dict[str, float]) -> dict[str, int]:
     """How wide each edge is drawn, by its weight's name: 0 to 100, with the weight's sign."""
     weights = {edge["weight"]: values[edge["weight"]] for edge in edges}
@@ -113,28 +91,33 @@ def widths(edges: list[Data], values: dict[str, float]) -> dict[str, int]:
 
 def loss_curve(steps: list[Data]) -> Data:
     """The loss of both sides as points of a drawing; logarithmic where it spans much."""
-    losses = [value for kept in steps for value in kept["loss"] if isinstance(value, float)]
-    log = bool(losses) and min(losses) > 0 and max(losses) > 20 * min(losses)
-    scale = math.log10 if log else float
-    low, high = (scale(min(losses)), scale(max(losses))) if losses else (0.0, 1.0)
+    losses = np.array([[_finite(loss) for loss in kept["loss"]] for kept in steps])
+    seen = losses[np.isfinite(losses)]
+    low, high = seen.min(initial=np.inf), seen.max(initial=-np.inf)
     first, last = steps[0]["step"], steps[-1]["step"]
-
-    def point(kept: Data, side: int) -> list[float] | None:
-        value = kept["loss"][side]
-        if not isinstance(value, float):  # not returned, or not finite
-            return None
-        up = (_CURVE_HEIGHT - _CURVE_TOP) * (scale(value) - low) / (high - low or 1.0)
-        along = _CURVE_WIDTH * (kept["step"] - first) / (last - first or 1)
-        return [round(along, 1), round(_CURVE_HEIGHT - up, 1)]
-
-    manual, torch = ([point(kept, side) for kept in steps] for side in (0, 1))
+    log = bool(0 < 20 * low < high)
+    with np.errstate(all="ignore"):
+        scaled, bottom, top = (np.log10(it) if log else it for it in (losses, low, high))
+        up = (_CURVE_HEIGHT - _CURVE_TOP) * (scaled - bottom) / (top - bottom or 1.0)
+    along = np.array([kept["step"] - first for kept in steps]) / (last - first or 1)
+    xs, ys = np.round(_CURVE_WIDTH * along, 1).tolist(), np.round(_CURVE_HEIGHT - up, 1)
+    manual, torch = ([(x, y) for x, y in zip(xs, side, strict=True)] for side in ys.T.tolist())
     return {
-        "manual": " ".join(f"{p[0]},{p[1]}" for p in manual if p),
-        "torch": " ".join(f"{p[0]},{p[1]}" for p in torch if p),
-        "at": [theirs or ours for ours, theirs in zip(manual, torch, strict=True)],
-        "low": f"{min(losses):.3g}" if losses else "",
-        "high": f"{max(losses):.3g}" if losses else "",
+        "manual": _polyline(manual),
+        "torch": _polyline(torch),
+        "at": [b if np.isfinite(b[1]) else a for a, b in zip(manual, torch, strict=True)],
+        "low": f"{low:.3g}" if seen.size else "",
+        "high": f"{high:.3g}" if seen.size else "",
         "log": log,
         "first": first,
         "last": last,
     }
+
+
+def _finite(loss: Any) -> float:
+    """A loss of `step_data`; nan where it was not returned or is not finite."""
+    return loss if isinstance(loss, float) else np.nan
+
+
+def _polyline(points: list[tuple[float, float]]) -> str:
+    return " ".join(f"{x},{y}" for x, y in points if np.isfinite(y))

@@ -11,8 +11,8 @@ from lockstep.network.names import COMPUTED, Array, scalar_names, shape_of
 from lockstep.network.problem import Problem
 from lockstep.report.document import strict
 from lockstep.report.formulas import number
-from lockstep.report.page.drawing import Data, drawing, is_drawable, numbers, widths
-from lockstep.report.step import compared, numbers_of
+from lockstep.report.page.drawing import DRAWN, Data, drawing, is_drawable, widths
+from lockstep.report.step import by_element, compared, everything, numbers_of
 from lockstep.run.record import Record
 from lockstep.text import digits
 
@@ -44,10 +44,12 @@ def step_data(record: Record, problem: Problem) -> Data:
         "rows": _scalar_rows(record) if problem.is_the_lectures else _matrix_rows(record),
     }
     if is_drawable(problem):
-        values, plan = numbers(record, problem), drawing(problem)
+        arrays = everything(record)
+        values = by_element(arrays, problem, problem.batch_samples)
+        drawn = by_element({name: arrays[name] for name in DRAWN}, problem, problem.batch_samples)
         data["put"] = {name: f"{value:.9g}" for name, value in values.items()}
-        data["drawn"] = {name: f"{values[name]:.4g}" for name in plan["names"]}
-        data["widths"] = widths(plan["edges"], values)
+        data["drawn"] = {name: f"{value:.4g}" for name, value in drawn.items()}
+        data["widths"] = widths(drawing(problem)["edges"], values)
     if problem.is_the_lectures:
         put = data["put"] = _put(record, problem)
         by_torch = _put(replace(record, manual={}), problem)
