@@ -1,17 +1,12 @@
 """Numbers, counts and tables as a reader sees them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-    from lockstep.network.names import Array
+from lockstep.network.names import Array
 
 MOST_ULPS = 9999  # above that a relative error says more
 

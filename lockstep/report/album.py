@@ -1,14 +1,10 @@
 """Which steps of a run a page or a picture keeps: a selection, in memory that does not grow."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from lockstep.run.record import Record
-
-if TYPE_CHECKING:
-    from lockstep.run.result import Result
+from lockstep.run.result import Result
 
 MOST_DIFFERING = 10
 

@@ -1,10 +1,7 @@
 """Both sources side by side in the terminal, each line with the value that it has at a step."""
 
-from __future__ import annotations
-
 import io
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
@@ -14,7 +11,7 @@ from rich.text import Text
 from lockstep.network.names import scalar_names
 from lockstep.network.problem import Problem
 from lockstep.report import sources
-from lockstep.report.step import MARK_STYLES, compared
+from lockstep.report.step import MARK_STYLES, Compared, compared
 from lockstep.run.record import Record
 
 SIDE_BY_SIDE = 100  # from this many columns on; else one source below the other
@@ -22,17 +19,7 @@ _GAP = 5  # between the two, with the mark in it
 _INDENT = " " * 10  # before a value and a wrapped line
 
 
-@dataclass(frozen=True)
-class _Value:
-    """What is shown of an element: by hand, by PyTorch, and the mark."""
-
-    label: str
-    manual: str
-    torch: str
-    mark: str
-
-
-_Values = dict[str, Sequence[_Value]]  # by the names that a line may compute
+_Values = dict[str, list[Compared]]  # by the names that a line may compute
 
 
 def code_lines(
@@ -83,19 +70,15 @@ def _with_values(source: sources.Source, values: _Values, width: int, ours: bool
 
 def _values(record: Record) -> _Values:
     """Of a quantity its scalars, or, where it has none, its worst element."""
-    worst = record.worst_positions()
-    values: _Values = {
-        name: [_Value(f"shape of {name}", str(returned.shape), str(record.torch[name].shape), "✗")]
-        for name, returned in record.misshapen.items()
-    }
+    worst, values = record.worst_positions(), {}
+    for name, returned in record.misshapen.items():
+        shapes = str(returned.shape), str(record.torch[name].shape)
+        values[name] = [Compared(f"shape of {name}", *shapes, "", "", "", False)]
     for name, positions in record.spans():
         scalars = scalar_names(name, record.sizes, len(record.x))
-        of_quantity = []
-        for position in positions if scalars else [worst[name]]:
-            of = compared(record.entry(position), record.dtype)
-            of_quantity.append(_Value(of.label, of.manual, of.torch, of.mark))
-        values |= {value.label: [value] for value in of_quantity}
-        values[name] = of_quantity
+        shown = positions if scalars else [worst[name]]
+        values[name] = [compared(record.entry(at), record.dtype) for at in shown]
+        values |= {of.label: [of] for of in values[name]}
     return values
 
 

@@ -1,18 +1,14 @@
 """The result as strict JSON: one document for a run, or a line a step (the trace)."""
 
-from __future__ import annotations
-
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from lockstep.network.problem import Problem
 from lockstep.run.record import Record
-
-if TYPE_CHECKING:
-    from lockstep.run.result import Result
+from lockstep.run.result import Result
 
 
 def document(result: Result) -> str:

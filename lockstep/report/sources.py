@@ -1,7 +1,5 @@
 """The two sources side by side: the real lines, and which line computes which quantity."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import sys
@@ -48,9 +46,9 @@ class _Group:
 class _Assigned:
     """A name that a function assigns or returns, from its first line to its last."""
 
-    name: str
+    name: Any
     line: int
-    end: int
+    end: Any
 
 
 Pair = tuple[Line | None, Line | None]  # abreast: by hand, by PyTorch
@@ -119,13 +117,13 @@ def _lines(source: str, first: int, table: dict[str, str]) -> list[Line]:
     kept: list[int] = []
     for function in ast.parse(source).body:
         if isinstance(function, ast.FunctionDef):
-            assigned = sorted(_computing(function, table), key=lambda of: of.line)
-            new = [of for of in assigned if of.name not in computed]
-            for of in new:
+            assigned = [of for node in ast.walk(function) for of in _assigned(node)]
+            new = [of for of in assigned if of.name in table and of.name not in computed]
+            for of in sorted(new, key=lambda of: of.line):
                 computed.setdefault(of.name, of)
-            if new:
-                end = max(of.end for of in new)
-                kept += [n for n in range(function.lineno, end + 1) if n not in _doc(function)]
+            ends = [of.end for of in computed.values() if of in new]
+            doc = _doc(function)
+            kept += [n for n in range(function.lineno, max(ends, default=0) + 1) if n not in doc]
     lines: list[Line] = []
     for n in kept:
         names = tuple(name for name, of in computed.items() if of.line == n)
@@ -144,26 +142,20 @@ def _doc(function: ast.FunctionDef) -> range:
     return range(0)
 
 
-def _computing(function: ast.FunctionDef, table: dict[str, str]) -> Iterator[_Assigned]:
-    """What a function assigns or returns by name, out of the table's names."""
-    for node in ast.walk(function):
-        for name, where, value in _named(node):
-            if name in table:
-                yield _Assigned(name, where.lineno, value.end_lineno or where.lineno)
-
-
-def _named(node: ast.AST) -> Iterator[tuple[Any, Any, Any]]:
-    """(name, where it stands, its value) of what a node gives a name to."""
+def _assigned(node: ast.AST) -> Iterator[_Assigned]:
+    """What a node gives a name to: an assignment, a keyword argument, a dict."""
     match node:
-        case ast.Assign(targets=[ast.Name(id=name)], value=value):
-            yield name, node, value
-        case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple() as value):
-            yield from ((getattr(target, "id", None), node, value) for target in targets)
+        case ast.Assign(targets=[ast.Name(id=name)]):
+            yield _Assigned(name, node.lineno, node.end_lineno)
+        case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple()):
+            for target in targets:
+                yield _Assigned(getattr(target, "id", None), node.lineno, node.end_lineno)
         case ast.keyword(arg=name, value=value):
-            yield name, node, value
+            yield _Assigned(name, node.lineno, value.end_lineno)
         case ast.Dict(keys=keys, values=values):
             for key, value in zip(keys, values, strict=True):
-                yield getattr(key, "value", None), key, value
+                if isinstance(key, ast.Constant):
+                    yield _Assigned(key.value, key.lineno, value.end_lineno)
 
 
 def _groups(lines: list[Line]) -> list[_Group]:

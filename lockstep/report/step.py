@@ -1,7 +1,5 @@
 """A step in full: an entry a scalar for the lecture's network, else a line a matrix."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,21 +1,17 @@
 """The report in the terminal: the shown steps, the table over the steps, the verdict."""
 
-from __future__ import annotations
-
 import os
 import textwrap
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.text import Text
 
 from lockstep.network.problem import UNTOLD, Problem
 from lockstep.report.step import compared, step_lines
 from lockstep.report.verdict import Verdict, verdict
+from lockstep.run.result import Result, Row
 from lockstep.text import MOST_ULPS, columns, counted, digits, grouped, relative, unbroken
-
-if TYPE_CHECKING:
-    from lockstep.run.result import Result, Row
 
 _COLORS = {"match": "green", "mismatch": "red", "undecided": "yellow"}
 _INDENT, _LABEL = 2, 10  # columns before a label, and of it

@@ -1,10 +1,8 @@
 """The verdict in words, as plain data: every view renders these parts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,10 +14,8 @@ from lockstep.network.problem import UNTOLD
 from lockstep.report.formulas import formula
 from lockstep.report.step import compared, is_in_scalars, numbers_of
 from lockstep.run.record import Entry, Record
+from lockstep.run.result import Result
 from lockstep.text import counted, digits, grouped, percent, relative
-
-if TYPE_CHECKING:
-    from lockstep.run.result import Result
 
 
 class Labelled(NamedTuple):

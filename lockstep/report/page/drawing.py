@@ -1,7 +1,5 @@
 """What a page draws: a small network with its numbers, and the loss over the steps."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

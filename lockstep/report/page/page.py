@@ -1,11 +1,9 @@
 """The page: a run to step through, one HTML file that needs no network. A view of the result."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -26,10 +24,8 @@ from lockstep.report.page.step_data import index_at, most_steps, step_data
 from lockstep.report.step import STAGES, is_frozen
 from lockstep.report.terminal import heading
 from lockstep.report.verdict import verdict
+from lockstep.run.result import Result
 from lockstep.text import counted, grouped, unbroken
-
-if TYPE_CHECKING:
-    from lockstep.run.result import Result
 
 
 def new_album(problem: Problem) -> Album[Data]:

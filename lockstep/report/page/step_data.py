@@ -1,7 +1,5 @@
 """What a page shows of one step: its rows, the numbers in its formulas, its maps and drawing."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -12,13 +12,12 @@ from lockstep.network.problem import Problem
 from lockstep.report.album import Album
 from lockstep.report.plots.curve import BLUE, GREY, ORANGE, RED, write
 from lockstep.run.record import Record
+from lockstep.run.result import Result
 from lockstep.text import ulps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from lockstep.run.result import Result
 
 MOST_STEPS, MOST_PATHS, MOST_POINTS = 400, 12, 2000
 _OF_A_GRADIENT = 20  # elements of one that are drawn, about
