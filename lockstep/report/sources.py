@@ -117,13 +117,10 @@ def _lines(source: str, first: int, table: dict[str, str]) -> list[Line]:
     kept: list[int] = []
     for function in ast.parse(source).body:
         if isinstance(function, ast.FunctionDef):
-            assigned = [of for node in ast.walk(function) for of in _assigned(node)]
-            new = [of for of in assigned if of.name in table and of.name not in computed]
-            for of in sorted(new, key=lambda of: of.line):
-                computed.setdefault(of.name, of)
-            ends = [of.end for of in computed.values() if of in new]
-            doc = _doc(function)
-            kept += [n for n in range(function.lineno, max(ends, default=0) + 1) if n not in doc]
+            new = _computed(function, table.keys() - computed.keys())
+            computed |= new
+            last, doc = max((of.end for of in new.values()), default=0), _doc(function)
+            kept += [n for n in range(function.lineno, last + 1) if n not in doc]
     lines: list[Line] = []
     for n in kept:
         names = tuple(name for name, of in computed.items() if of.line == n)
@@ -140,6 +137,15 @@ def _doc(function: ast.FunctionDef) -> range:
         case ast.Expr(value=ast.Constant(), lineno=start, end_lineno=int(end)):
             return range(start, end + 1)
     return range(0)
+
+
+def _computed(function: ast.FunctionDef, names: set[str]) -> dict[str, _Assigned]:
+    """Where a function first gives each of these names a value."""
+    first: dict[str, _Assigned] = {}
+    found = [of for node in ast.walk(function) for of in _assigned(node) if of.name in names]
+    for of in sorted(found, key=lambda of: of.line):
+        first.setdefault(of.name, of)
+    return first
 
 
 def _assigned(node: ast.AST) -> Iterator[_Assigned]:

@@ -1,6 +1,5 @@
 """What a page draws: a small network with its numbers, and the loss over the steps."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ MOST = 6  # neurons a layer that can be drawn with their numbers
 DRAWN = ("x", "y", "h", "o", "delta_h", "delta_o", *PARAMETERS)
 _WIDTH, _MARGIN, _RADIUS = 720, 80, 37
 _LAYERS = ((70, "input", "x"), (350, "hidden", "h"), (600, "output", "o"))
-_ALONG = 0.37  # where on an edge its label stands
 _CURVE_WIDTH, _CURVE_HEIGHT, _CURVE_TOP = 560, 140, 10
 
 
@@ -28,8 +26,8 @@ def drawing(problem: Problem) -> Data:
     """The network's drawing; of a batch the first sample.
 
     Returns:
-        width, height, radius, `nodes` and `edges`. Each has its place, the names that a click
-        shows (`shown`), and the quantities that these belong to (`of`).
+        width, height, radius, `nodes` and `edges`. Each has the names that a click shows
+        (`shown`) and the quantities that these belong to (`of`); a node has its place.
     """
     sizes = problem.sizes
     apart = max(118, 240 - 40 * max(sizes))
@@ -57,8 +55,8 @@ def drawing(problem: Problem) -> Data:
         for j, target in enumerate(layers[layer + 1]):
             for i, source in enumerate(layers[layer]):
                 shown = named(weights, j, i)
-                edge = {"weight": shown[0], "shown": shown, "of": weights}
-                edges.append(edge | _line(source, target))
+                ends = {"source": source, "target": target}
+                edges.append(ends | {"weight": shown[0], "shown": shown, "of": weights})
     nodes = [it for layer in layers for it in layer]
     size = {"width": _WIDTH, "height": height, "radius": _RADIUS}
     return size | {"nodes": nodes, "edges": edges}
@@ -66,16 +64,6 @@ def drawing(problem: Problem) -> Data:
 
 def _trained(parameter: str) -> list[str]:
     return [f"{prefix}{parameter}" for prefix in ("", "grad_", "new_")]
-
-
-def _line(source: Data, target: Data) -> Data:
-    """A line from one node to another, cut off where the circles begin, and its label's place."""
-    across, down = target["x"] - source["x"], target["y"] - source["y"]
-    cut = _RADIUS / math.hypot(across, down)
-    x1, y1 = round(source["x"] + across * cut, 1), round(source["y"] + down * cut, 1)
-    x2, y2 = round(target["x"] - across * cut, 1), round(target["y"] - down * cut, 1)
-    lx, ly = round(x1 + (x2 - x1) * _ALONG, 1), round(y1 + (y2 - y1) * _ALONG - 5, 1)
-    return {"x1": x1, "y1": y1, "x2": x2, "y2": y2, "lx": lx, "ly": ly}
 
 
 def widths(edges: list[Data], values: dict[str, float]) -> dict[str, int]:

@@ -126,18 +126,16 @@ def heat(record: Record) -> dict[str, Data]:
 
 def _map(hand: Array, torch: Array, flat_ratio: Array) -> Data:
     ratio = flat_ratio.reshape((1, *hand.shape) if hand.ndim == 1 else hand.shape)
-    rows, columns = (
-        np.linspace(0, length, min(length, MOST_CELLS) + 1).astype(int) for length in ratio.shape
-    )
+    rows, columns = (np.array_split(range(n), min(n, MOST_CELLS)) for n in ratio.shape)
     chosen = []
-    for top, bottom in zip(rows[:-1], rows[1:], strict=True):
-        for left, right in zip(columns[:-1], columns[1:], strict=True):
-            i, j = divmod(int(ratio[top:bottom, left:right].argmax()), right - left)
-            chosen.append(int((top + i) * ratio.shape[1] + left + j))
+    for row in rows:
+        for column in columns:
+            i, j = divmod(int(ratio[np.ix_(row, column)].argmax()), len(column))
+            chosen.append(int(row[i] * ratio.shape[1] + column[j]))
     by_hand, by_torch = ([f"{side.flat[at]:.6g}" for at in chosen] for side in (hand, torch))
     return {
         "shape": list(hand.shape),
-        "grid": [len(rows) - 1, len(columns) - 1],
+        "grid": [len(rows), len(columns)],
         "hand": [_number(value) for value in by_hand],
         "torch": [None if a == b else _number(b) for a, b in zip(by_hand, by_torch, strict=True)],
         "ratio": [_number(f"{ratio.flat[at]:.2g}") for at in chosen],
