@@ -120,14 +120,20 @@ def step_lines(
 
 
 def _scalar_entries(view: _View) -> Iterator[Text]:
-    values, spans = numbers_of(view.record, view.problem), dict(view.record.spans())
+    values, entries = numbers_of(view.record, view.problem), {}
+    for name, positions in view.record.spans():
+        each = [_entry(view, name, position, values) for position in positions]
+        entries[name] = [line for entry in each for line in entry]
+    yield from _by_stage(entries)
+
+
+def _by_stage(lines: dict[str, list[Text]]) -> Iterator[Text]:
+    """The lines of each quantity, below the name of its stage."""
     for stage, names in STAGES:
-        returned = [name for name in names if name in spans]
-        if returned:
+        shown = [line for name in names for line in lines.get(name, ())]
+        if shown:
             yield Text(f" {stage}", "bold")
-        for name in returned:
-            for position in spans[name]:
-                yield from _entry(view, name, position, values)
+        yield from shown
 
 
 def _entry(view: _View, name: str, position: int, values: dict[str, Any]) -> Iterator[Text]:
@@ -189,10 +195,6 @@ def _matrix_table(view: _View) -> Iterator[Text]:
     heads = heads[: 7 if view.width >= WIDE else 6]
     head, *table = columns([heads, *rows.values()], "<>>>><<")
     yield Text(head, "dim")
-    lines = dict(zip(rows, table, strict=True))
-    for stage, names in STAGES:
-        returned = [name for name in names if name in lines]
-        if returned:
-            yield Text(f" {stage}", "bold")
-        for name in returned:
-            yield Text(lines[name], "bold red" if rows[name][5] == "✗" else "")
+    styles = ["bold red" if "✗" in row else "" for row in rows.values()]
+    lines = zip(rows, table, styles, strict=True)
+    yield from _by_stage({name: [Text(line, style)] for name, line, style in lines})

@@ -94,40 +94,40 @@ def _row(row: Row, dtype: str) -> list[str]:
 
 def verdict_lines(result: Result, width: int, quiet: bool = False) -> Iterator[Text]:
     """The verdict. quiet: without the tables of what was asked for beside it."""
-    told = verdict(result)
-    if told.stopped:
-        yield Text(told.stopped, "bold")
-    if told.difference:
-        yield Text(told.headline, "bold red")
-        yield from _mismatch_lines(told, result, width)
+    words = verdict(result)
+    if words.stopped:
+        yield Text(words.stopped, "bold")
+    if words.difference:
+        yield Text(words.headline, "bold red")
+        yield from _mismatch_lines(words, result, width)
     else:
-        yield from _wrapped(told.headline, width, f"bold {_COLORS[result.verdict]}")
-    for sentence in told.sentences:
+        yield from _wrapped(words.headline, width, f"bold {_COLORS[result.verdict]}")
+    for sentence in words.sentences:
         yield from _wrapped(sentence, width)
     if result.control:
         if not quiet:
             yield from _control_table(result.control, result.dtype)
         missed = result.control["caught"] < len(result.control["planted"])
-        yield from _wrapped(told.control, width, "bold red" if missed else "")
+        yield from _wrapped(words.control, width, "bold red" if missed else "")
     if result.referee:
         if not quiet:
             yield from _referee_table(result.referee, result.side)
-        yield from _wrapped(told.referee, width)
-    for remark in told.remarks:
+        yield from _wrapped(words.referee, width)
+    for remark in words.remarks:
         yield from _wrapped(remark, width)
 
 
-def _mismatch_lines(told: Verdict, result: Result, width: int) -> Iterator[Text]:
+def _mismatch_lines(words: Verdict, result: Result, width: int) -> Iterator[Text]:
     """Both sides one above the other, a caret below the first digit that differs, the mistake."""
     yield Text("")
-    for word, text in told.difference:
+    for word, text in words.difference:
         yield Text(f"  {word:9} {text}")
-    if told.far and result.first:
+    if words.far and result.first:
         of = compared(result.first, result.dtype)
         same = len(os.path.commonprefix([of.manual, of.torch]))
-        yield Text(f"{' ' * (_INDENT + _LABEL + same)}^ {told.far}", "bold red")
+        yield Text(f"{' ' * (_INDENT + _LABEL + same)}^ {words.far}", "bold red")
     yield Text("")
-    for word, text in told.explanation:
+    for word, text in words.explanation:
         yield from _wrapped(text, width, "bold" if word in ("mistake", "or") else "", word)
     yield Text("")
 

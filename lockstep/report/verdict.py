@@ -55,7 +55,7 @@ def verdict(result: Result) -> Verdict:
     """The verdict on a run, in words."""
     sentences = (_likely_cause(result), _resolution(result), _not_tested(result))
     by_battery = others(result.battery) if result.battery else None
-    told = Verdict(
+    words = Verdict(
         _stopped(result),
         headline(result),
         sentences=[text for text in sentences if text],
@@ -68,10 +68,10 @@ def verdict(result: Result) -> Verdict:
         ],
     )
     if result.first and result.decisive:
-        told.difference = list(_difference(result, result.first, result.decisive))
-        told.far = _how_far(result, result.first, result.decisive)
-        told.explanation = list(_explanation(result))
-    return told
+        words.difference = list(_difference(result, result.first, result.decisive))
+        words.far = _how_far(result, result.first, result.decisive)
+        words.explanation = list(_explanation(result))
+    return words
 
 
 def headline(result: Result) -> str:

@@ -79,7 +79,7 @@ def _rendered(template: str, result: Result, rows: list[Data], **more: Any) -> s
         .render(
             heading=[line.plain for line in heading(result.problem, result.side)],
             result=result,
-            told=verdict(result),
+            words=verdict(result),
             rows=rows,
             scalars=result.problem.is_the_lectures,
             decisive=_decisive(result),

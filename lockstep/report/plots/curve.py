@@ -11,7 +11,7 @@ from manual_backprop.gradient_descent import f
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# told apart by colour-blind people as well
+# colour-blind people can tell these apart as well
 BLUE, ORANGE, GREY, RED = "#0072b2", "#d55e00", "#595959", "#b3121d"
 LEFT, RIGHT = -1.0, 4.0  # of the curve
 

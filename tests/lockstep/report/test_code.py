@@ -111,7 +111,8 @@ def test_another_shape_is_told_in_place_of_a_value(monkeypatch, tmp_path, capsys
     monkeypatch.setenv("COLUMNS", "120")
     path = tmp_path / "shape.py"
     path.write_text(
-        "def step(delta_o, h):\n    grad_W_o = (delta_o.T @ h).ravel()\n    return {'grad_W_o': grad_W_o}\n"
+        "def step(delta_o, h):\n    grad_W_o = (delta_o.T @ h).ravel()\n"
+        "    return {'grad_W_o': grad_W_o}\n"
     )
     assert main(["--code", "--derivation", str(path)]) == 1
     assert "shape of grad_W_o = (4,)" in capsys.readouterr().out
