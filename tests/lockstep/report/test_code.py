@@ -49,7 +49,8 @@ def test_a_derivations_lines_are_found_by_what_they_assign_or_return(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(
         "import numpy\n\n\ndef step(x, W_h, b_h, y):\n    '''mine'''\n    z_h = x @ W_h.T + b_h\n"
-        "    h, other = z_h, y\n    return {'z_h': z_h,\n            'loss': y.sum(), **dict(o=h)}\n"
+        "    h, other = z_h, y\n"
+        "    return {'z_h': z_h,\n            'loss': y.sum(), **dict(o=h)}\n"
     )
     lines = {line.number: line.names for line in sources.by_hand(MATRICES, load(str(path))).lines}
     assert lines == {4: (), 6: ("z_h",), 7: ("h",), 8: (), 9: ("loss", "o")}
