@@ -153,8 +153,7 @@ def _report(problem: "Problem", values: dict[str, Any], step: "Side") -> _Output
     from lockstep.report.code import code_lines
     from lockstep.report.document import document
     from lockstep.report.step import step_lines
-    from lockstep.report.terminal import heading, summary_lines
-    from lockstep.report.verdict import verdict_lines
+    from lockstep.report.terminal import heading, summary_lines, verdict_lines
 
     printed, width = printer()
     is_json, quiet, code = values.get("json") == "-", values.get("quiet"), values.get("code")

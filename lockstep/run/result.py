@@ -117,7 +117,7 @@ class Result:
     steps_run: int = 0
     values: int = 0
     loss: dict[str, float | None] = field(default_factory=lambda: {"first": None, "last": None})
-    names: set[str] = field(default_factory=set)  # the quantities that were returned
+    returned: set[str] = field(default_factory=set)  # quantities, at one step or more, in part too
     first: Entry | None = None
     undecided: Entry | None = None
     largest: Entry | None = None
@@ -205,7 +205,7 @@ class Result:
         """
         self.steps_run, self.last = self.steps_run + 1, record
         self.values += record.size
-        self.names.update(record.manual, record.misshapen)
+        self.returned.update(record.manual)
         loss = float(record.torch["loss"])
         self.loss = {"first": loss if self.steps_run == 1 else self.loss["first"], "last": loss}
 
