@@ -10,15 +10,16 @@ from lockstep.bound.allowed import tolerance
 from lockstep.bound.exact import LARGEST as MOST_EXACT
 from lockstep.bound.exact import is_small as exact_is_quick
 from lockstep.errors import Unusable
-from lockstep.evidence.battery import battery, remark
+from lockstep.evidence.battery import battery
 from lockstep.evidence.comparison import Comparison
 from lockstep.evidence.control import control
-from lockstep.evidence.truth import referee
+from lockstep.evidence.referee import referee
 from lockstep.explain.case import Case
 from lockstep.explain.facts import coverage, notes
 from lockstep.explain.sides import explain
 from lockstep.network.options import check
 from lockstep.network.problem import UNTOLD, Problem, make_problem, read_file
+from lockstep.report.about import battery_remark
 from lockstep.run.record import Record
 from lockstep.run.steps import records
 from lockstep.run.threads import threads
@@ -178,7 +179,7 @@ def _look_closer(result: Comparison, values: dict[str, Any]) -> None:
     nothing = "there is no step whose numbers could all be judged"
     if values.get("control"):
         if result.last_judged:
-            result.control = control(problem, result.last_judged, fixed, result.judged)
+            result.control = asdict(control(problem, result.last_judged, fixed, result.judged))
         else:
             result.remarks.append(f"no control: {nothing}")
     if values.get("referee"):
@@ -189,7 +190,7 @@ def _look_closer(result: Comparison, values: dict[str, Any]) -> None:
             limit = f"{MOST_EXACT:,} multiply-adds a step"
             result.remarks.append(f"no referee: exact arithmetic is too slow beyond {limit}")
         else:
-            result.referee = referee(problem, record)
+            result.referee = asdict(referee(problem, record))
 
 
 def _try_others(result: Comparison, values: dict[str, Any]) -> None:
@@ -209,10 +210,10 @@ def _try_others(result: Comparison, values: dict[str, Any]) -> None:
         found = battery(
             asked, result.problem, scalars, lambda other: run(other, quiet, step=side.again())
         )
-    result.battery = found
-    if "battery" in values and found["smallest"] and result.verdict == "match":
+    result.battery = asdict(found)
+    if "battery" in values and found.smallest and result.verdict == "match":
         result.verdict = "mismatch"
-    if not found["smallest"]:
+    if not found.smallest:
         result.remarks.append(f"right on all {asked} other problems that were tried as well")
     elif result.first is None:
-        result.remarks.append(remark(found))
+        result.remarks.append(battery_remark(result.battery))

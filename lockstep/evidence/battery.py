@@ -1,10 +1,13 @@
 """Other problems for a derivation: one problem can hide a mistake that another shows."""
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import product
+from typing import Protocol
 
 from lockstep.errors import Unusable
-from lockstep.network.problem import make_problem
-from lockstep.text import counted
+from lockstep.network.problem import Problem, make_problem
+from lockstep.run.record import Entry
 
 _WIDTHS = (
     (1, 2, 1),
@@ -22,53 +25,65 @@ _SAMPLES = (1, 2, 5)
 STEPS = 3  # enough for what is carried from one step to the next
 
 
-def problems(number, problem, scalars):
-    """So many other problems of growing size with the same settings.
+class Judged(Protocol):
+    """What is read of the result on another problem."""
 
-    scalars: the derivation is in scalars, so only the values change.
+    verdict: str
+    first: Entry | None
+
+
+@dataclass(frozen=True)
+class Counterexample:
+    """A problem that does not match, with the field names of the JSON document.
+
+    quantity: what differs first; None where the derivation cannot be run on the problem.
+    """
+
+    sizes: list[int]
+    samples: int
+    quantity: str | None
+
+
+@dataclass(frozen=True)
+class Battery:
+    """How many other problems were tried and match, and the smallest that does not."""
+
+    problems: int
+    matching: int
+    smallest: Counterexample | None
+
+
+def problems(number: int, problem: Problem, scalars: bool) -> Iterator[Problem]:
+    """Other problems of growing size with the same settings.
+
+    Args:
+        number: how many.
+        problem: whose settings they have.
+        scalars: the derivation is in scalars, so only the values change.
     """
     fixed = problem.network_settings | dict(lr=problem.lr, dtype=problem.dtype, steps=STEPS)
-    if scalars:
-        shapes = [(problem.sizes, 1)] * number
-    else:
-        every = sorted(product(_WIDTHS, _SAMPLES), key=_size)
-        shapes = [every[i * len(every) // number % len(every)] for i in range(number)]
-    for seed, (sizes, samples) in enumerate(shapes):
-        yield make_problem(fixed | dict(sizes=sizes, samples=samples, seed=seed + 1))
+    every = sorted(product(_WIDTHS, _SAMPLES), key=lambda shape: (shape[1] + 1) * sum(shape[0]))
+    for i in range(number):
+        sizes, samples = (problem.sizes, 1) if scalars else every[i * len(every) // number]
+        yield make_problem(fixed | dict(sizes=sizes, samples=samples, seed=i + 1))
 
 
-def _size(shape):
-    sizes, samples = shape
-    return (samples + 1) * sum(sizes)
+def battery(
+    number: int, problem: Problem, scalars: bool, judge: Callable[[Problem], Judged]
+) -> Battery:
+    """Try a derivation on other problems; see `problems`.
 
-
-def battery(number, problem, scalars, judge):
-    """{"problems", "matching", "smallest"} over so many other problems.
-
-    judge: gives a `result.Result` for a problem, with the derivation loaded afresh. smallest: the first that does not
-    match: its sizes, samples and the quantity that differs (None where the derivation cannot run on it).
+    Args:
+        judge: gives the result for a problem, with the derivation loaded afresh.
     """
-    matching, smallest = 0, None
+    failing = []
     for other in problems(number, problem, scalars):
         try:
             result = judge(other)
-            quantity = result.first_mismatch["quantity"] if result.first_mismatch else None
+            quantity = result.first.quantity if result.first else None
             matches = result.verdict != "mismatch"
         except Unusable:
             quantity, matches = None, False
-        matching += matches
-        if not matches and smallest is None:
-            smallest = {"sizes": list(other.sizes), "samples": other.samples, "quantity": quantity}
-    return {"problems": number, "matching": matching, "smallest": smallest}
-
-
-def remark(found):
-    """A sentence on what the battery found, or None where everything matched."""
-    smallest = found["smallest"]
-    if smallest is None:
-        return None
-    size = "-".join(map(str, smallest["sizes"]))
-    samples = counted(smallest["samples"], "sample")
-    what = f"first differs at {smallest['quantity']}" if smallest["quantity"] else "cannot be run"
-    failing = f"{found['problems'] - found['matching']} of {found['problems']} others"
-    return f"within rounding on this problem, but wrong on {failing}: with {size} and {samples} it {what}"
+        if not matches:
+            failing.append(Counterexample(list(other.sizes), other.samples, quantity))
+    return Battery(number, number - len(failing), failing[0] if failing else None)

@@ -1,52 +1,79 @@
-"""The control: errors of three times what rounding allows are planted, one a quantity, to show that each is caught."""
+"""The control: errors of three times the allowed difference are planted; each must be caught."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lockstep.bound.allowed import allowed
+from lockstep.network.problem import Problem
 from lockstep.run.judge import Judgement
+from lockstep.run.record import Record
 
 TIMES = 3
 
 
-def control(problem, record, fixed, judged):
-    """Plant an error into one element of each quantity in turn: {"step", "caught", "planted": [...]}.
+@dataclass(frozen=True)
+class Planted:
+    """An error in one element, with the field names of the JSON document.
 
-    record: a step of the run, a `comparison.Record`. fixed: whether its `allowed` is a tolerance of the user's; what is
-    planted is measured by rounding all the same, so that a tolerance that is too wide is seen to be. judged: what the
-    run judges a record by, a function to (verdict, position). The elements are the same on every run.
-
-    An entry of "planted" has the element's `quantity`, `index`, `label`, PyTorch's value as `torch`, the `error` that
-    was planted on it, what was `allowed`, and whether it was `caught`: told as the first mismatch at this very element.
+    torch: PyTorch's value, on which the error was planted. caught: whether this very element was
+    found as the first mismatch.
     """
-    bound = allowed(problem, record.start, record.torch) if fixed else record.allowed
+
+    quantity: str
+    index: list[int]
+    label: str
+    torch: float
+    error: float
+    allowed: float
+    caught: bool
+
+
+@dataclass(frozen=True)
+class Control:
+    """The errors planted into a step, one a quantity, and how many of them were caught."""
+
+    step: int
+    caught: int
+    planted: list[Planted]
+
+
+def control(
+    problem: Problem, record: Record, fixed: bool, judged: Callable[[Record], Judgement]
+) -> Control:
+    """Plant an error into one element of each quantity in turn; the same elements on every run.
+
+    Args:
+        problem: what is trained.
+        record: a step of the run.
+        fixed: the step is judged by a tolerance of the user's. The errors are measured by rounding
+            all the same, so that a tolerance that is too wide is seen to be.
+        judged: what the run judges a record by.
+    """
+    bound = record.allowed
+    if fixed:
+        bound = allowed(problem, record.start, record.torch)
     random = np.random.default_rng(0)
+    right = {name: np.asarray(record.torch[name], np.float64) for name in record.manual}
     planted = []
-    for name in record.manual:
-        element = int(random.choice(record.elements(name)))
-        index = tuple(int(i) for i in np.unravel_index(element, np.shape(record.torch[name])))
-        value = float(record.torch[name][index])
+    for name, values in right.items():
+        element = random.choice(record.elements(name))
+        index = tuple(map(int, np.unravel_index(element, values.shape)))
+        value = float(values[index])
         wrong = max(value + TIMES * float(bound[name][index]), float(np.nextafter(value, np.inf)))
-        manual = {
-            quantity: np.array(record.torch[quantity], dtype=np.float64)
-            for quantity in record.manual
-        }
+        manual = right | {name: values.copy()}
         manual[name][index] = wrong
         verdict = judged(replace(record, manual=manual, misshapen={}, bound=lambda: record.allowed))
         planted.append(
-            {
-                "quantity": name,
-                "index": list(index),
-                "label": record.named(name, index),
-                "torch": value,
-                "error": wrong - value,
-                "allowed": float(record.allowed[name][index]),
-                "caught": verdict == Judgement("mismatch", record.position(name, index)),
-            }
+            Planted(
+                name,
+                list(index),
+                record.named(name, index),
+                value,
+                wrong - value,
+                float(record.allowed[name][index]),
+                verdict == Judgement("mismatch", record.position(name, index)),
+            )
         )
-    return {
-        "step": record.number,
-        "caught": sum(entry["caught"] for entry in planted),
-        "planted": planted,
-    }
+    return Control(record.number, sum(one.caught for one in planted), planted)

@@ -1,312 +1,335 @@
-"""The catalogue of mistakes: what each one is called, what it does to a formula, and what to say about it."""
+"""The catalogue of mistakes: each is an edit of a right formula, with what to say about it."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Literal, TypeAlias
 
+from lockstep.explain.formulas import inputs_of, sources
+from lockstep.explain.trees import replaced, split, tidy
 from lockstep.network.names import BACKWARD, UPDATE
+from lockstep.network.problem import Problem
 
-_ERROR = "2 * (o - y) / m"
-_BACK = "delta_o @ W_o"
-_PRIME_O = " * sigma_o_prime(z_o, o)"
-_LAYERS = {"delta_o": (_ERROR, "o"), "delta_h": (f"({_BACK})", "h")}
 GRADIENTS = tuple(name for name in BACKWARD if name.startswith("grad_"))
+Right: TypeAlias = dict[str, str]  # the text of the right formulas by name
 
 
 @dataclass(frozen=True)
 class Mistake:
     """One way to get a quantity wrong.
 
-    formulas: how the quantity then comes out, in the names of `two_layer.py`; besides these there are `c`, a constant
-    that is fitted, N, `accumulated` and `previous` (the earlier steps' gradients of the parameter, summed and last),
-    `ones` and `one`, a sample or output that is tried in turn.
-    says: a sentence for the user, of the quantity {q}. remedy: what to do.
+    A formula is in the names of `two_layer.py`; N, `ones` (in the shape of W_o) and `positive`
+    (1 for a positive number, else 0); and those that the fields below bring in.
+
+    Attributes:
+        name: one of the names of mistakes.
+        quantity: the quantity that comes out wrong.
+        says: a sentence for the user; {q} stands for the quantity, {c} for the fitted constant.
+        remedy: what to do.
+        formulas: the quantity's formula with the mistake, in each way in which it can be made.
+        fitted: the formulas have a constant `c`, to be fitted.
+        each: the formulas are for one sample or output, `[sample]`, or for all others,
+            `[but_sample]`; each is to be tried in turn.
+        history: the formulas have gradients of earlier steps by parameter: `accumulated`, their
+            sum, or `previous`, the last ones.
     """
 
     name: str
     quantity: str
-    formulas: tuple[str, ...]
     says: str
     remedy: str
+    formulas: tuple[str, ...]
+    fitted: bool = False
+    each: Literal["sample", "output"] | None = None
+    history: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its formulas can be evaluated as they stand."""
+        return not (self.fitted or self.each or self.history)
 
 
-def catalogue(right):
-    """Every mistake, likelier ones first. right: the text of the right formulas by name."""
-    return (
-        tuple(_deltas())
-        + tuple(_gradients(right))
-        + tuple(_updates(right))
-        + tuple(_anywhere(right))
-    )
+def catalogue(problem: Problem) -> tuple[Mistake, ...]:
+    """Every mistake, likelier ones first; in the update of a frozen parameter too."""
+    return _catalogue(tuple(sources(replace(problem, frozen=())).items()))
 
 
-def _deltas():
-    for name, (error, s) in _LAYERS.items():
-        prime = f"sigma_{s}_prime"
-        z = f"z_{s}"
+@lru_cache
+def _catalogue(formulas: tuple[tuple[str, str], ...]) -> tuple[Mistake, ...]:
+    right = dict(formulas)
+    parts = (_slopes, _delta_h, _gradients, _updates, _pre_activations, _anywhere)
+    rows = (row for part in parts for row in part(right))
+    return tuple(replace(row, formulas=tuple(map(tidy, row.formulas))) for row in rows)
+
+
+def _slopes(right: Right) -> Iterator[Mistake]:
+    """Mistakes in the last factor of an error term, σ'."""
+    for s in "oh":
+        name, z, prime = f"delta_{s}", f"z_{s}", f"sigma_{s}_prime"
+        error, _ = split(right[name])
         yield Mistake(
             "missing-activation-derivative",
             name,
-            (error,),
             "the derivative of the activation function is left out of {q}",
             f"multiply by σ'({z})",
+            (error,),
         )
         yield Mistake(
             "derivative-at-wrong-point",
             name,
-            (f"{error} * {prime}({s}, sigma_{s}({s}))", f"{error} * {prime}({z}, {z})"),
             f"σ' in {{q}} is not taken at the pre-activation {z}",
-            f"take σ' at {z}; a formula in terms of σ(z), such as s·(1 − s), is fed with {s}",
+            f"take σ' at {z}; a formula in terms of σ(z), such as s·(1 − s), takes {s}",
+            (f"({error}) * {prime}({s}, sigma_{s}({s}))", f"({error}) * {prime}({z}, {z})"),
         )
+        others = ("1 - s", "s * (1 - s)", "1 - s * s", "s", "s * (1 + s)", "(1 - s) * (1 - s)")
+        slopes = (*(replaced(other, {"s": s}) for other in others), f"positive({z})")
         yield Mistake(
             "wrong-activation-derivative",
             name,
-            tuple(
-                f"{error} * ({factor})"
-                for factor in (
-                    f"1 - {s}",
-                    f"{s} * (1 - {s})",
-                    f"1 - {s} * {s}",
-                    s,
-                    f"{s} * (1 + {s})",
-                    f"(1 - {s}) * (1 - {s})",
-                    f"positive({z})",
-                )
-            ),
-            "another function stands in {q} where the derivative of the activation function belongs",
+            "another function stands in {q} "
+            "where the derivative of the activation function belongs",
             "sigmoid' is s·(1 − s), tanh' is 1 − s², relu' is 1 where z > 0",
+            tuple(f"({error}) * ({slope})" for slope in slopes),
         )
-    prime = " * sigma_h_prime(z_h, h)"
+
+
+def _delta_h(right: Right) -> Iterator[Mistake]:
+    """Mistakes on the way back from delta_o to delta_h."""
+
+    def back(weights: str = "W_o", sent: str = "delta_o") -> str:
+        return replaced(right["delta_h"], {"delta_o": sent, "W_o": weights})
+
+    error, _ = split(right["delta_o"])
+    _, slope = split(right["delta_h"])
     yield Mistake(
         "updated-weights-used",
         "delta_h",
-        (f"(delta_o @ (W_o - lr * grad_W_o)){prime}",),
         "the hidden error was computed with the output weights that this step had already changed",
         "compute delta_h before you assign the new output weights",
+        (back(right["new_W_o"]),),
     )
     yield Mistake(
         "transposed-weights",
         "delta_h",
-        (f"(delta_o @ W_o.T){prime}",),
-        "W_o is used untransposed on the way back",
+        "W_o is used the wrong way round on the way back",
         "delta_h[i, j] sums delta_o[i, k]·W_o[k, j] over the outputs k",
+        (back("W_o.T"),),
     )
     yield Mistake(
         "output-derivative-dropped",
         "delta_h",
-        (f"({_ERROR} @ W_o){prime}", f"((o - y) @ W_o){prime}"),
         "the error o − y is sent back instead of delta_o",
         "send delta_o back, which contains the output's σ'",
+        (back(sent=error), back(sent="o - y")),
     )
     yield Mistake(
         "wrong-weights",
         "delta_h",
-        tuple(
-            f"({back}){prime}"
-            for back in (
-                "delta_o @ W_h",
-                "delta_o @ W_h.T",
-                "delta_o @ grad_W_o",
-                "delta_o @ ones",
-                "delta_o",
-            )
-        ),
         "something else stands in place of W_o on the way back",
         "send delta_o back through W_o",
+        (*map(back, ("W_h", "W_h.T", "grad_W_o", "ones")), f"delta_o * {slope}"),
     )
     yield Mistake(
         "term-missing",
         "delta_h",
-        tuple(f"(delta_o[:, {rows}] @ W_o[{rows}]){prime}" for rows in ("one", "but_one")),
         "only some of the outputs' terms are in the sum of {q}",
         "every output that h feeds into sends its error back",
+        tuple(back(f"W_o[{some}]", f"delta_o[:, {some}]") for some in ("output", "but_output")),
+        each="output",
     )
 
 
-def _gradients(right):
+def _gradients(right: Right) -> Iterator[Mistake]:
+    """Mistakes in a layer's gradients."""
+    updated = replaced(right["delta_h"], {"W_o": right["new_W_o"]})
     for layer, given in (("o", "h"), ("h", "x")):
         delta, weight, bias = f"delta_{layer}", f"grad_W_{layer}", f"grad_b_{layer}"
         others = [other for other in ("x", "z_h", "h", "z_o", "o", "y") if other != given]
         yield Mistake(
             "wrong-layer-input",
             weight,
-            tuple(f"{delta}.T @ {other}" for other in others),
-            f"{{q}} is built on another array than {given}",
+            f"{{q}} is computed from another array than {given}",
             f"the input of these weights is {given}",
+            tuple(replaced(right[weight], {given: other}) for other in others),
         )
         yield Mistake(
             "transposed-gradient",
             weight,
-            (f"({given}.T @ {delta})",),
             "the outer product in {q} is the wrong way round",
             f"row j belongs to {delta}[:, j]: {right[weight]}",
+            (replaced(right[weight], {delta: given, given: delta}),),
         )
-        for name, start, end in (
-            (weight, f"{delta}[{{}}].T @ {given}[{{}}]", ""),
-            (bias, f"{delta}[{{}}]", ".sum(axis=0)"),
-        ):
+        for name in (weight, bias):
             yield Mistake(
                 "one-sample-only",
                 name,
-                tuple((start + end).format(rows, rows) for rows in (":1", "-1:")),
                 "only one sample of the batch counts in {q}",
                 "sum over all samples",
+                (_of_samples(right[name], ":1"), _of_samples(right[name], "-1:")),
             )
             yield Mistake(
                 "term-missing",
                 name,
-                tuple((start + end).format(rows, rows) for rows in ("sample", "but_sample")),
                 "only some of the samples' terms are in the sum of {q}",
                 "sum over all samples",
+                (_of_samples(right[name], "sample"), _of_samples(right[name], "but_sample")),
+                each="sample",
             )
         yield Mistake(
             "bias-gradient-averaged",
             bias,
-            (f"{right[bias]} / N",),
             "{q} is the mean over the batch",
             "sum over the samples; the loss's factor is in delta already",
+            (f"({right[bias]}) / N",),
         )
         yield Mistake(
             "bias-gradient-missing",
             bias,
-            (f"0 * ({right[bias]})",),
             "{q} is zero",
             f"the gradient of a bias is {delta}, summed over the samples",
+            (f"0 * ({right[bias]})",),
         )
-        if layer == "o":
-            continue
-        updated = f"delta_o @ (W_o - lr * grad_W_o) * sigma_h_prime(z_h, h)"  # noqa: F541
-        for name, formula in ((weight, f"({updated}).T @ x"), (bias, f"({updated}).sum(axis=0)")):
-            yield Mistake(
-                "updated-weights-used",
-                name,
-                (formula,),
-                "{q} was computed with the output weights that this step had already changed",
-                "compute every gradient before you assign new weights",
-            )
+    for name in ("grad_W_h", "grad_b_h"):
+        yield Mistake(
+            "updated-weights-used",
+            name,
+            "{q} was computed with the output weights that this step had already changed",
+            "compute every gradient before you assign new weights",
+            (replaced(right[name], {"delta_h": updated}),),
+        )
     for name in GRADIENTS:
         parameter = name.removeprefix("grad_")
         yield Mistake(
             "gradients-accumulated",
             name,
-            (f"{right[name]} + accumulated['{parameter}']",),
             "the earlier steps' gradients are still inside {q}",
             "start every step from zero gradients",
+            (f"{right[name]} + accumulated['{parameter}']",),
+            history=True,
         )
         yield Mistake(
             "weight-decay",
             name,
-            (f"{right[name]} + c * {parameter}",),
             "{q} has an extra term, {c} times the parameter",
             "leave the term out, or put it into the loss on both sides",
+            (f"{right[name]} + c * {parameter}",),
+            fitted=True,
         )
 
 
-def _updates(right):
+def _of_samples(formula: str, rows: str) -> str:
+    """The formula on some of the samples."""
+    return replaced(formula, {name: f"{name}[{rows}]" for name in inputs_of(formula)})
+
+
+def _updates(right: Right) -> Iterator[Mistake]:
     for name in UPDATE:
-        parameter = name.removeprefix("new_")
-        gradient = f"grad_{parameter}"
+        update, parameter = right[name], name.removeprefix("new_")
+        gradient, (_, step) = f"grad_{parameter}", split(update)
         if parameter in ("b_h", "b_o"):
             yield Mistake(
                 "bias-gradient-missing",
                 name,
-                (parameter,),
                 f"the bias {parameter} is never updated",
                 f"subtract lr·{gradient}",
+                (parameter,),
             )
         yield Mistake(
             "not-updated",
             name,
-            (parameter,),
             f"{parameter} is left as it was",
             f"subtract lr·{gradient}",
+            (parameter,),
         )
         yield Mistake(
             "update-sign",
             name,
-            (f"{parameter} + lr * {gradient}",),
             f"lr·{gradient} is added",
             "subtract it: the step goes down the gradient",
+            (f"{parameter} + {step}",),
         )
+        rates = (gradient, f"lr * lr * {gradient}", f"lr / N * {gradient}", f"lr * N * {gradient}")
         yield Mistake(
             "learning-rate",
             name,
-            tuple(
-                f"{parameter} - {gradient}{factor}"
-                for factor in ("", " * (lr * lr)", " * lr / N", " * (lr * N)")
-            ),
             "the learning rate is missing in {q}, in it twice, or divided by the batch size",
-            f"{name} is {right[name].replace(' * ', '·')}",
+            f"{name} is {update.replace(' * ', '·')}",
+            tuple(replaced(update, {step: wrong}) for wrong in rates),
         )
         yield Mistake(
             "gradients-accumulated",
             name,
-            (f"{parameter} - lr * ({gradient} + accumulated['{parameter}'])",),
             "the earlier steps' gradients are still inside {q}",
             "start every step from zero gradients",
+            (replaced(update, {gradient: f"{gradient} + accumulated['{parameter}']"}),),
+            history=True,
         )
         yield Mistake(
             "momentum",
             name,
-            (f"{right[name]} - c * (lr * previous['{parameter}'])",),
-            "the last step's gradient is in {q} once more, {c} times: momentum",
+            "{q} also has the last step's gradient, {c} times: momentum",
             "plain gradient descent has no memory",
+            (f"{update} - c * (lr * previous['{parameter}'])",),
+            fitted=True,
+            history=True,
         )
         yield Mistake(
             "weight-decay",
             name,
-            (f"{right[name]} - c * (lr * {parameter})",),
             "{q} has an extra term, {c} times the parameter: weight decay",
             "leave the term out, or set it on both sides",
+            (f"{update} - c * (lr * {parameter})",),
+            fitted=True,
         )
 
 
-def _anywhere(right):
-    for name in ("z_h", "z_o"):
-        layer = name[-1]
-        given = {"h": "x", "o": "h"}[layer]
+def _pre_activations(right: Right) -> Iterator[Mistake]:
+    for layer in "ho":
+        name, weights = f"z_{layer}", f"W_{layer}"
+        weighted, bias = split(right[name])
         yield Mistake(
             "transposed-weights",
             name,
-            (f"{given} @ W_{layer} + b_{layer}",),
-            f"W_{layer} is used the wrong way round in {{q}}",
-            f"row j of W_{layer} holds the weights into neuron j",
+            f"{weights} is used the wrong way round in {{q}}",
+            f"row j of {weights} holds the weights into neuron j",
+            (replaced(right[name], {f"{weights}.T": weights}),),
         )
         yield Mistake(
-            "bias-forgotten",
-            name,
-            (right[name].replace(f" + b_{layer}", ""),),
-            "the bias is missing in {q}",
-            f"add b_{layer}",
+            "bias-forgotten", name, "the bias is missing in {q}", f"add {bias}", (weighted,)
         )
-    yield Mistake(
-        "broadcast",
-        "delta_o",
+
+
+def _anywhere(right: Right) -> Iterator[Mistake]:
+    """A batch that is broadcast, a sign, a factor."""
+    averaged, summed = "o - y.sum(axis=0) / N", "N * o - y.sum(axis=0)"
+    squares = replaced(right["loss"], {"y - o": "y.T - o"})
+    for name, formulas in (
         (
-            f"2 * (o - y.sum(axis=0) / N) / m{_PRIME_O}",
-            f"2 * (N * o - y.sum(axis=0)) / m{_PRIME_O}",
-            f"2 * (o - y.T) / m{_PRIME_O}",
+            "delta_o",
+            tuple(replaced(right["delta_o"], {"o - y": e}) for e in (averaged, summed, "o - y.T")),
         ),
-        "every output meets every target in {q}: a (N,) target against (N, 1) outputs",
-        "give the targets the shape (N, 1): y.reshape(-1, 1)",
-    )
-    yield Mistake(
-        "broadcast",
-        "loss",
-        ("square(y.T - o).sum() / m / N", "square(y.T - o).sum() / m"),
-        "every output meets every target in {q}: a (N,) target against (N, 1) outputs",
-        "give the targets the shape (N, 1): y.reshape(-1, 1)",
-    )
+        ("loss", (f"{squares} / N", squares)),
+    ):
+        yield Mistake(
+            "broadcast",
+            name,
+            "every output meets every target in {q}: a (N,) target against (N, 1) outputs",
+            "give the targets the shape (N, 1): y.reshape(-1, 1)",
+            formulas,
+        )
     for name in (*BACKWARD, "loss"):
         yield Mistake(
             "sign-flipped",
             name,
-            (f"-1 * ({right[name]})",),
             "{q} is minus the right one",
             "the derivative of ½ (y − o)² by o is o − y",
+            (f"-1 * ({right[name]})",),
         )
         yield Mistake(
             "scaled-by-constant",
             name,
-            (f"c * ({right[name]})",),
             "{q} is {c} times the right one{cause}",
             "check the factor in front of the loss, and where the batch is averaged",
+            (f"c * ({right[name]})",),
+            fitted=True,
         )

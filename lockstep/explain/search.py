@@ -1,313 +1,320 @@
-"""Which mistake explains what was seen: every formula judged by itself, the catalogue's tried in its place."""
+"""Which mistake explains what was seen.
 
-from dataclasses import replace
+Every formula is judged by itself, on the derivation's own values before it. Where one is wrong, the
+catalogue's mistakes are tried in its place.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
 
 import numpy as np
 
-from lockstep.explain.case import Case
-from lockstep.explain.catalogue import catalogue
+from lockstep.bound.bounded import Bounded
+from lockstep.explain.case import Case, Replaced, StandIn
+from lockstep.explain.catalogue import GRADIENTS, Mistake, catalogue
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import by_columns, by_its_digits, by_its_rate, unknown
+from lockstep.explain.trees import replaced, tidy
 from lockstep.network.names import COMPUTED, UPDATE
+from lockstep.network.problem import Problem
+from lockstep.run.record import Record
 from lockstep.run.result import History
 
-_TRIED = 50  # samples or outputs that are tried one by one
+_TRIED = 50  # the most samples or outputs that are tried one by one
+_FACTOR, _SIGN = "scaled-by-constant", "sign-flipped"
 
 
-def diagnose(record, problem, history=None):
-    """Diagnoses of a step that differs, in the order of computation: dicts as `facts.diagnosis` makes them.
+@dataclass(frozen=True)
+class Explanation:
+    """A mistake, the formulas that it puts in place of right ones, and the quantities explained."""
 
-    record: `comparison.Record`. Independent mistakes give a diagnosis each; where several names explain the same
-    equally well all of them are given, likelier first; where none does, `unknown` with the facts.
+    mistake: Mistake
+    formulas: Replaced
+    explained: set[str]
+
+    @property
+    def stand_in(self) -> StandIn:
+        return self.formulas[self.mistake.quantity]
+
+
+@dataclass(frozen=True)
+class _Search:
+    """A wrong quantity to be explained. accepted: the formulas with mistakes before it."""
+
+    case: Case
+    mistakes: tuple[Mistake, ...]
+    accepted: Replaced
+    name: str
+
+    def value(self, formulas: Replaced) -> Bounded:
+        """The quantity with these formulas in place of right ones, besides the accepted ones."""
+        return self.case.value(self.name, self.accepted | formulas)
+
+    def fits(self, result: Bounded) -> bool:
+        """Whether the derivation's value is this one, to rounding."""
+        return not self.case.off(self.name, result).any()
+
+
+@np.errstate(all="ignore")
+def diagnose(record: Record, problem: Problem, history: History | None = None) -> list[Diagnosis]:
+    """The diagnoses of a step that differs, in the order of computation.
+
+    Independent mistakes have a diagnosis each. Where several mistakes explain the same equally
+    well, all are given, likelier ones first. Where none does, it is `unknown`, with the facts.
     """
     case = Case(record, problem, history or History())
+    mistakes = catalogue(problem)
     if record.misshapen:
-        return _of_another_shape(case, next(iter(record.misshapen)))
-    mistakes = catalogue(case.right)
-    accepted: dict[str, tuple[str, dict]] = {}
-    found: list[dict] = []
+        return [_of_another_shape(_Search(case, mistakes, {}, next(iter(record.misshapen))))]
+    accepted: Replaced = {}
+    found: list[Diagnosis] = []
     settled: set[str] = set()
     while wrong := case.differing(accepted) & case.globally_wrong() - settled:
-        name = min(wrong, key=COMPUTED.index)
-        explanations = _best(case, list(_explanations(case, name, mistakes, accepted)))
-        if not explanations:
-            rest = case, name, mistakes, accepted
-            found += (
-                _of_few_elements(*rest) or _two_at_once(*rest) or _by_facts(case, name, accepted)
-            )
-            settled.add(name)
-        named = set()
-        for mistake, replaced, explained in explanations:
-            if mistake.name not in named:
-                found.append(_said(case, mistake, replaced, explained))
-                named.add(mistake.name)
-        if explanations:
-            _, replaced, explained = explanations[0]
-            accepted |= replaced
-            settled |= explained
+        search = _Search(case, mistakes, accepted, min(wrong, key=COMPUTED.index))
+        if explanations := _best(search):
+            found += [_diagnosis(case, explanation) for explanation in explanations]
+            accepted = accepted | explanations[0].formulas
+            settled |= explanations[0].explained
+        else:
+            found += _of_few_elements(search) or _two_at_once(search) or [_by_facts(search)]
+            settled.add(search.name)
     return found
 
 
-def _explanations(case, name, mistakes, accepted):
-    """The mistakes that make `name` come out as it did: (mistake, replaced formulas, all that they explain)."""
-    before = case.differing(accepted)
-    suspects = case.suspects(name)
-    for mistake in mistakes:
-        if mistake.quantity not in suspects:
-            continue
-        for which in range(len(mistake.formulas)):
-            for replaced in _tries(case, mistake, which, mistakes, name, accepted):
-                trial = accepted | replaced
-                try:
-                    if not case.gives(name, trial):
-                        continue
-                    after = case.differing(trial)
-                except (ValueError, IndexError):
-                    continue  # the shapes do not fit: nobody made this mistake here
-                if after <= before and _tells(case, name, accepted, trial):
-                    yield mistake, replaced, before - after
-                    break
+# One mistake of the catalogue
 
 
-def _by_facts(case, name, accepted):
-    stored = (
-        None
-        if case.record.covered.get(name) is not None
-        else by_columns(case.record, name, case.own[name])
-    )
-    by_facts = (by_its_digits, by_its_rate, unknown)
-    return [stored or next(found for fact in by_facts if (found := fact(case, name, accepted)))]
+def _best(search: _Search) -> list[Explanation]:
+    """Those that explain most, one a mistake; odd factors only where nothing else does."""
+    found = list(_explanations(search))
+    most = max((len(one.explained) for one in found), default=0)
+    kept = [one for one in found if len(one.explained) == most]
+    likely = [one for one in kept if one.mistake.name != _FACTOR or _usual(search.case, one)]
+    by_name: dict[str, Explanation] = {}
+    for one in likely or kept:
+        by_name.setdefault(one.mistake.name, one)
+    return list(by_name.values())
 
 
-def _of_few_elements(case, name, mistakes, accepted):
-    """A mistake in some elements alone, where the lecture's scalars are written one by one; else []."""
-    if case.samples != 1 or case.returned(name) < 2:
-        return []
-    with np.errstate(all="ignore"):
-        off = case.off(name, case.evaluated(accepted, name)[name])
-    for mistake, replaced, result in _alone(case, name, mistakes, accepted):
-        if not (off & case.off(name, result)).any() and _tells(case, name, accepted, replaced):
-            elements = ", ".join(
-                case.record.named(name, tuple(map(int, place))) for place in np.argwhere(off)
+def _explanations(search: _Search) -> Iterator[Explanation]:
+    """The mistakes that make the quantity come out as it did: one explanation a formula."""
+    before = search.case.differing(search.accepted)
+    suspects = search.case.suspects(search.name)
+    for mistake in search.mistakes:
+        for which in range(len(mistake.formulas) if mistake.quantity in suspects else 0):
+            found = (
+                Explanation(mistake, formulas, explained)
+                for formulas in _tries(search, mistake, which)
+                if (explained := _explained(search, formulas, before))
             )
-            told = _said(case, mistake, replaced, {name})
-            return [replace(told, says=f"{elements}: {told.says}")]
-    return []
+            yield from islice(found, 1)
 
 
-def _two_at_once(case, name, mistakes, accepted):
-    """A mistake and a turned sign or a lost factor of 2 in the same formula, told as two; else []."""
-    second = {mistake.name: mistake for mistake in mistakes if mistake.quantity == name}
-    for factor, other in (
-        (-1, "sign-flipped"),
-        (2, "scaled-by-constant"),
-        (0.5, "scaled-by-constant"),
-    ):
-        for mistake, replaced, result in _alone(case, name, mistakes, accepted):
-            if mistake.name in ("sign-flipped", "scaled-by-constant") or other not in second:
-                continue
-            source, extra = replaced[name]
-            both = accepted | {name: (f"{factor} * ({source})", extra)}
-            if not case.off(name, factor * result).any() and _tells(case, name, accepted, both):
-                of_the_factor = {name: (second[other].formulas[0], {"c": float(factor)})}
-                told = [
-                    _said(case, mistake, replaced, {name}),
-                    _said(case, second[other], of_the_factor, {name}),
-                ]
-                return [replace(one, formula=both[name][0]) for one in told]
-    return []
-
-
-def _alone(case, name, mistakes, accepted):
-    """The formulas without a constant to fit that a mistake puts in place of this very quantity's, and their value."""
-    for mistake in mistakes:
-        for source in mistake.formulas if mistake.quantity == name else ():
-            if "c *" in source:
-                continue
-            for extra in _further(case, mistake, source, name, accepted):
-                replaced = accepted | {name: (source, extra)}
-                try:
-                    with np.errstate(all="ignore"):
-                        result = case.evaluated(replaced, name)[name]
-                except (ValueError, IndexError):
-                    continue
-                if np.shape(result.value) == case.own[name].shape:
-                    yield mistake, replaced, result
-
-
-def _tells(case, name, accepted, replaced):
-    """Whether the bound of the replaced formula is finer than what it explains (at relu's kink it is not)."""
-    with np.errstate(all="ignore"):
-        right, result = (case.evaluated(formulas, name)[name] for formulas in (accepted, replaced))
-        apart = np.abs(case.own[name] - right.value)
-        worst = np.argmax(np.where(case.off(name, right), apart, -1.0))
-        return bool(np.ravel(apart)[worst] > 2 * np.ravel(result.bound())[worst])
-
-
-def _best(case, explanations):
-    """Those that explain most; a fitted factor without a usual cause only where nothing else does."""
-    most = max((len(explained) for *_, explained in explanations), default=0)
-    kept = [explanation for explanation in explanations if len(explanation[-1]) == most]
-    named = [explanation for explanation in kept if not _is_odd_factor(case, *explanation)]
-    return named or kept
-
-
-def _is_odd_factor(case, mistake, replaced, explained):
-    return (
-        mistake.name == "scaled-by-constant"
-        and _nice(replaced[mistake.quantity][1]["c"], case) is None
-    )
-
-
-def _tries(case, mistake, which, mistakes, name, accepted):
-    """The formulas to put in place of right ones: this mistake's alone, and in all its quantities alike."""
-    source = mistake.formulas[which]
-    alone = [
-        {mistake.quantity: (source, extra)}
-        for extra in _further(case, mistake, source, name, accepted)
+def _tries(search: _Search, mistake: Mistake, which: int) -> list[Replaced]:
+    """What to put in place of right formulas: in all gradients or updates alike, or in one."""
+    alike = next((group for group in (GRADIENTS, UPDATE) if mistake.quantity in group), ())
+    family = [
+        other for other in search.mistakes if other.name == mistake.name and other.quantity in alike
     ]
-    siblings = [
-        other
-        for other in mistakes
-        if other.name == mistake.name
-        and len(other.formulas) == len(mistake.formulas)
-        and other is not mistake
-        and other.quantity[:4] == mistake.quantity[:4] in ("grad", "new_")
+    givens = _givens(search, mistake, mistake.formulas[which])
+    return [
+        {one.quantity: StandIn(one.formulas[which], given) for one in together}
+        for together in ([family, [mistake]] if len(family) > 1 else [[mistake]])
+        for given in givens
     ]
-    if not siblings:
-        return alone
-    together = [
-        {one.quantity: (one.formulas[which], extra) for one in (mistake, *siblings)}
-        for replaced in alone
-        for _, extra in replaced.values()
-    ]
-    return together + alone
 
 
-def _further(case, mistake, source, name, accepted):
-    """The further names that a formula can be tried with: a fitted constant, one sample or output after the other."""
-    if "c *" in source:
-        constant = _fitted(case, mistake, source, name, accepted)
-        return [] if constant is None else [{"c": constant}]
-    for words, n in (("sample", case.samples), ("one", case.sizes[2])):
-        if f"{words}]" in source or f"but_{words}]" in source:
-            every = range(n) if 1 < n <= _TRIED else ()
-            return [{words: [i], f"but_{words}": [j for j in range(n) if j != i]} for i in every]
-    return [{}]
+def _explained(search: _Search, formulas: Replaced, before: set[str]) -> set[str]:
+    """What formulas explain, or nothing. before: what differs without them."""
+    try:
+        result = search.value(formulas)
+        if not search.fits(result):
+            return set()
+        after = search.case.differing(search.accepted | formulas)
+    except (ValueError, IndexError):
+        return set()  # the shapes do not fit: nobody made this mistake here
+    return before - after if after <= before and _is_finer(search, result) else set()
 
 
-def _fitted(case, mistake, source, name, accepted):
-    """The constant c with which the formula gives the derivation's `name` in the element that tells most."""
-    with np.errstate(all="ignore"):
-        at = [
-            case.evaluated(accepted | {mistake.quantity: (source, {"c": c})}, name)[name].value
-            for c in (0.0, 1.0)
-        ]
-        slope = np.atleast_1d(at[1] - at[0]) * np.atleast_1d(case.record.covered.get(name, True))
-        best = np.unravel_index(int(np.argmax(np.abs(slope))), slope.shape)
-        constant = float(np.atleast_1d(case.own[name] - at[0])[best] / slope[best])
-    nice = _nice(constant, case)
-    if mistake.name == "scaled-by-constant":
-        if constant == -1 or (case.returned(name) < 2 and nice is None):
-            return None  # every single number is some multiple of the right one
-    elif case.returned(name) < 2:
-        return None
-    if not np.isfinite(constant) or abs(constant) < 1e-12:
-        return None
-    return constant if nice is None or mistake.name != "scaled-by-constant" else nice[0]
+def _is_finer(search: _Search, result: Bounded) -> bool:
+    """Whether the bound of a result is finer than what it explains (at relu's kink it is not)."""
+    right = search.value({})
+    apart = np.abs(search.case.own[search.name] - right.value)
+    worst = np.argmax(np.where(search.case.off(search.name, right), apart, -1.0))
+    return bool(np.ravel(apart)[worst] > 2 * np.ravel(result.bound())[worst])
 
 
-def _nice(constant, case):
-    """A factor that has a usual cause, as (value, its words), or None."""
+def _givens(search: _Search, mistake: Mistake, text: str) -> list[dict[str, Any]]:
+    """What to try a formula with: a fitted constant, each sample or output in turn, or nothing."""
+    if mistake.fitted:
+        return [{"c": constant} for constant in _fitted(search, mistake, text)]
+    if not mistake.each:
+        return [{}]
+    n = search.case.samples if mistake.each == "sample" else search.case.sizes[2]
+    every = set(range(n)) if 1 < n <= _TRIED else set()
+    return [{mistake.each: [i], f"but_{mistake.each}": sorted(every - {i})} for i in sorted(every)]
+
+
+def _fitted(search: _Search, mistake: Mistake, text: str) -> list[float]:
+    """The constant that gives the derivation's value in the element that tells most; [] if none."""
+    case, name = search.case, search.name
+    returned = list(case.record.elements(name))
+    trials = [search.value({mistake.quantity: StandIn(text, {"c": c})}).value for c in (0.0, 1.0)]
+    at_0, at_1, own = (np.ravel(value)[returned] for value in (*trials, case.own[name]))
+    best = np.argmax(np.abs(at_1 - at_0))
+    constant = float((own - at_0)[best] / (at_1 - at_0)[best])
+    usual = _usual_factors(case, constant) if mistake.name == _FACTOR else {}
+    if not 1e-12 <= abs(constant) < np.inf or (mistake.name == _FACTOR and constant == -1):
+        return []
+    if len(returned) < 2 and not usual:
+        return []  # every single number is some multiple of the right one
+    return [*usual.values(), constant][:1]
+
+
+# Factors
+
+
+def _usual_factors(case: Case, constant: float) -> dict[str, float]:
+    """The factors with a usual cause that a constant may be: {words: factor}."""
     n, n_out = case.samples, case.sizes[2]
     factors = {"2": 2.0, "½": 0.5, "4": 4.0, "¼": 0.25}
-    for words, size in {"N": n, "n_out": n_out, "N·n_out": n * n_out}.items():
-        inverse = f"1/{words}" if words in ("N", "n_out") else f"1/({words})"
+    for below, size in {"N": n, "n_out": n_out, "(N·n_out)": n * n_out}.items():
+        words = below.strip("()")
         if size > 1:
             factors |= {
                 words: size,
-                inverse: 1 / size,
-                f"{inverse.replace('1', '2', 1)}": 2 / size,
+                f"1/{below}": 1 / size,
+                f"2/{below}": 2 / size,
                 f"{words}/2": size / 2,
-                f"½·{inverse}": 0.5 / size,
+                f"½·1/{below}": 0.5 / size,
                 f"2·{words}": 2.0 * size,
             }
-    close = [
-        (value, words)
+    return {
+        words: value
         for words, value in factors.items()
         if value != 1 and abs(constant / value - 1) < 1e-6
-    ]
-    return (close[0][0], " or ".join(words for _, words in close)) if close else None
+    }
 
 
-def _said(case, mistake, replaced, explained):
-    source, extra = replaced[mistake.quantity]
-    constant, cause = extra.get("c"), ""
-    quantity = mistake.quantity
-    if mistake.name == "scaled-by-constant":
-        nice = _nice(constant, case)
-        usual = {
-            "2": ": ½ Σ against Σ, or the 2 of the square",
-            "½": ": the 2 of the square's derivative is missing",
+def _usual(case: Case, found: Explanation) -> dict[str, float]:
+    return _usual_factors(case, found.stand_in.given["c"])
+
+
+def _cause(case: Case, found: Explanation) -> str:
+    """Where a factor usually comes from, as the rest of a sentence."""
+    usual, cause = _usual(case, found), ""
+    if usual:
+        causes = {
+            "2": "½ Σ against Σ, or the 2 of the square",
+            "½": "the 2 of the square's derivative is missing",
         }
-        cause = (
-            f", which is {nice[1]}{usual.get(nice[1].split(' or ')[0], ': a mean against a sum')}"
-            if nice
-            else ""
-        )
-        if quantity == "delta_o" and "delta_o" in case.own and _gradients_come_out_right(case):
-            cause += "; a convention, for your gradients, where it is made up for, are right"
-    number = "" if constant is None else f"{constant:.9g}"
-    together = [name for name in replaced if name in explained] if quantity in UPDATE else []
-    what = ", ".join(sorted(together, key=COMPUTED.index)) or quantity
+        why = causes.get(next(iter(usual)), "a mean against a sum")
+        cause = f", which is {' or '.join(usual)}: {why}"
+    if found.mistake.quantity == "delta_o" in case.own:
+        after = {name for name in case.own if name.startswith(("grad_", "new_"))}
+        if after and not after & case.globally_wrong():
+            cause += "; your gradients are right, so it is only a convention"
+    return cause
+
+
+# What no single mistake explains
+
+
+def _alone(search: _Search) -> Iterator[tuple[Explanation, Bounded]]:
+    """The mistakes without a constant in this very quantity, and the value that each gives it."""
+    name = search.name
+    for mistake in search.mistakes:
+        for text in mistake.formulas if mistake.quantity == name and not mistake.fitted else ():
+            for given in _givens(search, mistake, text):
+                formulas = {name: StandIn(text, given)}
+                try:
+                    yield Explanation(mistake, formulas, {name}), search.value(formulas)
+                except (ValueError, IndexError):
+                    continue
+
+
+def _of_few_elements(search: _Search) -> list[Diagnosis]:
+    """A mistake in some elements alone, where scalars are written one by one; else []."""
+    case, name = search.case, search.name
+    if case.samples != 1 or case.returned(name) < 2:
+        return []
+    off = case.off(name, search.value({}))
+    for found, result in _alone(search):
+        if not (off & case.off(name, result)).any() and _is_finer(search, result):
+            places = [tuple(map(int, place)) for place in np.argwhere(off)]
+            return [_at(", ".join(case.record.named(name, at) for at in places), case, found)]
+    return []
+
+
+def _two_at_once(search: _Search) -> list[Diagnosis]:
+    """A mistake and a turned sign or a lost factor of 2 in the same formula, as two; else []."""
+    case, name = search.case, search.name
+    here = {mistake.name: mistake for mistake in search.mistakes if mistake.quantity == name}
+    for factor, second in ((-1, _SIGN), (2, _FACTOR), (0.5, _FACTOR)) if _SIGN in here else ():
+        for found, result in _alone(search):
+            if found.mistake.name == _SIGN or not search.fits(factor * result):
+                continue
+            both = replace(found.stand_in, text=tidy(f"{factor} * ({found.stand_in.text})"))
+            if _is_finer(search, search.value({name: both})):
+                alone = {name: StandIn(both.text, {"c": float(factor)})}
+                pair = (found, Explanation(here[second], alone, {name}))
+                return [replace(_diagnosis(case, one), formula=both.text) for one in pair]
+    return []
+
+
+def _by_facts(search: _Search) -> Diagnosis:
+    """What can be said without a formula."""
+    case, name = search.case, search.name
+    if name not in case.record.covered:
+        stored = by_columns(case.record, name, case.own[name])
+        if stored:
+            return stored
+    facts = (by_its_digits, by_its_rate, unknown)
+    return next(found for fact in facts if (found := fact(case, name, search.accepted)))
+
+
+def _of_another_shape(search: _Search) -> Diagnosis:
+    """The diagnosis of a quantity of another shape: what gives that shape, or just the shapes."""
+    case, name = search.case, search.name
+    own = case.own[name] = np.asarray(case.record.misshapen[name], np.float64)
+    expected = np.shape(case.record.torch[name])
+    shapes = f"{name} has shape {own.shape}; expected {expected}"
+    for found, result in _alone(search):
+        if search.fits(result):
+            return _at(shapes, case, found)
+    n = max(expected, default=1)
+    if expected == (n, 1) and own.shape == (n, n):
+        says = f"{shapes}: a row of {n} numbers against a column of {n} makes a square"
+        remedy = "give the targets the shape (N, 1): y.reshape(-1, 1)"
+        return Diagnosis(name, "broadcast", says, remedy)
+    fits = f"; its {own.size} numbers would fit" if own.size == np.prod(expected) else ""
+    remedy = f"return {name} in shape {expected}"
+    wrong = Diagnosis(name, "wrong-shape", shapes + fits, remedy)
+    return by_columns(case.record, name, own) or wrong
+
+
+# In words
+
+
+def _diagnosis(case: Case, found: Explanation) -> Diagnosis:
+    mistake, text = found.mistake, found.stand_in.text
+    number = f"{found.stand_in.given['c']:.9g}" if mistake.fitted else ""
+    together = found.formulas.keys() & found.explained if mistake.quantity in UPDATE else set()
+    what = ", ".join(sorted(together, key=COMPUTED.index)) or mistake.quantity
+    cause = _cause(case, found) if mistake.name == _FACTOR else ""
     return Diagnosis(
-        quantity,
+        mistake.quantity,
         mistake.name,
         mistake.says.format(q=what, c=number, cause=cause),
         mistake.remedy,
-        source if constant is None else source.replace("c *", f"{number} *", 1),
-        sorted(explained, key=COMPUTED.index),
+        replaced(text, {"c": number}) if mistake.fitted else text,
+        sorted(found.explained, key=COMPUTED.index),
     )
 
 
-def _gradients_come_out_right(case):
-    gradients = {name for name in case.own if name.startswith(("grad_", "new_"))}
-    return bool(gradients) and not gradients & case.globally_wrong()
-
-
-def _of_another_shape(case, name):
-    """The diagnosis of a quantity of another shape: what would give that very shape, or just another shape."""
-    own = np.asarray(case.record.misshapen[name], np.float64)
-    expected = np.shape(case.record.torch[name])
-    shapes = f"{name} has shape {own.shape}; expected {expected}"
-    for mistake in catalogue(case.right):
-        if mistake.quantity == name:
-            for source in mistake.formulas:
-                try:
-                    with np.errstate(all="ignore"):
-                        result = case.evaluated({name: (source, {"c": 1.0})}, name)[name]
-                except (ValueError, IndexError, NameError):
-                    continue
-                if (
-                    np.shape(result.value) == own.shape
-                    and (np.abs(own - result.value) <= result.bound()).all()
-                ):
-                    says = f"{shapes}: {mistake.says.format(q=name, c='', cause='')}"
-                    return [Diagnosis(name, mistake.name, says, mistake.remedy, source, [name])]
-    if expected[1:] == (1,) and expected[0] > 1 and own.shape == (expected[0], expected[0]):
-        n = expected[0]
-        says = f"{shapes}: a row of {n} numbers against a column of {n} makes a square"
-        return [
-            Diagnosis(
-                name, "broadcast", says, "give the targets the shape (N, 1): y.reshape(-1, 1)"
-            )
-        ]
-    stored = by_columns(case.record, name, own)
-    if stored:
-        return [stored]
-    fits = f"; its {own.size} numbers would fit" if own.size == np.prod(expected) else ""
-    return [
-        Diagnosis(
-            name, "wrong-shape", f"{shapes}{fits}", "give it in the shape of the table of names"
-        )
-    ]
+def _at(where: str, case: Case, found: Explanation) -> Diagnosis:
+    """A diagnosis whose sentence starts with where the mistake is."""
+    diagnosis = _diagnosis(case, found)
+    return replace(diagnosis, says=f"{where}: {diagnosis.says}")

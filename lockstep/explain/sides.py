@@ -68,7 +68,7 @@ def _by_whole_trainings(record: Record, problem: Problem, written: Written) -> l
     if not wrong:
         return _unquoted(record)
     found: dict[str, Diagnosis] = {}
-    for mistake in catalogue(right):
+    for mistake in catalogue(problem):
         formula = None if mistake.name in found else _reproducing(mistake, problem, later, wrong)
         if formula is not None:
             found[mistake.name] = _reproduced(mistake, formula, wrong)
@@ -80,14 +80,7 @@ def _reproducing(
 ) -> str | None:
     """The first of a mistake's formulas with which a whole training gives the wrong numbers."""
     right = sources(problem)
-    for formula in mistake.formulas:
-        if (
-            "c *" in formula
-            or "one]" in formula
-            or "sample]" in formula
-            or "accumulated" in formula
-        ):
-            continue
+    for formula in mistake.formulas if mistake.is_plain else ():
         training = trained(problem, right, {mistake.quantity: formula}, problem.parameters)
         try:
             if not _differing(problem, training, later, wrong):

@@ -13,8 +13,8 @@ import numpy as np
 from lockstep.bound.allowed import tolerance
 from lockstep.errors import Unusable
 from lockstep.explain.catalogue import Mistake, catalogue
-from lockstep.explain.formulas import sources
 from lockstep.explain.search import diagnose
+from lockstep.explain.trees import replaced
 from lockstep.learn.template import (
     LOSS,
     in_the_files_words,
@@ -45,15 +45,8 @@ MATRIX_EXAMPLES: dict[str, dict[str, Any]] = {
     "other widths": {"sizes": (4, 3, 5), "samples": 3},
 }
 COMMAND = "--hidden-activation sigmoid --output-activation sigmoid --loss half_sum"
-_WORDS = {  # the catalogue's, and what stands for them in a file
-    "2 * (o - y) / m": "(o - y)",
-    "-1 * ((o - y)": "((y - o)",
-    "c * ": "2 * ",
-    "/ N": "/ len(x)",
-    "@ ones": "@ np.ones_like(W_o)",
-    "[one]": "[[0]]",
-    "[:, one]": "[:, [0]]",
-}
+# the catalogue's names, and what stands for them in a file
+_WORDS = {"c": "2", "N": "len(x)", "ones": "np.ones_like(W_o)", "output": "[0]"}
 
 
 @dataclass
@@ -124,7 +117,7 @@ def plantable() -> dict[str, dict[str, str]]:
     """The mistakes that a finished file can have: by name, what to plant in which quantity."""
     problem = make_problem(_SETTINGS | MATRIX_EXAMPLES["a batch of 5 samples"])
     found: dict[str, dict[str, str]] = {}
-    for mistake in catalogue(sources(problem)):
+    for mistake in catalogue(problem):
         for formula in mistake.formulas:
             text = _planted(formula, mistake.quantity)
             if mistake.name not in found and _runs(mistake, text):
@@ -137,9 +130,7 @@ def _planted(formula: str, quantity: str) -> str:
     words = dict(_WORDS)
     if quantity == "delta_h":  # grad_W_o is not there yet
         words["lr * grad_W_o"] = f"lr * ({right_formula('grad_W_o', matrix=True)})"
-    for word, stands in words.items():
-        formula = formula.replace(word, stands)
-    return in_the_files_words(formula)
+    return in_the_files_words(replaced(formula, words)).replace("-1 * ((o - y)", "((y - o)")
 
 
 def _runs(mistake: Mistake, formula: str) -> bool:

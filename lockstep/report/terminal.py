@@ -10,7 +10,8 @@ from rich.text import Text
 from lockstep.network.problem import UNTOLD, Problem
 from lockstep.report.step import compared, step_lines
 from lockstep.report.verdict import Verdict, verdict
-from lockstep.run.result import Comparison, Row
+from lockstep.evidence.comparison import Comparison
+from lockstep.run.result import Row
 from lockstep.text import MOST_ULPS, columns, counted, digits, grouped, relative, unbroken
 
 _COLORS = {"match": "green", "mismatch": "red", "undecided": "yellow"}

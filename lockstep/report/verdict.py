@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lockstep.evidence.battery import remark as others
 from lockstep.evidence.comparison import Comparison
 from lockstep.evidence.control import TIMES
-from lockstep.evidence.unseen import would_show
 from lockstep.network.names import COMPUTED, torch_place
 from lockstep.network.problem import UNTOLD
+from lockstep.report.about import battery_remark as others
+from lockstep.report.about import would_show
 from lockstep.report.formulas import formula
 from lockstep.report.step import compared, is_in_scalars, numbers_of
 from lockstep.run.record import Entry, Record

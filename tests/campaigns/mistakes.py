@@ -1,6 +1,7 @@
-"""Every mistake of the catalogue, planted into right code on random problems: found, and by its right name?
+"""Every mistake of the catalogue, planted into right code on random problems.
 
-`python -m tests.campaigns.mistakes [PROBLEMS]` prints the table. The planted code is written without the catalogue.
+`python -m tests.campaigns.mistakes [PROBLEMS]` prints how often each is found and named.
+The planted code is written without the catalogue.
 """
 
 import sys
@@ -75,7 +76,7 @@ def random_problem(random, **fixed):
 
 
 class Planted:
-    """A step with one mistake in one place; it keeps what some mistakes need from one call to the next."""
+    """A step with one mistake in one place. Some mistakes need what it keeps between calls."""
 
     def __init__(self, problem: Problem, mistake, place, random):
         self.problem, self.mistake, self.place = problem, mistake, place
@@ -175,14 +176,16 @@ class Planted:
         def of(rows):
             return delta[rows].sum(axis=0) if given is None else delta[rows].T @ given[rows]
 
-        if mistake == "sign-flipped":
+        rows = {
+            "term-missing": [i for i in range(len(x)) if i != self.sample],
+            "one-sample-only": [0] if place.endswith("first") else [-1],
+        }
+        if mistake in rows:
+            gradients[name] = of(rows[mistake])
+        elif mistake == "sign-flipped":
             gradients[name] = -gradients[name]
         elif mistake == "scaled-by-constant":
             gradients[name] = gradients[name] / len(x)
-        elif mistake == "term-missing":
-            gradients[name] = of([i for i in range(len(x)) if i != self.sample])
-        elif mistake == "one-sample-only":
-            gradients[name] = of([0] if place.endswith("first") else [-1])
         elif mistake == "wrong-layer-input":
             gradients[name] = delta.T @ {"z_h": z_h, "x": x, "h": h}[place.split()[1]]
         elif mistake == "transposed-gradient":
@@ -237,7 +240,11 @@ RETURNED = {
 
 
 def trial(random, mistake):
-    """(whether it changes anything, names given, what it was) of a mistake planted somewhere in a random problem."""
+    """Plant a mistake somewhere in a random problem.
+
+    Returns:
+        Whether it changes anything, the names given, and what it was.
+    """
     place = str(random.choice(PLACES[mistake]))
     fixed = {}
     if mistake == "transposed-weights":
@@ -295,7 +302,12 @@ def _apart(value, right):
 
 
 def row(mistake, problems, seed=0):
-    """(mistake, trials in which it changed something, found, named rightly, another name alone, unknown)."""
+    """Counts over trials in which a mistake changes something.
+
+    Returns:
+        The mistake; how often it was planted, found, named rightly, given another name alone, and
+        unknown.
+    """
     applied = found = named = misnamed = unknown = attempt = 0
     while applied < problems and attempt < 40 * problems:
         applies, names, told = trial(

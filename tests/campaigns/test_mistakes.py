@@ -1,4 +1,4 @@
-"""A smaller sample of `python -m tests.campaigns.mistakes`: every planted mistake is found, and none gets a wrong name alone."""
+"""A small sample of `python -m tests.campaigns.mistakes`: planted mistakes are found and named."""
 
 import pytest
 

@@ -1,6 +1,7 @@
-"""Ten derivations as a student might write them, each with one slip; what the slip is stands beside each.
+"""Ten derivations as a student might write them, each with one slip, which stands beside it.
 
-They were written before the naming was tried on them. `python -m tests.campaigns.students.derivations` reports what it says.
+They were written before the naming was tried on them.
+`python -m tests.campaigns.students.derivations` reports what it says.
 """
 
 import numpy as np
@@ -88,7 +89,7 @@ def updated_the_weights_first(W_h, b_h, W_o, b_o, x, y, lr):
     return dict(new_W_o=W_o, new_W_h=W_h)
 
 
-# derivation, problem, the name it should get (None: no name of the catalogue fits, so unknown is right)
+# derivation, problem, the name it should get (None: no name of the catalogue fits, so unknown)
 DERIVATIONS = (
     (forgot_the_hidden_bias, BATCH, "bias-forgotten"),
     (divided_by_samples_only, BATCH, "scaled-by-constant"),

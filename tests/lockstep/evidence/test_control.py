@@ -1,4 +1,4 @@
-"""The referee against itself: planted errors are caught where they were planted, and what is too small is not."""
+"""Planted errors are caught where they were planted, and what is too small is not."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,10 @@ def drawn(seed):
 
 
 def planting(random, problem, number, name, times):
-    """PyTorch's own step, but for one element at one step, which is off by so many times the bound; and its index."""
+    """PyTorch's own step, but for one element at one step, off by a multiple of the bound.
+
+    Returns the step and a function that gives the element's index.
+    """
     called = 0
     index = None
 

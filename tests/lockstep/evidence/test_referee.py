@@ -1,5 +1,6 @@
 """The referee: the step in exact arithmetic, and which side is nearer to it."""
 
+from dataclasses import asdict
 from fractions import Fraction
 
 import mpmath
@@ -9,7 +10,7 @@ import pytest
 from lockstep import compare
 from lockstep.api import run
 from lockstep.bound.exact import _float, error, is_small, truth
-from lockstep.evidence.truth import referee
+from lockstep.evidence.referee import referee
 from lockstep.network.options import check
 from lockstep.network.problem import make_problem
 
@@ -25,7 +26,7 @@ def test_linear_networks_are_exact_fractions():
     assert exact["z_h"][0, 0] == z_h1
     assert isinstance(exact["loss"], Fraction)
     found = referee(problem, run(problem, {}).last)
-    assert found["arithmetic"] == "exact fractions"
+    assert found.arithmetic == "exact fractions"
 
 
 def test_relu_is_exact_too():
@@ -56,7 +57,7 @@ def test_smooth_activations_have_fifty_digits_at_their_ends_too(name, z):
         slope = h * (1 - h) if name == "sigmoid" else 1 - h * h
         assert abs(exact["h"][0, 0] / h - 1) < 1e-49
         assert abs(exact["delta_h"][0, 0] / (h * slope) - 1) < 1e-48
-    assert referee(problem, run(problem, {}).last)["arithmetic"] == "50-digit arithmetic"
+    assert referee(problem, run(problem, {}).last).arithmetic == "50-digit arithmetic"
 
 
 def test_the_distance_is_the_floats_own():
@@ -136,7 +137,7 @@ def test_every_count_and_distance_is_the_elements_own(dtype):
         {"sizes": (5, 7, 3), "samples": 6, "dtype": dtype, "hidden_activation": "relu", "steps": 1}
     )
     record = run(problem, {}).last
-    found = referee(problem, record)
+    found = asdict(referee(problem, record))
     exact = truth(problem, record.parameters, record.x, record.y, record.lr)
     counts = {"manual": 0, "torch": 0, "equal": 0}
     for entry in found["worst"]:

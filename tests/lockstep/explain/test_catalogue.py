@@ -1,0 +1,41 @@
+"""The catalogue: every formula is an edit of the right one."""
+
+import pytest
+
+from lockstep.explain.catalogue import catalogue
+from lockstep.explain.formulas import inputs_of, sources
+from lockstep.explain.trees import replaced, split, tidy
+from lockstep.network.options import LOSS_NAMES, MISTAKE_NAMES
+from lockstep.network.problem import make_problem
+
+
+@pytest.mark.parametrize("loss", LOSS_NAMES)
+def test_every_mistake_has_other_formulas_than_the_right_one(loss):
+    problem = make_problem({"loss": loss})
+    right = sources(problem)
+    for mistake in catalogue(problem):
+        assert mistake.formulas
+        assert right[mistake.quantity] not in mistake.formulas
+        assert mistake.name in MISTAKE_NAMES
+
+
+def test_a_mistake_says_what_its_formulas_need():
+    for mistake in catalogue(make_problem({})):
+        for formula in mistake.formulas:
+            needed = inputs_of(formula)
+            assert mistake.fitted == ("c" in needed)
+            assert mistake.history == bool(needed & {"accumulated", "previous"})
+            left_out = {"sample", "output"} & {name.removeprefix("but_") for name in needed}
+            assert left_out == ({mistake.each} if mistake.each else set())
+
+
+def test_an_update_of_a_frozen_parameter_can_be_wrong_too():
+    assert catalogue(make_problem({"frozen": ("W_o", "b_h")})) == catalogue(make_problem({}))
+
+
+def test_a_formula_is_edited_as_a_tree():
+    assert split("delta_o @ W_o * sigma(z, h)") == ("delta_o @ W_o", "sigma(z, h)")
+    assert split("x @ W_h.T + b_h") == ("x @ W_h.T", "b_h")
+    assert replaced("a.T @ b", {"a": "b", "b": "a + c"}) == "b.T @ (a + c)"
+    assert replaced("2 * (o - y) / y.size", {"o - y": "o - y.T"}) == "2 * (o - y.T) / y.size"
+    assert tidy("(-1 * (a)) * (b * c)") == "-1 * a * (b * c)"
