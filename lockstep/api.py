@@ -3,8 +3,6 @@
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +11,16 @@ from lockstep.bound.exact import LARGEST as MOST_EXACT
 from lockstep.bound.exact import is_small as exact_is_quick
 from lockstep.errors import Unusable
 from lockstep.evidence.battery import battery
+from lockstep.evidence.comparison import Comparison
 from lockstep.evidence.control import control
 from lockstep.evidence.referee import referee
-from lockstep.evidence.unseen import cannot_see, is_small
 from lockstep.explain.case import Case
-from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import coverage, notes
 from lockstep.explain.sides import explain
 from lockstep.network.options import check
 from lockstep.network.problem import UNTOLD, Problem, make_problem, read_file
 from lockstep.report.about import battery_remark
 from lockstep.run.record import Record
-from lockstep.run.result import Result
 from lockstep.run.steps import records
 from lockstep.run.threads import threads
 from lockstep.sides.built_in import BuiltIn
@@ -32,53 +28,11 @@ from lockstep.sides.chosen import side_by_hand
 from lockstep.sides.function import Function
 from lockstep.sides.side import Side
 
-OnStep = Callable[[Record, "Comparison"], None]
+OnStep = Callable[[Record, Comparison], None]
 
 
-@dataclass(repr=False)
-class Comparison(Result):
-    """A run, its explanation and the evidence; what every report is made from.
-
-    Attributes:
-        found: The diagnoses, likelier ones first.
-        notes: What else differs, and only because of that.
-        remarks: Sentences that are not the verdict.
-        battery, control, referee: Evidence, as in the JSON document; None where there is none.
-        shown: The steps to show in full, where nobody took them as they came.
-        interrupted: Whether Ctrl-C ended the run.
-        broken: Why a recording could not be read to its end.
-    """
-
-    found: list[Diagnosis] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-    battery: dict[str, Any] | None = None
-    control: dict[str, Any] | None = None
-    referee: dict[str, Any] | None = None
-    shown: list[Record] = field(default_factory=list)
-    interrupted: bool = False
-    broken: Unusable | None = None
-
-    @property
-    def diagnoses(self) -> list[dict[str, Any]]:
-        return [asdict(diagnosis) for diagnosis in self.found]
-
-    @cached_property
-    def cannot_see(self) -> list[str] | None:
-        """The mistakes that would change nothing beyond rounding here; None for a large problem."""
-        if not is_small(self.problem):
-            return None
-        if not self.first_records:
-            return []
-        return cannot_see(self.problem, *zip(*self.first_records, strict=True))
-
-    def document(self) -> dict[str, Any]:
-        """The JSON document as plain dicts, lists and numbers; floats may still be non-finite."""
-        names = (
-            "verdict steps_asked steps_run dtype loss first_mismatch worst resolution cannot_see "
-            "diagnoses battery remarks control referee parameters quantities"
-        )
-        return {name: getattr(self, name) for name in names.split()}
+class ComparisonResult(Comparison):
+    """What `compare` returns: a `Comparison` that prints."""
 
     def __repr__(self) -> str:
         from lockstep.report.verdict import headline
@@ -103,7 +57,7 @@ def compare(
     *,
     on_step: OnStep | None = None,
     **settings: Any,
-) -> Comparison:
+) -> ComparisonResult:
     """Train the problem's network by hand and by PyTorch, step by step, and compare everything.
 
     Args:
@@ -146,7 +100,7 @@ def run(
     values: dict[str, Any],
     on_step: OnStep | None = None,
     step: Side | Callable[..., Any] | None = None,
-) -> Comparison:
+) -> ComparisonResult:
     """`compare` for a problem that is made.
 
     Args:
@@ -158,7 +112,7 @@ def run(
     side = step if isinstance(step, Side) else Function(step) if step else BuiltIn()
     fixed = "rtol" in values or "atol" in values
     shows = values.get("show", frozenset({1}))
-    result = Comparison(problem, side, fixed_tolerance=fixed, shows=shows)
+    result = ComparisonResult(problem, side, fixed_tolerance=fixed, shows=shows)
     with threads():
         _train(result, values, on_step)
         result.finish()

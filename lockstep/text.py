@@ -1,66 +1,85 @@
-"""Numbers and counts as a reader sees them, and tables of them."""
+"""Numbers, counts and tables as a reader sees them."""
 
-import textwrap
+import re
+from collections.abc import Sequence
 
 import numpy as np
-from rich.text import Text
+from numpy.typing import ArrayLike
+
+from lockstep.network.names import Array
 
 MOST_ULPS = 9999  # above that a relative error says more
 
 
-def digits(value, dtype):
+def digits(value: float, dtype: str) -> str:
     """A value with all its digits: the shortest text that reads back to the same number."""
-    narrow = np.float32(value) if dtype == "float32" else value
-    return str(narrow) if dtype == "float32" and float(narrow) == value else repr(float(value))
+    if dtype == "float32" and float(np.float32(value)) == value:
+        return str(np.float32(value))
+    return repr(float(value))
 
 
-def grouped(n):
+def grouped(n: int) -> str:
     """10 000 for 10000."""
     return f"{n:,}".replace(",", " ")
 
 
-def counted(n, thing):
+def counted(n: int, thing: str) -> str:
     """1 step, 10 000 steps."""
-    return f"{grouped(n)} {thing}{'s' * (n != 1)}"
+    return f"{grouped(n)} {thing}{'' if n == 1 else 's'}"
 
 
-def distance(manual, torch, dtype):
-    """How far apart two values are: "3 ULP", or beyond 9 999 ULP relative: "17 %", "3e-07"."""
-    if manual == torch:
-        return "0 ULP"
-    apart = float(ulps(manual, torch, dtype))
-    if apart <= MOST_ULPS:
-        return f"{max(round(apart), 1)} ULP"
-    return relative(abs(manual - torch) / abs(torch) if torch else float("inf"))
+def percent(share: float) -> str:
+    """0.079 as "7.9 %": two significant digits, above 99.5 % a whole number."""
+    if 0 < share < 0.001:
+        return "less than 0.1 %"
+    return f"{share * 100:.0f} %" if share >= 0.995 else f"{share * 100:.2g} %"
 
 
-def relative(error):
-    """A relative error: "17 %" where that reads well, else "3e-07"."""
+def relative(error: float) -> str:
+    """A relative error: "17 %" where that reads well, else "3.0e-07"."""
     if not np.isfinite(error):
         return "whole value"
     if 0.001 <= error < 10:
-        return f"{error * 100:.2g} %" if error < 1 else f"{error * 100:.0f} %"
+        return percent(error)
     return f"{error:.1e}" if error < 1 else f"{error:.2g} times"
 
 
-def allowance(allowed, torch, dtype):
-    """The bound in ULP of the value, or, where that says nothing (beyond 9 999, or at 0), as it is: "2e-17"."""
+def unbroken(text: str) -> str:
+    """The text with no-break spaces inside its numbers: 3 700, 7.9 %."""
+    return re.sub(r"(?<=\d) (?=[\d%])", "\N{NO-BREAK SPACE}", text)
+
+
+def distance(manual: float, torch: float, dtype: str) -> str:
+    """How far apart two values are: "3 ULP", or beyond 9 999 ULP relative: "17 %", "3.0e-07"."""
+    apart = float(ulps(manual, torch, dtype))
+    if apart <= MOST_ULPS:
+        return f"{max(round(apart), int(manual != torch))} ULP"
+    return relative(abs(manual - torch) / abs(torch) if torch else float("inf"))
+
+
+def allowance(allowed: float, torch: float, dtype: str) -> str:
+    """The bound in ULP of the value, or, beyond 9 999 or at 0, as it is: "2e-17"."""
     with np.errstate(all="ignore"):
         in_ulps = allowed / float(np.spacing(np.abs(np.asarray(torch, dtype=dtype))))
     return str(int(in_ulps)) if in_ulps <= MOST_ULPS else f"{allowed:.0e}"
 
 
-def ulps(a, b, dtype):
+def ulps(a: ArrayLike, b: ArrayLike, dtype: str) -> Array:
     """The distance of a from b in units of b's last place; infinite where one is not finite."""
     a, b = np.asarray(a, dtype=dtype), np.asarray(b, dtype=dtype)
     with np.errstate(all="ignore"):
-        distance = np.abs(a.astype(np.float64) - b) / np.spacing(np.abs(b)).astype(np.float64)
-    distance = np.where(np.isfinite(a) & np.isfinite(b), distance, np.inf)
-    return np.where(a == b, 0.0, distance)
+        apart = np.abs(a.astype(np.float64) - b) / np.spacing(np.abs(b)).astype(np.float64)
+    apart = np.where(np.isfinite(a) & np.isfinite(b), apart, np.inf)
+    return np.where(a == b, 0.0, apart)
 
 
-def columns(rows, aligned):
-    """Rows of texts as lines: every column as wide as its widest text, so that nothing is ever cut."""
+def columns(rows: Sequence[Sequence[str]], aligned: str) -> list[str]:
+    """Rows of texts as lines. Every column is as wide as its widest text: nothing is ever cut.
+
+    Args:
+        rows: of equal length.
+        aligned: "<" or ">" for each column.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -68,8 +87,3 @@ def columns(rows, aligned):
         ).rstrip()
         for row in rows
     ]
-
-
-def wrapped(text, width, style=""):
-    """A paragraph in lines of `rich.text.Text`."""
-    return [Text(line, style) for line in textwrap.wrap(text, width, break_on_hyphens=False)]

@@ -36,13 +36,13 @@ def the_picture_is_drawn(cells):
 
 
 def results_show_themselves_as_tables(cells):
-    assert "match: 100 steps" in shown(cells, "from lockstep import compare\n")
+    assert "match: 15 of 15 quantities, 100 steps, " in shown(cells, "from lockstep import compare\n")
     assert '<table class="step"' in shown(cells, "from lockstep import compare\n")
 
 
 def the_slip_is_named_and_the_corrected_derivation_matches(cells):
     assert "updated-weights-used" in shown(cells, "wrong = compare(mine")
-    assert "match: 100 steps" in shown(cells, "print(compare(corrected")
+    assert "match: 7 of 15 quantities, 100 steps, " in shown(cells, "print(compare(corrected")
 
 
 def the_factor_between_the_losses_is_named_and_gone_with_the_right_loss(cells):

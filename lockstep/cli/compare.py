@@ -6,7 +6,7 @@ from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from lockstep.cli.main import Parser, printer, signals, status
 from lockstep.cli.output import line_file, progress, whole_file
@@ -20,7 +20,6 @@ if TYPE_CHECKING:  # imported where it is needed: --help and bad input are answe
     from lockstep.sides.side import Side
 
 _STATUS = {"match": 0, "mismatch": 1, "undecided": 3}
-_Side: TypeAlias = "Callable[..., Any] | Paper | Recording | None"  # what is given by hand
 
 
 def parser(name: str | None = None) -> Parser:
@@ -112,12 +111,12 @@ def _refuse_shared_files(path: str | None, values: dict[str, Any]) -> None:
 class _Output:
     """Something that is written: what it does with each step, and with the result in the end."""
 
-    take: "Callable[[Record, Result], object]" = lambda record, result: None
-    finish: "Callable[[Result], object]" = lambda result: None
+    take: "Callable[[Record, Comparison], object]" = lambda record, result: None
+    finish: "Callable[[Comparison], object]" = lambda result: None
 
 
 def _open(
-    problem: "Problem", values: dict[str, Any], step: _Side, files: ExitStack
+    problem: "Problem", values: dict[str, Any], step: "Side", files: ExitStack
 ) -> list[_Output]:
     """The files that are asked for, each open before anything is computed, and the progress."""
     from lockstep.network.problem import UNTOLD
@@ -149,13 +148,12 @@ def _open(
     return [*outputs, _Output(lambda record, result: show(record.number))]
 
 
-def _report(problem: "Problem", values: dict[str, Any], step: _Side) -> _Output:
+def _report(problem: "Problem", values: dict[str, Any], step: "Side") -> _Output:
     """Begin the report on standard output, which may be the verdict or the JSON document alone."""
     from lockstep.report.code import code_lines
     from lockstep.report.document import document
     from lockstep.report.step import step_lines
-    from lockstep.report.terminal import heading, summary_lines
-    from lockstep.report.verdict import verdict_lines
+    from lockstep.report.terminal import heading, summary_lines, verdict_lines
 
     printed, width = printer()
     is_json, quiet, code = values.get("json") == "-", values.get("quiet"), values.get("code")

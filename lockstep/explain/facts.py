@@ -1,4 +1,16 @@
-"""What can be said of a wrong quantity without a formula: its digits, which elements, and what follows from it."""
+"""What can be said of a wrong quantity without a formula, from its numbers and the right ones.
+
+The first half is about plain arrays (own, right, and the bound to which two right ones agree) and
+serves the network's quantities and any expression's gradients alike. The second half asks it about
+a step of the network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -6,158 +18,222 @@ from lockstep.bound.bounded import Bounded, growth
 from lockstep.explain.catalogue import GRADIENTS
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.formulas import evaluate
-from lockstep.network.names import COMPUTED, FORWARD
+from lockstep.network.names import COMPUTED, FORWARD, Array
+from lockstep.run.record import Record
 
-_STEPS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1.4901161193847656e-08, 1e-8, 1e-9, 1e-10)
-_MOST_PARAMETERS = 2000
+if TYPE_CHECKING:
+    from lockstep.explain.case import Case, Replaced
+
+Index = tuple[int, ...]
+
+_WIDTHS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 2.0**-26, 1e-8, 1e-9, 1e-10)
+_SAMPLE = 12  # elements that are differenced
+_MOST_PARAMETERS = 2000  # of a network; with more, errors like those of quotients are no sign
 
 
-def by_columns(record, name, own):
-    """A matrix that is right but for its being stored by columns, or None. own: what was returned."""
-    torch, own = record.torch[name], np.asarray(own, np.float64)
-    if own.ndim != 2 or torch.ndim != 2 or own.size != torch.size:
-        return None
-    for read, how in (
-        (own.T, f"its transpose, of shape {torch.shape}, is right"),
-        (own.reshape(torch.shape[::-1]).T, "its numbers, read column by column, are right"),
-    ):
-        if read.shape == torch.shape and (np.abs(read - torch) <= record.allowed[name]).all():
-            says = f"{name} is stored by columns: {how}"
-            return Diagnosis(
-                name,
-                "transposed-gradient",
-                says,
-                "row j has the weights into neuron j, as in nn.Linear",
-            )
+def agree(own: Array, right: Array, bound: Array | float) -> Array:
+    """Where two arrays are the same to within the bound. NaN agrees with NaN, inf with inf."""
+    with np.errstate(invalid="ignore"):
+        near = np.isfinite(right) & (np.abs(own - right) <= bound)
+    same: Array = near | (np.isnan(own) & np.isnan(right)) | (own == right)
+    return same
+
+
+def factor(own: Array, right: Array, bound: Array) -> float | None:
+    """The number c for which own is c · right to rounding: 0, −1 or another one; or None."""
+    with np.errstate(all="ignore"):
+        best = np.unravel_index(int(np.argmax(np.abs(right))), right.shape)
+        for c in (0.0, -1.0, float(own[best] / right[best])):
+            if math.isfinite(c) and agree(own, c * right, (1 + abs(c)) * bound).all():
+                return c
     return None
 
 
-def by_its_rate(case, name, accepted):
-    """A new parameter that another multiple of lr · gradient was subtracted from, or None."""
+def usual(c: float, factors: dict[str, float], near: float) -> dict[str, float]:
+    """Those of the factors, by their words, that c is to a relative error."""
+    return {words: f for words, f in factors.items() if f and abs(c / f - 1) < near}
+
+
+def stored_by_columns(own: Array, right: Array, bound: Array) -> str:
+    """How to read a matrix that is right but for the order of its numbers, or ""."""
+    if own.ndim < 2 or own.ndim != right.ndim or own.size != right.size:
+        return ""
+    transpose = own.T, f"its transpose, of shape {right.shape}, is right"
+    by_columns = own.reshape(right.shape[::-1]).T, "its numbers, read column by column, are right"
+    for read, how in (transpose, by_columns):
+        if read.shape == right.shape and agree(read, right, bound).all():
+            return how
+    return ""
+
+
+def many(off: Array, right: Array) -> bool:
+    """Whether enough elements are wrong for a lack of precision: a few wrong ones are none."""
+    return bool(off.size > 1 and off.sum() >= 0.3 * max(int(np.count_nonzero(right)), 1))
+
+
+def in_single(own: Array, right: Array, near: Array | float) -> bool:
+    """Whether own holds float32's numbers, no further than `near` from the right ones."""
+    close = np.abs(own - right) <= near
+    return bool(close.all() and (own.astype(np.float32) == own).all())
+
+
+@dataclass
+class Quotients:
+    """Difference quotients of some wrong elements, of one width.
+
+    error: how far yours are from the derivative; theirs: how far the quotients are; noise: what
+    rounding does to these.
+    """
+
+    width: float
+    kind: str
+    error: Array
+    theirs: Array
+    noise: Array
+
+
+def quotients(
+    loss: Callable[[Index, float], float], error: Array, right: Array, off: Array
+) -> Iterator[Quotients]:
+    """Central and one-sided difference quotients of usual widths, for a dozen wrong elements.
+
+    Args:
+        loss: the value where the element at an index is moved by a number.
+        error: your derivatives less the right ones.
+        right: the right derivatives.
+        off: which elements are wrong.
+    """
+    wrong = np.argwhere(off)
+    places = [tuple(map(int, at)) for at in wrong[:: max(1, len(wrong) // _SAMPLE)]][:_SAMPLE]
+    yours, exact = (np.array([array[place] for place in places]) for array in (error, right))
+    here = loss(places[0], 0.0)
+    for h in _WIDTHS:
+        ahead, behind = (np.array([loss(place, by) for place in places]) for by in (h, -h))
+        noise = 2.0**-53 * np.maximum(np.abs(ahead), abs(here)) / h
+        yield Quotients(h, "central", yours, (ahead - behind) / (2 * h) - exact, noise)
+        yield Quotients(h, "one-sided", yours, (ahead - here) / h - exact, noise)
+        yield Quotients(h, "one-sided", yours, (here - behind) / h - exact, noise)
+
+
+def differing(own: Array, off: Array, label: Callable[[Index], str], elements: str) -> str:
+    """Which elements differ: how many, the first three, and whether some are not finite.
+
+    elements: all there are, in words, such as "12 elements".
+    """
+    places = np.argwhere(off)
+    first = ", ".join(label(tuple(map(int, place))) for place in places[:3])
+    where = f" ({first}{', and more' * (len(places) > 3)})" if own.ndim else ""
+    strange = int((~np.isfinite(own)).sum())
+    says = f"{len(places)} of {elements} differ{where}"
+    return says + (f"; {strange} of {off.size} of yours are not finite" if strange else "")
+
+
+def ratios(own: Array, right: Array, off: Array) -> str:
+    """What yours is of the right one where they differ; "" where that is no number."""
+    with np.errstate(all="ignore"):
+        ratio = (own / right)[off & (right != 0)]
+    if not ratio.size or not np.isfinite(ratio).all():
+        return ""
+    low, high = f"{ratio.min():.12g}", f"{ratio.max():.12g}"
+    return f"yours / PyTorch's: {low if low == high else f'between {low} and {high}'}"
+
+
+def by_columns(record: Record, name: str, own: Array) -> Diagnosis | None:
+    """A matrix that is right but for its being stored by columns. own: what was returned."""
+    how = stored_by_columns(np.asarray(own, np.float64), record.torch[name], record.allowed[name])
+    remedy = "row j has the weights into neuron j, as in nn.Linear"
+    says = f"{name} is stored by columns: {how}"
+    return Diagnosis(name, "transposed-gradient", says, remedy) if how else None
+
+
+@np.errstate(all="ignore")
+def by_its_rate(case: Case, name: str, accepted: Replaced) -> Diagnosis | None:
+    """A new parameter that another multiple of lr · gradient was subtracted from."""
     base = name.removeprefix("new_")
     if name == base or case.returned(name) < 2:
         return None
-    with np.errstate(all="ignore"):
-        right, start = (
-            case.evaluated(accepted, name)[name],
-            np.asarray(case.record.parameters[base], np.float64),
-        )
-        step, own = right.value - start, case.own[name] - start
-        at = np.unravel_index(int(np.argmax(np.abs(step))), step.shape)
-        c = own[at] / step[at]
-        fits = (np.abs(own - c * step) <= (1 + abs(c)) * right.bound()).all()
-    if not (fits and np.isfinite(c) and c):
+    right, _ = _right(case, name, accepted)
+    start = np.asarray(case.record.parameters[base], np.float64)
+    c = factor(case.own[name] - start, right.value - start, right.bound())
+    remedy = "compare the learning rates, and what the gradient is multiplied by"
+    says = f"{name} is updated with {c:.9g} times the learning rate" if c else ""
+    return Diagnosis(name, "learning-rate", says, remedy) if c else None
+
+
+@np.errstate(all="ignore")
+def by_its_digits(case: Case, name: str, accepted: Replaced) -> Diagnosis | None:
+    """A quantity that is right to the digits of single precision or of difference quotients."""
+    right, off = _right(case, name, accepted)
+    own = case.own[name]
+    if case.record.dtype != "float64" or case.returned(name) < 2 or not many(off, right.value):
         return None
-    return Diagnosis(
-        name,
-        "learning-rate",
-        f"{name} is updated with {c:.9g} times the learning rate",
-        "compare the learning rates, and what the gradient is multiplied by",
-    )
-
-
-def by_its_digits(case, name, accepted):
-    """A quantity that is right to the digits of single precision or of difference quotients, or None."""
-    with np.errstate(all="ignore"):
-        right = case.evaluated(accepted, name)[name]
-        own, off = case.own[name], case.off(name, right)
-        error = own - right.value
-        in_single = growth(right.k) * 2.0**-24 * right.scale
-    if (
-        case.record.dtype != "float64"
-        or case.returned(name) < 2
-        or off.sum() < 0.3 * np.count_nonzero(right.value)
-    ):
-        return None  # a few wrong elements are no lack of precision
-    if (np.abs(error) <= in_single).all() and (own.astype(np.float32) == own).all():
-        return Diagnosis(
-            name,
-            "single-precision",
-            f"{name} is right to about 7 digits, as in float32",
-            "compute in float64, or compare with --dtype float32",
-        )
-    step = _difference_quotient(case, name, error) if name in GRADIENTS else None
-    size = np.abs(right.value).max()
-    if step is None or size == 0:
+    if in_single(own, right.value, growth(right.k) * 2.0**-24 * right.scale):
+        says = f"{name} is right to about 7 digits, as in float32"
+        remedy = "compute in float64, or compare with --dtype float32"
+        return Diagnosis(name, "single-precision", says, remedy)
+    error = own - right.value
+    width, size = _width(case, name, error, off), np.abs(right.value).max()
+    if width is None or size == 0:
         return None
-    correct = max(int(-np.log10(np.abs(error).max() / size)), 0)
-    return Diagnosis(
-        name,
-        "finite-differences",
-        f"{name} is right to about {correct} digits, as difference quotients with a step of {step:.1g} are",
-        "a difference quotient is only near the derivative: compare the formula itself",
-    )
+    digits = max(int(-np.log10(np.abs(error).max() / size)), 0)
+    says = f"{name} is right to about {digits} digits, as difference quotients of width {width:.1g}"
+    remedy = "a difference quotient is only near the derivative: compare the formula itself"
+    return Diagnosis(name, "finite-differences", says, remedy)
 
 
-def _difference_quotient(case, name, error):
-    """The step with which difference quotients of the loss have errors like these, or None."""
+def _right(case: Case, name: str, accepted: Replaced) -> tuple[Bounded, Array]:
+    """What the formula of a quantity gives, and which elements are off."""
+    right = case.evaluated(accepted, name)[name]
+    return right, case.off(name, right)
+
+
+def _width(case: Case, name: str, error: Array, off: Array) -> float | None:
+    """The width with which difference quotients of the loss have errors like these, or None."""
     parameter = name.removeprefix("grad_")
-    start = case.record.parameters[parameter]
-    if start.size > _MOST_PARAMETERS:
+    start = np.array(case.record.parameters.get(parameter, ()), np.float64)
+    if name not in GRADIENTS or start.size > _MOST_PARAMETERS:
         return None
-    right = case.record.torch[name]
 
-    def loss(array):
-        names = case.names | {parameter: Bounded.exact(array, case.precision)}
+    def loss(place: Index, by: float) -> float:
+        moved = start.copy()
+        moved[place] += by
+        names = case.names | {parameter: Bounded.exact(moved, case.precision)}
         for quantity in FORWARD:
             names[quantity] = evaluate(case.right[quantity], names)
         return float(names["loss"].value)
 
-    def moved(by):
-        losses = np.empty(start.shape)
-        for index in np.ndindex(*start.shape):
-            array = np.array(start, dtype=np.float64)
-            array[index] += by
-            losses[index] = loss(array)
-        return losses
-
-    here = loss(np.array(start, dtype=np.float64))
-    with np.errstate(all="ignore"):
-        for step in _STEPS:
-            up, down = moved(step), moved(-step)
-            noise = case.precision.u * max(abs(here), 1e-300) / step
-            for quotient in ((up - here) / step, (here - down) / step, (up - down) / (2 * step)):
-                predicted = quotient - right
-                if _rms(error - predicted) <= 0.2 * _rms(error):
-                    return step
-                if all(0.02 * noise <= _rms(errors) <= 5 * noise for errors in (error, predicted)):
-                    return step
+    for found in quotients(loss, error, case.record.torch[name], off):
+        yours, theirs, noise = map(_rms, (found.error, found.theirs, found.noise))
+        both_noise = all(0.02 * noise <= size <= 5 * noise for size in (yours, theirs))
+        if both_noise or _rms(found.error - found.theirs) <= 0.2 * yours:
+            return found.width
     return None
 
 
-def _rms(array):
+def _rms(array: Array) -> float:
     return float(np.sqrt(np.mean(np.square(array))))
 
 
-def unknown(case, name, accepted):
-    """The facts about a quantity that no mistake explains: how many elements, which, and their ratio."""
-    with np.errstate(all="ignore"):
-        right = case.evaluated(accepted, name)[name]
-        own, off = case.own[name], case.off(name, right)
-        ratio = (own / case.record.torch[name])[off]
-    places = [tuple(map(int, place)) for place in np.argwhere(off)]
-    where = f" ({', '.join(case.record.named(name, place) for place in places[:3])}{', and more' * (len(places) > 3)})"
-    says = f"{len(places)} of {case.returned(name)} elements of {name} differ{where if own.ndim else ''}"
-    if not np.isfinite(own).all():
-        says += f"; {int((~np.isfinite(own)).sum())} of yours are not finite"
-    elif len(ratio) and np.isfinite(ratio).all():
-        low, high = f"{ratio.min():.12g}", f"{ratio.max():.12g}"
-        says += f"; yours over PyTorch's is {low if low == high else f'{low} to {high}'}"
-    return Diagnosis(name, "unknown", says)
+@np.errstate(all="ignore")
+def unknown(case: Case, name: str, accepted: Replaced) -> Diagnosis:
+    """The facts about a quantity that no mistake explains: which elements, and their ratio."""
+    _, off = _right(case, name, accepted)
+    own, torch = case.own[name], case.record.torch[name]
+    elements = f"{case.returned(name)} elements of {name}"
+    says = differing(own, off, lambda place: case.record.named(name, place), elements)
+    known = ratios(own, torch, off) if np.isfinite(own).all() else ""
+    return Diagnosis(name, "unknown", f"{says}; {known}" if known else says)
 
 
-def notes(record, diagnoses, wrong):
-    """What else differs, and only because something before it does. wrong: `Case.globally_wrong`."""
-    explained = {name for diagnosis in diagnoses for name in diagnosis.explains}
+def notes(record: Record, diagnoses: list[Diagnosis], wrong: set[str]) -> list[str]:
+    """What else differs, only because something before does. wrong: `Case.globally_wrong`."""
+    explained = {name for diagnosis in diagnoses for name in diagnosis.explains or ()}
     led = [name for name in record.manual if name in wrong - explained]
-    return (
-        [f"{', '.join(led)} differ{'s' * (len(led) == 1)} only because of that"]
-        if led and explained
-        else []
-    )
+    differ = f"differ{'s' * (len(led) == 1)}"
+    return [f"{', '.join(led)} {differ} only because of that"] if led and explained else []
 
 
-def coverage(record):
+def coverage(record: Record) -> list[str]:
     """A remark on what a derivation did not return and so was not judged."""
     returned = {*record.manual, *record.misshapen}
     missing = [name for name in COMPUTED if name not in returned]

@@ -1,26 +1,55 @@
-"""check_gradients: any hand-derived gradient against PyTorch's, with a measured bound and the likely mistake."""
+"""check_gradients: any hand-derived gradient against PyTorch's, and the likely mistake."""
+
+from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from lockstep.gradients.measured import SAFETY, blamed, in_precision, measure, reference_gradients
+from lockstep.gradients.measured import (
+    SAFETY,
+    Hand,
+    Measured,
+    Reference,
+    asked,
+    blamed,
+    in_precision,
+    marked,
+    measure,
+    reference_gradients,
+)
 from lockstep.gradients.mistakes import Wrong, diagnose
-from lockstep.gradients.result import GradientMismatch, matched, mismatch, shape_mismatch
-from lockstep.network.names import element
+from lockstep.gradients.result import (
+    CheckResult,
+    GradientMismatch,
+    matched,
+    mismatch,
+    shape_mismatch,
+)
+from lockstep.network.names import Array, Quantities, element
+
+Code = Callable[..., Any]  # of the user's
 
 
-def check_gradients(hand, reference, /, **inputs):
+def check_gradients(hand: Code, reference: Reference, /, **inputs: Any) -> CheckResult:
     """Check gradients derived by hand against PyTorch's automatic differentiation.
 
-    hand: gets the inputs as NumPy arrays by name and returns a dict of gradients by input name, any subset, as arrays
-    or tensors. reference: gets them as torch tensors and returns a scalar built with torch. inputs: arrays or tensors;
-    floating-point ones are differentiated, others passed on as they are. Intermediates that reference marks with
-    `lockstep.watch` may be returned too.
-
-    Returns a CheckResult. Raises GradientMismatch, an AssertionError; ValueError or TypeError for what cannot be used.
     The bound is measured, see `lockstep.gradients.measured`.
+
+    Args:
+        hand: gets the inputs as NumPy arrays by name. It returns a dict of gradients by input name,
+            any subset, as arrays or tensors. Intermediates that reference marks with
+            `lockstep.watch` may be returned too.
+        reference: gets the inputs as torch tensors. It returns a scalar built with torch.
+        inputs: arrays or tensors. Floating-point ones are differentiated, others passed on.
+
+    Raises:
+        GradientMismatch: an AssertionError; its message is the report.
+        ValueError, TypeError: something cannot be used.
     """
     __tracebackhide__ = True
     outcome = _outcome(lambda: _checked(hand, reference, inputs))
@@ -29,13 +58,18 @@ def check_gradients(hand, reference, /, **inputs):
     return outcome
 
 
-def check_function(function, reference, /, **inputs):
+def check_function(function: Any, reference: Code, /, **inputs: Any) -> CheckResult:
     """Check the backward, and the forward, of a torch.autograd.Function.
 
-    function: its `apply` gets the inputs as tensors, in the order of its forward's arguments if they have these names,
-    else as they are given here; single integers and booleans as Python's. reference: gets them by name and returns the
-    same as the forward, of any shape, built with torch. The rest is as in `check_gradients`; what the forward gives is
-    called `output` in reports, or `output_0`, `output_1` … where it gives several.
+    What the forward gives is called `output` in reports, or `output_0`, `output_1` … where it gives
+    several. A name that an input has already gets an underscore behind it: `output_`.
+
+    Args:
+        function: its `apply` gets the inputs as tensors, single integers and booleans as Python's.
+            They come in the order of its forward's arguments if these have the inputs' names, else
+            as they are given here.
+        reference: gets the inputs by name. It returns the same as the forward, built with torch.
+        inputs: as in `check_gradients`, and so is what is raised.
     """
     __tracebackhide__ = True
     outcome = _outcome(lambda: _checked_function(function, reference, inputs))
@@ -44,129 +78,139 @@ def check_function(function, reference, /, **inputs):
     return outcome
 
 
-def _checked_function(function, reference, inputs):
-    hand, scalar, given = _as_gradients(function, reference, inputs)
-    return _checked(hand, scalar, given, "the function")
-
-
-def _as_gradients(function, reference, inputs):
-    """A Function as a hand: of Σ output · given the gradient by `given` is the output, so that both are checked."""
-    arrays = {name: _as_array(name, value) for name, value in inputs.items()}
-    try:
-        first = _several(reference(**{name: torch.tensor(array) for name, array in arrays.items()}))
-        shapes = [tuple(tensor.shape) for tensor in first]
-    except Exception as error:
-        raise blamed("reference", error) from error
-    names = ["output"] if len(shapes) == 1 else [f"output_{k}" for k in range(len(shapes))]
-    random = np.random.default_rng(0)
-    single = all(array.dtype != np.float64 for array in arrays.values())
-    given = {name: random.normal(size=shape) for name, shape in zip(names, shapes, strict=True)}
-    given = {name: array.astype(np.float32) if single else array for name, array in given.items()}
-    apply, order = getattr(function, "apply", function), _order(function, arrays)
-
-    def scalar(**inputs):
-        weights = [inputs.pop(name) for name in names]
-        results = _several(reference(**inputs))
-        return sum((result * weight).sum() for result, weight in zip(results, weights, strict=True))
-
-    reached = reference_gradients(scalar, in_precision(np.float64, given | arrays))
-
-    def hand(**inputs):
-        weights = [torch.tensor(inputs.pop(name)) for name in names]
-        tensors = {name: torch.tensor(inputs[name]) for name in order}
-        leaves = {
-            name: tensor.requires_grad_()
-            for name, tensor in tensors.items()
-            if tensor.is_floating_point()
-        }
-        results = _several(apply(*(_plain(tensor) for tensor in tensors.values())))
-        found = torch.autograd.grad(results, list(leaves.values()), weights, allow_unused=True)
-        gradients = {
-            name: torch.zeros_like(leaves[name]) if gradient is None else gradient
-            for name, gradient in zip(leaves, found, strict=True)
-            if gradient is not None or name in reached  # None stands for zeros
-        }
-        return {
-            name: result.detach() for name, result in zip(names, results, strict=True)
-        } | gradients
-
-    return hand, scalar, given | arrays
-
-
-def _order(function, inputs):
-    """The inputs' names in the order in which the Function's forward has them, if it names them all; else as given."""
-    forward = getattr(function, "forward", None)
-    names = list(inspect.signature(forward).parameters) if forward else []
-    return [name for name in names if name in inputs] if set(inputs) <= set(names) else list(inputs)
-
-
-def _several(outputs):
-    return list(outputs) if isinstance(outputs, tuple | list) else [outputs]
-
-
-def _plain(tensor):
-    return tensor.item() if tensor.dim() == 0 and not tensor.is_floating_point() else tensor
-
-
-def _outcome(check):
-    """The result, or the exception to raise, without the frames that lie between the user's code and its cause."""
+def _outcome(check: Callable[[], CheckResult]) -> CheckResult | Exception:
+    """The result, or what to raise, without the frames between the user's code and its cause."""
     try:
         return check()
     except (GradientMismatch, ValueError, TypeError) as error:
         return error.with_traceback(None)
 
 
-def _checked(hand, reference, inputs, who="hand"):
+def _checked_function(function: Any, reference: Code, inputs: dict[str, Any]) -> CheckResult:
+    """Check a Function as a hand: the gradient of Σ output · weight by the weight is the output."""
+    arrays = {name: _as_array(name, value) for name, value in inputs.items()}
+    random = np.random.default_rng(0)
+    single = all(array.dtype != np.float64 for array in arrays.values())
+    given = {
+        name: random.normal(size=shape).astype(np.float32 if single else np.float64)
+        for name, shape in _outputs(reference, arrays).items()
+    }
+    names = list(given)
+
+    def scalar(**inputs: Tensor) -> Tensor:
+        weights = [inputs.pop(name) for name in names]
+        pairs = zip(_several(reference(**inputs)), weights, strict=True)
+        total: Tensor = sum((result * weight).sum() for result, weight in pairs)
+        return total
+
+    reached = reference_gradients(scalar, in_precision(np.float64, given | arrays))
+    hand = _as_hand(function, names, list(arrays), reached)
+    return _checked(hand, scalar, given | arrays, "the function")
+
+
+def _outputs(reference: Code, arrays: Quantities) -> dict[str, tuple[int, ...]]:
+    """The shapes of what the reference gives, by names that no input and no mark has."""
+    with marked() as marks:
+        results = _several(asked(reference, {name: torch.tensor(a) for name, a in arrays.items()}))
+    shapes = {}
+    for k, result in enumerate(results):
+        if not isinstance(result, Tensor):
+            kind = type(result).__name__
+            raise TypeError(f"reference gives {kind}; expected a tensor, or several")
+        name = f"output_{k}" if len(results) > 1 else "output"
+        while name in arrays or name in marks:
+            name += "_"
+        shapes[name] = tuple(result.shape)
+    return shapes
+
+
+def _as_hand(
+    function: Any, names: list[str], inputs: list[str], reached: Quantities
+) -> Callable[..., dict[str, Tensor]]:
+    """A Function as a hand.
+
+    Args:
+        function: its forward and backward.
+        names: of its outputs; the hand gets their weights by these, and gives the outputs.
+        inputs: their names as they are given.
+        reached: of what the reference has a gradient. There None stands for zeros.
+    """
+    apply, order = getattr(function, "apply", function), _order(function, inputs)
+
+    def hand(**given: Array) -> dict[str, Tensor]:
+        tensors = {name: torch.tensor(array) for name, array in given.items()}
+        leaves = {name: tensors[name] for name in order if tensors[name].is_floating_point()}
+        for leaf in leaves.values():
+            leaf.requires_grad_()
+        results = _several(apply(*(_plain(tensors[name]) for name in order)))
+        weights = [tensors[name] for name in names]
+        found = torch.autograd.grad(results, list(leaves.values()), weights, allow_unused=True)
+        gradients = {name: r.detach() for name, r in zip(names, results, strict=True)}
+        for name, gradient in zip(leaves, found, strict=True):
+            if gradient is not None:
+                gradients[name] = gradient
+            elif name in reached:
+                gradients[name] = torch.zeros_like(leaves[name])
+        return gradients
+
+    return hand
+
+
+def _order(function: Any, inputs: list[str]) -> list[str]:
+    """The inputs in the order of the forward's arguments, if it names them all; else as given."""
+    forward = getattr(function, "forward", None)
+    names = list(inspect.signature(forward).parameters) if forward else []
+    return [name for name in names if name in inputs] if set(inputs) <= set(names) else inputs
+
+
+def _several(outputs: Any) -> list[Any]:
+    return list(outputs) if isinstance(outputs, tuple | list) else [outputs]
+
+
+def _plain(tensor: Tensor) -> Any:
+    """A single integer or boolean as Python's."""
+    return tensor.item() if tensor.dim() == 0 and not tensor.is_floating_point() else tensor
+
+
+def _checked(
+    hand: Code, reference: Reference, inputs: dict[str, Any], who: str = "hand"
+) -> CheckResult:
     arrays = {name: _as_array(name, value) for name, value in inputs.items()}
     if not any(array.dtype.kind == "f" for array in arrays.values()):
         raise TypeError(
-            "no input holds floating-point numbers; expected at least one that can be differentiated, as "
-            "x.astype(float)"
+            "no input holds floating-point numbers; "
+            "expected at least one that can be differentiated, as x.astype(float)"
         )
     wide = in_precision(np.float64, arrays)
-    values = reference_gradients(reference, wide)
-    again = reference_gradients(reference, wide)
-    if any(
-        name not in again or not np.array_equal(values[name], again[name], equal_nan=True)
-        for name in values
-    ):
-        raise ValueError(
-            "reference gives different gradients when it is called twice; expected a function of its inputs: "
-            "draw random numbers with torch, which starts every call from the same seed, or pass them as an input"
-        )
-
-    def by_name(given):
-        try:
-            with np.errstate(all="ignore"):
-                got = hand(**{name: array.copy() for name, array in given.items()})
-        except Exception as error:
-            raise blamed(who, error) from error
-        return _answered(got, values, arrays)
-
+    values = _steady(reference, wide)
+    narrow = any(array.dtype == np.float32 for array in arrays.values())
+    by_name = _by_name(hand, who, values, arrays)
     try:
         own = by_name(wide)
     except (ValueError, TypeError):
-        if not any(array.dtype == np.float32 for array in arrays.values()):
+        if not narrow:
             raise
         by_name = _in_single(by_name)
         own = by_name(wide)
-    single = [name for name in own if own[name].dtype == np.float32]
+    single = [name for name in own if own[name].dtype == np.float32 and narrow]
     for name, array in own.items():
         if array.shape != values[name].shape:
             raise shape_mismatch(name, array, values[name])
-    own = {name: array.astype(np.float64) for name, array in own.items()}
+    own = in_precision(np.float64, own)
     measured = measure(by_name, reference, wide, values, own)
-    remarks = list(measured.remarks)
-    if (
-        single
-        and measured.single_torch is not None
-        and any(array.dtype == np.float32 for array in arrays.values())
-    ):
-        for name in single:
-            measured.bound[name] = SAFETY * (
-                measured.single_torch[name] + 2.0**-24 * np.abs(values[name])
-            )
-        remarks.append("hand knows only float32, so it is judged at that precision")
+    _judge_in_single(single, measured, values)
+    _demand_right(own, values, measured, reference, wide)
+    return matched(own, values, measured)
+
+
+def _demand_right(
+    own: Quantities,
+    values: Quantities,
+    measured: Measured,
+    reference: Reference,
+    inputs: Quantities,
+) -> None:
+    """Raise the mismatch, if there is one, with its diagnoses."""
     errors = measured.single_torch or {}
     looked = [
         Wrong(name, own[name], values[name], measured.bound[name], errors.get(name)) for name in own
@@ -174,18 +218,54 @@ def _checked(hand, reference, inputs, who="hand"):
     wrong = [it for it in looked if (it.off & np.isfinite(it.value)).any()]
     if wrong:
         right = [it.name for it in looked if not it.off.any()]
-        raise mismatch(wrong, right, diagnose(wrong, reference, wide))
+        raise mismatch(wrong, right, diagnose(wrong, reference, inputs))
     for it in looked:
         _demand_differentiable(it)
-    return matched(own, values, measured, remarks)
 
 
-def _in_single(by_name):
+def _by_name(hand: Code, who: str, values: Quantities, arrays: Quantities) -> Hand:
+    """The hand as a function of a dict of arrays, which looks at what it returns."""
+
+    def by_name(given: Quantities) -> Quantities:
+        try:
+            with np.errstate(all="ignore"):
+                got = hand(**{name: array.copy() for name, array in given.items()})
+        except Exception as error:
+            raise blamed(who, error) from error
+        return _answered(got, values, arrays)
+
+    return by_name
+
+
+def _judge_in_single(names: list[str], measured: Measured, values: Quantities) -> None:
+    """Let PyTorch's errors in float32 be the bound of gradients that hand has in float32 alone."""
+    errors = measured.single_torch
+    if names and errors is not None:
+        for name in names:
+            measured.bound[name] = SAFETY * (errors[name] + 2.0**-24 * np.abs(values[name]))
+        measured.remarks.append("hand knows only float32, so it is judged at that precision")
+
+
+def _in_single(by_name: Hand) -> Hand:
     """A hand that refuses float64, as one that takes the nearest float32."""
     return lambda given: by_name(in_precision(np.float32, given))
 
 
-def _as_array(name, value):
+def _steady(reference: Reference, inputs: Quantities) -> Quantities:
+    """PyTorch's gradients, if they are the same when it is asked again."""
+    values, again = (reference_gradients(reference, inputs) for _ in range(2))
+    for name, value in values.items():
+        if name not in again or not np.array_equal(value, again[name], equal_nan=True):
+            raise ValueError(
+                "reference gives different gradients when it is called twice; "
+                "expected a function of its inputs: draw random numbers with torch, "
+                "which starts every call from the same seed, or pass them as an input"
+            )
+    return values
+
+
+def _as_array(name: str, value: Any) -> Array:
+    """An input as an array of real numbers, integers or booleans."""
     try:
         if hasattr(value, "detach"):
             value = value.detach().cpu()
@@ -197,17 +277,14 @@ def _as_array(name, value):
         raise TypeError(
             f"input {name!r} holds {array.dtype}; expected real numbers, integers or booleans"
         )
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    if not np.isfinite(array).all():
         raise ValueError(f"input {name!r} has a value that is not finite; expected finite numbers")
-    return (
-        array
-        if array.dtype in (np.float32, np.float64) or array.dtype.kind != "f"
-        else array.astype(np.float64)
-    )
+    known = array.dtype in (np.float32, np.float64) or array.dtype.kind != "f"
+    return array if known else array.astype(np.float64)
 
 
-def _answered(got, values, arrays):
-    """What hand returned, as arrays of floats by name. Raises ValueError or TypeError for what cannot be used."""
+def _answered(got: Any, values: Quantities, arrays: Quantities) -> Quantities:
+    """What hand returned, as arrays of floats by name."""
     if not isinstance(got, dict):
         kind = "nothing" if got is None else type(got).__name__
         raise TypeError(f"hand returned {kind}; expected a dict of gradients by input name")
@@ -215,19 +292,8 @@ def _answered(got, values, arrays):
         raise ValueError("hand returned an empty dict; expected at least one gradient")
     answer = {}
     for name, value in got.items():
-        if name not in values and name in arrays and arrays[name].dtype.kind == "f":
-            raise ValueError(
-                f"hand returned a gradient for {name!r}, which reference does not depend on (what is used under "
-                "no_grad or detached does not count); expected it left out, or used in reference"
-            )
-        if name not in values and name in arrays:
-            holds = "booleans" if arrays[name].dtype.kind == "b" else "integers"
-            raise ValueError(
-                f"hand returned a gradient for {name!r}, which holds {holds}; expected none"
-            )
         if name not in values:
-            known = f"the name of an input or of what is watched: {', '.join(values)}"
-            raise ValueError(f"hand returned {name!r}; expected {known}")
+            raise ValueError(f"hand returned {_why_not(name, values, arrays)}")
         array = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
         if array.dtype.kind not in "fiub":
             kind = type(value).__name__ if array.dtype.kind == "O" else str(array.dtype)
@@ -236,11 +302,27 @@ def _answered(got, values, arrays):
     return answer
 
 
-def _demand_differentiable(it: Wrong):
+def _why_not(name: str, values: Quantities, arrays: Quantities) -> str:
+    """Why there is no gradient by this name."""
+    if name not in arrays:
+        known = f"the name of an input or of what is watched: {', '.join(values)}"
+        return f"{name!r}; expected {known}"
+    kind = arrays[name].dtype.kind
+    if kind == "f":
+        return (
+            f"a gradient for {name!r}, which reference does not depend on (what is used under "
+            "no_grad or detached does not count); expected it left out, or used in reference"
+        )
+    holds = "booleans" if kind == "b" else "integers"
+    return f"a gradient for {name!r}, which holds {holds}; expected none"
+
+
+def _demand_differentiable(it: Wrong) -> None:
     if it.off.any():  # what is left of a mismatch has no number on PyTorch's side
         place = tuple(int(i) for i in np.argwhere(it.off)[0])
         raise ValueError(
-            f"reference is not differentiable there: PyTorch's gradient of {it.name} is {it.value[place]} at "
-            f"{it.name}{element(place)}, yours {it.own[place]!s}; expected a reference with finite gradients "
+            f"reference is not differentiable there: PyTorch's gradient of {it.name} is "
+            f"{it.value[place]} at {it.name}{element(place)}, yours {it.own[place]!s}; "
+            "expected a reference with finite gradients "
             "(torch.where passes on NaN also from the branch that it leaves out)"
         )

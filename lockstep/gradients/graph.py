@@ -1,262 +1,282 @@
-"""A reference as simple operations, fused ones such as softmax taken apart, each with the line that asked for it."""
+"""A reference as simple operations, fused ones taken apart, with the lines that ask for them."""
+
+from __future__ import annotations
 
 import linecache
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor
 from torch._decomp import get_decompositions
-from torch.fx import Interpreter
+from torch.fx import GraphModule, Interpreter, Node
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.overrides import TorchFunctionMode
 
-from lockstep.gradients.measured import NOT_THE_USERS, marked, same_draws
+from lockstep.gradients.measured import NOT_THE_USERS, Reference, asked, marked, same_draws
+from lockstep.network.names import Quantities
 
 MOST = 500  # operations of a reference, beyond which it is not edited
-_SIGNS = {
-    "mul": "*",
-    "rmul": "*",
-    "div": "/",
-    "truediv": "/",
-    "rtruediv": "/",
-    "add": "+",
-    "radd": "+",
-    "sub": "-",
-    "rsub": "-",
-    "pow": "**",
-    "matmul": "@",
-    "mm": "@",
-    "bmm": "@",
-    "mv": "@",
-    "dot": "@",
-    "permute": ".T",
-    "t": ".T",
-    "transpose": ".T",
-    "get": ".T",
+# What tracing, editing and differentiating an edited graph raise; what the reference itself raises
+# comes as ValueError or TypeError, see `asked`.
+CANNOT = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    AssertionError,
+)
+_NAMES = {  # of the operations that are written with a sign
+    "*": "mul rmul",
+    "/": "div truediv rtruediv",
+    "+": "add radd",
+    "-": "sub rsub",
+    "**": "pow",
+    "@": "matmul mm bmm mv dot",
+    ".T": "permute t transpose get",
 }
-_BETWEEN = frozenset(["*", "/", "+", "-", "@", "**"])
+_SIGNS = {name: sign for sign, names in _NAMES.items() for name in names.split()}
 _VIEWS = frozenset(
     "unsqueeze squeeze view expand permute t transpose reshape slice select alias".split()
 )
-_aten = torch.ops.aten
 
 
-def _var_mean(x, dim=None, *, correction=None, keepdim=False):
-    return torch.var(x, dim, correction=correction, keepdim=keepdim), torch.mean(
-        x, dim, keepdim=keepdim
-    )
+def _var_mean(
+    x: Tensor,
+    dim: list[int] | None = None,
+    *,
+    correction: float | None = None,
+    keepdim: bool = False,
+) -> tuple[Tensor, Tensor]:
+    variance = torch.var(x, dim, correction=correction, keepdim=keepdim)
+    return variance, torch.mean(x, dim, keepdim=keepdim)
 
 
-def _exponentials(x, dim):
-    return torch.exp(
-        x - x.amax(dim, keepdim=True).detach()
-    )  # the largest cancels, so it is no way of its own
+def _exponentials(x: Tensor, dim: int | list[int]) -> Tensor:
+    """e to x less its largest, which cancels, and so is no way of its own."""
+    return torch.exp(x - x.amax(dim, keepdim=True).detach())
 
 
-def _softmax(x, dim, _half=False, **_):
+def _softmax(x: Tensor, dim: int, *_: Any, **__: Any) -> Tensor:
     e = _exponentials(x, dim)
     return e / e.sum(dim, keepdim=True)
 
 
-def _log_softmax(x, dim, _half):
+def _log_softmax(x: Tensor, dim: int, _half: bool) -> Tensor:
     return x - _logsumexp(x, dim, True)
 
 
-def _logsumexp(x, dim, keepdim=False):
+def _logsumexp(x: Tensor, dim: int | list[int], keepdim: bool = False) -> Tensor:
     total = torch.log(_exponentials(x, dim).sum(dim, keepdim=keepdim))
     return total + x.amax(dim, keepdim=keepdim).detach()
 
 
-_APART = get_decompositions(
-    [
-        _aten.native_layer_norm,
-        _aten.native_group_norm,
-        _aten._fused_rms_norm,
-        _aten._batch_norm_impl_index,
-        _aten.native_batch_norm,
-        _aten._native_batch_norm_legit,
-        _aten._native_batch_norm_legit.no_stats,
-        _aten.gelu,
-        _aten.silu,
-        _aten.silu_,
-        _aten.glu,
-        _aten.mish,
-        _aten.hardswish,
-        _aten.log_sigmoid_forward,
-        _aten.mse_loss,
-        _aten.huber_loss,
-        _aten.smooth_l1_loss,
-        _aten.binary_cross_entropy,
-    ]
-) | {
-    _aten._softmax.default: _softmax,
-    _aten._safe_softmax.default: _softmax,
-    _aten._log_softmax.default: _log_softmax,
-    _aten.logsumexp.default: _logsumexp,
-    _aten.var_mean.correction: _var_mean,
+_FUSED = """
+native_layer_norm native_group_norm _fused_rms_norm _batch_norm_impl_index native_batch_norm
+_native_batch_norm_legit _native_batch_norm_legit.no_stats gelu silu silu_ glu mish hardswish
+log_sigmoid_forward mse_loss huber_loss smooth_l1_loss binary_cross_entropy
+"""
+_BY_US: dict[str, Callable[..., Any]] = {
+    "_softmax.default": _softmax,
+    "_safe_softmax.default": _softmax,
+    "_log_softmax.default": _log_softmax,
+    "logsumexp.default": _logsumexp,
+    "var_mean.correction": _var_mean,
 }
-Gradients = dict[str, np.ndarray]
+
+
+def _present(name: str) -> Any:
+    """The operation, or its overload after a dot; None where this version of PyTorch has none."""
+    found: Any = torch.ops.aten
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def taken_apart() -> dict[Any, Callable[..., Any]]:
+    """What stands in place of the fused operations, as far as this version of PyTorch has them."""
+    fused = [found for name in _FUSED.split() if (found := _present(name)) is not None]
+    ours = {_present(name): function for name, function in _BY_US.items()}
+    ours.pop(None, None)
+    return get_decompositions(fused) | ours
 
 
 @dataclass
 class Run:
-    """The reference, run once. wanted: tensors whose gradients are asked for; places: what made a gradient's node, in
-    words, and of which call it is a part: its words and a number."""
+    """The reference, run once.
 
-    loss: torch.Tensor
-    wanted: dict[str, torch.Tensor]
-    places: dict[Any, tuple[str, tuple | None]] = field(default_factory=dict)
+    wanted: tensors whose gradients are asked for; places: what made a gradient's node, in words,
+    and of which call it is a part: its words and a number.
+    """
 
-    def gradients(self) -> Gradients:
-        found = torch.autograd.grad(
-            self.loss, list(self.wanted.values()), allow_unused=True, retain_graph=True
-        )
+    loss: Tensor
+    wanted: dict[str, Tensor]
+    places: dict[Any, tuple[str, tuple[str, int] | None]] = field(default_factory=dict)
+
+    def gradients(self) -> Quantities:
+        wanted = list(self.wanted.values())
+        found = torch.autograd.grad(self.loss, wanted, allow_unused=True, retain_graph=True)
         return {
             name: (torch.zeros_like(tensor) if gradient is None else gradient).detach().numpy()
             for (name, tensor), gradient in zip(self.wanted.items(), found, strict=True)
         }
 
 
-def _leaves(inputs):
+def _leaves(inputs: Quantities) -> dict[str, Tensor]:
     values = {name: torch.tensor(array) for name, array in inputs.items()}
     return {name: value.requires_grad_(value.is_floating_point()) for name, value in values.items()}
 
 
-def plain(reference, inputs: dict[str, np.ndarray]) -> Run:
-    """The reference run as it is, for where it cannot be traced, because its branches depend on values, or is long."""
-    places: dict[Any, tuple[str, tuple | None]] = {}
+def _clones(leaves: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: leaf.clone() for name, leaf in leaves.items()}
 
-    def tell(out, called, line):
-        node = getattr(out, "grad_fn", None)
-        if node is not None:
-            places.setdefault(node, (f"`{said(called)}` {line}", None))
+
+def _wanted(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
+
+
+def plain(reference: Reference, inputs: Quantities) -> Run:
+    """The reference run as it is, for where it cannot be traced."""
+    run = Run(torch.empty(0), {})
+
+    def tell(out: Any, called: str, line: str) -> None:
+        if (node := getattr(out, "grad_fn", None)) is not None:
+            run.places.setdefault(node, (f"`{sign(called)}` {line}", None))
 
     with same_draws(), marked() as marks, _Lines(tell):
         given = _leaves(inputs)
-        loss = reference(**{name: leaf.clone() for name, leaf in given.items()})
-    wanted = given | marks
-    return Run(
-        loss.sum(), {name: leaf for name, leaf in wanted.items() if leaf.requires_grad}, places
-    )
+        run.loss = asked(reference, _clones(given)).sum()
+    run.wanted = _wanted(given | marks)
+    return run
 
 
-def traced(reference, inputs: dict[str, np.ndarray]) -> tuple[Callable[..., Run], list]:
-    """A function that runs the reference operation by operation, some of them edited if asked to, and these operations.
+class _Interpreted(Interpreter):
+    """Runs a graph with some operations edited, and notes what made each gradient's node."""
 
-    Raises what tracing raises, and ValueError for too many of them.
-    """
+    def __init__(self, graph: GraphModule, nodes: Sequence[Node], edit: Any) -> None:
+        super().__init__(graph)
+        self.nodes, self.edit = nodes, edit
+        self.places: dict[Any, tuple[str, tuple[str, int] | None]] = {}
 
-    fixed = {name: torch.tensor(array) for name, array in inputs.items() if array.dtype.kind != "f"}
-    inputs = {
-        name: array for name, array in inputs.items() if name not in fixed
-    }  # integers are part of the graph
+    def run_node(self, n: Node) -> Any:
+        if n in self.nodes:
+            given = [
+                argument.clone() if isinstance(argument, Tensor) else argument
+                for argument in self.fetch_args_kwargs_from_env(n)[0]
+            ]
+            out = self.edit(super().run_node(n), *given)
+        else:
+            out = super().run_node(n)
+        for tensor in (out if isinstance(out, tuple | list) else [out]) * (n.op == "call_function"):
+            if getattr(tensor, "grad_fn", None) is not None:
+                self.places.setdefault(tensor.grad_fn, (place(n), n.meta.get("call")))
+        return out
 
-    def function(*values):
-        with marked() as marks, _Lines(_note_in_the_graph):
-            loss = reference(**dict(zip(inputs, values, strict=True)), **fixed)
-        return loss, {name: mark for name, mark in marks.items() if mark.requires_grad}
 
-    def run(nodes=(), edit: Any = None):
-        places: dict[Any, tuple[str, tuple | None]] = {}
+@dataclass
+class Traced:
+    """A reference as a graph of simple operations. inputs: those that are differentiated."""
 
-        class Edited(Interpreter):
-            def run_node(self, n):
-                if n not in nodes:
-                    out = super().run_node(n)
-                else:
-                    given = [
-                        a.clone() if isinstance(a, torch.Tensor) else a
-                        for a in self.fetch_args_kwargs_from_env(n)[0]
-                    ]
-                    out = edit(super().run_node(n), *given)
-                for tensor in out if isinstance(out, tuple | list) else (out,):
-                    if (
-                        n.op == "call_function"
-                        and isinstance(tensor, torch.Tensor)
-                        and tensor.grad_fn is not None
-                    ):
-                        places.setdefault(tensor.grad_fn, (place(n), n.meta.get("call")))
-                return out
+    graph: GraphModule
+    inputs: Quantities
+    operations: list[Node]
 
-        given = _leaves(inputs)
+    def run(self, nodes: Sequence[Node] = (), edit: Callable[..., Tensor] | None = None) -> Run:
+        """Run it, some operations replaced by what `edit` makes of their result and arguments."""
+        given = _leaves(self.inputs)
+        interpreted = _Interpreted(self.graph, nodes, edit)
         with same_draws():
-            loss, marks = Edited(graph).run(*[leaf.clone() for leaf in given.values()])
-        return Run(
-            loss.sum(),
-            {name: leaf for name, leaf in given.items() if leaf.requires_grad} | marks,
-            places,
-        )
+            loss, marks = interpreted.run(*_clones(given).values())
+        return Run(loss.sum(), _wanted(given) | marks, interpreted.places)
+
+
+def traced(reference: Reference, inputs: Quantities) -> Traced:
+    """The reference, operation by operation. inputs: by name; integers become a part of the graph.
+
+    Raises what tracing raises, and ValueError for too many operations.
+    """
+    fixed = {name: torch.tensor(array) for name, array in inputs.items() if array.dtype.kind != "f"}
+    moving = {name: array for name, array in inputs.items() if name not in fixed}
+
+    def function(*values: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        with marked() as marks, _Lines(_note_in_the_graph):
+            loss = asked(reference, dict(zip(moving, values, strict=True)) | fixed)
+        return loss, _wanted(marks)
 
     with same_draws():
-        graph = make_fx(function, decomposition_table=_APART)(*_leaves(inputs).values())
-    for node, name in zip(graph.graph.find_nodes(op="placeholder"), inputs, strict=True):
+        graph = make_fx(function, decomposition_table=taken_apart())(*_leaves(moving).values())
+    for node, name in zip(graph.graph.find_nodes(op="placeholder"), moving, strict=True):
         node.meta["input"] = name
     operations = [node for node in graph.graph.nodes if node.op == "call_function"]
     if len(operations) > MOST:
-        raise ValueError("more operations than can be edited one by one")
-    return run, operations
+        raise ValueError(f"it has more than {MOST} operations")
+    return Traced(graph, moving, operations)
 
 
 class _Lines(TorchFunctionMode):
-    """Tells, of every operation of the reference, its result and in which line it was asked for."""
+    """Reports every operation of the reference: its result, its name and the line of its call."""
 
-    def __init__(self, tell):
+    def __init__(self, tell: Callable[[Any, str, str], None]) -> None:
         super().__init__()
         self.tell = tell
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         out = func(*args, **(kwargs or {}))
-        frame: Any = sys._getframe(1)
+        frame = sys._getframe(1)
         while frame.f_back is not None and frame.f_code.co_filename.startswith(NOT_THE_USERS):
             frame = frame.f_back
         file, line = frame.f_code.co_filename, frame.f_lineno
         code = linecache.getline(file, line).strip()
         called = getattr(func, "__name__", "").strip("_")
-        self.tell(
-            out, called, f"in {Path(file).name}, line {line}" + (f" ({code})" if code else "")
-        )
+        self.tell(out, called, f"in {Path(file).name}, line {line}{f' ({code})' if code else ''}")
         return out
 
 
-def _note_in_the_graph(_, called, line):
+def _note_in_the_graph(_: Any, called: str, line: str) -> None:
+    """Write the line to the operations that were traced since the last one was."""
     tracing: Any = get_proxy_mode()
     nodes = tracing.tracer.graph.nodes
     for node in reversed(nodes):
         if "line" in node.meta:
             break
-        node.meta["call"] = f"`{said(called)}` {line}", len(nodes)
-        whole = said(called) == said(operation(node))
+        node.meta["call"] = f"`{sign(called)}` {line}", len(nodes)
+        whole = sign(called) == sign(operation(node))
         node.meta["line"] = line if whole else f"of {called} {line}"
 
 
-def place(node):
+def place(node: Node) -> str:
     """An operation in words: which, and in which line of the reference."""
-    name = said(operation(node))
-    if name in _BETWEEN and len(node.args) >= 2:
-        left, right = (
+    name = sign(operation(node))
+    if name in _NAMES and name != ".T" and len(node.args) >= 2:
+        sides = [
             f"{a:g}" if isinstance(a, int | float) else source(a) or "…" for a in node.args[:2]
-        )
+        ]
         if operation(node) == "rsub":  # 1 - x, of x and 1
-            left, right = right, left
-        name = f"{left} {name} {right}"
+            sides.reverse()
+        name = f" {name} ".join(sides)
     return f"`{name}` {node.meta.get('line', '')}".strip()
 
 
-def source(node):
+def source(node: Any) -> str:
     """The name of the input that a node is, or is only a view of; "" for what is computed."""
     while getattr(node, "op", "") == "call_function" and operation(node) in _VIEWS:
         node = node.args[0]
     return node.meta.get("input", "") if getattr(node, "op", "") == "placeholder" else ""
 
 
-def operation(node):
+def operation(node: Node) -> str:
+    """The name of an operation, without underscores around it and without its overload."""
     packet = getattr(node.target, "overloadpacket", node.target)
     return getattr(packet, "__name__", str(packet)).strip("_")
 
 
-def said(name):
+def sign(name: str) -> str:
+    """The sign that an operation is written with, or else its name."""
     return _SIGNS.get(name, name)

@@ -1,301 +1,222 @@
-"""What a wrong gradient of any torch expression looks like: a symmetry, a factor, a lack of digits, one edit away."""
+"""What a wrong gradient looks like: a symmetry, a factor, a lack of digits, one edit away."""
+
+from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
 
 from lockstep.explain.diagnosis import Diagnosis
-from lockstep.gradients.measured import SAFETY, same_draws
-from lockstep.network.names import element
+from lockstep.explain.facts import (
+    Index,
+    agree,
+    differing,
+    factor,
+    in_single,
+    many,
+    quotients,
+    ratios,
+    stored_by_columns,
+    usual,
+)
+from lockstep.gradients.measured import SAFETY, Reference, asked, same_draws
+from lockstep.network.names import Array, Quantities, element
 
-_QUOTIENTS = [10.0**-e for e in range(1, 9)]  # usual steps of difference quotients
-_FACTORS = (
+FACTORS = (
     "look for a factor that is missing, or there twice: of a mean against a sum, ½, √d, 1/(1 − p)"
 )
-_LOOK = "mark intermediates with lockstep.watch, and return their gradients too, to see which is the first wrong one"
-_LOOK_ON = "mark what is made of it with lockstep.watch too: if its gradient is right, one formula is left to look at"
-_SAMPLE = 12  # elements that are differenced
-_DROPOUT = (0.1, 0.2, 0.25, 0.3, 0.4)
+_LOOK = (
+    "mark intermediates with lockstep.watch, and return their gradients too, "
+    "to see which is the first wrong one"
+)
+_LOOK_ON = (
+    "mark what is made of it with lockstep.watch too: "
+    "if its gradient is right, one formula is left to look at"
+)
+_NOT_EDITED = "The operations of the reference could not be edited to look for the mistake"
 
 
 @dataclass
 class Wrong:
-    """A gradient that is wrong. own, value: by hand, by PyTorch; bound: how far two right ones may be apart; single:
-    PyTorch's error in float32."""
+    """A gradient that is wrong.
+
+    own, value: by hand and by PyTorch; bound: how far two right ones may be apart; single:
+    PyTorch's error in float32.
+    """
 
     name: str
-    own: np.ndarray
-    value: np.ndarray
-    bound: np.ndarray
-    single: np.ndarray | None = None
-
-    def is_(self, other, slack=1.0):
-        """Whether it is the other gradient, to rounding."""
-        return bool(agree(self.own, other, slack * self.bound).all())
+    own: Array
+    value: Array
+    bound: Array
+    single: Array | None = None
 
     @cached_property
-    def off(self):
+    def off(self) -> Array:
         """Where it is not the right one, to rounding."""
         return ~agree(self.own, self.value, self.bound)
 
 
-def agree(own, value, bound):
-    with np.errstate(invalid="ignore"):
-        near = np.isfinite(value) & (np.abs(own - value) <= bound)
-    return near | (np.isnan(own) & np.isnan(value)) | (own == value)
-
-
-def diagnose(wrong: list[Wrong], reference, inputs: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+@np.errstate(all="ignore")
+def diagnose(wrong: list[Wrong], reference: Reference, inputs: Quantities) -> list[Diagnosis]:
     """A diagnosis of every wrong gradient, in their order. inputs: in float64."""
     found = {it.name: by_itself(it, inputs) for it in wrong}
     left = [it for it in wrong if found[it.name] is None and np.isfinite(it.own).all()]
-    if left:
-        found |= by_edits(left, reference, inputs)
+    named, why = by_edits(left, reference, inputs) if left else ({}, "")
     for it in left:
-        found[it.name] = found[it.name] or by_quotients(it, reference, inputs)
-    return [found[it.name] or by_facts(it, it.name in inputs) for it in wrong]
+        found[it.name] = named.get(it.name)
+        with suppress(ValueError, TypeError):  # the reference may end a little further
+            found[it.name] = found[it.name] or by_quotients(it, reference, inputs)
+    return [found[it.name] or by_facts(it, it.name in inputs, why) for it in wrong]
 
 
-def by_itself(it: Wrong, inputs):
-    """A symmetry, a constant factor or float32's digits, or None."""
+def by_itself(it: Wrong, inputs: Quantities) -> Diagnosis | None:
+    """A symmetry, a constant factor or float32's digits."""
     name, own, value = it.name, it.own, it.value
     if not np.isfinite(own).all():
         return None
+    gradient = f"the gradient of {name}"
     if not own.any():
-        return Diagnosis(
-            name, "gradient-missing", f"the gradient of {name} is zero everywhere", "return it"
-        )
-    if it.is_(-value):
-        return Diagnosis(
-            name,
-            "sign-flipped",
-            f"the gradient of {name} is minus the right one",
-            "turn the sign round",
-        )
-    if own.ndim == 2 and own.shape[0] == own.shape[1] and it.is_(value.T):
-        return Diagnosis(
-            name, "transposed-gradient", f"the gradient of {name} is transposed", "transpose it"
-        )
-    constant = _ratio(own, value)
-    why = cause(constant, inputs)
-    plausible = abs(constant) > 1e-3 and abs(constant - 1) > 1e-5 and (own.size > 1 or why)
-    if plausible and it.is_(constant * value, 4 * max(1, abs(constant))):
-        says = f"the gradient of {name} is {constant:.12g} times the right one{why}"
-        return Diagnosis(name, "scaled-by-constant", says, _FACTORS)
-    size, error = np.max(np.abs(value), initial=0.0), np.max(np.abs(own - value), initial=0.0)
-    most = it.off.sum() >= 0.3 * max(int(np.count_nonzero(value)), 1) and own.size > 1
-    near = (
-        error < 1e-4 * size
-        or it.single is not None
-        and agree(own, value, SAFETY * it.single + 1e-6 * size).all()
-    )
-    if most and near and (own.astype(np.float32) == own).all():
-        return Diagnosis(
-            name,
-            "single-precision",
-            f"the gradient of {name} is right to about 7 digits, as in float32",
-            "compute in float64",
-        )
+        return Diagnosis(name, "gradient-missing", f"{gradient} is zero everywhere", "return it")
+    c, why = times(own, value, 4 * it.bound, inputs, own.size > 1)
+    if c == -1:
+        says = f"{gradient} is minus the right one"
+        return Diagnosis(name, "sign-flipped", says, "turn the sign round")
+    how = stored_by_columns(own, value, it.bound)
+    if how:
+        says = f"{gradient} is transposed: {how}"
+        return Diagnosis(name, "transposed-gradient", says, "transpose it")
+    if c:
+        says = f"{gradient} is {c:.12g} times the right one{why}"
+        return Diagnosis(name, "scaled-by-constant", says, FACTORS)
+    size = np.max(np.abs(value), initial=0.0)
+    near = 1e-4 * size
+    if it.single is not None:
+        near = np.maximum(SAFETY * it.single + 1e-6 * size, near)
+    if many(it.off, value) and in_single(own, value, near):
+        says = f"{gradient} is right to about 7 digits, as in float32"
+        return Diagnosis(name, "single-precision", says, "compute in float64")
     return None
 
 
-def _ratio(own, value):
-    """own / value where value is largest; 0 where that cannot be said."""
-    best = np.unravel_index(int(np.argmax(np.abs(value))), value.shape)
-    return float(own[best] / value[best]) if value[best] else 0.0
+def times(
+    own: Array, part: Array, bound: Array, inputs: Quantities, several: bool
+) -> tuple[float | None, str]:
+    """How many times a part counts in a gradient, and the usual cause of that in words.
+
+    Returns 0, −1 or a factor other than 1, which has a usual cause if it is not seen in several
+    elements; None where own is no multiple of the part.
+    """
+    c = factor(own, part, bound)
+    if c is None or c in (0, -1):
+        return c, ""
+    if abs(c) <= 1e-3 or abs(c - 1) <= 1e-5:
+        return None, ""
+    why = cause(c, inputs)
+    return (c, why) if why or several else (None, "")
 
 
-def by_shape(name, own, value):
-    """A gradient of another shape: transposed, not summed or averaged over a broadcast axis, or just another."""
+def by_shape(name: str, own: Array, value: Array) -> Diagnosis:
+    """A gradient of another shape: transposed, not summed over an axis, or just another."""
     says = (
         f"the gradient of {name} has shape {own.shape}; expected {value.shape}, the shape of {name}"
     )
-    if own.shape == value.shape[::-1] and np.allclose(own.T, value):
-        return Diagnosis(name, "transposed-gradient", f"{says}: it is transposed", "transpose it")
+    near = 1e-8 + 1e-5 * np.abs(value)
+    how = stored_by_columns(own, value, near)
+    if how:
+        says = f"{says}: it is transposed; {how}"
+        return Diagnosis(name, "transposed-gradient", says, "transpose it")
+    remedy = "return it in the shape of the input"
     for axes in _axes_to_sum(own.shape, value.shape):
         for how, reduced in (("summed", own.sum(axis=axes)), ("averaged", own.mean(axis=axes))):
-            if np.allclose(reduced.reshape(value.shape), value):
+            if agree(reduced.reshape(value.shape), value, near).all():
                 says += f"; {how} over axis {', '.join(map(str, axes))} it is right"
                 remedy = "sum over the axes along which the input was broadcast"
                 return Diagnosis(name, "wrong-shape", says, remedy)
-    if own.size == value.size and np.allclose(own.reshape(value.shape), value):
-        return Diagnosis(
-            name, "wrong-shape", f"{says}; its numbers, reshaped, are right", "reshape it"
-        )
-    return Diagnosis(name, "wrong-shape", says, "return it in the shape of the input")
+    if own.size == value.size and agree(own.reshape(value.shape), value, near).all():
+        says, remedy = f"{says}; its numbers, reshaped, are right", "reshape it"
+    return Diagnosis(name, "wrong-shape", says, remedy)
 
 
-def _axes_to_sum(shape, wanted):
-    """The sets of axes, smallest first, whose sum leaves the numbers that the wanted shape has, in its order."""
+def _axes_to_sum(shape: Index, wanted: Index) -> Iterator[Index]:
+    """The sets of axes, smallest first, whose sum leaves the numbers of the wanted shape."""
     numbers = [n for n in wanted if n > 1]
     axes = range(len(shape))
-    for size in range(1, len(shape) + 1):
+    for size in range(1, len(shape) + 1) if 0 not in shape else ():
         for chosen in itertools.combinations(axes, size):
-            if [shape[i] for i in axes if i not in chosen and shape[i] > 1] == numbers and min(
-                shape
-            ) > 0:
+            if [shape[i] for i in axes if i not in chosen and shape[i] > 1] == numbers:
                 yield chosen
 
 
-def by_edits(wrong: list[Wrong], reference, inputs) -> dict[str, Any]:
-    """Of each gradient the first way or operation of the reference that, edited, gives it; None where there is none."""
-    found: dict[str, Any] = {it.name: None for it in wrong}
-    passed = []
+def by_edits(
+    wrong: list[Wrong], reference: Reference, inputs: Quantities
+) -> tuple[dict[str, Diagnosis], str]:
+    """What `edits.search` finds. It rests on what PyTorch keeps private, and may change."""
     try:
-        from lockstep.gradients.edits import (
-            edits,
-            ways,
-        )  # not every version of PyTorch has what they rest on
-        from lockstep.gradients.graph import plain
-
-        simple = _traced(wrong, reference, inputs)
-        for way in ways(simple[0]() if simple else plain(reference, inputs)):
-            passed.append(way)
-            for it in wrong:
-                found[it.name] = found[it.name] or _by_way(it, way, inputs)
-            if all(found.values()):
-                return found
-        for edit in edits(*simple) if simple else ():
-            for it in wrong:
-                if found[it.name] is None and it.is_(edit.gradients[it.name], 4):
-                    found[it.name] = Diagnosis(it.name, edit.mistake, edit.says, edit.remedy)
-            if all(found.values()):
-                return found
-        for way, it in itertools.product(passed, wrong):
-            found[it.name] = found[it.name] or _by_way(it, way, inputs, any_factor=True)
-    except (
-        Exception
-    ):  # an edit may be one that cannot be differentiated; the facts can be told without
-        pass
-    return found
+        from lockstep.gradients.edits import search
+    except (ImportError, AttributeError) as error:
+        return {}, f"PyTorch {torch.__version__} lacks what that needs ({error})"
+    return search(wrong, reference, inputs)
 
 
-def _traced(wrong: list[Wrong], reference, inputs):
-    """What `traced` gives if it is the same function, else None."""
-    from lockstep.gradients.graph import traced
-
-    try:
-        run, operations = traced(reference, inputs)
-        right = run().gradients()
-    except (
-        Exception
-    ):  # not every reference can be traced: branches that depend on values, other libraries
-        return None
-    same = all(it.name in right and agree(right[it.name], it.value, it.bound).all() for it in wrong)
-    return (run, operations) if same else None
-
-
-def _by_way(it: Wrong, way, inputs, any_factor=False):
-    name, part = it.name, way.part[it.name]
-    slack = 4 * it.bound + 2.0**-48 * np.abs(part)
-    if not (np.abs(part) > slack).any():
-        return None
-    if agree(it.own, it.value - part, slack).all():
-        says = f"the gradient of {name} lacks what comes by way of {way.place}"
-        return Diagnosis(name, "term-missing", says, "add it: the gradients by several ways add up")
-    if way.others is not None and agree(it.own, it.value - way.others[name], slack).all():
-        says = f"the gradient of {name} has only what comes by way of {way.place}; the other ways are missing"
-        return Diagnosis(
-            name, "term-missing", says, "add them: the gradients by several ways add up"
-        )
-    if agree(it.own, it.value - 2 * part, 2 * slack).all():
-        says = f"in the gradient of {name} what comes by way of {way.place} has the wrong sign"
-        return Diagnosis(name, "sign-flipped", says, "turn its sign round")
-    constant = _ratio(it.own - it.value + part, part)
-    why = cause(constant, inputs)
-    several = any_factor and np.count_nonzero(it.off & (np.abs(part) > slack)) >= 3
-    plausible = abs(constant) > 1e-3 and abs(constant - 1) > 1e-5 and (why or several)
-    if (
-        plausible
-        and agree(it.own, it.value - (1 - constant) * part, max(1, abs(constant)) * slack).all()
-    ):
-        says = f"in the gradient of {name} what comes by way of {way.place} counts {constant:.12g} times{why}"
-        return Diagnosis(name, "scaled-by-constant", says, _FACTORS)
-    return None
-
-
-def by_quotients(it: Wrong, reference, inputs):
-    """Whether a sample of the wrong elements are difference quotients of the reference, one-sided or central."""
+def by_quotients(it: Wrong, reference: Reference, inputs: Quantities) -> Diagnosis | None:
+    """Whether a sample of the wrong elements are difference quotients of the reference."""
     if it.name not in inputs or it.off.sum() < 0.3 * it.off.size:
         return None
-    places = [
-        tuple(place)
-        for place in np.argwhere(it.off)[:: max(1, int(it.off.sum()) // _SAMPLE)][:_SAMPLE]
-    ]
 
-    def value(place, by):
+    def loss(place: Index, by: float) -> float:
         moved = inputs[it.name].copy()
         moved[place] += by
+        given = {name: torch.tensor(array) for name, array in (inputs | {it.name: moved}).items()}
         with torch.no_grad(), same_draws():
-            return float(
-                reference(
-                    **{k: torch.tensor(moved if k == it.name else v) for k, v in inputs.items()}
-                )
-            )
+            return float(asked(reference, given))
 
-    own = np.array([it.own[place] for place in places])
-    error = np.abs(own - [it.value[place] for place in places])
-    here = value(places[0], 0.0)
-    for h in _QUOTIENTS:
-        ahead, behind = (np.array([value(place, sign * h) for place in places]) for sign in (1, -1))
-        for how, quotient in (
-            ("central", (ahead - behind) / (2 * h)),
-            ("one-sided", (ahead - here) / h),
-        ):
-            noise = 64 * 2.0**-53 * np.maximum(np.abs(ahead), abs(here)) / h
-            if (np.abs(own - quotient) <= np.maximum(noise, 1e-3 * error)).all() and (
-                noise < 0.1 * error
-            ).mean() > 0.5:
-                says = f"the gradient of {it.name} is a difference quotient, {how}, with a step of {h:g}"
-                return Diagnosis(it.name, "finite-differences", says, "derive it")
+    for found in quotients(loss, it.own - it.value, it.value, it.off):
+        noise, size = 64 * found.noise, np.abs(found.error)
+        near = np.abs(found.error - found.theirs) <= np.maximum(noise, 1e-3 * size)
+        if near.all() and (noise < 0.1 * size).mean() > 0.5:
+            says = (
+                f"the gradient of {it.name} is a difference quotient, {found.kind}, "
+                f"of width {found.width:g}"
+            )
+            return Diagnosis(it.name, "finite-differences", says, "derive it")
     return None
 
 
-def by_facts(it: Wrong, is_input):
-    """What can be said where nothing explains it."""
-    off = it.off
+def by_facts(it: Wrong, is_input: bool, why: str) -> Diagnosis:
+    """What can be said where nothing explains it. why: the reference could not be edited, or ""."""
+    elements = f"{it.off.size} elements"
+    says = differing(it.own, it.off, lambda place: it.name + element(place), elements)
     if not np.isfinite(it.own).all():
-        return Diagnosis(
-            it.name,
-            "unknown",
-            f"{int((~np.isfinite(it.own)).sum())} of {off.size} of yours are not finite",
-        )
-    places = [f"{it.name}{element(tuple(map(int, place)))}" for place in np.argwhere(off)[:3]]
-    more = ", and more" if off.sum() > 3 else ""
-    says = f"{int(off.sum())} of {off.size} elements differ ({', '.join(places)}{more}); {_pattern(it)}"
+        return Diagnosis(it.name, "unknown", says)
+    pattern = _pattern(it) or ratios(it.own, it.value, it.off) or "PyTorch's is 0 there"
+    says += f"; {pattern}{f'. {_NOT_EDITED}: {why}' if why else ''}"
     return Diagnosis(it.name, "unknown", says, _LOOK if is_input else _LOOK_ON)
 
 
-def _pattern(it: Wrong):
-    """Along which axes yours is the right one times, or plus, what stays the same there; else the range of ratios."""
+def _pattern(it: Wrong) -> str:
+    """Along which axes yours is the right one times, or plus, what stays the same there; or ""."""
     own, value, slack = it.own, it.value, 8 * it.bound
     long = [axis for axis, n in enumerate(own.shape) if n > 1]
-    with np.errstate(all="ignore"):
-        for size in range(len(long), 0, -1):
-            for along in itertools.combinations(long, size):
-                times = (own * value).sum(along, keepdims=True) / (value * value).sum(
-                    along, keepdims=True
-                )
-                plus = (own - value).mean(along, keepdims=True)
-                for word, fits in (
-                    ("times", agree(own, times * value, slack * (1 + np.abs(times)))),
-                    ("plus", agree(own, value + plus, slack)),
-                ):
-                    if fits.all():
-                        axes = f"ax{'is' if size == 1 else 'es'} {' and '.join(map(str, along))}"
-                        return f"yours is the right one {word} something that stays the same along {axes}"
-        ratio = (own / np.where(value == 0, np.nan, value))[it.off]
-    if not np.isfinite(ratio).any():
-        return "where the right one is 0"
-    low, high = f"{np.nanmin(ratio):.3g}", f"{np.nanmax(ratio):.3g}"
-    return f"yours over the right one is {low if low == high else f'{low} to {high}'}"
+    for size in range(len(long), 0, -1):
+        for along in itertools.combinations(long, size):
+            squares = (value * value).sum(along, keepdims=True)
+            c = (own * value).sum(along, keepdims=True) / squares
+            shift = (own - value).mean(along, keepdims=True)
+            axes = f"ax{'is' if size == 1 else 'es'} {' and '.join(map(str, along))}"
+            same = f"something that stays the same along {axes}"
+            if agree(own, c * value, slack * (1 + np.abs(c))).all():
+                return f"yours is the right one times {same}"
+            if agree(own, value + shift, slack).all():
+                return f"yours is the right one plus {same}"
+    return ""
 
 
-def cause(constant, inputs):
+def cause(c: float, inputs: Quantities) -> str:
     """ ", which is 1/N or …" for a factor with usual causes, three at the most, else nothing."""
     factors = {
         "what a 2 too many makes, as of a square halved": 2.0,
@@ -303,31 +224,30 @@ def cause(constant, inputs):
         "√2": 2**0.5,
         "1/√2": 0.5**0.5,
     }
-    for p in _DROPOUT:
+    for p in (0.1, 0.2, 0.25, 0.3, 0.4):
         factors |= {f"1/(1 − {p}) (as in dropout)": 1 / (1 - p), f"1 − {p} (as in dropout)": 1 - p}
     for name, array in inputs.items():
         for axis, n in enumerate(array.shape):
-            if n > 1:
-                words = f"the length of axis {axis} of {name}"
-                factors |= {
-                    f"1 over {words}": 1 / n,
-                    words: float(n),
-                    f"the root of {words}": n**0.5,
-                    f"1 over the root of {words}": n**-0.5,
-                    f"n/(n − 1) for {words}": n / (n - 1),
-                    f"(n − 1)/n for {words}": (n - 1) / n,
-                }
-        if array.size > 1:
-            factors |= {
-                f"1 over the size of {name}": 1 / array.size,
-                f"the size of {name}": float(array.size),
-            }
-        elif array.size and array.dtype.kind == "f" and array.item():
+            factors |= _of_a_number(f"the length of axis {axis} of {name}", n)
+        if array.ndim > 1:
+            factors |= _of_a_number(f"the size of {name}", array.size)
+        if array.size == 1 and array.dtype.kind == "f" and array.item():
             p = array.item()
-            factors |= {name: p, f"1/{name}": 1 / p, f"1 − {name}": 1 - p} | (
-                {f"1/(1 − {name})": 1 / (1 - p)} if p != 1 else {}
-            )
-    usual = [
-        words for words, value in factors.items() if value and abs(constant / value - 1) < 1e-9
-    ]
-    return f", which is {' or '.join(usual[:3])}" if usual else ""
+            factors |= {name: p, f"1/{name}": 1 / p, f"1 − {name}": 1 - p}
+            factors |= {f"1/(1 − {name})": 1 / (1 - p)} if p != 1 else {}
+    words = list(usual(c, factors, 1e-9))[:3]
+    return f", which is {' or '.join(words)}" if words else ""
+
+
+def _of_a_number(words: str, n: int) -> dict[str, float]:
+    """The factors that a number of things makes where it is forgotten, or there too often."""
+    if n < 2:
+        return {}
+    return {
+        f"1 over {words}": 1 / n,
+        words: float(n),
+        f"the root of {words}": n**0.5,
+        f"1 over the root of {words}": n**-0.5,
+        f"n/(n − 1) for {words}": n / (n - 1),
+        f"(n − 1)/n for {words}": (n - 1) / n,
+    }

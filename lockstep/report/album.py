@@ -1,23 +1,34 @@
-"""Which steps of a run a page or a picture keeps: of a long one a selection, in memory that does not grow."""
+"""Which steps of a run a page or a picture keeps: a selection, in memory that does not grow."""
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from lockstep.evidence.comparison import Comparison
+from lockstep.run.record import Record
 
 MOST_DIFFERING = 10
 
+Kept = TypeVar("Kept")
 
-class Album:
-    """The first step, the last, the first ones that differ, and evenly in between, no more than about `most`.
 
-    make: a function of (record, result) that gives what is kept of a step.
+class Album(Generic[Kept]):
+    """The first step, the last, the first ones that differ, and evenly in between.
+
+    Args:
+        make: a function of (record, result) that gives what is kept of a step.
+        most: about how many steps are kept at most.
     """
 
-    def __init__(self, make, most):
+    def __init__(self, make: Callable[[Record, Comparison], Kept], most: int) -> None:
         self.make, self.most = make, most
-        self.stride, self.kept, self.differing, self.last = 1, {}, [], None
+        self.stride = 1
+        self.kept: dict[int, Kept] = {}
+        self.differing: list[int] = []
+        self.last: Record | None = None
 
-    def add(self, record, result):
+    def add(self, record: Record, result: Comparison) -> None:
         """Take in one step of a run, which `result` has already taken in."""
-        differs = (
-            result.steps_differing > len(self.differing) and len(self.differing) < MOST_DIFFERING
-        )
+        differs = len(self.differing) < min(result.steps_differing, MOST_DIFFERING)
         if differs:
             self.differing.append(record.number)
         if differs or (record.number - 1) % self.stride == 0:
@@ -25,10 +36,11 @@ class Album:
         self.last = record
         if len(self.kept) > self.most + len(self.differing):
             self.stride *= 2
-            stays = {n for n in self.kept if (n - 1) % self.stride == 0 or n in self.differing}
-            self.kept = {n: kept for n, kept in self.kept.items() if n in stays}
+            for n in list(self.kept):
+                if (n - 1) % self.stride and n not in self.differing:
+                    del self.kept[n]
 
-    def steps(self, result):
+    def steps(self, result: Comparison) -> list[Kept]:
         """What is kept of each step, in order."""
         if self.last is not None and self.last.number not in self.kept:
             self.kept[self.last.number] = self.make(self.last, result)

@@ -2,29 +2,26 @@
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 
-from lockstep.network.names import PARAMETERS
+from lockstep.evidence.comparison import Comparison
+from lockstep.network.problem import Problem
+from lockstep.run.record import Record
 
 
-def document(result):
+def document(result: Comparison) -> str:
     """The JSON document of a run, as text."""
-    return json.dumps(strict(result.document()), allow_nan=False) + "\n"
+    return _line(result.document())
 
 
-def strict(value):
-    """The value with "nan", "inf" or "-inf" in place of numbers that JSON does not have."""
-    if isinstance(value, float):
-        return (
-            value
-            if math.isfinite(value)
-            else "nan"
-            if math.isnan(value)
-            else "inf"
-            if value > 0
-            else "-inf"
-        )
+def strict(value: Any) -> Any:
+    """Plain lists for arrays, and "nan", "inf" or "-inf" for numbers that JSON does not have."""
+    if isinstance(value, np.ndarray | np.generic):
+        return strict(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     if isinstance(value, dict):
         return {name: strict(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -32,27 +29,25 @@ def strict(value):
     return value
 
 
-def problem_line(problem):
+def problem_line(problem: Problem) -> str:
     """The first line of a trace: the problem, with the keys of a problem file."""
     names = ("lr", "loss", "hidden_activation", "output_activation", "dtype", "frozen")
-    keys = {"sizes": "-".join(map(str, problem.sizes)), "x": problem.x, "y": problem.y}
+    keys: dict[str, Any] = {
+        "sizes": "-".join(map(str, problem.sizes)),
+        "x": problem.x,
+        "y": problem.y,
+    }
     keys |= problem.parameters | {name: getattr(problem, name) for name in names}
     if problem.batch_size:
         keys["batch_size"] = problem.batch_size
     return _line({"problem": keys})
 
 
-def step_line(record):
-    """A line of a trace: what the step started from, what came out by hand, and by PyTorch under "torch"."""
-    started = {name: record.parameters[name] for name in PARAMETERS}
-    return _line({"step": record.number} | started | record.manual | {"torch": record.torch})
+def step_line(record: Record) -> str:
+    """A line of a trace: what the step started from, both sides' values, PyTorch's by "torch"."""
+    sides = record.parameters | record.manual | {"torch": record.torch}
+    return _line({"step": record.number} | sides)
 
 
-def _line(values):
-    return json.dumps(strict(_plain(values)), allow_nan=False) + "\n"
-
-
-def _plain(value):
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+def _line(values: dict[str, Any]) -> str:
+    return json.dumps(strict(values), allow_nan=False) + "\n"

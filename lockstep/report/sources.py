@@ -1,19 +1,24 @@
-"""The two sources side by side: the real lines of both sides, and which line computes which quantity."""
+"""The two sources side by side: the real lines, and which line computes which quantity."""
 
 import ast
 import inspect
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+from types import ModuleType
+from typing import Any
 
 from lockstep.network.names import COMPUTED, scalars
+from lockstep.network.problem import Problem
 from lockstep.sides.built_in import built_in
+from lockstep.sides.side import Side
 from torch_reference import two_layer as torch_two_layer
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of source. names: what it computes, in either vocabulary; of: the same by the table's names."""
+    """A line of source. names: what it computes, in either vocabulary; of: by the table's names."""
 
     number: int
     text: str
@@ -29,137 +34,159 @@ class Source:
     lines: list[Line]
 
 
-def by_hand(problem, side=None):
+@dataclass
+class _Group:
+    """Lines that compute the same quantity, and the lines that lead to them."""
+
+    of: tuple[str, ...]
+    lead: list[Line]
+    lines: list[Line] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Assigned:
+    """A name that a function assigns or returns, from its first line to its last."""
+
+    name: Any
+    line: int
+    end: Any
+
+
+Pair = tuple[Line | None, Line | None]  # abreast: by hand, by PyTorch
+
+
+def by_hand(problem: Problem, side: Side | None = None) -> Source:
     """The source of the side by hand.
 
-    step: a function of the user's; numbers of theirs, which get the project's formulas; or None for the project's own.
+    Args:
+        side: The user's function; or their numbers, which get the project's formulas; or None for
+            the project's own step.
     """
-    table = _quantity_of(problem)
-    step = getattr(side, "step", side) if side else None
+    step = side.step if side else None
     if step is None:
         module = sys.modules[built_in(problem).func.__module__]
-        title = (
-            _title(module)
-            if side is None or not side.is_users
-            else f"numbers; their formulas in {_title(module)}"
-        )
-        return Source(title, _lines(inspect.getsource(module), 1, table))
+        title = "numbers; their formulas in " if side and side.is_users else ""
+        return _of_module(module, problem, title)
     step = inspect.unwrap(step)
     try:
         lines, first = inspect.getsourcelines(step)
-        return Source(step.__name__, _lines("".join(lines), max(first, 1), table))
+        found = _lines("".join(lines), max(first, 1), _quantity_of(problem))
+        return Source(step.__name__, found)
     except (OSError, TypeError, SyntaxError, ValueError):
         return Source(f"{getattr(step, '__name__', 'step')} (its source cannot be read)", [])
 
 
-def by_torch(problem):
+def by_torch(problem: Problem) -> Source:
     """The source of the side by PyTorch."""
-    return Source(
-        _title(torch_two_layer),
-        _lines(inspect.getsource(torch_two_layer), 1, _quantity_of(problem)),
-    )
+    return _of_module(torch_two_layer, problem)
 
 
-def aligned(left, right):
-    """Pairs (line or None, line or None): both sources in full, in order, what computes the same quantity abreast."""
+def _of_module(module: ModuleType, problem: Problem, title: str = "") -> Source:
+    lines = _lines(inspect.getsource(module), 1, _quantity_of(problem))
+    return Source(f"{title}{module.__name__.replace('.', '/')}.py", lines)
+
+
+def aligned(left: Source, right: Source) -> list[Pair]:
+    """Both sources in full, in order; lines that compute the same quantity stand abreast."""
     ours, theirs = _groups(left.lines), _groups(right.lines)
-    same = SequenceMatcher(None, [of for of, *_ in ours], [of for of, *_ in theirs], autojunk=False)
-    rows = []
+    same = SequenceMatcher(None, [g.of for g in ours], [g.of for g in theirs], autojunk=False)
+    rows: list[Pair] = []
     for what, i, j, k, m in same.get_opcodes():
         if what == "equal":
             for one, other in zip(ours[i:j], theirs[k:m], strict=True):
-                rows += _abreast(one[1], other[1], top=True) + _abreast(one[2], other[2])
+                rows += _abreast(one.lead, other.lead, top=True)
+                rows += _abreast(one.lines, other.lines)
         else:
-            rows += [(line, None) for _, lead, body in ours[i:j] for line in lead + body]
-            rows += [(None, line) for _, lead, body in theirs[k:m] for line in lead + body]
+            rows += [(line, None) for group in ours[i:j] for line in group.lead + group.lines]
+            rows += [(None, line) for group in theirs[k:m] for line in group.lead + group.lines]
     return rows
 
 
-def _title(module):
-    return module.__name__.replace(".", "/") + ".py"
-
-
-def _quantity_of(problem):
+def _quantity_of(problem: Problem) -> dict[str, str]:
     """The table's name of every name that a line may compute."""
-    of = {
-        scalar: name for scalar, (name, _) in scalars(problem.sizes, problem.batch_samples).items()
-    }
-    return {name: name for name in COMPUTED} | {
-        scalar: name for scalar, name in of.items() if name in COMPUTED
-    }
+    table = {name: name for name in COMPUTED}
+    for scalar, (name, _) in scalars(problem.sizes, problem.batch_samples).items():
+        if name in table:
+            table[scalar] = name
+    return table
 
 
-def _lines(source, first, table):
-    """The functions that compute quantities, each up to the last line that does, without its docstring."""
+def _lines(source: str, first: int, table: dict[str, str]) -> list[Line]:
+    """Each function that computes quantities, up to the last line that does, without docstrings."""
     source = inspect.cleandoc("\n" + source) if source[:1].isspace() else source
     texts = source.splitlines()
-    computed: dict[int, list[str]] = {}
-    seen: set[str] = set()
+    computed: dict[str, _Assigned] = {}
     kept: list[int] = []
-    for function in (node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)):
-        ends = [0]
-        for node in sorted(_computing(function, table), key=lambda found: found[1]):
-            name, line, end = node
-            if name not in seen:
-                seen.add(name)
-                computed.setdefault(line, []).append(name)
-                ends.append(end)
-        if ends[-1]:
-            inside = function.body[0]
-            doc = range(0)
-            if isinstance(inside, ast.Expr) and isinstance(inside.value, ast.Constant):
-                doc = range(inside.lineno, (inside.end_lineno or 0) + 1)
-            kept += [line for line in range(function.lineno, max(ends) + 1) if line not in doc]
+    for function in ast.parse(source).body:
+        if isinstance(function, ast.FunctionDef):
+            new = _computed(function, table.keys() - computed.keys())
+            computed |= new
+            last, doc = max((of.end for of in new.values()), default=0), _doc(function)
+            kept += [n for n in range(function.lineno, last + 1) if n not in doc]
     lines: list[Line] = []
-    for line in kept:
-        names = tuple(computed.get(line, ()))
-        of = tuple(dict.fromkeys(table[name] for name in names))
-        if texts[line - 1].strip() or (
-            lines and lines[-1].text.strip()
-        ):  # no two blank lines in a row
-            lines.append(Line(first + line - 1, texts[line - 1].rstrip(), names, of))
+    for n in kept:
+        names = tuple(name for name, of in computed.items() if of.line == n)
+        of_table = tuple(dict.fromkeys(table[name] for name in names))
+        text = texts[n - 1].rstrip()
+        if text.strip() or (lines and lines[-1].text):  # no two blank lines in a row
+            lines.append(Line(first + n - 1, text, names, of_table))
     return lines
 
 
-def _computing(function, table):
-    """(name, line, last line) of what a function assigns or returns by name, out of the table's names."""
-    for node in ast.walk(function):
-        match node:
-            case ast.Assign(targets=[ast.Name(id=name)]) if name in table:
-                yield name, node.lineno, node.end_lineno
-            case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple()):
-                for target in targets:
-                    if isinstance(target, ast.Name) and target.id in table:
-                        yield target.id, node.lineno, node.end_lineno
-            case ast.keyword(arg=str(name)) if name in table:
-                yield name, node.lineno, node.value.end_lineno
-            case ast.Dict(keys=keys, values=values):
-                for key, value in zip(keys, values, strict=True):
-                    if isinstance(key, ast.Constant) and key.value in table:
-                        yield key.value, key.lineno, value.end_lineno
+def _doc(function: ast.FunctionDef) -> range:
+    """The lines of a function's docstring."""
+    match function.body[0]:
+        case ast.Expr(value=ast.Constant(), lineno=start, end_lineno=int(end)):
+            return range(start, end + 1)
+    return range(0)
 
 
-def _groups(lines):
-    """((first quantity,), the lines before, the lines) of each run of lines that compute the same quantity."""
-    groups: list[tuple[tuple[str, ...], list[Line], list[Line]]] = []
+def _computed(function: ast.FunctionDef, names: set[str]) -> dict[str, _Assigned]:
+    """Where a function first gives each of these names a value."""
+    first: dict[str, _Assigned] = {}
+    found = [of for node in ast.walk(function) for of in _assigned(node) if of.name in names]
+    for of in sorted(found, key=lambda of: of.line):
+        first.setdefault(of.name, of)
+    return first
+
+
+def _assigned(node: ast.AST) -> Iterator[_Assigned]:
+    """What a node gives a name to: an assignment, a keyword argument, a dict."""
+    match node:
+        case ast.Assign(targets=[ast.Name(id=name)]):
+            yield _Assigned(name, node.lineno, node.end_lineno)
+        case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple()):
+            for target in targets:
+                yield _Assigned(getattr(target, "id", None), node.lineno, node.end_lineno)
+        case ast.keyword(arg=name, value=value):
+            yield _Assigned(name, node.lineno, value.end_lineno)
+        case ast.Dict(keys=keys, values=values):
+            for key, value in zip(keys, values, strict=True):
+                if isinstance(key, ast.Constant):
+                    yield _Assigned(key.value, key.lineno, value.end_lineno)
+
+
+def _groups(lines: list[Line]) -> list[_Group]:
+    """Runs of lines that compute the same quantity; what leads to no more stands last."""
+    groups: list[_Group] = []
     lead: list[Line] = []
     for line in lines:
         if not line.of:
             lead.append(line)
-        elif groups and groups[-1][0] == line.of[:1] and not lead:
-            groups[-1][2].append(line)
+        elif groups and groups[-1].of == line.of[:1] and not lead:
+            groups[-1].lines.append(line)
         else:
-            groups.append((line.of[:1], lead, [line]))
+            groups.append(_Group(line.of[:1], lead, [line]))
             lead = []
-    return [*groups, ((), lead, [])] if lead else groups
+    return [*groups, _Group((), lead)] if lead else groups
 
 
-def _abreast(left, right, top=False):
+def _abreast(left: list[Line], right: list[Line], top: bool = False) -> list[Pair]:
     """Two runs of lines as pairs, the shorter one filled up, at its top or at its end."""
-    missing = len(left) - len(right)
-    fill = [None] * abs(missing)
-    if missing < 0:
-        left = fill + left if top else left + fill
-    else:
-        right = fill + right if top else right + fill
-    return list(zip(left, right, strict=True))
+    most = max(len(left), len(right))
+
+    def filled(lines: list[Line]) -> list[Line | None]:
+        fill: list[Line | None] = [None] * (most - len(lines))
+        return [*fill, *lines] if top else [*lines, *fill]
+
+    return list(zip(filled(left), filled(right), strict=True))

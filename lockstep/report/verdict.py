@@ -1,219 +1,262 @@
-"""The verdict: in a sentence, how fine the run could see, and for a mismatch where, by how much, and which mistake."""
+"""The verdict in words, as plain data: every view renders these parts."""
 
-import os
-import textwrap
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
-from rich.text import Text
 
-from lockstep.network.names import torch_place
+from lockstep.evidence.comparison import Comparison
+from lockstep.evidence.control import TIMES
+from lockstep.network.names import COMPUTED, torch_place
 from lockstep.network.problem import UNTOLD
-from lockstep.report.about import battery_remark, would_show
-from lockstep.report.evidence import control_lines, referee_lines
+from lockstep.report.about import battery_remark as others
+from lockstep.report.about import would_show
 from lockstep.report.formulas import formula
-from lockstep.report.step import numbers_of
-from lockstep.text import counted, digits, distance, grouped, wrapped
-
-_COLORS = {"match": "green", "mismatch": "red", "undecided": "yellow"}
-
-
-def verdict_lines(result, width, quiet=False):
-    """The verdict in a sentence, how fine the run could see, and what else is worth saying."""
-    if result.interrupted or result.broken:
-        yield Text(f"{stopped(result)}; so far:", "bold")
-    if result.first is not None:
-        yield Text(headline(result), "bold red")
-        yield Text("")
-        yield from _difference_lines(result)
-        yield Text("")
-        for word, text in explanation(result):
-            yield from _labelled(word, text, width, "bold" if word in ("mistake", "or") else "")
-        yield Text("")
-    else:
-        yield from wrapped(headline(result), width, f"bold {_COLORS[result.verdict]}")
-    yield from wrapped(likely_cause(result), width)
-    yield from wrapped(resolution(result), width)
-    yield from wrapped(unseen(result), width)
-    if result.control:
-        yield from control_lines(result.control, result, width, quiet)
-    if result.referee:
-        yield from referee_lines(result.referee, result, width, quiet)
-    for remark in remarks(result):
-        yield from wrapped(f"remark: {remark}", width)
+from lockstep.report.step import compared, is_in_scalars, numbers_of
+from lockstep.run.record import Entry, Record
+from lockstep.text import counted, digits, grouped, percent, relative
 
 
-def stopped(result):
+class Labelled(NamedTuple):
+    """A text and the word in front of it: formula, yours, PyTorch, mistake, remedy, note …"""
+
+    word: str
+    text: str
+
+
+@dataclass
+class Verdict:
+    """What a report says of a result; a part that a run does not have is empty.
+
+    Attributes:
+        stopped: where a run stopped before its time.
+        headline: the verdict in a sentence or two.
+        difference: the first value that differs: its formula, the numbers in it, both sides.
+        far: how far these are apart, and how far rounding explains.
+        explanation: which mistake it looks like, on what evidence, what to do.
+        sentences: the likely cause, the smallest detectable error, what was not tested.
+        control, referee: what they found.
+        remarks: what is not the verdict.
+    """
+
+    stopped: str
+    headline: str
+    difference: list[Labelled] = field(default_factory=list)
+    far: str = ""
+    explanation: list[Labelled] = field(default_factory=list)
+    sentences: list[str] = field(default_factory=list)
+    control: str = ""
+    referee: str = ""
+    remarks: list[str] = field(default_factory=list)
+
+
+def verdict(result: Comparison) -> Verdict:
+    """The verdict on a run, in words."""
+    sentences = (_likely_cause(result), _resolution(result), _not_tested(result))
+    by_battery = others(result.battery) if result.battery else None
+    words = Verdict(
+        _stopped(result),
+        headline(result),
+        sentences=[text for text in sentences if text],
+        control=_control(result),
+        referee=_referee(result),
+        remarks=[
+            f"remark: {remark}"
+            for remark in result.remarks
+            if remark != by_battery or result.verdict != "mismatch"
+        ],
+    )
+    if result.first and result.decisive:
+        words.difference = list(_difference(result, result.first, result.decisive))
+        words.far = _how_far(result, result.first, result.decisive)
+        words.explanation = list(_explanation(result))
+    return words
+
+
+def headline(result: Comparison) -> str:
+    """The verdict alone."""
+    if result.verdict == "mismatch":
+        return f"mismatch: {_mismatch(result)}"
+    if result.undecided:
+        of = compared(result.undecided, result.dtype)
+        return (
+            f"undecided: at step {grouped(result.undecided.step)}, {of.label} overflowed on both "
+            f"sides ({of.manual} {result.side}, {of.torch} PyTorch), "
+            "so there is nothing to compare."
+        )
+    judged = (
+        f"match: {len(result.returned)} of {len(COMPUTED)} quantities, "
+        f"{counted(result.steps_run, 'step')}, {counted(result.values, 'value')}."
+    )
+    limit = "the tolerance given" if result.fixed_tolerance else "what rounding explains"
+    if not result.values:
+        return judged
+    if result.worst_ratio == 0:
+        return f"{judged} Every value is the same on both sides."
+    if not np.isfinite(result.worst_ratio):
+        return f"{judged} Rounding alone could explain any difference: its bound overflowed."
+    return f"{judged} The largest difference is {percent(result.worst_ratio)} of {limit}."
+
+
+def _mismatch(result: Comparison) -> str:
+    first, record = result.first, result.decisive
+    if first is None or record is None:
+        return str(others(result.battery))
+    if first.index is None:
+        return f"at step {grouped(first.step)}, the shape of {first.quantity} differs"
+    if record.jump:
+        return (
+            f"step {grouped(first.step)} does not start where step {grouped(record.jump.before)} "
+            f"ended: {first.label}"
+        )
+    before = record.position(first.quantity, tuple(first.index)) + result.values_before_decisive
+    agree = {0: "", 1: "; the value before it agrees"}.get(
+        before, f"; the {grouped(before)} values before it agree"
+    )
+    return f"first at step {grouped(first.step)}, {first.label}{agree}"
+
+
+def _stopped(result: Comparison) -> str:
     """Where a run stopped that was interrupted, or whose recording cannot be read on."""
     if result.broken:
-        return f"not read to the end, {counted(result.steps_run, 'step')} only"
-    of_all = f" of {grouped(result.steps_asked)}" if result.problem.steps != UNTOLD else ""
-    return f"interrupted after {grouped(result.steps_run)}{of_all} step{'s' * (result.steps_asked != 1)}"
-
-
-def headline(result):
-    """The verdict in one sentence."""
-    if result.verdict == "mismatch":
-        return _mismatch(result)
-    if result.verdict == "undecided":
-        at = result.undecided
-        by_hand, by_torch = (
-            digits(getattr(at, side), result.dtype) for side in ("manual", "torch")
-        )
-        return (
-            f"undecided: at step {grouped(at.step)}, {at.label} is {by_hand} {result.side} and {by_torch} by "
-            f"PyTorch: the numbers stopped being finite on both sides alike."
-        )
-    limit = "of the tolerance given" if result.fixed_tolerance else "of what rounding allows"
-    steps = counted(result.steps_run, "step")
-    return (
-        f"match: {steps}, {grouped(result.values)} values, none above {result.worst_ratio:.2g} {limit}"
-        f"."
-    )
-
-
-def likely_cause(result):
-    """Why the numbers stopped being finite, where they did."""
-    if result.verdict != "undecided":
+        return f"only {counted(result.steps_run, 'step')} of the recording could be read. So far:"
+    if not result.interrupted:
         return ""
-    at, lr = result.undecided, result.problem.lr
+    if result.problem.steps == UNTOLD:
+        return f"interrupted after {counted(result.steps_run, 'step')}. So far:"
+    of_all = counted(result.steps_asked, "step")
+    return f"interrupted after {grouped(result.steps_run)} of {of_all}. So far:"
+
+
+def _likely_cause(result: Comparison) -> str:
+    """Why the numbers overflowed, where they did."""
+    at = result.undecided
+    if result.verdict != "undecided" or at is None:
+        return ""
     if at.step == 1 and not at.quantity.startswith("new_"):
         return "No weight has been updated yet: the problem's own values are too large."
-    return f"The likely cause is the learning rate, {lr!r}: try one nearer to 0."
+    return f"The likely cause is the learning rate, {result.problem.lr!r}. Try one nearer to 0."
 
 
-def unseen(result):
-    """The mistakes that this problem could not have shown, where it matches."""
-    if result.verdict != "match" or not result.cannot_see:
-        return ""
-    more = "" if result.numbers else would_show(result.problem, result.steps_run)
-    names = f"This problem could not have shown: {', '.join(result.cannot_see)}"
-    return names + (f"; more to see with {more}." if more else ".")
-
-
-def remarks(result):
-    """The remarks that are not the verdict."""
-    verdict = battery_remark(result.battery) if result.verdict == "mismatch" and result.battery else None
-    return [remark for remark in result.remarks if remark != verdict]
-
-
-def resolution(result):
-    """How fine the run could see, in a sentence."""
-    seen = result.resolution
+def _resolution(result: Comparison) -> str:
+    """How small an error the run could detect, and how many values could be judged."""
+    seen, judged, where = result.resolution, result.values, ""
+    if result.undecided and result.last:
+        judged, where = judged - result.last.size, " before that"
     if seen["typical"] is None:
         return ""
     if seen["typical"] == 0:
-        return "Any difference would have been found."
-    everywhere = "" if seen["blind"] else f", everywhere one of {seen['worst']:.0e}"
-    reach = f"{grouped(seen['blind'])} of {grouped(result.values)} values are out of reach"
-    what = "the tolerance given" if result.fixed_tolerance else "rounding alone"
-    because = f": {what} could hide a change by their whole value" if seen["blind"] else ""
-    return f"An error of {seen['typical']:.0e} of a value would typically have been found{everywhere}; {reach}{because}."
-
-
-def _mismatch(result):
-    first = result.first
-    if first is None:
-        return f"mismatch: {battery_remark(result.battery)}"
-    if first.index is None:
-        return f"mismatch: at step {grouped(first.step)}, {first.quantity} has another shape"
-    jump = result.decisive.jump
-    if jump:
-        return (
-            f"mismatch: step {grouped(first.step)} does not start where step {grouped(jump.before)} ended: "
-            f"{first.label}"
-        )
-    before = result.values_before_decisive + result.decisive.position(
-        first.quantity, tuple(first.index)
+        return "Any difference would have been detected."
+    worst = "" if seen["blind"] else f", {seen['worst']:.0e} (worst)"
+    smallest = f"Smallest detectable error: {seen['typical']:.0e} of a value (typical){worst}. "
+    if not seen["typical"] < 1:
+        smallest = ""
+    if not seen["blind"]:
+        all_of = f"All {grouped(judged)} values" if judged > 1 else "The value"
+        return f"{smallest}{all_of}{where} could be judged."
+    hides = "rounding alone could change them"
+    if result.fixed_tolerance:
+        hides = "the tolerance given lets them change"
+    return (
+        f"{smallest}{grouped(seen['blind'])} of {counted(judged, 'value')}{where} could not be "
+        f"judged: {hides} by their whole value."
     )
-    agree = (
-        f"; the {grouped(before)} values before it agree"
-        if before > 1
-        else "; the value before agrees" * before
-    )
-    return f"mismatch: first at step {grouped(first.step)}, {first.label}{agree}"
 
 
-def difference(result):
-    """Pairs (word, text): the first value that differs, by its formula, the numbers in it, and both sides."""
-    record, first, problem = result.decisive, result.first, result.problem
-    name = first.quantity
+def _not_tested(result: Comparison) -> str:
+    """The mistakes that a problem could not have shown, where it matches."""
+    if result.verdict != "match" or not result.cannot_see:
+        return ""
+    options = "" if result.numbers else would_show(result.problem, result.steps_run)
+    more = f" Try {options}." if options else ""
+    return f"Not tested by this problem: {', '.join(result.cannot_see)}.{more}"
+
+
+def _difference(result: Comparison, first: Entry, record: Record) -> Iterator[Labelled]:
+    """The first value that differs, by its formula, the numbers in it, and both sides."""
+    name, loss = first.quantity, result.problem.loss
     if record.jump:
-        yield "ended at", digits(record.jump.end, result.dtype)
-        yield "starts at", digits(record.jump.start, result.dtype)
+        yield Labelled("ended at", digits(record.jump.end, result.dtype))
+        yield Labelled("starts at", digits(record.jump.start, result.dtype))
         return
     if first.index is None:
-        yield result.side, str(record.misshapen[name].shape)
-        yield "expected", str(record.torch[name].shape)
+        yield Labelled(result.side, str(record.misshapen[name].shape))
+        yield Labelled("expected", str(record.torch[name].shape))
         return
-    if problem.sizes == (2, 2, 2) and len(record.x) == 1:
-        yield "formula", formula(first.label, True, problem.loss)
-        yield "numbers", formula(first.label, True, problem.loss, numbers_of(record, problem))
+    if is_in_scalars(record):
+        numbers = numbers_of(record, result.problem)
+        yield Labelled("formula", formula(first.label, True, loss))
+        yield Labelled("numbers", formula(first.label, True, loss, numbers))
     else:
-        yield "formula", formula(name, False, problem.loss)
-    yield result.side, digits(first.manual, result.dtype)
-    yield (
-        "PyTorch",
-        f"{digits(first.torch, result.dtype)}    {torch_place(name, tuple(first.index))}",
-    )
+        yield Labelled("formula", formula(name, False, loss))
+    of = compared(first, result.dtype)
+    yield Labelled(result.side, of.manual)
+    yield Labelled("PyTorch", f"{of.torch}    {torch_place(name, tuple(first.index))}")
 
 
-def how_far(result):
-    """How far apart the first values that differ are, and how far rounding, or what else, allows."""
-    first, record = result.first, result.decisive
+def _how_far(result: Comparison, first: Entry, record: Record) -> str:
+    """How far the first values that differ are apart, and how far rounding explains: one scale."""
     if first.index is None or record.jump:
         return ""
-    name, index = first.quantity, tuple(first.index)
-    who = "the tolerance" if result.fixed_tolerance else "rounding"
-    who = (
-        "its last digit"
-        if record.printed.get(name, np.zeros(record.torch[name].shape))[index]
-        else who
-    )
-    return f"{_off(first, result.dtype)}; {who} allows {first.allowed:.2g}"
+    off, allowed, torch = first.difference or 0.0, first.allowed or 0.0, first.torch or 0.0
+    if not np.isfinite(off):
+        return "not finite on one side"
+    printed = record.printed.get(first.quantity)
+    if printed is not None and printed[tuple(first.index)]:
+        return f"off by {off:.2g}; its last digit allows {allowed:.2g}"
+    explains = "the tolerance allows" if result.fixed_tolerance else "rounding explains"
+    of = compared(first, result.dtype)
+    if of.far.endswith("ULP"):
+        return f"{of.far} off; {explains} {of.limit} ULP"
+    if torch == 0:
+        return f"off by {off:.2g}; {explains} {allowed:.2g}"
+    return f"{of.far} off; {explains} {relative(allowed / abs(torch))}"
 
 
-def explanation(result):
-    """Pairs (word, text) of the diagnoses: what it looks like, on what evidence, what to do."""
-    for i, diagnosis in enumerate(result.found):
-        again = i and diagnosis.explains == result.found[i - 1].explains
-        yield "or" if again else "mistake", f"{diagnosis.mistake}: {diagnosis.says}"
+def _explanation(result: Comparison) -> Iterator[Labelled]:
+    """What the mismatch looks like, on what evidence, and what to do."""
+    explained: list[str] | None = None
+    for diagnosis in result.found:
+        word = "or" if diagnosis.explains == explained else "mistake"
+        explained = diagnosis.explains
+        yield Labelled(word, f"{diagnosis.mistake}: {diagnosis.says}")
         if diagnosis.formula:
             evidence = f"{diagnosis.quantity} = {diagnosis.formula} gives your numbers"
-            if diagnosis.explains != [diagnosis.quantity]:
-                evidence += f" of {', '.join(diagnosis.explains)}"
-            yield "evidence", f"{evidence}, to rounding"
+            if explained and explained != [diagnosis.quantity]:
+                evidence += f" of {', '.join(explained)}"
+            yield Labelled("evidence", f"{evidence}, to rounding")
         if diagnosis.remedy:
-            yield "remedy", diagnosis.remedy
+            yield Labelled("remedy", diagnosis.remedy)
     for note in result.notes:
-        yield "note", note
+        yield Labelled("note", note)
 
 
-def _difference_lines(result):
-    for word, text in difference(result):
-        yield Text(f"  {word:9} {text}")
-    far = how_far(result)
-    if far:
-        by_hand, by_torch = (
-            digits(getattr(result.first, side), result.dtype) for side in ("manual", "torch")
-        )
-        same = len(os.path.commonprefix([by_hand, by_torch]))
-        yield Text(f"{' ' * (12 + same)}^ {far}", "bold red")
+def _control(result: Comparison) -> str:
+    """How many of the planted errors were caught."""
+    control = result.control
+    if not control:
+        return ""
+    caught, planted = control["caught"], len(control["planted"])
+    found = (
+        f"control: {caught} of {planted} planted errors were caught (one in each quantity of "
+        f"step {grouped(control['step'])}, {TIMES} times what rounding explains)."
+    )
+    if caught < planted and result.fixed_tolerance:
+        found += " A tolerance as wide as the one given passes wrong gradients."
+    return found
 
 
-def _labelled(word, text, width, style=""):
-    indents: Any = dict(initial_indent=f"  {word:10}", subsequent_indent=" " * 12)
-    return [
-        Text(line, style)
-        for line in textwrap.wrap(
-            text, width, **indents, break_long_words=False, break_on_hyphens=False
-        )
-    ]
-
-
-def _off(first, dtype):
-    if not first.difference < float("inf"):
-        return "not finite on one side"
+def _referee(result: Comparison) -> str:
+    """Which side is nearer the truth, and how often."""
+    referee = result.referee
+    if not referee:
+        return ""
+    nearer = referee["nearer"]
+    which = "the first that differs" if result.decisive else "the one with the largest difference"
     return (
-        f"{distance(first.manual, first.torch, dtype)} off, a difference of {first.difference:.2g}"
+        f"referee: {referee['arithmetic']} on step {grouped(referee['step'])} ({which}), "
+        f"{counted(sum(nearer.values()), 'value')}. Nearer the truth: {result.side} "
+        f"{grouped(nearer['manual'])}, PyTorch {grouped(nearer['torch'])}, equally near "
+        f"{grouped(nearer['equal'])}."
     )

@@ -19,6 +19,9 @@ from lockstep.sides.built_in import BuiltIn
 from lockstep.sides.side import Side
 from lockstep.text import ulps
 
+KEPT = (
+    2 * 10**7
+)  # multiply-adds of a step up to which the first steps are kept, for what a run could not see
 SAMPLED = 4096  # of a step's values, about so many count for the median of the resolution
 
 
@@ -114,7 +117,7 @@ class Result:
     steps_run: int = 0
     values: int = 0
     loss: dict[str, float | None] = field(default_factory=lambda: {"first": None, "last": None})
-    names: set[str] = field(default_factory=set)  # the quantities that were returned
+    returned: set[str] = field(default_factory=set)  # quantities, at one step or more, in part too
     first: Entry | None = None
     undecided: Entry | None = None
     largest: Entry | None = None
@@ -202,7 +205,7 @@ class Result:
         """
         self.steps_run, self.last = self.steps_run + 1, record
         self.values += record.size
-        self.names.update(record.manual, record.misshapen)
+        self.returned.update(record.manual)
         loss = float(record.torch["loss"])
         self.loss = {"first": loss if self.steps_run == 1 else self.loss["first"], "last": loss}
 
@@ -274,7 +277,7 @@ class Result:
 
     def _remember(self, record: Record) -> None:
         """Keep what a later explanation needs: the first two steps, and the gradients so far."""
-        if len(self.first_records) < 2:
+        if len(self.first_records) < 2 and self.problem.multiply_adds <= KEPT:
             self.first_records.append((record, copy(self.history)))
         if self.decisive is None and (self.by_hand.is_users or len(self.first_records) < 2):
             self.history.add(record.torch)

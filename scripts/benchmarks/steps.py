@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lockstep.network.names import PARAMETERS, scalar_names
-from lockstep.network.problem import Problem, make_problem
-from lockstep.sides.built_in import built_in, built_in_door
+from lockstep.network.problem import Problem, Start, make_problem
+from lockstep.sides.built_in import built_in
+from lockstep.sides.built_in import by_hand as step_by_hand
 from manual_backprop import neuron_by_neuron
 from scripts.benchmarks.timing import Step, block_seconds, verified_step
 from torch_reference import two_layer as torch_two_layer
@@ -158,13 +159,13 @@ def by_torch(problem: Problem) -> Step:
 def in_turn(problem: Problem) -> Step:
     """A step by PyTorch and the same by hand, from the same weights, and nothing compared."""
     x, y = problem.batch(1)
-    weights, manual = problem.parameters, built_in_door(problem)
+    weights = problem.parameters
 
     def train() -> None:
         nonlocal weights
         got = _torch_step(problem, weights)
         with np.errstate(all="ignore"):
-            manual(weights, x, y, problem.lr, got)
+            step_by_hand(problem, Start(weights, x, y, problem.lr))
         weights = _after(got)
 
     return train

@@ -8,6 +8,7 @@ from lockstep.bound.allowed import tolerance
 from lockstep.network.problem import Problem
 from lockstep.run.result import Result
 from lockstep.run.steps import records
+from lockstep.sides.built_in import BuiltIn
 
 Step = Callable[[], object]  # makes one training step, and goes on from there at the next call
 
@@ -30,11 +31,12 @@ def verified_step(problem: Problem, free: bool = True) -> Step:
         problem: with more steps than will be made.
         free: whether the side by hand also trains on its own weights, for the drift.
     """
-    result = Result(problem, shows="none")
-    steps = records(problem, tolerance(problem, {}), free=free)
+    side = BuiltIn()
+    side.trains_alone = free
+    result = Result(problem, side, shows="none")
+    steps = records(problem, tolerance(problem, {}), side)
 
     def verified() -> None:
-        record, after_it = next(steps)
-        result.add(record, after_it)
+        result.add(next(steps))
 
     return verified

@@ -1,4 +1,4 @@
-"""The README's pictures of the page: `python -m tests.page.pictures` (or `make pictures`) takes them anew."""
+"""The README's pictures of the page: `python -m tests.page.pictures`, or `make pictures`."""
 
 import io
 import shutil

@@ -58,7 +58,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def opened(browser, pages):
-    """A function that opens a page; at the end no error was on its console and no request had left it."""
+    """A function that opens a page; no error may be on its console, no request may leave it."""
     seen, contexts = [], []
 
     def open_page(name, address="", width=1280, height=900, **settings):
@@ -136,7 +136,7 @@ def test_a_link_opens_at_its_step(opened):
     page.wait_for_function("document.querySelector('#number').textContent === '99'")
 
 
-def test_the_computation_shown_is_lit_in_the_drawing_the_sources_and_the_table_with_what_flows_into_it(
+def test_the_computation_shown_is_lit_in_drawing_sources_and_table_with_what_flows_into_it(
     opened,
 ):
     page = opened("lecture")
@@ -166,7 +166,7 @@ def test_pointing_at_a_line_of_one_source_lights_its_partner(opened):
     assert "computation 1 of 37" in panel(page)
 
 
-def test_a_weight_that_is_pointed_at_shows_its_formula_and_value_and_keeps_showing_it_as_steps_go_by(
+def test_a_weight_that_is_pointed_at_shows_its_formula_and_value_as_steps_go_by(
     opened,
 ):
     page = opened("lecture")

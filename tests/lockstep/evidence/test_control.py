@@ -100,8 +100,9 @@ def test_the_control_catches_an_error_in_every_quantity():
             assert entry["label"] == result.last.named(entry["quantity"], tuple(entry["index"]))
             if entry["allowed"] > 0:
                 assert entry["error"] == pytest.approx(3 * entry["allowed"], rel=0.2, abs=0)
-        assert "control: an error of 3 times what rounding allows" in str(result)
-        assert "15 of 15 caught." in str(result)
+        said = " ".join(str(result).split())
+        assert "control: 15 of 15 planted errors were caught (one in each quantity of" in said
+        assert "of step 3, 3 times what rounding explains)." in said
         assert result.verdict == "match"
 
 
@@ -143,7 +144,7 @@ def test_the_control_says_what_a_lenient_look_at_sigma_lets_through():
     }
     result = compare(step, values | {"hidden_activation": "sigmoid"}, steps=1, control=True)
     assert (result.verdict, result.control["caught"]) == ("match", 0)
-    assert "0 of 1 caught." in " ".join(str(result).split())
+    assert "control: 0 of 1 planted errors were caught" in " ".join(str(result).split())
     assert not any("loses digits" in remark for remark in result.remarks)
 
 

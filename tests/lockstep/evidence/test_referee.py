@@ -80,8 +80,8 @@ def test_the_side_that_is_nearer_is_told():
     assert result.referee["nearer"] == {"manual": 0, "torch": 8, "equal": 0}
     report = str(result)
     said = (
-        "referee: exact fractions on step 1, the first that differs, 8 values; "
-        "nearer the truth: yours 0, PyTorch 8,"
+        "referee: exact fractions on step 1 (the first that differs), 8 values. "
+        "Nearer the truth: yours 0, PyTorch 8,"
     )
     assert said in " ".join(report.split())
 

@@ -1,4 +1,4 @@
-"""check_gradients: right derivations pass, also where rounding is at its worst; mistakes raise and are named."""
+"""check_gradients: right derivations pass, however bad the rounding; mistakes are named."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_a_right_but_noisy_formula_is_a_match_with_a_remark():
 
 
 def by_one_pass(kind=np.asarray, part=1.0):
-    """LayerNorm by hand with the variance as E[x²] − E[x]², and so much of what comes by way of it."""
+    """LayerNorm by hand, the variance as E[x²] − E[x]². part: of what comes by way of it."""
 
     def hand(x, weight, bias, target):
         mean = x.mean(axis=1, keepdims=True)
@@ -491,3 +491,35 @@ def test_a_hand_whose_answer_depends_on_the_last_bit_is_measured_without_it():
         hand, lambda x: (x**2).sum(), x=np.random.default_rng(0).normal(size=2)
     )
     assert result.verdict == "match"
+
+
+def test_a_matrix_whose_numbers_run_by_columns_is_transposed():
+    w = np.arange(1.0, 7.0).reshape(2, 3)
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(
+            lambda x: {"x": w.T.reshape(2, 3)},
+            lambda x: (torch.tensor(w) * x).sum(),
+            x=np.ones((2, 3)),
+        )
+    assert error.value.diagnoses[0]["mistake"] == "transposed-gradient"
+    assert "read column by column, are right" in error.value.diagnoses[0]["says"]
+
+
+def test_difference_quotients_to_one_side_are_named_with_their_width():
+    def backward(x, h=1e-3):
+        return {"x": (np.sin(x) - np.sin(x - h)) / h}
+
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(backward, lambda x: x.sin().sum(), x=np.linspace(0, 1, 7))
+    assert error.value.diagnoses[0]["mistake"] == "finite-differences"
+    assert "one-sided, of width 0.001" in error.value.diagnoses[0]["says"]
+
+
+def test_a_reference_that_refuses_moved_inputs_leaves_the_facts():
+    def reference(x):
+        if (x > 1.001).any():
+            raise ArithmeticError("too large")
+        return x.exp().sum()
+
+    with pytest.raises(GradientMismatch, match="unknown: 7 of 7 elements differ"):
+        check_gradients(lambda x: {"x": np.exp(x) + x + 1}, reference, x=np.linspace(0, 1, 7))

@@ -1,4 +1,4 @@
-"""check_gradients and what people write in a reference or a hand: what is legal, and what is refused in a sentence."""
+"""check_gradients: what is legal in a reference or a hand, and what is refused in a sentence."""
 
 import random as python_random
 import sys
@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+import lockstep.gradients
 from lockstep import GradientMismatch, check_function, check_gradients, watch
+from lockstep.gradients import edits
 
 X = np.random.default_rng(0).normal(size=(3, 4))
+ATEN = torch.ops.aten
 GENERATOR = torch.Generator().manual_seed(1)
 
 
@@ -334,7 +337,9 @@ def pytester_text(tmp_path, capsys):
     file = tmp_path / "test_mine.py"
     file.write_text(
         "import numpy as np\nfrom lockstep import check_gradients\n\n"
-        "def test_mine():\n    check_gradients(lambda x: {'x': -2 * x}, lambda x: (x**2).sum(), x=np.ones((2, 2)))\n"
+        "def test_mine():\n"
+        "    x = np.ones((2, 2))\n"
+        "    check_gradients(lambda x: {'x': -2 * x}, lambda x: (x**2).sum(), x=x)\n"
     )
     assert pytest.main([str(file), "-n0", "-p", "no:cacheprovider", f"--rootdir={tmp_path}"]) == 1
     return capsys.readouterr().out
@@ -500,6 +505,7 @@ def test_a_reference_too_long_to_be_edited_is_looked_at_by_its_ways():
     with pytest.raises(GradientMismatch) as error:
         check_gradients(lambda x: {"x": x * 1.001**600 + np.exp(x)}, reference, x=X)
     assert error.value.diagnoses[0]["mistake"] == "unknown"
+    assert "it has more than 500 operations" in error.value.diagnoses[0]["says"]
 
 
 class Tired(torch.autograd.Function):
@@ -520,16 +526,123 @@ class Tired(torch.autograd.Function):
         return given * 2 * ctx.saved_tensors[0]
 
 
-def test_a_diagnosis_that_fails_leaves_the_facts():
+NOT_EDITED = "The operations of the reference could not be edited to look for the mistake: "
+
+
+def unnamed(hand, reference, x=X):
+    """What is reported of a mistake that nothing explains."""
+    with pytest.raises(GradientMismatch, match="unknown: 12 of 12 elements differ") as error:
+        check_gradients(hand, reference, x=x)
+    assert error.value.diagnoses[0]["says"] in str(error.value)
+    return error.value.diagnoses[0]["says"]
+
+
+def off_by_one(x):
+    """The gradient of Σ x² + sin x, with 1 in place of cos x."""
+    return {"x": 2 * x + 1}
+
+
+def squares_and_sines(x):
+    return (x**2 + x.sin()).sum()
+
+
+def test_a_diagnosis_that_fails_leaves_the_facts_and_says_why():
     def reference(x):
         return (Tired.apply(x) + x.sin()).sum() if x.sum() < 1e9 else x.sum()
 
-    with pytest.raises(GradientMismatch, match="unknown: 12 of 12 elements differ"):
-        check_gradients(lambda x: {"x": 2 * x + 1}, reference, x=X)
+    assert unnamed(off_by_one, reference).endswith(NOT_EDITED + "no more")
 
 
-def test_a_version_of_torch_that_cannot_be_taken_apart_leaves_the_facts(monkeypatch):
-    monkeypatch.setitem(sys.modules, "lockstep.gradients.graph", None)
-    monkeypatch.delitem(sys.modules, "lockstep.gradients.edits", raising=False)
-    with pytest.raises(GradientMismatch, match="unknown: 12 of 12 elements differ"):
-        check_gradients(lambda x: {"x": 2 * x + 1}, lambda x: (x**2 + x.sin()).sum(), x=X)
+def test_a_version_of_torch_that_cannot_be_taken_apart_leaves_the_facts_and_says_so(monkeypatch):
+    for module in ("edits", "graph"):
+        monkeypatch.delitem(sys.modules, f"lockstep.gradients.{module}", raising=False)
+        monkeypatch.delattr(lockstep.gradients, module, raising=False)
+    monkeypatch.delattr(torch.fx.experimental.proxy_tensor, "get_proxy_mode")
+    says = unnamed(off_by_one, squares_and_sines)
+    assert f"{NOT_EDITED}PyTorch {torch.__version__} lacks what that needs" in says
+    assert "get_proxy_mode" in says
+
+
+def test_a_version_of_torch_that_lacks_a_fused_operation_names_mistakes_all_the_same(monkeypatch):
+    class Fewer:
+        def __getattr__(self, name):
+            if name in ("_fused_rms_norm", "_safe_softmax"):
+                raise AttributeError(f"'_OpNamespace' 'aten' object has no attribute '{name}'")
+            return getattr(ATEN, name)
+
+    monkeypatch.setattr(torch.ops, "aten", Fewer())
+    with pytest.raises(GradientMismatch, match="missing-activation-derivative: the derivative of"):
+        check_gradients(off_by_one, squares_and_sines, x=X)
+
+
+def test_an_edit_that_an_operation_cannot_have_is_passed_over(monkeypatch):
+    def impossible(node):
+        yield "factor-missing", "", "", lambda *_: torch.ones(2) + torch.ones(3)
+        yield from usual(node)
+
+    usual = edits._usual
+    monkeypatch.setattr(edits, "_usual", impossible)
+    with pytest.raises(GradientMismatch, match="missing-activation-derivative: the derivative of"):
+        check_gradients(off_by_one, squares_and_sines, x=X)
+
+
+def test_an_error_of_another_kind_in_an_edit_is_not_hidden(monkeypatch):
+    def broken(node):
+        raise ZeroDivisionError("a fault of the referee")
+
+    monkeypatch.setattr(edits, "_usual", broken)
+    with pytest.raises(ZeroDivisionError, match="a fault of the referee"):
+        check_gradients(off_by_one, squares_and_sines, x=X)
+
+
+def test_a_reference_that_cannot_be_traced_says_so_where_nothing_is_named():
+    says = unnamed(lambda x: {"x": x + np.exp(x)}, by_branches)
+    assert NOT_EDITED + "reference raised " in says
+
+
+class Clash(torch.autograd.Function):
+    """x · y, of inputs with names that the check uses itself."""
+
+    wrong = 1
+
+    @staticmethod
+    def forward(ctx, output, function, reference):
+        ctx.save_for_backward(output, function, reference)
+        return output * function * reference
+
+    @staticmethod
+    def backward(ctx, given):
+        output, function, reference = ctx.saved_tensors
+        return (
+            given * function * reference * Clash.wrong,
+            given * output * reference,
+            given * output * function,
+        )
+
+
+def test_inputs_may_be_called_as_what_the_check_names_itself():
+    def reference(output, function, reference):
+        return output * function * reference
+
+    inputs = dict(output=X, function=X + 1, reference=X + 2)
+    result = check_function(Clash, reference, **inputs)
+    assert list(result.accuracy) == ["output_", "output", "function", "reference"]
+    Clash.wrong = 3
+    with pytest.raises(GradientMismatch) as error:
+        check_function(Clash, reference, **inputs)
+    assert error.value.first_mismatch["quantity"] == "output"
+    assert str(error.value).endswith("right     output_, function, reference")
+
+
+def test_one_of_several_outputs_whose_name_an_input_has_gets_another():
+    class Two(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, output_1):
+            return output_1 * 2, output_1 * 3
+
+        @staticmethod
+        def backward(ctx, twice, thrice):
+            return 2 * twice + 3 * thrice
+
+    result = check_function(Two, lambda output_1: (2 * output_1, 3 * output_1), output_1=X)
+    assert list(result.accuracy) == ["output_0", "output_1_", "output_1"]

@@ -49,7 +49,8 @@ def test_a_derivations_lines_are_found_by_what_they_assign_or_return(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(
         "import numpy\n\n\ndef step(x, W_h, b_h, y):\n    '''mine'''\n    z_h = x @ W_h.T + b_h\n"
-        "    h, other = z_h, y\n    return {'z_h': z_h,\n            'loss': y.sum(), **dict(o=h)}\n"
+        "    h, other = z_h, y\n"
+        "    return {'z_h': z_h,\n            'loss': y.sum(), **dict(o=h)}\n"
     )
     lines = {line.number: line.names for line in sources.by_hand(MATRICES, load(str(path))).lines}
     assert lines == {4: (), 6: ("z_h",), 7: ("h",), 8: (), 9: ("loss", "o")}
@@ -111,7 +112,8 @@ def test_another_shape_is_told_in_place_of_a_value(monkeypatch, tmp_path, capsys
     monkeypatch.setenv("COLUMNS", "120")
     path = tmp_path / "shape.py"
     path.write_text(
-        "def step(delta_o, h):\n    grad_W_o = (delta_o.T @ h).ravel()\n    return {'grad_W_o': grad_W_o}\n"
+        "def step(delta_o, h):\n    grad_W_o = (delta_o.T @ h).ravel()\n"
+        "    return {'grad_W_o': grad_W_o}\n"
     )
     assert main(["--code", "--derivation", str(path)]) == 1
     assert "shape of grad_W_o = (4,)" in capsys.readouterr().out

@@ -268,7 +268,7 @@ def test_the_drift_is_from_pytorchs_own_run(tmp_path, traced):
     result = judged(tmp_path, traced)
     assert result.rows[-1].drift is not None
     assert result.rows[-1].drift <= 10
-    assert "drift: how far the recording is from PyTorch's own run" in str(result)
+    assert "drift: distance between the parameters of the recording and of PyTorch's" in str(result)
 
 
 def with_format(lines, form):
@@ -435,8 +435,8 @@ def test_a_bad_line_is_told_after_the_verdict_on_those_before(
     path = written(tmp_path, [traced[0], traced[1], line])
     assert main(["--numbers", path, "--quiet"]) == 2
     out, err = capsys.readouterr()
-    assert "not read to the end, 1 step only; so far:" in out
-    assert "match: 1 step, 37 values" in out
+    assert "only 1 step of the recording could be read. So far:" in out
+    assert "match: 15 of 15 quantities, 1 step, 37 values" in out
     assert words in err
     assert err.count("\n") == 1
     with pytest.raises(Unusable):
@@ -561,7 +561,7 @@ def test_standard_input_is_read_as_it_comes(monkeypatch, traced, capsys):
     text = "".join(json.dumps(line) + "\n" for line in traced)
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
     assert main(["--numbers", "-", "--quiet"]) == 0
-    assert "match: 20 steps, 740 values" in capsys.readouterr().out
+    assert "match: 15 of 15 quantities, 20 steps, 740 values. " in capsys.readouterr().out
 
 
 def test_at_the_first_mismatch_it_ends_and_the_program_finds_a_closed_pipe(traced, tmp_path):
@@ -598,7 +598,7 @@ def test_ctrl_c_leaves_a_verdict_on_what_was_read(monkeypatch, traced, capsys, t
         assert (
             with_other_end(lambda: main(["--numbers", "-", "--trace", str(trace)]), program) == 130
         )
-    assert "interrupted after 3 steps; so far:" in capsys.readouterr().out
+    assert "interrupted after 3 steps. So far:" in capsys.readouterr().out
 
 
 def test_a_program_that_is_killed_leaves_a_verdict_on_what_was_read(monkeypatch, traced, capsys):
@@ -606,5 +606,5 @@ def test_a_program_that_is_killed_leaves_a_verdict_on_what_was_read(monkeypatch,
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
     assert main(["--numbers", "-", "--quiet"]) == 2
     out, err = capsys.readouterr()
-    assert "match: 4 steps" in out
+    assert "match: 15 of 15 quantities, 4 steps, " in out
     assert "standard input: line 6: is cut off" in err

@@ -1,5 +1,7 @@
-"""The page as a file: self-contained, escaped, repeatable, small; what it says without a script. test_browser.py opens
-it."""
+"""The page as a file: self-contained, escaped, repeatable, small; without a script it says all.
+
+test_browser.py opens it.
+"""
 
 import json
 import re
@@ -14,9 +16,8 @@ from lockstep.cli.compare import main
 from lockstep.cli.output import line_file, whole_file
 from lockstep.network.problem import make_problem
 from lockstep.report.album import Album
-from lockstep.report.page.drawing import drawing, is_drawable, widths
-from lockstep.report.page.heat import heat
-from lockstep.report.page.loss_curve import loss_curve
+from lockstep.report.page.drawing import drawing, is_drawable, loss_curve, widths
+from lockstep.report.page.step_data import heat
 from lockstep.run.steps import records
 from lockstep.sides.built_in import BuiltIn
 
@@ -79,7 +80,7 @@ def test_nothing_is_fetched_from_anywhere(tmp_path):
 
 def test_without_a_script_the_first_step_and_the_verdict_are_there(tmp_path):
     html = without_scripts(written(tmp_path))
-    assert "match: 100 steps, 3 700 values" in html
+    assert "match: 15 of 15 quantities, 100 steps, 3 700 values. " in html
     assert html.count('data-row="') == 37
     assert "0.016000000000000125" in html  # delta_h1 of step 1
     assert html.count("✓ agrees") == 37
@@ -241,14 +242,14 @@ def test_a_cell_of_a_large_matrix_is_the_element_of_its_block_that_differs_most(
 
 def test_the_drawing_has_every_neuron_and_every_weight():
     problem = make_problem({"sizes": (3, 4, 2), "samples": 5})
-    plan = drawing(problem, 5)
+    plan = drawing(problem)
     assert [node["forward"] for node in plan["nodes"]][:4] == [
         "x[0, 0]",
         "x[0, 1]",
         "x[0, 2]",
         "h[0, 0]",
     ]
-    assert [edge["weight"] for edge in drawing(make_problem({}), 1)["edges"]] == [
+    assert [edge["weight"] for edge in drawing(make_problem({}))["edges"]] == [
         "w11",
         "w21",
         "w12",
@@ -287,7 +288,7 @@ def test_a_result_shows_itself_in_a_notebook_without_a_script(wrong, tmp_path):
     assert "data-row" not in html
     assert "no step was run" in compare(steps=0)._repr_html_()
     assert "step 1" in compare(steps=3)._repr_html_()
-    assert repr(compare(steps=3)).startswith("<match: 3 steps, 111 values")
+    assert repr(compare(steps=3)).startswith("<match: 15 of 15 quantities, 3 steps, 111 values.")
 
 
 @pytest.mark.parametrize(

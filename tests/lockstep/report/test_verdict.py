@@ -1,0 +1,93 @@
+"""The verdict in words: how much was judged, how near, how small an error would show."""
+
+import pytest
+
+from lockstep import compare
+from lockstep.report import remarks
+from lockstep.report.verdict import headline, verdict
+from lockstep.text import counted, percent, relative
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0.079, "7.9 %"),
+        (0.5, "50 %"),
+        (0.0004, "less than 0.1 %"),
+        (0.001, "0.1 %"),
+        (0.9949, "99 %"),
+        (0.996, "100 %"),
+        (2.02, "202 %"),
+        (0, "0 %"),
+    ],
+)
+def test_a_share_is_a_percentage_of_two_digits_and_never_in_powers_of_ten(share, text):
+    assert percent(share) == text
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [(0.17, "17 %"), (3e-7, "3.0e-07"), (40.0, "40 times"), (float("inf"), "whole value")],
+)
+def test_a_relative_error_is_written_in_what_reads_well(error, text):
+    assert relative(error) == text
+
+
+def test_of_one_thing_there_is_no_plural_whatever_kind_of_number_it_is():
+    import numpy as np
+
+    assert counted(1, "step") == counted(np.int64(1), "step") == "1 step"
+    assert counted(np.int64(10000), "value") == "10 000 values"
+
+
+def test_a_match_says_how_many_quantities_were_returned_and_how_near_they_are():
+    assert headline(compare(lambda z_h1: dict(z_h1=z_h1), steps=1)) == (
+        "match: 1 of 15 quantities, 1 step, 1 value. Every value is the same on both sides."
+    )
+    assert headline(compare(steps=3, atol=1e-8)).endswith("less than 0.1 % of the tolerance given.")
+    assert headline(compare(steps=0)) == "match: 0 of 15 quantities, 0 steps, 0 values."
+
+
+def test_a_quantity_counts_that_was_returned_at_one_step_alone():
+    calls = []
+
+    def step(z_h, h):
+        calls.append(1)
+        return dict(z_h=z_h) if len(calls) > 1 else dict(h=h)
+
+    assert headline(compare(step, steps=2)).startswith("match: 2 of 15 quantities, 2 steps, ")
+
+
+def test_the_smallest_detectable_error_is_left_out_where_most_values_could_not_be_judged():
+    wide = verdict(compare(steps=1, atol=100.0)).sentences[0]
+    assert wide.startswith("37 of 37 values could not be judged: the tolerance given lets them")
+    (one, *_) = verdict(compare(lambda z_h1: dict(z_h1=z_h1), steps=1)).sentences
+    assert one.endswith(" (worst). The value could be judged.")
+
+
+def test_values_of_an_undecided_step_are_not_said_to_have_been_judged():
+    result = compare(lr=1e200, steps=20)
+    sentences = " ".join(verdict(result).sentences)
+    assert "All 37 values before that could be judged." in sentences or (
+        f"of {result.values - result.last.size} values before that could not be judged" in sentences
+    )
+
+
+@pytest.mark.parametrize(
+    ("sentence", "text"),
+    [
+        (remarks.follows(["h"], ["z_h"]), "h differs only because z_h does"),
+        (remarks.follows(["h", "o"], ["a", "b"]), "h, o differ only because a and b do"),
+        (
+            remarks.loses_digits("h", "tanh", 1, "h1", 1),
+            "h is right, but its formula for tanh loses digits where the value is small: "
+            "at step 1, h1 has 1 correct digit",
+        ),
+        (
+            remarks.not_judged(["z_h", "a part of h"]),
+            "not returned, so not judged: z_h, a part of h",
+        ),
+    ],
+)
+def test_a_remark_is_one_sentence(sentence, text):
+    assert sentence == text
