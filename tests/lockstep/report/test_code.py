@@ -5,14 +5,14 @@ import pytest
 from lockstep.cli.compare import main
 from lockstep.network.problem import make_problem
 from lockstep.report import sources
-from lockstep.sides.function import load
+from lockstep.sides.function import Function, load
 
 SCALARS = make_problem({})
 MATRICES = make_problem({"sizes": (3, 4, 2), "samples": 5})
 
 
 def pairs(problem, step=None):
-    return sources.aligned(sources.by_hand(problem, step), sources.by_torch(problem))
+    return sources.aligned(sources.by_hand(problem, step and Function(step)), sources.by_torch(problem))
 
 
 @pytest.mark.parametrize("problem", [SCALARS, MATRICES])
@@ -52,13 +52,13 @@ def test_a_derivations_lines_are_found_by_what_they_assign_or_return(tmp_path):
         "    h, other = z_h, y\n"
         "    return {'z_h': z_h,\n            'loss': y.sum(), **dict(o=h)}\n"
     )
-    lines = {line.number: line.names for line in sources.by_hand(MATRICES, load(str(path))).lines}
+    lines = {line.number: line.names for line in sources.by_hand(MATRICES, Function(load(str(path)))).lines}
     assert lines == {4: (), 6: ("z_h",), 7: ("h",), 8: (), 9: ("loss", "o")}
 
 
 def test_a_function_without_a_source_is_told():
     step = eval("lambda x: dict(z_h=x)")
-    assert sources.by_hand(MATRICES, step) == sources.Source(
+    assert sources.by_hand(MATRICES, Function(step)) == sources.Source(
         "<lambda> (its source cannot be read)", []
     )
 
@@ -134,4 +134,4 @@ def test_a_value_is_shown_once_though_both_sources_have_it_on_other_rows(
     assert main(["--code", "--derivation", str(path), "--battery", "0"]) == 0
     out = capsys.readouterr().out.partition("step  loss")[0]
     assert out.count("o1 = 0.05600000000000005") == 2  # by hand and by PyTorch
-    assert [line.number for line in sources.by_hand(SCALARS, load(str(path))).lines] == [1, 2, 4]
+    assert [line.number for line in sources.by_hand(SCALARS, Function(load(str(path)))).lines] == [1, 2, 4]
