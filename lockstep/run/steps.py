@@ -1,4 +1,4 @@
-"""The steps of a run, both sides: what each started from, and what came out by hand and by PyTorch."""
+"""The steps of a run: what each side started from, and what came out by hand and by PyTorch."""
 
 from __future__ import annotations
 
