@@ -89,7 +89,7 @@ class Bounded:
     ) -> None:
         self._value, self._scale = value, scale
         self.k, self.precision = k, precision
-        self.shape = np.shape(scale) if shape is None else shape
+        self.shape = np.shape(self.scale) if shape is None else shape
         self.most = _largest(self.scale) if most is None else most
 
     @property
@@ -247,7 +247,7 @@ class Bounded:
             return other
         if isinstance(other, int | float):
             size = abs(float(other))
-            return Bounded(np.float64(other), np.float64(size), 0, self.precision, size, ())
+            return Bounded(np.asarray(float(other)), np.asarray(size), 0, self.precision, size, ())
         return Bounded.exact(other, self.precision)
 
 

@@ -122,14 +122,13 @@ class Record:
     @cached_property
     def difference(self) -> Array:
         with np.errstate(invalid="ignore", over="ignore"):
-            return np.abs(self.flat_manual - self.flat_torch)
+            return np.asarray(np.abs(self.flat_manual - self.flat_torch))
 
     @cached_property
     def size(self) -> int:
         """How many elements were returned."""
-        return sum([array.size for array in self.manual.values()]) - sum(
-            [np.sum(~part) for part in self.covered.values()]
-        )
+        left_out = sum(int(np.sum(~part)) for part in self.covered.values())
+        return sum([array.size for array in self.manual.values()]) - left_out
 
     def _flat(self, side: Limits, names: Iterable[str]) -> Array:
         arrays = [
