@@ -1,5 +1,7 @@
 """A step that differs, formula by formula, each on the derivation's own earlier values."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -76,7 +78,7 @@ class Case:
         self.own = {name: np.asarray(array, np.float64) for name, array in record.manual.items()}
         self._by_right_ones: dict[str, Bounded] = {}  # where no formula before is replaced
 
-    def _bounded(self, value: "Bounded | Array") -> Bounded:
+    def _bounded(self, value: Bounded | Array) -> Bounded:
         return value if isinstance(value, Bounded) else Bounded.exact(value, self.precision)
 
     def evaluated(self, replaced: Replaced, last: str = COMPUTED[-1]) -> dict[str, Bounded]:

@@ -1,5 +1,7 @@
 """What to run: network, data and settings, from checked options or drawn where not given."""
 
+from __future__ import annotations
+
 import math
 import os
 from dataclasses import dataclass
@@ -151,12 +153,12 @@ def make_problem(values: dict[str, Any]) -> Problem:
     """
     if not _DRAWN_BY & values.keys():
         values = values | check(LECTURE, str)
-    values = DEFAULTS | values
-    dtype = values["dtype"]
     given = {name: values.get(name) for name in PARAMETERS} | _given_data(values)
     sizes, samples = _agreed_sizes({n: a for n, a in given.items() if a is not None}, values)
     _fits_into_memory(sizes, samples)
 
+    values = DEFAULTS | values
+    dtype = values["dtype"]
     random = np.random.default_rng(values["seed"])
     arrays: Quantities = {}
     for name, array in given.items():
