@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from math import exp
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,6 +19,7 @@ from manual_backprop.losses import divisor
 Limits: TypeAlias = Mapping[str, Array]
 Activation: TypeAlias = "tuple[Callable[..., Any], Callable[..., Any]]"
 
+_NEAR = 0.01  # so small a bound of z changes a slope by 2 %
 _ROUNDINGS = {"linear": 0, "relu": 0, "tanh": 2, "sigmoid": 3}  # sigmoid: exp, +, /
 
 
@@ -40,16 +42,22 @@ def bounded_activation(
             z._value = np.asarray(known[0], np.float64)
         if name == "linear":
             return z
-        size = z.value
-        b = z.bound()
-        steepest = size + b if name == "relu" else -np.maximum(np.abs(size) - b, 0)
-        slope = sigma_prime(steepest, sigma(steepest))  # the largest within z's own bound
-        value = sigma(size) if known is None else np.asarray(known[1], np.float64)
-        scale = slope * z.scale + (
-            (1 if noisy and name != "relu" else np.abs(value)) + z._underflow()
-        )
-        most = z.most + float(np.max(np.abs(value), initial=1.0)) + z._underflow()
+        value = sigma(z.value) if known is None else np.asarray(known[1], np.float64)
+        size = np.abs(value)
+        scale = steepest(z, value, size) * z.scale
+        scale += (1 if noisy and name != "relu" else size) + z.precision.underflow
+        most = z.most + (z.most if name == "relu" else 1) + z.precision.underflow
         return Bounded(value, scale, z.k + _ROUNDINGS[name], z.precision, most)
+
+    def steepest(z: Bounded, s: Array, size: Array) -> Array:
+        """The largest slope that z can have within its own bound."""
+        if name == "relu":
+            return np.asarray(sigma_prime(z.value + z.bound(), s))
+        most = z.unit() * z.most
+        if most < _NEAR:  # |σ''| <= 2 |σ'|; 4 u |s| is what s may be off by, where 1 - s cancels
+            return np.asarray((sigma_prime(z.value, s) + 4 * z.precision.u * size) * exp(2 * most))
+        z_there = -np.maximum(np.abs(z.value) - z.bound(), 0)
+        return np.asarray(sigma_prime(z_there, sigma(z_there)))
 
     def bounded_relu_prime(z: Bounded, s: Bounded) -> Bounded:
         value = sigma_prime(z.value, s).astype(np.float64)

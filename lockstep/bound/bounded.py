@@ -43,6 +43,11 @@ class Precision:
     largest: float
     dtype: str
 
+    @property
+    def underflow(self) -> float:
+        """The scale of what underflow alone may lose."""
+        return self.tiny / self.u
+
     @staticmethod
     @lru_cache
     def of(dtype: str) -> Precision:
@@ -169,8 +174,8 @@ class Bounded:
         return self._like(other)._matmul(self)
 
     def __truediv__(self, number: float) -> Bounded:
-        scale = self.scale / abs(number) + self._underflow()
-        most = self.most / abs(number) + self._underflow()
+        scale = self.scale / abs(number) + self.precision.underflow
+        most = self.most / abs(number) + self.precision.underflow
         return Bounded(lambda: self.value / number, scale, self.k + 1, self.precision, most)
 
     __radd__, __rmul__ = __add__, __mul__
@@ -193,12 +198,15 @@ class Bounded:
 
         def scale(take: Take) -> Array:
             if not self.shape:
-                return self.scale * take(other) + self._underflow()
-            return take(self) * (take(other) if other.shape else other.scale) + self._underflow()
+                return self.scale * take(other) + self.precision.underflow
+            return (
+                take(self) * (take(other) if other.shape else other.scale)
+                + self.precision.underflow
+            )
 
         if not most <= self.precision.largest:
             return self._product(scale(_whole), lambda: self.value * other.value, k, most)
-        most += self._underflow()
+        most += self.precision.underflow
         return self._made(other, lambda: self.value * other.value, scale, k, most)
 
     def _matmul(self, other: Bounded) -> Bounded:
@@ -236,11 +244,8 @@ class Bounded:
         """A product: its scale may underflow, and it overflows where its terms may."""
         if not most <= self.precision.largest:
             scale = np.where(scale > self.precision.largest, np.inf, scale)
-        scale += scale.dtype.type(self._underflow())
-        return Bounded(value, scale, k, self.precision, most + self._underflow())
-
-    def _underflow(self) -> float:
-        return self.precision.tiny / self.precision.u
+        scale += scale.dtype.type(self.precision.underflow)
+        return Bounded(value, scale, k, self.precision, most + self.precision.underflow)
 
     def _like(self, other: Operand) -> Bounded:
         if isinstance(other, Bounded):
