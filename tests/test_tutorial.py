@@ -36,7 +36,9 @@ def the_picture_is_drawn(cells):
 
 
 def results_show_themselves_as_tables(cells):
-    assert "match: 15 of 15 quantities, 100 steps, " in shown(cells, "from lockstep import compare\n")
+    assert "match: 15 of 15 quantities, 100 steps, " in shown(
+        cells, "from lockstep import compare\n"
+    )
     assert '<table class="step"' in shown(cells, "from lockstep import compare\n")
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from itertools import takewhile
-from typing import Any
 
 import numpy as np
 
@@ -16,13 +15,11 @@ from lockstep.network.names import COMPUTED, FORWARD, Quantities
 from lockstep.network.problem import Problem
 from lockstep.run.record import Jump, Record
 from lockstep.run.result import History
-from lockstep.sides.paper import as_answer, half_a_unit
-
-Written = dict[int, dict[str, Any]]
+from lockstep.sides.written import Written, as_answer, half_a_unit
 
 
 def explain(
-    record: Record, problem: Problem, history: History, written: Written | None
+    record: Record, problem: Problem, history: History, written: dict[int, Written] | None
 ) -> list[Diagnosis]:
     """Which mistake gives the numbers of a step that differs, in the order of computation.
 
@@ -60,7 +57,9 @@ def _of_a_jump(jump: Jump) -> Diagnosis:
     return Diagnosis(jump.name, "unknown", says, "look for what else writes to it")
 
 
-def _by_whole_trainings(record: Record, problem: Problem, written: Written) -> list[Diagnosis]:
+def _by_whole_trainings(
+    record: Record, problem: Problem, written: dict[int, Written]
+) -> list[Diagnosis]:
     """The catalogue's mistakes that, made at every step from the first, give the written numbers."""
     start, right = problem.parameters, sources(problem)
     later = {number: written[number] for number in sorted(written) if number >= record.number}
@@ -76,7 +75,7 @@ def _by_whole_trainings(record: Record, problem: Problem, written: Written) -> l
 
 
 def _reproducing(
-    mistake: Mistake, problem: Problem, later: Written, wrong: set[tuple[int, str]]
+    mistake: Mistake, problem: Problem, later: dict[int, Written], wrong: set[tuple[int, str]]
 ) -> str | None:
     """The first of a mistake's formulas with which a whole training gives the wrong numbers."""
     right = sources(problem)
@@ -123,7 +122,7 @@ def _unquoted(record: Record) -> list[Diagnosis]:
 def _differing(
     problem: Problem,
     training: Iterator[tuple[int, Quantities]],
-    later: Written,
+    later: dict[int, Written],
     only: set[tuple[int, str]] | None = None,
 ) -> set[tuple[int, str]]:
     """The (step, name) whose numbers a training does not give; of those in `only`, the first."""
@@ -136,7 +135,10 @@ def _differing(
         for name, value in answer.values.items():
             if only and (number, name) not in only:
                 continue
-            apart, printed = np.abs(value - quantities[name]), answer.printed[name]
+            apart, printed = (
+                np.abs(value - quantities[name]),
+                answer.printed.get(name, np.zeros(())),
+            )
             small = 1e-9 * np.abs(quantities[name])
             if not (apart <= np.where(printed > 0, printed * (1 + 1e-9), small)).all():
                 differing.add((number, name))

@@ -1,18 +1,16 @@
 """Results from paper or a book: a TOML file of numbers by name, a table a step."""
 
-from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from lockstep.errors import Unusable, short
-from lockstep.network.files import read_toml, real_number
+from lockstep.errors import Unusable
+from lockstep.network.files import read_toml
 from lockstep.network.names import Quantities
 from lockstep.network.problem import Problem
-from lockstep.sides.answer import Answer, sort_out
+from lockstep.sides.answer import Answer
 from lockstep.sides.side import Side, Turn
+from lockstep.sides.written import Written, as_answer, written
 
 
 class Paper(Side):
@@ -20,10 +18,10 @@ class Paper(Side):
 
     Args:
         path: Where they come from.
-        steps: {1: {name: value}, …}; a value is a number, a printed one (text), or a list.
+        steps: The numbers by step.
     """
 
-    def __init__(self, path: str, steps: dict[int, dict[str, Any]]) -> None:
+    def __init__(self, path: str, steps: dict[int, Written]) -> None:
         self.path, self.written = path, steps
         self.last_step = max(steps)
 
@@ -38,35 +36,6 @@ class Paper(Side):
         where = f"{self.path}: step {turn.number}"
         numbers = self.written.get(turn.number, {}) if self.written else {}
         return as_answer(numbers, problem, len(turn.start.x), torch, where)
-
-
-def as_answer(
-    numbers: dict[str, Any], problem: Problem, samples: int, torch: Quantities, where: str = ""
-) -> Answer:
-    """An Answer from numbers by name, of which texts are printed ones.
-
-    `printed` has half a unit of each printed number's last digit.
-    """
-    if not numbers:
-        return Answer()
-    values = {name: _map(value, float) for name, value in numbers.items()}
-    halves = {name: _map(value, half_a_unit) for name, value in numbers.items()}
-    zeros = {name: np.zeros(np.shape(array)) for name, array in torch.items()}
-    answer = sort_out(values, problem, samples, torch, where)
-    answer.printed = sort_out(halves, problem, samples, zeros, where).values
-    return answer
-
-
-def _map(value: Any, function: Callable[[Any], Any]) -> Any:
-    """The function of a number, or of every number of nested lists."""
-    return [_map(item, function) for item in value] if isinstance(value, list) else function(value)
-
-
-def half_a_unit(value: Any) -> float:
-    """Half a unit of the last digit of a printed number, a text; 0 of a computed one."""
-    if not isinstance(value, str):
-        return 0.0
-    return float(Decimal(5).scaleb(int(Decimal(value).as_tuple().exponent) - 1))
 
 
 def read_numbers(path: str) -> Paper:
@@ -92,23 +61,14 @@ def read_numbers(path: str) -> Paper:
         steps[number] = steps.get(number, {}) | table
     if not any(steps.values()):
         raise Unusable(f'{path}: has no number; expected some such as h1 = "0.593"')
-    for at, table in steps.items():
-        for name, value in table.items():
-            _map(value, partial(_checked, where=f"{path}: step {at}, {name}"))
-    return Paper(path, steps)
+    return Paper(path, {at: _finite(f"{path}: step {at}", steps[at]) for at in steps})
 
 
-def _checked(item: Any, where: str) -> None:
-    try:
-        value = real_number(item) if isinstance(item, str) else item
-        usable = (
-            not isinstance(item, bool | dict)
-            and Decimal(item).is_finite()
-            and abs(float(value)) < float("inf")
-        )
-    except (InvalidOperation, ValueError, TypeError, OverflowError):
-        usable = False
-    if not usable:
-        raise Unusable(
-            f"{where}: expected a number, or one as it is printed in quotes, got {short(item)}"
-        )
+def _finite(where: str, table: dict[str, Any]) -> Written:
+    """The numbers of a step."""
+    numbers = {name: written(value, f"{where}, {name}") for name, value in table.items()}
+    for name, (array, _) in numbers.items():
+        if not np.isfinite(array).all():
+            got = array.ravel()[~np.isfinite(array.ravel())][0]
+            raise Unusable(f"{where}, {name}: expected a number, got {got}")
+    return numbers

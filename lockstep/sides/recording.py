@@ -6,21 +6,13 @@ from typing import Any
 import numpy as np
 
 from lockstep.errors import Unusable, short
-from lockstep.network.files import read_lines, real_number
+from lockstep.network.files import read_lines
 from lockstep.network.names import COMPUTED, GIVEN, Array, Quantities, scalar_names, scalars
 from lockstep.network.options import check
 from lockstep.network.problem import Problem, Start
-from lockstep.sides.answer import Answer, sort_out
-from lockstep.sides.paper import half_a_unit
+from lockstep.sides.answer import Answer
 from lockstep.sides.side import Claim, Origin, Side, Turn
-
-_WORDS = {
-    "nan": float("nan"),
-    "-nan": float("nan"),
-    "inf": float("inf"),
-    "+inf": float("inf"),
-    "-inf": -float("inf"),
-}
+from lockstep.sides.written import as_answer, written
 
 
 @dataclass
@@ -31,7 +23,7 @@ class Line:
         where: What a message about it starts with.
         step: The number of its step.
         numbers: Arrays by name.
-        halves: Of numbers in quotes, half a unit of the last digit.
+        halves: The same, of numbers in quotes half a unit of the last digit, else 0.
         text: The line itself.
     """
 
@@ -135,11 +127,8 @@ class Recording(Side):
         }
         if "lr" in line.numbers:
             self.assumed.discard("lr")
-        found = sort_out(got, problem, samples, torch, where) if got else Answer()
-        if line.halves and got:
-            zeros = {name: np.zeros(np.shape(array)) for name, array in torch.items()}
-            halves = {n: line.halves.get(n, np.zeros(array.shape)) for n, array in got.items()}
-            found.printed = sort_out(halves, problem, samples, zeros, where).values
+        pairs = {name: (numbers, line.halves[name]) for name, numbers in got.items()}
+        found = as_answer(pairs, problem, samples, torch, where)
         self._names |= {*found.values, *found.misshapen}
         self._before = found
         return found
@@ -266,37 +255,5 @@ def _line(where: str, values: dict[str, Any], text: str) -> Line:
     halves: Quantities = {}
     for name, value in values.items():
         if name not in ("step", "torch"):
-            numbers[name], of_digits = _numbers(value, f"{where}{name}")
-            if of_digits.any():
-                halves[name] = of_digits
+            numbers[name], halves[name] = written(value, f"{where}{name}")
     return Line(where, step, numbers, halves, text)
-
-
-def _numbers(value: Any, where: str) -> tuple[Array, Array]:
-    """Numbers as an array, and for those in quotes half a unit of their last digit, else 0."""
-    try:
-        array = np.asarray(value)
-        if array.dtype.kind in "fiu":
-            return array.astype(np.float64), np.zeros(())
-        items = np.asarray(value, dtype=object)
-        found = [_number(item) for item in items.flat]
-    except (ValueError, OverflowError) as reason:
-        known = isinstance(reason, Unusable)
-        words = str(reason) if known else "expected numbers, in rows of one length"
-        raise Unusable(f"{where}: {words}") from None
-    pairs = np.array(found, dtype=np.float64).reshape(*items.shape, 2)
-    return pairs[..., 0], pairs[..., 1]
-
-
-def _number(item: Any) -> tuple[float, float]:
-    """A number, and half a unit of its last digit where it stands in quotes, else 0."""
-    if isinstance(item, str):
-        if item.strip().lower() in _WORDS:
-            return _WORDS[item.strip().lower()], 0.0
-        try:
-            return real_number(item), half_a_unit(item)
-        except ValueError:
-            raise Unusable(f"expected a number, got {short(item)}") from None
-    if isinstance(item, bool) or not isinstance(item, int | float):
-        raise Unusable(f"expected a number, got {short(item)}")
-    return float(item), 0.0

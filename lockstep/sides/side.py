@@ -7,6 +7,7 @@ from typing import Any
 from lockstep.network.names import Array, Quantities
 from lockstep.network.problem import Problem, Start
 from lockstep.sides.answer import Answer
+from lockstep.sides.written import Written
 
 
 @dataclass
@@ -74,7 +75,7 @@ class Side:
     trains_alone = False
     by_its_own_weights = False
     others = False
-    written: dict[int, dict[str, object]] | None = None
+    written: dict[int, Written] | None = None
 
     def prepare(self, problem: Problem) -> None:
         """Get ready for a run. Raises Unusable where the side does not fit the problem."""

@@ -12,7 +12,9 @@ MATRICES = make_problem({"sizes": (3, 4, 2), "samples": 5})
 
 
 def pairs(problem, step=None):
-    return sources.aligned(sources.by_hand(problem, step and Function(step)), sources.by_torch(problem))
+    return sources.aligned(
+        sources.by_hand(problem, step and Function(step)), sources.by_torch(problem)
+    )
 
 
 @pytest.mark.parametrize("problem", [SCALARS, MATRICES])
@@ -52,7 +54,10 @@ def test_a_derivations_lines_are_found_by_what_they_assign_or_return(tmp_path):
         "    h, other = z_h, y\n"
         "    return {'z_h': z_h,\n            'loss': y.sum(), **dict(o=h)}\n"
     )
-    lines = {line.number: line.names for line in sources.by_hand(MATRICES, Function(load(str(path)))).lines}
+    lines = {
+        line.number: line.names
+        for line in sources.by_hand(MATRICES, Function(load(str(path)))).lines
+    }
     assert lines == {4: (), 6: ("z_h",), 7: ("h",), 8: (), 9: ("loss", "o")}
 
 
@@ -134,4 +139,8 @@ def test_a_value_is_shown_once_though_both_sources_have_it_on_other_rows(
     assert main(["--code", "--derivation", str(path), "--battery", "0"]) == 0
     out = capsys.readouterr().out.partition("step  loss")[0]
     assert out.count("o1 = 0.05600000000000005") == 2  # by hand and by PyTorch
-    assert [line.number for line in sources.by_hand(SCALARS, Function(load(str(path)))).lines] == [1, 2, 4]
+    assert [line.number for line in sources.by_hand(SCALARS, Function(load(str(path)))).lines] == [
+        1,
+        2,
+        4,
+    ]

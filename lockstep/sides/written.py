@@ -1,0 +1,74 @@
+"""Numbers as they are written: computed ones, and printed ones in quotes, good to half a digit."""
+
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from lockstep.errors import Unusable, short
+from lockstep.network.files import real_number
+from lockstep.network.names import Array, Quantities
+from lockstep.network.problem import Problem
+from lockstep.sides.answer import Answer, sort_out
+
+# By name an array, and of printed numbers half a unit of the last digit, else 0.
+Written: TypeAlias = "dict[str, tuple[Array, Array]]"
+
+_WORDS = {
+    "nan": float("nan"),
+    "-nan": float("nan"),
+    "inf": float("inf"),
+    "+inf": float("inf"),
+    "-inf": -float("inf"),
+}
+
+
+def as_answer(
+    numbers: Written, problem: Problem, samples: int, torch: Quantities, where: str = ""
+) -> Answer:
+    """An Answer from written numbers; `printed` is theirs."""
+    if not numbers:
+        return Answer()
+    zeros = {name: np.zeros(np.shape(array)) for name, array in torch.items()}
+    values, halves = ({n: pair[i] for n, pair in numbers.items()} for i in (0, 1))
+    answer = sort_out(values, problem, samples, torch, where)
+    if any(half.any() for half in halves.values()):
+        answer.printed = sort_out(halves, problem, samples, zeros, where).values
+    return answer
+
+
+def half_a_unit(value: Any) -> float:
+    """Half a unit of the last digit of a printed number, a text; 0 of a computed one."""
+    if not isinstance(value, str):
+        return 0.0
+    return float(Decimal(5).scaleb(int(Decimal(value).as_tuple().exponent) - 1))
+
+
+def written(value: Any, where: str) -> tuple[Array, Array]:
+    """Numbers as an array, and for those in quotes half a unit of their last digit, else 0."""
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind in "fiu":
+            return array.astype(np.float64), np.zeros(array.shape)
+        items = np.asarray(value, dtype=object)
+        found = [_number(item) for item in items.flat]
+    except (ValueError, OverflowError) as reason:
+        known = isinstance(reason, Unusable)
+        words = str(reason) if known else "expected numbers, in rows of one length"
+        raise Unusable(f"{where}: {words}") from None
+    pairs = np.array(found, dtype=np.float64).reshape(*items.shape, 2)
+    return pairs[..., 0], pairs[..., 1]
+
+
+def _number(item: Any) -> tuple[float, float]:
+    """A number, and half a unit of its last digit where it stands in quotes, else 0."""
+    if isinstance(item, str):
+        if item.strip().lower() in _WORDS:
+            return _WORDS[item.strip().lower()], 0.0
+        try:
+            return real_number(item), half_a_unit(item)
+        except ValueError:
+            raise Unusable(f"expected a number, got {short(item)}") from None
+    if isinstance(item, bool) or not isinstance(item, int | float):
+        raise Unusable(f"expected a number, got {short(item)}")
+    return float(item), 0.0
