@@ -94,7 +94,7 @@ class Bounded:
     ) -> None:
         self._value, self._scale = value, scale
         self.k, self.precision = k, precision
-        self.shape = np.shape(self.scale) if shape is None else shape
+        self.shape = scale.shape if shape is None and not callable(scale) else shape or ()
         self.most = _largest(self.scale) if most is None else most
 
     @property
@@ -128,8 +128,7 @@ class Bounded:
     def exact(cls, value: Any, precision: Precision) -> Bounded:
         """A number that both sides start from, and so have alike."""
         value = np.asarray(value)
-        size = np.abs(value)
-        return cls(value, size, 0, precision, _largest(size))
+        return Given(value if value.dtype.kind == "f" else value.astype(np.float64), precision)
 
     def unit(self) -> float:
         """How many of its scale two right answers may differ by."""
@@ -254,6 +253,33 @@ class Bounded:
             size = abs(float(other))
             return Bounded(np.asarray(float(other)), np.asarray(size), 0, self.precision, size, ())
         return Bounded.exact(other, self.precision)
+
+
+class Given(Bounded):
+    """An exact number. The sizes are taken where they are wanted, of a large one in pieces."""
+
+    __slots__ = ("given",)
+
+    def __init__(self, given: Array, precision: Precision, most: float | None = None) -> None:
+        if most is None:
+            most = float(max(given.max(), -given.min())) if given.size else 0.0
+        super().__init__(given, given, 0, precision, most)
+        self.given = given
+
+    @property
+    def scale(self) -> Array:
+        return np.abs(self.value)
+
+    def piece(self, where: slice) -> Array:
+        return np.abs(super().piece(where))
+
+    def narrow(self) -> Array:
+        sizes = self.given.astype(np.float32)
+        return np.abs(sizes, out=sizes)
+
+    @property
+    def T(self) -> Bounded:
+        return Given(self.given.T, self.precision, self.most)
 
 
 def _whole(number: Bounded) -> Array:

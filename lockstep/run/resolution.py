@@ -51,9 +51,9 @@ class Ratios:
             torch: PyTorch's values.
             every: One of so many elements counts for the median.
         """
-        ratio = np.abs(torch)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            ratio = np.divide(allowed, ratio, out=ratio if ratio.dtype == allowed.dtype else None)
+            ratio = np.abs(torch, dtype=allowed.dtype)
+            np.divide(allowed, ratio, out=ratio)
         largest = float(ratio.max()) if len(ratio) else 0.0
         if not largest < 1:
             reached = ratio < 1
