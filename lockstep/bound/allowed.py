@@ -55,7 +55,8 @@ def bounded_activation(
             return np.asarray(sigma_prime(z.value + z.bound(), s))
         most = z.unit() * z.most
         if most < _NEAR:  # |σ''| <= 2 |σ'|; 4 u |s| is what s may be off by, where 1 - s cancels
-            return np.asarray((sigma_prime(z.value, s) + 4 * z.precision.u * size) * exp(2 * most))
+            slope = 4 * z.precision.u * size + sigma_prime(z.value, s)
+            return np.asarray(slope * exp(2 * most))
         z_there = -np.maximum(np.abs(z.value) - z.bound(), 0)
         return np.asarray(sigma_prime(z_there, sigma(z_there)))
 

@@ -190,9 +190,9 @@ class Bounded:
         k, most = max(self.k, other.k) + 1, self.most * other.most
         if self.k and other.k:  # both carry errors: |a|·S_b + S_a·|b| + g·u·S_a·S_b
             error = growth(k - 1) * self.precision.u
-            of_a = np.abs(self.value) + error * self.scale
-            whole = of_a * other.scale
-            whole += self.scale * np.abs(other.value)
+            whole = error * self.scale + np.abs(self.value)
+            whole *= other.scale
+            whole += np.abs(other.value) * self.scale
             return self._product(whole, lambda: self.value * other.value, k, (2 + error) * most)
 
         def scale(take: Take) -> Array:
@@ -213,12 +213,12 @@ class Bounded:
         k, most = max(self.k, other.k) + n, n * self.most * other.most
         if self.k and other.k:  # as above
             error = growth(k - n) * self.precision.u
-            size = np.abs(self.value) + error * self.scale
+            size = error * self.scale + np.abs(self.value)
             of_a = Bounded(size, size, 0, self.precision, (1 + error) * self.most)
             size = np.abs(other.value)
             of_b = Bounded(size, size, 0, self.precision, other.most)
             whole = _matmul(of_a, other)
-            whole += _matmul(self, of_b)
+            whole = whole + _matmul(self, of_b)
             most *= 2 + error
         else:
             whole = _matmul(self, other)

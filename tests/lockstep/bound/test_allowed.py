@@ -12,6 +12,7 @@ from lockstep.bound.exact import error, truth
 from lockstep.network.options import check
 from lockstep.network.problem import Start, make_problem
 from manual_backprop import two_layer
+from manual_backprop.activations import activation
 from tests.campaigns.hard_problems import DRESSES, KINDS, STYLES, hard_problem, right_step
 
 DOUBLE = Precision.of("float64")
@@ -365,3 +366,47 @@ def test_a_value_that_no_scale_needs_is_not_worked_out_and_one_that_is_needed_on
     assert asked == []
     assert (total.value.tolist(), number.value.tolist()) == ([4.0], [3.0])
     assert asked == [1]
+
+
+@pytest.mark.parametrize("size", [1e-40, 1e-25, 1.0, 1e20, 1e40])
+def test_the_scale_of_a_wide_product_is_never_too_small(size):
+    random = np.random.default_rng(0)
+    a = random.normal(size=(64, 300)) * size
+    b = random.normal(size=(300, 80)) * 10.0 ** random.integers(-12, 1, (300, 80))
+    product = Bounded.exact(a, DOUBLE) @ Bounded.exact(b, DOUBLE)
+    scale = np.abs(a) @ np.abs(b)
+    assert (product.scale >= scale * (1 - 1e-12)).all()
+    assert (product.scale <= scale * (1 + 1e-4)).all()
+
+
+def test_the_scale_of_a_wide_product_with_zeros_and_tiny_terms_is_right():
+    a, b = np.full((64, 64), 1e-30), np.full((64, 64), 1e-30)
+    a[0], b[:, 0] = 0.0, 0.0
+    product = Bounded.exact(a, DOUBLE) @ Bounded.exact(b, DOUBLE)
+    assert product.scale[1, 1] == pytest.approx(64e-60)
+    assert product.scale[0, 0] == DOUBLE.underflow
+
+
+def test_the_bound_of_a_large_sum_is_the_same_piece_by_piece():
+    random = np.random.default_rng(0)
+    W, gradient = random.normal(size=(2, 300, 200))
+    carried = Bounded.exact(gradient, DOUBLE) * Bounded.exact(np.ones((300, 200)), DOUBLE)
+    new = Bounded.exact(W, DOUBLE) - 0.1 * carried
+    whole = new.bound().ravel()
+    pieces = [new.unit() * new.piece(slice(i, i + 7000)) for i in range(0, 60_000, 7000)]
+    np.testing.assert_array_equal(np.concatenate(pieces), whole)
+    np.testing.assert_allclose(
+        new.scale, np.abs(W) + 0.1 * (np.abs(gradient) + DOUBLE.underflow), rtol=1e-15
+    )
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh"])
+def test_the_steepest_slope_is_one_of_those_within_the_bound(name):
+    sigma, sigma_prime = activation(name)
+    z = np.linspace(-30, 30, 601)
+    given = Bounded(z, np.full(z.shape, 60.0), 100, DOUBLE)
+    steepest = (bounded_activation(name)[0](given).scale - np.abs(sigma(z))) / given.scale
+    for moved in (z - given.bound(), z, z + given.bound()):
+        assert (steepest >= sigma_prime(moved, sigma(moved)) * (1 - 1e-3)).all()
+    small = np.abs(z) < 15
+    assert (steepest <= sigma_prime(z, sigma(z)) * 1.03 + 1e-12)[small].all()
