@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
-
-from lockstep.network.names import Array
+from numpy.typing import ArrayLike, NDArray
 
 MOST_ULPS = 9999  # above that a relative error says more
 
@@ -64,7 +63,7 @@ def allowance(allowed: float, torch: float, dtype: str) -> str:
     return str(int(in_ulps)) if in_ulps <= MOST_ULPS else f"{allowed:.0e}"
 
 
-def ulps(a: ArrayLike, b: ArrayLike, dtype: str) -> Array:
+def ulps(a: ArrayLike, b: ArrayLike, dtype: str) -> NDArray[Any]:
     """The distance of a from b in units of b's last place; infinite where one is not finite."""
     a, b = np.asarray(a, dtype=dtype), np.asarray(b, dtype=dtype)
     with np.errstate(all="ignore"):

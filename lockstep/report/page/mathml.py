@@ -71,8 +71,10 @@ class MathML(Notation):
     total = "<mo>Σ</mo>{}"
     over_samples = "<munder><mo>Σ</mo><mi>samples</mi></munder>{}"
     elements = "<mi>N</mi><mo>·</mo><msub><mi>n</mi><mi>out</mi></msub>"
-    sigma = "<mi>σ</mi><mo>(</mo>{}<mo>)</mo>"
     sigma_prime = "<msup><mi>σ</mi><mo>′</mo></msup><mo>(</mo>{}<mo>)</mo>"
 
     def name(self, name: str) -> str:
         return named(name)
+
+    def sigma(self, function: str) -> str:
+        return "<mi>σ</mi><mo>(</mo>{}<mo>)</mo>"

@@ -41,7 +41,7 @@ def arithmetic(node, put):
 
 def put_in(scalar, problem, numbers):
     """A formula with its numbers, as a Python expression."""
-    parts = places(scalar, problem.loss, (problem.hidden_activation, problem.output_activation))
+    parts = places(scalar, problem)
     text = "".join(part if isinstance(part, str) else numbers[part[0]] for part in parts)
     return text.replace("·", "*").replace("−", "-").replace("²", "**2")
 
