@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -18,6 +18,7 @@ from manual_backprop.activations import activation
 
 WIDE = 140  # from this many columns on, a formula, its numbers and its values share a line
 STAGES = (("forward", FORWARD), ("backward", BACKWARD), ("update", UPDATE))
+MISSED = "missed"  # an error that was planted and not caught
 MARK_STYLES = {"✓": "green", "✗": "bold red", "": ""}
 _INDENT = " " * 4
 _Shown: TypeAlias = "tuple[list[Text], dict[str, list[Text]]]"  # a head, lines by quantity
@@ -173,9 +174,11 @@ def _matrix_table(record: Record, problem: Problem, width: int, side: str) -> _S
         how = "frozen" if is_frozen(name, problem) else formula(name, False, problem.loss)
         rows.append([f"  {of.label}", of.manual, of.torch, far, of.limit, of.mark, how])
     shown = 7 if width >= WIDE else 6
-    head, *table = columns([row[:shown] for row in rows], "<>>>><<")
-    lines = {
-        name: [Text(line, "bold red" if "✗" in row else "")]
-        for name, row, line in zip(worst, rows[1:], table, strict=True)
-    }
-    return [Text(head, "dim")], lines
+    head, *lines = table([row[:shown] for row in rows], "<>>>><<")
+    return [head], {name: [line] for name, line in zip(worst, lines, strict=True)}
+
+
+def table(rows: Sequence[Sequence[str]], aligned: str) -> Iterator[Text]:
+    """A table whose first row is its head; a row of something wrong is red. See `columns`."""
+    styles = ["bold red" if {"✗", MISSED} & set(row) else "" for row in rows[1:]]
+    return map(Text, columns(rows, aligned), ["dim", *styles])

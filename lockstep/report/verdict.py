@@ -16,7 +16,6 @@ from lockstep.report.step import compared, in_numbers, is_in_scalars, numbers_of
 from lockstep.run.record import Entry, Record
 from lockstep.text import counted, digits, grouped, percent, relative
 
-
 # a word in front of a text: formula, yours, PyTorch, mistake, remedy, note …
 Labelled: TypeAlias = tuple[str, str]
 
