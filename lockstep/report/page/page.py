@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
@@ -18,8 +17,7 @@ from lockstep.network.names import COMPUTED, label, scalar_names, torch_place
 from lockstep.network.problem import Problem
 from lockstep.report import sources
 from lockstep.report.album import Album
-from lockstep.report.formulas import places, what_it_is
-from lockstep.report.page import mathml
+from lockstep.report.formulas import equation, places, symbol, what_it_is
 from lockstep.report.page.step_data import (
     Data,
     is_drawable,
@@ -68,8 +66,8 @@ def page(result: Comparison, album: Album[Data], step: Any = None) -> str:
         samples=problem.batch_samples,
         code=_code(problem, step),
         curve=loss_curve(steps) if steps else None,
-        symbols={name: mathml.symbol(name) for name in without_row},
-        data=Markup(text.replace("<", "\\u003c")),  # nothing in it can end the script element
+        symbols={name: symbol(name) for name in without_row},
+        data=text.replace("<", "\\u003c"),  # nothing in it can end the script element
     )
 
 
@@ -129,7 +127,6 @@ def _rows(result: Comparison) -> list[Data]:
     for name, of, index in row_names(problem):
         frozen = is_frozen(of, problem)
         tree = formulas(problem.loss, scalars)[name]
-        written = mathml.formula(name, scalars, problem.loss)
         rows.append(
             {
                 "name": name,
@@ -140,7 +137,7 @@ def _rows(result: Comparison) -> list[Data]:
                 else what_it_is(name, of),
                 "place": torch_place(of, index),
                 "frozen": frozen,
-                "formula": mathml.symbol(name) if frozen else written,
+                "formula": symbol(name) if frozen else equation(name, scalars, problem.loss),
                 "needs": [] if frozen else sorted(inputs_of(ast.unparse(tree))),
                 "numbers": places(name, problem) if scalars and not frozen else [],
             }
@@ -169,7 +166,7 @@ def _cells(lines: list[sources.Line | None], problem: Problem) -> list[Data | No
         return [name for names in scalars for name in names]
 
     return [
-        line and {"number": line.number, "text": Markup(text), "names": " ".join(rows(line))}
+        line and {"number": line.number, "text": text, "names": " ".join(rows(line))}
         for line, text in zip(lines, html.split("\n"), strict=False)
     ]
 
@@ -183,9 +180,5 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "unbroken": unbroken,
-        "breakable": lambda text: text.replace("·", "·\N{ZERO WIDTH SPACE}"),
-        "grouped": lambda number: unbroken(grouped(number)),
-    }
+    environment.filters |= {"unbroken": unbroken, "grouped": grouped}
     return environment
