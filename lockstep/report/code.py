@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator
-from itertools import chain
+from itertools import zip_longest
 from typing import Any
 
 from rich.console import Console
@@ -33,22 +33,20 @@ def code_lines(
         column = (width - _GAP) // 2
         yield from _abreast(titles[0], titles[1], "", column)
         shown: set[str] = set()
-        for ours, theirs in sources.aligned(left, right):
-            yield from _abreast(_source(ours), _source(theirs), "", column)
-            names = ours.names if ours else theirs.of if theirs else ()
-            for value in chain.from_iterable(values.get(name, ()) for name in names):
+        for pair in sources.aligned(left, right):
+            yield from _abreast(*map(_source, pair), "", column)
+            for value in _values_of(pair[0] or pair[1], values):
                 if value.label not in shown:
                     shown.add(value.label)
                     yield from _abreast(*_equations(value), value.mark, column)
-    else:
-        for title, source in zip(titles, (left, right), strict=True):
-            yield title
-            for line in source.lines:
-                yield from _wrapped(_source(line), width)
-                names = line.names if source is left else line.of
-                for value in chain.from_iterable(values.get(name, ()) for name in names):
-                    yield from _below(value, source is left)
-            yield Text("")
+        return
+    for title, source in zip(titles, (left, right), strict=True):
+        yield title
+        for line in source.lines:
+            yield from _wrapped(_source(line), width)
+            for value in _values_of(line, values):
+                yield from _below(value, source is left)
+        yield Text("")
 
 
 def _below(value: Compared, ours: bool) -> Iterator[Text]:
@@ -83,6 +81,10 @@ def _values(record: Record) -> dict[str, list[Compared]]:
     return values
 
 
+def _values_of(line: sources.Line | None, values: dict[str, list[Compared]]) -> list[Compared]:
+    return [value for name in (line.names if line else ()) for value in values.get(name, ())]
+
+
 def _source(line: sources.Line | None) -> Text:
     if line is None:
         return Text("")
@@ -93,14 +95,14 @@ def _source(line: sources.Line | None) -> Text:
 
 def _abreast(left: Text, right: Text, mark: str, column: int) -> Iterator[Text]:
     """Two texts in two columns, the mark between their first lines."""
-    both = [_wrapped(left, column), _wrapped(right, column)]
-    for i in range(max(map(len, both))):
-        ours, theirs = (lines[i] if i < len(lines) else Text("") for lines in both)
-        between = ("│", "dim") if i or not mark else (mark, MARK_STYLES[mark])
+    between = (mark, MARK_STYLES[mark]) if mark else ("│", "dim")
+    lines = zip_longest(_wrapped(left, column), _wrapped(right, column), fillvalue=Text(""))
+    for ours, theirs in lines:
         gap = " " * (column - ours.cell_len)
         line = Text.assemble(ours, gap, "  ", between, "  ", theirs)
         line.rstrip()
         yield line
+        between = "│", "dim"
 
 
 def _wrapped(text: Text, width: int) -> list[Text]:

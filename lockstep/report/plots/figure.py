@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -24,11 +24,12 @@ _OF_A_GRADIENT = 20  # elements of one that are drawn, about
 _LINES_OF_TEXT = 16  # that have room beside an axis
 _HAND: Any = dict(color=BLUE, linewidth=2)
 _TORCH: Any = dict(color=ORANGE, linewidth=5, alpha=0.6)
-_DIFFERENCES = (  # what of a point, in words, its line or dots
-    ("allowed", "allowed by rounding", "-", GREY),
-    ("apart", "largest difference for its bound, of one step", "o", BLUE),
-    ("drift", "drift, not judged: both trained on their own", "-", ORANGE),
+_DIFFERENCES: tuple[Any, ...] = (
+    dict(label="allowed by rounding", color=GREY),
+    dict(label="largest difference for its bound, of one step", color=BLUE, marker="o", ls=""),
+    dict(label="drift, not judged: both trained on their own", color=ORANGE),
 )
+_Place: TypeAlias = tuple[str, str, Index]  # of a parameter: label, new_ quantity, element
 
 
 @dataclass
@@ -36,16 +37,15 @@ class _Point:
     """What is drawn of one step; pairs are (by hand, PyTorch), nan where not returned.
 
     Attributes:
-        apart, allowed: of the worst element, in ULP; drift: in ULP, nan where there is none.
+        differences: what is allowed for the worst element, how far it is apart, and the drift, in
+            ULP; nan where there is none.
         paths: (places, 2).
         gradients: (elements, 3), the last column whether they agree.
     """
 
     step: int
     loss: tuple[float, float]
-    apart: float
-    allowed: float
-    drift: float
+    differences: tuple[float, ...]
     paths: Array
     gradients: Array
 
@@ -56,12 +56,8 @@ def new_album(problem: Problem) -> Album[_Point]:
     return Album(lambda record, result: _point(record, result, places), MOST_STEPS)
 
 
-def _places(problem: Problem) -> list[tuple[str, str, Index]]:
-    """The parameters whose paths are drawn: all of a small network, a dozen of a large one.
-
-    Returns:
-        Of each the label, the quantity with its value after a step, and the index.
-    """
+def _places(problem: Problem) -> list[_Place]:
+    """The parameters whose paths are drawn: all of a small network, a dozen of a large one."""
     places = []
     for name, array in problem.parameters.items():
         chosen = set(range(array.size))
@@ -78,39 +74,33 @@ def _count(problem: Problem) -> int:
     return sum(array.size for array in problem.parameters.values())
 
 
-def _point(record: Record, result: Comparison, places: list[tuple[str, str, Index]]) -> _Point:
+def _point(record: Record, result: Comparison, places: list[_Place]) -> _Point:
     free = {f"new_{name}": array for name, array in (result.free or {}).items()}
     sides = free or record.manual, record.torch
     drifts = [ulps(mine, theirs, record.dtype).max() for mine, theirs in record.drifting()]
-    apart = allowed = 0.0
+    worst = np.zeros(2)
     if record.manual:
         with np.errstate(all="ignore"):
             at = int(np.argmax(np.nan_to_num(record.ratio(), nan=np.inf)))
-            unit = float(np.spacing(np.abs(record.flat_torch[at].astype(record.dtype))))
-            apart, allowed = record.difference[at] / unit, record.flat_allowed[at] / unit
+            unit = np.spacing(np.abs(record.flat_torch[at].astype(record.dtype)))
+            worst = np.array([record.flat_allowed[at], record.difference[at]]) / unit
     values = [side[new][at] if new in side else np.nan for _, new, at in places for side in sides]
+    some = [
+        position
+        for name, at in record.spans()
+        if name.startswith("grad_")
+        for position in at[:: max(len(at) // _OF_A_GRADIENT, 1)]
+    ]
+    agree = record.difference <= record.flat_allowed
     return _Point(
         step=record.number,
         loss=(float(record.manual.get("loss", np.nan)), float(record.torch["loss"])),
-        apart=apart,
-        allowed=allowed,
-        drift=max(drifts, default=np.nan),
+        differences=(*worst, max(drifts, default=np.nan)),
         paths=np.reshape(values, (-1, 2)),
-        gradients=_gradients_of(record),
+        gradients=np.stack(
+            [flat[some] for flat in (record.flat_manual, record.flat_torch, agree)], axis=1
+        ),
     )
-
-
-def _gradients_of(record: Record) -> Array:
-    """By hand, PyTorch and whether they agree, of large gradients a selection."""
-    rows = [np.empty((0, 3))]
-    for name in record.manual:
-        if name.startswith("grad_"):
-            every = max(record.torch[name].size // _OF_A_GRADIENT, 1)
-            sides = record.manual[name], record.torch[name], record.allowed[name]
-            hand, torch, limit = (np.asarray(it, np.float64).ravel()[::every] for it in sides)
-            with np.errstate(invalid="ignore"):
-                rows.append(np.stack([hand, torch, np.abs(hand - torch) <= limit], axis=1))
-    return np.concatenate(rows)
 
 
 def draw(figure: Figure, result: Comparison, album: Album[_Point]) -> None:
@@ -161,10 +151,10 @@ def _loss(axes: Axes, steps: list[int], points: list[_Point], side: str) -> None
 
 
 def _differences(axes: Axes, steps: list[int], points: list[_Point]) -> None:
-    for name, words, kind, color in _DIFFERENCES:
-        values = [getattr(point, name) for point in points]
-        if values and not np.isnan(values[-1]):
-            axes.plot(steps, values, kind, color=color, linewidth=2, markersize=4, label=words)
+    columns = zip(*(point.differences for point in points), strict=True)
+    for values, style in zip(columns, _DIFFERENCES, strict=False):
+        if not np.isnan(values).all():
+            axes.plot(steps, values, linewidth=2, markersize=4, **style)
     axes.set_yscale("symlog", linthresh=1)
     axes.set(title="Differences", ylabel="units in the last place (ULP)")
     axes.set_ylim(bottom=0)
@@ -192,10 +182,16 @@ def _write_names(axes: Axes, ends: list[tuple[float, str]]) -> None:
     apart = (high - low) / _LINES_OF_TEXT * np.arange(len(ends))
     heights = np.maximum.accumulate(np.array([height for height, _ in ends]) - apart) + apart
     heights = np.minimum(heights, high - apart[::-1])
-    place: Any = dict(xycoords=("axes fraction", "data"), textcoords="offset points")
-    place |= dict(xytext=(5, 0), va="center", annotation_clip=False)
     for (_, name), height in zip(ends, heights, strict=True):
-        axes.annotate(name, (1, height), **place)
+        axes.annotate(
+            name,
+            (1, height),
+            xycoords=("axes fraction", "data"),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            annotation_clip=False,
+        )
 
 
 def _gradients(axes: Axes, points: list[_Point], side: str) -> None:
@@ -206,13 +202,13 @@ def _gradients(axes: Axes, points: list[_Point], side: str) -> None:
         ends = [pairs[:, :2].min(), pairs[:, :2].max()]
         axes.plot(ends, ends, color=GREY, linewidth=1, label="the same")
     else:
-        where: Any = dict(ha="center", va="center", transform=axes.transAxes)
-        axes.text(0.5, 0.5, "no gradient was given", **where)
+        words = "no gradient was given"
+        axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes)
     for agrees, marker, color, words in ((1, "o", BLUE, "agrees"), (0, "X", RED, "differs")):
         hand, torch = pairs[pairs[:, 2] == agrees][:, :2].T
         if len(hand):
-            style: Any = dict(color=color, markersize=6, alpha=0.6)
-            axes.plot(torch, hand, marker, **style, label=f"an element that {words}")
+            words = f"an element that {words}"
+            axes.plot(torch, hand, marker, color=color, markersize=6, alpha=0.6, label=words)
     axes.set(title="Gradients", xlabel="PyTorch", ylabel=side)
 
 
