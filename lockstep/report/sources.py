@@ -63,7 +63,7 @@ def by_hand(problem: Problem, side: Side | None = None) -> Source:
     step = inspect.unwrap(step)
     try:
         lines, first = inspect.getsourcelines(step)
-        found = _lines("".join(lines), max(first, 1), _quantity_of(problem))
+        found = _lines("".join(lines), max(first, 1), problem)
         return Source(step.__name__, found)
     except (OSError, TypeError, SyntaxError, ValueError):
         return Source(f"{getattr(step, '__name__', 'step')} (its source cannot be read)", [])
@@ -75,7 +75,7 @@ def by_torch(problem: Problem) -> Source:
 
 
 def _of_module(module: ModuleType, problem: Problem, title: str = "") -> Source:
-    lines = _lines(inspect.getsource(module), 1, _quantity_of(problem))
+    lines = _lines(inspect.getsource(module), 1, problem)
     return Source(f"{title}{module.__name__.replace('.', '/')}.py", lines)
 
 
@@ -95,15 +95,11 @@ def aligned(left: Source, right: Source) -> list[Pair]:
     return rows
 
 
-def _quantity_of(problem: Problem) -> dict[str, str]:
-    """The table's name of every name that a line may compute."""
+def _lines(source: str, first: int, problem: Problem) -> list[Line]:
+    """Each function that computes quantities, up to the last line that does, without docstrings."""
     every = scalars(problem.sizes, problem.batch_samples)
     table = {scalar: name for scalar, (name, _) in every.items() if name in COMPUTED}
-    return table | {name: name for name in COMPUTED}
-
-
-def _lines(source: str, first: int, table: dict[str, str]) -> list[Line]:
-    """Each function that computes quantities, up to the last line that does, without docstrings."""
+    table |= {name: name for name in COMPUTED}
     source = inspect.cleandoc("\n" + source) if source[:1].isspace() else source
     texts = source.splitlines()
     computed: set[str] = set()

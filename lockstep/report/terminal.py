@@ -20,15 +20,10 @@ _INDENT, _LABEL = 2, 10  # columns before a label, and of it
 
 def report(result: Comparison, width: int = 80) -> str:
     """The whole report as plain text."""
-    return "\n".join(line.plain for line in lines(result, width))
-
-
-def lines(result: Comparison, width: int) -> Iterator[Text]:
-    """The whole report, a `rich.text.Text` a line."""
-    yield from heading(result.problem, result.side)
-    for record in result.shown:
-        yield from step_lines(record, result.problem, width, result.side)
-    yield from summary_lines(result, width)
+    problem, side = result.problem, result.side
+    steps = [line for record in result.shown for line in step_lines(record, problem, width, side)]
+    lines = [*heading(problem, side), *steps, *summary_lines(result, width)]
+    return "\n".join(line.plain for line in lines)
 
 
 def heading(problem: Problem, side: str = "by hand") -> Iterator[Text]:

@@ -20,7 +20,6 @@ from lockstep.report.album import Album
 from lockstep.report.formulas import equation, places, symbol, what_it_is
 from lockstep.report.page.step_data import (
     Data,
-    is_drawable,
     loss_curve,
     most_steps,
     row_names,
@@ -61,9 +60,6 @@ def page(result: Comparison, album: Album[Data], step: Any = None) -> str:
         steps=steps,
         shown=[steps[0], steps[at]] if at else steps[:1],
         kept=" ".join(_kept(album, len(steps), result)),
-        is_drawn=is_drawable(problem),
-        sizes=problem.sizes,
-        samples=problem.batch_samples,
         code=_code(problem, step),
         curve=loss_curve(steps) if steps else None,
         symbols={name: symbol(name) for name in without_row},
@@ -90,9 +86,10 @@ def _rendered(template: str, result: Comparison, rows: list[Data], **more: Any) 
         "result": result,
         "words": verdict(result),
         "rows": rows,
+        "problem": problem,
         "scalars": problem.is_the_lectures,
         "decisive": _decisive(result),
-        "stages": [name for name, _ in STAGES],
+        "stages": STAGES,
         "named": named,
     }
     return _environment().get_template(template).render(more)
@@ -125,23 +122,16 @@ def _rows(result: Comparison) -> list[Data]:
             why.setdefault(of, f"{found.mistake}: {found.says}")
     rows = []
     for name, of, index in row_names(problem):
-        frozen = is_frozen(of, problem)
-        tree = formulas(problem.loss, scalars)[name]
-        rows.append(
-            {
-                "name": name,
-                "stage": next(stage for stage, names in STAGES if of in names),
-                "why": why.get(of, ""),
-                "what": "the loss, before this step's update"
-                if of == "loss"
-                else what_it_is(name, of),
-                "place": torch_place(of, index),
-                "frozen": frozen,
-                "formula": symbol(name) if frozen else equation(name, scalars, problem.loss),
-                "needs": [] if frozen else sorted(inputs_of(ast.unparse(tree))),
-                "numbers": places(name, problem) if scalars and not frozen else [],
-            }
-        )
+        row: Data = {"name": name, "of": of, "why": why.get(of, ""), "what": what_it_is(name, of)}
+        row |= {"place": torch_place(of, index), "frozen": is_frozen(of, problem)}
+        row |= {"formula": symbol(name), "needs": [], "numbers": []}
+        if of == "loss":
+            row["what"] = "the loss, before this step's update"
+        if not row["frozen"]:
+            row["formula"] = equation(name, scalars, problem.loss)
+            row["needs"] = sorted(inputs_of(ast.unparse(formulas(problem.loss, scalars)[name])))
+            row["numbers"] = places(name, problem) if scalars else []
+        rows.append(row)
     return rows
 
 
@@ -157,16 +147,15 @@ def _cells(lines: list[sources.Line | None], problem: Problem) -> list[Data | No
     source = "\n".join(line.text if line else "" for line in lines)
     html = highlight(source, PythonLexer(stripnl=False), HtmlFormatter(nowrap=True))
 
-    def rows(line: sources.Line) -> list[str]:
+    scalars = {name: " ".join(scalar_names(name, problem.sizes, 1) or ()) for name in COMPUTED}
+
+    def rows(line: sources.Line) -> str:
         if not problem.is_the_lectures:
-            return list(line.of)
-        scalars = [
-            scalar_names(of, problem.sizes, 1) if of in COMPUTED else (of,) for of in line.names
-        ]
-        return [name for names in scalars for name in names]
+            return " ".join(line.of)
+        return " ".join(scalars.get(name, name) for name in line.names)
 
     return [
-        line and {"number": line.number, "text": text, "names": " ".join(rows(line))}
+        line and {"number": line.number, "text": text, "names": rows(line)}
         for line, text in zip(lines, html.split("\n"), strict=False)
     ]
 

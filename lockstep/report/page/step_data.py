@@ -162,14 +162,9 @@ def _map(hand: Array, torch: Array, flat_ratio: Array) -> Data:
     return {
         "shape": list(hand.shape),
         "grid": [len(rows), len(columns)],
-        "hand": [_number(value) for value in by_hand],
-        "torch": [None if a == b else _number(b) for a, b in zip(by_hand, by_torch, strict=True)],
-        "ratio": [_number(f"{ratio.flat[at]:.2g}") for at in chosen],
+        "hand": [float(value) for value in by_hand],
+        "torch": [None if a == b else float(b) for a, b in zip(by_hand, by_torch, strict=True)],
+        "ratio": [float(f"{ratio.flat[at]:.2g}") for at in chosen],
         "most": f"{ratio.max():.2g}",
         "at": None if len(chosen) == ratio.size else chosen,
     }
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    return int(value) if value.is_integer() and abs(value) < 1e15 else value
