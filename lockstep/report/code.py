@@ -33,9 +33,9 @@ def code_lines(
         column = (width - _GAP) // 2
         yield from _abreast(titles[0], titles[1], "", column)
         shown: set[str] = set()
-        for pair in sources.aligned(left, right):
-            yield from _abreast(*map(_source, pair), "", column)
-            for value in _values_of(pair[0] or pair[1], values):
+        for ours, theirs in sources.aligned(left, right):
+            yield from _abreast(_source(ours), _source(theirs), "", column)
+            for value in _values_of(ours or theirs, values):
                 if value.label not in shown:
                     shown.add(value.label)
                     yield from _abreast(*_equations(value), value.mark, column)

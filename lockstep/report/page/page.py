@@ -155,7 +155,7 @@ def _cells(lines: list[sources.Line | None], problem: Problem) -> list[Data | No
         return " ".join(scalars.get(name, name) for name in line.names)
 
     return [
-        line and {"number": line.number, "text": text, "names": rows(line)}
+        {"number": line.number, "text": text, "names": rows(line)} if line else None
         for line, text in zip(lines, html.split("\n"), strict=False)
     ]
 
