@@ -16,11 +16,10 @@ from lockstep.evidence.comparison import Comparison
 from lockstep.evidence.control import control
 from lockstep.evidence.referee import referee
 from lockstep.explain.case import Case
-from lockstep.explain.facts import coverage, notes
 from lockstep.explain.sides import explain
 from lockstep.network.options import check
 from lockstep.network.problem import UNTOLD, Problem, make_problem, read_file
-from lockstep.report.about import battery_remark
+from lockstep.report import remarks
 from lockstep.run.record import Record
 from lockstep.run.steps import records
 from lockstep.run.threads import threads
@@ -157,14 +156,11 @@ def _explain(result: Comparison) -> None:
         result.found = explain(decisive, problem, result.history, side.written)
         if not decisive.jump:
             wrong = Case(decisive, problem, result.history).globally_wrong()
-            result.notes = notes(decisive, result.found, wrong)
-    for lost in result.lost_digits.values():
-        result.remarks.append(
-            f"{lost.name} is right, but its formula for {lost.activation} loses digits where the "
-            f"value is small: at step {lost.step} {lost.label} has {lost.digits} right digits"
-        )
+            result.notes = remarks.follows(decisive, result.found, wrong)
+    result.remarks += map(remarks.loses_digits, result.lost_digits.values())
     if side.is_users and result.last is not None:
-        result.remarks += coverage(result.last) if side.others else side.remarks(problem)
+        left_out = remarks.not_judged(result.last) if side.others else side.remarks(problem)
+        result.remarks += left_out
     if result.steps_run == 0:
         result.remarks.append("no step was run, so nothing was compared")
     short = side.by_its_own_weights and problem.steps != UNTOLD and result.steps_run < problem.steps
@@ -217,4 +213,4 @@ def _try_others(result: Comparison, values: dict[str, Any]) -> None:
     if not found.smallest:
         result.remarks.append(f"right on all {asked} other problems that were tried as well")
     elif result.first is None:
-        result.remarks.append(battery_remark(result.battery))
+        result.remarks.append(remarks.wrong_elsewhere(result.battery))

@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
-
-from lockstep.network.names import Array
+from numpy.typing import ArrayLike, NDArray
 
 MOST_ULPS = 9999  # above that a relative error says more
 
@@ -49,22 +48,7 @@ def unbroken(text: str) -> str:
     return re.sub(r"(?<=\d) (?=[\d%])", "\N{NO-BREAK SPACE}", text)
 
 
-def distance(manual: float, torch: float, dtype: str) -> str:
-    """How far apart two values are: "3 ULP", or beyond 9 999 ULP relative: "17 %", "3.0e-07"."""
-    apart = float(ulps(manual, torch, dtype))
-    if apart <= MOST_ULPS:
-        return f"{max(round(apart), int(manual != torch))} ULP"
-    return relative(abs(manual - torch) / abs(torch) if torch else float("inf"))
-
-
-def allowance(allowed: float, torch: float, dtype: str) -> str:
-    """The bound in ULP of the value, or, beyond 9 999 or at 0, as it is: "2e-17"."""
-    with np.errstate(all="ignore"):
-        in_ulps = allowed / float(np.spacing(np.abs(np.asarray(torch, dtype=dtype))))
-    return str(int(in_ulps)) if in_ulps <= MOST_ULPS else f"{allowed:.0e}"
-
-
-def ulps(a: ArrayLike, b: ArrayLike, dtype: str) -> Array:
+def ulps(a: ArrayLike, b: ArrayLike, dtype: str) -> NDArray[Any]:
     """The distance of a from b in units of b's last place; infinite where one is not finite."""
     a, b = np.asarray(a, dtype=dtype), np.asarray(b, dtype=dtype)
     with np.errstate(all="ignore"):

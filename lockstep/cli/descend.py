@@ -80,7 +80,7 @@ def _descend(given: dict[str, Any]) -> int:
     options |= check(given, lambda key: _OPTIONS[key].flag, _OPTIONS)
     start, steps, lr, delta = (options[name] for name in ("start", "steps", "lr", "delta"))
 
-    from lockstep.report.plots import curve, throws
+    from lockstep.report.plots import descent
     from manual_backprop import gradient_descent as by_hand
     from torch_reference import gradient_descent as by_torch
 
@@ -94,17 +94,17 @@ def _descend(given: dict[str, Any]) -> int:
         torch = _descent("PyTorch", by_torch, start, steps, lr)
         paths = hand.path, torch.path
         if "plot" in pictures:
-            curve.save(pictures["plot"], options["plot"].rpartition(".")[2].lower(), *paths)
+            descent.save(pictures["plot"], options["plot"].rpartition(".")[2].lower(), *paths)
         if "animate" in pictures:
-            with progress(len(throws.frames(steps)), "frames") as show:
-                throws.save(pictures["animate"], *paths, show)
+            with progress(len(descent.frames(steps)), "frames") as show:
+                descent.animate(pictures["animate"], *paths, show)
     printed, _ = printer()
     printed(_lines(hand, torch, delta))
     sys.stdout.flush()
     if options["show"]:
         import matplotlib.pyplot as plt
 
-        curve.draw(plt.figure(figsize=(13, 5.5), layout="constrained"), *paths)
+        descent.draw(plt.figure(figsize=(13, 5.5), layout="constrained"), *paths)
         plt.show()
     return 3 if hand.ran_away or torch.ran_away else 0
 

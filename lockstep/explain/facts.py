@@ -18,7 +18,7 @@ from lockstep.bound.bounded import Bounded, growth
 from lockstep.explain.catalogue import GRADIENTS
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.formulas import evaluate
-from lockstep.network.names import COMPUTED, FORWARD, Array
+from lockstep.network.names import FORWARD, Array
 from lockstep.run.record import Record
 
 if TYPE_CHECKING:
@@ -223,19 +223,3 @@ def unknown(case: Case, name: str, accepted: Replaced) -> Diagnosis:
     says = differing(own, off, lambda place: case.record.named(name, place), elements)
     known = ratios(own, torch, off) if np.isfinite(own).all() else ""
     return Diagnosis(name, "unknown", f"{says}; {known}" if known else says)
-
-
-def notes(record: Record, diagnoses: list[Diagnosis], wrong: set[str]) -> list[str]:
-    """What else differs, only because something before does. wrong: `Case.globally_wrong`."""
-    explained = {name for diagnosis in diagnoses for name in diagnosis.explains or ()}
-    led = [name for name in record.manual if name in wrong - explained]
-    differ = f"differ{'s' * (len(led) == 1)}"
-    return [f"{', '.join(led)} {differ} only because of that"] if led and explained else []
-
-
-def coverage(record: Record) -> list[str]:
-    """A remark on what a derivation did not return and so was not judged."""
-    returned = {*record.manual, *record.misshapen}
-    missing = [name for name in COMPUTED if name not in returned]
-    missing += [f"a part of {name}" for name in record.covered]
-    return [f"not returned, so not judged: {', '.join(missing)}"] if missing else []

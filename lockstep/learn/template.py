@@ -1,25 +1,14 @@
 """The file of the exercise: the lecture's formulas to fill in, what each of them is, and hints."""
 
 import ast
-import re
 from collections.abc import Mapping
 
 from lockstep.explain.formulas import formulas
 from lockstep.network.names import COMPUTED, PARAMETERS, scalar_names
+from lockstep.report.formulas import what_it_is
 
 LOSS = "half_sum"  # the lecture's ½ Σ
 _SIZES = (2, 2, 2)
-_WHAT = {
-    "z_h": "pre-activation of {}: its weighted inputs and its bias",
-    "h": "activation of {}: σ of its pre-activation",
-    "z_o": "pre-activation of {}: its weighted inputs and its bias",
-    "o": "activation of {}: σ of its pre-activation",
-    "loss": "half the sum of the squared differences between targets and outputs",
-    "delta_o": "error term of {}: how the loss changes with its pre-activation",
-    "delta_h": "error term of {}: the outputs' error terms sent back, times σ'",
-    "grad": "how the loss changes with {}",
-    "new": "{} after a step of gradient descent",
-}
 _FILE = '''"""A step of back-propagation: {title}.
 
 All quantities are {kind}. L = ½ Σ (y − o)². The activation is the sigmoid on both layers.
@@ -42,25 +31,6 @@ def step({given}, lr):
 {returned}
     )
 '''
-
-
-def what_it_is(name: str, of: str) -> str:
-    """One line that says what a quantity is, not how to compute it.
-
-    Args:
-        name: In either vocabulary.
-        of: The name of its matrix.
-
-    Example:
-        >>> what_it_is("grad_w31", "grad_W_o")
-        'how the loss changes with w31'
-    """
-    prefix, _, parameter = name.partition("_")
-    if prefix in ("grad", "new"):
-        return _WHAT[prefix].format(parameter)
-    layer = "hidden" if of.endswith("h") else "output"
-    number = re.sub(r"\D", "", name)
-    return _WHAT[of].format(f"{layer} neuron {number}" if number else f"the {layer} layer")
 
 
 def names_to_derive(matrix: bool) -> dict[str, str]:

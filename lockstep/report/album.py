@@ -28,20 +28,20 @@ class Album(Generic[Kept]):
 
     def add(self, record: Record, result: Comparison) -> None:
         """Take in one step of a run, which `result` has already taken in."""
-        differs = len(self.differing) < min(result.steps_differing, MOST_DIFFERING)
-        if differs:
-            self.differing.append(record.number)
-        if differs or (record.number - 1) % self.stride == 0:
-            self.kept[record.number] = self.make(record, result)
-        self.last = record
+        number, self.last = record.number, record
+        if len(self.differing) < min(result.steps_differing, MOST_DIFFERING):
+            self.differing.append(number)
+        if self._is_kept(number):
+            self.kept[number] = self.make(record, result)
         if len(self.kept) > self.most + len(self.differing):
             self.stride *= 2
-            for n in list(self.kept):
-                if (n - 1) % self.stride and n not in self.differing:
-                    del self.kept[n]
+            self.kept = {n: kept for n, kept in self.kept.items() if self._is_kept(n)}
+
+    def _is_kept(self, number: int) -> bool:
+        return number in self.differing or (number - 1) % self.stride == 0
 
     def steps(self, result: Comparison) -> list[Kept]:
         """What is kept of each step, in order."""
-        if self.last is not None and self.last.number not in self.kept:
+        if self.last and self.last.number not in self.kept:
             self.kept[self.last.number] = self.make(self.last, result)
-        return [self.kept[number] for number in sorted(self.kept)]
+        return list(self.kept.values())

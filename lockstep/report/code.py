@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any
 
 from rich.console import Console
@@ -19,56 +20,54 @@ _GAP = 5  # between the two, with the mark in it
 _INDENT = " " * 10  # before a value and a wrapped line
 
 
-_Values = dict[str, list[Compared]]  # by the names that a line may compute
-
-
 def code_lines(
     record: Record, problem: Problem, width: int, step: Any = None, side: str = "by hand"
 ) -> Iterator[Text]:
     """The sources at a step, a `rich.text.Text` a line. step: see `sources.by_hand`."""
     left, right = sources.by_hand(problem, step), sources.by_torch(problem)
     titles = [Text(f"{side}: {left.title}", "bold"), Text(f"PyTorch: {right.title}", "bold")]
+    values = _values(record)
     yield Text("")
     yield Text(f"step {record.number}", "bold")
     if width >= SIDE_BY_SIDE:
         column = (width - _GAP) // 2
         yield from _abreast(titles[0], titles[1], "", column)
-        yield from _side_by_side(sources.aligned(left, right), _values(record), column)
-    else:
-        for title, source in zip(titles, (left, right), strict=True):
-            yield title
-            yield from _with_values(source, _values(record), width, source is left)
-            yield Text("")
+        shown: set[str] = set()
+        for ours, theirs in sources.aligned(left, right):
+            yield from _abreast(_source(ours), _source(theirs), "", column)
+            for value in _values_of(ours or theirs, values):
+                if value.label not in shown:
+                    shown.add(value.label)
+                    yield from _abreast(*_equations(value), value.mark, column)
+        return
+    for title, source in zip(titles, (left, right), strict=True):
+        yield title
+        for line in source.lines:
+            yield from _wrapped(_source(line), width)
+            for value in _values_of(line, values):
+                yield from _below(value, source is left)
+        yield Text("")
 
 
-def _side_by_side(pairs: list[sources.Pair], values: _Values, column: int) -> Iterator[Text]:
-    shown = set()
-    for ours, theirs in pairs:
-        yield from _abreast(_source(ours), _source(theirs), "", column)
-        names = ours.names if ours else theirs.of if theirs else ()
-        for value in (value for name in names for value in values.get(name, ())):
-            if value.label not in shown:
-                shown.add(value.label)
-                left, right = _equals(value.label, value.manual), _equals(value.label, value.torch)
-                yield from _abreast(left, right, value.mark, column)
+def _below(value: Compared, ours: bool) -> Iterator[Text]:
+    """A value below its line; ours with its mark and, where they differ, PyTorch's below it."""
+    manual, torch = _equations(value)
+    if not ours:
+        yield torch
+        return
+    yield Text.assemble(manual, "  ", (value.mark, MARK_STYLES[value.mark]))
+    if not value.agrees:
+        yield Text(f"{_INDENT}{'PyTorch':{len(value.label)}} = {value.torch}", "cyan")
 
 
-def _with_values(source: sources.Source, values: _Values, width: int, ours: bool) -> Iterator[Text]:
-    """One source. Our values have their mark and, where they differ, PyTorch's below them."""
-    for line in source.lines:
-        yield from _wrapped(_source(line), width)
-        names = line.names if ours else line.of
-        for value in (value for name in names for value in values.get(name, ())):
-            if not ours:
-                yield _equals(value.label, value.torch)
-                continue
-            mark = Text(value.mark, MARK_STYLES[value.mark])
-            yield Text.assemble(_equals(value.label, value.manual), "  ", mark)
-            if value.mark == "✗":
-                yield _equals(f"{'PyTorch':{len(value.label)}}", value.torch)
+def _equations(value: Compared) -> tuple[Text, Text]:
+    manual, torch = (
+        Text(f"{_INDENT}{value.label} = {it}", "cyan") for it in (value.manual, value.torch)
+    )
+    return manual, torch
 
 
-def _values(record: Record) -> _Values:
+def _values(record: Record) -> dict[str, list[Compared]]:
     """Of a quantity its scalars, or, where it has none, its worst element."""
     worst, values = record.worst_positions(), {}
     for name, returned in record.misshapen.items():
@@ -82,8 +81,8 @@ def _values(record: Record) -> _Values:
     return values
 
 
-def _equals(label: str, number: str) -> Text:
-    return Text(f"{_INDENT}{label} = {number}", "cyan")
+def _values_of(line: sources.Line | None, values: dict[str, list[Compared]]) -> list[Compared]:
+    return [value for name in (line.names if line else ()) for value in values.get(name, ())]
 
 
 def _source(line: sources.Line | None) -> Text:
@@ -96,14 +95,14 @@ def _source(line: sources.Line | None) -> Text:
 
 def _abreast(left: Text, right: Text, mark: str, column: int) -> Iterator[Text]:
     """Two texts in two columns, the mark between their first lines."""
-    both = [_wrapped(left, column), _wrapped(right, column)]
-    for i in range(max(map(len, both))):
-        ours, theirs = (lines[i] if i < len(lines) else Text("") for lines in both)
-        between = ("│", "dim") if i or not mark else (mark, MARK_STYLES[mark])
+    between = (mark, MARK_STYLES[mark]) if mark else ("│", "dim")
+    lines = zip_longest(_wrapped(left, column), _wrapped(right, column), fillvalue=Text(""))
+    for ours, theirs in lines:
         gap = " " * (column - ours.cell_len)
         line = Text.assemble(ours, gap, "  ", between, "  ", theirs)
         line.rstrip()
         yield line
+        between = "│", "dim"
 
 
 def _wrapped(text: Text, width: int) -> list[Text]:

@@ -1,61 +1,79 @@
-"""The formulas as a reader sees them, taken from the source of the code by hand."""
+"""The formulas as a reader sees them, from the source of the code by hand: as text, as MathML."""
 
 import ast
-from collections.abc import Mapping
-from typing import Any
+import re
+from functools import lru_cache
 
-from lockstep.explain.formulas import formulas, inputs_of
-from manual_backprop.activations import activation
+from lockstep.explain.formulas import formulas
+from lockstep.network.problem import Problem
 
 SUM, JUXTAPOSED, PRODUCT, ATOM = 1, 2, 3, 4  # how tightly an expression binds
+_LETTERS = {"delta": "δ", "lr": "α", "loss": "L"}
+_WHAT = {
+    "z_h": "pre-activation of {}: its weighted inputs and its bias",
+    "h": "activation of {}: σ of its pre-activation",
+    "z_o": "pre-activation of {}: its weighted inputs and its bias",
+    "o": "activation of {}: σ of its pre-activation",
+    "loss": "half the sum of the squared differences between targets and outputs",
+    "delta_o": "error term of {}: how the loss changes with its pre-activation",
+    "delta_h": "error term of {}: the outputs' error terms sent back, times σ'",
+    "grad": "how the loss changes with {}",
+    "new": "{} after a step of gradient descent",
+}
 
 
-def formula(name: str, scalars: bool, loss: str, values: Mapping[str, Any] | None = None) -> str:
-    """A quantity's formula as text: in names, or, where values are given, with the numbers put in.
+def formula(name: str, scalars: bool, loss: str) -> str:
+    """A quantity's formula as text, in names.
 
     Args:
         name: Of a scalar of the 2-2-2 network or of a matrix.
         scalars: Which of the two.
         loss: A name of `LOSSES`.
-        values: Numbers by name, and the functions sigma_h, sigma_h_prime, sigma_o, sigma_o_prime.
 
     Example:
         >>> formula("delta_o", False, "mse")
         "2·(o − y)/(N·n_out)·σ'(z_o)"
     """
-    tree = formulas(loss, scalars)[name]
-    return (Notation() if values is None else _Numbers(values)).written(tree)
+    return Notation().written(formulas(loss, scalars)[name])
 
 
-def places(name: str, loss: str, activations: tuple[str, str]) -> list[str | tuple[str]]:
+def places(name: str, problem: Problem) -> list[str | tuple[str]]:
     """A scalar's formula with a place for each number.
 
     Args:
         name: Of a scalar of the 2-2-2 network.
-        loss: A name of `LOSSES`.
-        activations: The names of the hidden and the output layer's.
+        problem: Its loss and activations count.
 
     Returns:
         Texts, and between them the names of what is put in, each in a tuple.
     """
-    hidden, output = (activation(which)[0] for which in activations)
-    parts = (
-        _Places({"sigma_h": hidden, "sigma_o": output})
-        .written(formulas(loss, scalars=True)[name])
-        .split("\0")
-    )
-    return [(part,) if i % 2 else part for i, part in enumerate(parts) if part]
-
-
-def names_in(name: str) -> set[str]:
-    """What the formula of a scalar of the 2-2-2 network refers to, the same for every loss."""
-    return inputs_of(ast.unparse(formulas("half_sum", scalars=True)[name]))
+    text = _Places(problem).written(formulas(problem.loss, scalars=True)[name])
+    return [(part,) if i % 2 else part for i, part in enumerate(text.split("\0")) if part]
 
 
 def number(value: float) -> str:
     """A number put into a formula: nine significant digits, negatives in parentheses."""
     text = f"{float(value):.9g}"
     return f"({text})" if text.startswith("-") else text
+
+
+def what_it_is(name: str, of: str) -> str:
+    """One line that says what a quantity is, not how to compute it.
+
+    Args:
+        name: In either vocabulary.
+        of: The name of its matrix.
+
+    Example:
+        >>> what_it_is("grad_w31", "grad_W_o")
+        'how the loss changes with w31'
+    """
+    prefix, _, parameter = name.partition("_")
+    if prefix in ("grad", "new"):
+        return _WHAT[prefix].format(parameter)
+    layer = "hidden" if of.endswith("h") else "output"
+    neuron = re.sub(r"\D", "", name)
+    return _WHAT[of].format(f"{layer} neuron {neuron}" if neuron else f"the {layer} layer")
 
 
 class Notation:
@@ -71,7 +89,7 @@ class Notation:
     }
     constant, brackets, transposed, squared = "{}", "({})", "{}ᵀ", "{}²"
     total, over_samples, elements = "Σ {}", "Σ over samples {}", "N·n_out"
-    sigma, sigma_prime = "σ({})", "σ'({})"
+    sigma_prime = "σ'({})"
 
     def written(self, tree: ast.expr, at_least: int = SUM) -> str:
         """An expression; in brackets where it does not bind as tightly as asked for.
@@ -99,10 +117,10 @@ class Notation:
                 return template.format(*sides), binds
             case ast.Call(func=ast.Name(id="square"), args=[argument]):
                 return self.squared.format(self.written(argument, ATOM)), ATOM
-            case ast.Call(func=ast.Name(id=function), args=[ast.Name(id=z), ast.Name(id=s)]):
-                return self.slope(function, z, s), ATOM
+            case ast.Call(func=ast.Name(), args=[ast.Name(id=z), _]):
+                return self.slope(z), ATOM
             case ast.Call(func=ast.Name(id=function), args=[z]):
-                return self.activated(function, self.written(z)), ATOM
+                return self.sigma(function).format(self.written(z)), ATOM
             case ast.Call(func=ast.Attribute(value=matrix, attr="sum"), keywords=axis):
                 template = self.over_samples if axis else self.total
                 return template.format(self.written(matrix, JUXTAPOSED)), JUXTAPOSED
@@ -112,39 +130,98 @@ class Notation:
         """A quantity."""
         return name
 
-    def activated(self, function: str, z: str) -> str:
-        """σ of the text z. function: its name in the formula, sigma_h or sigma_o."""
-        return self.sigma.format(z)
+    def sigma(self, function: str) -> str:
+        """σ of {}. function: its name in the formula, sigma_h or sigma_o."""
+        return "σ({})"
 
-    def slope(self, function: str, z: str, s: str) -> str:
-        """σ' at the quantity z. s: the name of σ(z)."""
+    def slope(self, z: str) -> str:
+        """σ' at the quantity z."""
         return self.sigma_prime.format(self.name(z))
 
 
-class _Numbers(Notation):
-    """Plain text with numbers in the place of names."""
+class _Places(Notation):
+    """Plain text with each number's name between two zero characters."""
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self.values = values
-
-    def name(self, name: str) -> str:
-        return number(self.values[name])
-
-    def activated(self, function: str, z: str) -> str:
-        which: str = self.values[function].__name__
-        if which == "linear":
-            return z
-        return which + (z if z.startswith("(") else f"({z})")
-
-    def slope(self, function: str, z: str, s: str) -> str:
-        return number(self.values[function](self.values[z], self.values[s]))
-
-
-class _Places(_Numbers):
-    """The same with each number's name between two zero characters."""
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
 
     def name(self, name: str) -> str:
         return f"\0{name}\0"
 
-    def slope(self, function: str, z: str, s: str) -> str:
+    def sigma(self, function: str) -> str:
+        problem = self.problem
+        hidden, output = problem.hidden_activation, problem.output_activation
+        which = hidden if function == "sigma_h" else output
+        return "{}" if which == "linear" else f"{which}({{}})"
+
+    def slope(self, z: str) -> str:
         return f"\0σ'({z})\0"
+
+
+@lru_cache(maxsize=512)
+def equation(name: str, scalars: bool, loss: str) -> str:
+    """name = formula, as MathML; a name that stands in it is marked with data-q.
+
+    Args:
+        name: Of a scalar of the 2-2-2 network or of a matrix.
+        scalars: Which of the two.
+        loss: A name of `LOSSES`.
+    """
+    right = MathML().written(formulas(loss, scalars)[name])
+    return f"<math>{named(name)}<mo>=</mo>{right}</math>"
+
+
+def symbol(name: str) -> str:
+    """A name alone, as MathML."""
+    return f"<math>{named(name)}</math>"
+
+
+def named(name: str) -> str:
+    """A name as its symbol, marked with data-q.
+
+    delta_h1 is δ with h1 below; grad_w11 is ∂L/∂w11; new_w11 is w11 with new above; W_h[0, 1] has
+    its index after it.
+    """
+    return f'<mrow data-q="{name}">{_symbol(name)}</mrow>'
+
+
+def _symbol(name: str) -> str:
+    if name.startswith("grad_"):
+        inside = _symbol(name.removeprefix("grad_"))
+        return f"<mfrac><mrow><mi>∂</mi><mi>L</mi></mrow><mrow><mi>∂</mi>{inside}</mrow></mfrac>"
+    base, bracket, index = name.removeprefix("new_").partition("[")
+    letter, _, below = base.partition("_")
+    if not below:
+        letter = base.rstrip("0123456789")
+        below = base.removeprefix(letter)
+    letter = f"<mi>{_LETTERS.get(letter, letter)}</mi>"
+    place = f"<mtext>{bracket}{index}</mtext>" if index else ""
+    if name.startswith("new_"):
+        return f"<msubsup>{letter}<mi>{below}</mi><mi>new</mi></msubsup>{place}"
+    return (f"<msub>{letter}<mi>{below}</mi></msub>" if below else letter) + place
+
+
+class MathML(Notation):
+    """A formula in MathML."""
+
+    operators = {
+        ast.Add: ("{}<mo>+</mo>{}", SUM, SUM, SUM),
+        ast.Sub: ("{}<mo>−</mo>{}", SUM, SUM, JUXTAPOSED),
+        ast.MatMult: ("{}<mo>\N{INVISIBLE TIMES}</mo>{}", PRODUCT, PRODUCT, PRODUCT),
+        ast.Mult: ("{}<mo>·</mo>{}", PRODUCT, PRODUCT, PRODUCT),
+        ast.Div: ("<mfrac><mrow>{}</mrow><mrow>{}</mrow></mfrac>", ATOM, SUM, SUM),
+    }
+    constant = "<mn>{}</mn>"
+    brackets = "<mrow><mo>(</mo>{}<mo>)</mo></mrow>"
+    transposed = "<msup>{}<mi>T</mi></msup>"
+    squared = "<msup>{}<mn>2</mn></msup>"
+    total = "<mo>Σ</mo>{}"
+    over_samples = "<munder><mo>Σ</mo><mi>samples</mi></munder>{}"
+    elements = "<mi>N</mi><mo>·</mo><msub><mi>n</mi><mi>out</mi></msub>"
+    sigma_prime = "<msup><mi>σ</mi><mo>′</mo></msup><mo>(</mo>{}<mo>)</mo>"
+
+    def name(self, name: str) -> str:
+        return named(name)
+
+    def sigma(self, function: str) -> str:
+        return "<mi>σ</mi><mo>(</mo>{}<mo>)</mo>"

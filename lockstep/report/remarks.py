@@ -1,65 +1,66 @@
 """The remarks of a report: sentences that are not the verdict. One function for each."""
 
+from typing import Any
+
+from lockstep.explain.diagnosis import Diagnosis
+from lockstep.network.names import COMPUTED
+from lockstep.network.problem import Problem
+from lockstep.run.record import Record
+from lockstep.run.result import LostDigits
 from lockstep.text import counted, grouped
 
 
-def not_judged(missing: list[str]) -> str:
-    """What a derivation did not return. missing: quantities, or "a part of grad_W_o"."""
-    return f"not returned, so not judged: {', '.join(missing)}"
+def not_judged(record: Record) -> list[str]:
+    """What a derivation did not return."""
+    returned = {*record.manual, *record.misshapen}
+    missing = [name for name in COMPUTED if name not in returned]
+    missing += [f"a part of {name}" for name in record.covered]
+    return [f"not returned, so not judged: {', '.join(missing)}"] if missing else []
 
 
-def loses_digits(name: str, activation: str, step: int, label: str, digits: int) -> str:
-    """An activation that is right, by a formula that cancels. label: its least precise element."""
+def loses_digits(lost: LostDigits) -> str:
+    """An activation that is right, by a formula that cancels."""
     return (
-        f"{name} is right, but its formula for {activation} loses digits where the value is "
-        f"small: at step {grouped(step)}, {label} has {counted(digits, 'correct digit')}"
+        f"{lost.name} is right, but its formula for {lost.activation} loses digits where the "
+        f"value is small: at step {grouped(lost.step)}, {lost.label} has "
+        f"{counted(lost.digits, 'correct digit')}"
     )
 
 
-def follows(names: list[str], causes: list[str]) -> str:
-    """What differs only because quantities before it do."""
-    is_one = len(names) == 1
+def follows(record: Record, found: list[Diagnosis], wrong: set[str]) -> list[str]:
+    """What else differs, only because something before does. wrong: see `Case.globally_wrong`."""
+    explained = {name for diagnosis in found for name in diagnosis.explains}
+    led = [name for name in record.manual if name in wrong - explained]
+    differ = "differs" if len(led) == 1 else "differ"
+    return [f"{', '.join(led)} {differ} only because of that"] if led and explained else []
+
+
+def wrong_elsewhere(battery: dict[str, Any]) -> str:
+    """A sentence on what the battery found; "" where everything matched.
+
+    Args:
+        battery: as in the JSON document; see `lockstep.evidence.battery.Battery`.
+    """
+    smallest = battery["smallest"]
+    if smallest is None:
+        return ""
+    size = "-".join(map(str, smallest["sizes"]))
+    samples = counted(smallest["samples"], "sample")
+    what = f"first differs at {smallest['quantity']}" if smallest["quantity"] else "cannot be run"
+    failing = f"{battery['problems'] - battery['matching']} of {battery['problems']} others"
     return (
-        f"{', '.join(names)} differ{'s' * is_one} only because {' and '.join(causes)} "
-        f"{'does' if len(causes) == 1 else 'do'}"
+        f"within rounding on this problem, but wrong on {failing}: "
+        f"with {size} and {samples} it {what}"
     )
 
 
-def no_step() -> str:
-    """A run of 0 steps."""
-    return "no step was run, so nothing was compared"
-
-
-def ended_early(reason: Exception) -> str:
-    """A recording that cannot be read on."""
-    return f"ended early: {reason}"
-
-
-def recording_ended(run: int, asked: int) -> str:
-    """A recording that is shorter than the run that was asked for."""
-    return f"the recording has {grouped(run)} of the {grouped(asked)} steps that were asked for"
-
-
-def interrupted_before(what: str) -> str:
-    """An interrupted run. what: control, referee or battery."""
-    return f"interrupted before the {what} that was asked for"
-
-
-def nothing_to_judge(what: str) -> str:
-    """A run none of whose steps could be judged. what: control or referee."""
-    return f"no {what}: there is no step whose numbers could all be judged"
-
-
-def too_slow_for_the_referee(most: int) -> str:
-    """A network that is too large for exact arithmetic. most: multiply-adds a step."""
-    return f"no referee: exact arithmetic is too slow beyond {most:,} multiply-adds a step"
-
-
-def no_battery() -> str:
-    """Numbers in place of a function."""
-    return "no battery: numbers are of one problem and cannot be tried on others"
-
-
-def right_elsewhere(problems: int) -> str:
-    """A derivation that every other problem agrees with."""
-    return f"right on all {problems} other problems that were tried as well"
+def would_show(problem: Problem, steps: int) -> str:
+    """Options with which the same network would show more; "" where nothing is left to ask for."""
+    options = {
+        "--samples 5": problem.batch_samples == 1,
+        "--hidden-activation sigmoid --output-activation tanh": "linear"
+        in (problem.hidden_activation, problem.output_activation),
+        "--steps 2": steps < 2,
+        "a square network such as --sizes 3-3-3": len(set(problem.sizes)) > 1,
+    }
+    return ", ".join(option for option, helps in options.items() if helps)

@@ -4,8 +4,10 @@ import ast
 import inspect
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import zip_longest
+from operator import itemgetter
 from types import ModuleType
 from typing import Any
 
@@ -40,16 +42,7 @@ class _Group:
 
     of: tuple[str, ...]
     lead: list[Line]
-    lines: list[Line] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Assigned:
-    """A name that a function assigns or returns, from its first line to its last."""
-
-    name: Any
-    line: int
-    end: Any
+    lines: list[Line]
 
 
 Pair = tuple[Line | None, Line | None]  # abreast: by hand, by PyTorch
@@ -70,7 +63,7 @@ def by_hand(problem: Problem, side: Side | None = None) -> Source:
     step = inspect.unwrap(step)
     try:
         lines, first = inspect.getsourcelines(step)
-        found = _lines("".join(lines), max(first, 1), _quantity_of(problem))
+        found = _lines("".join(lines), max(first, 1), problem)
         return Source(step.__name__, found)
     except (OSError, TypeError, SyntaxError, ValueError):
         return Source(f"{getattr(step, '__name__', 'step')} (its source cannot be read)", [])
@@ -82,7 +75,7 @@ def by_torch(problem: Problem) -> Source:
 
 
 def _of_module(module: ModuleType, problem: Problem, title: str = "") -> Source:
-    lines = _lines(inspect.getsource(module), 1, _quantity_of(problem))
+    lines = _lines(inspect.getsource(module), 1, problem)
     return Source(f"{title}{module.__name__.replace('.', '/')}.py", lines)
 
 
@@ -94,76 +87,69 @@ def aligned(left: Source, right: Source) -> list[Pair]:
     for what, i, j, k, m in same.get_opcodes():
         if what == "equal":
             for one, other in zip(ours[i:j], theirs[k:m], strict=True):
-                rows += _abreast(one.lead, other.lead, top=True)
-                rows += _abreast(one.lines, other.lines)
+                lead = [*zip_longest(reversed(one.lead), reversed(other.lead))]
+                rows += [*reversed(lead), *zip_longest(one.lines, other.lines)]
         else:
             rows += [(line, None) for group in ours[i:j] for line in group.lead + group.lines]
             rows += [(None, line) for group in theirs[k:m] for line in group.lead + group.lines]
     return rows
 
 
-def _quantity_of(problem: Problem) -> dict[str, str]:
-    """The table's name of every name that a line may compute."""
-    table = {name: name for name in COMPUTED}
-    for scalar, (name, _) in scalars(problem.sizes, problem.batch_samples).items():
-        if name in table:
-            table[scalar] = name
-    return table
-
-
-def _lines(source: str, first: int, table: dict[str, str]) -> list[Line]:
+def _lines(source: str, first: int, problem: Problem) -> list[Line]:
     """Each function that computes quantities, up to the last line that does, without docstrings."""
+    every = scalars(problem.sizes, problem.batch_samples)
+    table = {scalar: name for scalar, (name, _) in every.items() if name in COMPUTED}
+    table |= {name: name for name in COMPUTED}
     source = inspect.cleandoc("\n" + source) if source[:1].isspace() else source
     texts = source.splitlines()
-    computed: dict[str, _Assigned] = {}
-    kept: list[int] = []
-    for function in ast.parse(source).body:
-        if isinstance(function, ast.FunctionDef):
-            new = _computed(function, table.keys() - computed.keys())
-            computed |= new
-            last, doc = max((of.end for of in new.values()), default=0), _doc(function)
-            kept += [n for n in range(function.lineno, last + 1) if n not in doc]
+    computed: set[str] = set()
     lines: list[Line] = []
-    for n in kept:
-        names = tuple(name for name, of in computed.items() if of.line == n)
-        of_table = tuple(dict.fromkeys(table[name] for name in names))
-        text = texts[n - 1].rstrip()
-        if text.strip() or (lines and lines[-1].text):  # no two blank lines in a row
-            lines.append(Line(first + n - 1, text, names, of_table))
+    for function in ast.parse(source).body:
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        names: dict[int, list[str]] = {}
+        last = 0
+        for name, line, end in sorted(_assigned(function), key=itemgetter(1)):
+            if name in table and name not in computed:
+                computed.add(name)
+                names.setdefault(line, []).append(name)
+                last = max(last, end)
+        for n in _body(function, last):
+            text, here = texts[n - 1].rstrip(), names.get(n, ())
+            if text or (lines and lines[-1].text):  # no two blank lines in a row
+                of = dict.fromkeys(table[name] for name in here)
+                lines.append(Line(first + n - 1, text, tuple(here), tuple(of)))
     return lines
 
 
-def _doc(function: ast.FunctionDef) -> range:
-    """The lines of a function's docstring."""
+def _body(function: ast.FunctionDef, last: int) -> list[int]:
+    """The lines of a function up to a last one, without its docstring."""
+    doc = range(0)
     match function.body[0]:
         case ast.Expr(value=ast.Constant(), lineno=start, end_lineno=int(end)):
-            return range(start, end + 1)
-    return range(0)
+            doc = range(start, end + 1)
+    return [n for n in range(function.lineno, last + 1) if n not in doc]
 
 
-def _computed(function: ast.FunctionDef, names: set[str]) -> dict[str, _Assigned]:
-    """Where a function first gives each of these names a value."""
-    first: dict[str, _Assigned] = {}
-    found = [of for node in ast.walk(function) for of in _assigned(node) if of.name in names]
-    for of in sorted(found, key=lambda of: of.line):
-        first.setdefault(of.name, of)
-    return first
+def _assigned(function: ast.FunctionDef) -> Iterator[tuple[Any, int, Any]]:
+    """What a function gives a name to, by assignments, keyword arguments and dicts.
 
-
-def _assigned(node: ast.AST) -> Iterator[_Assigned]:
-    """What a node gives a name to: an assignment, a keyword argument, a dict."""
-    match node:
-        case ast.Assign(targets=[ast.Name(id=name)]):
-            yield _Assigned(name, node.lineno, node.end_lineno)
-        case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple()):
-            for target in targets:
-                yield _Assigned(getattr(target, "id", None), node.lineno, node.end_lineno)
-        case ast.keyword(arg=name, value=value):
-            yield _Assigned(name, node.lineno, value.end_lineno)
-        case ast.Dict(keys=keys, values=values):
-            for key, value in zip(keys, values, strict=True):
-                if isinstance(key, ast.Constant):
-                    yield _Assigned(key.value, key.lineno, value.end_lineno)
+    Yields:
+        The name, the first and the last line.
+    """
+    for node in ast.walk(function):
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)]):
+                yield name, node.lineno, node.end_lineno
+            case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple()):
+                for target in targets:
+                    yield getattr(target, "id", None), node.lineno, node.end_lineno
+            case ast.keyword(arg=name, value=value):
+                yield name, node.lineno, value.end_lineno
+            case ast.Dict(keys=keys, values=values):
+                for key, value in zip(keys, values, strict=True):
+                    if isinstance(key, ast.Constant):
+                        yield key.value, key.lineno, value.end_lineno
 
 
 def _groups(lines: list[Line]) -> list[_Group]:
@@ -178,15 +164,4 @@ def _groups(lines: list[Line]) -> list[_Group]:
         else:
             groups.append(_Group(line.of[:1], lead, [line]))
             lead = []
-    return [*groups, _Group((), lead)] if lead else groups
-
-
-def _abreast(left: list[Line], right: list[Line], top: bool = False) -> list[Pair]:
-    """Two runs of lines as pairs, the shorter one filled up, at its top or at its end."""
-    most = max(len(left), len(right))
-
-    def filled(lines: list[Line]) -> list[Line | None]:
-        fill: list[Line | None] = [None] * (most - len(lines))
-        return [*fill, *lines] if top else [*lines, *fill]
-
-    return list(zip(filled(left), filled(right), strict=True))
+    return [*groups, _Group((), lead, [])] if lead else groups

@@ -1,24 +1,27 @@
 """A step in full: an entry a scalar for the lecture's network, else a line a matrix."""
 
+import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from rich.text import Text
 
 from lockstep.network.names import BACKWARD, FORWARD, UPDATE, Quantities, label
 from lockstep.network.problem import Problem
-from lockstep.report.formulas import formula
+from lockstep.report.formulas import formula, number, places
 from lockstep.run.record import Entry, Record
-from lockstep.text import allowance, columns, digits, distance
+from lockstep.text import MOST_ULPS, columns, digits, relative, ulps
 from manual_backprop.activations import activation
 
 WIDE = 140  # from this many columns on, a formula, its numbers and its values share a line
 STAGES = (("forward", FORWARD), ("backward", BACKWARD), ("update", UPDATE))
+MISSED = "missed"  # an error that was planted and not caught
 MARK_STYLES = {"✓": "green", "✗": "bold red", "": ""}
 _INDENT = " " * 4
+_Shown: TypeAlias = "tuple[list[Text], dict[str, list[Text]]]"  # a head, lines by quantity
 _PER_SAMPLE = ("x", "y", "z_h", "h", "z_o", "o", "delta_o", "delta_h")
 
 
@@ -50,7 +53,12 @@ def compared(entry: Entry, dtype: str) -> Compared:
     manual, torch, difference, allowed = cast(
         "list[float]", [entry.manual, entry.torch, entry.difference, entry.allowed]
     )
-    far, limit = distance(manual, torch, dtype), allowance(allowed, torch, dtype)
+    in_ulps = float(ulps(manual, torch, dtype))
+    far = f"{max(round(in_ulps), int(manual != torch))} ULP" if in_ulps <= MOST_ULPS else ""
+    far = far or relative(difference / abs(torch) if torch else np.inf)
+    with np.errstate(all="ignore"):
+        most = allowed / float(np.spacing(np.abs(np.asarray(torch, dtype=dtype))))
+    limit = str(int(most)) if most <= MOST_ULPS else f"{allowed:.0e}"
     apart = f"{far}, {limit} ULP allowed"
     if not limit.isdigit():
         apart = f"{f'{difference:.0e}' if manual != torch else '0'} of {limit} allowed"
@@ -80,12 +88,23 @@ def by_element(arrays: Quantities, problem: Problem, n: int) -> dict[str, Any]:
     }
 
 
-def numbers_of(record: Record, problem: Problem) -> dict[str, Any]:
-    """Everything that a formula of the lecture's network refers to, by its scalar name."""
+def numbers_of(record: Record, problem: Problem) -> dict[str, str]:
+    """The numbers put into the formulas of the lecture's network, by name, and of each σ'."""
     values = {"lr": record.lr} | by_element(everything(record), problem, 1)
-    for layer, which in (("h", problem.hidden_activation), ("o", problem.output_activation)):
-        values[f"sigma_{layer}"], values[f"sigma_{layer}_prime"] = activation(which)
-    return values
+    put = {name: number(value) for name, value in values.items()}
+    for neuron in ("h1", "h2", "o1", "o2"):
+        is_hidden = neuron.startswith("h")
+        which = problem.hidden_activation if is_hidden else problem.output_activation
+        _, slope = activation(which)
+        put[f"σ'(z_{neuron})"] = number(slope(values[f"z_{neuron}"], values[neuron]))
+    return put
+
+
+def in_numbers(scalar: str, problem: Problem, put: dict[str, str]) -> str:
+    """A scalar's formula with the numbers of `numbers_of` put in."""
+    parts = places(scalar, problem)
+    text = "".join(part if isinstance(part, str) else put[part[0]] for part in parts)
+    return re.sub(r"\((\([^()]*\))\)", r"\1", text)  # tanh((-0.3))
 
 
 def is_frozen(name: str, problem: Problem) -> bool:
@@ -93,108 +112,78 @@ def is_frozen(name: str, problem: Problem) -> bool:
     return name.removeprefix("new_") in problem.frozen
 
 
-@dataclass(frozen=True)
-class _View:
-    """A step, and how it is shown. side: "by hand" or "yours"."""
-
-    record: Record
-    problem: Problem
-    width: int
-    side: str
-
-
 def step_lines(
     record: Record, problem: Problem, width: int, side: str = "by hand"
 ) -> Iterator[Text]:
     """A step in full. side: what the side by hand is called, "by hand" or "yours"."""
-    view = _View(record, problem, width, side)
     yield Text("")
     yield Text(f"step {record.number}", "bold")
-    if is_in_scalars(record):
-        yield from _scalar_entries(view)
-    elif record.manual:
-        yield from _matrix_table(view)
+    if record.manual:
+        shown = _scalar_entries if is_in_scalars(record) else _matrix_table
+        head, lines = shown(record, problem, width, side)
+        yield from head
+        for stage, names in STAGES:
+            of_stage = [line for name in names for line in lines.get(name, ())]
+            if of_stage:
+                yield Text(f" {stage}", "bold")
+            yield from of_stage
     for name, array in record.misshapen.items():
         expected = record.torch[name].shape
         yield Text(f"  {name} has shape {array.shape}; expected {expected}  ✗", "bold red")
 
 
-def _scalar_entries(view: _View) -> Iterator[Text]:
-    values, entries = numbers_of(view.record, view.problem), {}
-    for name, positions in view.record.spans():
-        each = [_entry(view, name, position, values) for position in positions]
-        entries[name] = [line for entry in each for line in entry]
-    yield from _by_stage(entries)
+def _scalar_entries(record: Record, problem: Problem, width: int, side: str) -> _Shown:
+    put = numbers_of(record, problem)
+    lines: dict[str, list[Text]] = {}
+    for entry in map(record.entry, range(record.size)):
+        scalar, frozen = entry.label, is_frozen(entry.quantity, problem)
+        equation = f"{scalar.removeprefix('new_')} (frozen)", ""
+        if not frozen:
+            numbers = re.sub(r"^\(([^()]*)\)$", r"\1", in_numbers(scalar, problem, put))
+            equation = formula(scalar, True, problem.loss), numbers
+        of = compared(entry, record.dtype)
+        lines.setdefault(entry.quantity, []).extend(_entry(of, *equation, width, side))
+    return [], lines
 
 
-def _by_stage(lines: dict[str, list[Text]]) -> Iterator[Text]:
-    """The lines of each quantity, below the name of its stage."""
-    for stage, names in STAGES:
-        shown = [line for name in names for line in lines.get(name, ())]
-        if shown:
-            yield Text(f" {stage}", "bold")
-        yield from shown
-
-
-def _entry(view: _View, name: str, position: int, values: dict[str, Any]) -> Iterator[Text]:
+def _entry(of: Compared, in_names: str, in_numbers: str, width: int, side: str) -> Iterator[Text]:
     """name = formula / = numbers / values, ULP, allowed and mark."""
-    of = compared(view.record.entry(position), view.record.dtype)
-    in_names, in_numbers = _equation(of.label, is_frozen(name, view.problem), view, values)
     margin = _INDENT + " " * (len(of.label) + 1)
     same = of.manual == of.torch
-    if view.width >= WIDE:
-        sides = of.manual if same else f"{view.side} {of.manual}  PyTorch {of.torch}"
-        equation = " = ".join(filter(None, (of.label, in_names, in_numbers, sides)))
-        yield _marked(_INDENT + equation, of, view.width)
-        return
-    yield Text(f"{_INDENT}{of.label} = {in_names}")
-    yield from map(
-        Text,
-        textwrap.wrap(
-            in_numbers,
-            view.width,
-            initial_indent=f"{margin}= ",
-            subsequent_indent=f"{margin}  ",
-            break_long_words=False,
-        ),
-    )
-    if same:
-        yield _marked(f"{margin}= {of.manual}  on both sides", of, view.width)
+    if width >= WIDE:
+        sides = of.manual if same else f"{side} {of.manual}  PyTorch {of.torch}"
+        last = _INDENT + " = ".join(filter(None, (of.label, in_names, in_numbers, sides)))
     else:
-        yield Text(f"{margin}= {of.manual}  {view.side}")
-        yield _marked(f"{margin}  {of.torch}  PyTorch", of, view.width)
+        yield Text(f"{_INDENT}{of.label} = {in_names}")
+        first, later = f"{margin}= ", f"{margin}  "
+        wrapped = textwrap.TextWrapper(
+            width, initial_indent=first, subsequent_indent=later, break_long_words=False
+        )
+        yield from map(Text, wrapped.wrap(in_numbers))
+        last = f"{first}{of.manual}  on both sides"
+        if not same:
+            yield Text(f"{first}{of.manual}  {side}")
+            last = f"{later}{of.torch}  PyTorch"
+    gap = max(width - 4 - len(last) - len(of.apart), 2)
+    mark = of.mark, MARK_STYLES[of.mark]
+    yield Text.assemble(last, " " * gap, (of.apart, "dim"), "  ", mark)
 
 
-def _equation(scalar: str, frozen: bool, view: _View, values: dict[str, Any]) -> tuple[str, str]:
-    """A scalar's formula in names, and with the numbers put in."""
-    if frozen:
-        return f"{scalar.removeprefix('new_')} (frozen)", ""
-    loss = view.problem.loss
-    in_numbers = formula(scalar, True, loss, values)
-    if in_numbers.startswith("(") and in_numbers.find(")") == len(in_numbers) - 1:
-        in_numbers = in_numbers[1:-1]
-    return formula(scalar, True, loss), in_numbers
-
-
-def _marked(left: str, of: Compared, width: int) -> Text:
-    gap = max(width - 4 - len(left) - len(of.apart), 2)
-    return Text.assemble(left, " " * gap, (of.apart, "dim"), "  ", (of.mark, MARK_STYLES[of.mark]))
-
-
-def _matrix_table(view: _View) -> Iterator[Text]:
+def _matrix_table(record: Record, problem: Problem, width: int, side: str) -> _Shown:
     """A line a matrix: its element with the largest difference for what is allowed."""
-    record, rows = view.record, {}
-    for name, position in record.worst_positions().items():
+    rows = [["worst element", side, "PyTorch", "ULP", "allowed", "", "formula"]]
+    worst = record.worst_positions()
+    for name, position in worst.items():
         of = compared(record.entry(position), record.dtype)
         far = of.far.removesuffix(" ULP")
-        rows[name] = [f"  {of.label}", of.manual, of.torch, far, of.limit, of.mark]
-        if view.width >= WIDE:
-            frozen = is_frozen(name, view.problem)
-            rows[name].append("frozen" if frozen else formula(name, False, view.problem.loss))
-    heads = ["worst element", view.side, "PyTorch", "ULP", "allowed", "", "formula"]
-    heads = heads[: 7 if view.width >= WIDE else 6]
-    head, *table = columns([heads, *rows.values()], "<>>>><<")
-    yield Text(head, "dim")
-    styles = ["bold red" if "✗" in row else "" for row in rows.values()]
-    lines = zip(rows, table, styles, strict=True)
-    yield from _by_stage({name: [Text(line, style)] for name, line, style in lines})
+        how = "frozen" if is_frozen(name, problem) else formula(name, False, problem.loss)
+        rows.append([f"  {of.label}", of.manual, of.torch, far, of.limit, of.mark, how])
+    shown = 7 if width >= WIDE else 6
+    head, *lines = table([row[:shown] for row in rows], "<>>>><<")
+    return [head], {name: [line] for name, line in zip(worst, lines, strict=True)}
+
+
+def table(rows: Sequence[Sequence[str]], aligned: str) -> Iterator[Text]:
+    """A table whose first row is its head; a row of something wrong is red. See `columns`."""
+    styles = ["bold red" if {"✗", MISSED} & set(row) else "" for row in rows[1:]]
+    return map(Text, columns(rows, aligned), ["dim", *styles])

@@ -9,10 +9,10 @@ from rich.text import Text
 
 from lockstep.evidence.comparison import Comparison
 from lockstep.network.problem import UNTOLD, Problem
-from lockstep.report.step import compared, step_lines
+from lockstep.report.step import MISSED, compared, step_lines, table
 from lockstep.report.verdict import Verdict, verdict
 from lockstep.run.result import Row
-from lockstep.text import MOST_ULPS, columns, counted, digits, grouped, relative, unbroken
+from lockstep.text import MOST_ULPS, counted, digits, grouped, relative, unbroken
 
 _COLORS = {"match": "green", "mismatch": "red", "undecided": "yellow"}
 _INDENT, _LABEL = 2, 10  # columns before a label, and of it
@@ -20,15 +20,10 @@ _INDENT, _LABEL = 2, 10  # columns before a label, and of it
 
 def report(result: Comparison, width: int = 80) -> str:
     """The whole report as plain text."""
-    return "\n".join(line.plain for line in lines(result, width))
-
-
-def lines(result: Comparison, width: int) -> Iterator[Text]:
-    """The whole report, a `rich.text.Text` a line."""
-    yield from heading(result.problem, result.side)
-    for record in result.shown:
-        yield from step_lines(record, result.problem, width, result.side)
-    yield from summary_lines(result, width)
+    problem, side = result.problem, result.side
+    steps = [line for record in result.shown for line in step_lines(record, problem, width, side)]
+    lines = [*heading(problem, side), *steps, *summary_lines(result, width)]
+    return "\n".join(line.plain for line in lines)
 
 
 def heading(problem: Problem, side: str = "by hand") -> Iterator[Text]:
@@ -51,7 +46,10 @@ def summary_lines(result: Comparison, width: int) -> Iterator[Text]:
     """The table over the steps, then the verdict."""
     if result.rows:
         yield Text("")
-        yield from _table_over_steps(result)
+        heads = f"step,loss {result.side},by PyTorch,worst element,difference / allowed,drift"
+        rows = [heads.split(","), *(_row(row, result.dtype) for row in result.rows)]
+        filled = [column for column in zip(*rows, strict=True) if any(column[1:])]
+        yield from table(list(zip(*filled, strict=True)), ">" * len(filled))
         if any(row.drift is not None for row in result.rows):
             whose = "the recording" if result.numbers else "the run by hand"
             yield from _wrapped(
@@ -64,18 +62,8 @@ def summary_lines(result: Comparison, width: int) -> Iterator[Text]:
     yield from verdict_lines(result, width)
 
 
-def _table_over_steps(result: Comparison) -> Iterator[Text]:
-    """A line for each row; a column that is empty throughout is left out."""
-    heads = ["step", f"loss {result.side}", "by PyTorch", "worst element"]
-    heads += ["difference / allowed", "drift"]
-    cells = [heads, *(_row(row, result.dtype) for row in result.rows)]
-    filled = [column for column in zip(*cells, strict=True) if any(column[1:])]
-    head, *table = columns(list(zip(*filled, strict=True)), ">" * len(filled))
-    yield Text(head, "dim")
-    yield from map(Text, table)
-
-
 def _row(row: Row, dtype: str) -> list[str]:
+    """A line of the table over the steps."""
     worst = drift = ""
     if row.worst:
         of = compared(row.worst, dtype)
@@ -83,14 +71,9 @@ def _row(row: Row, dtype: str) -> list[str]:
     if row.drift is not None:
         drift = f"{grouped(round(row.drift))} ULP" if row.drift <= MOST_ULPS else ""
         drift = drift or relative(row.drift_relative or 0.0)
-    return [
-        grouped(row.number),
-        "" if row.loss_manual is None else f"{row.loss_manual:.9g}",
-        f"{row.loss_torch:.9g}",
-        worst,
-        f"{row.worst_ratio:.2g}",
-        drift,
-    ]
+    loss = "" if row.loss_manual is None else f"{row.loss_manual:.9g}"
+    ratio = f"{row.worst_ratio:.2g}"
+    return [grouped(row.number), loss, f"{row.loss_torch:.9g}", worst, ratio, drift]
 
 
 def verdict_lines(result: Comparison, width: int, quiet: bool = False) -> Iterator[Text]:
@@ -100,32 +83,32 @@ def verdict_lines(result: Comparison, width: int, quiet: bool = False) -> Iterat
         yield Text(words.stopped, "bold")
     if words.difference:
         yield Text(words.headline, "bold red")
-        yield from _mismatch_lines(words, result, width)
+        yield from _mismatch_lines(words, width)
     else:
         yield from _wrapped(words.headline, width, f"bold {_COLORS[result.verdict]}")
     for sentence in words.sentences:
         yield from _wrapped(sentence, width)
+    missed = False
     if result.control:
+        missed = result.control["caught"] < len(result.control["planted"])
         if not quiet:
             yield from _control_table(result.control, result.dtype)
-        missed = result.control["caught"] < len(result.control["planted"])
-        yield from _wrapped(words.control, width, "bold red" if missed else "")
-    if result.referee:
-        if not quiet:
-            yield from _referee_table(result.referee, result.side)
-        yield from _wrapped(words.referee, width)
+    yield from _wrapped(words.control, width, "bold red" if missed else "")
+    if result.referee and not quiet:
+        yield from _referee_table(result.referee, result.side)
+    yield from _wrapped(words.referee, width)
     for remark in words.remarks:
         yield from _wrapped(remark, width)
 
 
-def _mismatch_lines(words: Verdict, result: Comparison, width: int) -> Iterator[Text]:
+def _mismatch_lines(words: Verdict, width: int) -> Iterator[Text]:
     """Both sides one above the other, a caret below the first digit that differs, the mistake."""
     yield Text("")
     for word, text in words.difference:
         yield Text(f"  {word:9} {text}")
-    if words.far and result.first:
-        of = compared(result.first, result.dtype)
-        same = len(os.path.commonprefix([of.manual, of.torch]))
+    if words.far:
+        (_, manual), (_, torch) = words.difference[-2:]
+        same = len(os.path.commonprefix([manual, torch]))
         yield Text(f"{' ' * (_INDENT + _LABEL + same)}^ {words.far}", "bold red")
     yield Text("")
     for word, text in words.explanation:
@@ -136,12 +119,11 @@ def _mismatch_lines(words: Verdict, result: Comparison, width: int) -> Iterator[
 def _control_table(control: dict[str, Any], dtype: str) -> Iterator[Text]:
     rows = [["planted at", "value", "error", "allowed", ""]]
     for entry in control["planted"]:
-        value, found = digits(entry["torch"], dtype), "caught" if entry["caught"] else "missed"
+        value, found = digits(entry["torch"], dtype), "caught" if entry["caught"] else MISSED
         numbers = [f"{entry[key]:.1e}" for key in ("error", "allowed")]
         rows.append([f"  {entry['label']}", value, *numbers, found])
-    styles = ["dim", *("" if entry["caught"] else "bold red" for entry in control["planted"])]
     yield Text("")
-    yield from map(Text, columns(rows, "<>>><"), styles)
+    yield from table(rows, "<>>><")
 
 
 def _referee_table(referee: dict[str, Any], side: str) -> Iterator[Text]:
@@ -150,27 +132,22 @@ def _referee_table(referee: dict[str, Any], side: str) -> Iterator[Text]:
     rows = [["from the truth", side, "PyTorch", "nearer"]]
     for entry in referee["worst"]:
         if entry["manual"] != entry["torch"]:
-            rows.append([f"  {entry['label']}", *_away(entry), nearer[entry["nearer"]]])
+            away = [f"{entry[f'{one}_ulp']:.3g} ULP" for one in ("manual", "torch")]
+            if max(entry["manual_ulp"], entry["torch_ulp"]) > MOST_ULPS:
+                away = [f"{entry[f'{one}_error']:.1e}" for one in ("manual", "torch")]
+            rows.append([f"  {entry['label']}", *away, nearer[entry["nearer"]]])
     if len(rows) > 1:
         yield Text("")
-        yield from map(Text, columns(rows, "<>><"), ["dim", *[""] * len(rows)])
-
-
-def _away(entry: dict[str, Any]) -> list[str]:
-    """Both sides' distance from the truth: "0.479 ULP", or, where that says nothing, as it is."""
-    if max(entry["manual_ulp"], entry["torch_ulp"]) <= MOST_ULPS:
-        return [f"{entry[f'{side}_ulp']:.3g} ULP" for side in ("manual", "torch")]
-    return [f"{entry[f'{side}_error']:.1e}" for side in ("manual", "torch")]
+        yield from table(rows, "<>><")
 
 
 def _wrapped(text: str, width: int, style: str = "", word: str = "") -> list[Text]:
     """A paragraph in lines; with a word, set in behind it."""
-    first, later = ("", "") if not word else (f"  {word:{_LABEL}}", " " * (_INDENT + _LABEL))
     wrapped = textwrap.wrap(
         unbroken(text),
         width,
-        initial_indent=first,
-        subsequent_indent=later,
+        initial_indent=word and f"  {word:{_LABEL}}",
+        subsequent_indent=" " * (_INDENT + _LABEL) if word else "",
         break_long_words=not word,
         break_on_hyphens=False,
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TypeAlias
 
 import numpy as np
 
@@ -10,19 +10,14 @@ from lockstep.evidence.comparison import Comparison
 from lockstep.evidence.control import TIMES
 from lockstep.network.names import COMPUTED, torch_place
 from lockstep.network.problem import UNTOLD
-from lockstep.report.about import battery_remark as others
-from lockstep.report.about import would_show
 from lockstep.report.formulas import formula
-from lockstep.report.step import compared, is_in_scalars, numbers_of
+from lockstep.report.remarks import would_show, wrong_elsewhere
+from lockstep.report.step import compared, in_numbers, is_in_scalars, numbers_of
 from lockstep.run.record import Entry, Record
 from lockstep.text import counted, digits, grouped, percent, relative
 
-
-class Labelled(NamedTuple):
-    """A text and the word in front of it: formula, yours, PyTorch, mistake, remedy, note …"""
-
-    word: str
-    text: str
+# a word in front of a text: formula, yours, PyTorch, mistake, remedy, note …
+Labelled: TypeAlias = tuple[str, str]
 
 
 @dataclass
@@ -53,19 +48,15 @@ class Verdict:
 
 def verdict(result: Comparison) -> Verdict:
     """The verdict on a run, in words."""
-    sentences = (_likely_cause(result), _resolution(result), _not_tested(result))
-    by_battery = others(result.battery) if result.battery else None
+    sentences = _likely_cause(result), _resolution(result), _not_tested(result)
+    head = headline(result)
     words = Verdict(
         _stopped(result),
-        headline(result),
+        head,
         sentences=[text for text in sentences if text],
         control=_control(result),
         referee=_referee(result),
-        remarks=[
-            f"remark: {remark}"
-            for remark in result.remarks
-            if remark != by_battery or result.verdict != "mismatch"
-        ],
+        remarks=[f"remark: {remark}" for remark in result.remarks if remark not in head],
     )
     if result.first and result.decisive:
         words.difference = list(_difference(result, result.first, result.decisive))
@@ -102,7 +93,7 @@ def headline(result: Comparison) -> str:
 def _mismatch(result: Comparison) -> str:
     first, record = result.first, result.decisive
     if first is None or record is None:
-        return str(others(result.battery))
+        return wrong_elsewhere(result.battery or {})
     if first.index is None:
         return f"at step {grouped(first.step)}, the shape of {first.quantity} differs"
     if record.jump:
@@ -111,22 +102,22 @@ def _mismatch(result: Comparison) -> str:
             f"ended: {first.label}"
         )
     before = record.position(first.quantity, tuple(first.index)) + result.values_before_decisive
-    agree = {0: "", 1: "; the value before it agrees"}.get(
-        before, f"; the {grouped(before)} values before it agree"
-    )
+    agree = f"; the {grouped(before)} values before it agree" if before else ""
+    if before == 1:
+        agree = "; the value before it agrees"
     return f"first at step {grouped(first.step)}, {first.label}{agree}"
 
 
 def _stopped(result: Comparison) -> str:
     """Where a run stopped that was interrupted, or whose recording cannot be read on."""
+    run = counted(result.steps_run, "step")
     if result.broken:
-        return f"only {counted(result.steps_run, 'step')} of the recording could be read. So far:"
+        return f"only {run} of the recording could be read. So far:"
     if not result.interrupted:
         return ""
-    if result.problem.steps == UNTOLD:
-        return f"interrupted after {counted(result.steps_run, 'step')}. So far:"
-    of_all = counted(result.steps_asked, "step")
-    return f"interrupted after {grouped(result.steps_run)} of {of_all}. So far:"
+    if result.problem.steps != UNTOLD:
+        run = f"{grouped(result.steps_run)} of {counted(result.steps_asked, 'step')}"
+    return f"interrupted after {run}. So far:"
 
 
 def _likely_cause(result: Comparison) -> str:
@@ -148,10 +139,10 @@ def _resolution(result: Comparison) -> str:
         return ""
     if seen["typical"] == 0:
         return "Any difference would have been detected."
-    worst = "" if seen["blind"] else f", {seen['worst']:.0e} (worst)"
-    smallest = f"Smallest detectable error: {seen['typical']:.0e} of a value (typical){worst}. "
-    if not seen["typical"] < 1:
-        smallest = ""
+    smallest = ""
+    if seen["typical"] < 1:
+        worst = "" if seen["blind"] else f", {seen['worst']:.0e} (worst)"
+        smallest = f"Smallest detectable error: {seen['typical']:.0e} of a value (typical){worst}. "
     if not seen["blind"]:
         all_of = f"All {grouped(judged)} values" if judged > 1 else "The value"
         return f"{smallest}{all_of}{where} could be judged."
@@ -175,24 +166,23 @@ def _not_tested(result: Comparison) -> str:
 
 def _difference(result: Comparison, first: Entry, record: Record) -> Iterator[Labelled]:
     """The first value that differs, by its formula, the numbers in it, and both sides."""
-    name, loss = first.quantity, result.problem.loss
+    name, problem = first.quantity, result.problem
     if record.jump:
-        yield Labelled("ended at", digits(record.jump.end, result.dtype))
-        yield Labelled("starts at", digits(record.jump.start, result.dtype))
+        yield "ended at", digits(record.jump.end, result.dtype)
+        yield "starts at", digits(record.jump.start, result.dtype)
         return
     if first.index is None:
-        yield Labelled(result.side, str(record.misshapen[name].shape))
-        yield Labelled("expected", str(record.torch[name].shape))
+        yield result.side, str(record.misshapen[name].shape)
+        yield "expected", str(record.torch[name].shape)
         return
     if is_in_scalars(record):
-        numbers = numbers_of(record, result.problem)
-        yield Labelled("formula", formula(first.label, True, loss))
-        yield Labelled("numbers", formula(first.label, True, loss, numbers))
+        yield "formula", formula(first.label, True, problem.loss)
+        yield "numbers", in_numbers(first.label, problem, numbers_of(record, problem))
     else:
-        yield Labelled("formula", formula(name, False, loss))
+        yield "formula", formula(name, False, problem.loss)
     of = compared(first, result.dtype)
-    yield Labelled(result.side, of.manual)
-    yield Labelled("PyTorch", f"{of.torch}    {torch_place(name, tuple(first.index))}")
+    yield result.side, of.manual
+    yield "PyTorch", f"{of.torch}    {torch_place(name, tuple(first.index))}"
 
 
 def _how_far(result: Comparison, first: Entry, record: Record) -> str:
@@ -207,11 +197,12 @@ def _how_far(result: Comparison, first: Entry, record: Record) -> str:
         return f"off by {off:.2g}; its last digit allows {allowed:.2g}"
     explains = "the tolerance allows" if result.fixed_tolerance else "rounding explains"
     of = compared(first, result.dtype)
+    apart, most = f"off by {off:.2g}", f"{allowed:.2g}"
     if of.far.endswith("ULP"):
-        return f"{of.far} off; {explains} {of.limit} ULP"
-    if torch == 0:
-        return f"off by {off:.2g}; {explains} {allowed:.2g}"
-    return f"{of.far} off; {explains} {relative(allowed / abs(torch))}"
+        apart, most = f"{of.far} off", f"{of.limit} ULP"
+    elif torch:
+        apart, most = f"{of.far} off", relative(allowed / abs(torch))
+    return f"{apart}; {explains} {most}"
 
 
 def _explanation(result: Comparison) -> Iterator[Labelled]:
@@ -220,16 +211,16 @@ def _explanation(result: Comparison) -> Iterator[Labelled]:
     for diagnosis in result.found:
         word = "or" if diagnosis.explains == explained else "mistake"
         explained = diagnosis.explains
-        yield Labelled(word, f"{diagnosis.mistake}: {diagnosis.says}")
+        yield word, f"{diagnosis.mistake}: {diagnosis.says}"
         if diagnosis.formula:
             evidence = f"{diagnosis.quantity} = {diagnosis.formula} gives your numbers"
-            if explained and explained != [diagnosis.quantity]:
+            if explained != [diagnosis.quantity]:
                 evidence += f" of {', '.join(explained)}"
-            yield Labelled("evidence", f"{evidence}, to rounding")
+            yield "evidence", f"{evidence}, to rounding"
         if diagnosis.remedy:
-            yield Labelled("remedy", diagnosis.remedy)
+            yield "remedy", diagnosis.remedy
     for note in result.notes:
-        yield Labelled("note", note)
+        yield "note", note
 
 
 def _control(result: Comparison) -> str:

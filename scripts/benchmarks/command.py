@@ -17,7 +17,7 @@ from lockstep.cli.main import Parser, printer, status, whole
 from lockstep.cli.output import progress, whole_file
 from lockstep.errors import Unusable
 from lockstep.network.options import check
-from lockstep.report.plots.curve import write
+from lockstep.report.plots.descent import write
 from lockstep.run.threads import threads
 from lockstep.text import columns
 from scripts.benchmarks.gradient_peers import gallery_lines

@@ -1,27 +1,30 @@
 """The page: a run to step through, one HTML file that needs no network. A view of the result."""
 
+import ast
 import json
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from lockstep.evidence.comparison import Comparison
-from lockstep.explain.formulas import inputs_of, source_of
-from lockstep.learn.template import what_it_is
-from lockstep.network.names import COMPUTED, scalar_names, shape_of, torch_place
+from lockstep.explain.formulas import formulas, inputs_of
+from lockstep.network.names import COMPUTED, label, scalar_names, torch_place
 from lockstep.network.problem import Problem
 from lockstep.report import sources
 from lockstep.report.album import Album
-from lockstep.report.formulas import names_in, places
-from lockstep.report.page import mathml
-from lockstep.report.page.drawing import Data, drawing, is_drawable, loss_curve
-from lockstep.report.page.step_data import index_at, most_steps, step_data
+from lockstep.report.formulas import equation, places, symbol, what_it_is
+from lockstep.report.page.step_data import (
+    Data,
+    loss_curve,
+    most_steps,
+    row_names,
+    step_data,
+)
 from lockstep.report.step import STAGES, is_frozen
 from lockstep.report.terminal import heading
 from lockstep.report.verdict import verdict
@@ -39,15 +42,17 @@ def page(result: Comparison, album: Album[Data], step: Any = None) -> str:
     rows, decisive = _rows(result), _decisive(result)
     at = next((i for i, kept in enumerate(steps) if kept["step"] == decisive), 0)
     data = {
-        "names": [row["name"] for row in rows],
         "scalars": problem.is_the_lectures,
         "start": at,
         "side": result.side,
         "needs": {row["name"]: row["needs"] for row in rows},
-        "why": {row["name"]: row["why"] for row in rows if row["why"]},
+        "why": {row["name"]: row["why"] for row in rows},
         "decisive": decisive,
         "steps": steps,
     }
+    text = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    put = steps[0].get("put", {}) if steps else {}
+    without_row = sorted(name for name in put.keys() - data["needs"].keys() if "σ" not in name)
     return _rendered(
         "page.html",
         result,
@@ -55,12 +60,10 @@ def page(result: Comparison, album: Album[Data], step: Any = None) -> str:
         steps=steps,
         shown=[steps[0], steps[at]] if at else steps[:1],
         kept=" ".join(_kept(album, len(steps), result)),
-        network=drawing(problem) if is_drawable(problem) else None,
-        samples=problem.batch_samples,
         code=_code(problem, step),
         curve=loss_curve(steps) if steps else None,
-        symbols=_symbols(steps[0], rows) if steps else {},
-        data=_embedded(data),
+        symbols={name: symbol(name) for name in without_row},
+        data=text.replace("<", "\\u003c"),  # nothing in it can end the script element
     )
 
 
@@ -73,26 +76,23 @@ def fragment(result: Comparison) -> str:
 
 def _rendered(template: str, result: Comparison, rows: list[Data], **more: Any) -> str:
     """A template filled with what every view of a result needs, and with more."""
-    return (
-        _environment()
-        .get_template(template)
-        .render(
-            heading=[line.plain for line in heading(result.problem, result.side)],
-            result=result,
-            words=verdict(result),
-            rows=rows,
-            scalars=result.problem.is_the_lectures,
-            decisive=_decisive(result),
-            stages=[name for name, _ in STAGES],
-            **more,
-        )
-    )
+    problem = result.problem
 
+    def named(of: list[str], *index: int) -> list[str]:
+        return [label(name, index, problem.sizes, problem.batch_samples) for name in of]
 
-def _embedded(data: Data) -> Markup:
-    """Data as JSON that cannot end the script element that it stands in."""
-    text = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c"))
+    more |= {
+        "heading": [line.plain for line in heading(problem, result.side)],
+        "result": result,
+        "words": verdict(result),
+        "rows": rows,
+        "problem": problem,
+        "scalars": problem.is_the_lectures,
+        "decisive": _decisive(result),
+        "stages": STAGES,
+        "named": named,
+    }
+    return _environment().get_template(template).render(more)
 
 
 def _decisive(result: Comparison) -> int | None:
@@ -114,80 +114,50 @@ def _kept(album: Album[Data], shown: int, result: Comparison) -> Iterator[str]:
 
 
 def _rows(result: Comparison) -> list[Data]:
-    """What does not change of each row, in the order of computation."""
-    sizes, scalars = result.problem.sizes, result.problem.is_the_lectures
+    """What does not change of each row: what it is, its formula, and where PyTorch has it."""
+    problem, scalars = result.problem, result.problem.is_the_lectures
     why: dict[str, str] = {}
     for found in result.found:
-        for of in (found.quantity, *(found.explains or ())):
+        for of in (found.quantity, *found.explains):
             why.setdefault(of, f"{found.mistake}: {found.says}")
-    return [
-        {"stage": stage, "why": why.get(of, "")} | _row(name, of, i, result.problem)
-        for stage, quantities in STAGES
-        for of in quantities
-        for i, name in enumerate(scalar_names(of, sizes, 1) if scalars else (of,))
-    ]
-
-
-def _row(name: str, of: str, i: int, problem: Problem) -> Data:
-    """Its name and formula, what it is, what it needs, and where PyTorch has it.
-
-    of, i: the table's quantity, and which of its elements.
-    """
-    scalars, loss = problem.is_the_lectures, problem.loss
-    index = index_at(shape_of(of, problem.sizes, 1), i) if scalars else ()
-    row: Data = {
-        "name": name,
-        "what": what_it_is(name, of),
-        "place": torch_place(of, index),
-        "frozen": is_frozen(of, problem),
-        "formula": mathml.symbol(name),
-        "needs": [],
-        "numbers": [],
-    }
-    if of == "loss":
-        row["what"] = "the loss, before this step's update"
-    if row["frozen"]:
-        return row
-    row["formula"] = mathml.formula(name, scalars, loss)
-    if not scalars:
-        return row | {"needs": sorted(inputs_of(source_of(name, loss)))}
-    activations = problem.hidden_activation, problem.output_activation
-    return row | {"needs": sorted(names_in(name)), "numbers": places(name, loss, activations)}
-
-
-def _symbols(step: Data, rows: list[Data]) -> dict[str, Markup]:
-    """The names on the drawing that have no row of their own, as mathematics."""
-    names = step.get("put", {}).keys() - {row["name"] for row in rows}
-    return {name: mathml.symbol(name) for name in sorted(names) if "σ" not in name}
+    rows = []
+    for name, of, index in row_names(problem):
+        row: Data = {"name": name, "of": of, "why": why.get(of, ""), "what": what_it_is(name, of)}
+        row |= {"place": torch_place(of, index), "frozen": is_frozen(of, problem)}
+        row |= {"formula": symbol(name), "needs": [], "numbers": []}
+        if of == "loss":
+            row["what"] = "the loss, before this step's update"
+        if not row["frozen"]:
+            row["formula"] = equation(name, scalars, problem.loss)
+            row["needs"] = sorted(inputs_of(ast.unparse(formulas(problem.loss, scalars)[name])))
+            row["numbers"] = places(name, problem) if scalars else []
+        rows.append(row)
+    return rows
 
 
 def _code(problem: Problem, step: Any) -> Data:
     """Both sources, aligned: a pair of cells a row."""
     both = sources.by_hand(problem, step), sources.by_torch(problem)
     sides = [_cells(list(side), problem) for side in zip(*sources.aligned(*both), strict=True)]
-    return {
-        "titles": [source.title for source in both],
-        "pairs": list(zip(*sides, strict=True)),
-    }
+    return {"titles": [source.title for source in both], "pairs": list(zip(*sides, strict=True))}
 
 
 def _cells(lines: list[sources.Line | None], problem: Problem) -> list[Data | None]:
     """A side's lines: each one's number, highlighted text, and the rows that it computes."""
     source = "\n".join(line.text if line else "" for line in lines)
     html = highlight(source, PythonLexer(stripnl=False), HtmlFormatter(nowrap=True))
+
+    scalars = {name: " ".join(scalar_names(name, problem.sizes, 1) or ()) for name in COMPUTED}
+
+    def rows(line: sources.Line) -> str:
+        if not problem.is_the_lectures:
+            return " ".join(line.of)
+        return " ".join(scalars.get(name, name) for name in line.names)
+
     return [
-        {"number": line.number, "text": Markup(text), "names": _rows_of(line, problem)}
-        if line
-        else None
+        {"number": line.number, "text": text, "names": rows(line)} if line else None
         for line, text in zip(lines, html.split("\n"), strict=False)
     ]
-
-
-def _rows_of(line: sources.Line, problem: Problem) -> str:
-    if not problem.is_the_lectures:
-        return " ".join(line.of)
-    rows = [scalar_names(of, problem.sizes, 1) if of in COMPUTED else (of,) for of in line.names]
-    return " ".join(name for names in rows for name in names)
 
 
 @lru_cache(maxsize=1)
@@ -199,9 +169,5 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "unbroken": unbroken,
-        "breakable": lambda text: text.replace("·", "·\N{ZERO WIDTH SPACE}"),
-        "grouped": lambda number: unbroken(grouped(number)),
-    }
+    environment.filters |= {"unbroken": unbroken, "grouped": grouped}
     return environment

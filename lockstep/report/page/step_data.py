@@ -1,22 +1,31 @@
-"""What a page shows of one step: its rows, the numbers in its formulas, its maps and drawing."""
+"""What a page shows of one step, as plain data: rows, numbers in formulas, maps, the drawing."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from lockstep.network.names import COMPUTED, Array, scalar_names, shape_of
+from lockstep.network.names import COMPUTED, PARAMETERS, Array, Index, label, shape_of
 from lockstep.network.problem import Problem
 from lockstep.report.document import strict
-from lockstep.report.formulas import number
-from lockstep.report.page.drawing import DRAWN, Data, drawing, is_drawable, widths
 from lockstep.report.step import by_element, compared, everything, numbers_of
-from lockstep.run.record import Record
+from lockstep.run.record import Entry, Record
 from lockstep.text import digits
+
+Data = dict[str, Any]  # what a template or the page's script reads
 
 MOST_STEPS, MOST_BYTES = 101, 750_000  # of a page
 _STEP_BYTES, _NEURON_BYTES, _CELL_BYTES = 2500, 600, 18  # about what each takes up
 MOST_CELLS = 24  # a side of a map
+MOST_NEURONS = 6  # a layer that can be drawn with their numbers
+_DRAWN = ("x", "y", "h", "o", "delta_h", "delta_o", *PARAMETERS)  # whose values are drawn
+_CURVE_WIDTH, _CURVE_HEIGHT, _CURVE_TOP = 560, 140, 10
+
+
+def is_drawable(problem: Problem) -> bool:
+    """Whether the network is small enough for a drawing."""
+    return max(problem.sizes) <= MOST_NEURONS
 
 
 def most_steps(problem: Problem) -> int:
@@ -29,28 +38,50 @@ def most_steps(problem: Problem) -> int:
     return max(3, min(MOST_STEPS, MOST_BYTES // (_STEP_BYTES + drawn + _CELL_BYTES * cells)))
 
 
+def row_names(problem: Problem) -> Iterator[tuple[str, str, Index]]:
+    """What has a row: every scalar of the lecture's network, else every matrix.
+
+    Yields:
+        Its name, the quantity that it belongs to, and its index there, () for a matrix.
+    """
+    for of in COMPUTED:
+        shape = shape_of(of, problem.sizes, 1) if problem.is_the_lectures else ()
+        for index in np.ndindex(shape):
+            yield label(of, index, problem.sizes, 1) if shape else of, of, index
+
+
 def step_data(record: Record, problem: Problem) -> Data:
     """One step as plain data: its loss, its rows by name, its formulas' and drawing's numbers.
 
     put: the numbers in the formulas; by_torch: PyTorch's where they are others, for rows that were
     not returned.
     """
+    in_scalars = problem.is_the_lectures
     loss = record.manual.get("loss")
+    shown = range(record.size) if in_scalars else record.worst_positions().values()
+    entries = {
+        (entry.quantity, tuple(entry.index or ()) if in_scalars else ()): entry
+        for entry in map(record.entry, shown)
+    }
     data: Data = {
         "step": record.number,
         "loss": [None if loss is None else float(loss), float(record.torch["loss"])],
-        "rows": _scalar_rows(record) if problem.is_the_lectures else _matrix_rows(record),
+        "rows": {
+            name: _row(record, of, index, entries.get((of, index)))
+            for name, of, index in row_names(problem)
+        },
     }
     if is_drawable(problem):
-        arrays = everything(record)
-        values = by_element(arrays, problem, problem.batch_samples)
-        drawn = by_element({name: arrays[name] for name in DRAWN}, problem, problem.batch_samples)
+        samples, arrays = problem.batch_samples, everything(record)
+        drawn = by_element({name: arrays[name] for name in _DRAWN}, problem, samples)
+        weights = by_element({name: arrays[name] for name in ("W_h", "W_o")}, problem, samples)
+        values = by_element(arrays, problem, samples)
         data["put"] = {name: f"{value:.9g}" for name, value in values.items()}
         data["drawn"] = {name: f"{value:.4g}" for name, value in drawn.items()}
-        data["widths"] = widths(drawing(problem)["edges"], values)
-    if problem.is_the_lectures:
-        put = data["put"] = _put(record, problem)
-        by_torch = _put(replace(record, manual={}), problem)
+        data["widths"] = widths(weights)
+    if in_scalars:
+        put = data["put"] = numbers_of(record, problem)
+        by_torch = numbers_of(replace(record, manual={}), problem)
         data["by_torch"] = {name: text for name, text in by_torch.items() if text != put[name]}
     else:
         data["heat"] = heat(record)
@@ -58,54 +89,51 @@ def step_data(record: Record, problem: Problem) -> Data:
     return plain
 
 
-def index_at(shape: tuple[int, ...], i: int) -> tuple[int, ...]:
-    """The index of the i-th element of an array."""
-    return tuple(map(int, np.unravel_index(i, shape)))
+def _row(record: Record, of: str, index: Index, entry: Entry | None) -> list[Any]:
+    """[by hand, PyTorch or None where it is the same, how far apart, whether it agrees, element].
+
+    entry: the scalar, or the worst element of a matrix; None where it was not returned.
+    """
+    if entry:
+        it = compared(entry, record.dtype)
+        torch = None if it.manual == it.torch else it.torch
+        return [it.manual, torch, it.apart, it.agrees, it.label]
+    array = record.torch[of]
+    index = index or (0,) * array.ndim
+    value, element = digits(float(array[index]), record.dtype), record.named(of, index)
+    if of in record.misshapen:
+        shape = f"shape {record.misshapen[of].shape}"
+        return [shape, value, f"expected shape {array.shape}", False, element]
+    return ["", value, "not given", None, element]
 
 
-def _scalar_rows(record: Record) -> dict[str, list[Any]]:
-    """A row a scalar."""
-    places = {record.place(position): position for position in range(record.flat_torch.size)}
-    rows = {}
-    for name in COMPUTED:
-        for i, scalar in enumerate(scalar_names(name, record.sizes, 1)):
-            index = index_at(record.torch[name].shape, i)
-            rows[scalar] = _row(record, name, index, places.get((name, index)))
-    return rows
+def widths(weights: dict[str, float]) -> dict[str, int]:
+    """How wide each weight's edge is drawn, by name: 0 to 100, with the weight's sign."""
+    most = max(map(abs, weights.values()))
+    drawn = 0 < most < float("inf")
+    return {name: round(100 * value / most) if drawn else 0 for name, value in weights.items()}
 
 
-def _matrix_rows(record: Record) -> dict[str, list[Any]]:
-    """A row a matrix: of its worst element, whose name is added to it."""
-    worst, rows = record.worst_positions(), {}
-    for name in COMPUTED:
-        position = worst.get(name)
-        index = (0,) * record.torch[name].ndim
-        if position is not None:
-            index = record.place(position)[1]
-        rows[name] = [*_row(record, name, index, position), record.named(name, index)]
-    return rows
-
-
-def _row(record: Record, name: str, index: tuple[int, ...], position: int | None) -> list[Any]:
-    """[by hand, PyTorch or None where it is the same, how far apart, whether it agrees]."""
-    if position is not None:
-        of = compared(record.entry(position), record.dtype)
-        return [of.manual, None if of.manual == of.torch else of.torch, of.apart, of.agrees]
-    value = digits(float(record.torch[name][index]), record.dtype)
-    if name in record.misshapen:
-        expected = f"expected shape {record.torch[name].shape}"
-        return [f"shape {record.misshapen[name].shape}", value, expected, False]
-    return ["", value, "not given", None]
-
-
-def _put(record: Record, problem: Problem) -> dict[str, str]:
-    """The numbers put into the formulas of the lecture's network, by name, and of each σ'."""
-    values = numbers_of(record, problem)
-    put = {name: number(value) for name, value in values.items() if not callable(value)}
-    for neuron in ("h1", "h2", "o1", "o2"):
-        slope = values[f"sigma_{neuron[0]}_prime"](values[f"z_{neuron}"], values[neuron])
-        put[f"σ'(z_{neuron})"] = number(slope)
-    return put
+def loss_curve(steps: list[Data]) -> Data:
+    """The loss of both sides as points of a drawing; logarithmic where it spans much."""
+    number = np.array([kept["step"] for kept in steps])
+    losses = np.array(
+        [[loss if isinstance(loss, float) else np.nan for loss in kept["loss"]] for kept in steps]
+    )
+    seen = losses[np.isfinite(losses)]
+    low, high = seen.min(initial=np.inf), seen.max(initial=-np.inf)
+    log = bool(0 < 20 * low < high)
+    scaled = np.log10 if log else np.positive
+    with np.errstate(all="ignore"):
+        up = (scaled(losses) - scaled(low)) / (scaled(high) - scaled(low) or 1.0)
+    xs = _CURVE_WIDTH * (number - number[0]) / (number[-1] - number[0] or 1)
+    ys = _CURVE_HEIGHT - (_CURVE_HEIGHT - _CURVE_TOP) * up
+    manual, torch = (
+        " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, side, strict=True) if np.isfinite(y))
+        for side in ys.T
+    )
+    ends = {"low": f"{low:.3g}", "high": f"{high:.3g}"} if seen.size else {"low": "", "high": ""}
+    return {"manual": manual, "torch": torch, "log": log} | ends
 
 
 def heat(record: Record) -> dict[str, Data]:
@@ -125,25 +153,18 @@ def heat(record: Record) -> dict[str, Data]:
 
 
 def _map(hand: Array, torch: Array, flat_ratio: Array) -> Data:
-    ratio = flat_ratio.reshape((1, *hand.shape) if hand.ndim == 1 else hand.shape)
+    ratio = np.atleast_2d(flat_ratio.reshape(hand.shape))
+    places = np.arange(ratio.size).reshape(ratio.shape)
     rows, columns = (np.array_split(range(n), min(n, MOST_CELLS)) for n in ratio.shape)
-    chosen = []
-    for row in rows:
-        for column in columns:
-            i, j = divmod(int(ratio[np.ix_(row, column)].argmax()), len(column))
-            chosen.append(int(row[i] * ratio.shape[1] + column[j]))
+    blocks = [np.ix_(row, column) for row in rows for column in columns]
+    chosen = [int(places[block].flat[ratio[block].argmax()]) for block in blocks]
     by_hand, by_torch = ([f"{side.flat[at]:.6g}" for at in chosen] for side in (hand, torch))
     return {
         "shape": list(hand.shape),
         "grid": [len(rows), len(columns)],
-        "hand": [_number(value) for value in by_hand],
-        "torch": [None if a == b else _number(b) for a, b in zip(by_hand, by_torch, strict=True)],
-        "ratio": [_number(f"{ratio.flat[at]:.2g}") for at in chosen],
+        "hand": [float(value) for value in by_hand],
+        "torch": [None if a == b else float(b) for a, b in zip(by_hand, by_torch, strict=True)],
+        "ratio": [float(f"{ratio.flat[at]:.2g}") for at in chosen],
         "most": f"{ratio.max():.2g}",
         "at": None if len(chosen) == ratio.size else chosen,
     }
-
-
-def _number(text: str) -> float:
-    value = float(text)
-    return int(value) if value.is_integer() and abs(value) < 1e15 else value

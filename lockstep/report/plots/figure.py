@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from lockstep.evidence.comparison import Comparison
-from lockstep.network.names import Array, label
+from lockstep.network.names import Array, Index, label
 from lockstep.network.problem import Problem
 from lockstep.report.album import Album
-from lockstep.report.plots.curve import BLUE, GREY, ORANGE, RED, write
+from lockstep.report.plots.descent import BLUE, GREY, ORANGE, RED, write
 from lockstep.run.record import Record
 from lockstep.text import ulps
 
@@ -24,15 +24,12 @@ _OF_A_GRADIENT = 20  # elements of one that are drawn, about
 _LINES_OF_TEXT = 16  # that have room beside an axis
 _HAND: Any = dict(color=BLUE, linewidth=2)
 _TORCH: Any = dict(color=ORANGE, linewidth=5, alpha=0.6)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A parameter whose path is drawn. new: the quantity with its value after a step."""
-
-    label: str
-    new: str
-    index: tuple[int, ...]
+_DIFFERENCES: tuple[Any, ...] = (
+    dict(label="allowed by rounding", color=GREY),
+    dict(label="largest difference for its bound, of one step", color=BLUE, marker="o", ls=""),
+    dict(label="drift, not judged: both trained on their own", color=ORANGE),
+)
+_Place: TypeAlias = tuple[str, str, Index]  # of a parameter: label, new_ quantity, element
 
 
 @dataclass
@@ -40,16 +37,15 @@ class _Point:
     """What is drawn of one step; pairs are (by hand, PyTorch), nan where not returned.
 
     Attributes:
-        apart, allowed: of the worst element, in ULP; drift: in ULP, None where there is none.
+        differences: what is allowed for the worst element, how far it is apart, and the drift, in
+            ULP; nan where there is none.
         paths: (places, 2).
         gradients: (elements, 3), the last column whether they agree.
     """
 
     step: int
     loss: tuple[float, float]
-    apart: float
-    allowed: float
-    drift: float | None
+    differences: tuple[float, ...]
     paths: Array
     gradients: Array
 
@@ -61,7 +57,7 @@ def new_album(problem: Problem) -> Album[_Point]:
 
 
 def _places(problem: Problem) -> list[_Place]:
-    """All parameters of a small network, a dozen of a large one."""
+    """The parameters whose paths are drawn: all of a small network, a dozen of a large one."""
     places = []
     for name, array in problem.parameters.items():
         chosen = set(range(array.size))
@@ -70,7 +66,7 @@ def _places(problem: Problem) -> list[_Place]:
         for i in sorted(chosen):
             index = tuple(map(int, np.unravel_index(i, array.shape)))
             it = label(name, index, problem.sizes, problem.batch_samples)
-            places.append(_Place(it, f"new_{name}", index))
+            places.append((it, f"new_{name}", index))
     return places
 
 
@@ -82,36 +78,29 @@ def _point(record: Record, result: Comparison, places: list[_Place]) -> _Point:
     free = {f"new_{name}": array for name, array in (result.free or {}).items()}
     sides = free or record.manual, record.torch
     drifts = [ulps(mine, theirs, record.dtype).max() for mine, theirs in record.drifting()]
-    gradients = [_gradient(record, name) for name in record.manual if name.startswith("grad_")]
-    apart = allowed = 0.0
+    worst = np.zeros(2)
     if record.manual:
         with np.errstate(all="ignore"):
             at = int(np.argmax(np.nan_to_num(record.ratio(), nan=np.inf)))
-            unit = float(np.spacing(np.abs(record.flat_torch[at].astype(record.dtype))))
-            apart, allowed = record.difference[at] / unit, record.flat_allowed[at] / unit
+            unit = np.spacing(np.abs(record.flat_torch[at].astype(record.dtype)))
+            worst = np.array([record.flat_allowed[at], record.difference[at]]) / unit
+    values = [side[new][at] if new in side else np.nan for _, new, at in places for side in sides]
+    some = [
+        position
+        for name, at in record.spans()
+        if name.startswith("grad_")
+        for position in at[:: max(len(at) // _OF_A_GRADIENT, 1)]
+    ]
+    agree = record.difference <= record.flat_allowed
     return _Point(
-        record.number,
-        (float(record.manual.get("loss", np.nan)), float(record.torch["loss"])),
-        apart,
-        allowed,
-        max(drifts, default=None),
-        np.array(
-            [
-                [side[it.new][it.index] if it.new in side else np.nan for side in sides]
-                for it in places
-            ]
+        step=record.number,
+        loss=(float(record.manual.get("loss", np.nan)), float(record.torch["loss"])),
+        differences=(*worst, max(drifts, default=np.nan)),
+        paths=np.reshape(values, (-1, 2)),
+        gradients=np.stack(
+            [flat[some] for flat in (record.flat_manual, record.flat_torch, agree)], axis=1
         ),
-        np.concatenate([np.empty((0, 3)), *gradients]),
     )
-
-
-def _gradient(record: Record, name: str) -> Array:
-    """By hand, PyTorch and whether they agree, of a large gradient a selection."""
-    sides = (record.manual, record.torch, record.allowed)
-    every = max(record.torch[name].size // _OF_A_GRADIENT, 1)
-    hand, torch, allowed = (np.asarray(side[name], np.float64).ravel()[::every] for side in sides)
-    with np.errstate(invalid="ignore"):
-        return np.stack([hand, torch, np.abs(hand - torch) <= allowed], axis=1)
 
 
 def draw(figure: Figure, result: Comparison, album: Album[_Point]) -> None:
@@ -119,11 +108,11 @@ def draw(figure: Figure, result: Comparison, album: Album[_Point]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     points = album.steps(result)
-    *over_steps, gradients = figure.subplots(2, 2).ravel()
     steps = [point.step for point in points]
-    loss, apart, paths = over_steps
+    *over_steps, gradients = figure.subplots(2, 2).ravel()
+    loss, differences, paths = over_steps
     _loss(loss, steps, points, result.side)
-    _differences(apart, steps, points)
+    _differences(differences, steps, points)
     _paths(paths, steps, points, result)
     _gradients(gradients, points, result.side)
     for axes in over_steps:
@@ -144,45 +133,65 @@ def draw(figure: Figure, result: Comparison, album: Album[_Point]) -> None:
     figure.suptitle(f"{result.side} next to PyTorch, {size}: {result.verdict}")
 
 
+def _both_sides(axes: Axes, steps: list[int], values: Array, side: str) -> None:
+    """Lines over the steps. values: (steps, lines, 2)."""
+    for which, words, style in ((1, "PyTorch", _TORCH), (0, side, _HAND)):
+        lines = axes.plot(steps, values[..., which], **style)
+        if np.isfinite(values[..., which]).any():
+            lines[0].set_label(words)
+
+
 def _loss(axes: Axes, steps: list[int], points: list[_Point], side: str) -> None:
-    hand, torch = np.array([point.loss for point in points]).reshape(-1, 2).T
-    axes.plot(steps, torch, **_TORCH, label="PyTorch")
-    axes.plot(steps, hand, **_HAND, label=side if np.isfinite(hand).any() else None)
-    if len(torch) and np.isfinite(torch).all() and 0 < 20 * torch.min() < torch.max():
+    losses = np.reshape([point.loss for point in points], (-1, 1, 2))
+    _both_sides(axes, steps, losses, side)
+    torch = losses[..., 1]
+    if torch.size and np.isfinite(torch).all() and 0 < 20 * torch.min() < torch.max():
         axes.set_yscale("log")
     axes.set(title="Loss", ylabel="loss")
 
 
 def _differences(axes: Axes, steps: list[int], points: list[_Point]) -> None:
-    allowed, apart = [point.allowed for point in points], [point.apart for point in points]
-    axes.plot(steps, allowed, color=GREY, linewidth=2, label="allowed by rounding")
-    words = "largest difference for its bound, of one step"
-    axes.plot(steps, apart, "o", color=BLUE, markersize=4, label=words)
-    if points and points[-1].drift is not None:
-        drift, words = (
-            [point.drift for point in points],
-            "drift, not judged: both trained on their own",
-        )
-        axes.plot(steps, np.array(drift, float), color=ORANGE, linewidth=2, label=words)
+    columns = zip(*(point.differences for point in points), strict=True)
+    for values, style in zip(columns, _DIFFERENCES, strict=False):
+        if not np.isnan(values).all():
+            axes.plot(steps, values, linewidth=2, markersize=4, **style)
     axes.set_yscale("symlog", linthresh=1)
     axes.set(title="Differences", ylabel="units in the last place (ULP)")
     axes.set_ylim(bottom=0)
 
 
 def _paths(axes: Axes, steps: list[int], points: list[_Point], result: Comparison) -> None:
-    places, count = _places(result.problem) if points else [], _count(result.problem)
-    side, torch_label = result.side, "PyTorch"
-    for i in range(len(places)):
-        hand, torch = np.array([point.paths[i] for point in points]).T
-        axes.plot(steps, torch, **_TORCH, label=torch_label)
-        is_first = side and np.isfinite(hand).any()
-        axes.plot(steps, hand, **_HAND, label=side if is_first else None)
-        side, torch_label = "" if is_first else side, ""
+    places, count = _places(result.problem), _count(result.problem)
+    paths = np.reshape([point.paths for point in points], (-1, len(places), 2))
+    _both_sides(axes, steps, paths, result.side)
     title = "Parameters" if len(places) == count else f"Parameters ({len(places)} of {count})"
     axes.set(title=title, ylabel="value after the step")
     axes.margins(x=0.02)
-    last = {place.label: points[-1].paths[i][1] for i, place in enumerate(places)}
-    _names(axes, {name: value for name, value in last.items() if np.isfinite(value)})
+    ends = sorted(
+        (value, name)
+        for values in paths[-1:, :, 1]
+        for (name, *_), value in zip(places, values, strict=True)
+        if np.isfinite(value)
+    )
+    _write_names(axes, ends)
+
+
+def _write_names(axes: Axes, ends: list[tuple[float, str]]) -> None:
+    """Write each line's name at its end, moved apart where they would cover each other."""
+    low, high = axes.get_ylim()
+    apart = (high - low) / _LINES_OF_TEXT * np.arange(len(ends))
+    heights = np.maximum.accumulate(np.array([height for height, _ in ends]) - apart) + apart
+    heights = np.minimum(heights, high - apart[::-1])
+    for (_, name), height in zip(ends, heights, strict=True):
+        axes.annotate(
+            name,
+            (1, height),
+            xycoords=("axes fraction", "data"),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            annotation_clip=False,
+        )
 
 
 def _gradients(axes: Axes, points: list[_Point], side: str) -> None:
@@ -193,31 +202,14 @@ def _gradients(axes: Axes, points: list[_Point], side: str) -> None:
         ends = [pairs[:, :2].min(), pairs[:, :2].max()]
         axes.plot(ends, ends, color=GREY, linewidth=1, label="the same")
     else:
-        where: Any = dict(ha="center", va="center", transform=axes.transAxes)
-        axes.text(0.5, 0.5, "no gradient was given", **where)
+        words = "no gradient was given"
+        axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes)
     for agrees, marker, color, words in ((1, "o", BLUE, "agrees"), (0, "X", RED, "differs")):
         hand, torch = pairs[pairs[:, 2] == agrees][:, :2].T
         if len(hand):
-            style: Any = dict(color=color, markersize=6, alpha=0.6)
-            axes.plot(torch, hand, marker, **style, label=f"an element that {words}")
+            words = f"an element that {words}"
+            axes.plot(torch, hand, marker, color=color, markersize=6, alpha=0.6, label=words)
     axes.set(title="Gradients", xlabel="PyTorch", ylabel=side)
-
-
-def _names(axes: Axes, last: dict[str, float]) -> None:
-    """Write each line's name at its end, moved apart where they would cover each other."""
-    low, high = axes.get_ylim()
-    room = (high - low) / _LINES_OF_TEXT
-    names = sorted(last, key=last.__getitem__)
-    heights = [last[name] for name in names]
-    for i in range(1, len(names)):
-        heights[i] = max(heights[i], heights[i - 1] + room)
-    limit = high
-    for i in reversed(range(len(names))):
-        heights[i] = min(heights[i], limit)
-        limit = heights[i] - room
-        place: Any = dict(xycoords=("axes fraction", "data"), textcoords="offset points")
-        place |= dict(xytext=(5, 0), va="center", annotation_clip=False)
-        axes.annotate(names[i], (1, heights[i]), **place)
 
 
 def save(file: IO[bytes], kind: str, result: Comparison, album: Album[_Point]) -> None:

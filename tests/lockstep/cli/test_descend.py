@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lockstep.cli.descend import main
-from lockstep.report.plots.curve import draw
+from lockstep.report.plots.descent import draw
 from manual_backprop import gradient_descent as by_hand
 from torch_reference import gradient_descent as by_torch
 

@@ -1,7 +1,8 @@
 "use strict";
 (() => {
   const run = JSON.parse(document.getElementById("run").textContent);
-  const { names, steps, needs } = run;
+  const { steps, needs } = run;
+  const names = Object.keys(needs); // of the rows, in the order of computation
   const find = (selector, root = document) => root.querySelector(selector);
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const rows = new Map(all("#values tr[data-row]").map((tr) => [tr.dataset.row, tr]));

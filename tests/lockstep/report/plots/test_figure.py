@@ -9,7 +9,7 @@ from lockstep.api import run
 from lockstep.cli.compare import main
 from lockstep.cli.descend import main as descend
 from lockstep.network.problem import make_problem
-from lockstep.report.plots import figure, throws
+from lockstep.report.plots import descent, figure
 from manual_backprop import gradient_descent as by_hand
 
 
@@ -129,7 +129,7 @@ def test_each_format_is_written_and_the_same_run_gives_the_same_bytes(kind, star
 def test_the_ball_is_where_the_path_is_throw_by_throw():
     paths = by_hand.descend(0.5, 20, 0.05), by_hand.descend(0.5, 20, 0.06)
     picture = Figure()
-    throw = throws.draw(picture, *paths)
+    throw = descent.draw_balls(picture, *paths)
     for n in (0, 7, 20):
         throw(n)
         for axes, path in zip(picture.axes, paths, strict=True):
@@ -142,14 +142,14 @@ def test_the_ball_is_where_the_path_is_throw_by_throw():
 def test_a_ball_that_ran_away_is_said_to_be_off_the_picture():
     path = by_hand.descend(-0.5, 5, 0.05)
     picture = Figure()
-    throws.draw(picture, path, path)(5)
+    descent.draw_balls(picture, path, path)(5)
     assert picture.axes[0].texts[0].get_text().endswith("off the picture")
 
 
 def test_a_long_descent_has_two_hundred_frames_and_ends_at_its_end():
-    assert throws.frames(100) == list(range(101))
-    assert len(throws.frames(5000)) == throws.MOST_FRAMES
-    assert throws.frames(5000)[-1] == 5000
+    assert descent.frames(100) == list(range(101))
+    assert len(descent.frames(5000)) == descent.MOST_FRAMES
+    assert descent.frames(5000)[-1] == 5000
 
 
 def test_the_animation_has_a_frame_a_throw(tmp_path, capsys):
