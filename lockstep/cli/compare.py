@@ -14,7 +14,7 @@ from lockstep.errors import Unusable
 from lockstep.network.options import GROUPS, OPTIONS, check, file_and_function
 
 if TYPE_CHECKING:  # imported where it is needed: --help and bad input are answered at once
-    from lockstep.api import Comparison
+    from lockstep.evidence.comparison import Comparison
     from lockstep.network.problem import Problem
     from lockstep.run.record import Record
     from lockstep.sides.side import Side

@@ -1,4 +1,4 @@
-"""What to run: network, data and settings; read from a dict or a file's keys, checked, and drawn where not given."""
+"""What to run: network, data and settings, checked, and drawn where they are not given."""
 
 import math
 import os
@@ -17,6 +17,7 @@ from lockstep.network.names import (
     PARAMETERS,
     Array,
     Quantities,
+    Sizes,
     shape_of,
     values_in,
 )
@@ -32,7 +33,7 @@ LECTURE: dict[str, Any] = {
     "b_o": [0.25, 0.15],
 }
 UNTOLD = 10**12  # how many steps a run has whose end only its recording knows
-# Keys that say which network and which data: with none of them given, the lecture's numbers are used.
+# Keys that say which network and which data. With none of them, the lecture's numbers are used.
 _DRAWN_BY = {"sizes", "samples", "data", "seed", "x", "y", *PARAMETERS}
 
 
@@ -55,12 +56,19 @@ class Start:
 
 @dataclass(frozen=True)
 class Problem:
-    """sizes: (n_in, n_hidden, n_out). parameters: W_h, b_h, W_o, b_o by name, in `dtype`. x (N, n_in), y (N, n_out)."""
+    """A network, its data and the settings of a run.
 
-    sizes: tuple[int, int, int]
-    parameters: dict[str, np.ndarray]
-    x: np.ndarray
-    y: np.ndarray
+    Attributes:
+        sizes: (n_in, n_hidden, n_out).
+        parameters: W_h, b_h, W_o, b_o by name, in `dtype`.
+        x: Inputs, (N, n_in).
+        y: Targets, (N, n_out).
+    """
+
+    sizes: Sizes
+    parameters: Quantities
+    x: Array
+    y: Array
     lr: float
     steps: int
     batch_size: int | None
@@ -71,48 +79,51 @@ class Problem:
     dtype: str
 
     @property
-    def samples(self):
+    def samples(self) -> int:
         return len(self.x)
 
     @property
-    def batch_samples(self):
+    def batch_samples(self) -> int:
         """How many samples a step sees; the last batch of a pass may have fewer."""
         return len(self.batch(1)[0])
 
     @property
-    def is_the_lectures(self):
+    def is_the_lectures(self) -> bool:
         """Whether it is the lecture's network on one sample, whose numbers are scalars."""
         return self.sizes == (2, 2, 2) and self.batch_samples == 1
 
     @property
-    def multiply_adds(self):
+    def multiply_adds(self) -> int:
         """Of the forward products of a step: what its cost grows with."""
         n_in, n_hidden, n_out = self.sizes
         return self.batch_samples * n_hidden * (n_in + n_out)
 
     @property
-    def network_settings(self):
+    def network_settings(self) -> dict[str, Any]:
         """The settings as the keyword arguments of a built-in step."""
         names = ("hidden_activation", "output_activation", "loss", "frozen")
         return {name: getattr(self, name) for name in names}
 
     @property
-    def batches(self):
+    def batches(self) -> int:
         """How many batches the samples make."""
         return len(self._batches)
 
     @cached_property
-    def _batches(self):
+    def _batches(self) -> list[tuple[Array, Array]]:
         size = self.batch_size or self.samples
         return [(self.x[i : i + size], self.y[i : i + size]) for i in range(0, self.samples, size)]
 
-    def batch(self, n):
-        """The rows (x, y) of training step n = 1, 2, …: B rows in file order, then from the top again."""
+    def batch(self, n: int) -> tuple[Array, Array]:
+        """The rows (x, y) of training step n = 1, 2, …: in file order, then from the top again."""
         return self._batches[(n - 1) % self.batches]
 
 
-def read_file(path):
-    """The checked values of a TOML problem file; its files are looked for beside it, then where the command runs."""
+def read_file(path: str | Path) -> dict[str, Any]:
+    """The checked values of a TOML problem file.
+
+    Files that it names are looked for beside it, then where the command runs.
+    """
     raw = read_toml(path)
     if not raw:
         raise Unusable(f"{path}: the file is empty; expected keys such as sizes, x, y, lr")
@@ -123,8 +134,12 @@ def read_file(path):
     return values
 
 
-def make_problem(values):
-    """The Problem that checked values describe; what they leave open is drawn or has its default. Raises Unusable."""
+def make_problem(values: dict[str, Any]) -> Problem:
+    """The problem that checked values describe; what they leave open is drawn or has its default.
+
+    Raises:
+        Unusable: The values do not go together.
+    """
     if not _DRAWN_BY & values.keys():
         values = values | check(LECTURE, str)
     dtype = values.get("dtype", "float64")
@@ -167,7 +182,7 @@ def make_problem(values):
     )
 
 
-def _given_data(values):
+def _given_data(values: dict[str, Any]) -> "tuple[Array | None, Array | None]":
     """x and y as given, from a table or as lists; None where they are to be drawn."""
     if "data" not in values:
         for key in ("inputs", "targets"):
@@ -182,14 +197,11 @@ def _given_data(values):
             raise Unusable(
                 f"data: expected {key} as well, the names of columns of {values['data']}"
             )
-    try:
-        return read_table(values["data"], values["inputs"], values["targets"])
-    except ValueError as reason:
-        raise Unusable(str(reason)) from None
+    return read_table(values["data"], values["inputs"], values["targets"])
 
 
-def _agreed_sizes(arrays, values):
-    """(n_in, n_hidden, n_out) and N: whatever is given must agree; what nothing gives has its default."""
+def _agreed_sizes(arrays: Quantities, values: dict[str, Any]) -> tuple[Sizes, int]:
+    """(n_in, n_hidden, n_out) and N. What is given must agree; the rest has its default."""
     axes = {
         "x": ("N", "n_in"),
         "y": ("N", "n_out"),
@@ -217,7 +229,8 @@ def _agreed_sizes(arrays, values):
         known, first = agreed.setdefault(axis, (length, origin))
         if known != length:
             raise Unusable(
-                f"{origin}: has {axis} = {length}, but {first} has {axis} = {known}; expected them to agree"
+                f"{origin}: has {axis} = {length}, but {first} has {axis} = {known}; "
+                "expected them to agree"
             )
     n_in = agreed.get("n_in", (2, ""))[0]
     n_hidden = agreed.get("n_hidden", (n_in, ""))[0]
@@ -225,8 +238,8 @@ def _agreed_sizes(arrays, values):
     return (n_in, n_hidden, n_out), agreed.get("N", (1, ""))[0]
 
 
-def _fits_into_memory(sizes, samples):
-    """Raise Unusable where a step's arrays, both sides' and their bounds, are more than the machine's memory."""
+def _fits_into_memory(sizes: Sizes, samples: int) -> None:
+    """Raise Unusable where both sides' arrays of a step, and their bounds, exceed the memory."""
     numbers = values_in((*GIVEN, *COMPUTED), sizes, samples)
     memory = (
         os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -239,7 +252,7 @@ def _fits_into_memory(sizes, samples):
         )
 
 
-def _rounded(name, array, dtype):
+def _rounded(name: str, array: Array, dtype: str) -> Array:
     with np.errstate(over="ignore"):
         rounded = array.astype(dtype)
     if (lost := (rounded == 0) & (array != 0)).any():
@@ -249,12 +262,13 @@ def _rounded(name, array, dtype):
         )
     if not np.isfinite(rounded).all():
         raise Unusable(
-            f"{name}: has a value beyond the largest {dtype}; expected values up to {np.finfo(dtype).max:g}"
+            f"{name}: has a value beyond the largest {dtype}; "
+            f"expected values up to {np.finfo(dtype).max:g}"
         )
     return rounded
 
 
-def _standardized(name, array):
+def _standardized(name: str, array: Array) -> Array:
     """Every column to mean 0 and variance 1 (divided by N)."""
     with np.errstate(over="ignore", invalid="ignore"):
         columns = array.astype(np.float64)
@@ -263,6 +277,7 @@ def _standardized(name, array):
     if not (np.isfinite(deviation).all() and deviation.all()):
         column = int(np.argmin(np.isfinite(deviation) & (deviation > 0))) + 1
         raise Unusable(
-            f"standardize: column {column} of {name} has no finite variance above 0; expected one that varies"
+            f"standardize: column {column} of {name} has no finite variance above 0; "
+            "expected one that varies"
         )
-    return (centred / deviation).astype(array.dtype)
+    return np.asarray(centred / deviation, array.dtype)
