@@ -21,7 +21,7 @@ from lockstep.network.names import (
     shape_of,
     values_in,
 )
-from lockstep.network.options import check, file_and_function
+from lockstep.network.options import DEFAULTS, check, file_and_function
 
 # What `compare.py` runs with no argument: the lecture's 2-2-2 network on fixed example numbers.
 LECTURE: dict[str, Any] = {
@@ -33,6 +33,7 @@ LECTURE: dict[str, Any] = {
     "b_o": [0.25, 0.15],
 }
 UNTOLD = 10**12  # how many steps a run has whose end only its recording knows
+_SETTINGS = ("lr", "steps", "dtype", "loss", "hidden_activation", "output_activation", "frozen")
 # Keys that say which network and which data. With none of them, the lecture's numbers are used.
 _DRAWN_BY = {"sizes", "samples", "data", "seed", "x", "y", *PARAMETERS}
 
@@ -142,7 +143,8 @@ def make_problem(values: dict[str, Any]) -> Problem:
     """
     if not _DRAWN_BY & values.keys():
         values = values | check(LECTURE, str)
-    dtype = values.get("dtype", "float64")
+    settings = DEFAULTS | values
+    dtype, lr = settings["dtype"], settings["lr"]
     x, y = _given_data(values)
     arrays = {"x": x, "y": y} | {name: values.get(name) for name in PARAMETERS}
     sizes, samples = _agreed_sizes(
@@ -150,7 +152,7 @@ def make_problem(values: dict[str, Any]) -> Problem:
     )
 
     _fits_into_memory(sizes, samples)
-    random = np.random.default_rng(values.get("seed", 0))
+    random = np.random.default_rng(settings["seed"])
     for name in (*PARAMETERS, "x", "y"):
         shape = shape_of(name, sizes, samples)
         drawn = (
@@ -160,7 +162,6 @@ def make_problem(values: dict[str, Any]) -> Problem:
     if values.get("standardize"):
         arrays["x"], arrays["y"] = (_standardized(name, arrays[name]) for name in ("x", "y"))
 
-    lr = values.get("lr", 0.05)
     if abs(lr) > float(np.finfo(dtype).max):
         raise Unusable(
             f"lr: {lr!r} is beyond the largest {dtype}; expected up to {np.finfo(dtype).max:g}"
@@ -171,14 +172,8 @@ def make_problem(values: dict[str, Any]) -> Problem:
         parameters={name: arrays[name] for name in PARAMETERS},
         x=arrays["x"],
         y=arrays["y"],
-        lr=lr,
-        steps=values.get("steps", 100),
         batch_size=values.get("batch_size"),
-        hidden_activation=values.get("hidden_activation", "linear"),
-        output_activation=values.get("output_activation", "linear"),
-        loss=values.get("loss", "mse"),
-        frozen=values.get("frozen", ()),
-        dtype=dtype,
+        **{name: settings[name] for name in _SETTINGS},
     )
 
 
