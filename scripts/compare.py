@@ -1,4 +1,4 @@
-"""Train the lecture's network by hand and by PyTorch, side by side, and compare every number: `--help` says how."""
+"""Train a network by hand and by PyTorch, side by side, and compare every number; see `--help`."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Derive back-propagation yourself, formula by formula, checked against PyTorch: `--help` says how."""
+"""Derive back-propagation yourself, each formula checked against PyTorch; see `--help`."""
 
 import sys
 from pathlib import Path

@@ -8,5 +8,5 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def pytest_collection_finish():
-    """What has been imported stays: the garbage collector need not look through it again and again."""
+    """What has been imported stays: the garbage collector need not look through it again."""
     gc.freeze()

@@ -1,4 +1,4 @@
-"""The gallery of hand-derived gradients, as modules by name: tests and campaigns go through all of them."""
+"""The gallery of hand-derived gradients, as modules by name, for tests and campaigns."""
 
 import importlib
 import inspect

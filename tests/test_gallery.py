@@ -1,4 +1,4 @@
-"""The gallery of gradients derived by hand: each matches on several problems, and prints its report when it is run."""
+"""The gallery of gradients: each matches on several problems, and prints its report when run."""
 
 import runpy
 

@@ -1,4 +1,4 @@
-"""Worked examples from the literature come out with their printed numbers, by hand and by PyTorch."""
+"""Worked examples from the literature come out with their printed numbers, on both sides."""
 
 from decimal import Decimal
 from pathlib import Path

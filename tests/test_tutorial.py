@@ -36,10 +36,9 @@ def the_picture_is_drawn(cells):
 
 
 def results_show_themselves_as_tables(cells):
-    assert "match: 15 of 15 quantities, 100 steps, " in shown(
-        cells, "from lockstep import compare\n"
-    )
-    assert '<table class="step"' in shown(cells, "from lockstep import compare\n")
+    result = shown(cells, "from lockstep import compare\n")
+    assert "match: 15 of 15 quantities, 100 steps, " in result
+    assert '<table class="step"' in result
 
 
 def the_slip_is_named_and_the_corrected_derivation_matches(cells):
@@ -60,7 +59,7 @@ def the_softmax_gradient_is_found_wrong_and_then_right(cells):
 
 
 def test_run_from_top_to_bottom_it_shows_what_its_text_says():
-    """One test for all, since a run takes seconds; a cell that raises ends it with its traceback."""
+    """One test for all, since a run takes seconds; a cell that raises ends it."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(
         notebook, timeout=120, resources={"metadata": {"path": str(NOTEBOOK.parent)}}

@@ -5,20 +5,20 @@ import sys
 from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from lockstep.cli.main import Parser, printer, signals, status
-from lockstep.cli.output import line_file, progress, whole_file
+from lockstep.cli.main import Parser, line_file, printer, progress, status, whole_file
 from lockstep.errors import Unusable
 from lockstep.network.options import GROUPS, OPTIONS, check, file_and_function
 
 if TYPE_CHECKING:  # imported where it is needed: --help and bad input are answered at once
-    from lockstep.api import Comparison
+    from lockstep.evidence.comparison import Comparison
     from lockstep.network.problem import Problem
     from lockstep.run.record import Record
     from lockstep.sides.side import Side
 
+_Take: TypeAlias = "Callable[[Record, Comparison], object]"
+_Finish: TypeAlias = "Callable[[Comparison], object]"
 _STATUS = {"match": 0, "mismatch": 1, "undecided": 3}
 
 
@@ -26,7 +26,6 @@ def parser(name: str | None = None) -> Parser:
     """The options of the command; one that is not given is not in what it returns."""
     it = Parser(
         name,
-        allow_abbrev=False,
         argument_default=SUPPRESS,
         description="Train a two-layer network by hand and by PyTorch, side by side, and compare "
         "every number. Without arguments: the lecture's 2-2-2 network on fixed example numbers.",
@@ -50,16 +49,16 @@ def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int
         The exit status.
     """
     given = vars(parser(name).parse_args(arguments))
-    with signals() as interrupted:
-        return status(lambda: _compare(given.pop("problem", None), given, interrupted), name)
+    return status(lambda interrupted: _compare(given, interrupted), name)
 
 
-def _compare(path: str | None, options: dict[str, Any], interrupted: list[int]) -> int:
+def _compare(given: dict[str, Any], interrupted: list[int]) -> int:
     from lockstep.network.problem import make_problem, read_file
     from lockstep.sides.chosen import side_by_hand
 
+    path = given.pop("problem", None)
     values = {} if path is None else read_file(path)
-    values |= check(options, lambda key: OPTIONS[key].flag)
+    values |= check(given, lambda key: OPTIONS[key].flag)
     if "expect" in values and not {"derivation", "numbers"} & values.keys():
         expected = "expected a derivation or numbers to be given too"
         raise Unusable(f"--expect {values['expect']}: {expected}")
@@ -70,19 +69,20 @@ def _compare(path: str | None, options: dict[str, Any], interrupted: list[int]) 
     from lockstep.api import run  # PyTorch with it, which bad input does not wait for
 
     with ExitStack() as files:
-        outputs = _open(problem, values, step, files)
-        report = _report(problem, values, step)
+        takes, finishes = _open(problem, values, step, files)
+        take, report = _report(problem, values, step)
 
         def on_step(record: "Record", result: "Comparison") -> None:
             if interrupted:
                 raise KeyboardInterrupt
-            for output in (*outputs, report):
-                output.take(record, result)
+            for each in (*takes, take):
+                each(record, result)
 
         result = run(problem, values, on_step, step)
-        for output in outputs:
-            output.finish(result)
-    report.finish(result)
+        for finish in finishes:
+            finish(result)
+    report(result)
+    sys.stdout.flush()
     if result.broken:
         raise result.broken
     if result.interrupted:
@@ -107,58 +107,68 @@ def _refuse_shared_files(path: str | None, values: dict[str, Any]) -> None:
         taken[where] = f"another file than that of --{key}"
 
 
-@dataclass
-class _Output:
-    """Something that is written: what it does with each step, and with the result in the end."""
-
-    take: "Callable[[Record, Comparison], object]" = lambda record, result: None
-    finish: "Callable[[Comparison], object]" = lambda result: None
-
-
 def _open(
     problem: "Problem", values: dict[str, Any], step: "Side", files: ExitStack
-) -> list[_Output]:
-    """The files that are asked for, each open before anything is computed, and the progress."""
+) -> tuple[list[_Take], list[_Finish]]:
+    """Open the files that are asked for, before anything is computed, and the progress.
+
+    Returns:
+        What to do with each step, and with the result in the end.
+    """
     from lockstep.network.problem import UNTOLD
     from lockstep.report.document import document, problem_line, step_line
 
-    outputs = []
+    takes: list[_Take] = []
+    finishes: list[_Finish] = []
     if values.get("json", "-") != "-":
         json = files.enter_context(whole_file(values["json"], "--json"))
-        outputs.append(_Output(finish=lambda result: json.write(document(result))))
+        finishes.append(lambda result: json.write(document(result)))
     if "trace" in values:
         trace = files.enter_context(line_file(values["trace"], "--trace"))
         trace(problem_line(problem))
-        outputs.append(_Output(lambda record, result: trace(step_line(record))))
+        takes.append(lambda record, result: trace(step_line(record)))
     if "html" in values:
         from lockstep.report.page import page
 
         html = files.enter_context(whole_file(values["html"], "--html"))
         seen = page.new_album(problem)
-        outputs.append(_Output(seen.add, lambda result: html.write(page.page(result, seen, step))))
+        takes.append(seen.add)
+        finishes.append(lambda result: html.write(page.page(result, seen, step)))
     if "plot" in values:
         from lockstep.report.plots import figure
 
         kind = values["plot"].rpartition(".")[2].lower()
         plot = files.enter_context(whole_file(values["plot"], "--plot", binary=True))
         drawn = figure.new_album(problem)
-        outputs.append(_Output(drawn.add, lambda result: figure.save(plot, kind, result, drawn)))
+        takes.append(drawn.add)
+        finishes.append(lambda result: figure.save(plot, kind, result, drawn))
     total = None if problem.steps == UNTOLD else problem.steps
     show = files.enter_context(progress(total, "steps"))
-    return [*outputs, _Output(lambda record, result: show(record.number))]
+    takes.append(lambda record, result: show(record.number))
+    return takes, finishes
 
 
-def _report(problem: "Problem", values: dict[str, Any], step: "Side") -> _Output:
-    """Begin the report on standard output, which may be the verdict or the JSON document alone."""
+def _report(problem: "Problem", values: dict[str, Any], step: "Side") -> tuple[_Take, _Finish]:
+    """Begin the report on standard output, which may be the JSON document or the verdict alone.
+
+    Returns:
+        What to do with each step, and with the result in the end.
+    """
     from lockstep.report.code import code_lines
     from lockstep.report.document import document
     from lockstep.report.step import step_lines
     from lockstep.report.terminal import heading, summary_lines, verdict_lines
 
+    def nothing(record: "Record", result: "Comparison") -> None:
+        """Print nothing of a step."""
+
     printed, width = printer()
-    is_json, quiet, code = values.get("json") == "-", values.get("quiet"), values.get("code")
-    if not (is_json or quiet):
-        printed(heading(problem, step.label))
+    if values.get("json") == "-":
+        return nothing, lambda result: sys.stdout.write(document(result))
+    if values.get("quiet"):
+        return nothing, lambda result: printed(verdict_lines(result, width, quiet=True))
+    printed(heading(problem, step.label))
+    code = values.get("code")
 
     def in_full(record: "Record", result: "Comparison") -> None:
         if code:
@@ -167,19 +177,13 @@ def _report(problem: "Problem", values: dict[str, Any], step: "Side") -> _Output
             printed(step_lines(record, problem, width, result.side))
 
     def take(record: "Record", result: "Comparison") -> None:
-        if result.is_shown(record.number) and not (is_json or quiet):
+        if result.is_shown(record.number):
             in_full(record, result)
 
     def finish(result: "Comparison") -> None:
         decisive = result.decisive
-        if is_json:
-            sys.stdout.write(document(result))
-        elif quiet:
-            printed(verdict_lines(result, width, quiet=True))
-        else:
-            if code and decisive and not result.is_shown(decisive.number):
-                in_full(decisive, result)
-            printed(summary_lines(result, width))
-        sys.stdout.flush()
+        if code and decisive and not result.is_shown(decisive.number):
+            in_full(decisive, result)
+        printed(summary_lines(result, width))
 
-    return _Output(take, finish)
+    return take, finish

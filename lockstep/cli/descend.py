@@ -2,29 +2,31 @@
 
 import math
 import sys
-from argparse import SUPPRESS
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from types import ModuleType
+from dataclasses import replace
 from typing import Any, TypeAlias
 
-from lockstep.cli.main import Parser, printer, signals, status
-from lockstep.cli.output import progress, whole_file
-from lockstep.network.options import FLAG, OPTIONS, Option, check, file_ending, real
+from lockstep.cli.main import Parser, printer, progress, status, whole_file
+from lockstep.network.options import FLAG, OPTIONS, Option, check, file_kind
 
 _Path: TypeAlias = "list[tuple[float, float]]"  # (x, f(x)) of each step
-_NONZERO = real("a number other than 0, which the difference is divided by", bool)
+_REAL = OPTIONS["lr"].kind
+_NONZERO = replace(
+    _REAL,
+    words="a number other than 0, which the difference is divided by",
+    take=lambda value: _REAL.take(value) or None,
+)
 _GROUPS = {
     "descent": (
-        Option("start", "where x starts", OPTIONS["lr"].kind, 0.5),
+        Option("start", "where x starts", _REAL, 0.5),
         OPTIONS["steps"],
         OPTIONS["lr"],
         Option("delta", "width of the backward difference", _NONZERO, 0.01),
     ),
     "output": (
         Option("plot", "both pictures as one figure (png, svg or pdf)", OPTIONS["plot"].kind),
-        Option("animate", "the descent as an animation", file_ending(".gif")),
+        Option("animate", "the descent as an animation", file_kind("FILE.gif", ".gif")),
         Option("show", "show the figure in a window", FLAG),
     ),
 }
@@ -42,37 +44,11 @@ def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int
         The exit status: 0, or 3 where x ran away.
     """
     parser = Parser(
-        name,
-        allow_abbrev=False,
-        argument_default=SUPPRESS,
-        description="Gradient descent on f(x) = x^3 - 4x^2 + 6, by hand and by PyTorch.",
+        name, description="Gradient descent on f(x) = x^3 - 4x^2 + 6, by hand and by PyTorch."
     )
     parser.add_options(_GROUPS)
     given = vars(parser.parse_args(arguments))
-    with signals():
-        return status(lambda: _descend(given), name)
-
-
-@dataclass
-class _Descent:
-    """What one side did: its path, and where that ended."""
-
-    side: str
-    path: _Path
-    ending: str
-
-    @property
-    def x(self) -> float:
-        return self.path[-1][0]
-
-    @property
-    def ran_away(self) -> bool:
-        return self.ending.startswith("no minimum")
-
-
-def _descent(side: str, module: ModuleType, *settings: float) -> _Descent:
-    path = module.descend(*settings)
-    return _Descent(side, path, module.ending(path))
+    return status(lambda _: _descend(given), name)
 
 
 def _descend(given: dict[str, Any]) -> int:
@@ -90,42 +66,45 @@ def _descend(given: dict[str, Any]) -> int:
             for name in ("plot", "animate")
             if options[name]
         }
-        hand = _descent("by hand", by_hand, start, steps, lr, delta)
-        torch = _descent("PyTorch", by_torch, start, steps, lr)
-        paths = hand.path, torch.path
+        paths = by_hand.descend(start, steps, lr, delta), by_torch.descend(start, steps, lr)
         if "plot" in pictures:
             descent.save(pictures["plot"], options["plot"].rpartition(".")[2].lower(), *paths)
         if "animate" in pictures:
             with progress(len(descent.frames(steps)), "frames") as show:
                 descent.animate(pictures["animate"], *paths, show)
+    endings = by_hand.ending(paths[0]), by_torch.ending(paths[1])
+    ran_away = any(ending.startswith("no minimum") for ending in endings)
     printed, _ = printer()
-    printed(_lines(hand, torch, delta))
+    printed((*endings[0].split("\n"), ""))
+    for side, path, ending in zip(("by hand", "PyTorch"), paths, endings, strict=True):
+        x = path[-1][0]
+        words = f"{x - 8 / 3:+.3e} from 8/3" if math.isfinite(x) else ending
+        printed([f"  {side}  x = {x!r} after {len(path) - 1} steps  {words}"])
+    printed(["", *(_runaway(paths[0], delta) if ran_away else _apart(paths, delta))])
     sys.stdout.flush()
     if options["show"]:
         import matplotlib.pyplot as plt
 
         descent.draw(plt.figure(figsize=(13, 5.5), layout="constrained"), *paths)
         plt.show()
-    return 3 if hand.ran_away or torch.ran_away else 0
+    return 3 if ran_away else 0
 
 
-def _lines(hand: _Descent, torch: _Descent, delta: float) -> Iterator[str]:
-    """What the command prints: the lecture's lines, both sides' last x, and why they differ."""
-    yield from (*hand.ending.split("\n"), "")
-    for at in (hand, torch):
-        words = f"{at.x - 8 / 3:+.3e} from 8/3" if math.isfinite(at.x) else at.ending
-        yield f"  {at.side}  x = {at.x!r} after {len(at.path) - 1} steps  {words}"
-    yield ""
-    if hand.ran_away or torch.ran_away:
-        yield "Left of x = 0 the curve falls without bound, so a descent that gets there never ends"
-        yield "at a minimum. A learning rate that is too large throws x there from the right."
-        if math.isfinite(hand.x) and hand.x - delta == hand.x:
-            yield f"By hand x stopped at {hand.x!r}: there x - delta rounds to x,"
-            yield "so the difference quotient is 0."
-        return
-    if len(hand.path) == 1:
+def _runaway(by_hand: _Path, delta: float) -> Iterator[str]:
+    """Why a descent did not end at the minimum."""
+    x = by_hand[-1][0]
+    yield "Left of x = 0 the curve falls without bound, so a descent that gets there never ends"
+    yield "at a minimum. A learning rate that is too large throws x there from the right."
+    if math.isfinite(x) and x - delta == x:
+        yield f"By hand x stopped at {x!r}: there x - delta rounds to x,"
+        yield "so the difference quotient is 0."
+
+
+def _apart(paths: tuple[_Path, _Path], delta: float) -> Iterator[str]:
+    """Why the two descents end apart."""
+    if len(paths[0]) == 1:
         yield "No step was made."
-    elif (moved := max(abs(at.x - at.path[-2][0]) for at in (hand, torch))) > 1e-6:
+    elif (moved := max(abs(path[-1][0] - path[-2][0]) for path in paths)) > 1e-6:
         yield f"Not settled yet: the last step still moved x by {moved:.1e}."
     slope = "is the slope half a delta to the"
     yield f"The minimum is at 8/3. The backward difference with delta = {delta!r} {slope}"

@@ -7,16 +7,15 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from lockstep.cli.main import Parser, Printed, printer, signals, status
-from lockstep.cli.output import whole_file
+from lockstep.cli.main import Parser, Printed, printer, status, whole_file
 from lockstep.errors import Unusable
 
 if TYPE_CHECKING:
     from lockstep.learn.exercise import Verdict
 
+_Verdicts: TypeAlias = "Mapping[str, Verdict]"
 _POLL = 0.2  # seconds between two looks at the file
 
 
@@ -33,7 +32,6 @@ def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int
     """
     parser = Parser(
         name,
-        allow_abbrev=False,
         description="Derive back-propagation yourself: a file of formulas to fill in. "
         "Once it is there, each formula is checked against PyTorch.",
     )
@@ -46,19 +44,20 @@ def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int
     parser.add_argument("--watch", action="store_true", help=about)
     options = parser.parse_args(arguments)
     compare = "lockstep compare" if name else "python scripts/compare.py"
-    with signals():
-        return status(lambda: _practise(options, compare), name)
+    return status(lambda _: _practise(options, compare), name)
 
 
 def _practise(options: Namespace, compare: str) -> int:
-    session = _Session(options.file, compare, printer()[0])
-    if not os.path.exists(options.file):
-        session.printed([_write(options)])
-        return session.watch() if options.watch else 0
-    if options.mistake is not None:
+    printed, _ = printer()
+    written = not os.path.exists(options.file)
+    if written:
+        printed([_write(options)])
+    elif options.mistake is not None:
         taken = f"{options.file} is there already; expected a name not taken yet"
         raise Unusable(f"--mistake {options.mistake}: {taken}")
-    return session.watch() if options.watch else session.check()
+    if options.watch:
+        return _watch(options.file, compare, printed)
+    return 0 if written else int(_current(_check(options.file, compare, printed)) is not None)
 
 
 def _write(options: Namespace) -> str:
@@ -66,93 +65,66 @@ def _write(options: Namespace) -> str:
     from lockstep.learn.exercise import plantable
     from lockstep.learn.template import template
 
-    planted = None
+    what, task, planted = "An exercise", "Fill in a formula", None
     if options.mistake is not None:
+        what, task = "A finished step with one mistake", "Find it"
         planted = plantable().get(options.mistake)
         if planted is None:
             raise Unusable(f"--mistake {options.mistake}: expected one of {', '.join(plantable())}")
     with whole_file(options.file, "file") as file:
         file.write(template(options.matrix or planted is not None, planted))
-    what, task = ("An exercise", "Fill in a formula")
-    if planted:
-        what, task = ("A finished step with one mistake", "Find it")
     return f"{what} is in {options.file}. {task}, then run this again."
 
 
-@dataclass
-class _Session:
-    """A user at a file.
+def _check(path: str, compare: str, printed: Printed) -> _Verdicts:
+    """Check the file and print what is right and what is not."""
+    from lockstep.learn.exercise import check_file
 
-    Attributes:
-        path: The file.
-        compare: The command that trains with it.
-        printed: What prints lines.
-        verdicts: What became of each formula when the file was last checked.
-        hint: Which hint was given last for the first formula that is not right yet.
-    """
+    verdicts = check_file(path)
+    printed(lines(path, verdicts, compare))
+    return verdicts
 
-    path: str
-    compare: str
-    printed: Printed
-    verdicts: "Mapping[str, Verdict]" = field(default_factory=dict)
-    hint: int = 0
 
-    @property
-    def current(self) -> "Verdict | None":
-        """The first formula that is not right yet."""
-        return next((verdict for verdict in self.verdicts.values() if not verdict.done), None)
+def _current(verdicts: _Verdicts) -> "Verdict | None":
+    """The first formula that is not right yet."""
+    return next((verdict for verdict in verdicts.values() if not verdict.done), None)
 
-    def check(self) -> int:
-        """Check the file and print what is right and what is not; 0 where everything is."""
-        from lockstep.learn.exercise import check_file
 
-        before = self.current
-        self.verdicts = check_file(self.path)
-        self.printed(lines(self.path, self.verdicts, self.compare))
-        if not (before and self.current and self.current.name == before.name):
-            self.hint = 0
-        return 1 if self.current else 0
+def _watch(path: str, compare: str, printed: Printed) -> int:
+    """Check at each save; keys give hints. Ends when everything is right, or with q."""
+    from lockstep.learn.template import hints
 
-    def watch(self) -> int:
-        """Check at each save; keys give hints. Ends when everything is right, or with q."""
-        seen, pressed = None, None
-        with _keys() as key:
-            while pressed != "q":
-                stamp = os.stat(self.path).st_mtime_ns if os.path.exists(self.path) else None
-                if stamp not in (None, seen):
-                    seen = stamp
-                    if self._look() == 0:
+    seen = pressed = None
+    current: Verdict | None = None
+    verdicts: _Verdicts = {}
+    hint = 0  # which was given last for the current formula
+    with _keys() as key:
+        while pressed != "q":
+            stamp = os.stat(path).st_mtime_ns if os.path.exists(path) else seen
+            if stamp != seen:
+                seen = stamp
+                try:
+                    verdicts = _check(path, compare, printed)
+                    before, current = current, _current(verdicts)
+                    if current is None:
                         return 0
-                pressed = key()
-                if pressed in ("h", "v") and self.current:
-                    self.printed([self._help(pressed, self.current)])
-        return 1
-
-    def _look(self) -> int:
-        """Check the file as it was saved, which may be no Python at the moment."""
-        try:
-            result = self.check()
-        except Unusable as reason:
-            self.printed([str(reason)])
-            return 1
-        if result:
-            self.printed(["[h] a further hint  [v] PyTorch's value  [q] quit", ""])
-        return result
-
-    def _help(self, pressed: str, current: "Verdict") -> str:
-        """A further hint, or the value."""
-        from lockstep.learn.template import hints
-
-        if pressed == "v":
-            unknown = "fill it in first, so that there is something to compare"
-            value = unknown if current.torch is None else current.torch
-            return f"{current.name}: PyTorch {value}, yours {current.yours}"
-        ladder = hints(current.name, "delta_h" in self.verdicts)
-        self.hint = min(self.hint + 1, len(ladder) - 1)
-        return f"hint {self.hint} of {len(ladder) - 1}: {ladder[self.hint]}"
+                    hint = hint if before and before.name == current.name else 0
+                    printed(["[h] a further hint  [v] PyTorch's value  [q] quit", ""])
+                except Unusable as reason:  # no Python at the moment
+                    printed([str(reason)])
+            pressed = key()
+            if current and pressed == "v":
+                unknown = "fill it in first, so that there is something to compare"
+                value = unknown if current.torch is None else current.torch
+                printed([f"{current.name}: PyTorch {value}, yours {current.yours}"])
+            elif current and pressed == "h":
+                ladder = hints(current.name, "delta_h" in verdicts)
+                hint = min(hint + 1, len(ladder) - 1)
+                printed([f"hint {hint} of {len(ladder) - 1}: {ladder[hint]}"])
+    return 1
 
 
-def lines(path: str, verdicts: "Mapping[str, Verdict]", compare: str) -> Iterator[str]:
+def lines(path: str, verdicts: _Verdicts, compare: str) -> Iterator[str]:
     """What a check prints: what is right, the first formula that is not, and what comes next.
 
     Args:
@@ -163,12 +135,12 @@ def lines(path: str, verdicts: "Mapping[str, Verdict]", compare: str) -> Iterato
     from lockstep.learn.exercise import COMMAND, MATRIX_EXAMPLES, SCALAR_EXAMPLES
     from lockstep.learn.template import hints
 
-    matrix = "delta_h" in verdicts
+    matrix, total = "delta_h" in verdicts, len(verdicts)
     done = sum(verdict.done for verdict in verdicts.values())
-    if done == len(verdicts):
+    if done == total:
         examples = ", ".join(MATRIX_EXAMPLES if matrix else SCALAR_EXAMPLES)
         network = "--sizes 3-4-2 --samples 5" if matrix else "--seed 1"
-        yield f"ALL {len(verdicts)} FORMULAS ARE RIGHT. You have derived back-propagation."
+        yield f"ALL {total} FORMULAS ARE RIGHT. You have derived back-propagation."
         yield f"Each agrees with PyTorch to rounding on {examples}."
         yield "See it train, step by step, next to PyTorch:"
         yield f"  {compare} {network} {COMMAND} --derivation {path}"
@@ -176,12 +148,12 @@ def lines(path: str, verdicts: "Mapping[str, Verdict]", compare: str) -> Iterato
     wrong = [verdict for verdict in verdicts.values() if verdict.filled and not verdict.done]
     empty = [verdict for verdict in verdicts.values() if not verdict.filled]
     others = f", {len(wrong)} not yet" if wrong else ""
-    yield f"{done} of {len(verdicts)} formulas are right{others}."
-    if wrong:
-        yield from _about(wrong[0], hints(wrong[0].name, matrix)[0])
-    if empty:
+    yield f"{done} of {total} formulas are right{others}."
+    for verdict in wrong[:1]:
+        yield from _about(verdict, hints(verdict.name, matrix)[0])
+    for verdict in empty[:1]:
         following = "next to fill in" if wrong else "next"
-        yield f"{following}: {_at(empty[0])}: {hints(empty[0].name, matrix)[0]}"
+        yield f"{following}: {_at(verdict)}: {hints(verdict.name, matrix)[0]}"
 
 
 def _about(wrong: "Verdict", hint: str) -> Iterator[str]:

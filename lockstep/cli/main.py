@@ -1,24 +1,41 @@
-"""What every command shares: a parser, signals, exit statuses, a printer."""
+"""What every command shares: a parser, signals, exit statuses, and where output goes."""
 
 import argparse
+import errno
 import os
+import re
 import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeAlias
 
-from lockstep.cli.output import complain, encodable, visible
-from lockstep.errors import Unusable
+from lockstep.errors import Unusable, brief
 from lockstep.network.options import FILE, Option
 
 if TYPE_CHECKING:
     from rich.text import Text
 
 Printed: TypeAlias = "Callable[[Iterable[str | Text]], None]"
+_ASCII = {
+    "σ": "sigma",
+    "Σ": "sum",
+    "δ": "delta",
+    "·": "*",
+    "−": "-",
+    "²": "^2",
+    "³": "^3",
+    "½": "1/2",
+    "ᵀ": ".T",
+    "×": "x",
+    "✓": "ok",
+    "✗": "XX",
+    "│": "|",
+}
 
 
 def whole(text: str) -> int:
@@ -40,7 +57,17 @@ def real(text: str) -> float:
 
 
 class Parser(argparse.ArgumentParser):
-    """Reads a command line; an error is one line on standard error and status 2."""
+    """Reads a command line; an error is one line on standard error and status 2.
+
+    Args:
+        prog: The command, in messages; by default as it was started.
+        settings: Those of `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, prog: str | None = None, **settings: Any) -> None:
+        super().__init__(prog, allow_abbrev=False, **settings)
+        # -1e-3 and -inf are values of --lr, which argparse knows of -1 and -0.5 alone
+        self._negative_number_matcher = re.compile(r"-(\.?\d|inf|nan)")
 
     def add_options(self, groups: Mapping[str, Iterable[Option]]) -> None:
         """Add an argument for each option, under the heading of its group."""
@@ -53,22 +80,6 @@ class Parser(argparse.ArgumentParser):
                     settings = {"metavar": option.kind.metavar, "type": read}
                 about = option.help + (f" (default: {option.without})" if option.without else "")
                 group.add_argument(option.flag, default=argparse.SUPPRESS, help=about, **settings)
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As ever, but `--lr -1e-3` is understood: argparse takes -1e-3 for an option."""
-        numbers = {
-            flag
-            for action in self._actions
-            if action.type in (whole, real)
-            for flag in action.option_strings
-        }
-        joined: list[str] = []
-        for argument in sys.argv[1:] if args is None else args:
-            if joined and joined[-1] in numbers and argument.startswith("-"):
-                joined[-1] += f"={argument}"
-            else:
-                joined.append(argument)
-        return super().parse_known_args(joined, namespace)
 
     def error(self, message: str) -> NoReturn:
         complain(message.removeprefix("argument "), self.prog)
@@ -88,18 +99,16 @@ def signals() -> Iterator[list[int]]:
     """
     seen: list[int] = []
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGTERM:
+            sys.exit(128 + number)
         seen.append(number)
         raise KeyboardInterrupt
-
-    def terminate(number: int, frame: FrameType | None) -> None:
-        sys.exit(128 + number)
 
     if threading.current_thread() is not threading.main_thread():
         yield seen
         return
-    handlers = {signal.SIGINT: interrupt, signal.SIGTERM: terminate}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield seen
     finally:
@@ -107,11 +116,11 @@ def signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def status(command: Callable[[], int], name: str | None = None) -> int:
+def status(command: Callable[[list[int]], int], name: str | None = None) -> int:
     """The exit status of a command, or of what ends it.
 
     Args:
-        command: What to run.
+        command: What to run, with the list that `signals` yields.
         name: What messages call it; by default as it was started.
 
     Returns:
@@ -122,23 +131,19 @@ def status(command: Callable[[], int], name: str | None = None) -> int:
         complain("standard output is closed; expected it to be open", name)
         return 2
     try:
-        return command()
+        with signals() as interrupted:
+            return command(interrupted)
     except Unusable as reason:
         complain(reason, name)
         return 2
     except KeyboardInterrupt:
         return 130
     except OSError as error:
-        failed = output_failed(error)
-        if failed == 2:
-            complain(f"standard output cannot be written: {error.strerror}", name)
-        return failed
-
-
-def output_failed(error: OSError) -> int:
-    """The exit status where standard output cannot be written: 141 if its reader left, else 2."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 141 if isinstance(error, BrokenPipeError) else 2
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 141
+        complain(f"standard output cannot be written: {error.strerror}", name)
+        return 2
 
 
 def printer() -> tuple[Printed, int]:
@@ -161,3 +166,116 @@ def printer() -> tuple[Printed, int]:
             console.print(text, soft_wrap=True)
 
     return printed, width
+
+
+def encodable(text: str, encoding: str) -> str:
+    """The text in characters that the stream has: σ or sigma, ✓ or ok."""
+    return "".join(
+        c if c.encode(encoding, "ignore") else _ASCII.get(c) or ascii(c)[1:-1] for c in text
+    )
+
+
+def visible(text: str) -> str:
+    """The text with control characters as escapes, so that no file's content drives a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def complain(reason: object, name: str | None = None) -> None:
+    """Print a line on standard error that says what cannot be used.
+
+    Args:
+        reason: The sentence.
+        name: The command that the line begins with; by default as it was started.
+    """
+    command = name or os.path.basename(sys.argv[0])
+    print(f"{command}: {visible(brief(str(reason)))}", file=sys.stderr)
+
+
+@contextmanager
+def whole_file(path: str, option: str, binary: bool = False) -> Iterator[IO[Any]]:
+    """A file for writing that appears at `path` when the block ends well, and else leaves no trace.
+
+    Args:
+        path: A file, or a device or a pipe, which is written to as it is.
+        option: The option that asked for it, for the message.
+        binary: Whether bytes are written.
+
+    Raises:
+        Unusable: The file cannot be written; where it cannot be opened, before the block.
+    """
+    special = os.path.exists(path) and not os.path.isfile(path)
+    part = path if special else f"{path}.part"
+    with _writing(path, option):
+        file = open(part, "wb") if binary else open(part, "w", encoding="utf-8")  # noqa: SIM115
+    try:
+        with _writing(path, option):
+            with file:
+                yield file
+            if not special:
+                os.replace(part, path)
+    finally:
+        if not special:
+            with suppress(OSError):
+                os.unlink(part)
+
+
+@contextmanager
+def line_file(path: str, option: str) -> Iterator[Callable[[str], None]]:
+    """A function that writes lines to a file, each flushed, so that what is there can be read."""
+    with _writing(path, option), open(path, "w", encoding="utf-8", buffering=1 << 16) as file:
+
+        def write(line: str) -> None:
+            file.write(line)
+            file.flush()
+
+        yield write
+
+
+@contextmanager
+def _writing(path: str, option: str) -> Iterator[None]:
+    """Report a file that cannot be written as Unusable."""
+    try:
+        yield
+    except BrokenPipeError:  # not of this file, but of standard output
+        raise
+    except OSError as error:
+        expected = "; expected a file in a folder that exists"
+        where = "" if error.errno == errno.ENOSPC else expected
+        raise Unusable(f"{option} {path}: cannot be written: {error.strerror}{where}") from None
+
+
+@contextmanager
+def progress(total: int | None, words: str) -> Iterator[Callable[[int], None]]:
+    """A function to call with how much is done; it draws a bar on standard error.
+
+    Only on a terminal, and only when the work lasts more than about two seconds.
+
+    Args:
+        total: How much there is to do; None where nobody knows.
+        words: What is counted.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich import progress as rich
+    from rich.console import Console
+
+    parts = rich.BarColumn(), rich.MofNCompleteColumn(), rich.TimeRemainingColumn()
+    bar = rich.Progress(
+        rich.TextColumn(words), *parts, console=Console(stderr=True), transient=True
+    )
+    task = bar.add_task(words, total=total)
+    began = drawn = time.monotonic()
+
+    def show(done: int) -> None:
+        nonlocal drawn
+        now = time.monotonic()
+        if now - began > 2 and now - drawn > 0.1:
+            drawn = now
+            bar.start()
+            bar.update(task, completed=done)
+
+    try:
+        yield show
+    finally:
+        bar.stop()

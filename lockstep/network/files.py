@@ -38,13 +38,19 @@ def real_number(text: str) -> float:
 
 @contextmanager
 def _reading(name: str | Path, kind: str) -> Iterator[None]:
-    """Report a file that cannot be opened, or is not text, as Unusable."""
+    """Report a file that cannot be opened, or is not what is expected, as Unusable."""
     try:
         yield
+    except Unusable:
+        raise
     except OSError as error:
         raise Unusable(f"{name}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise Unusable(f"{name}: expected {kind} in UTF-8") from None
+    except RecursionError:
+        raise Unusable(f"{name}: expected {kind}, but this one is nested too deeply") from None
+    except (ValueError, csv.Error) as error:
+        raise Unusable(f"{name}: expected {kind}: {error}") from None
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
@@ -53,16 +59,9 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     Raises:
         Unusable: The file cannot be read, or is not TOML.
     """
-    try:
-        with _reading(path, "a TOML file"):
-            text = Path(path).read_text(encoding="utf-8-sig")
-            return tomllib.loads(text, parse_float=real_number)
-    except Unusable:
-        raise
-    except RecursionError:
-        raise Unusable(f"{path}: expected a TOML file, but this one is nested too deeply") from None
-    except ValueError as error:
-        raise Unusable(f"{path}: expected a TOML file: {error}") from None
+    with _reading(path, "a TOML file"):
+        text = Path(path).read_text(encoding="utf-8-sig")
+        return tomllib.loads(text, parse_float=real_number)
 
 
 def read_table(path: str, inputs: Sequence[str], targets: Sequence[str]) -> tuple[Array, Array]:
@@ -76,12 +75,9 @@ def read_table(path: str, inputs: Sequence[str], targets: Sequence[str]) -> tupl
     Raises:
         Unusable: The message names the file and, where it helps, the line and the column.
     """
-    try:
-        with _reading(path, "a CSV file"), open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            lines = [(reader.line_num, row) for row in reader if row]
-    except csv.Error as error:
-        raise Unusable(f"{path}: expected a CSV file: {error}") from None
+    with _reading(path, "a CSV file"), open(path, encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        lines = [(reader.line_num, row) for row in reader if row]
     if not lines:
         raise Unusable(f"{path}: the file is empty; expected a header line with column names")
     header = [name.strip() for name in lines.pop(0)[1]]
@@ -95,10 +91,8 @@ def read_table(path: str, inputs: Sequence[str], targets: Sequence[str]) -> tupl
             )
     for line, row in lines:
         if len(row) != len(header):
-            raise Unusable(
-                f"{path}: line {line}: has {len(row)} fields; "
-                f"expected {len(header)}, as in the header"
-            )
+            fields = f"has {len(row)} fields; expected {len(header)}, as in the header"
+            raise Unusable(f"{path}: line {line}: {fields}")
 
     def column(name: str) -> list[float]:
         at = header.index(name)
@@ -151,12 +145,8 @@ def _parsed(text: str, where: str) -> dict[str, Any]:
         values = json.loads(text, object_pairs_hook=_each_name_once)
     except RecursionError:
         raise Unusable(f"{where}is nested too deeply; expected a line of JSON") from None
-    except json.JSONDecodeError as error:
-        raise Unusable(f"{where}{_what_is_wrong(text, error)}") from None
-    except Unusable as reason:
-        raise Unusable(f"{where}{reason}") from None
-    except ValueError:
-        raise Unusable(f"{where}a number of too many digits") from None
+    except ValueError as reason:
+        raise Unusable(f"{where}{_what_is_wrong(text, reason)}") from None
     if not isinstance(values, dict):
         raise Unusable(f"{where}expected an object such as {_EXAMPLE}, got {short(values)}")
     return values
@@ -171,8 +161,12 @@ def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _what_is_wrong(text: str, error: json.JSONDecodeError) -> str:
+def _what_is_wrong(text: str, error: ValueError) -> str:
     """Why a line is no JSON, and what to do about it."""
+    if isinstance(error, Unusable):
+        return str(error)
+    if not isinstance(error, json.JSONDecodeError):
+        return "a number of too many digits"
     rest = text[error.pos :]
     if rest.lstrip("-+").lower().startswith(("nan", "inf")):
         word = rest.replace("]", ",").replace("}", ",").partition(",")[0].strip()

@@ -1,48 +1,26 @@
 """The options: keys of a problem file, options of `lockstep compare`, settings of `compare()`."""
 
-from __future__ import annotations
-
-import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 from lockstep.errors import Unusable, short
 from lockstep.network.names import COMPUTED, PARAMETERS, Array, scalars
 
 ACTIVATION_NAMES = ("linear", "sigmoid", "tanh", "relu")
 LOSS_NAMES = ("mse", "sum", "half_sum")
-MISTAKE_NAMES = (
-    "sign-flipped",
-    "scaled-by-constant",
-    "missing-activation-derivative",
-    "derivative-at-wrong-point",
-    "wrong-activation-derivative",
-    "transposed-weights",
-    "wrong-weights",
-    "updated-weights-used",
-    "output-derivative-dropped",
-    "term-missing",
-    "wrong-layer-input",
-    "transposed-gradient",
-    "bias-gradient-missing",
-    "bias-gradient-averaged",
-    "one-sample-only",
-    "gradients-accumulated",
-    "not-updated",
-    "update-sign",
-    "learning-rate",
-    "weight-decay",
-    "momentum",
-    "broadcast",
-    "wrong-shape",
-    "single-precision",
-    "finite-differences",
-    "too-few-digits",
-    "bias-forgotten",
-    "unknown",
+MISTAKE_NAMES = tuple(
+    """
+    sign-flipped scaled-by-constant missing-activation-derivative derivative-at-wrong-point
+    wrong-activation-derivative transposed-weights wrong-weights updated-weights-used
+    output-derivative-dropped term-missing wrong-layer-input transposed-gradient
+    bias-gradient-missing bias-gradient-averaged one-sample-only gradients-accumulated
+    not-updated update-sign learning-rate weight-decay momentum broadcast wrong-shape
+    single-precision finite-differences too-few-digits bias-forgotten unknown
+    """.split()
 )
 DTYPE_NAMES = ("float64", "float32")
 PICTURES = (".png", ".svg", ".pdf")
@@ -64,13 +42,6 @@ class Kind:
     take: Callable[[Any], Any]
     metavar: str | None
     type: type = str
-
-    def check(self, value: object) -> Any:
-        """Convert a value; raise Unusable where it cannot be used."""
-        taken = self.take(value)
-        if taken is None:
-            raise Unusable(f"expected {self.words}, got {short(value)}")
-        return taken
 
 
 @dataclass(frozen=True)
@@ -102,57 +73,36 @@ class Option:
         return self.otherwise or ("" if self.default is None else str(self.default))
 
 
-def _is_whole(value: object, minimum: int) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and minimum <= value < 2**63
+def number(type: type[int | float], words: str, minimum: float = -sys.float_info.max) -> Kind:
+    """Finite numbers, whole ones for int, from a minimum on; True and False are none."""
+    most = 2**63 - 1 if type is int else sys.float_info.max
 
+    def take(value: Any) -> float | None:
+        usable = isinstance(value, int | type) and not isinstance(value, bool)
+        return type(value) if usable and minimum <= value <= most else None
 
-def _is_real(value: object) -> TypeGuard[float]:
-    """Whether it is a number, other than True and False, that a float64 can hold."""
-    try:
-        return (
-            isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        )
-    except OverflowError:
-        return False
-
-
-def _whole(minimum: int, words: str) -> Kind:
-    return Kind(words, lambda value: value if _is_whole(value, minimum) else None, "N", int)
-
-
-def real(words: str, usable: Callable[[float], bool] = lambda value: True) -> Kind:
-    """Finite numbers that are usable."""
-    return Kind(
-        words, lambda value: float(value) if _is_real(value) and usable(value) else None, "X", float
-    )
+    return Kind(words, take, "N" if type is int else "X", type)
 
 
 def _choice(names: tuple[str, ...], words: str = "one of") -> Kind:
     return Kind(
         f"{words} {', '.join(names)}",
-        lambda value: value if isinstance(value, str) and value in names else None,
+        lambda value: value if value in names else None,
         "NAME",
     )
 
 
-def file_ending(*endings: str) -> Kind:
-    """Names of files that end with one of these."""
-    return Kind(
-        f"a file name that ends with {', '.join(endings)}",
-        lambda value: value if (_file_name(value) or "").lower().endswith(endings) else None,
-        f"FILE{endings[0]}",
-    )
+def file_kind(metavar: str, *endings: str) -> Kind:
+    """Names of files, of those that end with one of these if any are given."""
+    words = f"a file name that ends with {', '.join(endings)}" if endings else "the name of a file"
 
+    def take(value: object) -> str | None:
+        with suppress(UnicodeEncodeError):
+            if isinstance(value, str) and value and b"\0" not in os.fsencode(value):
+                return value if value.lower().endswith(endings or "") else None
+        return None
 
-def _file_name(value: object) -> str | None:
-    with suppress(UnicodeEncodeError):
-        if isinstance(value, str) and value and b"\0" not in os.fsencode(value):
-            return value
-    return None
-
-
-def _file(metavar: str) -> Kind:
-    return Kind("the name of a file", _file_name, metavar)
+    return Kind(words, take, metavar)
 
 
 def _digits(text: str) -> int:
@@ -163,7 +113,7 @@ def _digits(text: str) -> int:
 def _sizes(value: Any) -> tuple[int, ...] | None:
     numbers = [*map(_digits, value.split("-"))] if isinstance(value, str) else value
     usable = isinstance(numbers, list | tuple) and len(numbers) == 3
-    return tuple(numbers) if usable and all(_is_whole(n, 1) for n in numbers) else None
+    return tuple(numbers) if usable and all(map(_POSITIVE.take, numbers)) else None
 
 
 def _columns(value: Any) -> list[str] | None:
@@ -173,81 +123,76 @@ def _columns(value: Any) -> list[str] | None:
 
 
 def _frozen(value: Any) -> tuple[str, ...] | None:
-    usable = isinstance(value, list | tuple) and all(
-        isinstance(name, str) and name in PARAMETERS for name in value
-    )
+    usable = isinstance(value, list | tuple) and all(name in PARAMETERS for name in value)
     return tuple(name for name in PARAMETERS if name in value) if usable else None
 
 
 def _shown(value: Any) -> str | frozenset[int] | None:
+    if value in ("all", "none"):
+        return str(value)
     numbers = [value] if isinstance(value, int) else value
     if isinstance(value, str):
-        if value in ("all", "none"):
-            return value
         numbers = [_digits(part.strip()) for part in value.split(",")]
     usable = isinstance(numbers, list | tuple | set | frozenset)
-    return frozenset(numbers) if usable and all(_is_whole(n, 1) for n in numbers) else None
+    return frozenset(numbers) if usable and all(map(_POSITIVE.take, numbers)) else None
 
 
-def _matrix(value: Any) -> Array | None:
-    """A float64 array from a list of lists, or from an array."""
+def _numbers(value: Any, place: str = "the list", position: str = "element") -> "Array | None":
+    """A float64 array from a list of numbers.
+
+    Args:
+        value: What was given.
+        place: What a message calls the list.
+        position: What it calls an element, before its number.
+    """
     import numpy as np
 
-    rows = value.tolist() if hasattr(value, "tolist") else value
-    if (
-        not isinstance(rows, list | tuple)
-        or not rows
-        or not all(isinstance(row, list | tuple) for row in rows)
-    ):
+    if not isinstance(value, list | tuple):
+        return None
+    if not value:
+        raise Unusable(f"expected numbers, but {place} is empty")
+    for j, element in enumerate(value, 1):
+        if _REAL.take(element) is None:
+            raise Unusable(f"expected finite numbers, got {short(element)} in {position} {j}")
+    return np.array(value, np.float64)
+
+
+def _matrix(rows: Any) -> "Array | None":
+    """A float64 array from a list of lists."""
+    import numpy as np
+
+    usable = isinstance(rows, list | tuple) and all(isinstance(row, list | tuple) for row in rows)
+    if not usable or not rows:
         return None
     for i, row in enumerate(rows, 1):
         if len(row) != len(rows[0]):
             lengths = f"row 1 has {len(rows[0])} numbers and row {i} has {len(row)}"
             raise Unusable(f"expected rows of one length, but {lengths}")
-        _refuse_others(row, f"row {i}", f"row {i}, column")
-    return np.array(rows, dtype=np.float64)
-
-
-def _vector(value: Any) -> Array | None:
-    """A float64 array from a list of numbers, or from an array."""
-    import numpy as np
-
-    row = value.tolist() if hasattr(value, "tolist") else value
-    if not isinstance(row, list | tuple):
-        return None
-    _refuse_others(row, "the list", "element")
-    return np.array(row, dtype=np.float64)
-
-
-def _refuse_others(row: Sequence[object], place: str, position: str) -> None:
-    """Raise Unusable unless a row has numbers, and nothing else, in it."""
-    if not row:
-        raise Unusable(f"expected numbers, but {place} is empty")
-    for j, number in enumerate(row, 1):
-        if not _is_real(number):
-            raise Unusable(f"expected finite numbers, got {short(number)} in {position} {j}")
+        _numbers(row, f"row {i}", f"row {i}, column")
+    return np.array(rows, np.float64)
 
 
 FLAG = Kind("true or false", lambda value: value if isinstance(value, bool) else None, None, bool)
 _SIZES = Kind("three positive whole numbers, inputs-hidden-outputs, such as 2-2-2", _sizes, "2-2-2")
 _COLUMNS = Kind("column names, separated by commas", _columns, "A,B")
 _MATRIX = Kind("a list of rows, each a list of numbers", _matrix, None)
-_VECTOR = Kind("a list of numbers", _vector, None)
+_VECTOR = Kind("a list of numbers", _numbers, None)
 _FROZEN = Kind(f"a list of parameters out of {', '.join(PARAMETERS)}", _frozen, None)
 _SHOW = Kind("step numbers such as 1,10, or all, or none", _shown, "1,10")
 _ACTIVATION = _choice(ACTIVATION_NAMES)
 _MISTAKE = _choice(MISTAKE_NAMES, "the name of a mistake:")
-_STEPS = _whole(0, "a whole number of steps, 0 or more")
-_PROBLEMS = _whole(0, "a whole number of problems, 0 or more")
-_SEED = _whole(0, "a whole number, 0 or more")
-_POSITIVE = _whole(1, "a positive whole number")
-_TOLERANCE = real("a finite number, 0 or more", lambda value: value >= 0)
+_STEPS = number(int, "a whole number of steps, 0 or more", 0)
+_PROBLEMS = number(int, "a whole number of problems, 0 or more", 0)
+_SEED = number(int, "a whole number, 0 or more", 0)
+_POSITIVE = number(int, "a positive whole number", 1)
+_REAL = number(float, "a finite number")
+_TOLERANCE = number(float, "a finite number, 0 or more", 0)
 # By the heading of their group.
 GROUPS = {
     "network and data": (
         Option("sizes", "inputs-hidden-outputs", _SIZES, otherwise="from the data, or 2-2-2"),
         Option("samples", "number of random samples", _POSITIVE, 1),
-        Option("data", "table of samples, with a header line", _file("FILE.csv")),
+        Option("data", "table of samples, with a header line", file_kind("FILE.csv")),
         Option("inputs", "columns of the table that are inputs", _COLUMNS),
         Option("targets", "columns of the table that are targets", _COLUMNS),
         Option("standardize", "scale every column to mean 0 and variance 1", FLAG),
@@ -267,7 +212,7 @@ GROUPS = {
         Option(
             "loss", "mse: nn.MSELoss(); sum; half_sum: half the sum", _choice(LOSS_NAMES), "mse"
         ),
-        Option("lr", "learning rate", real("a finite number"), 0.05),
+        Option("lr", "learning rate", _REAL, 0.05),
         Option("steps", "number of training steps", _STEPS, 100),
         Option("batch_size", "samples per step, taken in turn", _POSITIVE, otherwise="all"),
         Option("dtype", " or ".join(DTYPE_NAMES), _choice(DTYPE_NAMES), "float64"),
@@ -277,14 +222,14 @@ GROUPS = {
         Option(
             "derivation",
             "your step function: FILE.py or FILE.py:FUNCTION",
-            _file("FILE.py"),
+            file_kind("FILE.py"),
             otherwise="the function `step`; without a file, the project's own code",
         ),
         Option(
             "numbers",
             "results by name: FILE.toml from paper or a book, "
             "or FILE.jsonl recorded by a program (-: standard input)",
-            _file("FILE"),
+            file_kind("FILE"),
         ),
     ),
     "how hard to look": (
@@ -310,11 +255,15 @@ GROUPS = {
         Option(
             "json",
             "write the result as one JSON document (-: to standard output, and nothing else there)",
-            _file("FILE"),
+            file_kind("FILE"),
         ),
-        Option("trace", "write one line of JSON per step", _file("FILE.jsonl")),
-        Option("html", "write the run as a page to step through in a browser", _file("FILE")),
-        Option("plot", "draw the run as one picture (png, svg or pdf)", file_ending(*PICTURES)),
+        Option("trace", "write one line of JSON per step", file_kind("FILE.jsonl")),
+        Option("html", "write the run as a page to step through in a browser", file_kind("FILE")),
+        Option(
+            "plot",
+            "draw the run as one picture (png, svg or pdf)",
+            file_kind("FILE.png", *PICTURES),
+        ),
         Option("code", "show each step as both sources side by side, with their values", FLAG),
         Option("quiet", "print the verdict alone", FLAG),
     ),
@@ -352,30 +301,18 @@ def check(
     Raises:
         Unusable: The message names the option and says what is expected.
     """
-    import numpy as np
-
     values = {}
     for key, value in raw.items():
         if key not in options:
             results = "; a file of results goes with --numbers" if _is_a_result(key) else ""
             expected = f"expected one of {', '.join(options)}{results}"
             raise Unusable(f"{where(key)}: unknown key; {expected}")
+        kind = options[key].kind
+        plain = value.tolist() if hasattr(value, "tolist") else value  # of an array
         try:
-            plain = value.item() if isinstance(value, np.generic) else value
-            values[key] = options[key].kind.check(plain)
+            values[key] = kind.take(plain)
+            if values[key] is None:
+                raise Unusable(f"expected {kind.words}, got {short(plain)}")
         except Unusable as reason:
             raise Unusable(f"{where(key)}: {reason}") from None
     return values
-
-
-def reference(groups: Mapping[str, Sequence[Option]] = GROUPS) -> str:
-    """The options as a table in Markdown, a line an option."""
-    rows = ["| option | key in a file | meaning | without it |", "|---|---|---|---|"]
-    for heading, options in groups.items():
-        rows.append(f"| **{heading}** | | | |")
-        for option in options:
-            typed = f"`{option.flag} {option.kind.metavar or ''}".rstrip() + "`"
-            flag = "" if heading == FILE else typed
-            meaning = option.help.replace("|", r"\|")
-            rows.append(f"| {flag} | `{option.name}` | {meaning} | {option.without} |")
-    return "\n".join(rows) + "\n"

@@ -13,8 +13,7 @@ from typing import IO, Any
 import numpy as np
 import torch
 
-from lockstep.cli.main import Parser, printer, status, whole
-from lockstep.cli.output import progress, whole_file
+from lockstep.cli.main import Parser, printer, progress, status, whole, whole_file
 from lockstep.errors import Unusable
 from lockstep.network.options import check
 from lockstep.report.plots.descent import write
@@ -52,7 +51,6 @@ def parser() -> Parser:
         "under six minutes.",
         epilog="One thread on both sides, unless --threads gives another number. A ratio is the "
         "median over the rounds, not the quotient of the median times.",
-        allow_abbrev=False,
     )
     it.add_argument(
         "--quick", action="store_true", help="the three smaller networks: about twenty seconds"
@@ -84,7 +82,7 @@ def parser() -> Parser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = parser().parse_args(arguments)
-    return status(lambda: _timed(options))
+    return status(lambda _: _timed(options))
 
 
 def _timed(options: Namespace) -> int:

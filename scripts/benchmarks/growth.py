@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lockstep.bound.allowed import tolerance
-from lockstep.cli.output import progress
+from lockstep.cli.main import progress
 from lockstep.network.problem import make_problem
 from lockstep.run.result import Result
 from lockstep.run.steps import records

@@ -2,20 +2,17 @@
 
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lockstep.network.names import PARAMETERS, scalar_names
+from lockstep.network.names import PARAMETERS, Array, scalar_names
 from lockstep.network.problem import Problem, Start, make_problem
 from lockstep.sides.built_in import built_in
 from lockstep.sides.built_in import by_hand as step_by_hand
 from manual_backprop import neuron_by_neuron
 from scripts.benchmarks.timing import Step, block_seconds, verified_step
 from torch_reference import two_layer as torch_two_layer
-
-Array: TypeAlias = "NDArray[Any]"
 
 # A part's name is the field of its time in the JSON, with _us: microseconds.
 PARTS = ("manual", "torch", "turns", "lockstep", "run", "matmul")
@@ -140,7 +137,9 @@ def _scalars(problem: Problem, arrays: dict[str, Array]) -> dict[str, Any]:
     return {
         scalar: kind(number)
         for name, array in arrays.items()
-        for scalar, number in zip(scalar_names(name, problem.sizes, 1), array.flat, strict=True)
+        for scalar, number in zip(
+            scalar_names(name, problem.sizes, 1) or (), array.flat, strict=True
+        )
     }
 
 
@@ -173,7 +172,8 @@ def in_turn(problem: Problem) -> Step:
 
 def _torch_step(problem: Problem, weights: dict[str, Array]) -> dict[str, Array]:
     x, y = problem.batch(1)
-    return torch_two_layer.step(**weights, x=x, y=y, lr=problem.lr, **problem.network_settings)
+    numbers: dict[str, Any] = {**weights, "x": x, "y": y, "lr": problem.lr}
+    return torch_two_layer.step(**numbers, **problem.network_settings)
 
 
 def _after(quantities: dict[str, Array]) -> dict[str, Array]:

@@ -16,7 +16,7 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from lockstep.cli.output import progress
+from lockstep.cli.main import progress
 from tests.campaigns.networks import alone
 from tests.gallery import NAMES, any_size, expression
 

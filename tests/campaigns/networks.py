@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from lockstep.api import run
-from lockstep.cli.output import progress
+from lockstep.cli.main import progress
 from tests.campaigns.hard_problems import DRESSES, KINDS, STYLES, hard_problem, right_step
 
 

@@ -1,4 +1,4 @@
-"""The lock-step run: every step compared on random problems, the strict check and the free run, least squares."""
+"""The run: every step compared on random problems, the strict check and the free run."""
 
 import csv
 from pathlib import Path

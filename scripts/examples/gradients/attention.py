@@ -1,10 +1,11 @@
 """The gradients of scaled dot-product attention with a causal mask, derived by hand.
 
-s = q kᵀ/√d, −∞ where the key comes later than the query;  a = softmax(s);  out = a v;  L = ½ Σ (out − target)²
+s = q kᵀ/√d, −∞ where the key comes later than the query;  a = softmax(s);  out = a v
+L = ½ Σ (out − target)²
 ∂a_i/∂s_j = a_i (δ_ij − a_j), along a row of softmax
 d_out = out − target
 d_v = aᵀ d_out and d_a = d_out vᵀ, as in any product of matrices
-d_s = a (d_a − Σ d_a a): what is left of d_a without its average weighted with a; 0 under the mask, where a is 0
+d_s = a (d_a − Σ d_a a): d_a without its average weighted with a; 0 under the mask, where a is 0
 d_q = d_s k/√d and d_k = d_sᵀ q/√d
 """
 

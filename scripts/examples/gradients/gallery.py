@@ -1,4 +1,4 @@
-"""What every file of this folder ends with: its gradients checked on one problem, and the report printed."""
+"""What every file of this folder ends with: it checks its gradients and prints the report."""
 
 import sys
 from pathlib import Path

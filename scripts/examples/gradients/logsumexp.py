@@ -2,7 +2,7 @@
 
 l = log Σ exp z_j
 ∂l/∂z_k = exp z_k / Σ exp z_j: softmax
-(m = max z out of every exponent cancels in it and keeps exp from overflowing; l = m + log Σ exp(z_j − m))
+(l = m + log Σ exp(z_j − m) with m = max z is the same, and exp does not overflow)
 """
 
 import numpy as np

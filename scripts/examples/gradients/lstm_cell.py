@@ -28,8 +28,11 @@ def hand(x, h, c, W, U, b):
     t = np.tanh(f * c + i * g)  # (N, n)
     d_h_new = o * t  # (N, n)
     d_c_new = d_h_new * o * (1 - t * t) + 1  # (N, n)
-    d_z = np.concatenate([d_c_new * g * i * (1 - i), d_c_new * c * f * (1 - f), d_c_new * i * (1 - g * g),
-                          d_h_new * t * o * (1 - o)], axis=1)  # (N, 4·n)  # fmt: skip
+    d_i = d_c_new * g * i * (1 - i)  # (N, n)
+    d_f = d_c_new * c * f * (1 - f)  # (N, n)
+    d_g = d_c_new * i * (1 - g * g)  # (N, n)
+    d_o = d_h_new * t * o * (1 - o)  # (N, n)
+    d_z = np.concatenate([d_i, d_f, d_g, d_o], axis=1)  # (N, 4·n)
     return {
         "b": d_z.sum(axis=0),  # (4·n,)
         "W": d_z.T @ x,  # (4·n, n_in)

@@ -2,7 +2,7 @@
 
 y = the largest element of a window
 ∂y/∂x = 1 for that element and 0 for the others of the window
-(where several are equally large the maximum has a kink; PyTorch takes the first of them, and so does argmax)
+(where several are equally large the maximum has a kink; PyTorch and argmax take the first of them)
 """
 
 import numpy as np

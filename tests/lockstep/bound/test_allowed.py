@@ -1,4 +1,4 @@
-"""The bound: what it is made of, and that right code stays within it where rounding is at its worst."""
+"""The bound: what it is made of, and that right code stays within it at its worst rounding."""
 
 import math
 

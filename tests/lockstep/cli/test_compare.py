@@ -365,18 +365,18 @@ def test_an_interrupt_ends_a_run_with_the_verdict_so_far_and_status_130(capsys, 
 
 
 def test_progress_is_drawn_on_a_terminal_only(monkeypatch):
-    from lockstep.cli import output
+    from lockstep.cli import main as shared
 
     class Terminal(io.StringIO):
         def isatty(self):
             return True
 
     clock = iter(range(0, 1000, 1))
-    monkeypatch.setattr(output.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(shared.time, "monotonic", lambda: next(clock))
     monkeypatch.setenv("TERM", "xterm")
     for stream, drawn in ((Terminal(), True), (io.StringIO(), False)):
         monkeypatch.setattr(sys, "stderr", stream)
-        with output.progress(10, "steps") as show:
+        with shared.progress(10, "steps") as show:
             for done in range(1, 11):
                 show(done)
         assert bool(stream.getvalue()) == drawn

@@ -113,7 +113,7 @@ def test_a_script_is_a_door_to_its_command(capsys, monkeypatch, script):
 
 @pytest.mark.parametrize("text", ["-1", "-1e-3", "-1E3", "-.5", "-inf"])
 def test_negative_numbers_are_values_of_every_option_that_takes_a_number(text):
-    parser = Parser(allow_abbrev=False)
+    parser = Parser()
     parser.add_argument("-r", "--rate", type=real)
     parser.add_argument("--count", type=whole)
     parser.add_argument("--file")
@@ -123,7 +123,7 @@ def test_negative_numbers_are_values_of_every_option_that_takes_a_number(text):
 
 
 def test_an_option_is_no_value_of_one_that_takes_text(capsys):
-    parser = Parser("net", allow_abbrev=False)
+    parser = Parser("net")
     parser.add_argument("--file")
     assert ran(capsys, parser.parse_args, "--file", "-x")[2] == (
         "net: --file: expected one argument\n"

@@ -125,7 +125,7 @@ def test_another_shape_is_told_in_place_of_a_value(monkeypatch, tmp_path, capsys
 
 
 def test_a_stream_that_cannot_encode_gets_ascii(monkeypatch):
-    from lockstep.cli.output import encodable
+    from lockstep.cli.main import encodable
 
     assert encodable("a  │  b ✗", "ascii") == "a  |  b XX"
 

@@ -1,4 +1,4 @@
-"""Where training must end, by closed forms: least squares, the best map of a lower rank, the largest stable rate."""
+"""Where training must end: least squares, the best map of a lower rank, the largest stable rate."""
 
 import numpy as np
 import pytest
@@ -25,15 +25,16 @@ def trained(problem, steps, **more):
 
 
 def least_squares(x, y):
-    """The best affine map of x to y as (slope, intercept), and its loss, the mean of the squares."""
+    """The best affine map of x to y as (slope, intercept), and its loss, the mean square."""
     inputs = np.hstack([x, np.ones((len(x), 1))])
     solution = np.linalg.lstsq(inputs, y, rcond=None)[0]
     return solution[:-1], solution[-1], np.mean((inputs @ solution - y) ** 2)
 
 
 def best_of_rank(rank, x, y):
-    """The best affine map of x to y whose slope has so low a rank, and its loss: the fitted values' first directions.
+    """The best affine map of x to y whose slope has this rank, and its loss.
 
+    It keeps the fitted values' first directions.
     Reduced-rank regression: Izenman, Journal of Multivariate Analysis 5 (1975).
     """
     slope, _, _ = least_squares(x, y)
@@ -84,7 +85,7 @@ def test_a_narrow_network_ends_at_the_best_map_of_its_rank_on_both_sides(sizes, 
 
 
 def curvature(problem, parameters):
-    """The largest eigenvalue of the loss's Hessian at these parameters, and its eigenvector by parameter name."""
+    """The largest eigenvalue of the loss's Hessian, and its eigenvector by parameter name."""
     sizes = [parameters[name].size for name in PARAMETERS]
     shapes = [parameters[name].shape for name in PARAMETERS]
     x, y = torch.tensor(problem.x), torch.tensor(problem.y)
@@ -119,7 +120,8 @@ def test_the_largest_stable_learning_rate_is_two_over_the_largest_curvature(seed
         result = compare(None, given, lr=factor * 2 / largest, steps=101, show="none")
         assert result.verdict == "match"
         above = [result.loss["first"] - best, result.loss["last"] - best]
-        # along the steepest direction a step multiplies the distance by 1 − lr·λ, the loss's excess by its square
+        # along the steepest direction a step multiplies the distance by 1 − lr·λ,
+        # and the loss's excess by its square
         assert above[1] / above[0] == pytest.approx((1 - factor * 2) ** (2 * 100), rel=0.1)
         assert (above[1] > 10 * above[0]) == grows
 

@@ -1,4 +1,4 @@
-"""The door: every style of step is legal, bad ones are told in a line, and nothing a step does changes the run."""
+"""Step functions: every style works, bad ones are one line, and none changes the run."""
 
 import numpy as np
 import pytest

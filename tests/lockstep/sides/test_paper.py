@@ -1,4 +1,4 @@
-"""Numbers from paper: judged to their printed digits; a whole training with a mistake explains those that differ."""
+"""Numbers from paper: judged to their printed digits, explained by a training with a mistake."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Recordings: what is read and what is refused, where each step starts, and what a program's slips are called."""
+"""Recordings: what is read, what is refused, where each step starts, how slips are named."""
 
 import io
 import json

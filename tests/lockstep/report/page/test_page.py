@@ -13,7 +13,7 @@ import pytest
 from lockstep import compare
 from lockstep.bound.allowed import tolerance
 from lockstep.cli.compare import main
-from lockstep.cli.output import line_file, whole_file
+from lockstep.cli.main import line_file, whole_file
 from lockstep.network.problem import make_problem
 from lockstep.report.album import Album
 from lockstep.report.page.step_data import heat, is_drawable, loss_curve, widths
