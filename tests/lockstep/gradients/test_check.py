@@ -251,13 +251,13 @@ def test_a_watched_gradient_that_nothing_explains_has_a_remedy_of_its_own():
 
 def test_a_match_to_the_last_bit_and_one_that_nothing_could_be_seen_of_say_so():
     same = check_gradients(lambda x: {"x": np.ones(3)}, lambda x: x.sum(), x=np.arange(3.0))
-    assert "each the same to the last bit." in str(same)
+    assert "Both sides are the same to the last bit." in str(same)
     blind = check_gradients(
         lambda x: {"x": np.cos(x)}, lambda x: torch.sin(x).sum(), x=np.array([1e17, 3e17])
     )
-    assert "No error as small as a value would typically have been found; 2 of 2 values" in str(
-        blind
-    )
+    assert "\n2 of 2 values could not be judged: rounding alone could change them" in str(blind)
+    assert "Smallest detectable error" not in str(blind)
+    assert "\nSmallest detectable error: 7e-15 of a value (typical). All 3 values" in str(same)
     assert any(
         remark.startswith("nothing is known of x: rounding alone") for remark in blind.remarks
     )
