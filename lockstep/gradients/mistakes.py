@@ -13,7 +13,6 @@ import torch
 
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import (
-    Index,
     agree,
     differing,
     factor,
@@ -25,7 +24,7 @@ from lockstep.explain.facts import (
     usual,
 )
 from lockstep.gradients.measured import SAFETY, Reference, asked, same_draws
-from lockstep.network.names import Array, Quantities, element
+from lockstep.network.names import Array, Index, Quantities, element
 
 FACTORS = (
     "look for a factor that is missing, or there twice: of a mean against a sum, ½, √d, 1/(1 − p)"
@@ -168,21 +167,17 @@ def by_quotients(it: Wrong, reference: Reference, inputs: Quantities) -> Diagnos
     if it.name not in inputs or it.off.sum() < 0.3 * it.off.size:
         return None
 
-    def loss(place: Index, by: float) -> float:
-        moved = inputs[it.name].copy()
-        moved[place] += by
+    def loss(moved: Array) -> float:
         given = {name: torch.tensor(array) for name, array in (inputs | {it.name: moved}).items()}
         with torch.no_grad(), same_draws():
             return float(asked(reference, given))
 
-    for found in quotients(loss, it.own - it.value, it.value, it.off):
-        noise, size = 64 * found.noise, np.abs(found.error)
-        near = np.abs(found.error - found.theirs) <= np.maximum(noise, 1e-3 * size)
-        if near.all() and (noise < 0.1 * size).mean() > 0.5:
-            says = (
-                f"the gradient of {it.name} is a difference quotient, {found.kind}, "
-                f"of width {found.width:g}"
-            )
+    found = quotients(loss, inputs[it.name], it.own - it.value, it.value, it.off)
+    for width, kind, error, theirs, noise in found:
+        size = np.abs(error)
+        near = np.abs(error - theirs) <= np.maximum(64 * noise, 1e-3 * size)
+        if near.all() and (64 * noise < 0.1 * size).mean() > 0.5:
+            says = f"the gradient of {it.name} is a difference quotient, {kind}, of width {width:g}"
             return Diagnosis(it.name, "finite-differences", says, "derive it")
     return None
 
