@@ -18,9 +18,10 @@ from lockstep.gradients.measured import (
     asked,
     blamed,
     in_precision,
-    marked,
+    leaves,
     measure,
     reference_gradients,
+    same_draws,
 )
 from lockstep.gradients.mistakes import Wrong, by_shape, diagnose
 from lockstep.gradients.result import CheckResult, GradientMismatch, matched, mismatch
@@ -99,8 +100,8 @@ def _checked_function(function: Any, reference: Code, inputs: dict[str, Any]) ->
 
 def _outputs(reference: Code, arrays: Quantities) -> dict[str, tuple[int, ...]]:
     """The shapes of what the reference gives, by names that no input and no mark has."""
-    with marked() as marks:
-        results = _several(asked(reference, {name: torch.tensor(a) for name, a in arrays.items()}))
+    with same_draws() as marks:
+        results = _several(asked(reference, leaves(arrays)))
     shapes = {}
     for k, result in enumerate(results):
         if not isinstance(result, Tensor):
@@ -128,19 +129,18 @@ def _as_hand(function: Any, names: list[str], order: list[str], reached: Quantit
         order.sort(key=arguments.index)
 
     def hand(**given: Array) -> dict[str, Tensor]:
-        tensors = {name: torch.tensor(array) for name, array in given.items()}
-        leaves = {name: tensors[name] for name in order if tensors[name].is_floating_point()}
-        for leaf in leaves.values():
-            leaf.requires_grad_()
-        passed = (  # single integers and booleans as Python's
-            tensors[name] if name in leaves or tensors[name].dim() else tensors[name].item()
-            for name in order
+        tensors = leaves(given)
+        weights = [tensors[name].detach() for name in names]
+        passed = [tensors[name] for name in order]
+        wanted = {name: tensors[name] for name in order if tensors[name].requires_grad}
+        results = _several(  # single integers and booleans go to it as Python's
+            getattr(function, "apply", function)(
+                *(one if one.dim() or one.requires_grad else one.item() for one in passed)
+            )
         )
-        results = _several(getattr(function, "apply", function)(*passed))
-        weights = [tensors[name] for name in names]
-        found = torch.autograd.grad(results, list(leaves.values()), weights, allow_unused=True)
+        found = torch.autograd.grad(results, list(wanted.values()), weights, allow_unused=True)
         gradients = {name: r.detach() for name, r in zip(names, results, strict=True)}
-        for (name, leaf), gradient in zip(leaves.items(), found, strict=True):
+        for (name, leaf), gradient in zip(wanted.items(), found, strict=True):
             if gradient is not None or name in reached:
                 gradients[name] = torch.zeros_like(leaf) if gradient is None else gradient
         return gradients

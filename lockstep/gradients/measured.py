@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -65,25 +66,30 @@ def watch(name: str, tensor: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def marked() -> Iterator[dict[str, Tensor]]:
-    """The tensors that `watch` marks meanwhile, by name."""
+def same_draws() -> Iterator[dict[str, Tensor]]:
+    """The tensors that `watch` marks meanwhile, by name; torch draws the same random numbers.
+
+    Afterwards it goes on as if none was drawn.
+    """
+    # torch.manual_seed does the same, and looks for other devices, slowly
+    state = torch.default_generator.get_state()
+    torch.default_generator.manual_seed(0)
     _watching.marks = {}
     try:
         yield _watching.marks
     finally:
         _watching.marks = None
-
-
-@contextlib.contextmanager
-def same_draws() -> Iterator[None]:
-    """Torch draws the same random numbers, and goes on afterwards as if none was drawn."""
-    # torch.manual_seed does the same, and looks for other devices, slowly
-    state = torch.default_generator.get_state()
-    torch.default_generator.manual_seed(0)
-    try:
-        yield
-    finally:
         torch.default_generator.set_state(state)
+
+
+def leaves(inputs: Quantities, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    """The inputs as tensors; floating-point ones, in a dtype of their own, are differentiated."""
+    return {
+        name: torch.tensor(array, dtype=dtype, requires_grad=True)
+        if array.dtype.kind == "f"
+        else torch.tensor(array)
+        for name, array in inputs.items()
+    }
 
 
 class _Noise(TorchDispatchMode):
@@ -120,11 +126,8 @@ def reference_gradients(
         TypeError: the reference does not give a scalar tensor that is built from the inputs.
         ValueError: it changes them or cannot be differentiated.
     """
-    given = {}
-    for name, array in inputs.items():
-        tensor = torch.tensor(array)
-        given[name] = tensor.to(dtype).requires_grad_() if tensor.is_floating_point() else tensor
-    with marked() as marks, same_draws(), torch.enable_grad(), mode or contextlib.nullcontext():
+    given = leaves(inputs, dtype)
+    with same_draws() as marks, torch.enable_grad(), mode or contextlib.nullcontext():
         passed = {name: tensor.clone() for name, tensor in given.items()}
         loss = asked(reference, passed)
         _demand_scalar(loss)
@@ -181,18 +184,19 @@ def asked(reference: Callable[..., Any], given: dict[str, Tensor]) -> Any:
 
 def blamed(who: str, error: Exception) -> ValueError | TypeError:
     """The exception that reports one in the user's code; its frames are the user's own."""
-    kept: list[TracebackType] = []
-    frames = error.__traceback__
-    while frames is not None:
-        if not frames.tb_frame.f_code.co_filename.startswith(NOT_THE_USERS):
-            kept.append(frames)
-        frames = frames.tb_next
-    for frame, following in zip(kept, [*kept[1:], None], strict=False):
-        frame.tb_next = following
-    error.with_traceback(kept[0] if kept else None)
+
+    def users(frames: TracebackType | None) -> TracebackType | None:
+        """The frames that are the user's."""
+        while frames and frames.tb_frame.f_code.co_filename.startswith(NOT_THE_USERS):
+            frames = frames.tb_next
+        if frames:
+            frames.tb_next = users(frames.tb_next)
+        return frames
+
+    error.with_traceback(users(error.__traceback__))
     at = ""
-    if kept:
-        at = f" (line {kept[-1].tb_lineno} of {Path(kept[-1].tb_frame.f_code.co_filename).name})"
+    for last in traceback.extract_tb(error.__traceback__)[-1:]:
+        at = f" (line {last.lineno} of {Path(last.filename).name})"
     kind = TypeError if isinstance(error, TypeError) else ValueError
     says = str(error).partition("\n")[0]
     return kind(f"{who} raised {type(error).__name__}{': ' if says else ''}{says}{at}")
