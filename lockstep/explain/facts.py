@@ -39,8 +39,8 @@ def agree(own: Array, right: Array, bound: Array | float) -> Array:
 def factor(own: Array, right: Array, bound: Array) -> float | None:
     """The number c for which own is c · right to rounding: 0, −1 or another one; or None."""
     with np.errstate(all="ignore"):
-        best = np.unravel_index(int(np.argmax(np.abs(right))), right.shape)
-        for c in (0.0, -1.0, float(own[best] / right[best])):
+        best = int(np.argmax(np.abs(right)))
+        for c in (0.0, -1.0, float(own.flat[best] / right.flat[best])):
             if math.isfinite(c) and agree(own, c * right, (1 + abs(c)) * bound).all():
                 return c
     return None

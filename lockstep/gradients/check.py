@@ -17,6 +17,7 @@ from lockstep.gradients.measured import (
     Reference,
     asked,
     blamed,
+    differentiated,
     in_precision,
     leaves,
     measure,
@@ -85,16 +86,36 @@ def _checked_function(function: Any, reference: Code, inputs: dict[str, Any]) ->
         name: random.normal(size=shape).astype(kind)
         for name, shape in _outputs(reference, arrays).items()
     }
+    forward = getattr(function, "forward", None)
+    order, arguments = list(arrays), list(inspect.signature(forward).parameters) if forward else []
+    if set(order) <= set(arguments):
+        order.sort(key=arguments.index)
 
-    def scalar(**inputs: Tensor) -> Tensor:
-        given = [inputs.pop(name) for name in weights]
-        pairs = zip(_several(reference(**inputs)), given, strict=True)
-        total: Tensor = sum((result * weight).sum() for result, weight in pairs)
+    def by_function(**given: Tensor) -> Any:
+        passed = [given[name] for name in order]  # single integers and booleans as Python's
+        return getattr(function, "apply", function)(
+            *(one if one.dim() or one.is_floating_point() else one.item() for one in passed)
+        )
+
+    def scalar(call: Code = reference, /, **given: Tensor) -> Tensor:
+        total = torch.zeros(())
+        factors = [given.pop(name) for name in weights]
+        for result, weight in zip(_several(call(**given)), factors, strict=True):
+            if result.shape != weight.shape:
+                shape = tuple(weight.shape)
+                raise ValueError(f"an output has shape {tuple(result.shape)}; expected {shape}")
+            total = total + (result * weight).sum()
         return total
 
     every = weights | arrays
     reached = reference_gradients(scalar, in_precision(np.float64, every))
-    hand = _as_hand(function, list(weights), list(arrays), reached)
+
+    def hand(**given: Array) -> Quantities:
+        """Both passes of the function; where it gives None, zeros."""
+        tensors = leaves(given)
+        found = differentiated(scalar(by_function, **tensors), tensors)
+        return {name: np.zeros_like(given[name]) for name in reached} | found
+
     return _checked(hand, scalar, every, "the function")
 
 
@@ -112,40 +133,6 @@ def _outputs(reference: Code, arrays: Quantities) -> dict[str, tuple[int, ...]]:
             name += "_"
         shapes[name] = tuple(result.shape)
     return shapes
-
-
-def _as_hand(function: Any, names: list[str], order: list[str], reached: Quantities) -> Code:
-    """A Function as a hand.
-
-    Args:
-        function: Its forward and backward.
-        names: Of its outputs; the hand gets their weights by these, and gives the outputs.
-        order: The names of the inputs. Those of forward's arguments decide, if they are the same.
-        reached: Of what the reference has a gradient. There None stands for zeros.
-    """
-    forward = getattr(function, "forward", None)
-    arguments = list(inspect.signature(forward).parameters) if forward else []
-    if set(order) <= set(arguments):
-        order.sort(key=arguments.index)
-
-    def hand(**given: Array) -> dict[str, Tensor]:
-        tensors = leaves(given)
-        weights = [tensors[name].detach() for name in names]
-        passed = [tensors[name] for name in order]
-        wanted = {name: tensors[name] for name in order if tensors[name].requires_grad}
-        results = _several(  # single integers and booleans go to it as Python's
-            getattr(function, "apply", function)(
-                *(one if one.dim() or one.requires_grad else one.item() for one in passed)
-            )
-        )
-        found = torch.autograd.grad(results, list(wanted.values()), weights, allow_unused=True)
-        gradients = {name: r.detach() for name, r in zip(names, results, strict=True)}
-        for (name, leaf), gradient in zip(wanted.items(), found, strict=True):
-            if gradient is not None or name in reached:
-                gradients[name] = torch.zeros_like(leaf) if gradient is None else gradient
-        return gradients
-
-    return hand
 
 
 def _several(outputs: Any) -> list[Any]:

@@ -139,9 +139,8 @@ def reference_gradients(
                 )
             if name in marks and tensor.requires_grad:
                 raise ValueError(f"watch: {name!r} is the name of an input; expected another name")
-        wanted = {name: t for name, t in (given | marks).items() if t.requires_grad}
         try:
-            gradients = differentiated(loss, wanted) if loss.requires_grad else {}
+            gradients = differentiated(loss, given | marks) if loss.requires_grad else {}
         except RuntimeError as error:
             raise blamed("the differentiation of reference", error) from error
     if not gradients:
@@ -166,10 +165,12 @@ def _demand_scalar(loss: Any) -> None:
     raise TypeError(f"reference gives {gives}; expected a scalar tensor, such as a loss")
 
 
-def differentiated(loss: Tensor, wanted: dict[str, Tensor]) -> Quantities:
+def differentiated(loss: Tensor, tensors: dict[str, Tensor]) -> Quantities:
     """The gradients of the loss, of those tensors that it depends on; may be called again."""
-    tensors = list(wanted.values())
-    found = torch.autograd.grad(loss.sum(), tensors, allow_unused=True, retain_graph=True)
+    wanted = {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
+    found = torch.autograd.grad(
+        loss.sum(), list(wanted.values()), allow_unused=True, retain_graph=True
+    )
     named = zip(wanted, found, strict=True)
     return {name: g.detach().numpy() for name, g in named if g is not None}
 
