@@ -115,25 +115,21 @@ Places = dict[Any, tuple[str, tuple[str, int] | None]]
 class Run:
     """The reference, run once.
 
-    wanted: tensors whose gradients are asked for; places: what made a gradient's node, in words,
+    tensors: those whose gradients are asked for; places: what made a gradient's node, in words,
     and of which call it is a part: its words and a number.
     """
 
     loss: Tensor
-    wanted: dict[str, Tensor]
+    tensors: dict[str, Tensor]
     places: Places
 
     def gradients(self) -> Quantities:
-        zeros = {name: np.zeros(tuple(tensor.shape)) for name, tensor in self.wanted.items()}
-        return zeros | differentiated(self.loss, self.wanted)
+        zeros = {name: np.zeros(tuple(tensor.shape)) for name, tensor in self.tensors.items()}
+        return zeros | differentiated(self.loss, self.tensors)
 
 
 def _clones(leaves: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: leaf.clone() for name, leaf in leaves.items()}
-
-
-def _wanted(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
 
 
 def plain(reference: Reference, inputs: Quantities) -> Run:
@@ -146,8 +142,8 @@ def plain(reference: Reference, inputs: Quantities) -> Run:
 
     given = leaves(inputs)
     with same_draws() as marks, _Lines(note):
-        loss = asked(reference, _clones(given)).sum()
-    return Run(loss, _wanted(given | marks), places)
+        loss = asked(reference, _clones(given))
+    return Run(loss, given | marks, places)
 
 
 class _Interpreted(Interpreter):
@@ -159,14 +155,13 @@ class _Interpreted(Interpreter):
         self.places: Places = {}
 
     def run_node(self, n: Node) -> Any:
+        given = [
+            argument.clone() if isinstance(argument, Tensor) else argument
+            for argument in (self.fetch_args_kwargs_from_env(n)[0] if n in self.nodes else ())
+        ]
+        out = super().run_node(n)
         if n in self.nodes:
-            given = [
-                argument.clone() if isinstance(argument, Tensor) else argument
-                for argument in self.fetch_args_kwargs_from_env(n)[0]
-            ]
-            out = self.edit(super().run_node(n), *given)
-        else:
-            out = super().run_node(n)
+            out = self.edit(out, *given)
         for tensor in (out if isinstance(out, tuple | list) else [out]) * (n.op == "call_function"):
             if getattr(tensor, "grad_fn", None) is not None:
                 self.places.setdefault(tensor.grad_fn, (place(n), n.meta.get("call")))
@@ -187,7 +182,7 @@ class Traced:
         interpreted = _Interpreted(self.graph, nodes, edit)
         with same_draws():
             loss, marks = interpreted.run(*_clones(given).values())
-        return Run(loss.sum(), _wanted(given) | marks, interpreted.places)
+        return Run(loss, given | marks, interpreted.places)
 
 
 def traced(reference: Reference, inputs: Quantities) -> Traced:
@@ -196,12 +191,12 @@ def traced(reference: Reference, inputs: Quantities) -> Traced:
     Raises what tracing raises, and ValueError for too many operations.
     """
     given = leaves(inputs)
-    moving = _wanted(given)
+    moving = {name: tensor for name, tensor in given.items() if tensor.requires_grad}
 
     def function(*values: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         with _Lines(_note_in_the_graph):
             loss = asked(reference, given | dict(zip(moving, values, strict=True)))
-        return loss, _wanted(marks)
+        return loss, marks
 
     with same_draws() as marks:
         graph = make_fx(function, decomposition_table=taken_apart())(*moving.values())
