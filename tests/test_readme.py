@@ -35,7 +35,7 @@ OWN = (
     # in the table: where they are farthest apart, for what is allowed; how far the weights drifted
     r"(?:\S+ +\d+ ULP|\bnone) +[\d.]+ +\d+ ULP$",
     r"[\d.]+(?: %)?(?=\s+of\s+what\s+rounding)",  # the largest of these in the verdict
-    r"\S+, \S+(?= times less)",  # a bound that is measured by what rounding does here
+    r"(?<=rounding explains )\S+$",  # a bound that is measured by what rounding does here
 )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,13 +17,11 @@ from lockstep.bound.bounded import Bounded, growth
 from lockstep.explain.catalogue import GRADIENTS
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.formulas import evaluate
-from lockstep.network.names import FORWARD, Array
+from lockstep.network.names import FORWARD, Array, Index
 from lockstep.run.record import Record
 
 if TYPE_CHECKING:
     from lockstep.explain.case import Case, Replaced
-
-Index = tuple[int, ...]
 
 _WIDTHS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 2.0**-26, 1e-8, 1e-9, 1e-10)
 _SAMPLE = 12  # elements that are differenced
@@ -42,8 +39,8 @@ def agree(own: Array, right: Array, bound: Array | float) -> Array:
 def factor(own: Array, right: Array, bound: Array) -> float | None:
     """The number c for which own is c · right to rounding: 0, −1 or another one; or None."""
     with np.errstate(all="ignore"):
-        best = np.unravel_index(int(np.argmax(np.abs(right))), right.shape)
-        for c in (0.0, -1.0, float(own[best] / right[best])):
+        best = int(np.argmax(np.abs(right)))
+        for c in (0.0, -1.0, float(own.flat[best] / right.flat[best])):
             if math.isfinite(c) and agree(own, c * right, (1 + abs(c)) * bound).all():
                 return c
     return None
@@ -77,42 +74,39 @@ def in_single(own: Array, right: Array, near: Array | float) -> bool:
     return bool(close.all() and (own.astype(np.float32) == own).all())
 
 
-@dataclass
-class Quotients:
-    """Difference quotients of some wrong elements, of one width.
-
-    error: how far yours are from the derivative; theirs: how far the quotients are; noise: what
-    rounding does to these.
-    """
-
-    width: float
-    kind: str
-    error: Array
-    theirs: Array
-    noise: Array
-
-
 def quotients(
-    loss: Callable[[Index, float], float], error: Array, right: Array, off: Array
-) -> Iterator[Quotients]:
+    loss: Callable[[Array], float], start: Array, error: Array, right: Array, off: Array
+) -> Iterator[tuple[float, str, Array, Array, Array]]:
     """Central and one-sided difference quotients of usual widths, for a dozen wrong elements.
 
     Args:
-        loss: the value where the element at an index is moved by a number.
-        error: your derivatives less the right ones.
-        right: the right derivatives.
-        off: which elements are wrong.
+        loss: The value of a function.
+        start: Where it is differentiated.
+        error: Your derivatives less the right ones.
+        right: The right derivatives.
+        off: Which elements are wrong.
+
+    Yields:
+        A width, the kind, how far yours are from the derivative, how far the quotients are, and
+        what rounding does to these.
     """
     wrong = np.argwhere(off)
-    places = [tuple(map(int, at)) for at in wrong[:: max(1, len(wrong) // _SAMPLE)]][:_SAMPLE]
+    places = [tuple(at) for at in wrong[:: max(1, len(wrong) // _SAMPLE)]][:_SAMPLE]
     yours, exact = (np.array([array[place] for place in places]) for array in (error, right))
-    here = loss(places[0], 0.0)
+
+    def moved(by: float) -> Array:
+        copies = np.repeat(start[None], len(places), axis=0)
+        for copy, place in zip(copies, places, strict=True):
+            copy[place] += by
+        return np.array([loss(copy) for copy in copies])
+
+    here = loss(start)
     for h in _WIDTHS:
-        ahead, behind = (np.array([loss(place, by) for place in places]) for by in (h, -h))
+        ahead, behind = moved(h), moved(-h)
         noise = 2.0**-53 * np.maximum(np.abs(ahead), abs(here)) / h
-        yield Quotients(h, "central", yours, (ahead - behind) / (2 * h) - exact, noise)
-        yield Quotients(h, "one-sided", yours, (ahead - here) / h - exact, noise)
-        yield Quotients(h, "one-sided", yours, (here - behind) / h - exact, noise)
+        yield h, "central", yours, (ahead - behind) / (2 * h) - exact, noise
+        yield h, "one-sided", yours, (ahead - here) / h - exact, noise
+        yield h, "one-sided", yours, (here - behind) / h - exact, noise
 
 
 def differing(own: Array, off: Array, label: Callable[[Index], str], elements: str) -> str:
@@ -132,7 +126,7 @@ def ratios(own: Array, right: Array, off: Array) -> str:
     """What yours is of the right one where they differ; "" where that is no number."""
     with np.errstate(all="ignore"):
         ratio = (own / right)[off & (right != 0)]
-    if not ratio.size or not np.isfinite(ratio).all():
+    if not ratio.size or not np.isfinite(ratio).all() or not np.isfinite(own).all():
         return ""
     low, high = f"{ratio.min():.12g}", f"{ratio.max():.12g}"
     return f"yours / PyTorch's: {low if low == high else f'between {low} and {high}'}"
@@ -147,26 +141,35 @@ def by_columns(record: Record, name: str, own: Array) -> Diagnosis | None:
 
 
 @np.errstate(all="ignore")
-def by_its_rate(case: Case, name: str, accepted: Replaced) -> Diagnosis | None:
-    """A new parameter that another multiple of lr · gradient was subtracted from."""
-    base = name.removeprefix("new_")
-    if name == base or case.returned(name) < 2:
-        return None
-    right, _ = _right(case, name, accepted)
-    start = np.asarray(case.record.parameters[base], np.float64)
-    c = factor(case.own[name] - start, right.value - start, right.bound())
-    remedy = "compare the learning rates, and what the gradient is multiplied by"
-    says = f"{name} is updated with {c:.9g} times the learning rate" if c else ""
-    return Diagnosis(name, "learning-rate", says, remedy) if c else None
+def by_facts(case: Case, name: str, accepted: Replaced) -> Diagnosis:
+    """What can be said of a wrong quantity of the network without a formula."""
+    record, own, returned = case.record, case.own[name], case.returned(name)
+    right = case.evaluated(accepted, name)[name]
+    off = case.off(name, right)
+    stored = by_columns(record, name, own) if name not in record.covered else None
+    if stored:
+        return stored
+    if returned > 1:
+        if record.dtype == "float64" and many(off, right.value):
+            digits = _by_its_digits(case, name, right, off)
+            if digits:
+                return digits
+        base = name.removeprefix("new_")
+        start = np.asarray(record.parameters.get(base, 0.0), np.float64)
+        c = factor(own - start, right.value - start, right.bound()) if name != base else None
+        if c:
+            says = f"{name} is updated with {c:.9g} times the learning rate"
+            remedy = "compare the learning rates, and what the gradient is multiplied by"
+            return Diagnosis(name, "learning-rate", says, remedy)
+    elements = f"{returned} elements of {name}"
+    says = differing(own, off, lambda place: record.named(name, place), elements)
+    known = ratios(own, record.torch[name], off)
+    return Diagnosis(name, "unknown", f"{says}; {known}" if known else says)
 
 
-@np.errstate(all="ignore")
-def by_its_digits(case: Case, name: str, accepted: Replaced) -> Diagnosis | None:
+def _by_its_digits(case: Case, name: str, right: Bounded, off: Array) -> Diagnosis | None:
     """A quantity that is right to the digits of single precision or of difference quotients."""
-    right, off = _right(case, name, accepted)
     own = case.own[name]
-    if case.record.dtype != "float64" or case.returned(name) < 2 or not many(off, right.value):
-        return None
     if in_single(own, right.value, growth(right.k) * 2.0**-24 * right.scale):
         says = f"{name} is right to about 7 digits, as in float32"
         remedy = "compute in float64, or compare with --dtype float32"
@@ -181,12 +184,6 @@ def by_its_digits(case: Case, name: str, accepted: Replaced) -> Diagnosis | None
     return Diagnosis(name, "finite-differences", says, remedy)
 
 
-def _right(case: Case, name: str, accepted: Replaced) -> tuple[Bounded, Array]:
-    """What the formula of a quantity gives, and which elements are off."""
-    right = case.evaluated(accepted, name)[name]
-    return right, case.off(name, right)
-
-
 def _width(case: Case, name: str, error: Array, off: Array) -> float | None:
     """The width with which difference quotients of the loss have errors like these, or None."""
     parameter = name.removeprefix("grad_")
@@ -194,32 +191,18 @@ def _width(case: Case, name: str, error: Array, off: Array) -> float | None:
     if name not in GRADIENTS or start.size > _MOST_PARAMETERS:
         return None
 
-    def loss(place: Index, by: float) -> float:
-        moved = start.copy()
-        moved[place] += by
+    def loss(moved: Array) -> float:
         names = case.names | {parameter: Bounded.exact(moved, case.precision)}
         for quantity in FORWARD:
             names[quantity] = evaluate(case.right[quantity], names)
         return float(names["loss"].value)
 
-    for found in quotients(loss, error, case.record.torch[name], off):
-        yours, theirs, noise = map(_rms, (found.error, found.theirs, found.noise))
-        both_noise = all(0.02 * noise <= size <= 5 * noise for size in (yours, theirs))
-        if both_noise or _rms(found.error - found.theirs) <= 0.2 * yours:
-            return found.width
+    def size(array: Array) -> float:
+        return float(np.sqrt(np.mean(np.square(array))))
+
+    for width, _, own, theirs, noise in quotients(loss, start, error, case.record.torch[name], off):
+        sizes, rounding = (size(own), size(theirs)), size(noise)
+        both_noise = all(0.02 * rounding <= each <= 5 * rounding for each in sizes)
+        if both_noise or size(own - theirs) <= 0.2 * size(own):
+            return width
     return None
-
-
-def _rms(array: Array) -> float:
-    return float(np.sqrt(np.mean(np.square(array))))
-
-
-@np.errstate(all="ignore")
-def unknown(case: Case, name: str, accepted: Replaced) -> Diagnosis:
-    """The facts about a quantity that no mistake explains: which elements, and their ratio."""
-    _, off = _right(case, name, accepted)
-    own, torch = case.own[name], case.record.torch[name]
-    elements = f"{case.returned(name)} elements of {name}"
-    says = differing(own, off, lambda place: case.record.named(name, place), elements)
-    known = ratios(own, torch, off) if np.isfinite(own).all() else ""
-    return Diagnosis(name, "unknown", f"{says}; {known}" if known else says)

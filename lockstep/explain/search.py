@@ -15,7 +15,7 @@ from lockstep.bound.bounded import Bounded
 from lockstep.explain.case import Case, Replaced, StandIn
 from lockstep.explain.catalogue import GRADIENTS, Mistake, catalogue
 from lockstep.explain.diagnosis import Diagnosis
-from lockstep.explain.facts import by_columns, by_its_digits, by_its_rate, unknown
+from lockstep.explain.facts import by_columns, by_facts
 from lockstep.explain.trees import replaced, tidy
 from lockstep.network.names import COMPUTED, UPDATE
 from lockstep.network.problem import Problem
@@ -78,7 +78,11 @@ def diagnose(record: Record, problem: Problem, history: History | None = None) -
             accepted = accepted | explanations[0].formulas
             settled |= explanations[0].explained
         else:
-            found += _of_few_elements(search) or _two_at_once(search) or [_by_facts(search)]
+            found += (
+                _of_few_elements(search)
+                or _two_at_once(search)
+                or [by_facts(case, search.name, accepted)]
+            )
             settled.add(search.name)
     return found
 
@@ -262,17 +266,6 @@ def _two_at_once(search: _Search) -> list[Diagnosis]:
                 pair = (found, Explanation(here[second], alone, {name}))
                 return [replace(_diagnosis(case, one), formula=both.text) for one in pair]
     return []
-
-
-def _by_facts(search: _Search) -> Diagnosis:
-    """What can be said without a formula."""
-    case, name = search.case, search.name
-    if name not in case.record.covered:
-        stored = by_columns(case.record, name, case.own[name])
-        if stored:
-            return stored
-    facts = (by_its_digits, by_its_rate, unknown)
-    return next(found for fact in facts if (found := fact(case, name, search.accepted)))
 
 
 def _of_another_shape(search: _Search) -> Diagnosis:

@@ -17,22 +17,21 @@ from lockstep.gradients.measured import (
     Reference,
     asked,
     blamed,
+    differentiated,
     in_precision,
-    marked,
+    leaves,
     measure,
     reference_gradients,
+    same_draws,
 )
-from lockstep.gradients.mistakes import Wrong, diagnose
-from lockstep.gradients.result import (
-    CheckResult,
-    GradientMismatch,
-    matched,
-    mismatch,
-    shape_mismatch,
-)
+from lockstep.gradients.mistakes import Wrong, by_shape, diagnose
+from lockstep.gradients.result import CheckResult, GradientMismatch, matched, mismatch
 from lockstep.network.names import Array, Quantities, element
+from lockstep.run.record import Entry
+from lockstep.text import counted, distance
 
 Code = Callable[..., Any]  # of the user's
+_REPORTED = (GradientMismatch, ValueError, TypeError)
 
 
 def check_gradients(hand: Code, reference: Reference, /, **inputs: Any) -> CheckResult:
@@ -52,10 +51,10 @@ def check_gradients(hand: Code, reference: Reference, /, **inputs: Any) -> Check
         ValueError, TypeError: something cannot be used.
     """
     __tracebackhide__ = True
-    outcome = _outcome(lambda: _checked(hand, reference, inputs))
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
+    try:
+        return _checked(hand, reference, inputs)
+    except _REPORTED as error:  # without the frames between the user's code and its cause
+        raise error.with_traceback(None) from error.__cause__
 
 
 def check_function(function: Any, reference: Code, /, **inputs: Any) -> CheckResult:
@@ -72,46 +71,58 @@ def check_function(function: Any, reference: Code, /, **inputs: Any) -> CheckRes
         inputs: as in `check_gradients`, and so is what is raised.
     """
     __tracebackhide__ = True
-    outcome = _outcome(lambda: _checked_function(function, reference, inputs))
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
-
-
-def _outcome(check: Callable[[], CheckResult]) -> CheckResult | Exception:
-    """The result, or what to raise, without the frames between the user's code and its cause."""
     try:
-        return check()
-    except (GradientMismatch, ValueError, TypeError) as error:
-        return error.with_traceback(None)
+        return _checked_function(function, reference, inputs)
+    except _REPORTED as error:
+        raise error.with_traceback(None) from error.__cause__
 
 
 def _checked_function(function: Any, reference: Code, inputs: dict[str, Any]) -> CheckResult:
     """Check a Function as a hand: the gradient of Σ output · weight by the weight is the output."""
     arrays = {name: _as_array(name, value) for name, value in inputs.items()}
     random = np.random.default_rng(0)
-    single = all(array.dtype != np.float64 for array in arrays.values())
-    given = {
-        name: random.normal(size=shape).astype(np.float32 if single else np.float64)
+    kind = np.float64 if any(array.dtype == np.float64 for array in arrays.values()) else np.float32
+    weights = {
+        name: random.normal(size=shape).astype(kind)
         for name, shape in _outputs(reference, arrays).items()
     }
-    names = list(given)
+    forward = getattr(function, "forward", None)
+    order, arguments = list(arrays), list(inspect.signature(forward).parameters) if forward else []
+    if set(order) <= set(arguments):
+        order.sort(key=arguments.index)
 
-    def scalar(**inputs: Tensor) -> Tensor:
-        weights = [inputs.pop(name) for name in names]
-        pairs = zip(_several(reference(**inputs)), weights, strict=True)
-        total: Tensor = sum((result * weight).sum() for result, weight in pairs)
+    def by_function(**given: Tensor) -> Any:
+        passed = [given[name] for name in order]  # single integers and booleans as Python's
+        return getattr(function, "apply", function)(
+            *(one if one.dim() or one.is_floating_point() else one.item() for one in passed)
+        )
+
+    def scalar(call: Code = reference, /, **given: Tensor) -> Tensor:
+        total = torch.zeros(())
+        factors = [given.pop(name) for name in weights]
+        for result, weight in zip(_several(call(**given)), factors, strict=True):
+            if result.shape != weight.shape:
+                shape = tuple(weight.shape)
+                raise ValueError(f"an output has shape {tuple(result.shape)}; expected {shape}")
+            total = total + (result * weight).sum()
         return total
 
-    reached = reference_gradients(scalar, in_precision(np.float64, given | arrays))
-    hand = _as_hand(function, names, list(arrays), reached)
-    return _checked(hand, scalar, given | arrays, "the function")
+    every = weights | arrays
+    reached = reference_gradients(scalar, in_precision(np.float64, every))
+
+    def hand(**given: Array) -> Quantities:
+        """Both passes of the function; where it gives None, zeros."""
+        tensors = leaves(given)
+        found = differentiated(scalar(by_function, **tensors), tensors)
+        return {name: np.zeros_like(given[name]) for name in reached} | found
+
+    return _checked(hand, scalar, every, "the function")
 
 
 def _outputs(reference: Code, arrays: Quantities) -> dict[str, tuple[int, ...]]:
     """The shapes of what the reference gives, by names that no input and no mark has."""
-    with marked() as marks:
-        results = _several(asked(reference, {name: torch.tensor(a) for name, a in arrays.items()}))
+    with same_draws() as marks:
+        results = _several(asked(reference, leaves(arrays)))
     shapes = {}
     for k, result in enumerate(results):
         if not isinstance(result, Tensor):
@@ -124,52 +135,8 @@ def _outputs(reference: Code, arrays: Quantities) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _as_hand(
-    function: Any, names: list[str], inputs: list[str], reached: Quantities
-) -> Callable[..., dict[str, Tensor]]:
-    """A Function as a hand.
-
-    Args:
-        function: its forward and backward.
-        names: of its outputs; the hand gets their weights by these, and gives the outputs.
-        inputs: their names as they are given.
-        reached: of what the reference has a gradient. There None stands for zeros.
-    """
-    apply, order = getattr(function, "apply", function), _order(function, inputs)
-
-    def hand(**given: Array) -> dict[str, Tensor]:
-        tensors = {name: torch.tensor(array) for name, array in given.items()}
-        leaves = {name: tensors[name] for name in order if tensors[name].is_floating_point()}
-        for leaf in leaves.values():
-            leaf.requires_grad_()
-        results = _several(apply(*(_plain(tensors[name]) for name in order)))
-        weights = [tensors[name] for name in names]
-        found = torch.autograd.grad(results, list(leaves.values()), weights, allow_unused=True)
-        gradients = {name: r.detach() for name, r in zip(names, results, strict=True)}
-        for name, gradient in zip(leaves, found, strict=True):
-            if gradient is not None:
-                gradients[name] = gradient
-            elif name in reached:
-                gradients[name] = torch.zeros_like(leaves[name])
-        return gradients
-
-    return hand
-
-
-def _order(function: Any, inputs: list[str]) -> list[str]:
-    """The inputs in the order of the forward's arguments, if it names them all; else as given."""
-    forward = getattr(function, "forward", None)
-    names = list(inspect.signature(forward).parameters) if forward else []
-    return [name for name in names if name in inputs] if set(inputs) <= set(names) else inputs
-
-
 def _several(outputs: Any) -> list[Any]:
     return list(outputs) if isinstance(outputs, tuple | list) else [outputs]
-
-
-def _plain(tensor: Tensor) -> Any:
-    """A single integer or boolean as Python's."""
-    return tensor.item() if tensor.dim() == 0 and not tensor.is_floating_point() else tensor
 
 
 def _checked(
@@ -192,35 +159,59 @@ def _checked(
             raise
         by_name = _in_single(by_name)
         own = by_name(wide)
-    single = [name for name in own if own[name].dtype == np.float32 and narrow]
     for name, array in own.items():
         if array.shape != values[name].shape:
-            raise shape_mismatch(name, array, values[name])
-    own = in_precision(np.float64, own)
-    measured = measure(by_name, reference, wide, values, own)
-    _judge_in_single(single, measured, values)
-    _demand_right(own, values, measured, reference, wide)
-    return matched(own, values, measured)
+            first, diagnosis = Entry(1, name, None, name), by_shape(name, array, values[name])
+            raise mismatch(first, [f"{name}: mismatch, another shape"], [diagnosis])
+    measured = measure(by_name, reference, wide, values, in_precision(np.float64, own))
+    single = [name for name in own if own[name].dtype == np.float32 and narrow]
+    if single and measured.torch.single:
+        for name in single:
+            errors = measured.torch.single[name] + 2.0**-24 * np.abs(values[name])
+            measured.bound[name] = SAFETY * errors
+        measured.remarks.append("hand knows only float32, so it is judged at that precision")
+    _demand_right(measured, reference, wide)
+    return matched(measured)
 
 
-def _demand_right(
-    own: Quantities,
-    values: Quantities,
-    measured: Measured,
-    reference: Reference,
-    inputs: Quantities,
-) -> None:
+def _demand_right(measured: Measured, reference: Reference, inputs: Quantities) -> None:
     """Raise the mismatch, if there is one, with its diagnoses."""
-    errors = measured.single_torch or {}
+    own, torch = measured.hand.gradients, measured.torch
     looked = [
-        Wrong(name, own[name], values[name], measured.bound[name], errors.get(name)) for name in own
+        Wrong(name, own[name], value, measured.bound[name], torch.single.get(name))
+        for name, value in torch.gradients.items()
     ]
     wrong = [it for it in looked if (it.off & np.isfinite(it.value)).any()]
     if wrong:
+        first, report = _first(wrong[0])
         right = [it.name for it in looked if not it.off.any()]
-        raise mismatch(wrong, right, diagnose(wrong, reference, inputs))
+        raise mismatch(first, report, diagnose(wrong, reference, inputs), right)
     for it in looked:
-        _demand_differentiable(it)
+        for place in np.argwhere(it.off):  # what is left has no number on PyTorch's side
+            at = tuple(map(int, place))
+            raise ValueError(
+                f"reference is not differentiable there: PyTorch's gradient of {it.name} is "
+                f"{it.value[at]} at {it.name}{element(at)}, yours {it.own[at]!s}; "
+                "expected a reference with finite gradients "
+                "(torch.where passes on NaN also from the branch that it leaves out)"
+            )
+
+
+def _first(it: Wrong) -> tuple[Entry, list[str]]:
+    """The first wrong element, and what the report says of it."""
+    at = tuple(map(int, np.argwhere(it.off & np.isfinite(it.value))[0]))
+    own, value, allowed = (float(array[at]) for array in (it.own, it.value, it.bound))
+    apart, label = abs(own - value), it.name + element(at)
+    how_many = f"{int(it.off.sum())} of {counted(it.off.size, 'element')} differ"
+    report = [
+        f"{it.name}: mismatch, {how_many}, first {label}",
+        f"  yours     {own!r}",
+        f"  PyTorch   {value!r}",
+    ]
+    if np.isfinite(apart):
+        far = distance(own, value, "float64")
+        report.append(f"  apart     {apart:.2g} ({far}); rounding explains {allowed:.2g}")
+    return Entry(1, it.name, list(at), label, own, value, apart, allowed), report
 
 
 def _by_name(hand: Code, who: str, values: Quantities, arrays: Quantities) -> Hand:
@@ -232,18 +223,23 @@ def _by_name(hand: Code, who: str, values: Quantities, arrays: Quantities) -> Ha
                 got = hand(**{name: array.copy() for name, array in given.items()})
         except Exception as error:
             raise blamed(who, error) from error
-        return _answered(got, values, arrays)
+        if not isinstance(got, dict):
+            kind = "nothing" if got is None else type(got).__name__
+            raise TypeError(f"hand returned {kind}; expected a dict of gradients by input name")
+        if not got:
+            raise ValueError("hand returned an empty dict; expected at least one gradient")
+        answer = {}
+        for name, value in got.items():
+            if name not in values:
+                raise ValueError(f"hand returned {_why_not(name, values, arrays)}")
+            array = _array(value)
+            if array.dtype.kind not in "fiub":
+                kind = type(value).__name__ if array.dtype.kind == "O" else str(array.dtype)
+                raise TypeError(f"hand returned {kind} for {name!r}; expected real numbers")
+            answer[name] = array if array.dtype.kind == "f" else array.astype(np.float64)
+        return answer
 
     return by_name
-
-
-def _judge_in_single(names: list[str], measured: Measured, values: Quantities) -> None:
-    """Let PyTorch's errors in float32 be the bound of gradients that hand has in float32 alone."""
-    errors = measured.single_torch
-    if names and errors is not None:
-        for name in names:
-            measured.bound[name] = SAFETY * (errors[name] + 2.0**-24 * np.abs(values[name]))
-        measured.remarks.append("hand knows only float32, so it is judged at that precision")
 
 
 def _in_single(by_name: Hand) -> Hand:
@@ -267,10 +263,7 @@ def _steady(reference: Reference, inputs: Quantities) -> Quantities:
 def _as_array(name: str, value: Any) -> Array:
     """An input as an array of real numbers, integers or booleans."""
     try:
-        if hasattr(value, "detach"):
-            value = value.detach().cpu()
-            value = (value.to(torch.float64) if value.dtype == torch.bfloat16 else value).numpy()
-        array = np.asarray(value)
+        array = _array(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"input {name!r} is no array: {error}") from None
     if array.dtype.kind not in "fiub":
@@ -283,23 +276,12 @@ def _as_array(name: str, value: Any) -> Array:
     return array if known else array.astype(np.float64)
 
 
-def _answered(got: Any, values: Quantities, arrays: Quantities) -> Quantities:
-    """What hand returned, as arrays of floats by name."""
-    if not isinstance(got, dict):
-        kind = "nothing" if got is None else type(got).__name__
-        raise TypeError(f"hand returned {kind}; expected a dict of gradients by input name")
-    if not got:
-        raise ValueError("hand returned an empty dict; expected at least one gradient")
-    answer = {}
-    for name, value in got.items():
-        if name not in values:
-            raise ValueError(f"hand returned {_why_not(name, values, arrays)}")
-        array = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
-        if array.dtype.kind not in "fiub":
-            kind = type(value).__name__ if array.dtype.kind == "O" else str(array.dtype)
-            raise TypeError(f"hand returned {kind} for {name!r}; expected real numbers")
-        answer[name] = array if array.dtype.kind == "f" else array.astype(np.float64)
-    return answer
+def _array(value: Any) -> Array:
+    """A tensor, or anything that NumPy takes, as an array."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        value = (value.double() if value.dtype == torch.bfloat16 else value).numpy()
+    return np.asarray(value)
 
 
 def _why_not(name: str, values: Quantities, arrays: Quantities) -> str:
@@ -315,14 +297,3 @@ def _why_not(name: str, values: Quantities, arrays: Quantities) -> str:
         )
     holds = "booleans" if kind == "b" else "integers"
     return f"a gradient for {name!r}, which holds {holds}; expected none"
-
-
-def _demand_differentiable(it: Wrong) -> None:
-    if it.off.any():  # what is left of a mismatch has no number on PyTorch's side
-        place = tuple(int(i) for i in np.argwhere(it.off)[0])
-        raise ValueError(
-            f"reference is not differentiable there: PyTorch's gradient of {it.name} is "
-            f"{it.value[place]} at {it.name}{element(place)}, yours {it.own[place]!s}; "
-            "expected a reference with finite gradients "
-            "(torch.where passes on NaN also from the branch that it leaves out)"
-        )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import linecache
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch._decomp import get_decompositions
@@ -16,7 +19,14 @@ from torch.fx import GraphModule, Interpreter, Node
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.overrides import TorchFunctionMode
 
-from lockstep.gradients.measured import NOT_THE_USERS, Reference, asked, marked, same_draws
+from lockstep.gradients.measured import (
+    NOT_THE_USERS,
+    Reference,
+    asked,
+    differentiated,
+    leaves,
+    same_draws,
+)
 from lockstep.network.names import Quantities
 
 MOST = 500  # operations of a reference, beyond which it is not edited
@@ -46,15 +56,8 @@ _VIEWS = frozenset(
 )
 
 
-def _var_mean(
-    x: Tensor,
-    dim: list[int] | None = None,
-    *,
-    correction: float | None = None,
-    keepdim: bool = False,
-) -> tuple[Tensor, Tensor]:
-    variance = torch.var(x, dim, correction=correction, keepdim=keepdim)
-    return variance, torch.mean(x, dim, keepdim=keepdim)
+def _var_mean(x: Tensor, dim: Any = None, **more: Any) -> tuple[Tensor, Tensor]:
+    return torch.var(x, dim, **more), torch.mean(x, dim, keepdim=more.get("keepdim", False))
 
 
 def _exponentials(x: Tensor, dim: int | list[int]) -> Tensor:
@@ -90,69 +93,57 @@ _BY_US: dict[str, Callable[..., Any]] = {
 }
 
 
-def _present(name: str) -> Any:
-    """The operation, or its overload after a dot; None where this version of PyTorch has none."""
-    found: Any = torch.ops.aten
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return found
-
-
 def taken_apart() -> dict[Any, Callable[..., Any]]:
     """What stands in place of the fused operations, as far as this version of PyTorch has them."""
-    fused = [found for name in _FUSED.split() if (found := _present(name)) is not None]
-    ours = {_present(name): function for name, function in _BY_US.items()}
-    ours.pop(None, None)
-    return get_decompositions(fused) | ours
+
+    def present(names: Iterable[str]) -> dict[str, Any]:
+        """The operations, or their overloads after a dot."""
+        found = {}
+        for name in names:
+            with suppress(AttributeError):
+                found[name] = attrgetter(name)(torch.ops.aten)
+        return found
+
+    ours = {operation: _BY_US[name] for name, operation in present(_BY_US).items()}
+    return get_decompositions(list(present(_FUSED.split()).values())) | ours
+
+
+Places = dict[Any, tuple[str, tuple[str, int] | None]]
 
 
 @dataclass
 class Run:
     """The reference, run once.
 
-    wanted: tensors whose gradients are asked for; places: what made a gradient's node, in words,
+    tensors: those whose gradients are asked for; places: what made a gradient's node, in words,
     and of which call it is a part: its words and a number.
     """
 
     loss: Tensor
-    wanted: dict[str, Tensor]
-    places: dict[Any, tuple[str, tuple[str, int] | None]] = field(default_factory=dict)
+    tensors: dict[str, Tensor]
+    places: Places
 
     def gradients(self) -> Quantities:
-        wanted = list(self.wanted.values())
-        found = torch.autograd.grad(self.loss, wanted, allow_unused=True, retain_graph=True)
-        return {
-            name: (torch.zeros_like(tensor) if gradient is None else gradient).detach().numpy()
-            for (name, tensor), gradient in zip(self.wanted.items(), found, strict=True)
-        }
-
-
-def _leaves(inputs: Quantities) -> dict[str, Tensor]:
-    values = {name: torch.tensor(array) for name, array in inputs.items()}
-    return {name: value.requires_grad_(value.is_floating_point()) for name, value in values.items()}
+        zeros = {name: np.zeros(tuple(tensor.shape)) for name, tensor in self.tensors.items()}
+        return zeros | differentiated(self.loss, self.tensors)
 
 
 def _clones(leaves: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: leaf.clone() for name, leaf in leaves.items()}
 
 
-def _wanted(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
-
-
 def plain(reference: Reference, inputs: Quantities) -> Run:
     """The reference run as it is, for where it cannot be traced."""
-    run = Run(torch.empty(0), {})
+    places: Places = {}
 
-    def tell(out: Any, called: str, line: str) -> None:
+    def note(out: Any, called: str, line: str) -> None:
         if (node := getattr(out, "grad_fn", None)) is not None:
-            run.places.setdefault(node, (f"`{sign(called)}` {line}", None))
+            places.setdefault(node, (f"`{sign(called)}` {line}", None))
 
-    with same_draws(), marked() as marks, _Lines(tell):
-        given = _leaves(inputs)
-        run.loss = asked(reference, _clones(given)).sum()
-    run.wanted = _wanted(given | marks)
-    return run
+    given = leaves(inputs)
+    with same_draws() as marks, _Lines(note):
+        loss = asked(reference, _clones(given))
+    return Run(loss, given | marks, places)
 
 
 class _Interpreted(Interpreter):
@@ -161,17 +152,16 @@ class _Interpreted(Interpreter):
     def __init__(self, graph: GraphModule, nodes: Sequence[Node], edit: Any) -> None:
         super().__init__(graph)
         self.nodes, self.edit = nodes, edit
-        self.places: dict[Any, tuple[str, tuple[str, int] | None]] = {}
+        self.places: Places = {}
 
     def run_node(self, n: Node) -> Any:
+        given = [
+            argument.clone() if isinstance(argument, Tensor) else argument
+            for argument in (self.fetch_args_kwargs_from_env(n)[0] if n in self.nodes else ())
+        ]
+        out = super().run_node(n)
         if n in self.nodes:
-            given = [
-                argument.clone() if isinstance(argument, Tensor) else argument
-                for argument in self.fetch_args_kwargs_from_env(n)[0]
-            ]
-            out = self.edit(super().run_node(n), *given)
-        else:
-            out = super().run_node(n)
+            out = self.edit(out, *given)
         for tensor in (out if isinstance(out, tuple | list) else [out]) * (n.op == "call_function"):
             if getattr(tensor, "grad_fn", None) is not None:
                 self.places.setdefault(tensor.grad_fn, (place(n), n.meta.get("call")))
@@ -188,11 +178,11 @@ class Traced:
 
     def run(self, nodes: Sequence[Node] = (), edit: Callable[..., Tensor] | None = None) -> Run:
         """Run it, some operations replaced by what `edit` makes of their result and arguments."""
-        given = _leaves(self.inputs)
+        given = leaves(self.inputs)
         interpreted = _Interpreted(self.graph, nodes, edit)
         with same_draws():
             loss, marks = interpreted.run(*_clones(given).values())
-        return Run(loss.sum(), _wanted(given) | marks, interpreted.places)
+        return Run(loss, given | marks, interpreted.places)
 
 
 def traced(reference: Reference, inputs: Quantities) -> Traced:
@@ -200,22 +190,22 @@ def traced(reference: Reference, inputs: Quantities) -> Traced:
 
     Raises what tracing raises, and ValueError for too many operations.
     """
-    fixed = {name: torch.tensor(array) for name, array in inputs.items() if array.dtype.kind != "f"}
-    moving = {name: array for name, array in inputs.items() if name not in fixed}
+    given = leaves(inputs)
+    moving = {name: tensor for name, tensor in given.items() if tensor.requires_grad}
 
     def function(*values: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        with marked() as marks, _Lines(_note_in_the_graph):
-            loss = asked(reference, dict(zip(moving, values, strict=True)) | fixed)
-        return loss, _wanted(marks)
+        with _Lines(_note_in_the_graph):
+            loss = asked(reference, given | dict(zip(moving, values, strict=True)))
+        return loss, marks
 
-    with same_draws():
-        graph = make_fx(function, decomposition_table=taken_apart())(*_leaves(moving).values())
+    with same_draws() as marks:
+        graph = make_fx(function, decomposition_table=taken_apart())(*moving.values())
     for node, name in zip(graph.graph.find_nodes(op="placeholder"), moving, strict=True):
         node.meta["input"] = name
     operations = [node for node in graph.graph.nodes if node.op == "call_function"]
     if len(operations) > MOST:
         raise ValueError(f"it has more than {MOST} operations")
-    return Traced(graph, moving, operations)
+    return Traced(graph, {name: inputs[name] for name in moving}, operations)
 
 
 class _Lines(TorchFunctionMode):

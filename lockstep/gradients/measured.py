@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -63,25 +66,30 @@ def watch(name: str, tensor: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def marked() -> Iterator[dict[str, Tensor]]:
-    """The tensors that `watch` marks meanwhile, by name."""
+def same_draws() -> Iterator[dict[str, Tensor]]:
+    """The tensors that `watch` marks meanwhile, by name; torch draws the same random numbers.
+
+    Afterwards it goes on as if none was drawn.
+    """
+    # torch.manual_seed does the same, and looks for other devices, slowly
+    state = torch.default_generator.get_state()
+    torch.default_generator.manual_seed(0)
     _watching.marks = {}
     try:
         yield _watching.marks
     finally:
         _watching.marks = None
-
-
-@contextlib.contextmanager
-def same_draws() -> Iterator[None]:
-    """Torch draws the same random numbers, and goes on afterwards as if none was drawn."""
-    # torch.manual_seed does the same, and looks for other devices, slowly
-    state = torch.default_generator.get_state()
-    torch.default_generator.manual_seed(0)
-    try:
-        yield
-    finally:
         torch.default_generator.set_state(state)
+
+
+def leaves(inputs: Quantities, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
+    """The inputs as tensors; floating-point ones, in a dtype of their own, are differentiated."""
+    return {
+        name: torch.tensor(array, dtype=dtype, requires_grad=True)
+        if array.dtype.kind == "f"
+        else torch.tensor(array)
+        for name, array in inputs.items()
+    }
 
 
 class _Noise(TorchDispatchMode):
@@ -118,11 +126,8 @@ def reference_gradients(
         TypeError: the reference does not give a scalar tensor that is built from the inputs.
         ValueError: it changes them or cannot be differentiated.
     """
-    given = {}
-    for name, array in inputs.items():
-        tensor = torch.tensor(array)
-        given[name] = tensor.to(dtype).requires_grad_() if tensor.is_floating_point() else tensor
-    with marked() as marks, same_draws(), torch.enable_grad(), mode or contextlib.nullcontext():
+    given = leaves(inputs, dtype)
+    with same_draws() as marks, torch.enable_grad(), mode or contextlib.nullcontext():
         passed = {name: tensor.clone() for name, tensor in given.items()}
         loss = asked(reference, passed)
         _demand_scalar(loss)
@@ -134,8 +139,10 @@ def reference_gradients(
                 )
             if name in marks and tensor.requires_grad:
                 raise ValueError(f"watch: {name!r} is the name of an input; expected another name")
-        wanted = {name: t for name, t in (given | marks).items() if t.requires_grad}
-        gradients = _differentiated(loss, wanted)
+        try:
+            gradients = differentiated(loss, given | marks) if loss.requires_grad else {}
+        except RuntimeError as error:
+            raise blamed("the differentiation of reference", error) from error
     if not gradients:
         raise TypeError(
             "reference gives a tensor that does not depend on the inputs; "
@@ -158,14 +165,12 @@ def _demand_scalar(loss: Any) -> None:
     raise TypeError(f"reference gives {gives}; expected a scalar tensor, such as a loss")
 
 
-def _differentiated(loss: Tensor, wanted: dict[str, Tensor]) -> Quantities:
-    """The gradients of the loss, of those tensors that it depends on."""
-    if not loss.requires_grad:
-        return {}
-    try:
-        found = torch.autograd.grad(loss.sum(), list(wanted.values()), allow_unused=True)
-    except RuntimeError as error:
-        raise blamed("the differentiation of reference", error) from error
+def differentiated(loss: Tensor, tensors: dict[str, Tensor]) -> Quantities:
+    """The gradients of the loss, of those tensors that it depends on; may be called again."""
+    wanted = {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
+    found = torch.autograd.grad(
+        loss.sum(), list(wanted.values()), allow_unused=True, retain_graph=True
+    )
     named = zip(wanted, found, strict=True)
     return {name: g.detach().numpy() for name, g in named if g is not None}
 
@@ -180,139 +185,63 @@ def asked(reference: Callable[..., Any], given: dict[str, Tensor]) -> Any:
 
 def blamed(who: str, error: Exception) -> ValueError | TypeError:
     """The exception that reports one in the user's code; its frames are the user's own."""
-    kept: list[TracebackType] = []
-    frames = error.__traceback__
-    while frames is not None:
-        if not frames.tb_frame.f_code.co_filename.startswith(NOT_THE_USERS):
-            kept.append(frames)
-        frames = frames.tb_next
-    for frame, following in zip(kept, [*kept[1:], None], strict=False):
-        frame.tb_next = following
-    error.with_traceback(kept[0] if kept else None)
+
+    def users(frames: TracebackType | None) -> TracebackType | None:
+        """The frames that are the user's."""
+        while frames and frames.tb_frame.f_code.co_filename.startswith(NOT_THE_USERS):
+            frames = frames.tb_next
+        if frames:
+            frames.tb_next = users(frames.tb_next)
+        return frames
+
+    error.with_traceback(users(error.__traceback__))
     at = ""
-    if kept:
-        at = f" (line {kept[-1].tb_lineno} of {Path(kept[-1].tb_frame.f_code.co_filename).name})"
+    for last in traceback.extract_tb(error.__traceback__)[-1:]:
+        at = f" (line {last.lineno} of {Path(last.filename).name})"
     kind = TypeError if isinstance(error, TypeError) else ValueError
     says = str(error).partition("\n")[0]
     return kind(f"{who} raised {type(error).__name__}{': ' if says else ''}{says}{at}")
 
 
-class Measured:
-    """The largest effects of rounding, by name, and how far two right gradients may be apart.
+class Side:
+    """One side's gradients by name, and the largest effects of rounding on them that were seen.
 
-    bound: how far they may be apart. single_hand, single_torch: the largest errors seen in float32
-    (None where that overflows, or where hand cannot do it). lost_hand, lost_torch: the same, each
-    relative to its element. moves_hand, moves_torch: how much rounding was seen to move them in
-    float64. wide: by hand in long double (None where there is none, or where hand cannot do it).
+    Attributes:
+        gradients: In float64, on the inputs themselves.
+        moves: How far rounding moves them in float64.
+        single: Their errors in float32; empty where they are not finite there, or not to be had.
+        lost: The same, each relative to its element.
     """
 
-    def __init__(self, hand: Hand, reference: Reference, *arrays: Quantities) -> None:
-        self.hand, self.reference = hand, reference
-        self.inputs, self.values, self.own = arrays
-        self.moves_torch, self.moves_hand, self.ladder = (self._nothing() for _ in range(3))
-        self.lost_hand, self.lost_torch = self._nothing(), self._nothing()
-        self.single_hand: Quantities | None = self._nothing()
-        self.single_torch: Quantities | None = self._nothing()
-        self.bound: Quantities = {}
-        self.remarks: list[str] = []
-        self.blown = False  # hand in float32 gives numbers that are not finite
-        few = sum(array.size for array in self.inputs.values()) <= _WIDE_NUMBERS
-        self.wide: Quantities | None = {} if _WIDER and few else None
-        self.random = np.random.default_rng(0)
+    def __init__(self, gradients: Quantities) -> None:
+        self.gradients = gradients
+        self.moves, self.single, self.lost = (_zeros(gradients) for _ in range(3))
 
-    def _nothing(self) -> Quantities:
-        return {name: np.zeros(self.values[name].shape) for name in self.own}
+    def in_single(self, rough: Quantities, truth: Quantities) -> bool:
+        """Take in the errors of gradients in float32, and return whether these are finite."""
+        finite = all(name in rough and np.isfinite(rough[name]).all() for name in self.gradients)
+        self.single = self.single if finite else {}
+        _grow(self.single, rough, truth)
+        _grow(self.lost, rough, truth, relative=True)
+        return finite
 
-    def _by_torch(self, inputs: Quantities, **more: Any) -> Quantities:
-        """PyTorch's gradients; zeros where another branch leaves one out."""
-        return self._nothing() | reference_gradients(self.reference, inputs, **more)
 
-    def _moved(self, by: float) -> Quantities:
-        return {
-            name: array * (1 + by * self.random.integers(-1, 2, array.shape))
-            if array.dtype.kind == "f"
-            else array
-            for name, array in self.inputs.items()
-        }
+@dataclass
+class Measured:
+    """What rounding is seen to do to both sides, and how far two right gradients may be apart.
 
-    def _tried(self, inputs: Quantities) -> Quantities | None:
-        """By hand in another precision or on moved inputs; None where that gives nothing alike."""
-        try:
-            got = self.hand(inputs)
-        except (ValueError, TypeError):  # it knows float64 alone
-            return None
-        alike = all(name in got and got[name].shape == a.shape for name, a in self.own.items())
-        return got if alike else None
+    Attributes:
+        hand, torch: The two sides.
+        bound: How far they may be apart, by name.
+        wide: By hand in long double; empty where there is none, or where hand cannot do it.
+        remarks: Sentences.
+    """
 
-    def _in_long_double(self, inputs: Quantities) -> Quantities | None:
-        got = self._tried(in_precision(np.longdouble, inputs))
-        return got if got and all(got[name].dtype == np.longdouble for name in self.own) else None
-
-    def _finite(self, gradients: Quantities) -> bool:
-        return all(np.isfinite(gradients[name]).all() for name in self.own)
-
-    def in_single(self) -> None:
-        """Both sides in float32 on other numbers, against the truth in float64 on the same."""
-        narrow = in_precision(np.float32, self._moved(2.0**-20))
-        truth = self._by_torch(narrow)
-        rough = self._by_torch(narrow, dtype=torch.float32)
-        self.single_torch = self._errors(self.single_torch, self.lost_torch, rough, truth)
-        by_hand = self._tried(narrow)
-        if by_hand is None:
-            self.single_hand = None
-            return
-        self.blown |= not self._finite(by_hand)
-        self.single_hand = self._errors(self.single_hand, self.lost_hand, by_hand, truth)
-        if self.single_hand is not None:
-            exact = self._tried(in_precision(np.float64, narrow))  # a wrong formula is no rounding
-            _raise_to(self.ladder, by_hand, exact)
-
-    def _errors(
-        self, single: Quantities | None, lost: Quantities, rough: Quantities, truth: Quantities
-    ) -> Quantities | None:
-        """Take in one side's errors; None from where its numbers are not finite on."""
-        if single is None or not self._finite(rough):
-            return None
-        _raise_to(single, rough, truth)
-        for name, largest in lost.items():
-            _grow(largest, (rough[name] - truth[name]) / np.abs(truth[name]))
-        return single
-
-    def in_double(self, draw: int) -> None:
-        """Both sides on moved inputs, PyTorch with noise, and hand in long double."""
-        shifted = self._moved(2.0**-52)
-        _raise_to(self.moves_torch, self._by_torch(shifted), self.values)
-        noisy = self._by_torch(self.inputs, mode=_Noise(draw))
-        _raise_to(self.moves_torch, noisy, self.values)
-        by_hand = self._tried(shifted)
-        _raise_to(self.moves_hand, by_hand, self.own)
-        if by_hand is not None and self.wide is not None and draw < _WIDE_DRAWS:
-            self.wide = self._in_long_double(shifted)
-            _raise_to(self.moves_hand, by_hand, self.wide)
-
-    def conclude(self) -> None:
-        """Long double on the inputs themselves, more draws where there is none, and the bound."""
-        self.wide = self._in_long_double(self.inputs) if self.wide is not None else None
-        for _ in range(0 if self.wide else _MORE):  # few draws may all be rounded the same way
-            _raise_to(self.moves_hand, self._tried(self._moved(2.0**-51)), self.own)
-        if self.single_torch is None:
-            self.single_hand = None
-            overflows = "in float32 the reference overflows"
-            self.remarks.append(f"{overflows}, so the bound is measured in float64 alone")
-        elif self.blown:
-            strange = "in float32 the formula by hand gives numbers that are not finite"
-            self.remarks.append(strange)
-        self.bound = {name: self._bound(name) for name in self.own}
-
-    def _bound(self, name: str) -> Array:
-        size = np.abs(self.values[name])
-        bound = np.maximum(self.moves_torch[name], self.moves_hand[name]) + 2.0**-53 * size
-        whole = np.max(size, initial=0.0)  # an error beyond is no rounding that could be scaled
-        if self.single_torch is not None:
-            bound += LADDER * np.minimum(self.single_torch[name], whole)
-        if self.single_hand is not None and self.wide is None:
-            bound += LADDER * np.minimum(self.ladder[name], whole)
-        return bound * SAFETY
+    hand: Side
+    torch: Side
+    bound: Quantities
+    wide: Quantities
+    remarks: list[str]
 
 
 @np.errstate(all="ignore")
@@ -322,34 +251,102 @@ def measure(
     """What rounding is seen to do to both sides.
 
     Args:
-        hand: from inputs by name to float gradients by name.
-        reference: the scalar in torch.
-        inputs: in float64.
-        values, own: PyTorch's and hand's gradients on the inputs.
+        hand: From inputs by name to float gradients by name.
+        reference: The scalar in torch.
+        inputs: In float64.
+        values: PyTorch's gradients on the inputs.
+        own: Those of hand, in float64.
     """
-    seen = Measured(hand, reference, inputs, values, own)
+    yours, pytorch, ladder = Side(own), Side({name: values[name] for name in own}), _zeros(own)
+    random = np.random.default_rng(0)
+
+    def moved(by: float) -> Quantities:
+        return _floats(inputs, lambda array: array * (1 + by * random.integers(-1, 2, array.shape)))
+
+    by_hand = partial(_by_hand, hand, own)
+
+    def by_torch(given: Quantities, **more: Any) -> Quantities:
+        """PyTorch's gradients; zeros where another branch leaves one out."""
+        return _zeros(own) | reference_gradients(reference, given, **more)
+
+    few = sum(array.size for array in inputs.values()) <= _WIDE_NUMBERS
+    wide = by_hand(inputs, np.longdouble) if _WIDER and few else {}
+    blown = False  # hand in float32 gives numbers that are not finite
     for draw in range(DRAWS):
-        seen.in_single()
-        seen.in_double(draw)
-    seen.conclude()
-    return seen
+        narrow = in_precision(np.float32, moved(2.0**-20))
+        truth = by_torch(narrow)
+        pytorch.in_single(by_torch(narrow, dtype=torch.float32), truth)
+        rough = by_hand(narrow, np.float32)
+        blown |= not yours.in_single(rough, truth) and bool(rough)
+        _grow(ladder, rough, by_hand(narrow))  # a wrong formula is no rounding
+        shifted = moved(2.0**-52)
+        _grow(pytorch.moves, by_torch(shifted), values)
+        _grow(pytorch.moves, by_torch(inputs, mode=_Noise(draw)), values)
+        again = by_hand(shifted)
+        _grow(yours.moves, again, own)
+        if wide and again and draw < _WIDE_DRAWS:
+            wider = by_hand(shifted, np.longdouble)
+            wide = wide if wider else {}
+            _grow(yours.moves, again, wider)
+    for _ in range(0 if wide else _MORE):  # few draws may all be rounded the same way
+        _grow(yours.moves, by_hand(moved(2.0**-51)), own)
+    remarks = []
+    if not pytorch.single:
+        yours.single = {}
+        remarks = ["in float32 the reference overflows, so the bound is measured in float64 alone"]
+    elif blown:
+        remarks = ["in float32 the formula by hand gives numbers that are not finite"]
+    bound = {}
+    for name, value in pytorch.gradients.items():
+        size = np.abs(value)
+        whole = np.max(size, initial=0.0)  # an error beyond is no rounding that could be scaled
+        bound[name] = np.maximum(pytorch.moves[name], yours.moves[name]) + 2.0**-53 * size
+        for errors in (pytorch.single, ladder if yours.single and not wide else {}):
+            if errors:
+                bound[name] += LADDER * np.minimum(errors[name], whole)
+        bound[name] *= SAFETY
+    return Measured(yours, pytorch, bound, wide, remarks)
+
+
+def _by_hand(
+    hand: Hand, own: Quantities, inputs: Quantities, kind: type[np.floating[Any]] = np.float64
+) -> Quantities:
+    """By hand in a precision; empty where that gives nothing like its own gradients."""
+    try:
+        got = hand(in_precision(kind, inputs))
+    except (ValueError, TypeError):  # it knows float64 alone
+        return {}
+    alike = all(
+        name in got
+        and got[name].shape == array.shape
+        and (kind is not np.longdouble or got[name].dtype == kind)
+        for name, array in own.items()
+    )
+    return got if alike else {}
 
 
 def in_precision(kind: type[np.floating[Any]], inputs: Quantities) -> Quantities:
     """The inputs with their floating-point arrays in another type."""
+    return _floats(inputs, lambda array: array.astype(kind))
+
+
+def _floats(inputs: Quantities, change: Callable[[Array], Array]) -> Quantities:
+    """The inputs with their floating-point arrays changed."""
     return {
-        name: array.astype(kind) if array.dtype.kind == "f" else array
-        for name, array in inputs.items()
+        name: change(array) if array.dtype.kind == "f" else array for name, array in inputs.items()
     }
 
 
-def _raise_to(largest: Quantities, ones: Quantities | None, others: Quantities | None) -> None:
+def _zeros(gradients: Quantities) -> Quantities:
+    return {name: np.zeros(array.shape) for name, array in gradients.items()}
+
+
+def _grow(
+    largest: Quantities, ones: Quantities, others: Quantities, relative: bool = False
+) -> None:
     """Take in the sizes of differences, if both sides are there."""
-    if ones and others:
-        for name in largest:
-            _grow(largest[name], ones[name] - others[name])
-
-
-def _grow(largest: Array, difference: Array) -> None:
-    size = np.abs(np.where(np.isfinite(difference), difference, 0.0)).astype(np.float64)
-    np.maximum(largest, size, out=largest)
+    for name in largest if ones and others else ():
+        apart = ones[name] - others[name]
+        apart = apart / np.abs(others[name]) if relative else apart
+        size = np.abs(np.where(np.isfinite(apart), apart, 0.0)).astype(np.float64)
+        np.maximum(largest[name], size, out=largest[name])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,6 @@ import torch
 
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import (
-    Index,
     agree,
     differing,
     factor,
@@ -25,7 +24,7 @@ from lockstep.explain.facts import (
     usual,
 )
 from lockstep.gradients.measured import SAFETY, Reference, asked, same_draws
-from lockstep.network.names import Array, Quantities, element
+from lockstep.network.names import Array, Index, Quantities, element
 
 FACTORS = (
     "look for a factor that is missing, or there twice: of a mean against a sum, ½, √d, 1/(1 − p)"
@@ -64,43 +63,40 @@ class Wrong:
 @np.errstate(all="ignore")
 def diagnose(wrong: list[Wrong], reference: Reference, inputs: Quantities) -> list[Diagnosis]:
     """A diagnosis of every wrong gradient, in their order. inputs: in float64."""
-    found = {it.name: by_itself(it, inputs) for it in wrong}
+    found = {it.name: _by_itself(it, inputs) for it in wrong}
     left = [it for it in wrong if found[it.name] is None and np.isfinite(it.own).all()]
-    named, why = by_edits(left, reference, inputs) if left else ({}, "")
+    named, why = _by_edits(left, reference, inputs) if left else ({}, "")
     for it in left:
-        found[it.name] = named.get(it.name)
         with suppress(ValueError, TypeError):  # the reference may end a little further
-            found[it.name] = found[it.name] or by_quotients(it, reference, inputs)
-    return [found[it.name] or by_facts(it, it.name in inputs, why) for it in wrong]
+            found[it.name] = named.get(it.name) or _by_quotients(it, reference, inputs)
+    return [found[it.name] or _by_facts(it, it.name in inputs, why) for it in wrong]
 
 
-def by_itself(it: Wrong, inputs: Quantities) -> Diagnosis | None:
+def _by_itself(it: Wrong, inputs: Quantities) -> Diagnosis | None:
     """A symmetry, a constant factor or float32's digits."""
-    name, own, value = it.name, it.own, it.value
+    own, value = it.own, it.value
     if not np.isfinite(own).all():
         return None
-    gradient = f"the gradient of {name}"
-    if not own.any():
-        return Diagnosis(name, "gradient-missing", f"{gradient} is zero everywhere", "return it")
     c, why = times(own, value, 4 * it.bound, inputs, own.size > 1)
-    if c == -1:
-        says = f"{gradient} is minus the right one"
-        return Diagnosis(name, "sign-flipped", says, "turn the sign round")
     how = stored_by_columns(own, value, it.bound)
-    if how:
-        says = f"{gradient} is transposed: {how}"
-        return Diagnosis(name, "transposed-gradient", says, "transpose it")
-    if c:
-        says = f"{gradient} is {c:.12g} times the right one{why}"
-        return Diagnosis(name, "scaled-by-constant", says, FACTORS)
     size = np.max(np.abs(value), initial=0.0)
     near = 1e-4 * size
     if it.single is not None:
         near = np.maximum(SAFETY * it.single + 1e-6 * size, near)
-    if many(it.off, value) and in_single(own, value, near):
-        says = f"{gradient} is right to about 7 digits, as in float32"
-        return Diagnosis(name, "single-precision", says, "compute in float64")
-    return None
+    if not own.any():
+        mistake, says, remedy = "gradient-missing", "zero everywhere", "return it"
+    elif c == -1:
+        mistake, says, remedy = "sign-flipped", "minus the right one", "change its sign"
+    elif how:
+        mistake, says, remedy = "transposed-gradient", f"transposed: {how}", "transpose it"
+    elif c:
+        mistake, says, remedy = "scaled-by-constant", f"{c:.12g} times the right one{why}", FACTORS
+    elif many(it.off, value) and in_single(own, value, near):
+        mistake, remedy = "single-precision", "compute in float64"
+        says = "right to about 7 digits, as in float32"
+    else:
+        return None
+    return Diagnosis(it.name, mistake, f"the gradient of {it.name} is {says}", remedy)
 
 
 def times(
@@ -116,7 +112,7 @@ def times(
         return c, ""
     if abs(c) <= 1e-3 or abs(c - 1) <= 1e-5:
         return None, ""
-    why = cause(c, inputs)
+    why = _cause(c, inputs)
     return (c, why) if why or several else (None, "")
 
 
@@ -131,9 +127,10 @@ def by_shape(name: str, own: Array, value: Array) -> Diagnosis:
         says = f"{says}: it is transposed; {how}"
         return Diagnosis(name, "transposed-gradient", says, "transpose it")
     remedy = "return it in the shape of the input"
-    for axes in _axes_to_sum(own.shape, value.shape):
+    for axes in _sets_of_axes(own) if own.size else ():
         for how, reduced in (("summed", own.sum(axis=axes)), ("averaged", own.mean(axis=axes))):
-            if agree(reduced.reshape(value.shape), value, near).all():
+            fits = np.squeeze(reduced).shape == np.squeeze(value).shape
+            if fits and agree(reduced.reshape(value.shape), value, near).all():
                 says += f"; {how} over axis {', '.join(map(str, axes))} it is right"
                 remedy = "sum over the axes along which the input was broadcast"
                 return Diagnosis(name, "wrong-shape", says, remedy)
@@ -142,17 +139,14 @@ def by_shape(name: str, own: Array, value: Array) -> Diagnosis:
     return Diagnosis(name, "wrong-shape", says, remedy)
 
 
-def _axes_to_sum(shape: Index, wanted: Index) -> Iterator[Index]:
-    """The sets of axes, smallest first, whose sum leaves the numbers of the wanted shape."""
-    numbers = [n for n in wanted if n > 1]
-    axes = range(len(shape))
-    for size in range(1, len(shape) + 1) if 0 not in shape else ():
-        for chosen in itertools.combinations(axes, size):
-            if [shape[i] for i in axes if i not in chosen and shape[i] > 1] == numbers:
-                yield chosen
+def _sets_of_axes(array: Array) -> Iterator[Index]:
+    """The sets of axes that are longer than 1, small ones first."""
+    axes = [axis for axis, n in enumerate(array.shape) if n > 1]
+    for size in range(1, len(axes) + 1):
+        yield from itertools.combinations(axes, size)
 
 
-def by_edits(
+def _by_edits(
     wrong: list[Wrong], reference: Reference, inputs: Quantities
 ) -> tuple[dict[str, Diagnosis], str]:
     """What `edits.search` finds. It rests on what PyTorch keeps private, and may change."""
@@ -163,31 +157,27 @@ def by_edits(
     return search(wrong, reference, inputs)
 
 
-def by_quotients(it: Wrong, reference: Reference, inputs: Quantities) -> Diagnosis | None:
+def _by_quotients(it: Wrong, reference: Reference, inputs: Quantities) -> Diagnosis | None:
     """Whether a sample of the wrong elements are difference quotients of the reference."""
     if it.name not in inputs or it.off.sum() < 0.3 * it.off.size:
         return None
 
-    def loss(place: Index, by: float) -> float:
-        moved = inputs[it.name].copy()
-        moved[place] += by
+    def loss(moved: Array) -> float:
         given = {name: torch.tensor(array) for name, array in (inputs | {it.name: moved}).items()}
         with torch.no_grad(), same_draws():
             return float(asked(reference, given))
 
-    for found in quotients(loss, it.own - it.value, it.value, it.off):
-        noise, size = 64 * found.noise, np.abs(found.error)
-        near = np.abs(found.error - found.theirs) <= np.maximum(noise, 1e-3 * size)
-        if near.all() and (noise < 0.1 * size).mean() > 0.5:
-            says = (
-                f"the gradient of {it.name} is a difference quotient, {found.kind}, "
-                f"of width {found.width:g}"
-            )
+    found = quotients(loss, inputs[it.name], it.own - it.value, it.value, it.off)
+    for width, kind, error, theirs, noise in found:
+        size = np.abs(error)
+        near = np.abs(error - theirs) <= np.maximum(64 * noise, 1e-3 * size)
+        if near.all() and (64 * noise < 0.1 * size).mean() > 0.5:
+            says = f"the gradient of {it.name} is a difference quotient, {kind}, of width {width:g}"
             return Diagnosis(it.name, "finite-differences", says, "derive it")
     return None
 
 
-def by_facts(it: Wrong, is_input: bool, why: str) -> Diagnosis:
+def _by_facts(it: Wrong, is_input: bool, why: str) -> Diagnosis:
     """What can be said where nothing explains it. why: the reference could not be edited, or ""."""
     elements = f"{it.off.size} elements"
     says = differing(it.own, it.off, lambda place: it.name + element(place), elements)
@@ -201,22 +191,19 @@ def by_facts(it: Wrong, is_input: bool, why: str) -> Diagnosis:
 def _pattern(it: Wrong) -> str:
     """Along which axes yours is the right one times, or plus, what stays the same there; or ""."""
     own, value, slack = it.own, it.value, 8 * it.bound
-    long = [axis for axis, n in enumerate(own.shape) if n > 1]
-    for size in range(len(long), 0, -1):
-        for along in itertools.combinations(long, size):
-            squares = (value * value).sum(along, keepdims=True)
-            c = (own * value).sum(along, keepdims=True) / squares
-            shift = (own - value).mean(along, keepdims=True)
-            axes = f"ax{'is' if size == 1 else 'es'} {' and '.join(map(str, along))}"
-            same = f"something that stays the same along {axes}"
-            if agree(own, c * value, slack * (1 + np.abs(c))).all():
-                return f"yours is the right one times {same}"
-            if agree(own, value + shift, slack).all():
-                return f"yours is the right one plus {same}"
+    for along in sorted(_sets_of_axes(own), key=len, reverse=True):
+        c = (own * value).sum(along, keepdims=True) / (value * value).sum(along, keepdims=True)
+        shift = (own - value).mean(along, keepdims=True)
+        axes = f"ax{'is' if len(along) == 1 else 'es'} {' and '.join(map(str, along))}"
+        same = f"something that stays the same along {axes}"
+        if agree(own, c * value, slack * (1 + np.abs(c))).all():
+            return f"yours is the right one times {same}"
+        if agree(own, value + shift, slack).all():
+            return f"yours is the right one plus {same}"
     return ""
 
 
-def cause(c: float, inputs: Quantities) -> str:
+def _cause(c: float, inputs: Quantities) -> str:
     """ ", which is 1/N or …" for a factor with usual causes, three at the most, else nothing."""
     factors = {
         "what a 2 too many makes, as of a square halved": 2.0,
@@ -227,10 +214,12 @@ def cause(c: float, inputs: Quantities) -> str:
     for p in (0.1, 0.2, 0.25, 0.3, 0.4):
         factors |= {f"1/(1 − {p}) (as in dropout)": 1 / (1 - p), f"1 − {p} (as in dropout)": 1 - p}
     for name, array in inputs.items():
-        for axis, n in enumerate(array.shape):
-            factors |= _of_a_number(f"the length of axis {axis} of {name}", n)
+        numbers = {f"the length of axis {axis} of {name}": n for axis, n in enumerate(array.shape)}
         if array.ndim > 1:
-            factors |= _of_a_number(f"the size of {name}", array.size)
+            numbers[f"the size of {name}"] = array.size
+        for number, n in numbers.items():
+            if n > 1:
+                factors |= {words.format(number): made(n) for words, made in _OF_A_NUMBER.items()}
         if array.size == 1 and array.dtype.kind == "f" and array.item():
             p = array.item()
             factors |= {name: p, f"1/{name}": 1 / p, f"1 − {name}": 1 - p}
@@ -239,15 +228,12 @@ def cause(c: float, inputs: Quantities) -> str:
     return f", which is {' or '.join(words)}" if words else ""
 
 
-def _of_a_number(words: str, n: int) -> dict[str, float]:
-    """The factors that a number of things makes where it is forgotten, or there too often."""
-    if n < 2:
-        return {}
-    return {
-        f"1 over {words}": 1 / n,
-        words: float(n),
-        f"the root of {words}": n**0.5,
-        f"1 over the root of {words}": n**-0.5,
-        f"n/(n − 1) for {words}": n / (n - 1),
-        f"(n − 1)/n for {words}": (n - 1) / n,
-    }
+# what a number of things makes where it is forgotten, or there too often
+_OF_A_NUMBER: dict[str, Callable[[int], float]] = {
+    "1 over {}": lambda n: 1 / n,
+    "{}": float,
+    "the root of {}": lambda n: n**0.5,
+    "1 over the root of {}": lambda n: n**-0.5,
+    "n/(n − 1) for {}": lambda n: n / (n - 1),
+    "(n − 1)/n for {}": lambda n: (n - 1) / n,
+}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,13 +10,12 @@ import numpy as np
 
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.gradients.measured import SAFETY, Measured
-from lockstep.gradients.mistakes import Wrong, by_shape
-from lockstep.network.names import Array, Quantities, element
+from lockstep.network.names import Array, element
 from lockstep.run.record import Entry
-from lockstep.text import counted, ulps
+from lockstep.text import counted, grouped, percent
 
-_LITTLE = 1e-3  # of a value: where no smaller error would be found, the report says so
-_LOST = 1000  # a side that is so many times less accurate than the other gets a remark
+_LITTLE = 1e-3  # of a value: where no smaller error could be detected, the report says so
+_LOST = 1000  # a side that is less accurate than the other by this factor gets a remark
 
 
 class GradientMismatch(AssertionError):
@@ -36,12 +35,17 @@ class GradientMismatch(AssertionError):
 
 @dataclass
 class CheckResult:
-    """A match, or undecided where a gradient is not finite on both sides alike.
+    """A match, or undecided where a gradient is not finite on both sides.
 
-    resolution: as in the JSON document. accuracy: by input, how far hand and torch each are from
-    the truth in float32, relative to the largest value (None where that was not to be had).
-    remarks: sentences. worst_ratio: the largest difference over its bound. seen: by input, the
-    relative error that would typically have been found.
+    Attributes:
+        verdict: "match" or "undecided".
+        resolution: As in the JSON document.
+        accuracy: By input, how far hand and torch each are from the truth in float32, relative to
+            the largest value; None where that is not known.
+        remarks: Sentences.
+        worst_ratio: The largest difference over its bound.
+        values: How many values were compared.
+        seen: By input, the smallest relative error that could be detected (the median).
     """
 
     verdict: str
@@ -54,54 +58,63 @@ class CheckResult:
 
     def __str__(self) -> str:
         if self.verdict == "undecided":
-            head = "undecided: a gradient is not finite on both sides alike"
+            head = "undecided: a gradient is not finite on both sides"
             return "\n".join([head, *self.remarks])
-        least = f"none above {self.worst_ratio:.2g} of what rounding was measured to do"
+        largest = f"The largest difference is {percent(self.worst_ratio)} of what rounding explains"
         if self.worst_ratio == 0:
-            least = "each the same to the last bit"
-        found = f"An error of {self.resolution['typical']:.0e} of a value would typically have been"
-        if self.resolution["typical"] >= 1:
-            found = "No error as small as a value would typically have been"
-        blind = f"{self.resolution['blind']} of {self.values} values are out of reach"
+            largest = "Both sides are the same to the last bit"
+        typical, blind = self.resolution["typical"], self.resolution["blind"]
+        smallest = f"Smallest detectable error: {typical:.0e} of a value (typical). "
+        judged = f"All {grouped(self.values)} values could be judged."
+        if blind:
+            judged = (
+                f"{grouped(blind)} of {counted(self.values, 'value')} could not be judged: "
+                "rounding alone could change them by their whole value."
+            )
+        gradients = counted(len(self.accuracy), "gradient")
         lines = [
-            f"match: {self.values} values of {counted(len(self.accuracy), 'gradient')}, {least}.",
-            f"{found} found; {blind}.",
+            f"match: {counted(self.values, 'value')} of {gradients}. {largest}.",
+            (smallest if typical < 1 else "") + judged,
         ]
         for name, sides in self.accuracy.items():
-            little = ", as far as could be seen" if self.seen[name] > _LITTLE else ""
-            off = ""
+            line = f"  {name}: right"
+            if self.seen[name] > _LITTLE:
+                line += ", as far as could be seen"
             if None not in sides.values():
-                off = "; in float32 yours is off by {hand:.2g}, PyTorch by {torch:.2g}"
-            lines.append(f"  {name}: right{little}{off.format(**sides)}")
+                line += "; in float32 yours is off by {hand:.2g}, PyTorch by {torch:.2g}"
+            lines.append(line.format(**sides))
         return "\n".join([*lines, *(f"remark: {remark}" for remark in self.remarks)])
 
 
 @np.errstate(divide="ignore", invalid="ignore")
-def matched(own: Quantities, values: Quantities, measured: Measured) -> CheckResult:
-    """The result where no gradient is wrong. own, values: by hand and by PyTorch."""
-    if not sum(array.size for array in own.values()):
-        raise ValueError(
-            "the gradients that hand returned have no element; expected at least one to compare"
-        )
-    remarks = measured.remarks
+def matched(measured: Measured) -> CheckResult:
+    """The result where no gradient is wrong."""
+    own, values, remarks = measured.hand.gradients, measured.torch.gradients, measured.remarks
     blank = [name for name in own if not np.isfinite(values[name]).all()]
     if blank:
         remarks.append(
             f"{', '.join(blank)}: not a finite number for both, so nothing is known of it"
         )
     finest, ratios, typical, accuracy = [], [], {}, {}
-    for name in own:
-        value, bound = values[name], measured.bound[name]
-        apart, size = np.abs(own[name] - value), np.abs(value)
-        relative = np.where(value != 0, bound / size, np.where(bound > 0, np.inf, 0.0))
+    for name, value in values.items():
+        bound, apart, size = measured.bound[name], np.abs(own[name] - value), np.abs(value)
+        relative = np.where(size != 0, bound / size, np.where(bound > 0, np.inf, 0.0))
         finest.append(relative.ravel())
         ratios.append(np.where(apart > 0, apart / bound, 0.0).ravel())
         known = relative[size > 0]
         typical[name] = float(np.median(known)) if known.size else 0.0
-        accuracy[name] = _accuracy(name, np.max(size, initial=0.0), measured)
-        remarks += _less_accurate(name, own[name], value, measured)
+        largest = np.max(size, initial=0.0)
+        accuracy[name] = {
+            side: float(errors[name].max() / largest) if errors and largest else None
+            for side, errors in (("hand", measured.hand.single), ("torch", measured.torch.single))
+        }
+        remarks += _less_accurate(name, measured)
     remarks += _little_known(typical)
     seen = np.concatenate(finest)
+    if not len(seen):
+        raise ValueError(
+            "the gradients that hand returned have no element; expected at least one to compare"
+        )
     return CheckResult(
         verdict="undecided" if blank else "match",
         resolution={
@@ -117,141 +130,82 @@ def matched(own: Quantities, values: Quantities, measured: Measured) -> CheckRes
     )
 
 
-def _accuracy(name: str, size: float, measured: Measured) -> dict[str, float | None]:
-    """Each side's largest error in float32, over the largest value."""
-    sides = {"hand": measured.single_hand, "torch": measured.single_torch}
-    return {
-        side: float(errors[name].max() / size) if errors is not None and size else None
-        for side, errors in sides.items()
-    }
+def _little_known(typical: dict[str, float]) -> Iterator[str]:
+    """A remark where rounding hides most. typical: as `CheckResult.seen`."""
+    little = {name: error for name, error in typical.items() if error > _LITTLE}
+    if little:
+        names, least = ", ".join(little), min(little.values())
+        known = f"nothing is known of {names}: rounding alone changes a value by more than all"
+        if least < 1:
+            known = (
+                f"little is known of {names}: rounding alone changes a value by {percent(least)}"
+            )
+        yield f"{known} of it; try inputs of another size"
 
 
-def _little_known(typical: dict[str, float]) -> list[str]:
-    """A remark where rounding leaves little to be seen. typical: as `CheckResult.seen`."""
-    little = [name for name in typical if typical[name] > _LITTLE]
-    if not little:
-        return []
-    names, least = ", ".join(little), min(typical[name] for name in little)
-    if least < 1:
-        return [
-            f"little is known of {names}, so much does rounding do here: no error below "
-            f"{least:.0e} of a value would typically have been found; try inputs of another size"
-        ]
-    return [
-        f"nothing is known of {names}: rounding alone changes a value by more than all of it; "
-        "try inputs of another size"
-    ]
+# in which dtype, whose gradient, than whose, and how far these are off, relative to each element
+_Loss = tuple[str, str, str, Array, Array]
 
 
-@dataclass
-class _Loss:
-    """How far a side that may be the worse one is off, and the other, relative to each element."""
-
-    dtype: str
-    who: str
-    other: str
-    worse: Array
-    better: Array
-
-
-def _losses(name: str, own: Array, value: Array, measured: Measured) -> Iterator[_Loss]:
-    yours, torchs = ("your", "PyTorch's"), ("PyTorch's", "yours")
-    if measured.wide is not None:
+def _losses(name: str, measured: Measured) -> Iterator[_Loss]:
+    """Where one side may be less accurate than the other."""
+    hand, torch = measured.hand, measured.torch
+    yours, pytorchs = ("your", "PyTorch's"), ("PyTorch's", "yours")
+    if measured.wide:
         truth = measured.wide[name]
-        mine, its = (
-            (np.abs(side - truth) / np.abs(truth)).astype(np.float64) for side in (own, value)
-        )
-        rounding = np.abs(value - truth) <= SAFETY * measured.moves_torch[name]
-        yield _Loss("float64", *yours, np.where((mine >= 0.1) & (its < 1e-7), mine, 0.0), its)
-        yield _Loss(
-            "float64", *torchs, np.where((its >= 0.1) & (mine < 1e-7) & rounding, its, 0.0), mine
-        )
+        far = [np.abs(side.gradients[name] - truth) for side in (hand, torch)]
+        mine, its = ((apart / np.abs(truth)).astype(np.float64) for apart in far)
+        lost = (mine >= 0.1) & (its < 1e-7)
+        yield "float64", *yours, np.where(lost, mine, 0.0), its
+        lost = (its >= 0.1) & (mine < 1e-7) & (far[1] <= SAFETY * torch.moves[name])
+        yield "float64", *pytorchs, np.where(lost, its, 0.0), mine
     # PyTorch's was moved by noise besides, so only yours is judged
-    moves = (moved[name] / np.abs(value) for moved in (measured.moves_hand, measured.moves_torch))
-    yield _Loss("float64", *yours, *moves)
-    if measured.single_hand is not None:
-        mine, its = measured.lost_hand[name], measured.lost_torch[name]
-        yield _Loss("float32", *yours, mine, its)
-        yield _Loss("float32", *torchs, its, mine)
+    mine, its = (side.moves[name] / np.abs(torch.gradients[name]) for side in (hand, torch))
+    yield "float64", *yours, mine, its
+    if hand.single:
+        yield "float32", *yours, hand.lost[name], torch.lost[name]
+        yield "float32", *pytorchs, torch.lost[name], hand.lost[name]
 
 
 @np.errstate(all="ignore")
-def _less_accurate(name: str, own: Array, value: Array, measured: Measured) -> list[str]:
+def _less_accurate(name: str, measured: Measured) -> Iterator[str]:
     """A remark where one side loses more than three digits against the other."""
-    for loss in _losses(name, own, value, measured):
-        least = 2.0**-53 if loss.dtype == "float64" else 2.0**-24
-        ratio = np.nan_to_num(loss.worse / np.maximum(loss.better, least), nan=0.0, posinf=0.0)
-        if not ratio.size or ratio.max() <= _LOST:
+    own, value = measured.hand.gradients[name], measured.torch.gradients[name]
+    for dtype, who, other, worse, better in _losses(name, measured) if own.size else ():
+        least = 2.0**-53 if dtype == "float64" else 2.0**-24
+        ratio = np.nan_to_num(worse / np.maximum(better, least), nan=0.0, posinf=0.0)
+        if ratio.max() <= _LOST:
             continue
         place = tuple(map(int, np.unravel_index(int(ratio.argmax()), ratio.shape)))
         small = abs(own[place]) < 1e-3 * max(np.abs(own).max(), np.abs(value).max())
         why = "by cancellation, as a variance from E[x²] − E[x]² does"
-        if small and 0.1 <= loss.worse[place] <= 2:  # all that is left is nothing
+        if small and 0.1 <= worse[place] <= 2:  # all that is left is nothing
             why = "in a tail, where a factor such as o·(1 − o) rounds to nothing"
         digits = min(int(np.log10(ratio.max())), int(-np.log10(least)))
-        return [
-            f"{name}: right, but in {loss.dtype} {loss.who} gradient loses {digits} digits more "
-            f"than {loss.other} at {name}{element(place)}, {why}"
-        ]
-    return []
-
-
-def shape_mismatch(name: str, own: Array, value: Array) -> GradientMismatch:
-    """The exception for a gradient of another shape."""
-    return _mismatch(Entry(1, name, None, name), "another shape", [by_shape(name, own, value)], [])
+        yield (
+            f"{name}: right, but in {dtype} {who} gradient loses {digits} digits more "
+            f"than {other} at {name}{element(place)}, {why}"
+        )
+        return
 
 
 def mismatch(
-    wrong: list[Wrong], agreeing: list[str], diagnoses: list[Diagnosis]
+    first: Entry, report: list[str], diagnoses: list[Diagnosis], agreeing: Sequence[str] = ()
 ) -> GradientMismatch:
-    """The exception for gradients of which some are wrong. agreeing: the names of right ones."""
-    it = wrong[0]
-    index = tuple(map(int, np.argwhere(it.off & np.isfinite(it.value))[0]))
-    own, value = float(it.own[index]), float(it.value[index])
-    first = Entry(
-        step=1,
-        quantity=it.name,
-        index=list(index),
-        label=it.name + element(index),
-        manual=own,
-        torch=value,
-        difference=abs(own - value),
-        allowed=float(it.bound[index]),
-    )
-    how_many = f"{int(it.off.sum())} of {counted(it.off.size, 'element')} differ"
-    return _mismatch(first, how_many, diagnoses, agreeing)
+    """The exception with its report.
 
-
-def _mismatch(
-    first: Entry, how_many: str, diagnoses: list[Diagnosis], agreeing: list[str]
-) -> GradientMismatch:
-    """The exception with its report."""
-    lines = [f"{first.quantity}: mismatch, {how_many}"]
-    if first.index is not None:
-        lines = [f"{lines[0]}, first {first.label}", *_numbers(first)]
+    Args:
+        first: The first wrong element; without an index where the whole gradient is.
+        report: The first lines, which say what is wrong.
+        diagnoses: One a wrong gradient.
+        agreeing: The names of right gradients.
+    """
     likely, *others = diagnoses
-    lines.append(f"  mistake   {likely.mistake}: {likely.says}")
+    report.append(f"  mistake   {likely.mistake}: {likely.says}")
     if likely.remedy:
-        lines.append(f"  remedy    {likely.remedy}")
-    lines += [f"  too       {found.quantity} differs: {found.mistake}" for found in others]
+        report.append(f"  remedy    {likely.remedy}")
+    report += [f"  too       {found.quantity} differs: {found.mistake}" for found in others]
     if agreeing:
-        lines.append(f"  right     {', '.join(agreeing)}")
+        report.append(f"  right     {', '.join(agreeing)}")
     found = [asdict(diagnosis) for diagnosis in diagnoses]
-    return GradientMismatch("\n".join(lines), asdict(first), found)
-
-
-def _numbers(first: Entry) -> Iterator[str]:
-    """Both numbers of the first wrong element, how far they are apart, and what rounding allows."""
-    own, value = first.manual, first.torch
-    apart, allowed = first.difference or 0.0, first.allowed
-    yield f"  yours     {own!r}"
-    yield f"  PyTorch   {value!r}"
-    if not np.isfinite(apart):
-        return
-    far = "where it is 0"
-    if value:
-        with np.errstate(all="ignore"):
-            in_ulps = float(ulps(own, value, "float64"))
-        far = f"{in_ulps:.3g} ULP" if in_ulps < 1e6 else f"{apart / abs(value):.2g} of the value"
-    less = f", {apart / allowed:.1e} times less".replace("e+", "e") if allowed else ""
-    yield f"  apart     {apart:.2g} ({far}); rounding allows {allowed:.2g}{less}"
+    return GradientMismatch("\n".join(report), asdict(first), found)

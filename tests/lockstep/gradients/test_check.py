@@ -33,7 +33,7 @@ def test_a_right_but_noisy_formula_is_a_match_with_a_remark():
 
 
 def by_one_pass(kind=np.asarray, part=1.0):
-    """LayerNorm by hand, the variance as E[x²] − E[x]². part: of what comes by way of it."""
+    """LayerNorm by hand, the variance as E[x²] − E[x]². part: of the term through it."""
 
     def hand(x, weight, bias, target):
         mean = x.mean(axis=1, keepdims=True)
@@ -65,7 +65,7 @@ def test_a_wrong_formula_is_not_hidden_by_its_cancellation():
     with pytest.raises(GradientMismatch) as error:
         check_gradients(by_one_pass(part=0.8), LAYER_NORM.reference, **given)
     assert error.value.diagnoses[0]["mistake"] == "scaled-by-constant"
-    assert "by way of `var` of layer_norm" in error.value.diagnoses[0]["says"]
+    assert "through `var` of layer_norm" in error.value.diagnoses[0]["says"]
     assert error.value.first_mismatch["allowed"] < 1e-5
 
 
@@ -146,7 +146,7 @@ def d_recurrent(slope, last_only=False):
         (
             d_recurrent(lambda h: 1 - h * h, last_only=True),
             "term-missing",
-            "only what comes by way of",
+            "only the term through",
         ),
     ],
 )
@@ -184,7 +184,7 @@ def test_one_of_two_calls_of_a_library_function_that_is_forgotten_is_named_as_a_
         check_gradients(lambda a, p, n: {"a": -d_cosine(a, p)}, reference, **inputs)
     assert error.value.diagnoses[0]["mistake"] == "term-missing"
     assert (
-        "lacks what comes by way of `cosine_similarity` in test_check.py"
+        "lacks the term through `cosine_similarity` in test_check.py"
         in error.value.diagnoses[0]["says"]
     )
     assert "cosine_similarity(a, n, dim=1) - near" in error.value.diagnoses[0]["says"]
@@ -196,7 +196,7 @@ def test_a_way_by_one_minus_something_is_named_as_it_is_written():
 
     with pytest.raises(GradientMismatch) as error:
         check_gradients(lambda p: {"p": (1 - p) ** 2 / p}, reference, p=np.linspace(0.1, 0.9, 5))
-    assert "lacks what comes by way of `1 - p` in test_check.py" in error.value.diagnoses[0]["says"]
+    assert "lacks the term through `1 - p` in test_check.py" in error.value.diagnoses[0]["says"]
 
 
 @pytest.mark.parametrize("linear", [False, True])
@@ -251,13 +251,13 @@ def test_a_watched_gradient_that_nothing_explains_has_a_remedy_of_its_own():
 
 def test_a_match_to_the_last_bit_and_one_that_nothing_could_be_seen_of_say_so():
     same = check_gradients(lambda x: {"x": np.ones(3)}, lambda x: x.sum(), x=np.arange(3.0))
-    assert "each the same to the last bit." in str(same)
+    assert "Both sides are the same to the last bit." in str(same)
     blind = check_gradients(
         lambda x: {"x": np.cos(x)}, lambda x: torch.sin(x).sum(), x=np.array([1e17, 3e17])
     )
-    assert "No error as small as a value would typically have been found; 2 of 2 values" in str(
-        blind
-    )
+    assert "\n2 of 2 values could not be judged: rounding alone could change them" in str(blind)
+    assert "Smallest detectable error" not in str(blind)
+    assert "\nSmallest detectable error: 7e-15 of a value (typical). All 3 values" in str(same)
     assert any(
         remark.startswith("nothing is known of x: rounding alone") for remark in blind.remarks
     )

@@ -480,7 +480,7 @@ def test_the_factors_of_a_square_count_together():
 
     with pytest.raises(GradientMismatch) as error:
         check_gradients(hand, reference, x=np.random.default_rng(0).normal(size=(3, 5)))
-    assert "by way of `x * x`" in error.value.diagnoses[0]["says"]
+    assert "through `x * x`" in error.value.diagnoses[0]["says"]
     assert "counts 5 times, which is the length of axis 1 of x" in error.value.diagnoses[0]["says"]
 
 
