@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from lockstep.explain.case import Case, StandIn
-from lockstep.explain.catalogue import Mistake, catalogue
+from lockstep.explain.catalogue import Mistake
 from lockstep.network.problem import Problem
 from lockstep.run.record import Record
 from lockstep.run.result import History
@@ -38,7 +38,7 @@ def cannot_see(
     for record, history in zip(records, histories, strict=True):
         right = replace(record, manual=record.torch, covered={}, misshapen={}, printed={})
         case = Case(right, problem, history)
-        for mistake in catalogue(problem):
+        for mistake in case.mistakes:
             seen[mistake.name] = seen.get(mistake.name, False) or _changes(case, mistake)
     return [name for name, changes in seen.items() if not changes]
 

@@ -5,10 +5,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
-from lockstep.explain.formulas import inputs_of, sources
-from lockstep.explain.trees import replaced, split, tidy
-from lockstep.network.names import BACKWARD, UPDATE
-from lockstep.network.problem import Problem
+from lockstep.explain.formulas import inputs_of, replaced, source_of, split, tidy
+from lockstep.network.names import BACKWARD, COMPUTED, UPDATE
 
 GRADIENTS = tuple(name for name in BACKWARD if name.startswith("grad_"))
 Right: TypeAlias = dict[str, str]  # the text of the right formulas by name
@@ -49,14 +47,10 @@ class Mistake:
         return not (self.fitted or self.each or self.history)
 
 
-def catalogue(problem: Problem) -> tuple[Mistake, ...]:
-    """Every mistake, likelier ones first; in the update of a frozen parameter too."""
-    return _catalogue(tuple(sources(replace(problem, frozen=())).items()))
-
-
 @lru_cache
-def _catalogue(formulas: tuple[tuple[str, str], ...]) -> tuple[Mistake, ...]:
-    right = dict(formulas)
+def catalogue(loss: str) -> tuple[Mistake, ...]:
+    """Every mistake with a loss, likelier ones first; in the update of a frozen parameter too."""
+    right = {name: source_of(name, loss) for name in COMPUTED}
     parts = (_slopes, _delta_h, _gradients, _updates, _pre_activations, _anywhere)
     rows = (row for part in parts for row in part(right))
     return tuple(replace(row, formulas=tuple(map(tidy, row.formulas))) for row in rows)

@@ -1,24 +1,30 @@
 """Explanations that rest on where the numbers come from: on paper, in a recording, or computed here."""
 
 from collections.abc import Iterator
-from itertools import takewhile
-from typing import Any
+from contextlib import suppress
+from decimal import Decimal
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from lockstep.explain.case import trained
-from lockstep.explain.catalogue import Mistake, catalogue
+from lockstep.explain.catalogue import catalogue
 from lockstep.explain.diagnosis import Diagnosis
-from lockstep.explain.few_digits import too_few_digits
-from lockstep.explain.formulas import sources
+from lockstep.explain.formulas import evaluate, sources, surroundings
 from lockstep.explain.search import diagnose
-from lockstep.network.names import COMPUTED, FORWARD, Quantities
-from lockstep.network.problem import Problem
+from lockstep.network.names import COMPUTED, FORWARD, Array, Quantities
+from lockstep.network.problem import Problem, Start
 from lockstep.run.record import Jump, Record
 from lockstep.run.result import History
 from lockstep.sides.paper import as_answer, half_a_unit
+from manual_backprop import two_layer
+from manual_backprop.activations import activation
 
 Written = dict[int, dict[str, Any]]
+
+_ENOUGH = {"float64": 17, "float32": 9}  # significant digits that read back to the same number
+_FEWEST = 4  # digits that show how numbers are printed: 0.25 is short by itself
+_DRAWS = 8  # how often the start is moved within its digits to see how far a step moves,
+_ROOM = 4.0  # and how many times the largest such move is allowed
 
 
 def explain(
@@ -34,14 +40,14 @@ def explain(
     """
     if record.jump:
         return [_of_a_jump(record.jump)]
-    if written is not None and not record.misshapen:
-        found = _by_whole_trainings(record, problem, written)
-        if found:
-            return found
-    if record.origin is not None:
-        few = too_few_digits(record, problem, record.origin.text, record.origin.earlier)
-        if few:
-            return [few]
+    found: list[Diagnosis] = []
+    if not record.misshapen:
+        if written is not None:
+            found = _by_whole_trainings(record, problem, written)
+        elif record.origin:
+            found = _by_printed_digits(record, problem)
+    if found:
+        return found
     found = diagnose(record, problem, history)
     unsaid = record.origin.unsaid if record.origin else ()
     for first in found[:1]:
@@ -60,47 +66,51 @@ def _of_a_jump(jump: Jump) -> Diagnosis:
     return Diagnosis(jump.name, "unknown", says, "look for what else writes to it")
 
 
+# Numbers on paper
+
+
 def _by_whole_trainings(record: Record, problem: Problem, written: Written) -> list[Diagnosis]:
     """The catalogue's mistakes that, made at every step from the first, give the written numbers."""
-    start, right = problem.parameters, sources(problem)
     later = {number: written[number] for number in sorted(written) if number >= record.number}
-    wrong = _differing(problem, trained(problem, right, {}, start), later)
+    wrong = set(_differing(problem, {}, later))
     if not wrong:
         return _unquoted(record)
+    digits = ", ".join(f"{name} of step {number}" for number, name in sorted(wrong))
+    explains = sorted({name for _, name in wrong}, key=COMPUTED.index)
     found: dict[str, Diagnosis] = {}
-    for mistake in catalogue(problem):
-        formula = None if mistake.name in found else _reproducing(mistake, problem, later, wrong)
-        if formula is not None:
-            found[mistake.name] = _reproduced(mistake, formula, wrong)
+    for mistake in catalogue(problem.loss):
+        quantity, says = mistake.quantity, mistake.says.format(q=mistake.quantity, c="", cause="")
+        says += f"; trained like that from the first step on, every digit of {digits} comes out"
+        for formula in mistake.formulas if mistake.is_plain else ():
+            with suppress(ValueError, IndexError):  # the shapes do not fit
+                if mistake.name not in found and wrong.isdisjoint(
+                    _differing(problem, {quantity: formula}, later)
+                ):
+                    found[mistake.name] = Diagnosis(
+                        quantity, mistake.name, says, mistake.remedy, formula, explains
+                    )
     return list(found.values())
 
 
-def _reproducing(
-    mistake: Mistake, problem: Problem, later: Written, wrong: set[tuple[int, str]]
-) -> str | None:
-    """The first of a mistake's formulas with which a whole training gives the wrong numbers."""
+def _differing(
+    problem: Problem, replaced: dict[str, str], later: Written
+) -> Iterator[tuple[int, str]]:
+    """The (step, name) whose written numbers a training with some formulas replaced does not give."""
     right = sources(problem)
-    for formula in mistake.formulas if mistake.is_plain else ():
-        training = trained(problem, right, {mistake.quantity: formula}, problem.parameters)
-        try:
-            if not _differing(problem, training, later, wrong):
-                return formula
-        except (ValueError, IndexError):
-            continue  # the shapes do not fit
-    return None
-
-
-def _reproduced(mistake: Mistake, formula: str, wrong: set[tuple[int, str]]) -> Diagnosis:
-    digits = ", ".join(f"{name} of step {number}" for number, name in sorted(wrong))
-    says = mistake.says.format(q=mistake.quantity, c="", cause="")
-    return Diagnosis(
-        mistake.quantity,
-        mistake.name,
-        f"{says}; trained like that from the first step on, every digit of {digits} comes out",
-        mistake.remedy,
-        formula,
-        sorted({name for _, name in wrong}, key=COMPUTED.index),
-    )
+    parameters = problem.parameters
+    for number in range(1, max(later) + 1):
+        start = Start(parameters, *problem.batch(number), problem.lr)
+        names = surroundings(problem, start, activation)
+        with np.errstate(all="ignore"):
+            for name, formula in (right | replaced).items():
+                names[name] = evaluate(formula, names, right)
+        parameters = {name: names[f"new_{name}"] for name in parameters}
+        answer = as_answer(later.get(number, {}), problem, len(start.x), names)
+        for name, value in answer.values.items():
+            apart, printed = np.abs(value - names[name]), answer.printed[name]
+            small = 1e-9 * np.abs(names[name])
+            if not (apart <= np.where(printed > 0, printed * (1 + 1e-9), small)).all():
+                yield number, name
 
 
 def _unquoted(record: Record) -> list[Diagnosis]:
@@ -120,26 +130,98 @@ def _unquoted(record: Record) -> list[Diagnosis]:
     return []
 
 
-def _differing(
-    problem: Problem,
-    training: Iterator[tuple[int, Quantities]],
-    later: Written,
-    only: set[tuple[int, str]] | None = None,
-) -> set[tuple[int, str]]:
-    """The (step, name) whose numbers a training does not give; of those in `only`, the first."""
-    differing: set[tuple[int, str]] = set()
-    for number, quantities in takewhile(lambda step: step[0] <= max(later), training):
-        if number not in later:
-            continue
-        samples = len(problem.batch(number)[0])
-        answer = as_answer(later[number], problem, samples, quantities)
-        for name, value in answer.values.items():
-            if only and (number, name) not in only:
-                continue
-            apart, printed = np.abs(value - quantities[name]), answer.printed[name]
-            small = 1e-9 * np.abs(quantities[name])
-            if not (apart <= np.where(printed > 0, printed * (1 + 1e-9), small)).all():
-                differing.add((number, name))
-                if only:
-                    return differing
-    return differing
+# Numbers printed with too few digits, as by C's %f and %g
+
+
+@np.errstate(all="ignore")
+def _by_printed_digits(record: Record, problem: Problem) -> list[Diagnosis]:
+    """The diagnosis of a step that is right to the digits that were printed, and no further."""
+    start = record.parameters | {"x": record.x, "y": record.y}
+    room = {name: _half_a_unit(value, _printed(value)) for name, value in start.items()}
+    printed = {
+        name: _printed(value[record.covered.get(name, ...)])
+        for name, value in record.manual.items()
+        if not np.any(record.printed.get(name, 0.0))
+    }
+    enough = _ENOUGH[record.dtype]
+    short = [name for name in printed if _FEWEST <= printed[name].digits < enough - 1]
+    if not short:
+        return []
+    usual = max((printed[name] for name in short), key=lambda form: form.decimals)
+    spread = _spread(record, problem, start, room)
+    wrong = []
+    for name, value in record.manual.items():
+        there = record.covered.get(name, True)
+        apart, allowed = np.abs(value - record.torch[name]), record.allowed[name]
+        half = _half_a_unit(value, printed[name], usual) * (1 + 1e-9) if name in printed else 0.0
+        if np.any(there & (apart > allowed)):
+            wrong.append(name)
+        if np.any(there & ~(apart <= half + spread[name] + allowed)):
+            return []
+    name = wrong[0]
+    right = _right_digits(record.manual[name], record.torch[name])
+    words = printed[name if name in short else short[0]].words
+    says = f"{name} is right to {right} digits, as far as {words} reach, here and before"
+    remedy = (
+        f'print {enough} significant digits, as with "%.{enough}g" in C, '
+        "or put printed numbers in quotes"
+    )
+    return [Diagnosis(name, "too-few-digits", says, remedy, explains=wrong)]
+
+
+def _right_digits(own: Array, torch: Array) -> int:
+    """How many significant digits of the worst element are right."""
+    off = np.nanmax(np.abs(own - torch) / np.abs(torch))
+    return max(int(-np.log10(off)), 0) if 0 < off < np.inf else 0
+
+
+class _Printed(NamedTuple):
+    """The most decimals and significant digits of some numbers, and which of them to speak of."""
+
+    decimals: int
+    digits: int
+    words: str
+
+
+def _printed(values: Array) -> _Printed:
+    """With how many digits numbers seem to be printed; a thousand of them are looked at."""
+    finite = np.ravel(values)[np.isfinite(np.ravel(values))][:1000]
+    numbers = [Decimal(str(number)).normalize().as_tuple() for number in finite]
+    decimals = [max(-int(number.exponent), 0) for number in numbers] or [0]
+    digits = [len(number.digits) for number in numbers] or [0]
+    most, longest = max(decimals), max(digits)
+    words = f"{most} printed decimals"
+    if digits.count(longest) > decimals.count(most):
+        words = f"{longest} printed significant digits"
+    return _Printed(most, longest, words)
+
+
+def _half_a_unit(values: Array, form: _Printed, usual: _Printed | None = None) -> Array:
+    """Half a unit of the last printed digit, whether decimals or significant ones were counted.
+
+    The coarser of both readings is the right one for every number but the longest, where they agree.
+    Numbers that are too short to tell are exact, or printed in the usual form.
+    """
+    if form.digits < _FEWEST:
+        return np.full(np.shape(values), 0.5 * 10.0**-usual.decimals if usual else 0.0)
+    first = np.floor(np.log10(np.abs(values)))
+    half: Array = 0.5 * np.maximum(10.0**-form.decimals, 10.0 ** (first - form.digits + 1))
+    return half
+
+
+def _spread(record: Record, problem: Problem, start: Quantities, room: Quantities) -> Quantities:
+    """How far each quantity moves where what the step started from moves within its digits."""
+    random = np.random.default_rng(0)
+
+    def step(size: int) -> Quantities:
+        moved: dict[str, Any] = {
+            name: value + size * random.choice([-1.0, 1.0], room[name].shape) * room[name]
+            for name, value in start.items()
+        }
+        return two_layer.step(**moved, lr=record.lr, **problem.network_settings)
+
+    right, draws = step(0), [step(1) for _ in range(_DRAWS)]
+    return {
+        name: _ROOM * np.max([np.abs(draw[name] - right[name]) for draw in draws], axis=0)
+        for name in right
+    }

@@ -13,8 +13,8 @@ import numpy as np
 from lockstep.bound.allowed import tolerance
 from lockstep.errors import Unusable
 from lockstep.explain.catalogue import Mistake, catalogue
+from lockstep.explain.formulas import replaced
 from lockstep.explain.search import diagnose
-from lockstep.explain.trees import replaced
 from lockstep.learn.template import (
     LOSS,
     in_the_files_words,
@@ -117,7 +117,7 @@ def plantable() -> dict[str, dict[str, str]]:
     """The mistakes that a finished file can have: by name, what to plant in which quantity."""
     problem = make_problem(_SETTINGS | MATRIX_EXAMPLES["a batch of 5 samples"])
     found: dict[str, dict[str, str]] = {}
-    for mistake in catalogue(problem):
+    for mistake in catalogue(problem.loss):
         for formula in mistake.formulas:
             text = _planted(formula, mistake.quantity)
             if mistake.name not in found and _runs(mistake, text):

@@ -1,25 +1,17 @@
 """The file of the exercise: the lecture's formulas to fill in, what each of them is, and hints."""
 
 import ast
-import re
 from collections.abc import Mapping
 
-from lockstep.explain.formulas import formulas
+from lockstep.explain.formulas import formulas, replaced, what_it_is
 from lockstep.network.names import COMPUTED, PARAMETERS, scalar_names
 
 LOSS = "half_sum"  # the lecture's ½ Σ
 _SIZES = (2, 2, 2)
-_WHAT = {
-    "z_h": "pre-activation of {}: its weighted inputs and its bias",
-    "h": "activation of {}: σ of its pre-activation",
-    "z_o": "pre-activation of {}: its weighted inputs and its bias",
-    "o": "activation of {}: σ of its pre-activation",
-    "loss": "half the sum of the squared differences between targets and outputs",
-    "delta_o": "error term of {}: how the loss changes with its pre-activation",
-    "delta_h": "error term of {}: the outputs' error terms sent back, times σ'",
-    "grad": "how the loss changes with {}",
-    "new": "{} after a step of gradient descent",
-}
+_WORDS = {"square": "lambda a: a ** 2"}  # functions of the code by hand, as the file has them
+for _s in "ho":
+    _WORDS[f"sigma_{_s}"] = "lambda z: sigma(z)"
+    _WORDS[f"sigma_{_s}_prime"] = "lambda z, s: sigma_prime(z)"
 _FILE = '''"""A step of back-propagation: {title}.
 
 All quantities are {kind}. L = ½ Σ (y − o)². The activation is the sigmoid on both layers.
@@ -42,25 +34,6 @@ def step({given}, lr):
 {returned}
     )
 '''
-
-
-def what_it_is(name: str, of: str) -> str:
-    """One line that says what a quantity is, not how to compute it.
-
-    Args:
-        name: In either vocabulary.
-        of: The name of its matrix.
-
-    Example:
-        >>> what_it_is("grad_w31", "grad_W_o")
-        'how the loss changes with w31'
-    """
-    prefix, _, parameter = name.partition("_")
-    if prefix in ("grad", "new"):
-        return _WHAT[prefix].format(parameter)
-    layer = "hidden" if of.endswith("h") else "output"
-    number = re.sub(r"\D", "", name)
-    return _WHAT[of].format(f"{layer} neuron {number}" if number else f"the {layer} layer")
 
 
 def names_to_derive(matrix: bool) -> dict[str, str]:
@@ -87,21 +60,7 @@ def in_the_files_words(source: str) -> str:
         >>> in_the_files_words("(o - y) * sigma_o_prime(z_o, o)")
         '(o - y) * sigma_prime(z_o)'
     """
-    return ast.unparse(_FilesWords().visit(ast.parse(source, mode="eval")))
-
-
-class _FilesWords(ast.NodeTransformer):
-    """sigma and sigma_prime, of z alone, for both layers; squares by `** 2`."""
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        self.generic_visit(node)
-        match node:
-            case ast.Call(func=ast.Name(id="square"), args=[argument]):
-                return ast.BinOp(argument, ast.Pow(), ast.Constant(2))
-            case ast.Call(func=ast.Name(id=name), args=[z, *_]) if name.startswith("sigma_"):
-                sigma = "sigma_prime" if name.endswith("_prime") else "sigma"
-                return ast.Call(ast.Name(sigma), [z], [])
-        return node
+    return replaced(source, {}, _WORDS)
 
 
 def template(matrix: bool, planted: Mapping[str, str] | None = None) -> str:

@@ -12,8 +12,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from lockstep.evidence.comparison import Comparison
-from lockstep.explain.formulas import inputs_of, source_of
-from lockstep.learn.template import what_it_is
+from lockstep.explain.formulas import inputs_of, source_of, what_it_is
 from lockstep.network.names import COMPUTED, scalar_names, shape_of, torch_place
 from lockstep.network.problem import Problem
 from lockstep.report import sources
