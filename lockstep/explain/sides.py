@@ -80,8 +80,9 @@ def _by_whole_trainings(record: Record, problem: Problem, written: Written) -> l
     found: dict[str, Diagnosis] = {}
     for mistake in catalogue(problem.loss):
         quantity, says = mistake.quantity, mistake.says.format(q=mistake.quantity, c="", cause="")
+        special = mistake.fitted or mistake.each or mistake.history
         says += f"; trained like that from the first step on, every digit of {digits} comes out"
-        for formula in mistake.formulas if mistake.is_plain else ():
+        for formula in mistake.formulas if not special else ():
             with suppress(ValueError, IndexError):  # the shapes do not fit
                 if mistake.name not in found and wrong.isdisjoint(
                     _differing(problem, {quantity: formula}, later)
