@@ -92,7 +92,7 @@ def compare(
     if result.broken:
         raise result.broken
     if result.interrupted:
-        raise KeyboardInterrupt  # a program that asked for a verdict must not take half a run for one
+        raise KeyboardInterrupt  # half a run is no verdict
     return result
 
 
@@ -206,7 +206,7 @@ def _try_others(result: Comparison, values: dict[str, Any]) -> None:
         )
         return
     scalars = side.is_users and (side.asks_for_scalars or bool(result.last and result.last.covered))
-    quiet = {name: values[name] for name in ("rtol", "atol") if name in values}
+    quiet: dict[str, Any] = {name: values[name] for name in ("rtol", "atol") if name in values}
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # printed once
         found = battery(
             asked, result.problem, scalars, lambda other: run(other, quiet, step=side.again())

@@ -1,4 +1,4 @@
-"""How much two right answers to a step may differ: the formulas run on numbers that carry errors."""
+"""How much two right answers to a step may differ: its formulas on numbers that carry errors."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ Operand: TypeAlias = "Bounded | Array | float"
 Take: TypeAlias = "Callable[[Bounded], Array]"
 
 _LARGE = 2**15  # elements from which a scale is computed piece by piece
-_WIDE = 2**18  # multiply-adds from which the scale of a product is computed in float32
+_WIDE = 2**16  # multiply-adds from which the scale of a product is computed in float32
 _FITS = 1e30  # float32 has room for scales up to here, and down to its inverse
 
 
@@ -35,18 +35,20 @@ class Precision:
         u: The unit roundoff.
         tiny: The smallest normal number.
         largest: The largest finite number.
+        dtype: Its name.
     """
 
     u: float
     tiny: float
     largest: float
+    dtype: str
 
     @staticmethod
     @lru_cache
     def of(dtype: str) -> Precision:
         """The format of a dtype, by its name."""
         info = np.finfo(dtype)
-        return Precision(float(info.eps) / 2, float(info.tiny), float(info.max))
+        return Precision(float(info.eps) / 2, float(info.tiny), float(info.max), dtype)
 
 
 def growth(k: int) -> float:
@@ -87,7 +89,7 @@ class Bounded:
     ) -> None:
         self._value, self._scale = value, scale
         self.k, self.precision = k, precision
-        self.shape = np.shape(scale) if shape is None else shape
+        self.shape = np.shape(self.scale) if shape is None else shape
         self.most = _largest(self.scale) if most is None else most
 
     @property
@@ -107,10 +109,10 @@ class Bounded:
         return self._scale
 
     def piece(self, where: slice) -> Array:
-        """A piece of the scale, flat, in float64."""
+        """A piece of the scale, flat, in the run's dtype."""
         if callable(self._scale):
             return self._scale(lambda part: part.piece(where))
-        return np.asarray(self._scale.reshape(-1)[where], np.float64)
+        return np.asarray(self._scale.reshape(-1)[where], self.precision.dtype)
 
     def narrow(self) -> Array:
         """The scale in float32."""
@@ -245,7 +247,7 @@ class Bounded:
             return other
         if isinstance(other, int | float):
             size = abs(float(other))
-            return Bounded(np.float64(other), np.float64(size), 0, self.precision, size, ())
+            return Bounded(np.asarray(float(other)), np.asarray(size), 0, self.precision, size, ())
         return Bounded.exact(other, self.precision)
 
 

@@ -1,10 +1,13 @@
 """The same step in exact arithmetic, from the same floats."""
 
 from fractions import Fraction
+from typing import Any
 
 import mpmath
 import numpy as np
 
+from lockstep.network.names import Array, Quantities
+from lockstep.network.problem import Problem
 from manual_backprop import two_layer
 from manual_backprop.activations import activation
 
@@ -16,7 +19,7 @@ _mp = mpmath.MPContext()
 _mp.dps = DIGITS
 
 
-def _sigmoid(z):
+def _sigmoid(z: Any) -> Any:
     return 1 / (1 + _mp.exp(-z))
 
 
@@ -27,36 +30,39 @@ _SMOOTH = {
 }
 
 
-def is_small(problem):
+def is_small(problem: Problem) -> bool:
     """Whether a step of the problem in exact arithmetic takes no longer than some seconds."""
     return problem.multiply_adds <= LARGEST
 
 
-def arithmetic(problem):
+def arithmetic(problem: Problem) -> str:
     """What the truth is computed in, in words."""
     smooth = {problem.hidden_activation, problem.output_activation} & _SMOOTH.keys()
     return f"{DIGITS}-digit arithmetic" if smooth else "exact fractions"
 
 
-def truth(problem, parameters, x, y, lr):
-    """The quantities of a step as object arrays by name, in the order of computation.
+def truth(problem: Problem, parameters: Quantities, x: Array, y: Array, lr: float) -> Quantities:
+    """The quantities of a step, exactly.
 
-    Fractions, without any rounding, for linear and relu; 50-digit mpmath numbers where there is a sigmoid or a tanh.
-    parameters, x, y, lr: the finite floats that the step starts from.
+    Args:
+        problem: The settings.
+        parameters: Finite floats that the step starts from; x, y, lr likewise.
+
+    Returns:
+        Object arrays by name, in the order of computation: fractions, without any rounding, for
+        linear and relu; 50-digit mpmath numbers where there is a sigmoid or a tanh.
     """
     number = Fraction if arithmetic(problem) == "exact fractions" else _mp.mpf
+    exactly = np.frompyfunc(lambda value: number(float(value)), 1, 1)
 
-    def exactly(array):
-        return np.frompyfunc(lambda value: number(float(value)), 1, 1)(np.asarray(array))
-
-    def by_element(name):
+    def by_element(name: str) -> Any:
         if name not in _SMOOTH:
             return activation(name)
         sigma, sigma_prime = _SMOOTH[name]
         return np.frompyfunc(sigma, 1, 1), np.frompyfunc(sigma_prime, 2, 1)
 
     return two_layer.step(
-        **{name: exactly(array) for name, array in parameters.items()},
+        **{name: exactly(np.asarray(array)) for name, array in parameters.items()},
         x=exactly(x),
         y=exactly(y),
         lr=number(lr),
@@ -67,7 +73,7 @@ def truth(problem, parameters, x, y, lr):
     )
 
 
-def error(value, exact):
+def error(value: float, exact: Any) -> float:
     """How far a float is from the exact number, as a float; infinite where it is not finite."""
     if not np.isfinite(value):
         return float("inf")
@@ -75,7 +81,7 @@ def error(value, exact):
     return _float(abs(number(float(value)) - exact))
 
 
-def _float(exact):
+def _float(exact: Any) -> float:
     """The nearest float; infinite beyond the largest."""
     try:
         return float(exact)

@@ -39,16 +39,14 @@ class Case:
         self.right, self.mistakes = sources(problem), catalogue(problem.loss)
         self.accepted: Replaced = {}
         x, y = np.asarray(record.x, np.float64), np.asarray(record.y, np.float64)
-        parameters: Any = {name: self._bounded(array) for name, array in record.parameters.items()}
+        given = record.parameters.items()
+        parameters: Any = {name: Bounded.exact(array, self.precision) for name, array in given}
         start = Start(parameters, x, y, record.lr)
         self.names = surroundings(problem, start, bounded_activation)
         for name, gradients in vars(history).items():  # accumulated, previous
             self.names[name] = gradients or dict.fromkeys(PARAMETERS, 0.0)
         self.own = {name: np.asarray(array, np.float64) for name, array in record.manual.items()}
         self._by_right_ones: dict[str, Bounded] = {}  # where no formula before is replaced
-
-    def _bounded(self, value: "Bounded | Array") -> Bounded:
-        return value if isinstance(value, Bounded) else Bounded.exact(value, self.precision)
 
     def evaluated(self, replaced: Replaced, last: str = COMPUTED[-1]) -> dict[str, Bounded]:
         """Every quantity up to `last`, from the derivation's own earlier values.
@@ -68,8 +66,7 @@ class Case:
                 results = dict(known)
             if results is not known or name not in known:
                 formula = replaced.get(name) or StandIn(self.right[name])
-                value = evaluate(formula.text, names | formula.given, self.right)
-                results[name] = self._bounded(value)
+                results[name] = evaluate(formula.text, names | formula.given, self.right)
             names[name] = self._as_returned(name, results[name])
         return results
 

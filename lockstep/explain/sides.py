@@ -12,7 +12,7 @@ from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.formulas import evaluate, sources, surroundings
 from lockstep.explain.search import diagnose
 from lockstep.network.names import COMPUTED, FORWARD, Array, Quantities
-from lockstep.network.problem import Problem, Start
+from lockstep.network.problem import Problem
 from lockstep.run.record import Jump, Record
 from lockstep.run.result import History
 from lockstep.sides.paper import as_answer, half_a_unit
@@ -100,7 +100,7 @@ def _differing(
     right = sources(problem)
     parameters = problem.parameters
     for number in range(1, max(later) + 1):
-        start = Start(parameters, *problem.batch(number), problem.lr)
+        start = problem.start(number, parameters)
         names = surroundings(problem, start, activation)
         with np.errstate(all="ignore"):
             for name, formula in (right | replaced).items():

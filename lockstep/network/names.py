@@ -1,4 +1,4 @@
-"""The names on every side, in the order in which a step computes them, and the lecture's scalars."""
+"""The names on every side, in the order of a step's computation, and the lecture's scalars."""
 
 import math
 from functools import lru_cache
@@ -99,7 +99,7 @@ def scalar_names(name: str, sizes: Sizes, samples: int) -> tuple[str, ...] | Non
 
 @lru_cache(maxsize=64)
 def scalars(sizes: Sizes, samples: int) -> dict[str, tuple[str, int]]:
-    """Every scalar name but lr and loss: of which quantity, and which element. Not to be changed."""
+    """Every scalar name but lr and loss: of which quantity, and which element."""
     return {
         scalar: (name, i)
         for name in (*GIVEN, *COMPUTED)

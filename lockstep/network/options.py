@@ -1,5 +1,7 @@
 """The options: keys of a problem file, options of `lockstep compare`, settings of `compare()`."""
 
+from __future__ import annotations
+
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -187,7 +189,7 @@ def _shown(value: Any) -> str | frozenset[int] | None:
     return frozenset(numbers) if usable and all(_is_whole(n, 1) for n in numbers) else None
 
 
-def _matrix(value: Any) -> "Array | None":
+def _matrix(value: Any) -> Array | None:
     """A float64 array from a list of lists, or from an array."""
     import numpy as np
 
@@ -206,7 +208,7 @@ def _matrix(value: Any) -> "Array | None":
     return np.array(rows, dtype=np.float64)
 
 
-def _vector(value: Any) -> "Array | None":
+def _vector(value: Any) -> Array | None:
     """A float64 array from a list of numbers, or from an array."""
     import numpy as np
 

@@ -1,4 +1,6 @@
-"""What to run: network, data and settings; read from a dict or a file's keys, checked, and drawn where not given."""
+"""What to run: network, data and settings, from checked options or drawn where not given."""
+
+from __future__ import annotations
 
 import math
 import os
@@ -17,10 +19,11 @@ from lockstep.network.names import (
     PARAMETERS,
     Array,
     Quantities,
+    Sizes,
     shape_of,
     values_in,
 )
-from lockstep.network.options import check, file_and_function
+from lockstep.network.options import DEFAULTS, check, file_and_function
 
 # What `compare.py` runs with no argument: the lecture's 2-2-2 network on fixed example numbers.
 LECTURE: dict[str, Any] = {
@@ -32,7 +35,15 @@ LECTURE: dict[str, Any] = {
     "b_o": [0.25, 0.15],
 }
 UNTOLD = 10**12  # how many steps a run has whose end only its recording knows
-# Keys that say which network and which data: with none of them given, the lecture's numbers are used.
+# With none of these keys given, the lecture's numbers are used.
+_AXES = {
+    "x": ("N", "n_in"),
+    "y": ("N", "n_out"),
+    "W_h": ("n_hidden", "n_in"),
+    "b_h": ("n_hidden",),
+    "W_o": ("n_out", "n_hidden"),
+    "b_o": ("n_out",),
+}
 _DRAWN_BY = {"sizes", "samples", "data", "seed", "x", "y", *PARAMETERS}
 
 
@@ -55,12 +66,20 @@ class Start:
 
 @dataclass(frozen=True)
 class Problem:
-    """sizes: (n_in, n_hidden, n_out). parameters: W_h, b_h, W_o, b_o by name, in `dtype`. x (N, n_in), y (N, n_out)."""
+    """What to train, and on what.
 
-    sizes: tuple[int, int, int]
-    parameters: dict[str, np.ndarray]
-    x: np.ndarray
-    y: np.ndarray
+    Attributes:
+        sizes: (n_in, n_hidden, n_out).
+        parameters: W_h, b_h, W_o, b_o by name, in `dtype`.
+        x: Inputs, (N, n_in).
+        y: Targets, (N, n_out).
+        frozen: The parameters that are not trained.
+    """
+
+    sizes: Sizes
+    parameters: Quantities
+    x: Array
+    y: Array
     lr: float
     steps: int
     batch_size: int | None
@@ -71,48 +90,51 @@ class Problem:
     dtype: str
 
     @property
-    def samples(self):
+    def samples(self) -> int:
         return len(self.x)
 
     @property
-    def batch_samples(self):
+    def batch_samples(self) -> int:
         """How many samples a step sees; the last batch of a pass may have fewer."""
         return len(self.batch(1)[0])
 
     @property
-    def is_the_lectures(self):
+    def is_the_lectures(self) -> bool:
         """Whether it is the lecture's network on one sample, whose numbers are scalars."""
         return self.sizes == (2, 2, 2) and self.batch_samples == 1
 
     @property
-    def multiply_adds(self):
+    def multiply_adds(self) -> int:
         """Of the forward products of a step: what its cost grows with."""
         n_in, n_hidden, n_out = self.sizes
         return self.batch_samples * n_hidden * (n_in + n_out)
 
     @property
-    def network_settings(self):
+    def network_settings(self) -> dict[str, Any]:
         """The settings as the keyword arguments of a built-in step."""
         names = ("hidden_activation", "output_activation", "loss", "frozen")
         return {name: getattr(self, name) for name in names}
 
-    @property
-    def batches(self):
-        """How many batches the samples make."""
-        return len(self._batches)
-
     @cached_property
-    def _batches(self):
+    def _batches(self) -> list[tuple[Array, Array]]:
         size = self.batch_size or self.samples
         return [(self.x[i : i + size], self.y[i : i + size]) for i in range(0, self.samples, size)]
 
-    def batch(self, n):
-        """The rows (x, y) of training step n = 1, 2, …: B rows in file order, then from the top again."""
-        return self._batches[(n - 1) % self.batches]
+    def batch(self, n: int) -> tuple[Array, Array]:
+        """The rows (x, y) of training step n = 1, 2, …: in file order, then from the top again."""
+        return self._batches[(n - 1) % len(self._batches)]
+
+    def start(self, n: int, parameters: Quantities) -> Start:
+        """What training step n starts from."""
+        x, y = self.batch(n)
+        return Start(parameters, x, y, self.lr)
 
 
-def read_file(path):
-    """The checked values of a TOML problem file; its files are looked for beside it, then where the command runs."""
+def read_file(path: str | Path) -> dict[str, Any]:
+    """The checked values of a TOML problem file.
+
+    The files that it names are looked for beside it, then where the command runs.
+    """
     raw = read_toml(path)
     if not raw:
         raise Unusable(f"{path}: the file is empty; expected keys such as sizes, x, y, lr")
@@ -123,85 +145,63 @@ def read_file(path):
     return values
 
 
-def make_problem(values):
-    """The Problem that checked values describe; what they leave open is drawn or has its default. Raises Unusable."""
+def make_problem(values: dict[str, Any]) -> Problem:
+    """The Problem that checked values describe; what they leave open is drawn or has its default.
+
+    Raises:
+        Unusable: If they do not agree, or are beyond the dtype.
+    """
     if not _DRAWN_BY & values.keys():
         values = values | check(LECTURE, str)
-    dtype = values.get("dtype", "float64")
-    x, y = _given_data(values)
-    arrays = {"x": x, "y": y} | {name: values.get(name) for name in PARAMETERS}
-    sizes, samples = _agreed_sizes(
-        {name: array for name, array in arrays.items() if array is not None}, values
-    )
-
+    given = {name: values.get(name) for name in PARAMETERS} | _given_data(values)
+    sizes, samples = _agreed_sizes({n: a for n, a in given.items() if a is not None}, values)
     _fits_into_memory(sizes, samples)
-    random = np.random.default_rng(values.get("seed", 0))
-    for name in (*PARAMETERS, "x", "y"):
+
+    values = DEFAULTS | values
+    dtype = values["dtype"]
+    random = np.random.default_rng(values["seed"])
+    arrays: Quantities = {}
+    for name, array in given.items():
         shape = shape_of(name, sizes, samples)
-        drawn = (
-            random.uniform(-1, 1, shape) if name in PARAMETERS else random.standard_normal(shape)
-        )
-        arrays[name] = _rounded(name, drawn if arrays[name] is None else arrays[name], dtype)
+        is_weight = name in PARAMETERS
+        drawn = random.uniform(-1, 1, shape) if is_weight else random.standard_normal(shape)
+        arrays[name] = _rounded(name, drawn if array is None else array, dtype)
+    x, y = arrays.pop("x"), arrays.pop("y")
     if values.get("standardize"):
-        arrays["x"], arrays["y"] = (_standardized(name, arrays[name]) for name in ("x", "y"))
+        x, y = _standardized("x", x), _standardized("y", y)
 
-    lr = values.get("lr", 0.05)
-    if abs(lr) > float(np.finfo(dtype).max):
-        raise Unusable(
-            f"lr: {lr!r} is beyond the largest {dtype}; expected up to {np.finfo(dtype).max:g}"
-        )
-
-    return Problem(
-        sizes=sizes,
-        parameters={name: arrays[name] for name in PARAMETERS},
-        x=arrays["x"],
-        y=arrays["y"],
-        lr=lr,
-        steps=values.get("steps", 100),
-        batch_size=values.get("batch_size"),
-        hidden_activation=values.get("hidden_activation", "linear"),
-        output_activation=values.get("output_activation", "linear"),
-        loss=values.get("loss", "mse"),
-        frozen=values.get("frozen", ()),
-        dtype=dtype,
-    )
+    lr, largest = values["lr"], np.finfo(dtype).max
+    if abs(lr) > float(largest):
+        raise Unusable(f"lr: {lr!r} is beyond the largest {dtype}; expected up to {largest:g}")
+    names = "lr steps batch_size hidden_activation output_activation loss frozen dtype".split()
+    settings: dict[str, Any] = {name: values.get(name) for name in names}
+    return Problem(sizes, arrays, x, y, **settings)
 
 
-def _given_data(values):
+def _given_data(values: dict[str, Any]) -> dict[str, Array | None]:
     """x and y as given, from a table or as lists; None where they are to be drawn."""
     if "data" not in values:
         for key in ("inputs", "targets"):
             if key in values:
                 raise Unusable(f"{key}: names columns of a CSV file; expected data to be given too")
-        return values.get("x"), values.get("y")
+        return {"x": values.get("x"), "y": values.get("y")}
     for key in ("x", "y"):
         if key in values:
             raise Unusable(f"{key}: given together with data; expected one of the two")
     for key in ("inputs", "targets"):
         if key not in values:
-            raise Unusable(
-                f"data: expected {key} as well, the names of columns of {values['data']}"
-            )
-    try:
-        return read_table(values["data"], values["inputs"], values["targets"])
-    except ValueError as reason:
-        raise Unusable(str(reason)) from None
+            columns = f"the names of columns of {values['data']}"
+            raise Unusable(f"data: expected {key} as well, {columns}")
+    x, y = read_table(values["data"], values["inputs"], values["targets"])
+    return {"x": x, "y": y}
 
 
-def _agreed_sizes(arrays, values):
-    """(n_in, n_hidden, n_out) and N: whatever is given must agree; what nothing gives has its default."""
-    axes = {
-        "x": ("N", "n_in"),
-        "y": ("N", "n_out"),
-        "W_h": ("n_hidden", "n_in"),
-        "b_h": ("n_hidden",),
-        "W_o": ("n_out", "n_hidden"),
-        "b_o": ("n_out",),
-    }
+def _agreed_sizes(arrays: Quantities, values: dict[str, Any]) -> tuple[Sizes, int]:
+    """(n_in, n_hidden, n_out) and N: what is given must agree; the rest has its default."""
     claims = []
     for name, array in arrays.items():
         origin = values["data"] if name in ("x", "y") and "data" in values else name
-        for axis, length in zip(axes[name], array.shape, strict=True):
+        for axis, length in zip(_AXES[name], array.shape, strict=True):
             claims.append((axis, length, f"{origin} (shape {'×'.join(map(str, array.shape))})"))
     if "sizes" in values:
         text = "-".join(map(str, values["sizes"]))
@@ -217,7 +217,8 @@ def _agreed_sizes(arrays, values):
         known, first = agreed.setdefault(axis, (length, origin))
         if known != length:
             raise Unusable(
-                f"{origin}: has {axis} = {length}, but {first} has {axis} = {known}; expected them to agree"
+                f"{origin}: has {axis} = {length}, but {first} has {axis} = {known}; expected them "
+                "to agree"
             )
     n_in = agreed.get("n_in", (2, ""))[0]
     n_hidden = agreed.get("n_hidden", (n_in, ""))[0]
@@ -225,8 +226,8 @@ def _agreed_sizes(arrays, values):
     return (n_in, n_hidden, n_out), agreed.get("N", (1, ""))[0]
 
 
-def _fits_into_memory(sizes, samples):
-    """Raise Unusable where a step's arrays, both sides' and their bounds, are more than the machine's memory."""
+def _fits_into_memory(sizes: Sizes, samples: int) -> None:
+    """Raise Unusable where a step of both sides needs more than the machine's memory."""
     numbers = values_in((*GIVEN, *COMPUTED), sizes, samples)
     memory = (
         os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -239,7 +240,8 @@ def _fits_into_memory(sizes, samples):
         )
 
 
-def _rounded(name, array, dtype):
+def _rounded(name: str, array: Array, dtype: str) -> Array:
+    """The array in a dtype that can tell its values apart from 0 and infinity."""
     with np.errstate(over="ignore"):
         rounded = array.astype(dtype)
     if (lost := (rounded == 0) & (array != 0)).any():
@@ -249,12 +251,13 @@ def _rounded(name, array, dtype):
         )
     if not np.isfinite(rounded).all():
         raise Unusable(
-            f"{name}: has a value beyond the largest {dtype}; expected values up to {np.finfo(dtype).max:g}"
+            f"{name}: has a value beyond the largest {dtype}; expected values up to "
+            f"{np.finfo(dtype).max:g}"
         )
     return rounded
 
 
-def _standardized(name, array):
+def _standardized(name: str, array: Array) -> Array:
     """Every column to mean 0 and variance 1 (divided by N)."""
     with np.errstate(over="ignore", invalid="ignore"):
         columns = array.astype(np.float64)
@@ -263,6 +266,7 @@ def _standardized(name, array):
     if not (np.isfinite(deviation).all() and deviation.all()):
         column = int(np.argmin(np.isfinite(deviation) & (deviation > 0))) + 1
         raise Unusable(
-            f"standardize: column {column} of {name} has no finite variance above 0; expected one that varies"
+            f"standardize: column {column} of {name} has no finite variance above 0; expected one "
+            "that varies"
         )
-    return (centred / deviation).astype(array.dtype)
+    return np.asarray(centred / deviation, array.dtype)

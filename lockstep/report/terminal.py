@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.text import Text
 
+from lockstep.evidence.comparison import Comparison
 from lockstep.network.problem import UNTOLD, Problem
 from lockstep.report.step import compared, step_lines
 from lockstep.report.verdict import Verdict, verdict
-from lockstep.evidence.comparison import Comparison
 from lockstep.run.result import Row
 from lockstep.text import MOST_ULPS, columns, counted, digits, grouped, relative, unbroken
 

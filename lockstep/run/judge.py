@@ -7,10 +7,14 @@ import numpy as np
 from lockstep.bound.bounded import Precision
 from lockstep.network.names import COMPUTED, Array
 from lockstep.run.record import Record
+from lockstep.run.resolution import Ratios
 
 _SURE = (
     0.999  # a difference so near to what is allowed is looked at without the quotient's rounding
 )
+
+
+SAMPLED = 4096  # of a step's values, about this many count for the median of the resolution
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ MATCH = Judgement("match")
 
 @dataclass(frozen=True)
 class Worst:
-    """The largest difference / allowed of a step, and where it is; not a number beside inf or nan."""
+    """The largest difference / allowed of a step, and where it is."""
 
     ratio: float
     position: int
@@ -44,22 +48,27 @@ class Worst:
         return self.ratio < _SURE
 
 
-def worst(record: Record) -> Worst:
-    """The element with the largest difference for what is allowed."""
+def worst(record: Record, ratios: Ratios) -> Worst:
+    """The element with the largest difference for what is allowed.
+
+    Args:
+        record: The step.
+        ratios: Collects how fine the step could see.
+    """
     found = Worst(0.0, 0)
-    for start, manual, torch, allowed in record.chunks():
-        with np.errstate(all="ignore"):
+    every = max(record.size // SAMPLED, 1)
+    with np.errstate(all="ignore"):
+        for start, manual, torch, allowed in record.chunks():
             ratio = np.subtract(manual, torch)
             np.abs(ratio, out=ratio)
             ratio /= allowed
-        at = int(ratio.argmax())
-        if np.isnan(ratio[at]):  # 0 / 0 among them
-            ratio[(manual == torch) & np.isfinite(manual)] = 0.0
-            at = int(np.argmax(np.where(np.isnan(ratio), np.inf, ratio)))
-        if not ratio[at] <= found.ratio:
-            found = Worst(float(ratio[at]), start + at)
-        if not found.ratio < np.inf:
-            break
+            at = int(ratio.argmax())
+            if np.isnan(ratio[at]):  # 0 / 0 among them
+                ratio[(manual == torch) & np.isfinite(manual)] = 0.0
+                at = int(np.argmax(np.where(np.isnan(ratio), np.inf, ratio)))
+            if not ratio[at] <= found.ratio:
+                found = Worst(float(ratio[at]), start + at)
+            ratios.add(allowed, torch, every)
     return found
 
 

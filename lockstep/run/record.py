@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -109,38 +109,32 @@ class Record:
 
     @cached_property
     def flat_manual(self) -> Array:
-        return self._flat(self.manual)
+        return self._flat(self.manual, self.manual)
 
     @cached_property
     def flat_torch(self) -> Array:
-        return self._flat(self.torch)
+        return self._flat(self.torch, self.manual)
 
     @cached_property
     def flat_allowed(self) -> Array:
-        return self._flat(self.allowed)
+        return self._flat(self.allowed, self.manual)
 
     @cached_property
     def difference(self) -> Array:
         with np.errstate(invalid="ignore", over="ignore"):
-            return np.abs(self.flat_manual - self.flat_torch)
+            return np.asarray(np.abs(self.flat_manual - self.flat_torch))
 
     @cached_property
     def size(self) -> int:
         """How many elements were returned."""
-        return sum([array.size for array in self.manual.values()]) - sum(
-            [np.sum(~part) for part in self.covered.values()]
-        )
+        left_out = sum(int(np.sum(~part)) for part in self.covered.values())
+        return sum([array.size for array in self.manual.values()]) - left_out
 
-    def _flat(self, side: Limits) -> Array:
-        if not self.manual:
-            return np.empty(0)
-        if not self.covered:
-            return np.concatenate([side[name] for name in self.manual], axis=None, dtype=np.float64)
-        parts = [
-            side[name][self.covered[name]] if name in self.covered else np.ravel(side[name])
-            for name in self.manual
+    def _flat(self, side: Limits, names: Iterable[str]) -> Array:
+        arrays = [
+            side[name][self.covered[name]] if name in self.covered else side[name] for name in names
         ]
-        return np.concatenate(parts, dtype=np.float64)
+        return np.concatenate(arrays, axis=None, dtype=np.float64) if arrays else np.empty(0)
 
     def elements(self, name: str) -> Sequence[int] | Array:
         """The elements of a quantity that were returned, as positions in it."""
@@ -186,7 +180,7 @@ class Record:
         return label(name, index, self.sizes, len(self.x))
 
     def entry(self, position: int | str) -> Entry:
-        """One element as the report's and the JSON's fields; of a quantity of another shape, its name."""
+        """One element; of a quantity of another shape, or of a jump, its name stands for it."""
         jump = self.jump
         if jump and position == jump.name:
             label, apart = self.named(jump.name, jump.index), abs(jump.start - jump.end)
@@ -219,18 +213,34 @@ class Record:
 
     def chunks(self) -> Iterator[tuple[int, Array, Array, Array]]:
         """(first position, manual, torch, allowed) of all values, in pieces of a cache."""
-        if not self.size:
-            return
-        if self.size <= CHUNK or self.covered:
-            yield 0, self.flat_manual, self.flat_torch, self.flat_allowed
-            return
         first = 0
-        for name, manual in self.manual.items():
-            by_hand, torch = manual.reshape(-1), self.torch[name].reshape(-1)
-            for start in range(0, manual.size, CHUNK):
-                where = slice(start, start + CHUNK)
-                yield first + start, by_hand[where], torch[where], self._limit(name, where)
-            first += manual.size
+        for names in self._groups():
+            size = sum(len(self.elements(name)) for name in names)
+            if len(names) > 1 or size <= CHUNK or names[0] in self.covered:
+                sides = [
+                    self._flat(side, names) for side in (self.manual, self.torch, self.allowed)
+                ]
+                yield first, sides[0], sides[1], sides[2]
+            else:
+                by_hand, torch = self.manual[names[0]].reshape(-1), self.torch[names[0]].reshape(-1)
+                for start in range(0, size, CHUNK):
+                    where = slice(start, start + CHUNK)
+                    limit = self._limit(names[0], where)
+                    yield first + start, by_hand[where], torch[where], limit
+            first += size
+
+    def _groups(self) -> Iterator[list[str]]:
+        """The quantities in order; those that are small are looked at together."""
+        group: list[str] = []
+        room = CHUNK
+        for name, array in self.manual.items():
+            if group and array.size > room:
+                yield group
+                group, room = [], CHUNK
+            group.append(name)
+            room -= array.size
+        if self.size:
+            yield group
 
     def _limit(self, name: str, where: slice) -> Array:
         """A piece of what is allowed."""

@@ -51,8 +51,9 @@ class Ratios:
             torch: PyTorch's values.
             every: One of so many elements counts for the median.
         """
+        ratio = np.abs(torch)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            ratio = allowed / np.abs(torch)
+            ratio = np.divide(allowed, ratio, out=ratio if ratio.dtype == allowed.dtype else None)
         largest = float(ratio.max()) if len(ratio) else 0.0
         if not largest < 1:
             reached = ratio < 1
@@ -65,6 +66,14 @@ class Ratios:
         ratio = ratio[::every]
         for start in range(0, len(ratio), _KEPT):
             self._keep(ratio[start : start + _KEPT])
+
+    def marked(self) -> tuple[int, float, int, Array | None]:
+        """What there is so far, for `back_to`."""
+        return self.blind, self.largest, self.filled, self.bins
+
+    def back_to(self, mark: tuple[int, float, int, Array | None]) -> None:
+        """Forget what came after a mark."""
+        self.blind, self.largest, self.filled, self.bins = mark
 
     def _keep(self, ratio: Array) -> None:
         if self.filled + len(ratio) > _KEPT:

@@ -1,4 +1,4 @@
-"""What a run found, step by step: the verdict, the first element that differs, the worst, the table."""
+"""What a run found: the verdict, the first element that differs, the worst one, the table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from lockstep.text import ulps
 KEPT = (
     2 * 10**7
 )  # multiply-adds of a step up to which the first steps are kept, for what a run could not see
-SAMPLED = 4096  # of a step's values, about so many count for the median of the resolution
 
 
 def row_is_due(number: int, last: int) -> bool:
@@ -179,7 +178,7 @@ class Result:
 
     @property
     def parameters(self) -> dict[str, dict[str, Any]]:
-        """The parameters after the last step, by side, as nested lists: by hand its own training's."""
+        """The parameters after the last step, as nested lists; by hand its own training's."""
         if self.last is None:
             return {side: _lists(self.problem.parameters) for side in ("manual", "torch")}
         return {
@@ -238,12 +237,15 @@ class Result:
             self._add_row(self.last)
 
     def _judged_closely(self, record: Record) -> tuple[Judgement, Record]:
-        """The verdict, what it rests on, and, of a decided step, the worst element and the ratios."""
-        found, judgement = worst(record), MATCH
+        """The verdict, and the record that it rests on; keeps the worst element and the ratios."""
+        mark = self._ratios.marked()
+        found, judgement = worst(record, self._ratios), MATCH
         if record.jump or record.misshapen or not found.is_surely_a_match:
             judgement, judged = self._judged(record)
+            if judged is not record or judgement.verdict == "undecided":
+                self._ratios.back_to(mark)
             if judged is not record:
-                record, found = judged, worst(judged)
+                record, found = judged, worst(judged, self._ratios)
         if record.manual and judgement.verdict != "undecided":
             self._note(record, found)
         return judgement, record
@@ -283,10 +285,7 @@ class Result:
             self.history.add(record.torch)
 
     def _note(self, record: Record, found: Worst) -> None:
-        """The worst element, and how fine this step could see."""
-        every = max(record.size // SAMPLED, 1)
-        for _, _, torch, limit in record.chunks():
-            self._ratios.add(limit, torch, every)
+        """Keep the worst element, of the run and since the last row."""
         ratio = found.ratio
         if self._since is None or not ratio <= self._since[0]:
             self._since = ratio, record.entry(found.position)

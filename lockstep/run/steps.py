@@ -1,9 +1,10 @@
-"""The steps of a run, both sides: what each started from, and what came out by hand and by PyTorch."""
+"""The steps of a run: what each side started from, and what came out by hand and by PyTorch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -67,8 +68,8 @@ def records(problem: Problem, tolerance: Tolerance, side: Side) -> Iterator[Reco
 
 def by_torch(problem: Problem, start: Start) -> Quantities:
     """A step by PyTorch."""
-    settings = problem.network_settings
-    return two_layer.step(**start.parameters, x=start.x, y=start.y, lr=start.lr, **settings)
+    given: dict[str, Any] = start.parameters | problem.network_settings
+    return two_layer.step(**given, x=start.x, y=start.y, lr=start.lr)
 
 
 def after(quantities: Quantities) -> Quantities:

@@ -43,8 +43,8 @@ def why_not(name: str) -> str | None:
     """Why a name that exists elsewhere does not exist here, or None."""
     if name in scalar_names_anywhere():
         return (
-            "scalars exist for one sample, the weights' names for 2 inputs, 2 hidden neurons and 1 or 2 outputs; "
-            "expected the matrix names of this problem"
+            "scalars exist for one sample, the weights' names for 2 inputs, 2 hidden neurons and 1 "
+            "or 2 outputs; expected the matrix names of this problem"
         )
     return None
 
@@ -111,7 +111,7 @@ def _unknown(name: Any, scalars: dict[str, tuple[str, int]]) -> str:
 
 
 def _put_together(answer: Answer, name: str, parts: dict[int, float], torch: Array) -> None:
-    """A quantity from its scalars; where some are missing, PyTorch's values stand in their place."""
+    """A quantity from its scalars; PyTorch's values stand in the place of missing ones."""
     array = np.array(torch, dtype=np.float64)
     covered = np.zeros(array.size, dtype=bool)
     covered[list(parts)] = True
@@ -160,12 +160,11 @@ def _is_number(item: Any) -> bool:
 
 
 def _array_of(tensor: Any, what: str) -> Array:
-    """A torch tensor as an array, whatever it is stored in; of a float type that NumPy lacks, such as bfloat16, too."""
+    """A torch tensor as an array; of a float type that NumPy lacks, such as bfloat16, too."""
     try:
         tensor = tensor.cpu().to_dense() if tensor.is_sparse else tensor.cpu()
-        return (
-            tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor
-        ).numpy()
+        narrow = tensor.is_floating_point() and tensor.itemsize < 4
+        return np.asarray((tensor.float() if narrow else tensor).numpy())
     except (RuntimeError, TypeError, NotImplementedError):
         raise Unusable(
             f"{what} as a tensor without numbers; expected an array of real numbers"

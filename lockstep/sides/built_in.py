@@ -40,7 +40,7 @@ def by_hand(problem: Problem, start: Start) -> Quantities:
 
 
 def _scalars(problem: Problem, start: Start) -> dict[str, Any]:
-    """The lecture's numbers by their names: Python's floats, which are quick, or NumPy's float32."""
+    """The lecture's numbers by name: Python's floats, which are quick, or NumPy's float32."""
     numbers: Callable[[Array], Any] = np.ndarray.tolist if problem.dtype == "float64" else list
     arrays = start.parameters | {"x": start.x, "y": start.y}
     return {

@@ -1,4 +1,4 @@
-"""The side by hand as the options name it: a function of a file, numbers on paper, or a recording."""
+"""The side by hand as the options name it: a file's function, numbers on paper, a recording."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A step function as a side by hand: it asks by argument name and answers by name, in either vocabulary."""
+"""A step function as a side by hand: it asks by argument name and answers by name."""
 
 import contextlib
 import inspect
@@ -51,9 +51,8 @@ def load(location: str) -> Callable[..., Any]:
     function = module.__dict__.get(name)
     if not callable(function):
         there = [n for n, value in vars(module).items() if inspect.isfunction(value)]
-        raise Unusable(
-            f"{path}: has no function {name!r}; expected one out of: {', '.join(there) or 'none is there'}"
-        )
+        known = ", ".join(there) or "none is there"
+        raise Unusable(f"{path}: has no function {name!r}; expected one out of: {known}")
     return function  # type: ignore[no-any-return]
 
 
@@ -91,7 +90,8 @@ class Function(Side):
     def __init__(
         self, step: Callable[..., Any], afresh: Callable[[], Callable[..., Any]] | None = None
     ) -> None:
-        self.step, self.afresh = step, afresh
+        self.step: Callable[..., Any] = step
+        self.afresh = afresh
         code = getattr(inspect.unwrap(step), "__code__", None)
         self.name = getattr(step, "__name__", "step")
         self.path = code.co_filename if code else self.name

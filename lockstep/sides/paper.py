@@ -1,7 +1,8 @@
-"""Results worked out on paper or printed in a book: a TOML file of numbers by name, a table a step."""
+"""Results from paper or a book: a TOML file of numbers by name, a table a step."""
 
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,7 @@ def read_numbers(path: str) -> Paper:
         raise Unusable(f'{path}: has no number; expected some such as h1 = "0.593"')
     for at, table in steps.items():
         for name, value in table.items():
-            _map(value, lambda item, at=f"{path}: step {at}, {name}": _checked(item, at))
+            _map(value, partial(_checked, where=f"{path}: step {at}, {name}"))
     return Paper(path, steps)
 
 

@@ -234,7 +234,7 @@ def _given(line: Line, name: str, problem: Problem, own: Array) -> tuple[Array, 
 
 def _in_part(name: str, line: Line) -> bool:
     """Whether a line gives some scalar of a quantity, under the lecture's names."""
-    return any(scalar in line.numbers for scalar in scalar_names(name, (2, 2, 2), 1))
+    return any(scalar in line.numbers for scalar in scalar_names(name, (2, 2, 2), 1) or ())
 
 
 def _problem(where: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -281,15 +281,11 @@ def _numbers(value: Any, where: str) -> tuple[Array, Array]:
         items = np.asarray(value, dtype=object)
         found = [_number(item) for item in items.flat]
     except (ValueError, OverflowError) as reason:
-        told = (
-            str(reason)
-            if isinstance(reason, Unusable)
-            else "expected numbers, in rows of one length"
-        )
-        raise Unusable(f"{where}: {told}") from None
-    return tuple(
-        np.array([pair[i] for pair in found], dtype=np.float64).reshape(items.shape) for i in (0, 1)
-    )
+        known = isinstance(reason, Unusable)
+        words = str(reason) if known else "expected numbers, in rows of one length"
+        raise Unusable(f"{where}: {words}") from None
+    pairs = np.array(found, dtype=np.float64).reshape(*items.shape, 2)
+    return pairs[..., 0], pairs[..., 1]
 
 
 def _number(item: Any) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""What every side by hand is to the referee: it says where a step starts, and answers with names."""
+"""What every side by hand is: it says where a step starts, and answers with names."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ class Origin:
 
 @dataclass
 class Turn:
-    """The beginning of a training step: its number, what it starts from, and what is known of that."""
+    """The beginning of a training step: its number, and what it starts from."""
 
     number: int
     start: Start
@@ -88,10 +88,10 @@ class Side:
         """
         if number > problem.steps:
             return None
-        return Turn(number, Start(parameters, *problem.batch(number), problem.lr))
+        return Turn(number, problem.start(number, parameters))
 
     def answer(self, turn: Turn, problem: Problem, torch: Quantities) -> Answer:
-        """What this step gives by hand; torch: PyTorch's quantities, which a formula may ask for."""
+        """What this step gives by hand. A formula may ask for torch, PyTorch's quantities."""
         raise NotImplementedError
 
     def again(self) -> "Side":

@@ -349,7 +349,7 @@ def test_a_product_of_two_that_cancel_wholly_has_the_second_order_term_left():
 
 
 def test_a_scale_beyond_the_largest_number_is_infinite():
-    small = Precision(DOUBLE.u, 1e-300, 8.0)
+    small = Precision(DOUBLE.u, 1e-300, 8.0, "float64")
     one, two = (Bounded.exact(np.array([value]), small) for value in (4.0, 2.0))
     assert (one * two).scale[0] == pytest.approx(8.0)
     assert list((one * (two + 0.25)).scale) == [np.inf]
