@@ -22,6 +22,7 @@ from manual_backprop.activations import activation
 Written = dict[int, dict[str, Any]]
 
 _ENOUGH = {"float64": 17, "float32": 9}  # significant digits that read back to the same number
+_EXACT = 17  # of digits: as many as none is lost
 _FEWEST = 4  # digits that show how numbers are printed: 0.25 is short by itself
 _DRAWS = 8  # how often the start is moved within its digits to see how far a step moves,
 _ROOM = 4.0  # and how many times the largest such move is allowed
@@ -117,11 +118,11 @@ def _differing(
 def _unquoted(record: Record) -> list[Diagnosis]:
     """The diagnosis of numbers that are right to their digits, but not in quotes; else []."""
     for name, value in record.manual.items():
-        covered = record.covered.get(name, np.ones(value.shape, bool))
-        halves = np.vectorize(lambda n: half_a_unit(repr(float(n))), otypes=[float])(value)
-        apart = np.abs(value - record.torch[name])
-        differs = (apart > record.allowed[name])[covered].any()
-        if differs and (apart <= halves * (1 + 1e-9))[covered].all():
+        there = record.covered.get(name, ...)
+        own, apart = value[there], np.abs(value - record.torch[name])[there]
+        halves = [half_a_unit(repr(float(number))) * (1 + 1e-9) for number in own.flat]
+        differs = (apart > record.allowed[name][there]).any()
+        if differs and (apart.ravel() <= halves).all():
             says = (
                 f"{name} is right to the digits it is written with; a bare number is judged like a "
                 "computed one"
@@ -134,48 +135,6 @@ def _unquoted(record: Record) -> list[Diagnosis]:
 # Numbers printed with too few digits, as by C's %f and %g
 
 
-@np.errstate(all="ignore")
-def _by_printed_digits(record: Record, problem: Problem) -> list[Diagnosis]:
-    """The diagnosis of a step that is right to the digits that were printed, and no further."""
-    start = record.parameters | {"x": record.x, "y": record.y}
-    room = {name: _half_a_unit(value, _printed(value)) for name, value in start.items()}
-    printed = {
-        name: _printed(value[record.covered.get(name, ...)])
-        for name, value in record.manual.items()
-        if not np.any(record.printed.get(name, 0.0))
-    }
-    enough = _ENOUGH[record.dtype]
-    short = [name for name in printed if _FEWEST <= printed[name].digits < enough - 1]
-    if not short:
-        return []
-    usual = max((printed[name] for name in short), key=lambda form: form.decimals)
-    spread = _spread(record, problem, start, room)
-    wrong = []
-    for name, value in record.manual.items():
-        there = record.covered.get(name, True)
-        apart, allowed = np.abs(value - record.torch[name]), record.allowed[name]
-        half = _half_a_unit(value, printed[name], usual) * (1 + 1e-9) if name in printed else 0.0
-        if np.any(there & (apart > allowed)):
-            wrong.append(name)
-        if np.any(there & ~(apart <= half + spread[name] + allowed)):
-            return []
-    name = wrong[0]
-    right = _right_digits(record.manual[name], record.torch[name])
-    words = printed[name if name in short else short[0]].words
-    says = f"{name} is right to {right} digits, as far as {words} reach, here and before"
-    remedy = (
-        f'print {enough} significant digits, as with "%.{enough}g" in C, '
-        "or put printed numbers in quotes"
-    )
-    return [Diagnosis(name, "too-few-digits", says, remedy, explains=wrong)]
-
-
-def _right_digits(own: Array, torch: Array) -> int:
-    """How many significant digits of the worst element are right."""
-    off = np.nanmax(np.abs(own - torch) / np.abs(torch))
-    return max(int(-np.log10(off)), 0) if 0 < off < np.inf else 0
-
-
 class _Printed(NamedTuple):
     """The most decimals and significant digits of some numbers, and which of them to speak of."""
 
@@ -186,43 +145,73 @@ class _Printed(NamedTuple):
 
 def _printed(values: Array) -> _Printed:
     """With how many digits numbers seem to be printed; a thousand of them are looked at."""
-    finite = np.ravel(values)[np.isfinite(np.ravel(values))][:1000]
+    finite = values[np.isfinite(values)][:1000]
     numbers = [Decimal(str(number)).normalize().as_tuple() for number in finite]
     decimals = [max(-int(number.exponent), 0) for number in numbers] or [0]
     digits = [len(number.digits) for number in numbers] or [0]
     most, longest = max(decimals), max(digits)
-    words = f"{most} printed decimals"
-    if digits.count(longest) > decimals.count(most):
-        words = f"{longest} printed significant digits"
+    is_fixed = decimals.count(most) >= digits.count(longest)
+    words = f"{most} printed decimals" if is_fixed else f"{longest} printed significant digits"
     return _Printed(most, longest, words)
 
 
-def _half_a_unit(values: Array, form: _Printed, usual: _Printed | None = None) -> Array:
+def _half_a_unit(values: Array, form: _Printed, usual: int) -> Array:
     """Half a unit of the last printed digit, whether decimals or significant ones were counted.
 
     The coarser of both readings is the right one for every number but the longest, where they agree.
-    Numbers that are too short to tell are exact, or printed in the usual form.
+    Numbers that are too short to tell have the `usual` decimals.
     """
-    if form.digits < _FEWEST:
-        return np.full(np.shape(values), 0.5 * 10.0**-usual.decimals if usual else 0.0)
     first = np.floor(np.log10(np.abs(values)))
-    half: Array = 0.5 * np.maximum(10.0**-form.decimals, 10.0 ** (first - form.digits + 1))
+    decimals, digits = (form.decimals, form.digits) if form.digits >= _FEWEST else (usual, _EXACT)
+    half: Array = 0.5 * np.maximum(10.0**-decimals, 10.0 ** (first - digits + 1))
     return half
 
 
-def _spread(record: Record, problem: Problem, start: Quantities, room: Quantities) -> Quantities:
-    """How far each quantity moves where what the step started from moves within its digits."""
-    random = np.random.default_rng(0)
+@np.errstate(all="ignore")
+def _by_printed_digits(record: Record, problem: Problem) -> list[Diagnosis]:
+    """The diagnosis of a step that is right to the digits that were printed, and no further."""
+    printed = {
+        name: _printed(value[record.covered.get(name, ...)])
+        for name, value in record.manual.items()
+        if not np.any(record.printed.get(name, 0.0))
+    }
+    enough = _ENOUGH[record.dtype]
+    short = [name for name in printed if _FEWEST <= printed[name].digits < enough - 1]
+    if not short:
+        return []
+    usual = max(printed[name].decimals for name in short)
+    right, *draws = _moved_starts(record, problem)
+    wrong = []
+    for name, value in record.manual.items():
+        apart = np.abs(value - record.torch[name])
+        allowed = record.allowed[name]
+        if np.any((apart > allowed)[record.covered.get(name, ...)]):
+            wrong.append(name)
+        if name in printed:
+            allowed = allowed + _half_a_unit(value, printed[name], usual) * (1 + 1e-9)
+        allowed = allowed + _ROOM * np.max([abs(draw[name] - right[name]) for draw in draws], axis=0)
+        if not np.all((apart <= allowed)[record.covered.get(name, ...)]):
+            return []
+    name = wrong[0]
+    off = np.abs(record.manual[name] - record.torch[name]) / np.abs(record.torch[name])
+    digits = int(np.clip(-np.log10(np.nanmax(off)), 0, _EXACT))
+    words = printed[name if name in short else short[0]].words
+    says = f"{name} is right to {digits} digits, as far as {words} reach, here and before"
+    remedy = (
+        f'print {enough} significant digits, as with "%.{enough}g" in C, '
+        "or put printed numbers in quotes"
+    )
+    return [Diagnosis(name, "too-few-digits", says, remedy, explains=wrong)]
 
-    def step(size: int) -> Quantities:
+
+def _moved_starts(record: Record, problem: Problem) -> Iterator[Quantities]:
+    """The step, and the same step from starts that are moved within their printed digits."""
+    random = np.random.default_rng(0)
+    start = record.parameters | {"x": record.x, "y": record.y}
+    room = {name: _half_a_unit(value, _printed(value), _EXACT) for name, value in start.items()}
+    for size in (0, *[1] * _DRAWS):
         moved: dict[str, Any] = {
-            name: value + size * random.choice([-1.0, 1.0], room[name].shape) * room[name]
+            name: value.astype(float) + size * random.choice([-1.0, 1.0], value.shape) * room[name]
             for name, value in start.items()
         }
-        return two_layer.step(**moved, lr=record.lr, **problem.network_settings)
-
-    right, draws = step(0), [step(1) for _ in range(_DRAWS)]
-    return {
-        name: _ROOM * np.max([np.abs(draw[name] - right[name]) for draw in draws], axis=0)
-        for name in right
-    }
+        yield two_layer.step(**moved, lr=record.lr, **problem.network_settings)
