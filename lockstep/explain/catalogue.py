@@ -46,21 +46,19 @@ class Mistake(NamedTuple):
 def catalogue(loss: str) -> tuple[Mistake, ...]:
     """Every mistake with a loss, likelier ones first; in the update of a frozen parameter too."""
     right = {name: source_of(name, loss) for name in COMPUTED}
-    parts = (_slopes, _delta_h, _gradients, _updates, _pre_activations, _anywhere)
+    parts = (_error_terms, _gradients, _updates, _others)
     found = []
     for quantity, name, says, remedy, *texts in chain.from_iterable(part(right) for part in parts):
         formulas = tuple(map(tidy, texts))
         needs = set[str]().union(*map(inputs_of, formulas))
         each = next(iter(needs & {"sample", "output"}), None)
         history = not needs.isdisjoint({"accumulated", "previous"})
-        found.append(
-            Mistake(name, quantity, says, remedy, formulas, "c" in needs, each, history)
-        )
+        found.append(Mistake(name, quantity, says, remedy, formulas, "c" in needs, each, history))
     return tuple(found)
 
 
-def _slopes(right: Right) -> Rows:
-    """Mistakes in the last factor of an error term, σ'."""
+def _error_terms(right: Right) -> Rows:
+    """Mistakes in the last factor of an error term, σ', and on the way back to delta_h."""
     for s in "oh":
         name, z, prime = f"delta_{s}", f"z_{s}", f"sigma_{s}_prime"
         error, _ = split(right[name])
@@ -94,52 +92,49 @@ def _slopes(right: Right) -> Rows:
             f"({error}) * positive({z})",
         )
 
-
-def _delta_h(right: Right) -> Rows:
-    """Mistakes on the way back from delta_o to delta_h."""
-
     def back(weights: str = "W_o", sent: str = "delta_o") -> str:
         return replaced(right["delta_h"], {"delta_o": sent, "W_o": weights})
 
     error, _ = split(right["delta_o"])
     _, slope = split(right["delta_h"])
-    for name, says, remedy, *formulas in (
-        (
-            "updated-weights-used",
-            "the hidden error was computed with the output weights that this step had already "
-            "changed",
-            "compute delta_h before you assign the new output weights",
-            back(right["new_W_o"]),
-        ),
-        (
-            "transposed-weights",
-            "W_o is used the wrong way round on the way back",
-            "delta_h[i, j] sums delta_o[i, k]·W_o[k, j] over the outputs k",
-            back("W_o.T"),
-        ),
-        (
-            "output-derivative-dropped",
-            "the error o − y is sent back instead of delta_o",
-            "send delta_o back, which contains the output's σ'",
-            back(sent=error),
-            back(sent="o - y"),
-        ),
-        (
-            "wrong-weights",
-            "something else stands in place of W_o on the way back",
-            "send delta_o back through W_o",
-            *map(back, ("W_h", "W_h.T", "grad_W_o", "ones")),
-            f"delta_o * {slope}",
-        ),
-        (
-            "term-missing",
-            "only some of the outputs' terms are in the sum of {q}",
-            "every output that h feeds into sends its error back",
-            back("W_o[output]", "delta_o[:, output]"),
-            back("W_o[but_output]", "delta_o[:, but_output]"),
-        ),
-    ):
-        yield "delta_h", name, says, remedy, *formulas
+    yield (
+        "delta_h",
+        "updated-weights-used",
+        "the hidden error was computed with the output weights that this step had already changed",
+        "compute delta_h before you assign the new output weights",
+        back(right["new_W_o"]),
+    )
+    yield (
+        "delta_h",
+        "transposed-weights",
+        "W_o is used the wrong way round on the way back",
+        "delta_h[i, j] sums delta_o[i, k]·W_o[k, j] over the outputs k",
+        back("W_o.T"),
+    )
+    yield (
+        "delta_h",
+        "output-derivative-dropped",
+        "the error o − y is sent back instead of delta_o",
+        "send delta_o back, which contains the output's σ'",
+        back(sent=error),
+        back(sent="o - y"),
+    )
+    yield (
+        "delta_h",
+        "wrong-weights",
+        "something else stands in place of W_o on the way back",
+        "send delta_o back through W_o",
+        *map(back, ("W_h", "W_h.T", "grad_W_o", "ones")),
+        f"delta_o * {slope}",
+    )
+    yield (
+        "delta_h",
+        "term-missing",
+        "only some of the outputs' terms are in the sum of {q}",
+        "every output that h feeds into sends its error back",
+        back("W_o[output]", "delta_o[:, output]"),
+        back("W_o[but_output]", "delta_o[:, but_output]"),
+    )
 
 
 def _gradients(right: Right) -> Rows:
@@ -262,7 +257,8 @@ def _updates(right: Right) -> Rows:
         )
 
 
-def _pre_activations(right: Right) -> Rows:
+def _others(right: Right) -> Rows:
+    """A pre-activation, a batch that is broadcast, a sign, a factor."""
     for layer in "ho":
         name, weights = f"z_{layer}", f"W_{layer}"
         weighted, bias = split(right[name])
@@ -274,10 +270,6 @@ def _pre_activations(right: Right) -> Rows:
             replaced(right[name], {f"{weights}.T": weights}),
         )
         yield name, "bias-forgotten", "the bias is missing in {q}", f"add {bias}", weighted
-
-
-def _anywhere(right: Right) -> Rows:
-    """A batch that is broadcast, a sign, a factor."""
     errors = ("o - y.sum(axis=0) / N", "N * o - y.sum(axis=0)", "o - y.T")
     squares = replaced(right["loss"], {"y - o": "y.T - o"})
     for name, *formulas in (

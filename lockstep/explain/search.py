@@ -80,7 +80,9 @@ def _best(case: Case, name: str) -> list[Explanation]:
             found += islice(explanations, 1)
     most = max((len(one.explained) for one in found), default=0)
     kept = [one for one in found if len(one.explained) == most]
-    likely = [one for one in kept if one.mistake.name != _FACTOR or _usual(case, one.stand_in.given["c"])]
+    likely = [
+        one for one in kept if one.mistake.name != _FACTOR or _usual(case, one.stand_in.given["c"])
+    ]
     by_name: dict[str, Explanation] = {}
     for one in likely or kept:
         by_name.setdefault(one.mistake.name, one)
@@ -213,7 +215,9 @@ def _of_few_elements(case: Case, name: str) -> list[Diagnosis]:
     for found, result in _alone(case, name):
         if not (off & case.off(name, result)).any() and _is_finer(case, name, result):
             places = (tuple(map(int, place)) for place in np.argwhere(off))
-            return [_diagnosis(case, found, ", ".join(case.record.named(name, at) for at in places))]
+            return [
+                _diagnosis(case, found, ", ".join(case.record.named(name, at) for at in places))
+            ]
     return []
 
 

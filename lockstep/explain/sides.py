@@ -15,7 +15,7 @@ from lockstep.network.names import COMPUTED, FORWARD, Array, Quantities
 from lockstep.network.problem import Problem
 from lockstep.run.record import Jump, Record
 from lockstep.run.result import History
-from lockstep.sides.paper import as_answer, half_a_unit
+from lockstep.sides.paper import as_answer
 from manual_backprop import two_layer
 from manual_backprop.activations import activation
 
@@ -41,14 +41,11 @@ def explain(
     """
     if record.jump:
         return [_of_a_jump(record.jump)]
-    found: list[Diagnosis] = []
-    if not record.misshapen:
-        if written is not None:
-            found = _by_whole_trainings(record, problem, written)
-        elif record.origin:
-            found = _by_printed_digits(record, problem)
-    if found:
-        return found
+    if not record.misshapen and (record.origin or written is not None):
+        found = _by_whole_trainings(record, problem, written or {})
+        found = found or _by_printed_digits(record, problem)
+        if found:
+            return found
     found = diagnose(record, problem, history)
     unsaid = record.origin.unsaid if record.origin else ()
     for first in found[:1]:
@@ -74,12 +71,10 @@ def _by_whole_trainings(record: Record, problem: Problem, written: Written) -> l
     """The catalogue's mistakes that, made at every step from the first, give the written numbers."""
     later = {number: written[number] for number in sorted(written) if number >= record.number}
     wrong = set(_differing(problem, {}, later))
-    if not wrong:
-        return _unquoted(record)
     digits = ", ".join(f"{name} of step {number}" for number, name in sorted(wrong))
     explains = sorted({name for _, name in wrong}, key=COMPUTED.index)
     found: dict[str, Diagnosis] = {}
-    for mistake in catalogue(problem.loss):
+    for mistake in catalogue(problem.loss) if wrong else ():
         quantity, says = mistake.quantity, mistake.says.format(q=mistake.quantity, c="", cause="")
         special = mistake.fitted or mistake.each or mistake.history
         says += f"; trained like that from the first step on, every digit of {digits} comes out"
@@ -100,7 +95,7 @@ def _differing(
     """The (step, name) whose written numbers a training with some formulas replaced does not give."""
     right = sources(problem)
     parameters = problem.parameters
-    for number in range(1, max(later) + 1):
+    for number in range(1, max(later, default=0) + 1):
         start = problem.start(number, parameters)
         names = surroundings(problem, start, activation)
         with np.errstate(all="ignore"):
@@ -113,23 +108,6 @@ def _differing(
             small = 1e-9 * np.abs(names[name])
             if not (apart <= np.where(printed > 0, printed * (1 + 1e-9), small)).all():
                 yield number, name
-
-
-def _unquoted(record: Record) -> list[Diagnosis]:
-    """The diagnosis of numbers that are right to their digits, but not in quotes; else []."""
-    for name, value in record.manual.items():
-        there = record.covered.get(name, ...)
-        own, apart = value[there], np.abs(value - record.torch[name])[there]
-        halves = [half_a_unit(repr(float(number))) * (1 + 1e-9) for number in own.flat]
-        differs = (apart > record.allowed[name][there]).any()
-        if differs and (apart.ravel() <= halves).all():
-            says = (
-                f"{name} is right to the digits it is written with; a bare number is judged like a "
-                "computed one"
-            )
-            remedy = 'put a printed number in quotes, as in h1 = "0.593"'
-            return [Diagnosis(name, "too-few-digits", says, remedy)]
-    return []
 
 
 # Numbers printed with too few digits, as by C's %f and %g
@@ -189,7 +167,9 @@ def _by_printed_digits(record: Record, problem: Problem) -> list[Diagnosis]:
             wrong.append(name)
         if name in printed:
             allowed = allowed + _half_a_unit(value, printed[name], usual) * (1 + 1e-9)
-        allowed = allowed + _ROOM * np.max([abs(draw[name] - right[name]) for draw in draws], axis=0)
+        allowed = allowed + _ROOM * np.max(
+            [abs(draw[name] - right[name]) for draw in draws], axis=0
+        )
         if not np.all((apart <= allowed)[record.covered.get(name, ...)]):
             return []
     name = wrong[0]
@@ -198,8 +178,8 @@ def _by_printed_digits(record: Record, problem: Problem) -> list[Diagnosis]:
     words = printed[name if name in short else short[0]].words
     says = f"{name} is right to {digits} digits, as far as {words} reach, here and before"
     remedy = (
-        f'print {enough} significant digits, as with "%.{enough}g" in C, '
-        "or put printed numbers in quotes"
+        'put a printed number in quotes, as in h1 = "0.593", '
+        f'or print {enough} significant digits, as with "%.{enough}g" in C'
     )
     return [Diagnosis(name, "too-few-digits", says, remedy, explains=wrong)]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from lockstep.bound.allowed import tolerance
 from lockstep.errors import Unusable
-from lockstep.explain.catalogue import Mistake, catalogue
+from lockstep.explain.catalogue import catalogue
 from lockstep.explain.formulas import replaced
 from lockstep.explain.search import diagnose
 from lockstep.learn.template import (
@@ -95,7 +95,9 @@ class _Example(NamedTuple):
         step = self.record
         given = step.parameters | step.torch | {"x": step.x, "y": step.y}
         table = scalars(self.problem.sizes, len(step.x))
-        values: dict[str, Any] = {scalar: float(given[of].flat[i]) for scalar, (of, i) in table.items()}
+        values: dict[str, Any] = {
+            scalar: float(given[of].flat[i]) for scalar, (of, i) in table.items()
+        }
         values |= {name: array.copy() for name, array in given.items()}
         return values | {"lr": step.lr, "loss": float(step.torch["loss"])}
 
@@ -112,14 +114,18 @@ def _examples(matrix: bool) -> list[_Example]:
 
 @lru_cache
 def plantable() -> dict[str, dict[str, str]]:
-    """The mistakes that a finished file can have: by name, what to plant in which quantity."""
-    problem = make_problem(_SETTINGS | MATRIX_EXAMPLES["a batch of 5 samples"])
+    """The mistakes that a finished file can have: by name, what to plant in which quantity.
+
+    Each runs on every example, differs on one, and is named rightly.
+    """
     found: dict[str, dict[str, str]] = {}
-    for mistake in catalogue(problem.loss):
-        for formula in mistake.formulas:
-            text = _planted(formula, mistake.quantity)
-            if mistake.name not in found and _runs(mistake, text):
-                found[mistake.name] = {mistake.quantity: text}
+    for name, quantity, _, _, formulas, *_ in catalogue(LOSS):
+        for formula in formulas if name not in found else ():
+            planted = {quantity: _planted(formula, quantity)}
+            outcome = check_text(template(True, planted), "planted.py")
+            raised = any(verdict.error for verdict in outcome.values())
+            if outcome[quantity].says.startswith(f"{name}:") and not raised:
+                found.setdefault(name, planted)
     return found
 
 
@@ -129,16 +135,6 @@ def _planted(formula: str, quantity: str) -> str:
     if quantity == "delta_h":  # grad_W_o is not there yet
         words["lr * grad_W_o"] = f"lr * ({right_formula('grad_W_o', matrix=True)})"
     return in_the_files_words(replaced(formula, words)).replace("-1 * ((o - y)", "((y - o)")
-
-
-def _runs(mistake: Mistake, formula: str) -> bool:
-    """Whether a planted formula runs on every example, differs on one, and is named rightly."""
-    try:
-        outcome = check_text(template(True, {mistake.quantity: formula}), "planted.py")
-    except Unusable:
-        return False
-    named = outcome[mistake.quantity].says.startswith(f"{mistake.name}:")
-    return named and all(verdict.error is None for verdict in outcome.values())
 
 
 def check_file(path: str | Path) -> dict[str, Verdict]:
