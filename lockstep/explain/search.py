@@ -7,7 +7,6 @@ catalogue's mistakes are tried in its place.
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -39,6 +38,10 @@ class Explanation:
     def stand_in(self) -> StandIn:
         return self.formulas[self.mistake.quantity]
 
+    @property
+    def constant(self) -> float:
+        return float(self.stand_in.given["c"])
+
 
 @np.errstate(all="ignore")
 def diagnose(record: Record, problem: Problem, history: History | None = None) -> list[Diagnosis]:
@@ -69,35 +72,36 @@ def diagnose(record: Record, problem: Problem, history: History | None = None) -
 def _best(case: Case, name: str) -> list[Explanation]:
     """Those that explain most, one a mistake; odd factors only where nothing else does."""
     before, suspects = case.differing({}), case.suspects(name)
-    found: list[Explanation] = []
-    for mistake in case.mistakes:
-        for which in range(len(mistake.formulas) if mistake.quantity in suspects else 0):
-            explanations = (
-                Explanation(mistake, formulas, explained)
-                for formulas in _tries(case, name, mistake, which)
-                if (explained := _explained(case, name, formulas, before))
-            )
-            found += islice(explanations, 1)
+    found = [
+        Explanation(mistake, formulas, explained)
+        for mistake, formulas in _tries(
+            case, name, [one for one in case.mistakes if one.quantity in suspects]
+        )
+        if (explained := _explained(case, name, formulas, before))
+    ]
     most = max((len(one.explained) for one in found), default=0)
     kept = [one for one in found if len(one.explained) == most]
-    likely = [
-        one for one in kept if one.mistake.name != _FACTOR or _usual(case, one.stand_in.given["c"])
-    ]
+    likely = [one for one in kept if one.mistake.name != _FACTOR or _usual(case, one.constant)]
     by_name: dict[str, Explanation] = {}
     for one in likely or kept:
         by_name.setdefault(one.mistake.name, one)
     return list(by_name.values())
 
 
-def _tries(case: Case, name: str, mistake: Mistake, which: int) -> list[Replaced]:
+def _tries(case: Case, name: str, mistakes: list[Mistake]) -> Iterator[tuple[Mistake, Replaced]]:
     """What to put in place of right formulas: in all gradients or updates alike, or in one."""
-    alike = next((group for group in (GRADIENTS, UPDATE) if mistake.quantity in group), ())
-    family = [one for one in case.mistakes if one.name == mistake.name and one.quantity in alike]
-    return [
-        {one.quantity: StandIn(one.formulas[which], given) for one in together}
-        for together in (family, [mistake])
-        for given in _givens(case, name, mistake, mistake.formulas[which])
-    ]
+    for mistake in mistakes:
+        alike = next((group for group in (GRADIENTS, UPDATE) if mistake.quantity in group), ())
+        family = [
+            one for one in case.mistakes if one.name == mistake.name and one.quantity in alike
+        ]
+        for which, text in enumerate(mistake.formulas):
+            for given in _givens(case, name, mistake, text):
+                for together in (family or [mistake], [mistake]):
+                    yield (
+                        mistake,
+                        {one.quantity: StandIn(one.formulas[which], given) for one in together},
+                    )
 
 
 def _explained(case: Case, name: str, formulas: Replaced, before: set[str]) -> set[str]:
@@ -121,7 +125,7 @@ def _is_finer(case: Case, name: str, result: Bounded) -> bool:
 def _givens(case: Case, name: str, mistake: Mistake, text: str) -> list[dict[str, Any]]:
     """What to try a formula with: a fitted constant, each sample or output in turn, or nothing."""
     if mistake.fitted:
-        return [{"c": constant} for constant in _fitted(case, name, mistake, text)]
+        return _fitted(case, name, mistake, text)
     if not mistake.each:
         return [{}]
     n = case.samples if mistake.each == "sample" else case.sizes[2]
@@ -129,7 +133,7 @@ def _givens(case: Case, name: str, mistake: Mistake, text: str) -> list[dict[str
     return [{mistake.each: [i], f"but_{mistake.each}": sorted(every - {i})} for i in sorted(every)]
 
 
-def _fitted(case: Case, name: str, mistake: Mistake, text: str) -> list[float]:
+def _fitted(case: Case, name: str, mistake: Mistake, text: str) -> list[dict[str, Any]]:
     """The constant that gives the derivation's value in the element that tells most; [] if none."""
     returned = list(case.record.elements(name))
     trials = (case.value(name, {mistake.quantity: StandIn(text, {"c": c})}).value for c in (0, 1))
@@ -140,7 +144,7 @@ def _fitted(case: Case, name: str, mistake: Mistake, text: str) -> list[float]:
     found = [*(_usual(case, c).values() if is_factor else ()), c]
     is_any = len(returned) < 2 and len(found) == 1  # a single number is some multiple of any other
     is_none = not 1e-12 <= abs(c) < np.inf or (is_factor and c == -1)
-    return [] if is_any or is_none else found[:1]
+    return [] if is_any or is_none else [{"c": found[0]}]
 
 
 # Factors
@@ -167,7 +171,7 @@ def _usual(case: Case, constant: float) -> dict[str, float]:
 
 def _cause(case: Case, found: Explanation) -> str:
     """Where a factor usually comes from, as the rest of a sentence."""
-    factors, cause = list(_usual(case, found.stand_in.given["c"])), ""
+    factors, cause = list(_usual(case, found.constant)), ""
     if factors:
         causes = {
             "2": "½ Σ against Σ, or the 2 of the square",
@@ -199,12 +203,10 @@ def _without_one_mistake(case: Case, name: str) -> list[Diagnosis]:
 
 def _alone(case: Case, name: str) -> Iterator[tuple[Explanation, Bounded]]:
     """The mistakes without a constant in this very quantity, and the value that each gives it."""
-    for mistake in case.mistakes:
-        for text in mistake.formulas if mistake.quantity == name and not mistake.fitted else ():
-            for given in _givens(case, name, mistake, text):
-                formulas = {name: StandIn(text, given)}
-                with suppress(ValueError, IndexError):  # the shapes do not fit
-                    yield Explanation(mistake, formulas, {name}), case.value(name, formulas)
+    here = [one for one in case.mistakes if one.quantity == name and not one.fitted]
+    for mistake, formulas in _tries(case, name, here):
+        with suppress(ValueError, IndexError):  # the shapes do not fit
+            yield Explanation(mistake, formulas, {name}), case.value(name, formulas)
 
 
 def _of_few_elements(case: Case, name: str) -> list[Diagnosis]:
@@ -259,7 +261,7 @@ def _of_another_shape(case: Case, name: str) -> Diagnosis:
 def _diagnosis(case: Case, found: Explanation, where: str = "") -> Diagnosis:
     """An explanation in words; where: what its sentence starts with."""
     mistake, text = found.mistake, found.stand_in.text
-    number = f"{found.stand_in.given['c']:.9g}" if mistake.fitted else ""
+    number = f"{found.constant:.9g}" if mistake.fitted else ""
     together = found.formulas.keys() & found.explained if mistake.quantity in UPDATE else set()
     what = ", ".join(sorted(together, key=COMPUTED.index)) or mistake.quantity
     cause = _cause(case, found) if mistake.name == _FACTOR else ""
