@@ -43,6 +43,14 @@ def relative(error: float) -> str:
     return f"{error:.1e}" if error < 1 else f"{error:.2g} times"
 
 
+def distance(manual: float, torch: float, dtype: str) -> str:
+    """How far apart two values are: "3 ULP", or beyond 9 999 ULP relative: "17 %", "3.0e-07"."""
+    apart = float(ulps(manual, torch, dtype))
+    if apart <= MOST_ULPS:
+        return f"{max(round(apart), int(manual != torch))} ULP"
+    return relative(abs(manual - torch) / abs(torch) if torch else np.inf)
+
+
 def unbroken(text: str) -> str:
     """The text with no-break spaces inside its numbers: 3 700, 7.9 %."""
     return re.sub(r"(?<=\d) (?=[\d%])", "\N{NO-BREAK SPACE}", text)

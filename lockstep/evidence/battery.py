@@ -1,13 +1,12 @@
 """Other problems for a derivation: one problem can hide a mistake that another shows."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from typing import Protocol
 
 from lockstep.errors import Unusable
 from lockstep.network.problem import Problem, make_problem
-from lockstep.run.record import Entry
+from lockstep.run.result import Result
 
 _WIDTHS = (
     (1, 2, 1),
@@ -23,13 +22,6 @@ _WIDTHS = (
 )
 _SAMPLES = (1, 2, 5)
 STEPS = 3  # enough for what is carried from one step to the next
-
-
-class Judged(Protocol):
-    """What is read of the result on another problem."""
-
-    verdict: str
-    first: Entry | None
 
 
 @dataclass(frozen=True)
@@ -53,37 +45,30 @@ class Battery:
     smallest: Counterexample | None
 
 
-def problems(number: int, problem: Problem, scalars: bool) -> Iterator[Problem]:
-    """Other problems of growing size with the same settings.
+def battery(
+    number: int, problem: Problem, scalars: bool, judge: Callable[[Problem], Result]
+) -> Battery:
+    """Try a derivation on other problems of growing size with the same settings.
 
     Args:
         number: how many.
         problem: whose settings they have.
         scalars: the derivation is in scalars, so only the values change.
+        judge: gives the result for a problem, with the derivation loaded afresh.
     """
     fixed = problem.network_settings | dict(lr=problem.lr, dtype=problem.dtype, steps=STEPS)
     every = sorted(product(_WIDTHS, _SAMPLES), key=lambda shape: (shape[1] + 1) * sum(shape[0]))
+    failing = []
     for i in range(number):
         sizes, samples = (problem.sizes, 1) if scalars else every[i * len(every) // number]
-        yield make_problem(fixed | dict(sizes=sizes, samples=samples, seed=i + 1))
-
-
-def battery(
-    number: int, problem: Problem, scalars: bool, judge: Callable[[Problem], Judged]
-) -> Battery:
-    """Try a derivation on other problems; see `problems`.
-
-    Args:
-        judge: gives the result for a problem, with the derivation loaded afresh.
-    """
-    failing = []
-    for other in problems(number, problem, scalars):
+        other = make_problem(fixed | dict(sizes=sizes, samples=samples, seed=i + 1))
+        quantity = None
         try:
             result = judge(other)
             quantity = result.first.quantity if result.first else None
             matches = result.verdict != "mismatch"
         except Unusable:
-            quantity, matches = None, False
+            matches = False
         if not matches:
-            failing.append(Counterexample(list(other.sizes), other.samples, quantity))
+            failing.append(Counterexample(list(sizes), samples, quantity))
     return Battery(number, number - len(failing), failing[0] if failing else None)

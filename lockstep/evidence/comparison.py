@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from lockstep.errors import Unusable
-from lockstep.evidence.unseen import cannot_see, is_small
+from lockstep.evidence.unseen import cannot_see
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.run.record import Record
 from lockstep.run.result import Result
@@ -42,11 +42,7 @@ class Comparison(Result):
     @cached_property
     def cannot_see(self) -> list[str] | None:
         """The mistakes that would change nothing beyond rounding here; None for a large problem."""
-        if not is_small(self.problem):
-            return None
-        if not self.first_records:
-            return []
-        return cannot_see(self.problem, *zip(*self.first_records, strict=True))
+        return cannot_see(self.problem, self.first_records)
 
     def document(self) -> dict[str, Any]:
         """The JSON document as plain dicts, lists and numbers; floats may still be non-finite."""

@@ -1,22 +1,18 @@
 """A step that differs, formula by formula, each on the derivation's own earlier values."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Any
 
 import numpy as np
 
 from lockstep.bound.allowed import bounded_activation
 from lockstep.bound.bounded import Bounded, Precision
-from lockstep.explain.formulas import evaluate, inputs_of, look_ahead, sources, surroundings
-from lockstep.network.names import COMPUTED, PARAMETERS, Array, Quantities
-from lockstep.network.problem import Problem
+from lockstep.explain.catalogue import catalogue
+from lockstep.explain.formulas import evaluate, inputs_of, sources, surroundings
+from lockstep.network.names import COMPUTED, PARAMETERS, Array
+from lockstep.network.problem import Problem, Start
 from lockstep.run.record import Record
 from lockstep.run.result import History
-from manual_backprop.activations import activation
 
 
 @dataclass(frozen=True)
@@ -30,80 +26,48 @@ class StandIn:
 Replaced = dict[str, StandIn]  # by quantity
 
 
-def trained(
-    problem: Problem, right: dict[str, str], replaced: dict[str, str], parameters: Quantities
-) -> Iterator[tuple[int, Quantities]]:
-    """A whole training by hand with some formulas replaced.
-
-    Args:
-        problem: what is trained.
-        right: the text of the right formulas by name.
-        replaced: the text of those that stand in their place.
-        parameters: what the first step starts from.
-
-    Yields:
-        The number of a step and its quantities, without end.
-    """
-    formulas = right | replaced
-    layers = (problem.hidden_activation, problem.output_activation)
-    activations = [activation(which) for which in layers]
-    for number in count(1):
-        x, y = problem.batch(number)
-        names = surroundings(problem, parameters, x, y, problem.lr, activations)
-        with np.errstate(all="ignore"):
-            for name in COMPUTED:
-                look_ahead(formulas[name], names, right)
-                names[name] = evaluate(formulas[name], names)
-        yield number, {name: names[name] for name in COMPUTED}
-        parameters = {name: names[f"new_{name}"] for name in parameters}
-
-
 class Case:
     """A step's record, and what formulas, right or replaced, give on its earlier values.
 
     own: what the derivation returned, in float64. right: the text of the right formulas.
+    accepted: the formulas with mistakes that were found so far.
     """
 
     def __init__(self, record: Record, problem: Problem, history: History) -> None:
         self.record, self.sizes, self.samples = record, problem.sizes, len(record.x)
         self.precision = Precision.of(record.dtype)
-        layers = (problem.hidden_activation, problem.output_activation)
-        activations = [bounded_activation(which) for which in layers]
-        start = {name: self._bounded(array) for name, array in record.parameters.items()}
+        self.right, self.mistakes = sources(problem), catalogue(problem.loss)
+        self.accepted: Replaced = {}
         x, y = np.asarray(record.x, np.float64), np.asarray(record.y, np.float64)
-        self.names = surroundings(problem, start, x, y, record.lr, activations)
+        given = record.parameters.items()
+        parameters: Any = {name: Bounded.exact(array, self.precision) for name, array in given}
+        start = Start(parameters, x, y, record.lr)
+        self.names = surroundings(problem, start, bounded_activation)
         for name, gradients in vars(history).items():  # accumulated, previous
             self.names[name] = gradients or dict.fromkeys(PARAMETERS, 0.0)
-        self.right = sources(problem)
         self.own = {name: np.asarray(array, np.float64) for name, array in record.manual.items()}
         self._by_right_ones: dict[str, Bounded] = {}  # where no formula before is replaced
-
-    def _bounded(self, value: Bounded | Array) -> Bounded:
-        return value if isinstance(value, Bounded) else Bounded.exact(value, self.precision)
 
     def evaluated(self, replaced: Replaced, last: str = COMPUTED[-1]) -> dict[str, Bounded]:
         """Every quantity up to `last`, from the derivation's own earlier values.
 
         Args:
-            replaced: formulas in place of the right ones.
+            replaced: formulas in place of the right ones, besides the accepted ones.
             last: where to stop.
 
         Raises:
             ValueError, IndexError: the shapes do not fit.
         """
+        replaced = self.accepted | replaced
         names = dict(self.names)
-        results = {}
-        all_right = True
+        results = known = self._by_right_ones
         for name in COMPUTED[: COMPUTED.index(last) + 1]:
-            all_right = all_right and name not in replaced
-            result = self._by_right_ones.get(name) if all_right else None
-            if result is None:
+            if name in replaced and results is known:
+                results = dict(known)
+            if results is not known or name not in known:
                 formula = replaced.get(name) or StandIn(self.right[name])
-                look_ahead(formula.text, names, self.right)
-                result = self._bounded(evaluate(formula.text, names | formula.given))
-            if all_right:
-                self._by_right_ones[name] = result
-            results[name], names[name] = result, self._as_returned(name, result)
+                results[name] = evaluate(formula.text, names | formula.given, self.right)
+            names[name] = self._as_returned(name, results[name])
         return results
 
     def value(self, name: str, replaced: Replaced) -> Bounded:

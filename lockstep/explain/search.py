@@ -5,18 +5,18 @@ catalogue's mistakes are tried in its place.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from lockstep.bound.bounded import Bounded
 from lockstep.explain.case import Case, Replaced, StandIn
-from lockstep.explain.catalogue import GRADIENTS, Mistake, catalogue
+from lockstep.explain.catalogue import GRADIENTS, Mistake
 from lockstep.explain.diagnosis import Diagnosis
-from lockstep.explain.facts import by_columns, by_facts
-from lockstep.explain.trees import replaced, tidy
+from lockstep.explain.facts import by_columns, by_facts, usual
+from lockstep.explain.formulas import replaced, tidy
 from lockstep.network.names import COMPUTED, UPDATE
 from lockstep.network.problem import Problem
 from lockstep.run.record import Record
@@ -38,23 +38,9 @@ class Explanation:
     def stand_in(self) -> StandIn:
         return self.formulas[self.mistake.quantity]
 
-
-@dataclass(frozen=True)
-class _Search:
-    """A wrong quantity to be explained. accepted: the formulas with mistakes before it."""
-
-    case: Case
-    mistakes: tuple[Mistake, ...]
-    accepted: Replaced
-    name: str
-
-    def value(self, formulas: Replaced) -> Bounded:
-        """The quantity with these formulas in place of right ones, besides the accepted ones."""
-        return self.case.value(self.name, self.accepted | formulas)
-
-    def fits(self, result: Bounded) -> bool:
-        """Whether the derivation's value is this one, to rounding."""
-        return not self.case.off(self.name, result).any()
+    @property
+    def constant(self) -> float:
+        return float(self.stand_in.given["c"])
 
 
 @np.errstate(all="ignore")
@@ -65,126 +51,110 @@ def diagnose(record: Record, problem: Problem, history: History | None = None) -
     well, all are given, likelier ones first. Where none does, it is `unknown`, with the facts.
     """
     case = Case(record, problem, history or History())
-    mistakes = catalogue(problem)
     if record.misshapen:
-        return [_of_another_shape(_Search(case, mistakes, {}, next(iter(record.misshapen))))]
-    accepted: Replaced = {}
+        return [_of_another_shape(case, next(iter(record.misshapen)))]
     found: list[Diagnosis] = []
     settled: set[str] = set()
-    while wrong := case.differing(accepted) & case.globally_wrong() - settled:
-        search = _Search(case, mistakes, accepted, min(wrong, key=COMPUTED.index))
-        if explanations := _best(search):
-            found += [_diagnosis(case, explanation) for explanation in explanations]
-            accepted = accepted | explanations[0].formulas
-            settled |= explanations[0].explained
-        else:
-            found += (
-                _of_few_elements(search)
-                or _two_at_once(search)
-                or [by_facts(case, search.name, accepted)]
-            )
-            settled.add(search.name)
+    while wrong := case.differing({}) & case.globally_wrong() - settled:
+        name = min(wrong, key=COMPUTED.index)
+        best = _best(case, name)
+        found += [_diagnosis(case, one) for one in best] or _without_one_mistake(case, name)
+        for one in best[:1]:
+            case.accepted |= one.formulas
+            settled |= one.explained
+        settled.add(name)
     return found
 
 
 # One mistake of the catalogue
 
 
-def _best(search: _Search) -> list[Explanation]:
+def _best(case: Case, name: str) -> list[Explanation]:
     """Those that explain most, one a mistake; odd factors only where nothing else does."""
-    found = list(_explanations(search))
+    before, suspects = case.differing({}), case.suspects(name)
+    found = [
+        Explanation(mistake, formulas, explained)
+        for mistake, formulas in _tries(
+            case, name, [one for one in case.mistakes if one.quantity in suspects]
+        )
+        if (explained := _explained(case, name, formulas, before))
+    ]
     most = max((len(one.explained) for one in found), default=0)
     kept = [one for one in found if len(one.explained) == most]
-    likely = [one for one in kept if one.mistake.name != _FACTOR or _usual(search.case, one)]
+    likely = [one for one in kept if one.mistake.name != _FACTOR or _usual(case, one.constant)]
     by_name: dict[str, Explanation] = {}
     for one in likely or kept:
         by_name.setdefault(one.mistake.name, one)
     return list(by_name.values())
 
 
-def _explanations(search: _Search) -> Iterator[Explanation]:
-    """The mistakes that make the quantity come out as it did: one explanation a formula."""
-    before = search.case.differing(search.accepted)
-    suspects = search.case.suspects(search.name)
-    for mistake in search.mistakes:
-        for which in range(len(mistake.formulas) if mistake.quantity in suspects else 0):
-            found = (
-                Explanation(mistake, formulas, explained)
-                for formulas in _tries(search, mistake, which)
-                if (explained := _explained(search, formulas, before))
-            )
-            yield from islice(found, 1)
-
-
-def _tries(search: _Search, mistake: Mistake, which: int) -> list[Replaced]:
+def _tries(case: Case, name: str, mistakes: list[Mistake]) -> Iterator[tuple[Mistake, Replaced]]:
     """What to put in place of right formulas: in all gradients or updates alike, or in one."""
-    alike = next((group for group in (GRADIENTS, UPDATE) if mistake.quantity in group), ())
-    family = [
-        other for other in search.mistakes if other.name == mistake.name and other.quantity in alike
-    ]
-    givens = _givens(search, mistake, mistake.formulas[which])
-    return [
-        {one.quantity: StandIn(one.formulas[which], given) for one in together}
-        for together in ([family, [mistake]] if len(family) > 1 else [[mistake]])
-        for given in givens
-    ]
+    for mistake in mistakes:
+        alike = next((group for group in (GRADIENTS, UPDATE) if mistake.quantity in group), ())
+        family = [
+            one for one in case.mistakes if one.name == mistake.name and one.quantity in alike
+        ]
+        for which, text in enumerate(mistake.formulas):
+            for given in _givens(case, name, mistake, text):
+                for together in (family or [mistake], [mistake]):
+                    yield (
+                        mistake,
+                        {one.quantity: StandIn(one.formulas[which], given) for one in together},
+                    )
 
 
-def _explained(search: _Search, formulas: Replaced, before: set[str]) -> set[str]:
+def _explained(case: Case, name: str, formulas: Replaced, before: set[str]) -> set[str]:
     """What formulas explain, or nothing. before: what differs without them."""
     try:
-        result = search.value(formulas)
-        if not search.fits(result):
-            return set()
-        after = search.case.differing(search.accepted | formulas)
+        result = case.value(name, formulas)
+        after = before if case.off(name, result).any() else case.differing(formulas)
     except (ValueError, IndexError):
         return set()  # the shapes do not fit: nobody made this mistake here
-    return before - after if after <= before and _is_finer(search, result) else set()
+    return before - after if after < before and _is_finer(case, name, result) else set()
 
 
-def _is_finer(search: _Search, result: Bounded) -> bool:
+def _is_finer(case: Case, name: str, result: Bounded) -> bool:
     """Whether the bound of a result is finer than what it explains (at relu's kink it is not)."""
-    right = search.value({})
-    apart = np.abs(search.case.own[search.name] - right.value)
-    worst = np.argmax(np.where(search.case.off(search.name, right), apart, -1.0))
+    right = case.value(name, {})
+    apart = np.abs(case.own[name] - right.value)
+    worst = np.argmax(np.where(case.off(name, right), apart, -1.0))
     return bool(np.ravel(apart)[worst] > 2 * np.ravel(result.bound())[worst])
 
 
-def _givens(search: _Search, mistake: Mistake, text: str) -> list[dict[str, Any]]:
+def _givens(case: Case, name: str, mistake: Mistake, text: str) -> list[dict[str, Any]]:
     """What to try a formula with: a fitted constant, each sample or output in turn, or nothing."""
     if mistake.fitted:
-        return [{"c": constant} for constant in _fitted(search, mistake, text)]
+        return _fitted(case, name, mistake, text)
     if not mistake.each:
         return [{}]
-    n = search.case.samples if mistake.each == "sample" else search.case.sizes[2]
+    n = case.samples if mistake.each == "sample" else case.sizes[2]
     every = set(range(n)) if 1 < n <= _TRIED else set()
     return [{mistake.each: [i], f"but_{mistake.each}": sorted(every - {i})} for i in sorted(every)]
 
 
-def _fitted(search: _Search, mistake: Mistake, text: str) -> list[float]:
+def _fitted(case: Case, name: str, mistake: Mistake, text: str) -> list[dict[str, Any]]:
     """The constant that gives the derivation's value in the element that tells most; [] if none."""
-    case, name = search.case, search.name
     returned = list(case.record.elements(name))
-    trials = [search.value({mistake.quantity: StandIn(text, {"c": c})}).value for c in (0.0, 1.0)]
+    trials = (case.value(name, {mistake.quantity: StandIn(text, {"c": c})}).value for c in (0, 1))
     at_0, at_1, own = (np.ravel(value)[returned] for value in (*trials, case.own[name]))
     best = np.argmax(np.abs(at_1 - at_0))
-    constant = float((own - at_0)[best] / (at_1 - at_0)[best])
-    usual = _usual_factors(case, constant) if mistake.name == _FACTOR else {}
-    if not 1e-12 <= abs(constant) < np.inf or (mistake.name == _FACTOR and constant == -1):
-        return []
-    if len(returned) < 2 and not usual:
-        return []  # every single number is some multiple of the right one
-    return [*usual.values(), constant][:1]
+    c = float((own - at_0)[best] / (at_1 - at_0)[best])
+    is_factor = mistake.name == _FACTOR
+    found = [*(_usual(case, c).values() if is_factor else ()), c]
+    is_any = len(returned) < 2 and len(found) == 1  # a single number is some multiple of any other
+    is_none = not 1e-12 <= abs(c) < np.inf or (is_factor and c == -1)
+    return [] if is_any or is_none else [{"c": found[0]}]
 
 
 # Factors
 
 
-def _usual_factors(case: Case, constant: float) -> dict[str, float]:
-    """The factors with a usual cause that a constant may be: {words: factor}."""
+def _usual(case: Case, constant: float) -> dict[str, float]:
+    """The factors with a usual cause that a fitted constant may be: {words: factor}."""
     n, n_out = case.samples, case.sizes[2]
     factors = {"2": 2.0, "½": 0.5, "4": 4.0, "¼": 0.25}
-    for below, size in {"N": n, "n_out": n_out, "(N·n_out)": n * n_out}.items():
+    for below, size in (("N", n), ("n_out", n_out), ("(N·n_out)", n * n_out)):
         words = below.strip("()")
         if size > 1:
             factors |= {
@@ -195,88 +165,82 @@ def _usual_factors(case: Case, constant: float) -> dict[str, float]:
                 f"½·1/{below}": 0.5 / size,
                 f"2·{words}": 2.0 * size,
             }
-    return {
-        words: value
-        for words, value in factors.items()
-        if value != 1 and abs(constant / value - 1) < 1e-6
-    }
-
-
-def _usual(case: Case, found: Explanation) -> dict[str, float]:
-    return _usual_factors(case, found.stand_in.given["c"])
+    factors = {words: value for words, value in factors.items() if value != 1}
+    return usual(constant, factors, 1e-6)
 
 
 def _cause(case: Case, found: Explanation) -> str:
     """Where a factor usually comes from, as the rest of a sentence."""
-    usual, cause = _usual(case, found), ""
-    if usual:
+    factors, cause = list(_usual(case, found.constant)), ""
+    if factors:
         causes = {
             "2": "½ Σ against Σ, or the 2 of the square",
             "½": "the 2 of the square's derivative is missing",
         }
-        why = causes.get(next(iter(usual)), "a mean against a sum")
-        cause = f", which is {' or '.join(usual)}: {why}"
-    if found.mistake.quantity == "delta_o" in case.own:
-        after = {name for name in case.own if name.startswith(("grad_", "new_"))}
-        if after and not after & case.globally_wrong():
-            cause += "; your gradients are right, so it is only a convention"
+        why = causes.get(factors[0], "a mean against a sum")
+        cause = f", which is {' or '.join(factors)}: {why}"
+    after = {name for name in case.own if name.startswith(("grad_", "new_"))}
+    is_delta = found.mistake.quantity == "delta_o" in case.own
+    if is_delta and after and not after & case.globally_wrong():
+        cause += "; your gradients are right, so it is only a convention"
     return cause
 
 
 # What no single mistake explains
 
 
-def _alone(search: _Search) -> Iterator[tuple[Explanation, Bounded]]:
+def _without_one_mistake(case: Case, name: str) -> list[Diagnosis]:
+    """What can be said of a quantity that no single mistake explains."""
+    found = _of_few_elements(case, name) or _two_at_once(case, name)
+    return found or [by_facts(case, name, case.accepted)]
+
+
+def _alone(case: Case, name: str) -> Iterator[tuple[Explanation, Bounded]]:
     """The mistakes without a constant in this very quantity, and the value that each gives it."""
-    name = search.name
-    for mistake in search.mistakes:
-        for text in mistake.formulas if mistake.quantity == name and not mistake.fitted else ():
-            for given in _givens(search, mistake, text):
-                formulas = {name: StandIn(text, given)}
-                try:
-                    yield Explanation(mistake, formulas, {name}), search.value(formulas)
-                except (ValueError, IndexError):
-                    continue
+    here = [one for one in case.mistakes if one.quantity == name and not one.fitted]
+    for mistake, formulas in _tries(case, name, here):
+        with suppress(ValueError, IndexError):  # the shapes do not fit
+            yield Explanation(mistake, formulas, {name}), case.value(name, formulas)
 
 
-def _of_few_elements(search: _Search) -> list[Diagnosis]:
+def _of_few_elements(case: Case, name: str) -> list[Diagnosis]:
     """A mistake in some elements alone, where scalars are written one by one; else []."""
-    case, name = search.case, search.name
     if case.samples != 1 or case.returned(name) < 2:
         return []
-    off = case.off(name, search.value({}))
-    for found, result in _alone(search):
-        if not (off & case.off(name, result)).any() and _is_finer(search, result):
-            places = [tuple(map(int, place)) for place in np.argwhere(off)]
-            return [_at(", ".join(case.record.named(name, at) for at in places), case, found)]
+    off = case.off(name, case.value(name, {}))
+    for found, result in _alone(case, name):
+        if not (off & case.off(name, result)).any() and _is_finer(case, name, result):
+            places = (tuple(map(int, place)) for place in np.argwhere(off))
+            return [
+                _diagnosis(case, found, ", ".join(case.record.named(name, at) for at in places))
+            ]
     return []
 
 
-def _two_at_once(search: _Search) -> list[Diagnosis]:
+def _two_at_once(case: Case, name: str) -> list[Diagnosis]:
     """A mistake and a turned sign or a lost factor of 2 in the same formula, as two; else []."""
-    case, name = search.case, search.name
-    here = {mistake.name: mistake for mistake in search.mistakes if mistake.quantity == name}
+    here = {mistake.name: mistake for mistake in case.mistakes if mistake.quantity == name}
     for factor, second in ((-1, _SIGN), (2, _FACTOR), (0.5, _FACTOR)) if _SIGN in here else ():
-        for found, result in _alone(search):
-            if found.mistake.name == _SIGN or not search.fits(factor * result):
+        for found, result in _alone(case, name):
+            if found.mistake.name == _SIGN or case.off(name, factor * result).any():
                 continue
-            both = replace(found.stand_in, text=tidy(f"{factor} * ({found.stand_in.text})"))
-            if _is_finer(search, search.value({name: both})):
-                alone = {name: StandIn(both.text, {"c": float(factor)})}
+            text = tidy(f"{factor} * ({found.stand_in.text})")
+            both = {name: replace(found.stand_in, text=text)}
+            if _is_finer(case, name, case.value(name, both)):
+                alone = {name: StandIn(text, {"c": float(factor)})}
                 pair = (found, Explanation(here[second], alone, {name}))
-                return [replace(_diagnosis(case, one), formula=both.text) for one in pair]
+                return [replace(_diagnosis(case, one), formula=text) for one in pair]
     return []
 
 
-def _of_another_shape(search: _Search) -> Diagnosis:
+def _of_another_shape(case: Case, name: str) -> Diagnosis:
     """The diagnosis of a quantity of another shape: what gives that shape, or just the shapes."""
-    case, name = search.case, search.name
     own = case.own[name] = np.asarray(case.record.misshapen[name], np.float64)
     expected = np.shape(case.record.torch[name])
     shapes = f"{name} has shape {own.shape}; expected {expected}"
-    for found, result in _alone(search):
-        if search.fits(result):
-            return _at(shapes, case, found)
+    for found, result in _alone(case, name):
+        if not case.off(name, result).any():
+            return _diagnosis(case, found, shapes)
     n = max(expected, default=1)
     if expected == (n, 1) and own.shape == (n, n):
         says = f"{shapes}: a row of {n} numbers against a column of {n} makes a square"
@@ -288,26 +252,19 @@ def _of_another_shape(search: _Search) -> Diagnosis:
     return by_columns(case.record, name, own) or wrong
 
 
-# In words
-
-
-def _diagnosis(case: Case, found: Explanation) -> Diagnosis:
+def _diagnosis(case: Case, found: Explanation, where: str = "") -> Diagnosis:
+    """An explanation in words; where: what its sentence starts with."""
     mistake, text = found.mistake, found.stand_in.text
-    number = f"{found.stand_in.given['c']:.9g}" if mistake.fitted else ""
+    number = f"{found.constant:.9g}" if mistake.fitted else ""
     together = found.formulas.keys() & found.explained if mistake.quantity in UPDATE else set()
     what = ", ".join(sorted(together, key=COMPUTED.index)) or mistake.quantity
     cause = _cause(case, found) if mistake.name == _FACTOR else ""
+    says = mistake.says.format(q=what, c=number, cause=cause)
     return Diagnosis(
         mistake.quantity,
         mistake.name,
-        mistake.says.format(q=what, c=number, cause=cause),
+        f"{where}: {says}" if where else says,
         mistake.remedy,
         replaced(text, {"c": number}) if mistake.fitted else text,
         sorted(found.explained, key=COMPUTED.index),
     )
-
-
-def _at(where: str, case: Case, found: Explanation) -> Diagnosis:
-    """A diagnosis whose sentence starts with where the mistake is."""
-    diagnosis = _diagnosis(case, found)
-    return replace(diagnosis, says=f"{where}: {diagnosis.says}")

@@ -1,21 +1,29 @@
-"""Explanations that rest on where the numbers come from: on paper, in a recording, or computed here."""
+"""Explanations that rest on where the numbers come from: paper, a recording, or a function."""
 
 from collections.abc import Iterator
-from itertools import takewhile
+from contextlib import suppress
+from decimal import Decimal
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from lockstep.explain.case import trained
-from lockstep.explain.catalogue import Mistake, catalogue
+from lockstep.explain.catalogue import catalogue
 from lockstep.explain.diagnosis import Diagnosis
-from lockstep.explain.few_digits import too_few_digits
-from lockstep.explain.formulas import sources
+from lockstep.explain.formulas import evaluate, sources, surroundings
 from lockstep.explain.search import diagnose
-from lockstep.network.names import COMPUTED, FORWARD, Quantities
+from lockstep.network.names import COMPUTED, FORWARD, Array, Quantities
 from lockstep.network.problem import Problem
 from lockstep.run.record import Jump, Record
 from lockstep.run.result import History
-from lockstep.sides.written import Written, as_answer, half_a_unit
+from lockstep.sides.written import Written, as_answer
+from manual_backprop import two_layer
+from manual_backprop.activations import activation
+
+_ENOUGH = {"float64": 17, "float32": 9}  # significant digits that read back to the same number
+_EXACT = 17  # of digits: as many as none is lost
+_FEWEST = 4  # digits that show how numbers are printed: 0.25 is short by itself
+_DRAWS = 8  # how often the start is moved within its digits to see how far a step moves,
+_ROOM = 4.0  # and how many times the largest such move is allowed
 
 
 def explain(
@@ -31,14 +39,11 @@ def explain(
     """
     if record.jump:
         return [_of_a_jump(record.jump)]
-    if written is not None and not record.misshapen:
-        found = _by_whole_trainings(record, problem, written)
+    if not record.misshapen and (record.origin or written is not None):
+        found = _by_whole_trainings(record, problem, written or {})
+        found = found or _by_printed_digits(record, problem)
         if found:
             return found
-    if record.origin is not None:
-        few = too_few_digits(record, problem, record.origin.text, record.origin.earlier)
-        if few:
-            return [few]
     found = diagnose(record, problem, history)
     unsaid = record.origin.unsaid if record.origin else ()
     for first in found[:1]:
@@ -57,91 +62,136 @@ def _of_a_jump(jump: Jump) -> Diagnosis:
     return Diagnosis(jump.name, "unknown", says, "look for what else writes to it")
 
 
+# Numbers on paper
+
+
 def _by_whole_trainings(
     record: Record, problem: Problem, written: dict[int, Written]
 ) -> list[Diagnosis]:
-    """The catalogue's mistakes that, made at every step from the first, give the written numbers."""
-    start, right = problem.parameters, sources(problem)
+    """The mistakes that, made at every step from the first, give the written numbers."""
     later = {number: written[number] for number in sorted(written) if number >= record.number}
-    wrong = _differing(problem, trained(problem, right, {}, start), later)
-    if not wrong:
-        return _unquoted(record)
+    wrong = set(_differing(problem, {}, later))
+    digits = ", ".join(f"{name} of step {number}" for number, name in sorted(wrong))
+    explains = sorted({name for _, name in wrong}, key=COMPUTED.index)
     found: dict[str, Diagnosis] = {}
-    for mistake in catalogue(problem):
-        formula = None if mistake.name in found else _reproducing(mistake, problem, later, wrong)
-        if formula is not None:
-            found[mistake.name] = _reproduced(mistake, formula, wrong)
+    for mistake in catalogue(problem.loss) if wrong else ():
+        quantity, says = mistake.quantity, mistake.says.format(q=mistake.quantity, c="", cause="")
+        special = mistake.fitted or mistake.each or mistake.history
+        says += f"; trained like that from the first step on, every digit of {digits} comes out"
+        for formula in mistake.formulas if not special else ():
+            with suppress(ValueError, IndexError):  # the shapes do not fit
+                if mistake.name not in found and wrong.isdisjoint(
+                    _differing(problem, {quantity: formula}, later)
+                ):
+                    found[mistake.name] = Diagnosis(
+                        quantity, mistake.name, says, mistake.remedy, formula, explains
+                    )
     return list(found.values())
 
 
-def _reproducing(
-    mistake: Mistake, problem: Problem, later: dict[int, Written], wrong: set[tuple[int, str]]
-) -> str | None:
-    """The first of a mistake's formulas with which a whole training gives the wrong numbers."""
-    right = sources(problem)
-    for formula in mistake.formulas if mistake.is_plain else ():
-        training = trained(problem, right, {mistake.quantity: formula}, problem.parameters)
-        try:
-            if not _differing(problem, training, later, wrong):
-                return formula
-        except (ValueError, IndexError):
-            continue  # the shapes do not fit
-    return None
-
-
-def _reproduced(mistake: Mistake, formula: str, wrong: set[tuple[int, str]]) -> Diagnosis:
-    digits = ", ".join(f"{name} of step {number}" for number, name in sorted(wrong))
-    says = mistake.says.format(q=mistake.quantity, c="", cause="")
-    return Diagnosis(
-        mistake.quantity,
-        mistake.name,
-        f"{says}; trained like that from the first step on, every digit of {digits} comes out",
-        mistake.remedy,
-        formula,
-        sorted({name for _, name in wrong}, key=COMPUTED.index),
-    )
-
-
-def _unquoted(record: Record) -> list[Diagnosis]:
-    """The diagnosis of numbers that are right to their digits, but not in quotes; else []."""
-    for name, value in record.manual.items():
-        covered = record.covered.get(name, np.ones(value.shape, bool))
-        halves = np.vectorize(lambda n: half_a_unit(repr(float(n))), otypes=[float])(value)
-        apart = np.abs(value - record.torch[name])
-        differs = (apart > record.allowed[name])[covered].any()
-        if differs and (apart <= halves * (1 + 1e-9))[covered].all():
-            says = (
-                f"{name} is right to the digits it is written with; a bare number is judged like a "
-                "computed one"
-            )
-            remedy = 'put a printed number in quotes, as in h1 = "0.593"'
-            return [Diagnosis(name, "too-few-digits", says, remedy)]
-    return []
-
-
 def _differing(
-    problem: Problem,
-    training: Iterator[tuple[int, Quantities]],
-    later: dict[int, Written],
-    only: set[tuple[int, str]] | None = None,
-) -> set[tuple[int, str]]:
-    """The (step, name) whose numbers a training does not give; of those in `only`, the first."""
-    differing: set[tuple[int, str]] = set()
-    for number, quantities in takewhile(lambda step: step[0] <= max(later), training):
-        if number not in later:
-            continue
-        samples = len(problem.batch(number)[0])
-        answer = as_answer(later[number], problem, samples, quantities)
+    problem: Problem, replaced: dict[str, str], later: dict[int, Written]
+) -> Iterator[tuple[int, str]]:
+    """The (step, name) whose written numbers a training with replaced formulas does not give."""
+    right = sources(problem)
+    parameters = problem.parameters
+    for number in range(1, max(later, default=0) + 1):
+        start = problem.start(number, parameters)
+        names = surroundings(problem, start, activation)
+        with np.errstate(all="ignore"):
+            for name, formula in (right | replaced).items():
+                names[name] = evaluate(formula, names, right)
+        parameters = {name: names[f"new_{name}"] for name in parameters}
+        answer = as_answer(later.get(number, {}), problem, len(start.x), names)
         for name, value in answer.values.items():
-            if only and (number, name) not in only:
-                continue
-            apart, printed = (
-                np.abs(value - quantities[name]),
-                answer.printed.get(name, np.zeros(())),
-            )
-            small = 1e-9 * np.abs(quantities[name])
+            apart, printed = np.abs(value - names[name]), answer.printed.get(name, np.zeros(()))
+            small = 1e-9 * np.abs(names[name])
             if not (apart <= np.where(printed > 0, printed * (1 + 1e-9), small)).all():
-                differing.add((number, name))
-                if only:
-                    return differing
-    return differing
+                yield number, name
+
+
+# Numbers printed with too few digits, as by C's %f and %g
+
+
+class _Printed(NamedTuple):
+    """The most decimals and significant digits of some numbers, and which of them to speak of."""
+
+    decimals: int
+    digits: int
+    words: str
+
+
+def _printed(values: Array) -> _Printed:
+    """With how many digits numbers seem to be printed; a thousand of them are looked at."""
+    finite = values[np.isfinite(values)][:1000]
+    numbers = [Decimal(str(number)).normalize().as_tuple() for number in finite]
+    decimals = [max(-int(number.exponent), 0) for number in numbers] or [0]
+    digits = [len(number.digits) for number in numbers] or [0]
+    most, longest = max(decimals), max(digits)
+    is_fixed = decimals.count(most) >= digits.count(longest)
+    words = f"{most} printed decimals" if is_fixed else f"{longest} printed significant digits"
+    return _Printed(most, longest, words)
+
+
+def _half_a_unit(values: Array, form: _Printed, usual: int) -> Array:
+    """Half a unit of the last printed digit, whether decimals or significant ones were counted.
+
+    The coarser of both is right for every number but the longest, where they agree.
+    Numbers that are too short to tell have the `usual` decimals.
+    """
+    first = np.floor(np.log10(np.abs(values)))
+    decimals, digits = (form.decimals, form.digits) if form.digits >= _FEWEST else (usual, _EXACT)
+    half: Array = 0.5 * np.maximum(10.0**-decimals, 10.0 ** (first - digits + 1))
+    return half
+
+
+@np.errstate(all="ignore")
+def _by_printed_digits(record: Record, problem: Problem) -> list[Diagnosis]:
+    """The diagnosis of a step that is right to the digits that were printed, and no further."""
+    printed = {
+        name: _printed(value[record.covered.get(name, ...)])
+        for name, value in record.manual.items()
+        if not np.any(record.printed.get(name, 0.0))
+    }
+    enough = _ENOUGH[record.dtype]
+    short = [name for name in printed if _FEWEST <= printed[name].digits < enough - 1]
+    if not short:
+        return []
+    usual = max(printed[name].decimals for name in short)
+    right, *draws = _moved_starts(record, problem)
+    wrong = []
+    for name, value in record.manual.items():
+        apart = np.abs(value - record.torch[name])
+        allowed = record.allowed[name]
+        if np.any((apart > allowed)[record.covered.get(name, ...)]):
+            wrong.append(name)
+        if name in printed:
+            allowed = allowed + _half_a_unit(value, printed[name], usual) * (1 + 1e-9)
+        allowed = allowed + _ROOM * np.max(
+            [abs(draw[name] - right[name]) for draw in draws], axis=0
+        )
+        if not np.all((apart <= allowed)[record.covered.get(name, ...)]):
+            return []
+    name = wrong[0]
+    off = np.abs(record.manual[name] - record.torch[name]) / np.abs(record.torch[name])
+    digits = int(np.clip(-np.log10(np.nanmax(off)), 0, _EXACT))
+    words = printed[name if name in short else short[0]].words
+    says = f"{name} is right to {digits} digits, as far as {words} reach, here and before"
+    remedy = (
+        'put a printed number in quotes, as in h1 = "0.593", '
+        f'or print {enough} significant digits, as with "%.{enough}g" in C'
+    )
+    return [Diagnosis(name, "too-few-digits", says, remedy, explains=wrong)]
+
+
+def _moved_starts(record: Record, problem: Problem) -> Iterator[Quantities]:
+    """The step, and the same step from starts that are moved within their printed digits."""
+    random = np.random.default_rng(0)
+    start = record.parameters | {"x": record.x, "y": record.y}
+    room = {name: _half_a_unit(value, _printed(value), _EXACT) for name, value in start.items()}
+    for size in (0, *[1] * _DRAWS):
+        moved: dict[str, Any] = {
+            name: value.astype(float) + size * random.choice([-1.0, 1.0], value.shape) * room[name]
+            for name, value in start.items()
+        }
+        yield two_layer.step(**moved, lr=record.lr, **problem.network_settings)

@@ -96,7 +96,7 @@ class _Noise(TorchDispatchMode):
     """Makes every floating-point result wrong by up to one unit in the last place, at random."""
 
     def __init__(self, seed: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.generator = torch.Generator().manual_seed(seed)
 
     def __torch_dispatch__(

@@ -5,16 +5,17 @@ import contextlib
 import sys
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lockstep.bound.allowed import tolerance
 from lockstep.errors import Unusable
-from lockstep.explain.catalogue import Mistake, catalogue
+from lockstep.explain.catalogue import catalogue
+from lockstep.explain.formulas import replaced
 from lockstep.explain.search import diagnose
-from lockstep.explain.trees import replaced
 from lockstep.learn.template import (
     LOSS,
     in_the_files_words,
@@ -22,7 +23,8 @@ from lockstep.learn.template import (
     right_formula,
     template,
 )
-from lockstep.network.names import COMPUTED, scalar_names
+from lockstep.network.files import reading
+from lockstep.network.names import COMPUTED, scalars
 from lockstep.network.problem import Problem, make_problem
 from lockstep.run.judge import judge
 from lockstep.run.record import Record
@@ -81,8 +83,7 @@ class Verdict:
         return self.filled and not self.differs and self.error is None and bool(self.agrees)
 
 
-@dataclass(frozen=True)
-class _Example:
+class _Example(NamedTuple):
     """What each formula is tried on: its name for the user, and a step that PyTorch has taken."""
 
     name: str
@@ -92,14 +93,13 @@ class _Example:
     def truth(self) -> dict[str, Any]:
         """PyTorch's values in either vocabulary, copies that a file may change."""
         step = self.record
-        given = {**step.parameters, "x": step.x, "y": step.y, **step.torch}
-        values: dict[str, Any] = {"lr": step.lr}
-        for name, array in given.items():
-            values[name] = array.copy() if np.ndim(array) else float(array)
-            scalars = scalar_names(name, self.problem.sizes, len(step.x))
-            if scalars and np.ndim(array):
-                values |= zip(scalars, np.ravel(array).tolist(), strict=True)
-        return values
+        given = step.parameters | step.torch | {"x": step.x, "y": step.y}
+        table = scalars(self.problem.sizes, len(step.x))
+        values: dict[str, Any] = {
+            scalar: float(given[of].flat[i]) for scalar, (of, i) in table.items()
+        }
+        values |= {name: array.copy() for name, array in given.items()}
+        return values | {"lr": step.lr, "loss": float(step.torch["loss"])}
 
 
 @lru_cache
@@ -114,14 +114,18 @@ def _examples(matrix: bool) -> list[_Example]:
 
 @lru_cache
 def plantable() -> dict[str, dict[str, str]]:
-    """The mistakes that a finished file can have: by name, what to plant in which quantity."""
-    problem = make_problem(_SETTINGS | MATRIX_EXAMPLES["a batch of 5 samples"])
+    """The mistakes that a finished file can have: by name, what to plant in which quantity.
+
+    Each runs on every example, differs on one, and is named rightly.
+    """
     found: dict[str, dict[str, str]] = {}
-    for mistake in catalogue(problem):
-        for formula in mistake.formulas:
-            text = _planted(formula, mistake.quantity)
-            if mistake.name not in found and _runs(mistake, text):
-                found[mistake.name] = {mistake.quantity: text}
+    for name, quantity, _, _, formulas, *_ in catalogue(LOSS):
+        for formula in formulas if name not in found else ():
+            planted = {quantity: _planted(formula, quantity)}
+            outcome = check_text(template(True, planted), "planted.py")
+            raised = any(verdict.error for verdict in outcome.values())
+            if outcome[quantity].says.startswith(f"{name}:") and not raised:
+                found.setdefault(name, planted)
     return found
 
 
@@ -133,43 +137,41 @@ def _planted(formula: str, quantity: str) -> str:
     return in_the_files_words(replaced(formula, words)).replace("-1 * ((o - y)", "((y - o)")
 
 
-def _runs(mistake: Mistake, formula: str) -> bool:
-    """Whether a planted formula runs on every example, differs on one, and is named rightly."""
-    try:
-        outcome = check_text(template(True, {mistake.quantity: formula}), "planted.py", matrix=True)
-    except Unusable:
-        return False
-    named = outcome[mistake.quantity].says.startswith(f"{mistake.name}:")
-    return named and all(verdict.error is None for verdict in outcome.values())
-
-
-def is_matrix(text: str) -> bool:
-    """Whether a file is the exercise in matrices."""
-    return "W_h" in text.partition("def step(")[2].partition(")")[0]
-
-
 def check_file(path: str | Path) -> dict[str, Verdict]:
     """What became of every formula of a file, by name, in order.
 
     Raises:
         Unusable: The file cannot be read, or is not Python with a function step.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise Unusable(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise Unusable(f"{path}: expected Python in UTF-8") from None
-    return check_text(text, str(path), is_matrix(text))
+    with reading(path, "Python"):
+        return check_text(Path(path).read_text(encoding="utf-8"), str(path))
 
 
-def check_text(text: str, path: str, matrix: bool) -> dict[str, Verdict]:
-    """`check_file` for a file's text."""
+def check_text(text: str, path: str) -> dict[str, Verdict]:
+    """`check_file` for a file's text.
+
+    The function is run statement by statement, in place of a call. Each statement's quantities are
+    judged, and then replaced by PyTorch's values.
+    """
     module, step = _parsed(text, path)
+    arguments = {given.arg for given in step.args.args}
+    matrix = "W_h" in arguments
     verdicts = {name: Verdict(name) for name in names_to_derive(matrix)}
     for example in _examples(matrix):
-        with contextlib.redirect_stdout(sys.stderr), np.errstate(all="ignore"):
-            _walk(module, step, path, example, verdicts)
+        truth = example.truth()
+        names: dict[str, Any] = {"__name__": "exercise"}
+        if raised := _raised(module.body, path, names):
+            raise Unusable(f"{path}: {raised}")
+        names |= {name: truth[name] for name in arguments & truth.keys()}
+        for statement in takewhile(lambda line: not isinstance(line, ast.Return), step.body):
+            raised = _raised([statement], path, names)
+            nodes = [node for node in ast.walk(statement) if isinstance(node, ast.Name)]
+            for name in (node.id for node in nodes if isinstance(node.ctx, ast.Store)):
+                if name in verdicts:
+                    verdicts[name].line = statement.lineno
+                    _judge(verdicts[name], names.get(name), raised, example, truth[name])
+                if name in truth:
+                    names[name] = truth[name]
     return verdicts
 
 
@@ -189,76 +191,44 @@ def _parsed(text: str, path: str) -> tuple[ast.Module, ast.FunctionDef]:
     )
 
 
-def _walk(
-    module: ast.Module,
-    step: ast.FunctionDef,
-    path: str,
-    example: _Example,
-    verdicts: dict[str, Verdict],
-) -> None:
-    """Run the function statement by statement, in place of a call.
-
-    Each statement's quantities are judged, and then replaced by PyTorch's values.
-    """
-    truth = example.truth()
-    names: dict[str, Any] = {"__name__": "exercise"}
+def _raised(body: list[ast.stmt], path: str, names: dict[str, Any]) -> str:
+    """Run statements; what they raised, in words, or nothing."""
     try:
-        exec(compile(module, path, "exec"), names)
-    except Exception as error:
-        raise Unusable(f"{path}: {type(error).__name__}: {error}") from None
-    names |= {given.arg: truth[given.arg] for given in step.args.args if given.arg in truth}
-    for statement in step.body:
-        if isinstance(statement, ast.Return):
-            break
-        raised = _raised(statement, path, names)
-        assigned = [
-            node.id
-            for node in ast.walk(statement)
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-        ]
-        for verdict in (verdicts[name] for name in assigned if name in verdicts):
-            verdict.line = statement.lineno
-            if raised:
-                verdict.filled, verdict.error = True, raised
-            else:
-                _judge(verdict, names.get(verdict.name), example, truth)
-        names |= {name: truth[name] for name in assigned if name in truth}
-
-
-def _raised(statement: ast.stmt, path: str, names: dict[str, Any]) -> str:
-    """Run a statement; what it raised, in words, or nothing."""
-    try:
-        exec(compile(ast.Module([statement], []), path, "exec"), names)
+        with contextlib.redirect_stdout(sys.stderr), np.errstate(all="ignore"):
+            exec(compile(ast.Module(body, []), path, "exec"), names)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return ""
 
 
-def _judge(verdict: Verdict, value: Any, example: _Example, truth: dict[str, Any]) -> None:
+@np.errstate(all="ignore")
+def _judge(verdict: Verdict, value: Any, raised: str, example: _Example, truth: Any) -> None:
     """Enter into a verdict what the value of its formula on an example shows."""
-    if value is ...:
+    verdict.filled = bool(verdict.filled or raised or value is not ...)
+    if raised:
+        verdict.error = raised
+    if raised or value is ...:
         return
-    verdict.filled = True
-    step, problem = example.record, example.problem
+    name, problem, step = example
     try:
         answer = sort_out({verdict.name: value}, problem, len(step.x), step.torch, verdict.name)
     except Unusable as reason:
         verdict.error = str(reason)
         return
-    of = next(iter((*answer.values, *answer.misshapen)))
-    before = {name: step.torch[name] for name in COMPUTED[: COMPUTED.index(of)]}  # given, so right
+    (of,) = answer.values or answer.misshapen
+    right = {name: step.torch[name] for name in COMPUTED[: COMPUTED.index(of)]}  # as was given
     alone = replace(
         step,
-        manual=before | answer.values,
+        manual=right | answer.values,
         covered=answer.covered,
         misshapen=answer.misshapen,
     )
     if judge(alone).verdict == "match":
-        verdict.agrees += (example.name,)
+        verdict.agrees += (name,)
         return
-    verdict.differs += (example.name,)
+    verdict.differs += (name,)
     if not verdict.says:
         found = diagnose(alone, problem)
         if found and found[0].mistake != "unknown":
             verdict.says = f"{found[0].mistake}: {found[0].says}"
-        verdict.torch, verdict.yours = truth[verdict.name], value
+        verdict.torch, verdict.yours = truth, value

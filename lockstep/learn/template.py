@@ -3,12 +3,15 @@
 import ast
 from collections.abc import Mapping
 
-from lockstep.explain.formulas import formulas
+from lockstep.explain.formulas import formulas, replaced, what_it_is
 from lockstep.network.names import COMPUTED, PARAMETERS, scalar_names
-from lockstep.report.formulas import what_it_is
 
 LOSS = "half_sum"  # the lecture's ½ Σ
 _SIZES = (2, 2, 2)
+_WORDS = {"square": "lambda a: a ** 2"}  # functions of the code by hand, as the file has them
+for _s in "ho":
+    _WORDS[f"sigma_{_s}"] = "lambda z: sigma(z)"
+    _WORDS[f"sigma_{_s}_prime"] = "lambda z, s: sigma_prime(z)"
 _FILE = '''"""A step of back-propagation: {title}.
 
 All quantities are {kind}. L = ½ Σ (y − o)². The activation is the sigmoid on both layers.
@@ -57,21 +60,7 @@ def in_the_files_words(source: str) -> str:
         >>> in_the_files_words("(o - y) * sigma_o_prime(z_o, o)")
         '(o - y) * sigma_prime(z_o)'
     """
-    return ast.unparse(_FilesWords().visit(ast.parse(source, mode="eval")))
-
-
-class _FilesWords(ast.NodeTransformer):
-    """sigma and sigma_prime, of z alone, for both layers; squares by `** 2`."""
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        self.generic_visit(node)
-        match node:
-            case ast.Call(func=ast.Name(id="square"), args=[argument]):
-                return ast.BinOp(argument, ast.Pow(), ast.Constant(2))
-            case ast.Call(func=ast.Name(id=name), args=[z, *_]) if name.startswith("sigma_"):
-                sigma = "sigma_prime" if name.endswith("_prime") else "sigma"
-                return ast.Call(ast.Name(sigma), [z], [])
-        return node
+    return replaced(source, {}, _WORDS)
 
 
 def template(matrix: bool, planted: Mapping[str, str] | None = None) -> str:

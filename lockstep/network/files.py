@@ -37,7 +37,7 @@ def real_number(text: str) -> float:
 
 
 @contextmanager
-def _reading(name: str | Path, kind: str) -> Iterator[None]:
+def reading(name: str | Path, kind: str) -> Iterator[None]:
     """Report a file that cannot be opened, or is not what is expected, as Unusable."""
     try:
         yield
@@ -59,7 +59,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     Raises:
         Unusable: The file cannot be read, or is not TOML.
     """
-    with _reading(path, "a TOML file"):
+    with reading(path, "a TOML file"):
         text = Path(path).read_text(encoding="utf-8-sig")
         return tomllib.loads(text, parse_float=real_number)
 
@@ -75,7 +75,7 @@ def read_table(path: str, inputs: Sequence[str], targets: Sequence[str]) -> tupl
     Raises:
         Unusable: The message names the file and, where it helps, the line and the column.
     """
-    with _reading(path, "a CSV file"), open(path, encoding="utf-8-sig", newline="") as file:
+    with reading(path, "a CSV file"), open(path, encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
         lines = [(reader.line_num, row) for row in reader if row]
     if not lines:
@@ -127,7 +127,7 @@ def read_lines(path: str) -> Iterator[tuple[str, dict[str, Any], str]]:
     name = "standard input" if path == "-" else path
     number = 0
     with (
-        _reading(name, "lines of JSON"),
+        reading(name, "lines of JSON"),
         sys.stdin if path == "-" else open(path, encoding="utf-8-sig") as file,
     ):
         while text := file.readline(MOST + 1):

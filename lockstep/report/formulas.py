@@ -1,7 +1,6 @@
 """The formulas as a reader sees them, from the source of the code by hand: as text, as MathML."""
 
 import ast
-import re
 from functools import lru_cache
 
 from lockstep.explain.formulas import formulas
@@ -9,17 +8,6 @@ from lockstep.network.problem import Problem
 
 SUM, JUXTAPOSED, PRODUCT, ATOM = 1, 2, 3, 4  # how tightly an expression binds
 _LETTERS = {"delta": "δ", "lr": "α", "loss": "L"}
-_WHAT = {
-    "z_h": "pre-activation of {}: its weighted inputs and its bias",
-    "h": "activation of {}: σ of its pre-activation",
-    "z_o": "pre-activation of {}: its weighted inputs and its bias",
-    "o": "activation of {}: σ of its pre-activation",
-    "loss": "half the sum of the squared differences between targets and outputs",
-    "delta_o": "error term of {}: how the loss changes with its pre-activation",
-    "delta_h": "error term of {}: the outputs' error terms sent back, times σ'",
-    "grad": "how the loss changes with {}",
-    "new": "{} after a step of gradient descent",
-}
 
 
 def formula(name: str, scalars: bool, loss: str) -> str:
@@ -55,25 +43,6 @@ def number(value: float) -> str:
     """A number put into a formula: nine significant digits, negatives in parentheses."""
     text = f"{float(value):.9g}"
     return f"({text})" if text.startswith("-") else text
-
-
-def what_it_is(name: str, of: str) -> str:
-    """One line that says what a quantity is, not how to compute it.
-
-    Args:
-        name: In either vocabulary.
-        of: The name of its matrix.
-
-    Example:
-        >>> what_it_is("grad_w31", "grad_W_o")
-        'how the loss changes with w31'
-    """
-    prefix, _, parameter = name.partition("_")
-    if prefix in ("grad", "new"):
-        return _WHAT[prefix].format(parameter)
-    layer = "hidden" if of.endswith("h") else "output"
-    neuron = re.sub(r"\D", "", name)
-    return _WHAT[of].format(f"{layer} neuron {neuron}" if neuron else f"the {layer} layer")
 
 
 class Notation:

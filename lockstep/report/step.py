@@ -13,7 +13,7 @@ from lockstep.network.names import BACKWARD, FORWARD, UPDATE, Quantities, label
 from lockstep.network.problem import Problem
 from lockstep.report.formulas import formula, number, places
 from lockstep.run.record import Entry, Record
-from lockstep.text import MOST_ULPS, columns, digits, relative, ulps
+from lockstep.text import MOST_ULPS, columns, digits, distance
 from manual_backprop.activations import activation
 
 WIDE = 140  # from this many columns on, a formula, its numbers and its values share a line
@@ -53,9 +53,7 @@ def compared(entry: Entry, dtype: str) -> Compared:
     manual, torch, difference, allowed = cast(
         "list[float]", [entry.manual, entry.torch, entry.difference, entry.allowed]
     )
-    in_ulps = float(ulps(manual, torch, dtype))
-    far = f"{max(round(in_ulps), int(manual != torch))} ULP" if in_ulps <= MOST_ULPS else ""
-    far = far or relative(difference / abs(torch) if torch else np.inf)
+    far = distance(manual, torch, dtype)
     with np.errstate(all="ignore"):
         most = allowed / float(np.spacing(np.abs(np.asarray(torch, dtype=dtype))))
     limit = str(int(most)) if most <= MOST_ULPS else f"{allowed:.0e}"

@@ -112,7 +112,7 @@ class Recording(Side):
             raise Unusable(
                 f"{line.where}{gap}; expected {', '.join(unsaid)} as well, which it starts from"
             )
-        origin = Origin(line.text, (last.text if last else "", self._problem), tuple(unsaid))
+        origin = Origin(tuple(unsaid))
         return Turn(line.step, Start(started, x, y, float(lr)), claims, origin)
 
     def answer(self, turn: Turn, problem: Problem, torch: Quantities) -> Answer:

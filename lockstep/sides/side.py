@@ -32,13 +32,9 @@ class Origin:
     """Where a recorded step's numbers come from, for whoever explains them.
 
     Attributes:
-        text: The step's own text.
-        earlier: The texts that may give what the step starts from.
         unsaid: Parameters that the step does not give in full, though another step came before.
     """
 
-    text: str
-    earlier: tuple[str, ...] = ()
     unsaid: tuple[str, ...] = ()
 
 

@@ -12,12 +12,12 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from lockstep.evidence.comparison import Comparison
-from lockstep.explain.formulas import formulas, inputs_of
+from lockstep.explain.formulas import formulas, inputs_of, what_it_is
 from lockstep.network.names import COMPUTED, label, scalar_names, torch_place
 from lockstep.network.problem import Problem
 from lockstep.report import sources
 from lockstep.report.album import Album
-from lockstep.report.formulas import equation, places, symbol, what_it_is
+from lockstep.report.formulas import equation, places, symbol
 from lockstep.report.page.step_data import (
     Data,
     loss_curve,
@@ -41,7 +41,7 @@ def page(result: Comparison, album: Album[Data], step: Any = None) -> str:
     steps, problem = album.steps(result), result.problem
     rows, decisive = _rows(result), _decisive(result)
     at = next((i for i, kept in enumerate(steps) if kept["step"] == decisive), 0)
-    data = {
+    data: Data = {
         "scalars": problem.is_the_lectures,
         "start": at,
         "side": result.side,

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from lockstep.explain.formulas import (
-    Inlined,
+    as_lambda,
     evaluate,
     formulas,
+    replaced,
     sources,
     surroundings,
 )
 from lockstep.network.names import COMPUTED
-from lockstep.network.problem import make_problem
+from lockstep.network.problem import Start, make_problem
 from manual_backprop import two_layer
 from manual_backprop.activations import activation
 from manual_backprop.losses import LOSSES, square
@@ -40,9 +41,8 @@ def test_the_formulas_one_by_one_give_the_step_to_the_last_bit(loss, dtype):
     problem = make_problem(
         dict(sizes=(3, 4, 2), samples=5, dtype=dtype, loss=loss, hidden_activation="tanh")
     )
-    sigmas = [activation(which) for which in (problem.hidden_activation, "linear")]
-    start = (problem.parameters, problem.x, problem.y, problem.lr)
-    names = surroundings(problem, *start, sigmas)
+    start = Start(problem.parameters, problem.x, problem.y, problem.lr)
+    names = surroundings(problem, start, activation)
     step = two_layer.step(
         **problem.parameters,
         x=problem.x,
@@ -72,15 +72,13 @@ def test_a_frozen_parameter_is_not_updated():
 
 
 def test_arguments_stand_in_place_of_parameters():
-    inlined = Inlined({"c": ast.Constant(1)}, {"twice": square})
-    tree = ast.parse("c * twice(p + q).sum()", mode="eval").body
-    assert ast.unparse(inlined.applied(tree)) == "((p + q) * (p + q)).sum()"
+    text = replaced("c * twice(p + q).sum()", {"c": "1"}, {"twice": as_lambda(square)})
+    assert text == "((p + q) * (p + q)).sum()"
 
 
 def test_what_is_not_one_formula_is_not_put_in_place_of_its_call():
-    tree = ast.parse("f(x)", mode="eval").body
     with pytest.raises(TypeError, match="sigmoid is not one formula"):
-        Inlined({}, {"f": activation("sigmoid")[0]}).applied(tree)
+        as_lambda(activation("sigmoid")[0])
 
 
 def test_the_formulas_of_a_loss_are_read_once():

@@ -19,9 +19,9 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.mark.parametrize("matrix", [False, True])
 def test_a_template_has_nothing_right_and_a_solution_everything(matrix):
-    empty = check_text(template(matrix), "a.py", matrix)
+    empty = check_text(template(matrix), "a.py")
     assert not any(verdict.filled or verdict.done for verdict in empty.values())
-    full = check_text(template(matrix, {}), "a.py", matrix)
+    full = check_text(template(matrix, {}), "a.py")
     assert all(verdict.done for verdict in full.values())
     assert len(full) == (15 if matrix else 37)
 
@@ -190,7 +190,7 @@ def test_a_formula_that_gives_no_number_is_told_with_its_line(tmp_path, capsys):
 
 def test_a_function_without_a_return_is_checked_all_the_same():
     text = template(True).rpartition("    return")[0]
-    assert not any(verdict.filled for verdict in check_text(text, "a.py", True).values())
+    assert not any(verdict.filled for verdict in check_text(text, "a.py").values())
 
 
 def test_watching_begins_with_a_template_goes_on_after_a_syntax_error_and_ends_with_q(
