@@ -222,14 +222,14 @@ def _two_at_once(case: Case, name: str) -> list[Diagnosis]:
     here = {mistake.name: mistake for mistake in case.mistakes if mistake.quantity == name}
     for factor, second in ((-1, _SIGN), (2, _FACTOR), (0.5, _FACTOR)) if _SIGN in here else ():
         for found, result in _alone(case, name):
-            if found.mistake.name == _SIGN or case.off(name, factor * result).any():
+            given = factor * result
+            fits = not case.off(name, given).any() and _is_finer(case, name, given)
+            if found.mistake.name == _SIGN or not fits:
                 continue
             text = tidy(f"{factor} * ({found.stand_in.text})")
-            both = {name: replace(found.stand_in, text=text)}
-            if _is_finer(case, name, case.value(name, both)):
-                alone = {name: StandIn(text, {"c": float(factor)})}
-                pair = (found, Explanation(here[second], alone, {name}))
-                return [replace(_diagnosis(case, one), formula=text) for one in pair]
+            alone = {name: StandIn(text, {"c": float(factor)})}
+            pair = (found, Explanation(here[second], alone, {name}))
+            return [replace(_diagnosis(case, one), formula=text) for one in pair]
     return []
 
 

@@ -64,10 +64,9 @@ def summary_lines(result: Comparison, width: int) -> Iterator[Text]:
 
 def _row(row: Row, dtype: str) -> list[str]:
     """A line of the table over the steps."""
-    worst = drift = ""
-    if row.worst:
-        of = compared(row.worst, dtype)
-        worst = "none" if of.far == "0 ULP" else f"{of.label} {of.far}"
+    drift = ""
+    of = compared(row.worst, dtype)
+    worst = "none" if of.far == "0 ULP" else f"{of.label} {of.far}"
     if row.drift is not None:
         drift = f"{grouped(round(row.drift))} ULP" if row.drift <= MOST_ULPS else ""
         drift = drift or relative(row.drift_relative or 0.0)

@@ -219,7 +219,7 @@ class Result:
         if decided and record.manual:
             self.last_judged = record
         due = judgement is not MATCH or row_is_due(record.number, self.problem.steps)
-        if self._since and due:
+        if due:
             self._add_row(record)
         return decided
 
@@ -233,7 +233,7 @@ class Result:
 
     def finish(self) -> None:
         """The last row, where the run ended before its time."""
-        if self._since and self.last is not None:
+        if self.last is not None:
             self._add_row(self.last)
 
     def _judged_closely(self, record: Record) -> tuple[Judgement, Record]:

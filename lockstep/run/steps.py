@@ -57,7 +57,7 @@ def records(problem: Problem, tolerance: Tolerance, side: Side) -> Iterator[Reco
             covered=answer.covered,
             misshapen=answer.misshapen,
             printed=answer.printed,
-            jump=next(filter(None, (_jump(claim, last) for claim in turn.claims)), None),
+            jump=next(filter(None, (_jump(claim, last) for claim in turn.claims if last)), None),
             origin=turn.origin,
             free=alone,
             torch_free=own,
@@ -101,10 +101,8 @@ def _bound(
     return bound
 
 
-def _jump(claim: Claim, last: Record | None) -> Jump | None:
+def _jump(claim: Claim, last: Record) -> Jump | None:
     """Where a parameter lies further off than the rounding of the step before, or None."""
-    if last is None:
-        return None
     apart = np.abs(claim.given.astype(np.float64) - claim.ended)
     differs = claim.differs & ~(apart <= last.allowed[f"new_{claim.name}"])
     if not differs.any():

@@ -1,5 +1,6 @@
 """What every side by hand is: it says where a step starts, and answers with names."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,7 +49,7 @@ class Turn:
     origin: Origin | None = None
 
 
-class Side:
+class Side(ABC):
     """A side by hand: the project's own, a function, numbers on paper, or a recording.
 
     Attributes:
@@ -73,7 +74,7 @@ class Side:
     others = False
     written: dict[int, Written] | None = None
 
-    def prepare(self, problem: Problem) -> None:
+    def prepare(self, problem: Problem) -> None:  # noqa: B027 (most need nothing)
         """Get ready for a run. Raises Unusable where the side does not fit the problem."""
 
     def turn(self, number: int, problem: Problem, parameters: Quantities) -> Turn | None:
@@ -91,9 +92,9 @@ class Side:
             return None
         return Turn(number, problem.start(number, parameters))
 
+    @abstractmethod
     def answer(self, turn: Turn, problem: Problem, torch: Quantities) -> Answer:
         """What this step gives by hand. A formula may ask for torch, PyTorch's quantities."""
-        raise NotImplementedError
 
     def again(self) -> "Side":
         """The side for another problem, without what it kept between calls."""

@@ -37,10 +37,8 @@ def as_answer(
     return answer
 
 
-def half_a_unit(value: Any) -> float:
-    """Half a unit of the last digit of a printed number, a text; 0 of a computed one."""
-    if not isinstance(value, str):
-        return 0.0
+def half_a_unit(value: str) -> float:
+    """Half a unit of the last digit of a printed number."""
     return float(Decimal(5).scaleb(int(Decimal(value).as_tuple().exponent) - 1))
 
 
@@ -67,7 +65,7 @@ def _number(item: Any) -> tuple[float, float]:
             return _WORDS[item.strip().lower()], 0.0
         try:
             return real_number(item), half_a_unit(item)
-        except ValueError:
+        except (ValueError, ArithmeticError):
             raise Unusable(f"expected a number, got {short(item)}") from None
     if isinstance(item, bool) or not isinstance(item, int | float):
         raise Unusable(f"expected a number, got {short(item)}")

@@ -410,3 +410,10 @@ def test_the_steepest_slope_is_one_of_those_within_the_bound(name):
         assert (steepest >= sigma_prime(moved, sigma(moved)) * (1 - 1e-3)).all()
     small = np.abs(z) < 15
     assert (steepest <= sigma_prime(z, sigma(z)) * 1.03 + 1e-12)[small].all()
+
+
+def test_every_quantity_has_its_bound():
+    problem = make_problem({})
+    limits = allowed(problem, problem.start(1, problem.parameters))
+    assert len(limits) == 15
+    assert all(limits[name].shape == np.shape(limits[name]) for name in limits)

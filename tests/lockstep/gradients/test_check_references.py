@@ -646,3 +646,36 @@ def test_one_of_several_outputs_whose_name_an_input_has_gets_another():
 
     result = check_function(Two, lambda output_1: (2 * output_1, 3 * output_1), output_1=X)
     assert list(result.accuracy) == ["output_0", "output_1_", "output_1"]
+
+
+def test_a_function_whose_reference_gives_no_tensor_is_refused():
+    with pytest.raises(TypeError, match="reference gives float; expected a tensor, or several"):
+        check_function(torch.sigmoid, lambda x: 1.0, x=np.ones(2))
+
+
+def test_a_gradient_is_named_also_where_float32_overflows():
+    x = np.array([1e20, 2e20, -3e20])
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(lambda x: {"x": 6 * x * x}, lambda x: (x * x * x).sum(), x=x)
+    assert error.value.diagnoses[0]["mistake"] == "scaled-by-constant"
+
+
+def test_a_side_that_loses_everything_in_a_tail_gets_that_remark():
+    def stable(x):
+        e = np.exp(-np.abs(x))
+        return {"x": e / (1 + e) ** 2}
+
+    result = check_gradients(stable, lambda x: torch.sigmoid(x).sum(), x=np.array([0.0, 40.0]))
+    assert any("in a tail" in remark for remark in result.remarks)
+
+
+def test_of_many_operations_only_those_in_loops_are_edited_and_that_is_said(monkeypatch):
+    monkeypatch.setattr("lockstep.gradients.edits.FEW", 1)
+    x = np.linspace(0.1, 1, 5)
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(
+            lambda x: {"x": np.cos(x) + np.arange(5.0)},
+            lambda x: torch.sin(x).exp().log().sum(),
+            x=x,
+        )
+    assert "more than 1 operations" in str(error.value)

@@ -228,3 +228,12 @@ def test_without_a_keyboard_no_key_is_pressed(monkeypatch):
     monkeypatch.setattr(practice, "_POLL", 0.0)
     with practice._keys() as pressed:
         assert pressed() is None
+
+
+def test_a_file_may_have_names_of_its_own(tmp_path):
+    text = template(False).replace(
+        "    z_h1 = ...", "    mine = w11 * x1\n    z_h1 = mine + w21 * x2 + b1"
+    )
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    assert check_text(text, str(path))["z_h1"].done

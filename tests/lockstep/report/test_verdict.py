@@ -84,3 +84,34 @@ def test_a_remark_is_one_sentence():
     assert result.remarks[0].startswith("not returned, so not judged: h, z_o, o, loss, delta_o")
     (in_part, *_) = compare(lambda z_h1: dict(z_h1=z_h1), steps=1).remarks
     assert in_part.endswith("new_b_h, a part of z_h")
+
+
+def test_where_the_bound_overflowed_the_match_says_that_rounding_could_explain_anything():
+    result = compare(steps=1)
+    result.worst_ratio = float("inf")
+    assert "its bound overflowed" in headline(result)
+
+
+def test_a_difference_of_few_units_and_one_from_zero_are_told_by_what_reads_well():
+    def by(change):
+        calls = []
+
+        def step(W_h, b_h, W_o, b_o, x, y, lr):
+            calls.append(1)
+            return {"z_h": change(x @ W_h.T + b_h)}
+
+        return compare(step, {"sizes": "2-3-1", "W_h": [[1.0, 1.0]] * 3, "b_h": [-2.0] * 3,
+                              "x": [[1.0, 1.0]]}, battery=0, steps=1)  # fmt: skip
+
+    assert "off by 1; rounding explains" in str(by(lambda z: z + 1))
+    few = compare(lambda h, o: {"o": o * (1 + 2**-40)}, steps=1, battery=0)
+    assert " ULP off; rounding explains " in str(few)
+
+
+def test_a_battery_that_matches_everywhere_has_no_sentence():
+    assert remarks.wrong_elsewhere({"problems": 3, "matching": 3, "smallest": None}) == ""
+
+
+def test_a_quantity_of_another_shape_is_a_line_of_its_step():
+    result = compare(lambda h: {"h": h, "o": h[:, :1]}, {"sizes": "3-4-2"}, battery=0, steps=1)
+    assert "  o has shape (1, 1); expected (1, 2)  ✗" in str(result)
