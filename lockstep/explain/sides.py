@@ -1,4 +1,4 @@
-"""Explanations that rest on where the numbers come from: on paper, in a recording, or computed here."""
+"""Explanations that rest on where the numbers come from: on paper, in a recording, or here."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -68,7 +68,7 @@ def _of_a_jump(jump: Jump) -> Diagnosis:
 
 
 def _by_whole_trainings(record: Record, problem: Problem, written: Written) -> list[Diagnosis]:
-    """The catalogue's mistakes that, made at every step from the first, give the written numbers."""
+    """The mistakes that, made at every step from the first, give the written numbers."""
     later = {number: written[number] for number in sorted(written) if number >= record.number}
     wrong = set(_differing(problem, {}, later))
     digits = ", ".join(f"{name} of step {number}" for number, name in sorted(wrong))
@@ -92,7 +92,7 @@ def _by_whole_trainings(record: Record, problem: Problem, written: Written) -> l
 def _differing(
     problem: Problem, replaced: dict[str, str], later: Written
 ) -> Iterator[tuple[int, str]]:
-    """The (step, name) whose written numbers a training with some formulas replaced does not give."""
+    """The (step, name) whose numbers a training with some formulas replaced does not give."""
     right = sources(problem)
     parameters = problem.parameters
     for number in range(1, max(later, default=0) + 1):
@@ -136,8 +136,8 @@ def _printed(values: Array) -> _Printed:
 def _half_a_unit(values: Array, form: _Printed, usual: int) -> Array:
     """Half a unit of the last printed digit, whether decimals or significant ones were counted.
 
-    The coarser of both readings is the right one for every number but the longest, where they agree.
-    Numbers that are too short to tell have the `usual` decimals.
+    The coarser of both readings is right for every number; for the longest they agree. Numbers
+    that are too short to tell have the `usual` decimals.
     """
     first = np.floor(np.log10(np.abs(values)))
     decimals, digits = (form.decimals, form.digits) if form.digits >= _FEWEST else (usual, _EXACT)
