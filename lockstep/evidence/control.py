@@ -51,29 +51,19 @@ def control(
             all the same, so that a tolerance that is too wide is seen to be.
         judged: what the run judges a record by.
     """
-    bound = record.allowed
-    if fixed:
-        bound = allowed(problem, record.start, record.torch)
+    bound = allowed(problem, record.start, record.torch) if fixed else record.allowed
     random = np.random.default_rng(0)
     right = {name: np.asarray(record.torch[name], np.float64) for name in record.manual}
     planted = []
-    for name, values in right.items():
-        element = random.choice(record.elements(name))
-        index = tuple(map(int, np.unravel_index(element, values.shape)))
-        value = float(values[index])
+    for name, positions in record.spans():
+        position = int(random.choice(positions))
+        index = record.place(position)[1]
+        value = float(right[name][index])
         wrong = max(value + TIMES * float(bound[name][index]), float(np.nextafter(value, np.inf)))
-        manual = right | {name: values.copy()}
+        manual = right | {name: right[name].copy()}
         manual[name][index] = wrong
-        verdict = judged(replace(record, manual=manual, misshapen={}, bound=lambda: record.allowed))
-        planted.append(
-            Planted(
-                name,
-                list(index),
-                record.named(name, index),
-                value,
-                wrong - value,
-                float(record.allowed[name][index]),
-                verdict == Judgement("mismatch", record.position(name, index)),
-            )
-        )
+        changed = replace(record, manual=manual, misshapen={}, bound=lambda: record.allowed)
+        caught = judged(changed) == Judgement("mismatch", position)
+        label, limit = record.named(name, index), float(record.allowed[name][index])
+        planted.append(Planted(name, list(index), label, value, wrong - value, limit, caught))
     return Control(record.number, sum(one.caught for one in planted), planted)

@@ -1,4 +1,4 @@
-"""Explanations that rest on where the numbers come from: paper, a recording, or a function."""
+"""Explanations that rest on where the numbers come from: on paper, in a recording, or here."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -92,7 +92,7 @@ def _by_whole_trainings(
 def _differing(
     problem: Problem, replaced: dict[str, str], later: dict[int, Written]
 ) -> Iterator[tuple[int, str]]:
-    """The (step, name) whose written numbers a training with replaced formulas does not give."""
+    """The (step, name) whose numbers a training with some formulas replaced does not give."""
     right = sources(problem)
     parameters = problem.parameters
     for number in range(1, max(later, default=0) + 1):
@@ -136,8 +136,8 @@ def _printed(values: Array) -> _Printed:
 def _half_a_unit(values: Array, form: _Printed, usual: int) -> Array:
     """Half a unit of the last printed digit, whether decimals or significant ones were counted.
 
-    The coarser of both is right for every number but the longest, where they agree.
-    Numbers that are too short to tell have the `usual` decimals.
+    The coarser of both readings is right for every number; for the longest they agree. Numbers
+    that are too short to tell have the `usual` decimals.
     """
     first = np.floor(np.log10(np.abs(values)))
     decimals, digits = (form.decimals, form.digits) if form.digits >= _FEWEST else (usual, _EXACT)
