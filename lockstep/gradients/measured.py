@@ -296,16 +296,21 @@ def measure(
         remarks = ["in float32 the reference overflows, so the bound is measured in float64 alone"]
     elif blown:
         remarks = ["in float32 the formula by hand gives numbers that are not finite"]
+    bound = _bound(yours, pytorch, [pytorch.single, {} if wide or not yours.single else ladder])
+    return Measured(yours, pytorch, bound, wide, remarks)
+
+
+def _bound(yours: Side, pytorch: Side, ladders: list[Quantities]) -> Quantities:
+    """How far two right gradients may be apart, from what was seen of both sides."""
     bound = {}
     for name, value in pytorch.gradients.items():
         size = np.abs(value)
         whole = np.max(size, initial=0.0)  # an error beyond is no rounding that could be scaled
         bound[name] = np.maximum(pytorch.moves[name], yours.moves[name]) + 2.0**-53 * size
-        for errors in (pytorch.single, ladder if yours.single and not wide else {}):
-            if errors:
-                bound[name] += LADDER * np.minimum(errors[name], whole)
+        for errors in filter(None, ladders):
+            bound[name] += LADDER * np.minimum(errors[name], whole)
         bound[name] *= SAFETY
-    return Measured(yours, pytorch, bound, wide, remarks)
+    return bound
 
 
 def _by_hand(
