@@ -41,6 +41,9 @@ def relu_prime(z: Number, s: Number) -> Number:
     return z > 0  # 0 at z = 0, as in PyTorch
 
 
+# by name, how often σ(z) is rounded
+ROUNDINGS = {"linear": 0, "sigmoid": 3, "tanh": 2, "relu": 0}  # sigmoid: exp, +, /
+
 ACTIVATIONS: dict[str, Pair] = {
     "linear": (linear, linear_prime),
     "sigmoid": (sigmoid, sigmoid_prime),

@@ -13,14 +13,13 @@ from lockstep.bound.bounded import Bounded, Precision, growth
 from lockstep.network.names import Array, Quantities
 from lockstep.network.problem import Problem, Start
 from manual_backprop import two_layer
-from manual_backprop.activations import activation
+from manual_backprop.activations import ROUNDINGS, activation
 from manual_backprop.losses import divisor
 
 Limits: TypeAlias = Mapping[str, Array]
 Activation: TypeAlias = "tuple[Callable[..., Any], Callable[..., Any]]"
 
 _NEAR = 0.01  # so small a bound of z changes a slope by 2 %
-_ROUNDINGS = {"linear": 0, "relu": 0, "tanh": 2, "sigmoid": 3}  # sigmoid: exp, +, /
 
 
 def bounded_activation(
@@ -47,7 +46,7 @@ def bounded_activation(
         scale = steepest(z, value, size) * z.scale
         scale += (1 if noisy and name != "relu" else size) + z.precision.underflow
         most = z.most + (z.most if name == "relu" else 1) + z.precision.underflow
-        return Bounded(value, scale, z.k + _ROUNDINGS[name], z.precision, most)
+        return Bounded(value, scale, z.k + ROUNDINGS[name], z.precision, most)
 
     def steepest(z: Bounded, s: Array, size: Array) -> Array:
         """The largest slope that z can have within its own bound."""
