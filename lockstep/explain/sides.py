@@ -158,7 +158,8 @@ def _by_printed_digits(record: Record, problem: Problem) -> list[Diagnosis]:
     if not short:
         return []
     usual = max(printed[name].decimals for name in short)
-    right, *draws = _moved_starts(record, problem)
+    longest = max(printed[name].digits for name in short)
+    right, *draws = _moved_starts(record, problem, usual, longest)
     wrong = []
     for name, value in record.manual.items():
         apart = np.abs(value - record.torch[name])
@@ -184,11 +185,21 @@ def _by_printed_digits(record: Record, problem: Problem) -> list[Diagnosis]:
     return [Diagnosis(name, "too-few-digits", says, remedy, explains=wrong)]
 
 
-def _moved_starts(record: Record, problem: Problem) -> Iterator[Quantities]:
-    """The step, and the same step from starts that are moved within their printed digits."""
+def _moved_starts(
+    record: Record, problem: Problem, decimals: int, digits: int
+) -> Iterator[Quantities]:
+    """The step, and the same step from starts that are moved within their printed digits.
+
+    A start counts as printed where it has about as many digits as what was computed from it: a
+    weight such as 0.5878 beside numbers of 14 decimals is just short by itself.
+    """
     random = np.random.default_rng(0)
     start = record.parameters | {"x": record.x, "y": record.y}
-    room = {name: _half_a_unit(value, _printed(value), _EXACT) for name, value in start.items()}
+    room = {name: np.zeros(value.shape) for name, value in start.items()}
+    for name, value in start.items():
+        form = _printed(value)
+        if min(abs(form.decimals - decimals), abs(form.digits - digits)) <= 1:
+            room[name] = _half_a_unit(value, form, _EXACT)
     for size in (0, *[1] * _DRAWS):
         moved: dict[str, Any] = {
             name: value.astype(float) + size * random.choice([-1.0, 1.0], value.shape) * room[name]

@@ -112,14 +112,14 @@ def _field(text: str, where: str) -> float:
     return value
 
 
-def read_lines(path: str) -> Iterator[tuple[str, dict[str, Any], str]]:
+def read_lines(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The lines of JSON of a recording, those that are empty left out.
 
     Args:
         path: A file, or - for standard input, which is read as it comes.
 
     Yields:
-        What a message about the line starts with, the object that the line holds, and its text.
+        What a message about the line starts with, and the object that the line holds.
 
     Raises:
         Unusable: The file cannot be read, or a line holds no JSON object.
@@ -136,7 +136,7 @@ def read_lines(path: str) -> Iterator[tuple[str, dict[str, Any], str]]:
             if len(text) > MOST:
                 raise Unusable(f"{where}is longer than {MOST:,} characters; expected a line a step")
             if text.strip():
-                yield where, _parsed(text, where), text
+                yield where, _parsed(text, where)
 
 
 def _parsed(text: str, where: str) -> dict[str, Any]:

@@ -24,14 +24,12 @@ class Line:
         step: The number of its step.
         numbers: Arrays by name.
         halves: The same, of numbers in quotes half a unit of the last digit, else 0.
-        text: The line itself.
     """
 
     where: str
     step: int
     numbers: Quantities
     halves: Quantities
-    text: str
 
 
 class Recording(Side):
@@ -51,10 +49,10 @@ class Recording(Side):
         self._lines = read_lines(path)
         first = next(self._lines, None)
         self.keys: dict[str, Any] = {}
-        where = self._problem = ""  # the problem line: where it stands, its text
+        self._problem = ""  # where its problem line stands
         if first and "problem" in first[1]:
-            where, values, self._problem = first
-            self.keys = _problem(where, values)
+            self._problem, values = first
+            self.keys = _problem(self._problem, values)
             first = next(self._lines, None)
         if first is None:
             raise Unusable(
@@ -70,11 +68,10 @@ class Recording(Side):
         numbers = self._next.numbers
         self.keys |= {name: numbers[name] for name in GIVEN if name in numbers}
         missing = [n for n in GIVEN if n not in self.keys and not _in_part(n, self._next)]
-        if where and missing:
-            raise Unusable(
-                f"{where}problem: expected {', '.join(missing)} as well, here or in the first "
-                "step's line"
-            )
+        if self._problem and missing:
+            names = ", ".join(missing)
+            where = "here or in the first step's line"
+            raise Unusable(f"{self._problem}problem: expected {names} as well, {where}")
 
     def turn(self, number: int, problem: Problem, parameters: Quantities) -> Turn | None:
         """Where the next line's step starts.
@@ -240,7 +237,7 @@ def _problem(where: str, values: dict[str, Any]) -> dict[str, Any]:
     return dict(check(values["problem"], lambda key: f"{where}{key}"))
 
 
-def _line(where: str, values: dict[str, Any], text: str) -> Line:
+def _line(where: str, values: dict[str, Any]) -> Line:
     """A Line of what a line says."""
     if "problem" in values:
         raise Unusable(f"{where}a second problem; expected one, in the first line")
@@ -256,4 +253,4 @@ def _line(where: str, values: dict[str, Any], text: str) -> Line:
     for name, value in values.items():
         if name not in ("step", "torch"):
             numbers[name], halves[name] = written(value, f"{where}{name}")
-    return Line(where, step, numbers, halves, text)
+    return Line(where, step, numbers, halves)

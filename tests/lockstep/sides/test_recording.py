@@ -608,3 +608,13 @@ def test_a_program_that_is_killed_leaves_a_verdict_on_what_was_read(monkeypatch,
     out, err = capsys.readouterr()
     assert "match: 15 of 15 quantities, 4 steps, " in out
     assert "standard input: line 6: is cut off" in err
+
+
+def test_a_wrong_number_beside_weights_that_are_short_by_themselves_is_not_too_few_digits(
+    tmp_path, traced
+):
+    delta_h = [list(row) for row in traced[2]["delta_h"]]
+    delta_h[0][0] *= 1.01
+    result = judged(tmp_path, changed(traced, 2, delta_h=delta_h))
+    assert result.first_mismatch["label"] == "delta_h1"
+    assert result.diagnoses[0]["mistake"] == "unknown"
