@@ -23,9 +23,7 @@ from lockstep.report import remarks
 from lockstep.run.record import Record
 from lockstep.run.steps import records
 from lockstep.run.threads import threads
-from lockstep.sides.built_in import BuiltIn
 from lockstep.sides.chosen import side_by_hand
-from lockstep.sides.function import Function
 from lockstep.sides.side import Side
 
 OnStep = Callable[[Record, Comparison], None]
@@ -109,7 +107,7 @@ def run(
         on_step: See `compare`.
         step: The side by hand, or a step function; None for the project's own.
     """
-    side = step if isinstance(step, Side) else Function(step) if step else BuiltIn()
+    side = side_by_hand({}, step)
     fixed = "rtol" in values or "atol" in values
     shows = values.get("show", frozenset({1}))
     result = ComparisonResult(problem, side, fixed_tolerance=fixed, shows=shows)
