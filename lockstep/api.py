@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -111,18 +111,20 @@ def run(
     fixed = "rtol" in values or "atol" in values
     shows = values.get("show", frozenset({1}))
     result = ComparisonResult(problem, side, fixed_tolerance=fixed, shows=shows)
-    with threads():
+    parts = {"explanation": _explain, "control": _control, "referee": _referee, "battery": _battery}
+    with threads(), contextlib.closing(side):
         _train(result, values, on_step)
         result.finish()
-        _explain(result)
-        if result.interrupted:
-            left_out = [key for key in ("control", "referee", "battery") if values.get(key)]
-            result.remarks += [
-                f"interrupted before the {key} that was asked for" for key in left_out
-            ]
-        else:
-            _look_closer(result, values)
-            _try_others(result, values)
+        for name, part in parts.items():
+            if not result.interrupted or name == "explanation":
+                try:
+                    part(result, values)
+                except KeyboardInterrupt:
+                    result.interrupted = True
+                    result.remarks.append(f"interrupted before the end of the {name}")
+            elif values.get(name):
+                result.remarks.append(f"interrupted before the {name} that was asked for")
+    _demand(result, values.get("require", ()))
     return result
 
 
@@ -147,7 +149,7 @@ def _train(result: Comparison, values: dict[str, Any], on_step: OnStep | None) -
         result.remarks.append(f"ended early: {reason}")
 
 
-def _explain(result: Comparison) -> None:
+def _explain(result: Comparison, _: dict[str, Any]) -> None:
     """The diagnoses of the first step that differs, and the remarks on the side by hand."""
     problem, side, decisive = result.problem, result.by_hand, result.decisive
     if decisive is not None:
@@ -159,8 +161,9 @@ def _explain(result: Comparison) -> None:
     if side.is_users and result.last is not None:
         left_out = remarks.not_judged(result.last) if side.others else side.remarks(problem)
         result.remarks += left_out
-    if result.steps_run == 0:
-        result.remarks.append("no step was run, so nothing was compared")
+    if not result.values and not result.undecided:
+        why = "nothing was returned that could be" if result.steps_run else "no step was run"
+        result.remarks.append(f"{why}, so nothing was compared")
     short = side.by_its_own_weights and problem.steps != UNTOLD and result.steps_run < problem.steps
     if short and result.verdict == "match" and not result.interrupted:
         result.remarks.append(
@@ -168,28 +171,36 @@ def _explain(result: Comparison) -> None:
         )
 
 
-def _look_closer(result: Comparison, values: dict[str, Any]) -> None:
-    """The evidence that was asked for: planted errors, and which side is nearer the truth."""
-    problem, fixed = result.problem, result.fixed_tolerance
-    nothing = "there is no step whose numbers could all be judged"
-    if values.get("control"):
-        if result.last_judged:
-            result.control = asdict(control(problem, result.last_judged, fixed, result.judged))
-        else:
-            result.remarks.append(f"no control: {nothing}")
-    if values.get("referee"):
-        record = result.decisive or result.worst_record
-        if not record or not record.manual:
-            result.remarks.append(f"no referee: {nothing}")
-        elif not exact_is_quick(problem):
-            limit = f"{MOST_EXACT:,} multiply-adds a step"
-            result.remarks.append(f"no referee: exact arithmetic is too slow beyond {limit}")
-        else:
-            result.referee = asdict(referee(problem, record))
+_NO_STEP = "there is no step whose numbers could all be judged"
 
 
-def _try_others(result: Comparison, values: dict[str, Any]) -> None:
-    """The battery: a few other problems for a remark, or, where asked for, for the verdict."""
+def _control(result: Comparison, values: dict[str, Any]) -> None:
+    """Plant errors, where that is asked for."""
+    if not values.get("control"):
+        return
+    if result.last_judged is None:
+        result.remarks.append(f"no control: {_NO_STEP}")
+        return
+    found = control(result.problem, result.last_judged, result.fixed_tolerance, result.judged)
+    result.control = asdict(found)
+
+
+def _referee(result: Comparison, values: dict[str, Any]) -> None:
+    """Which side is nearer the truth, where that is asked for."""
+    if not values.get("referee"):
+        return
+    record = result.decisive or result.worst_record
+    if record is None or not record.manual or not record.is_finite:
+        result.remarks.append(f"no referee: {_NO_STEP}")
+    elif not exact_is_quick(result.problem):
+        limit = f"{MOST_EXACT:,} multiply-adds a step"
+        result.remarks.append(f"no referee: exact arithmetic is too slow beyond {limit}")
+    else:
+        result.referee = asdict(referee(result.problem, record))
+
+
+def _battery(result: Comparison, values: dict[str, Any]) -> None:
+    """A few other problems, for a remark or, where they are asked for, for the verdict."""
     side = result.by_hand
     asked = values.get("battery", 30 if "derivation" in values else 0)
     if not asked:
@@ -201,14 +212,32 @@ def _try_others(result: Comparison, values: dict[str, Any]) -> None:
         return
     scalars = side.is_users and (side.asks_for_scalars or bool(result.last and result.last.covered))
     quiet: dict[str, Any] = {name: values[name] for name in ("rtol", "atol") if name in values}
+
+    def judge(other: Problem) -> ComparisonResult:
+        found = run(other, quiet, step=side.again())
+        if found.interrupted:
+            raise KeyboardInterrupt
+        return found
+
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # printed once
-        found = battery(
-            asked, result.problem, scalars, lambda other: run(other, quiet, step=side.again())
-        )
+        found, reason = battery(asked, result.problem, scalars, judge)
     result.battery = asdict(found)
     if "battery" in values and found.smallest and result.verdict == "match":
         result.verdict = "mismatch"
-    if not found.smallest:
-        result.remarks.append(f"right on all {asked} other problems that were tried as well")
-    elif result.first is None:
+    if reason:
+        many = f"{asked - found.problems} of {asked} other problems"
+        result.remarks.append(f"could not be tried on {many}: {reason}")
+    if not found.smallest and found.problems:
+        result.remarks.append(
+            f"right on all {found.problems} other problems that were tried as well"
+        )
+    elif found.smallest and result.first is None:
         result.remarks.append(remarks.wrong_elsewhere(result.battery))
+
+
+def _demand(result: Comparison, required: Sequence[str]) -> None:
+    """What is required and was not returned is a mismatch."""
+    parts = result.last.covered if result.last else {}
+    result.missing = [n for n in required if n not in result.returned or n in parts]
+    if result.missing:
+        result.verdict = "mismatch"

@@ -22,3 +22,8 @@ def short(value: object) -> str:
     except ValueError:
         return "a whole number of thousands of digits"
     return words if len(words) <= 60 else words[:57] + "..."
+
+
+def visible(text: str) -> str:
+    """The text with control characters as escapes, so that no file's content drives a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

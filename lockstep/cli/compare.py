@@ -5,9 +5,17 @@ import sys
 from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
-from lockstep.cli.main import Parser, line_file, printer, progress, status, whole_file
+from lockstep.cli.main import (
+    Parser,
+    interrupted,
+    line_file,
+    printer,
+    progress,
+    status,
+    whole_file,
+)
 from lockstep.errors import Unusable
 from lockstep.network.options import GROUPS, OPTIONS, check, file_and_function
 
@@ -49,15 +57,15 @@ def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int
         The exit status.
     """
     given = vars(parser(name).parse_args(arguments))
-    return status(lambda interrupted: _compare(given, interrupted), name)
+    return status(lambda came: _compare(given, came), name)
 
 
-def _compare(given: dict[str, Any], interrupted: list[int]) -> int:
+def _compare(given: dict[str, Any], came: list[int]) -> int:
     from lockstep.network.problem import make_problem, read_file
     from lockstep.sides.chosen import side_by_hand
 
     path = given.pop("problem", None)
-    values = {} if path is None else read_file(path)
+    values = {} if path is None else read_file(path, given.pop("untrusted", False))
     values |= check(given, lambda key: OPTIONS[key].flag)
     if "expect" in values and not {"derivation", "numbers"} & values.keys():
         expected = "expected a derivation or numbers to be given too"
@@ -73,20 +81,20 @@ def _compare(given: dict[str, Any], interrupted: list[int]) -> int:
         take, report = _report(problem, values, step)
 
         def on_step(record: "Record", result: "Comparison") -> None:
-            if interrupted:
+            if came:
                 raise KeyboardInterrupt
             for each in (*takes, take):
                 each(record, result)
 
         result = run(problem, values, on_step, step)
+        report(result)
+        sys.stdout.flush()
         for finish in finishes:
             finish(result)
-    report(result)
-    sys.stdout.flush()
     if result.broken:
         raise result.broken
     if result.interrupted:
-        return 130
+        return interrupted(came)
     if "expect" in values:
         return 0 if result.found[:1] and result.found[0].mistake == values["expect"] else 1
     return _STATUS[result.verdict]
@@ -96,15 +104,25 @@ def _refuse_shared_files(path: str | None, values: dict[str, Any]) -> None:
     """Refuse to write a file twice or over one that is read, or more than JSON to the screen."""
     derivation, _ = file_and_function(values.get("derivation", ""))
     read = path, values.get("data"), values.get("numbers"), derivation
-    taken = {os.path.realpath(file): "a file that this run does not read" for file in read if file}
+    other = "a file that this run does not read"
+    taken = {_identity(0 if file == "-" else file): other for file in read if file}
     for key in ("json", "trace", "html", "plot"):
-        if key not in values:
+        if key not in values or (values[key] == "-" and key == "json"):
             continue
-        where = os.path.realpath(values[key])
-        if where in taken or (values[key] == "-" and key != "json"):
+        where = _identity(values[key])
+        if where in taken or values[key] == "-":
             expected = taken.get(where, "the name of a file")
             raise Unusable(f"--{key} {values[key]}: expected {expected}")
         taken[where] = f"another file than that of --{key}"
+
+
+def _identity(file: str | int) -> object:
+    """What tells a file from others, under whatever name."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return os.path.realpath(file) if isinstance(file, str) else file
+    return found.st_dev, found.st_ino
 
 
 def _open(
@@ -121,8 +139,9 @@ def _open(
     takes: list[_Take] = []
     finishes: list[_Finish] = []
     if values.get("json", "-") != "-":
-        json = files.enter_context(whole_file(values["json"], "--json"))
-        finishes.append(lambda result: json.write(document(result)))
+        finishes.append(
+            _whole(files, values, "json", lambda file, result: file.write(document(result)))
+        )
     if "trace" in values:
         trace = files.enter_context(line_file(values["trace"], "--trace"))
         trace(problem_line(problem))
@@ -130,22 +149,48 @@ def _open(
     if "html" in values:
         from lockstep.report.page import page
 
-        html = files.enter_context(whole_file(values["html"], "--html"))
         seen = page.new_album(problem)
         takes.append(seen.add)
-        finishes.append(lambda result: html.write(page.page(result, seen, step)))
+        finishes.append(
+            _whole(
+                files,
+                values,
+                "html",
+                lambda file, result: file.write(page.page(result, seen, step)),
+            )
+        )
     if "plot" in values:
         from lockstep.report.plots import figure
 
         kind = values["plot"].rpartition(".")[2].lower()
-        plot = files.enter_context(whole_file(values["plot"], "--plot", binary=True))
         drawn = figure.new_album(problem)
         takes.append(drawn.add)
-        finishes.append(lambda result: figure.save(plot, kind, result, drawn))
+        finishes.append(
+            _whole(
+                files, values, "plot", lambda file, result: figure.save(file, kind, result, drawn)
+            )
+        )
     total = None if problem.steps == UNTOLD else problem.steps
     show = files.enter_context(progress(total, "steps"))
     takes.append(lambda record, result: show(record.number))
     return takes, finishes
+
+
+def _whole(
+    files: ExitStack,
+    values: dict[str, Any],
+    key: str,
+    write: Callable[[IO[Any], "Comparison"], object],
+) -> _Finish:
+    """Open the file that an option names; what to do with the result is to write it, whole."""
+    own = files.enter_context(ExitStack())
+    file = own.enter_context(whole_file(values[key], f"--{key}", binary=key == "plot"))
+
+    def finish(result: "Comparison") -> None:
+        write(file, result)
+        own.close()  # it is there whatever happens to the files after it
+
+    return finish
 
 
 def _report(problem: "Problem", values: dict[str, Any], step: "Side") -> tuple[_Take, _Finish]:

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import sys
 import threading
 import time
@@ -14,12 +15,13 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeAlias
 
-from lockstep.errors import Unusable, brief
+from lockstep.errors import Unusable, brief, visible
 from lockstep.network.options import FILE, Option
 
 if TYPE_CHECKING:
     from rich.text import Text
 
+ISSUES = "https://github.com/lockstep-backprop/lockstep-backprop/issues"
 Printed: TypeAlias = "Callable[[Iterable[str | Text]], None]"
 _ASCII = {
     "σ": "sigma",
@@ -90,18 +92,15 @@ class Parser(argparse.ArgumentParser):
 def signals() -> Iterator[list[int]]:
     """Let Ctrl-C and SIGTERM end a command in order, and put back the handlers that were there.
 
-    SIGTERM exits with status 143, and what is half written is removed on the way. Ctrl-C raises
-    KeyboardInterrupt as ever. Outside the main thread, which gets all signals, nothing is changed.
+    Both raise KeyboardInterrupt, so that what is half written is removed and the verdict so far is
+    printed. Outside the main thread, which gets all signals, nothing is changed.
 
     Yields:
-        A list that holds something once Ctrl-C has been pressed: an exception that is raised in
-        a native callback is lost.
+        The signals that came: an exception that is raised in a native callback is lost.
     """
     seen: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGTERM:
-            sys.exit(128 + number)
         seen.append(number)
         raise KeyboardInterrupt
 
@@ -124,26 +123,79 @@ def status(command: Callable[[list[int]], int], name: str | None = None) -> int:
         name: What messages call it; by default as it was started.
 
     Returns:
-        The command's own status; 2 for input that cannot be used or output that cannot be
-        written, 130 for Ctrl-C, 141 where the reader of standard output has left.
+        The command's own status; 2 for input that cannot be used, output that cannot be written,
+        or too little memory; 70 for an error of ours; 130 for Ctrl-C, 143 for SIGTERM; 141 where
+        the reader of standard output has left.
     """
+    _open_what_is_closed()
     if sys.stdout is None:
         complain("standard output is closed; expected it to be open", name)
         return 2
+    came: list[int] = []
     try:
-        with signals() as interrupted:
-            return command(interrupted)
-    except Unusable as reason:
-        complain(reason, name)
-        return 2
+        with signals() as came:
+            return command(came)
     except KeyboardInterrupt:
-        return 130
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            return 141
+        return interrupted(came)
+    except Exception as error:
+        if came:  # what a library makes of an interrupt
+            return interrupted(came)
+        return _status_of(error, name)
+
+
+def _open_what_is_closed() -> None:
+    """Put nothing in place of a closed standard input or error, lest another file gets its number."""
+    for number in (0, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+
+
+def interrupted(came: list[int]) -> int:
+    """The exit status after signals, by the first of them."""
+    return 128 + (came[0] if came else signal.SIGINT)
+
+
+def _status_of(error: Exception, name: str | None) -> int:
+    """Print what an exception means, and give its exit status."""
+    if isinstance(error, Unusable):
+        complain(error, name)
+        return 2
+    if isinstance(error, BrokenPipeError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        complain("there is not enough memory; expected smaller sizes or fewer samples", name)
+        return 2
+    if isinstance(error, OSError) and error.filename is None:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         complain(f"standard output cannot be written: {error.strerror}", name)
         return 2
+    return _our_error(error, name)
+
+
+def _our_error(error: Exception, name: str | None) -> int:
+    """Report an error of ours: one sentence, and the details in a file."""
+    import tempfile
+    import traceback
+
+    where = "could not be written"
+    with suppress(OSError):
+        number, path = tempfile.mkstemp(".txt", "lockstep-error-")
+        with open(number, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write("".join(traceback.format_exception(error)))
+        where = f"are in {path}"
+    complain(
+        f"this is an error of lockstep, not of yours ({type(error).__name__}). "
+        f"Its details {where}. Please report it at {ISSUES}",
+        name,
+    )
+    return 70
 
 
 def printer() -> tuple[Printed, int]:
@@ -175,11 +227,6 @@ def encodable(text: str, encoding: str) -> str:
     )
 
 
-def visible(text: str) -> str:
-    """The text with control characters as escapes, so that no file's content drives a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def complain(reason: object, name: str | None = None) -> None:
     """Print a line on standard error that says what cannot be used.
 
@@ -203,32 +250,71 @@ def whole_file(path: str, option: str, binary: bool = False) -> Iterator[IO[Any]
     Raises:
         Unusable: The file cannot be written; where it cannot be opened, before the block.
     """
-    special = os.path.exists(path) and not os.path.isfile(path)
-    part = path if special else f"{path}.part"
-    with _writing(path, option):
-        file = open(part, "wb") if binary else open(part, "w", encoding="utf-8")  # noqa: SIM115
+    import tempfile
+
+    mode = "wb" if binary else "w"
+    encoding = None if binary else "utf-8"
+    path = os.path.realpath(path)  # a link is written through
+    if os.path.exists(path) and not os.path.isfile(path):
+        with _writing(path, option), open(path, mode, encoding=encoding) as file:
+            yield file
+        return
+    part = ""
     try:
         with _writing(path, option):
-            with file:
+            _refuse_read_only(path)
+            number, part = tempfile.mkstemp(".part", ".lockstep-", os.path.dirname(path))
+            with open(number, mode, encoding=encoding) as file:
                 yield file
-            if not special:
-                os.replace(part, path)
+            os.chmod(part, _mode(path))
+            os.replace(part, path)
     finally:
-        if not special:
-            with suppress(OSError):
-                os.unlink(part)
+        with suppress(OSError):
+            os.unlink(part)
+
+
+def _refuse_read_only(path: str) -> None:
+    if os.path.exists(path) and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, "it is read-only")
+
+
+def _mode(path: str) -> int:
+    """The permissions of a file, or those that a new one gets."""
+    if os.path.exists(path):
+        return stat.S_IMODE(os.stat(path).st_mode)
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 @contextmanager
 def line_file(path: str, option: str) -> Iterator[Callable[[str], None]]:
-    """A function that writes lines to a file, each flushed, so that what is there can be read."""
-    with _writing(path, option), open(path, "w", encoding="utf-8", buffering=1 << 16) as file:
+    """A function that writes lines to a file, each flushed, so that what is there can be read.
+
+    Raises:
+        Unusable: The file cannot be written, or another run is writing it.
+    """
+    with _writing(path, option), open(path, "a", encoding="utf-8", buffering=1 << 16) as file:
+        if os.path.isfile(path):
+            _lock(file)
+            file.truncate(0)
 
         def write(line: str) -> None:
             file.write(line)
             file.flush()
 
         yield write
+
+
+def _lock(file: IO[Any]) -> None:
+    """Keep other runs from writing the file, where the system can do that."""
+    with suppress(ImportError):
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OSError(errno.EBUSY, "another run is writing it") from None
 
 
 @contextmanager
@@ -239,8 +325,8 @@ def _writing(path: str, option: str) -> Iterator[None]:
     except BrokenPipeError:  # not of this file, but of standard output
         raise
     except OSError as error:
-        expected = "; expected a file in a folder that exists"
-        where = "" if error.errno == errno.ENOSPC else expected
+        missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
+        where = "; expected a file in a folder that exists" if missing else ""
         raise Unusable(f"{option} {path}: cannot be written: {error.strerror}{where}") from None
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from lockstep.errors import Unusable
+from lockstep.network.names import Sizes
 from lockstep.network.problem import Problem, make_problem
 from lockstep.run.result import Result
 
@@ -28,7 +29,10 @@ STEPS = 3  # enough for what is carried from one step to the next
 class Counterexample:
     """A problem that does not match, with the field names of the JSON document.
 
-    quantity: what differs first; None where the derivation cannot be run on the problem.
+    Attributes:
+        sizes: Its widths.
+        samples: How many samples it has.
+        quantity: What differs first.
     """
 
     sizes: list[int]
@@ -38,7 +42,7 @@ class Counterexample:
 
 @dataclass(frozen=True)
 class Battery:
-    """How many other problems were tried and match, and the smallest that does not."""
+    """How many other problems could be tried, how many match, the smallest that does not."""
 
     problems: int
     matching: int
@@ -47,28 +51,44 @@ class Battery:
 
 def battery(
     number: int, problem: Problem, scalars: bool, judge: Callable[[Problem], Result]
-) -> Battery:
+) -> tuple[Battery, str]:
     """Try a derivation on other problems of growing size with the same settings.
 
+    A derivation may be written for a single output, or for a number of samples above one: then all
+    problems have these.
+
     Args:
-        number: how many.
-        problem: whose settings they have.
-        scalars: the derivation is in scalars, so only the values change.
-        judge: gives the result for a problem, with the derivation loaded afresh.
+        number: How many.
+        problem: Whose settings they have.
+        scalars: The derivation is in scalars, so only the values change.
+        judge: Gives the result for a problem, with the derivation loaded afresh.
+
+    Returns:
+        What was found, and why the first that could not be tried could not be, or "".
     """
     fixed = problem.network_settings | dict(lr=problem.lr, dtype=problem.dtype, steps=STEPS)
-    every = sorted(product(_WIDTHS, _SAMPLES), key=lambda shape: (shape[1] + 1) * sum(shape[0]))
-    failing = []
+    every = _shapes(problem, scalars)
+    failing, reasons = [], []
     for i in range(number):
-        sizes, samples = (problem.sizes, 1) if scalars else every[i * len(every) // number]
-        other = make_problem(fixed | dict(sizes=sizes, samples=samples, seed=i + 1))
-        quantity = None
+        sizes, samples = every[i * len(every) // number]
         try:
-            result = judge(other)
+            result = judge(make_problem(fixed | dict(sizes=sizes, samples=samples, seed=i + 1)))
+        except Unusable as reason:
+            reasons.append(str(reason))
+            continue
+        if result.verdict == "mismatch":
             quantity = result.first.quantity if result.first else None
-            matches = result.verdict != "mismatch"
-        except Unusable:
-            matches = False
-        if not matches:
             failing.append(Counterexample(list(sizes), samples, quantity))
-    return Battery(number, number - len(failing), failing[0] if failing else None)
+    tried = number - len(reasons)
+    smallest = failing[0] if failing else None
+    return Battery(tried, tried - len(failing), smallest), (*reasons, "")[0]
+
+
+def _shapes(problem: Problem, scalars: bool) -> list[tuple[Sizes, int]]:
+    """The widths and numbers of samples to try, small ones first."""
+    if scalars:
+        return [(problem.sizes, 1)]
+    n_out, samples = problem.sizes[2], problem.batch_samples
+    widths = [(a, b, 1) if n_out == 1 else (a, b, c) for a, b, c in _WIDTHS]
+    numbers = _SAMPLES if samples == 1 else (samples,)
+    return sorted(product(widths, numbers), key=lambda shape: (shape[1] + 1) * sum(shape[0]))

@@ -21,6 +21,7 @@ class Comparison(Result):
         remarks: Sentences that are not the verdict.
         battery, control, referee: Evidence, as in the JSON document; None where there is none.
         shown: The steps to show in full, where nobody took them as they came.
+        missing: What was required and not returned.
         interrupted: Whether Ctrl-C ended the run.
         broken: Why a recording could not be read to its end.
     """
@@ -32,6 +33,7 @@ class Comparison(Result):
     control: dict[str, Any] | None = None
     referee: dict[str, Any] | None = None
     shown: list[Record] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     interrupted: bool = False
     broken: Unusable | None = None
 

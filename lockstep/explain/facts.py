@@ -150,7 +150,7 @@ def by_facts(case: Case, name: str, accepted: Replaced) -> Diagnosis:
     if stored:
         return stored
     if returned > 1:
-        if record.dtype == "float64" and many(off, right.value):
+        if record.dtype == "float64" and many(off, right.value) and np.isfinite(own).all():
             digits = _by_its_digits(case, name, right, off)
             if digits:
                 return digits

@@ -1,11 +1,13 @@
 """Files that are read: TOML, CSV tables, lines of JSON."""
 
 import csv
+import difflib
+import io
 import json
 import math
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from lockstep.errors import Unusable, short
 from lockstep.network.names import Array
 
 MOST = 2**26  # characters of a line
+MOST_BYTES = 2**29  # of a file that is read at once
 _EXAMPLE = '{"step": 1, "h": [[0.5]]}'
 
 
@@ -23,7 +26,7 @@ def real_number(text: str) -> float:
     """The float that a text says.
 
     Raises:
-        ValueError: The text is no number, or one nearer to 0 than any float but 0.
+        ValueError: The text is no number, or one that a float64 cannot tell from 0 or infinity.
     """
     try:
         value = float(text)
@@ -33,7 +36,26 @@ def real_number(text: str) -> float:
         raise ValueError(
             f"expected 0 or a number that a float64 can tell from 0, got {short(text)}"
         )
+    if math.isinf(value) and any(digit.isdigit() for digit in text):
+        raise ValueError(f"expected a number that a float64 can hold, got {short(text)}")
     return value
+
+
+def read_bytes(path: str | Path, kind: str) -> bytes:
+    """What is in a file, read once, so that it may be a pipe.
+
+    Args:
+        path: The file.
+        kind: What is expected in it, for messages.
+
+    Raises:
+        Unusable: It cannot be read, or is longer than any such file.
+    """
+    with reading(path, kind), open(path, "rb") as file:
+        found = file.read(MOST_BYTES + 1)
+    if len(found) > MOST_BYTES:
+        raise Unusable(f"{path}: is longer than {MOST_BYTES:,} bytes; expected {kind}")
+    return found
 
 
 @contextmanager
@@ -59,9 +81,15 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     Raises:
         Unusable: The file cannot be read, or is not TOML.
     """
+    found = read_bytes(path, "a TOML file")
     with reading(path, "a TOML file"):
-        text = Path(path).read_text(encoding="utf-8-sig")
-        return tomllib.loads(text, parse_float=real_number)
+        return tomllib.loads(found.decode("utf-8-sig"), parse_float=real_number)
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """ "; did you mean h1 or h2?", or nothing."""
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(map(short, close))}?" if close else ""
 
 
 def read_table(path: str, inputs: Sequence[str], targets: Sequence[str]) -> tuple[Array, Array]:
@@ -75,8 +103,9 @@ def read_table(path: str, inputs: Sequence[str], targets: Sequence[str]) -> tupl
     Raises:
         Unusable: The message names the file and, where it helps, the line and the column.
     """
-    with reading(path, "a CSV file"), open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
+    found = read_bytes(path, "a CSV file")
+    with reading(path, "a CSV file"):
+        reader = csv.reader(io.StringIO(found.decode("utf-8-sig"), newline=""), strict=True)
         lines = [(reader.line_num, row) for row in reader if row]
     if not lines:
         raise Unusable(f"{path}: the file is empty; expected a header line with column names")
@@ -86,9 +115,8 @@ def read_table(path: str, inputs: Sequence[str], targets: Sequence[str]) -> tupl
     for name in (*inputs, *targets):
         if header.count(name) != 1:
             problem = "occurs twice" if name in header else "is not there"
-            raise Unusable(
-                f"{path}: column {name!r} {problem}; its columns are {', '.join(header)}"
-            )
+            there = f"it has {len(header)} columns{nearest(name, header)}"
+            raise Unusable(f"{path}: column {short(name)} {problem}; {there}")
     for line, row in lines:
         if len(row) != len(header):
             fields = f"has {len(row)} fields; expected {len(header)}, as in the header"
@@ -142,9 +170,13 @@ def read_lines(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def _parsed(text: str, where: str) -> dict[str, Any]:
     """The object that a line holds."""
     try:
-        values = json.loads(text, object_pairs_hook=_each_name_once)
+        values = json.loads(text, parse_float=real_number, object_pairs_hook=_each_name_once)
+        if "\\u" in text:
+            json.dumps(values, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except RecursionError:
         raise Unusable(f"{where}is nested too deeply; expected a line of JSON") from None
+    except UnicodeEncodeError:
+        raise Unusable(f"{where}has half of a surrogate pair; expected Unicode text") from None
     except ValueError as reason:
         raise Unusable(f"{where}{_what_is_wrong(text, reason)}") from None
     if not isinstance(values, dict):
@@ -166,7 +198,7 @@ def _what_is_wrong(text: str, error: ValueError) -> str:
     if isinstance(error, Unusable):
         return str(error)
     if not isinstance(error, json.JSONDecodeError):
-        return "a number of too many digits"
+        return str(error) if str(error).startswith("expected") else "a number of too many digits"
     rest = text[error.pos :]
     if rest.lstrip("-+").lower().startswith(("nan", "inf")):
         word = rest.replace("]", ",").replace("}", ",").partition(",")[0].strip()

@@ -73,9 +73,15 @@ class Option:
         return self.otherwise or ("" if self.default is None else str(self.default))
 
 
-def number(type: type[int | float], words: str, minimum: float = -sys.float_info.max) -> Kind:
+def number(
+    type: type[int | float],
+    words: str,
+    minimum: float = -sys.float_info.max,
+    most: float | None = None,
+) -> Kind:
     """Finite numbers, whole ones for int, from a minimum on; True and False are none."""
-    most = 2**63 - 1 if type is int else sys.float_info.max
+    if most is None:
+        most = 2**63 - 1 if type is int else sys.float_info.max
 
     def take(value: Any) -> float | None:
         usable = isinstance(value, int | type) and not isinstance(value, bool)
@@ -125,6 +131,13 @@ def _columns(value: Any) -> list[str] | None:
 def _frozen(value: Any) -> tuple[str, ...] | None:
     usable = isinstance(value, list | tuple) and all(name in PARAMETERS for name in value)
     return tuple(name for name in PARAMETERS if name in value) if usable else None
+
+
+def _required(value: Any) -> tuple[str, ...] | None:
+    gradients = tuple(name for name in COMPUTED if name.startswith("grad_"))
+    names = {"all": COMPUTED, "gradients": gradients}.get(value) if isinstance(value, str) else None
+    names = names or tuple(_columns(value) or ())
+    return names if names and set(names) <= set(COMPUTED) else None
 
 
 def _shown(value: Any) -> str | frozenset[int] | None:
@@ -182,9 +195,12 @@ _SHOW = Kind("step numbers such as 1,10, or all, or none", _shown, "1,10")
 _ACTIVATION = _choice(ACTIVATION_NAMES)
 _MISTAKE = _choice(MISTAKE_NAMES, "the name of a mistake:")
 _STEPS = number(int, "a whole number of steps, 0 or more", 0)
-_PROBLEMS = number(int, "a whole number of problems, 0 or more", 0)
+_PROBLEMS = number(int, "a whole number of problems, 0 to 10 000", 0, 10_000)
 _SEED = number(int, "a whole number, 0 or more", 0)
 _POSITIVE = number(int, "a positive whole number", 1)
+_MEBIBYTES = number(int, "a positive whole number of MiB", 1)
+_SECONDS = number(float, "a number of seconds above 0", sys.float_info.min)
+_REQUIRED = Kind(f"all, gradients, or names out of {', '.join(COMPUTED)}", _required, "NAMES")
 _REAL = number(float, "a finite number")
 _TOLERANCE = number(float, "a finite number, 0 or more", 0)
 # By the heading of their group.
@@ -242,9 +258,29 @@ GROUPS = {
         Option("control", "plant errors and show that each is caught", FLAG),
         Option("referee", "find which side is nearer the truth, by exact arithmetic", FLAG),
     ),
+    "the user's code": (
+        Option(
+            "time_limit",
+            "seconds for loading the derivation, and for each step",
+            _SECONDS,
+            otherwise="none",
+        ),
+        Option(
+            "memory_limit",
+            "memory that the derivation may use, in MiB",
+            _MEBIBYTES,
+            otherwise="none",
+        ),
+        Option(
+            "untrusted",
+            "refuse a problem file that says how to judge, what to read or to write",
+            FLAG,
+        ),
+    ),
     "verdict": (
         Option("rtol", "allow atol + rtol * |value| instead of what rounding explains", _TOLERANCE),
         Option("atol", "see --rtol", _TOLERANCE),
+        Option("require", "what must be returned: all, gradients, or names", _REQUIRED),
         Option("keep_going", "do not stop at the first mismatching step", FLAG),
         Option(
             "expect", "exit with status 0 if this is the first diagnosis, otherwise 1", _MISTAKE
@@ -269,6 +305,16 @@ GROUPS = {
     ),
 }
 OPTIONS = {option.name: option for options in GROUPS.values() for option in options}
+_READING = ("data", "inputs", "targets")
+# What a recording may say: it describes a network and its data, and nothing else.
+DESCRIBING = {
+    option.name: option
+    for heading in ("network and data", FILE, "settings")
+    for option in GROUPS[heading]
+    if option.name not in (*_READING, "steps")
+}
+# What only the user may say, who is asked to say it on the command line.
+JUDGING = ("steps", *(it.name for it in (*GROUPS["how hard to look"], *GROUPS["verdict"])))
 # The values of options that are not given.
 DEFAULTS: dict[str, Any] = {
     name: option.default for name, option in OPTIONS.items() if option.default is not None

@@ -23,7 +23,7 @@ from lockstep.network.names import (
     shape_of,
     values_in,
 )
-from lockstep.network.options import DEFAULTS, check, file_and_function
+from lockstep.network.options import DEFAULTS, DESCRIBING, OPTIONS, check, file_and_function
 
 # What `compare.py` runs with no argument: the lecture's 2-2-2 network on fixed example numbers.
 LECTURE: dict[str, Any] = {
@@ -130,12 +130,23 @@ class Problem:
         return Start(parameters, x, y, self.lr)
 
 
-def read_file(path: str | Path) -> dict[str, Any]:
+def read_file(path: str | Path, untrusted: bool = False) -> dict[str, Any]:
     """The checked values of a TOML problem file.
 
     The files that it names are looked for beside it, then where the command runs.
+
+    Args:
+        path: The file.
+        untrusted: Whether keys that say how to judge, what to read or to write are refused.
+
+    Raises:
+        Unusable: The file cannot be read or used.
     """
     raw = read_toml(path)
+    for key in raw if untrusted else ():
+        if key in OPTIONS and key not in DESCRIBING:
+            expected = "expected keys that describe the network and its data"
+            raise Unusable(f"{path}: {key}: an untrusted file cannot set this; {expected}")
     if not raw:
         raise Unusable(f"{path}: the file is empty; expected keys such as sizes, x, y, lr")
     values = check(raw, lambda key: f"{path}: {key}")
@@ -249,7 +260,7 @@ def _rounded(name: str, array: Array, dtype: str) -> Array:
         raise Unusable(
             f"{name}: {value!r} is 0 as a {dtype}; expected values that it can tell from 0"
         )
-    if not np.isfinite(rounded).all():
+    if (np.isfinite(array) & ~np.isfinite(rounded)).any():
         raise Unusable(
             f"{name}: has a value beyond the largest {dtype}; expected values up to "
             f"{np.finfo(dtype).max:g}"

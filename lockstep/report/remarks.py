@@ -13,9 +13,12 @@ from lockstep.text import counted, grouped
 def not_judged(record: Record) -> list[str]:
     """What a derivation did not return."""
     returned = {*record.manual, *record.misshapen}
-    missing = [name for name in COMPUTED if name not in returned]
-    missing += [f"a part of {name}" for name in record.covered]
-    return [f"not returned, so not judged: {', '.join(missing)}"] if missing else []
+    missing = [name for name in COMPUTED if name not in {*returned, *record.given}]
+    missing += [f"a part of {name}" for name in record.covered if name not in record.given]
+    found = [f"not returned, so not judged: {', '.join(missing)}"] if missing else []
+    if record.given:
+        found.append(f"given, not derived, so not judged: {', '.join(record.given)}")
+    return found
 
 
 def loses_digits(lost: LostDigits) -> str:

@@ -55,18 +55,15 @@ def by_hand(problem: Problem, side: Side | None = None) -> Source:
         side: The user's function; or their numbers, which get the project's formulas; or None for
             the project's own step.
     """
-    step = side.step if side else None
-    if step is None:
+    source = side.source if side else None
+    if source is None:
         module = sys.modules[built_in(problem).func.__module__]
         title = "numbers; their formulas in " if side and side.is_users else ""
         return _of_module(module, problem, title)
-    step = inspect.unwrap(step)
     try:
-        lines, first = inspect.getsourcelines(step)
-        found = _lines("".join(lines), max(first, 1), problem)
-        return Source(step.__name__, found)
-    except (OSError, TypeError, SyntaxError, ValueError):
-        return Source(f"{getattr(step, '__name__', 'step')} (its source cannot be read)", [])
+        return Source(source.name, _lines("".join(source.lines), source.first, problem))
+    except (SyntaxError, ValueError, RecursionError):
+        return Source(f"{source.name} (its source cannot be read)", [])
 
 
 def by_torch(problem: Problem) -> Source:

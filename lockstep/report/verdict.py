@@ -69,6 +69,8 @@ def headline(result: Comparison) -> str:
     """The verdict alone."""
     if result.verdict == "mismatch":
         return f"mismatch: {_mismatch(result)}"
+    if result.verdict == "undecided" and not result.undecided:
+        return "undecided: nothing was compared."
     if result.undecided:
         of = compared(result.undecided, result.dtype)
         return (
@@ -93,6 +95,8 @@ def headline(result: Comparison) -> str:
 def _mismatch(result: Comparison) -> str:
     first, record = result.first, result.decisive
     if first is None or record is None:
+        if result.missing:
+            return f"required, but not returned: {', '.join(result.missing)}"
         return wrong_elsewhere(result.battery or {})
     if first.index is None:
         return f"at step {grouped(first.step)}, the shape of {first.quantity} differs"

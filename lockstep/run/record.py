@@ -73,6 +73,7 @@ class Record:
         dtype: The run's.
         covered: Of quantities that were returned in part, which elements were.
         misshapen: What was returned in another shape than the table's.
+        given: What was asked for and returned unchanged, in whole or in part; it is not judged.
         printed: Half a unit of printed numbers' last digits.
         jump: Where the step does not start where the one before ended.
         origin: Of a recording, where its numbers come from.
@@ -92,6 +93,7 @@ class Record:
     dtype: str
     covered: Quantities = field(default_factory=dict)
     misshapen: Quantities = field(default_factory=dict)
+    given: list[str] = field(default_factory=list)
     printed: Quantities = field(default_factory=dict)
     jump: Jump | None = None
     origin: Origin | None = None
@@ -102,6 +104,12 @@ class Record:
     def start(self) -> Start:
         """What the step starts from."""
         return Start(self.parameters, self.x, self.y, self.lr)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether what the step starts from is finite."""
+        arrays = (*self.parameters.values(), self.x, self.y, np.asarray(self.lr))
+        return all(bool(np.isfinite(array).all()) for array in arrays)
 
     @cached_property
     def allowed(self) -> Limits:

@@ -232,9 +232,11 @@ class Result:
         return self._judged(record)[0]
 
     def finish(self) -> None:
-        """The last row, where the run ended before its time."""
+        """The last row, where the run ended before its time. Nothing compared is no match."""
         if self.last is not None:
             self._add_row(self.last)
+        if self.verdict == "match" and not self.values:
+            self.verdict = "undecided"
 
     def _judged_closely(self, record: Record) -> tuple[Judgement, Record]:
         """The verdict, and the record that it rests on; keeps the worst element and the ratios."""

@@ -56,6 +56,7 @@ def records(problem: Problem, tolerance: Tolerance, side: Side) -> Iterator[Reco
             dtype=problem.dtype,
             covered=answer.covered,
             misshapen=answer.misshapen,
+            given=answer.given,
             printed=answer.printed,
             jump=next(filter(None, (_jump(claim, last) for claim in turn.claims if last)), None),
             origin=turn.origin,

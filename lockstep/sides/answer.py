@@ -1,15 +1,17 @@
 """What a step returned: arrays of the table's shapes by the table's names, in either vocabulary."""
 
+from __future__ import annotations
+
 import contextlib
-import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from lockstep.errors import Unusable, short
+from lockstep.network.files import nearest
 from lockstep.network.names import COMPUTED, Array, Quantities, shape_of
 from lockstep.network.names import scalars as scalar_table
 from lockstep.network.problem import Problem
@@ -25,18 +27,14 @@ class Answer:
             hold PyTorch's values.
         misshapen: Values of another shape than the table's.
         printed: How far a printed number may be off by its printing.
+        given: What was asked for and returned unchanged, in whole or in part; it is not judged.
     """
 
     values: Quantities = field(default_factory=dict)
     covered: Quantities = field(default_factory=dict)
     misshapen: Quantities = field(default_factory=dict)
     printed: Quantities = field(default_factory=dict)
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """ "; did you mean h1 or h2?", or nothing."""
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
+    given: list[str] = field(default_factory=list)
 
 
 def why_not(name: str) -> str | None:
@@ -54,35 +52,41 @@ def scalar_names_anywhere() -> set[str]:
     return set(scalar_table((2, 2, 2), 1))
 
 
-def sort_out(got: Any, problem: Problem, samples: int, torch: Quantities, where: str) -> Answer:
-    """An Answer from what a step returned: a dict by name, in either vocabulary.
+def sort_out(
+    got: Mapping[str, Array | Unusable],
+    problem: Problem,
+    samples: int,
+    torch: Quantities,
+    where: str,
+) -> Answer:
+    """An Answer from what a step returned by name, in either vocabulary.
 
     Args:
-        got: What was returned.
+        got: What was returned; of a value that is no number, why not.
         problem: Its sizes say which scalar names exist, and which shapes are right.
         samples: How many samples the step saw.
         torch: PyTorch's quantities, for the elements that were not returned.
         where: What a message starts with.
 
     Raises:
-        Unusable: If it is no dict of numbers by the names of computed quantities.
+        Unusable: If a name is not that of a computed quantity, or a value is no number.
     """
-    if not isinstance(got, dict):
-        kind = "nothing" if got is None else type(got).__name__
-        raise Unusable(f"{where} {kind}; expected a dict of quantities by name")
-    if not got:
-        raise Unusable(f"{where} an empty dict; expected at least one quantity")
     scalars = scalar_table(problem.sizes, samples)
     whole: Quantities = {}
     parts: dict[str, dict[int, float]] = {}
     for name, value in got.items():
-        if name in COMPUTED:
-            whole[name] = as_numbers(value, f"{where} {name}")
-        elif name in scalars and scalars[name][0] in COMPUTED:
-            of, i = scalars[name]
-            parts.setdefault(of, {})[i] = _single(value, f"{where} {name}")
-        else:
+        of, i = (name, None) if name in COMPUTED else scalars.get(name, ("", None))
+        if of not in COMPUTED:
             raise Unusable(f"{where} {name!r}: {_unknown(name, scalars)}")
+        if isinstance(value, Unusable):
+            raise value
+        if i is None:
+            whole[of] = value
+        elif value.size == 1:
+            parts.setdefault(of, {})[i] = float(value.ravel()[0])
+        else:
+            shape = f"of shape {value.shape}; expected a single number"
+            raise Unusable(f"{where} {name} {shape}")
     twice = next((name for name in parts if name in whole), None)
     if twice:
         raise Unusable(f"{where} {twice} and scalars of it; expected one of the two")
@@ -96,17 +100,10 @@ def sort_out(got: Any, problem: Problem, samples: int, torch: Quantities, where:
     return answer
 
 
-def _single(value: Any, what: str) -> float:
-    number = as_numbers(value, what)
-    if number.size != 1:
-        raise Unusable(f"{what} of shape {number.shape}; expected a single number")
-    return float(number.ravel()[0])
-
-
-def _unknown(name: Any, scalars: dict[str, tuple[str, int]]) -> str:
+def _unknown(name: str, scalars: dict[str, tuple[str, int]]) -> str:
     """Why a name is none that a step may return."""
     names = (*COMPUTED, *(scalar for scalar, (of, _) in scalars.items() if of in COMPUTED))
-    near = nearest(str(name), names) or f": {', '.join(COMPUTED)}"
+    near = nearest(name, names) or f": {', '.join(COMPUTED)}"
     return why_not(name) or f"expected names of computed quantities{near}"
 
 
@@ -135,6 +132,9 @@ def as_numbers(value: Any, what: str) -> Array:
         raise Unusable(
             f"{what} as rows of different lengths; expected an array of numbers"
         ) from None
+    except Exception as error:  # of the user's own __array__
+        kind = f"{type(value).__name__}, which raises {type(error).__name__} when it is read"
+        raise Unusable(f"{what} as {kind}; expected an array of numbers") from None
     if (
         array.dtype.kind == "O" and array.size
     ):  # fractions, tensors in a list, and what else float() takes

@@ -5,9 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from lockstep.errors import Unusable
+from lockstep.network.files import read_bytes
+from lockstep.network.options import file_and_function
 from lockstep.network.problem import UNTOLD
 from lockstep.sides.built_in import BuiltIn
-from lockstep.sides.function import Function, load
+from lockstep.sides.child import Child, Limits
+from lockstep.sides.code import Here
+from lockstep.sides.function import Function
 from lockstep.sides.paper import read_numbers
 from lockstep.sides.recording import Recording
 from lockstep.sides.side import Side
@@ -34,13 +38,14 @@ def side_by_hand(
     if isinstance(step, str | Path):
         values["derivation"] = str(step)
     if "derivation" in values:
-        location = values["derivation"]
-        return Function(load(location), lambda: load(location))
+        path, name = file_and_function(values["derivation"])
+        limits = Limits(values.get("time_limit", 0), values.get("memory_limit", 0))
+        return Function(Child(path, read_bytes(path, "Python"), name, limits))
     if "numbers" in values:
         return _numbers(values)
     if isinstance(step, Side):
         return step
-    return BuiltIn() if step is None or isinstance(step, str | Path) else Function(step)
+    return BuiltIn() if step is None or isinstance(step, str | Path) else Function(Here(step))
 
 
 def _numbers(values: dict[str, Any]) -> Side:

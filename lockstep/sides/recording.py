@@ -8,7 +8,7 @@ import numpy as np
 from lockstep.errors import Unusable, short
 from lockstep.network.files import read_lines
 from lockstep.network.names import COMPUTED, GIVEN, Array, Quantities, scalar_names, scalars
-from lockstep.network.options import check
+from lockstep.network.options import DESCRIBING, JUDGING, OPTIONS, check
 from lockstep.network.problem import Problem, Start
 from lockstep.sides.answer import Answer
 from lockstep.sides.side import Claim, Origin, Side, Turn
@@ -66,7 +66,11 @@ class Recording(Side):
         self._names: set[str] = set()  # the quantities that some line gives, or a part of them
         self.assumed: set[str] = set()
         numbers = self._next.numbers
-        self.keys |= {name: numbers[name] for name in GIVEN if name in numbers}
+        self.keys |= {
+            name: _of_dimensions(self._next.where, name, numbers[name])
+            for name in GIVEN
+            if name in numbers
+        }
         missing = [n for n in GIVEN if n not in self.keys and not _in_part(n, self._next)]
         if self._problem and missing:
             names = ", ".join(missing)
@@ -229,12 +233,22 @@ def _problem(where: str, values: dict[str, Any]) -> dict[str, Any]:
         raise Unusable(
             f'{where}expected {{"problem": {{...}}}} alone, with the keys of a problem file'
         )
-    for key in ("numbers", "derivation"):
-        if key in values["problem"]:
-            raise Unusable(
-                f"{where}{key}: the recording is the side by hand; expected the problem alone"
-            )
-    return dict(check(values["problem"], lambda key: f"{where}{key}"))
+    for key in values["problem"]:
+        if key in OPTIONS and key not in DESCRIBING:
+            expected = "expected keys that describe the network and its data"
+            hint = f"; give {OPTIONS[key].flag} on the command line" if key in JUDGING else ""
+            raise Unusable(f"{where}{key}: a recording cannot set this; {expected}{hint}")
+    return check(values["problem"], lambda key: f"{where}{key}", DESCRIBING)
+
+
+def _of_dimensions(where: str, name: str, array: Array) -> Array:
+    """The array, if it has as many dimensions as the table of names says."""
+    wanted = 1 if name.startswith("b_") else 2
+    if array.ndim != wanted or not array.size:
+        forms = {1: "a list of numbers", 2: "a list of rows, each a list of numbers"}
+        shape = f"got an array of shape {array.shape}" if array.ndim else "got a number"
+        raise Unusable(f"{where}{name}: expected {forms[wanted]}, {shape}")
+    return array
 
 
 def _line(where: str, values: dict[str, Any]) -> Line:

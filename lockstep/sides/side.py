@@ -1,13 +1,12 @@
 """What every side by hand is: it says where a step starts, and answers with names."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from lockstep.network.names import Array, Quantities
 from lockstep.network.problem import Problem, Start
 from lockstep.sides.answer import Answer
+from lockstep.sides.code import Source
 from lockstep.sides.written import Written
 
 
@@ -61,13 +60,13 @@ class Side(ABC):
             beside it, from the first step on.
         others: Whether it can be tried on other problems.
         asks_for_scalars: Whether it is written for the lecture's scalars, and so for one shape.
-        step: The function that it calls, whose source can be shown; None where there is none.
+        source: Of the function that it calls; None where there is none.
         written: The numbers by step, where all of them are known beforehand.
     """
 
     label = "yours"
     asks_for_scalars = False
-    step: Callable[..., Any] | None = None
+    source: Source | None = None
     is_users = True
     trains_alone = False
     by_its_own_weights = False
@@ -99,6 +98,9 @@ class Side(ABC):
     def again(self) -> "Side":
         """The side for another problem, without what it kept between calls."""
         return self
+
+    def close(self) -> None:  # noqa: B027
+        """Let go of what it holds, such as a process."""
 
     def remarks(self, problem: Problem) -> list[str]:
         """What a report adds about this side."""

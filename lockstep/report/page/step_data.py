@@ -111,7 +111,7 @@ def widths(weights: dict[str, float]) -> dict[str, int]:
     """How wide each weight's edge is drawn, by name: 0 to 100, with the weight's sign."""
     most = max(map(abs, weights.values()))
     drawn = 0 < most < float("inf")
-    return {name: round(100 * value / most) if drawn else 0 for name, value in weights.items()}
+    return {name: round(100 * (value / most)) if drawn else 0 for name, value in weights.items()}
 
 
 def loss_curve(steps: list[Data]) -> Data:

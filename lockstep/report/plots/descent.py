@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from lockstep.errors import Unusable
 from manual_backprop.gradient_descent import f
 
 if TYPE_CHECKING:
@@ -47,20 +51,55 @@ def _curve(axes: Axes, title: str) -> None:
 
 def save(file: IO[bytes], kind: str, by_hand: Path, by_torch: Path) -> None:
     """Write the figure to an open file. kind: png, svg or pdf."""
+    with canvas(13, 5.5, 150) as figure:
+        draw(figure, by_hand, by_torch)
+        write(figure, file, kind)
+
+
+@contextmanager
+def canvas(width: float, height: float, dpi: int, font: float = 10) -> Iterator[Figure]:
+    """An empty matplotlib Figure, in inches; no setting of the machine's changes what is drawn.
+
+    Raises:
+        Unusable: What is drawn in the block cannot be.
+    """
+    _import_without_settings()
+    import matplotlib
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 5.5), dpi=150, layout="constrained")
-    draw(figure, by_hand, by_torch)
-    write(figure, file, kind)
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({"svg.hashsalt": "lockstep", "font.size": font})
+        try:
+            yield Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}".partition("\n")[0]
+            raise Unusable(f"the picture could not be drawn: {what}") from error
+
+
+def _import_without_settings() -> None:
+    """Import matplotlib without a matplotlibrc or a backend of the machine's, which may be broken."""
+    if "matplotlib" in sys.modules:
+        return
+    backend, here = os.environ.pop("MPLBACKEND", None), os.getcwd()
+    settings = os.environ.get("MATPLOTLIBRC")
+    os.environ["MATPLOTLIBRC"] = os.devnull
+    os.chdir(os.path.dirname(__file__))  # a matplotlibrc where the command runs counts as well
+    try:
+        import matplotlib as matplotlib
+    finally:
+        os.chdir(here)
+        del os.environ["MATPLOTLIBRC"]
+        given = {"MPLBACKEND": backend, "MATPLOTLIBRC": settings}
+        os.environ |= {name: value for name, value in given.items() if value is not None}
 
 
 def write(figure: Figure, file: IO[bytes], kind: str) -> None:
     """Write a matplotlib Figure to an open file, so that the same figure gives the same bytes."""
-    import matplotlib
-
     undated: Any = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    with matplotlib.rc_context({"svg.hashsalt": "lockstep"}):
-        figure.savefig(file, format=kind, metadata=undated[kind])
+    figure.savefig(file, format=kind, metadata=undated[kind])
 
 
 def frames(steps: int) -> list[int]:
@@ -101,20 +140,20 @@ def animate(
     file: IO[bytes], by_hand: Path, by_torch: Path, show_progress: Callable[[int], None]
 ) -> None:
     """Write the animation to an open file, a GIF. show_progress: gets the number of frames done."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from PIL import Image
 
-    figure = Figure(figsize=(11, 4.8), dpi=80, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    throw = draw_balls(figure, by_hand, by_torch)
-    pictures = []
-    for done, n in enumerate(frames(max(len(by_hand), len(by_torch)) - 1), 1):
-        throw(n)
-        canvas.draw()
-        picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-        pictures.append(picture.quantize(32, method=Image.Quantize.MEDIANCUT))
-        show_progress(done)
+    with canvas(11, 4.8, 80) as figure:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        drawn = FigureCanvasAgg(figure)
+        throw = draw_balls(figure, by_hand, by_torch)
+        pictures = []
+        for done, n in enumerate(frames(max(len(by_hand), len(by_torch)) - 1), 1):
+            throw(n)
+            drawn.draw()
+            picture = Image.fromarray(np.asarray(drawn.buffer_rgba())).convert("RGB")
+            pictures.append(picture.quantize(32, method=Image.Quantize.MEDIANCUT))
+            show_progress(done)
     durations = [_FRAME] * (len(pictures) - 1) + [_LAST_FRAME]
     first, *rest = pictures
     first.save(file, "GIF", save_all=True, append_images=rest, duration=durations, loop=0)

@@ -11,7 +11,7 @@ from lockstep.evidence.comparison import Comparison
 from lockstep.network.names import Array, Index, label
 from lockstep.network.problem import Problem
 from lockstep.report.album import Album
-from lockstep.report.plots.descent import BLUE, GREY, ORANGE, RED, write
+from lockstep.report.plots.descent import BLUE, GREY, ORANGE, RED, canvas, write
 from lockstep.run.record import Record
 from lockstep.text import ulps
 
@@ -214,10 +214,6 @@ def _gradients(axes: Axes, points: list[_Point], side: str) -> None:
 
 def save(file: IO[bytes], kind: str, result: Comparison, album: Album[_Point]) -> None:
     """Write the picture to an open file. kind: png, svg or pdf."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context({"font.size": 13}):
-        figure = Figure(figsize=(14, 9.5), dpi=110, layout="constrained")
+    with canvas(14, 9.5, 110, font=13) as figure:
         draw(figure, result, album)
         write(figure, file, kind)

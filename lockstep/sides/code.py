@@ -1,0 +1,191 @@
+"""The user's code: a step function as it is loaded, what it asks for, and what it returned."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import linecache
+import sys
+import traceback
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from lockstep.errors import Unusable
+from lockstep.network.names import Array
+from lockstep.sides.answer import as_numbers
+
+Returned: TypeAlias = "dict[str, Array | Unusable]"  # by name; why a value is no number
+
+
+@dataclass(frozen=True)
+class Argument:
+    """What a step function asks for.
+
+    Attributes:
+        name: Of the quantity.
+        optional: It has a value of its own where it is not given.
+    """
+
+    name: str
+    optional: bool
+
+
+@dataclass(frozen=True)
+class Source:
+    """The lines of a step function; none where they cannot be read."""
+
+    name: str
+    lines: tuple[str, ...] = ()
+    first: int = 1
+
+
+class Code:
+    """A step function, in this process or in another.
+
+    Attributes:
+        path: The file that it is in, for messages.
+        arguments: What it asks for.
+        source: Its lines.
+    """
+
+    path: str
+    arguments: list[Argument]
+    source: Source
+
+    def call(self, given: dict[str, Any]) -> Returned:
+        """Call it once. Raises Unusable where it raises, or returns no dict."""
+        raise NotImplementedError
+
+    def again(self) -> Code:
+        """The same for another problem, without what it kept between calls where that can be."""
+        return self
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class Here(Code):
+    """A step function in this process."""
+
+    def __init__(self, step: Callable[..., Any]) -> None:
+        self.step = step
+        bound = step.keywords if isinstance(step, functools.partial) else {}
+        inner = inspect.unwrap(step.func if isinstance(step, functools.partial) else step)
+        name = getattr(inner, "__name__", "step")
+        code = getattr(inner, "__code__", None) or getattr(type(inner).__call__, "__code__", None)
+        self.path = code.co_filename if code else name
+        try:
+            asked = list(inspect.signature(step).parameters.values())
+        except (TypeError, ValueError):
+            raise Unusable(f"{self.path}: expected a function with named arguments") from None
+        asked = [it for it in asked if it.kind not in (it.VAR_POSITIONAL, it.VAR_KEYWORD)]
+        self.first = [it.name for it in asked if it.kind is it.POSITIONAL_ONLY]
+        self.arguments = [
+            Argument(it.name, it.default is not it.empty) for it in asked if it.name not in bound
+        ]
+        self.source = Source(f"{name} (its source cannot be read)")
+        with contextlib.suppress(OSError, TypeError, SyntaxError):
+            lines, first = inspect.getsourcelines(inner)
+            self.source = Source(name, tuple(lines), max(first, 1))
+
+    def call(self, given: dict[str, Any]) -> Returned:
+        first = [given.pop(name) for name in self.first if name in given]
+        with users_code(self.path):
+            got = self.step(*first, **given)
+        return readable(got, f"{self.path}: {self.source.name.partition(' ')[0]} returned")
+
+
+def load(source: bytes, path: str, name: str) -> Callable[..., Any]:
+    """The function of a derivation file.
+
+    Args:
+        source: What is in the file.
+        path: Where it is, for messages; what lies beside it can be imported.
+        name: Of the function.
+
+    Raises:
+        Unusable: It is no Python, raises, or has no such function.
+    """
+    stem = Path(path).stem
+    module = types.ModuleType(stem if stem not in sys.modules else f"_{stem}")
+    module.__file__ = path
+    sys.modules[module.__name__] = module  # where a dataclass looks for its annotations
+    text = source.decode("utf-8-sig", "replace")
+    linecache.cache[path] = len(text), None, text.splitlines(keepends=True), path
+    sys.path.insert(0, str(Path(path).resolve().parent))
+    code = compiled(source, path)
+    with users_code(path):
+        exec(code, module.__dict__)
+    function = module.__dict__.get(name)
+    if not callable(function):
+        there = [n for n, value in vars(module).items() if inspect.isfunction(value)]
+        known = f"Its functions are: {', '.join(there)}." if there else "It defines no function."
+        raise Unusable(f"{path}: has no function {name!r}. {known} Expected `def {name}(...)`")
+    return function  # type: ignore[no-any-return]
+
+
+def compiled(source: bytes | str, path: str) -> types.CodeType:
+    """A file as code. Raises Unusable where it is no Python."""
+    try:
+        return compile(source, path, "exec")
+    except (SyntaxError, ValueError) as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        raise Unusable(f"{path}{line}: expected Python: {getattr(error, 'msg', error)}") from None
+    except (RecursionError, MemoryError):
+        raise Unusable(f"{path}: expected Python, but this is nested too deeply") from None
+
+
+@contextlib.contextmanager
+def users_code(path: str) -> Iterator[None]:
+    """Run code of the user's: what it prints goes to standard error.
+
+    Raises:
+        Unusable: If it raises, with the line of theirs.
+    """
+    try:
+        with contextlib.redirect_stdout(sys.stderr), np.errstate(all="ignore"):
+            yield
+    except (Exception, SystemExit) as error:
+        raise Unusable(raised(error, path)) from None
+
+
+def raised(error: BaseException, path: str) -> str:
+    """What the user's code raised, with their line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if frame.filename == path]
+    line = f", line {theirs[-1].lineno}" if theirs else ""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # the user's own __str__
+        text = "(its message cannot be shown)"
+    return f"{path}{line}: {type(error).__name__}: {text}"
+
+
+def readable(got: Any, where: str) -> Returned:
+    """What a step returned, as arrays of its own.
+
+    Args:
+        got: A dict by name.
+        where: What a message starts with.
+
+    Raises:
+        Unusable: It is no dict, or an empty one.
+    """
+    if not isinstance(got, dict):
+        kind = "nothing" if got is None else type(got).__name__
+        raise Unusable(f"{where} {kind}; expected a dict of quantities by name")
+    found: Returned = {}
+    for name, value in dict.items(got):
+        try:
+            found[str(name)] = np.array(as_numbers(value, f"{where} {name}"))
+        except Unusable as reason:
+            found[str(name)] = reason
+    if not found:
+        raise Unusable(f"{where} an empty dict; expected at least one quantity")
+    return found
