@@ -144,7 +144,7 @@ def status(command: Callable[[list[int]], int], name: str | None = None) -> int:
 
 
 def _open_what_is_closed() -> None:
-    """Put nothing in place of a closed standard input or error, lest another file gets its number."""
+    """Open nothing in place of a closed stream, lest another file gets its number."""
     for number in (0, 2):
         try:
             os.fstat(number)

@@ -1,8 +1,10 @@
 """The exercise checked: every formula of a file by itself, on several examples, against PyTorch."""
 
+from __future__ import annotations
+
 import ast
 import contextlib
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import takewhile
@@ -23,14 +25,16 @@ from lockstep.learn.template import (
     right_formula,
     template,
 )
-from lockstep.network.files import reading
-from lockstep.network.names import COMPUTED, scalars
+from lockstep.network.files import read_bytes, reading
+from lockstep.network.names import COMPUTED, Array, scalars
 from lockstep.network.problem import Problem, make_problem
 from lockstep.run.judge import judge
 from lockstep.run.record import Record
 from lockstep.run.steps import records
-from lockstep.sides.answer import sort_out
+from lockstep.sides.answer import UNFILLED, sort_out
 from lockstep.sides.built_in import BuiltIn
+from lockstep.sides.child import Child, Nursery
+from lockstep.sides.code import Statements
 
 _SETTINGS: dict[str, Any] = dict(
     hidden_activation="sigmoid", output_activation="sigmoid", loss=LOSS, steps=1
@@ -122,7 +126,7 @@ def plantable() -> dict[str, dict[str, str]]:
     for name, quantity, _, _, formulas, *_ in catalogue(LOSS):
         for formula in formulas if name not in found else ():
             planted = {quantity: _planted(formula, quantity)}
-            outcome = check_text(template(True, planted), "planted.py")
+            outcome = _checked(template(True, planted), "planted.py", Statements)
             raised = any(verdict.error for verdict in outcome.values())
             if outcome[quantity].says.startswith(f"{name}:") and not raised:
                 found.setdefault(name, planted)
@@ -143,36 +147,68 @@ def check_file(path: str | Path) -> dict[str, Verdict]:
     Raises:
         Unusable: The file cannot be read, or is not Python with a function step.
     """
+    found = read_bytes(path, "Python")
     with reading(path, "Python"):
-        return check_text(Path(path).read_text(encoding="utf-8"), str(path))
+        return check_text(found.decode("utf-8-sig"), str(path))
 
 
 def check_text(text: str, path: str) -> dict[str, Verdict]:
-    """`check_file` for a file's text.
+    """`check_file` for a file's text, which runs in a process of its own."""
+    nursery = Nursery(Path(path).name)
+    with contextlib.closing(nursery):
+        return _checked(
+            text, path, lambda path: Child(path, b"", None, nursery=nursery, shown=True)
+        )
 
-    The function is run statement by statement, in place of a call. Each statement's quantities are
-    judged, and then replaced by PyTorch's values.
+
+def _checked(
+    text: str, path: str, start: Callable[[str], Statements | Child]
+) -> dict[str, Verdict]:
+    """The verdict on each formula of a file.
+
+    The function is run statement by statement, in place of a call. A formula counts when it gives
+    the value: a quantity is judged after its last statement, and only then replaced by PyTorch's.
+    So no statement has PyTorch's value of what it computes.
+
+    Args:
+        text: The file's.
+        path: Where it is, for messages.
+        start: Gives what runs statements that share their names.
     """
     module, step = _parsed(text, path)
-    arguments = {given.arg for given in step.args.args}
-    matrix = "W_h" in arguments
+    asked = {given.arg for given in step.args.args}
+    matrix = "W_h" in asked
     verdicts = {name: Verdict(name) for name in names_to_derive(matrix)}
+    body = list(takewhile(lambda line: not isinstance(line, ast.Return), step.body))
+    last = {name: line for line in body for name in _assigned(line)}
     for example in _examples(matrix):
         truth = example.truth()
-        names: dict[str, Any] = {"__name__": "exercise"}
-        if raised := _raised(module.body, path, names):
+        running = start(path)
+        raised, _ = running.run(ast.unparse(module), {}, [])
+        if raised:
             raise Unusable(f"{path}: {raised}")
-        names |= {name: truth[name] for name in arguments & truth.keys()}
-        for statement in takewhile(lambda line: not isinstance(line, ast.Return), step.body):
-            raised = _raised([statement], path, names)
-            nodes = [node for node in ast.walk(statement) if isinstance(node, ast.Name)]
-            for name in (node.id for node in nodes if isinstance(node.ctx, ast.Store)):
-                if name in verdicts:
-                    verdicts[name].line = statement.lineno
-                    _judge(verdicts[name], names.get(name), raised, example, truth[name])
-                if name in truth:
-                    names[name] = truth[name]
+        given = {name: truth[name] for name in asked & truth.keys()}
+        for line in body:
+            names = _assigned(line)
+            raised, values = running.run(ast.unparse(line), given, names)
+            given = {}
+            for name in names:
+                if name in verdicts and raised:
+                    verdicts[name].error = raised
+                if name in verdicts and last[name] is line:
+                    verdicts[name].line = line.lineno
+                    _judge(verdicts[name], values.get(name), example, truth[name])
+                if name in truth and last[name] is line:
+                    given[name] = truth[name]
     return verdicts
+
+
+def _assigned(statement: ast.stmt) -> list[str]:
+    """The names that a statement gives a value to, a part of one included."""
+    targets = [node for node in ast.walk(statement) if isinstance(node, ast.Name | ast.Subscript)]
+    stored = [node for node in targets if isinstance(node.ctx, ast.Store)]
+    wholes = [node.value if isinstance(node, ast.Subscript) else node for node in stored]
+    return list(dict.fromkeys(node.id for node in wholes if isinstance(node, ast.Name)))
 
 
 def _parsed(text: str, path: str) -> tuple[ast.Module, ast.FunctionDef]:
@@ -182,6 +218,8 @@ def _parsed(text: str, path: str) -> tuple[ast.Module, ast.FunctionDef]:
     except (SyntaxError, ValueError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise Unusable(f"{path}{line}: expected Python: {getattr(error, 'msg', error)}") from None
+    except (RecursionError, MemoryError):
+        raise Unusable(f"{path}: expected Python, but this is nested too deeply") from None
     for node in reversed(module.body):
         if isinstance(node, ast.FunctionDef) and node.name == "step":
             module.body.remove(node)
@@ -191,23 +229,12 @@ def _parsed(text: str, path: str) -> tuple[ast.Module, ast.FunctionDef]:
     )
 
 
-def _raised(body: list[ast.stmt], path: str, names: dict[str, Any]) -> str:
-    """Run statements; what they raised, in words, or nothing."""
-    try:
-        with contextlib.redirect_stdout(sys.stderr), np.errstate(all="ignore"):
-            exec(compile(ast.Module(body, []), path, "exec"), names)
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return ""
-
-
 @np.errstate(all="ignore")
-def _judge(verdict: Verdict, value: Any, raised: str, example: _Example, truth: Any) -> None:
+def _judge(verdict: Verdict, value: Array | Unusable | None, example: _Example, truth: Any) -> None:
     """Enter into a verdict what the value of its formula on an example shows."""
-    verdict.filled = bool(verdict.filled or raised or value is not ...)
-    if raised:
-        verdict.error = raised
-    if raised or value is ...:
+    empty = value is None or (isinstance(value, Unusable) and UNFILLED in str(value))
+    verdict.filled = bool(verdict.filled or verdict.error or not empty)
+    if value is None or empty or verdict.error:
         return
     name, problem, step = example
     try:

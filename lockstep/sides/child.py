@@ -124,6 +124,7 @@ class Child(Code):
         function: The step function; None where the file is run in pieces.
         limits: What it may use.
         nursery: Where the worker comes from; by default one of its own.
+        shown: Whether what it prints is shown; by default of a nursery's own worker.
 
     Raises:
         Unusable: The file cannot be used.
@@ -136,13 +137,14 @@ class Child(Code):
         function: str | None,
         limits: Limits = Limits(),
         nursery: Nursery | None = None,
+        shown: bool = False,
     ) -> None:
         self.path, self.file, self.function, self.limits = path, source, function, limits
         self.is_first = nursery is None
         self.nursery = nursery or Nursery(Path(path).name)
         self._stopped = False
         try:
-            self.channel = self.nursery.channel(quiet=not self.is_first)
+            self.channel = self.nursery.channel(quiet=not (self.is_first or shown))
             self.process = int(self._receive()[0]["process"])
             arrays = {"source": np.frombuffer(source, np.uint8)}
             found, _ = self._ask("load", arrays, path=path, function=function, memory=limits.memory)
@@ -159,16 +161,7 @@ class Child(Code):
         return self._values(*self._ask("call", arrays, numbers=numbers))
 
     def run(self, text: str, given: dict[str, Any], wanted: list[str]) -> tuple[str, Returned]:
-        """Run statements that share their names with those before.
-
-        Args:
-            text: The statements.
-            given: Numbers and arrays by name, set before.
-            wanted: The names whose values to return.
-
-        Returns:
-            What they raised, in words, or nothing; and the values of those names that there are.
-        """
+        """See `Statements.run`."""
         numbers = {name: value for name, value in given.items() if isinstance(value, float)}
         arrays = {name: value for name, value in given.items() if name not in numbers}
         found, values = self._ask("run", arrays, text=text, wanted=wanted, numbers=numbers)

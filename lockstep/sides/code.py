@@ -101,6 +101,35 @@ class Here(Code):
         return readable(got, f"{self.path}: {self.source.name.partition(' ')[0]} returned")
 
 
+class Statements:
+    """Statements of the user's that are run one after the other and share their names."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.names: dict[str, Any] = {"__name__": "exercise"}
+
+    def run(self, text: str, given: dict[str, Any], wanted: list[str]) -> tuple[str, Returned]:
+        """Run some.
+
+        Args:
+            text: The statements.
+            given: Numbers and arrays by name, set before.
+            wanted: The names whose values to return.
+
+        Returns:
+            What they raised, in words, or nothing; and the values of those names that there are.
+        """
+        self.names |= given
+        said = ""
+        try:
+            with np.errstate(all="ignore"):
+                exec(compile(text, self.path, "exec"), self.names)
+        except Exception as error:
+            said = raised(error, self.path).removeprefix(self.path).partition(": ")[2]
+        values = {name: self.names[name] for name in wanted if name in self.names}
+        return said, readable(values, "it is") if values else {}
+
+
 def load(source: bytes, path: str, name: str) -> Callable[..., Any]:
     """The function of a derivation file.
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from lockstep.errors import Unusable
 from lockstep.network.names import Quantities
-from lockstep.sides.code import Here, Returned, compiled, load, raised, readable
+from lockstep.sides.code import Here, Returned, Statements, load, raised
 
 _LENGTH = struct.Struct("<I")  # of a message's text
 _exit = os._exit  # which the user's code may call or replace
@@ -62,13 +62,14 @@ class Worker:
 
     Attributes:
         path: The file, for messages.
-        names: What the statements of an exercise share.
+        step: Its step function, if that is what is called.
+        statements: Else what is run piece by piece.
     """
 
     def __init__(self, channel: Channel) -> None:
         self.channel, self.path = channel, ""
-        self.names: dict[str, Any] = {"__name__": "exercise"}
         self.step: Here | None = None
+        self.statements: Statements | None = None
 
     def work(self) -> None:
         """Answer until no message comes."""
@@ -100,10 +101,9 @@ class Worker:
                     answer = self._load(message, arrays["source"].tobytes())
                 case "call" if self.step is not None:
                     values = self.step.call(given)
-                case "run":
-                    answer["raised"] = self._run(message["text"], given)
-                    wanted = {n: self.names[n] for n in message["wanted"] if n in self.names}
-                    values = readable(wanted, "") if wanted else {}
+                case "run" if self.statements is not None:
+                    text, wanted = message["text"], message["wanted"]
+                    answer["raised"], values = self.statements.run(text, given, wanted)
         except Unusable as reason:
             answer["error"] = str(reason)
         except BaseException as error:  # what no guard of ours takes, such as KeyboardInterrupt
@@ -120,22 +120,12 @@ class Worker:
             most = message["memory"] * 2**20
             resource.setrlimit(resource.RLIMIT_AS, (most, most))
         if message["function"] is None:
-            compiled(source, self.path)
+            self.statements = Statements(self.path)
             return {}
         self.step = Here(load(source, self.path, message["function"]))
         arguments = [(it.name, it.optional) for it in self.step.arguments]
         it = self.step.source
         return {"arguments": arguments, "name": it.name, "lines": it.lines, "first": it.first}
-
-    def _run(self, text: str, given: dict[str, Any]) -> str:
-        """Run statements; what they raised, in words, or nothing."""
-        self.names |= given
-        try:
-            with np.errstate(all="ignore"):
-                exec(compile(text, self.path, "exec"), self.names)
-        except Exception as error:
-            return raised(error, self.path).partition(": ")[2]
-        return ""
 
     def _exits(self, status: int) -> None:
         """What stands in place of `os._exit`: say where the user's code called it."""

@@ -80,7 +80,7 @@ def canvas(width: float, height: float, dpi: int, font: float = 10) -> Iterator[
 
 
 def _import_without_settings() -> None:
-    """Import matplotlib without a matplotlibrc or a backend of the machine's, which may be broken."""
+    """Import matplotlib without the machine's own settings, which may be broken."""
     if "matplotlib" in sys.modules:
         return
     backend, here = os.environ.pop("MPLBACKEND", None), os.getcwd()
