@@ -27,8 +27,8 @@ def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int
         name: What messages call the command; by default as it was started.
 
     Returns:
-        The exit status: 0 where every formula is right, or the file was written; 1 where not
-        yet; 2 for input that cannot be used.
+        The exit status: 0 where every formula is right, or none is there yet; 1 where not yet;
+        2 for input that cannot be used.
     """
     parser = Parser(
         name,
@@ -57,7 +57,11 @@ def _practise(options: Namespace, compare: str) -> int:
         raise Unusable(f"--mistake {options.mistake}: {taken}")
     if options.watch:
         return _watch(options.file, compare, printed)
-    return 0 if written else int(_current(_check(options.file, compare, printed)) is not None)
+    if written:
+        return 0
+    verdicts = _check(options.file, compare, printed)
+    begun = any(verdict.filled for verdict in verdicts.values())
+    return int(begun and _current(verdicts) is not None)
 
 
 def _write(options: Namespace) -> str:

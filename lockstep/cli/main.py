@@ -254,20 +254,20 @@ def whole_file(path: str, option: str, binary: bool = False) -> Iterator[IO[Any]
 
     mode = "wb" if binary else "w"
     encoding = None if binary else "utf-8"
-    path = os.path.realpath(path)  # a link is written through
-    if os.path.exists(path) and not os.path.isfile(path):
-        with _writing(path, option), open(path, mode, encoding=encoding) as file:
+    target = os.path.realpath(path)  # a link is written through
+    if os.path.exists(target) and not os.path.isfile(target):
+        with _writing(path, option), open(target, mode, encoding=encoding) as file:
             yield file
         return
     part = ""
     try:
         with _writing(path, option):
-            _refuse_read_only(path)
-            number, part = tempfile.mkstemp(".part", ".lockstep-", os.path.dirname(path))
+            _refuse_read_only(target)
+            number, part = tempfile.mkstemp(".part", ".lockstep-", os.path.dirname(target))
             with open(number, mode, encoding=encoding) as file:
                 yield file
-            os.chmod(part, _mode(path))
-            os.replace(part, path)
+            os.chmod(part, _mode(target))
+            os.replace(part, target)
     finally:
         with suppress(OSError):
             os.unlink(part)

@@ -127,7 +127,7 @@ class Statements:
         except Exception as error:
             said = raised(error, self.path).removeprefix(self.path).partition(": ")[2]
         values = {name: self.names[name] for name in wanted if name in self.names}
-        return said, readable(values, "it is") if values else {}
+        return said, readable(values, "the file gives") if values else {}
 
 
 def load(source: bytes, path: str, name: str) -> Callable[..., Any]:

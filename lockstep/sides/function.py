@@ -75,15 +75,15 @@ class Function(Side):
             scalars = scalar_names(name, problem.sizes, problem.batch_samples) or ()
             one_by_one = [name in asked or scalar in asked for scalar in scalars]
             was_asked = np.reshape(one_by_one, torch[name].shape) if scalars else name in asked
-            same: Array = was_asked & (answer.values[name] == torch[name])
-            derived = answer.covered.get(name, np.ones(same.shape, bool)) & ~same
-            if name in asked and not same.all():
-                derived |= same  # one element that comes out alike is no proof that all were given
-            if not derived.all():
-                answer.covered[name] = derived
+            covered = answer.covered.get(name, np.ones(torch[name].shape, bool))
+            same: Array = covered & was_asked & (answer.values[name] == torch[name])
+            if name in asked and not same[covered].all():
+                continue  # one element that comes out alike is no proof that none was derived
+            if same.any():
                 answer.given.append(name)
-            if not derived.any():
-                del answer.values[name], answer.covered[name]
+                answer.covered[name] = covered & ~same
+                if (same == covered).all():
+                    del answer.values[name], answer.covered[name]
         return answer
 
 

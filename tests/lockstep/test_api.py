@@ -167,10 +167,10 @@ def test_a_fixed_tolerance_takes_the_place_of_the_bound():
     assert compare(rtol=1e-12).verdict == "match"
 
 
-def test_no_step_is_a_match_that_says_so():
+def test_no_step_is_no_match_and_says_so():
     result = compare(steps=0)
     assert (result.verdict, result.worst, result.loss) == (
-        "match",
+        "undecided",
         None,
         {"first": None, "last": None},
     )
@@ -351,7 +351,7 @@ def test_what_a_derivation_writes_is_written_once_and_not_again_in_the_battery(t
     )
     result = compare(str(path), None, steps=1, battery=3)
     assert result.battery["matching"] == 3
-    assert capsys.readouterr().err == "!?\n"
+    assert capsys.readouterr().err == "mine.py | !?\n"
 
 
 def test_what_is_wrong_on_others_only_is_remarked():

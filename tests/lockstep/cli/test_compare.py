@@ -65,7 +65,7 @@ def test_a_mismatch_is_status_1_and_tells_where_and_which_mistake_it_is(capsys, 
     path.write_text(UPDATED)
     status, out, err = ran(capsys, "--derivation", str(path), "--steps", "20")
     assert status == 1
-    assert err == "from the derivation\n"
+    assert err == "net.py | from the derivation\n"
     assert "mismatch: first at step 1, delta_h1; the 2 values before it agree" in out
     assert "  formula   (delta_o1·w31 + delta_o2·w32)·σ'(z_h1)\n" in out
     assert "  numbers   ((-0.244)·0.6 + (-0.406)·(-0.4))·1\n" in out
@@ -401,7 +401,8 @@ def test_a_run_that_is_terminated_leaves_no_half_written_file(tmp_path):
     process.terminate()
     process.join(20)
     assert process.exitcode == 128 + signal.SIGTERM
-    assert os.listdir(tmp_path) == ["run.jsonl"]
+    assert sorted(os.listdir(tmp_path)) == ["a.json", "run.jsonl"]
+    assert json.loads((tmp_path / "a.json").read_text())["verdict"] == "match"  # so far
 
 
 def test_a_closed_standard_output_is_told():
@@ -502,7 +503,10 @@ def test_what_a_file_says_cannot_drive_the_terminal(capsys, tmp_path):
     table.write_text("a,\x1b[31mb\n1,2\n")
     _, out, err = ran(capsys, "--data", str(table), "--inputs", "a", "--targets", "c")
     assert "\x1b" not in out + err
-    assert "its columns are a, \\x1b[31mb" in err
+    assert "column 'c' is not there; it has 2 columns" in err
+    _, _, err = ran(capsys, "--data", str(table), "--inputs", "a", "--targets", "[31mb")
+    assert "did you mean \\x1b[31mb?" in err
+    assert "\x1b" not in err
 
 
 def test_numbers_too_large_at_the_first_step_are_not_the_learning_rates_fault(capsys, tmp_path):
@@ -549,33 +553,56 @@ def test_the_package_has_only_the_names_it_says():
         _ = lockstep.nothing
 
 
-def interrupted(capsys, tmp_path, source):
-    """What a run of a derivation that interrupts it prints, in the end with status 130."""
+INTERRUPTING = """
+import os, signal, time
+called = []
+def step(o1, y1):
+    called.append(1)
+    if len(called) == {at}:
+        os.kill({process}, signal.{signal})
+        time.sleep(60)
+    return dict(delta_o1=o1 - y1)
+"""
+
+
+def interrupting(tmp_path, at=1, signal="SIGINT"):
+    """A derivation that sends the command a signal at a step, and does not return from it."""
     path = tmp_path / "net.py"
-    path.write_text(source)
-    status, out, _ = ran(capsys, "--derivation", str(path), "--show", "none")
-    assert status == 130
-    return out
+    path.write_text(INTERRUPTING.format(at=at, process=os.getpid(), signal=signal))
+    return "--derivation", str(path)
 
 
-def test_an_interrupt_in_the_users_code_gives_the_verdict_so_far(capsys, tmp_path):
-    source = (
-        "called = []\ndef step(o1, y1):\n    called.append(1)\n    if len(called) == 8:\n"
-        "        raise KeyboardInterrupt\n    return dict(delta_o1=o1 - y1)\n"
-    )
-    out = interrupted(capsys, tmp_path, source)
+@pytest.mark.parametrize(("signal", "expected"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_in_the_users_code_gives_the_verdict_so_far(capsys, tmp_path, signal, expected):
+    status, out, err = ran(capsys, *interrupting(tmp_path, 8, signal), "--show", "none")
+    assert (status, err) == (expected, "")
     assert "interrupted after 7 of 100 steps. So far:" in out
     assert "\n   7 " in out
 
 
-def test_an_interrupt_that_python_drops_ends_the_run_at_the_next_step(capsys, tmp_path):
-    source = (
-        "import os, signal\ndef step(o1, y1):\n    try:\n"
-        "        os.kill(os.getpid(), signal.SIGINT)\n"
-        "    except KeyboardInterrupt:\n        pass\n    return dict(delta_o1=o1 - y1)\n"
-    )
-    out = interrupted(capsys, tmp_path, source)
+@pytest.mark.parametrize(("signal", "expected"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_in_the_battery_gives_the_verdict_so_far(capsys, tmp_path, signal, expected):
+    asked = ["--steps", "2", "--battery", "5", "--json", str(tmp_path / "a.json")]
+    status, out, _ = ran(capsys, *interrupting(tmp_path, 3, signal), *asked)
+    assert status == expected
+    assert "match: 1 of 15 quantities, 2 steps" in out
+    assert "remark: interrupted before the end of the battery" in out
+    assert json.loads((tmp_path / "a.json").read_text())["battery"] is None
+
+
+def test_an_interrupt_that_python_drops_ends_the_run_at_the_next_step(capsys, monkeypatch):
+    monkeypatch.setattr("lockstep.cli.compare.status", lambda command, name: command([2]))
+    status, out, _ = ran(capsys, "--show", "none")
+    assert status == 130
     assert "interrupted after 1 of 100 steps" in out
+
+
+def test_an_interrupt_that_the_users_code_raises_is_its_own(capsys, tmp_path):
+    path = tmp_path / "net.py"
+    path.write_text("def step(o1):\n    raise KeyboardInterrupt\n")
+    status, out, err = ran(capsys, "--derivation", str(path))
+    assert status == 2
+    assert "net.py, line 2: KeyboardInterrupt" in err
 
 
 def test_a_formula_that_cannot_be_written_is_refused():
@@ -588,10 +615,8 @@ def test_a_formula_that_cannot_be_written_is_refused():
 
 
 def test_an_interrupt_says_what_was_left_out(capsys, tmp_path):
-    path = tmp_path / "net.py"
-    path.write_text("def step(o1, y1):\n    raise KeyboardInterrupt\n")
     asked = ["--control", "--referee", "--battery", "3"]
-    status, out, _ = ran(capsys, "--derivation", str(path), *asked, "--show", "none")
+    status, out, _ = ran(capsys, *interrupting(tmp_path), *asked, "--show", "none")
     assert status == 130
     for key in ("control", "referee", "battery"):
         assert f"remark: interrupted before the {key} that was asked for" in out

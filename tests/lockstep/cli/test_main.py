@@ -14,7 +14,7 @@ import pytest
 from lockstep import __version__
 from lockstep.__main__ import COMMANDS, main
 from lockstep.cli import compare, descend, exercise
-from lockstep.cli.main import Parser, real, signals, whole
+from lockstep.cli.main import Parser, real, signals, status, whole
 from tests.campaigns.other_end import forked, wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -175,14 +175,14 @@ def test_an_interrupt_is_noted_and_raised():
 
 
 def test_a_termination_is_status_143():
-    with signals(), pytest.raises(SystemExit, match="^143$"):
-        os.kill(os.getpid(), signal.SIGTERM)
+    assert status(lambda _: os.kill(os.getpid(), signal.SIGTERM)) == 143
+    assert status(lambda _: os.kill(os.getpid(), signal.SIGINT)) == 130
 
 
 def test_a_descent_that_is_terminated_leaves_no_half_written_picture(tmp_path):
     picture = str(tmp_path / "a.png")
     process = forked(lambda: descend.main(["--steps", "10000000", "--plot", picture]))
-    wait_until(lambda: os.listdir(tmp_path) == ["a.png.part"])
+    wait_until(lambda: any(name.endswith(".part") for name in os.listdir(tmp_path)))
     process.terminate()
     process.join(20)
     assert process.exitcode == 128 + signal.SIGTERM

@@ -175,8 +175,8 @@ def test_the_same_run_plants_the_same_errors():
 
 
 def test_what_has_another_shape_does_not_hide_the_control():
-    def step(delta_o):
-        return {"delta_o": delta_o, "grad_b_o": 0.0}
+    def step(o, y):
+        return {"delta_o": 2 * (o - y) / y.size, "grad_b_o": 0.0}
 
     result = compare(step, None, steps=1, control=True)
     assert (result.verdict, result.control["caught"], len(result.control["planted"])) == (

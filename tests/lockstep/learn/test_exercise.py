@@ -183,7 +183,7 @@ def test_a_file_that_is_not_text_or_cannot_be_opened_is_told(tmp_path, capsys):
 def test_a_formula_that_gives_no_number_is_told_with_its_line(tmp_path, capsys):
     assert main([filled(tmp_path, z_h1="'a'")]) == 1
     assert (
-        "not yet: z_h1 (line 18): z_h1 z_h1 as str; expected an array of real numbers"
+        "not yet: z_h1 (line 18): the file gives z_h1 as str; expected an array of real numbers"
         in capsys.readouterr().out
     )
 

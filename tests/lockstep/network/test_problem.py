@@ -187,7 +187,7 @@ def test_the_data_file_is_looked_for_beside_the_problem_file(tmp_path):
     [
         ("", "the file is empty"),
         ("a,b\n", "has no row of numbers"),
-        ("a,c\n1,2\n", "column 'b' is not there; its columns are a, c"),
+        ("a,c\n1,2\n", "column 'b' is not there; it has 2 columns"),
         ("a,b,b\n1,2,3\n", "column 'b' occurs twice"),
         ("a,b\n1,2\n3\n", "line 3: has 1 fields; expected 2"),
         ("a,b\n1,2\n3,x\n", "line 3, column 'b': expected a number, got 'x'"),

@@ -41,20 +41,25 @@ def test_of_one_thing_there_is_no_plural_whatever_kind_of_number_it_is():
     assert counted(np.int64(10000), "value") == "10 000 values"
 
 
+def first_neuron(w11, w21, b1, x1, x2):
+    return dict(z_h1=w11 * x1 + w21 * x2 + b1)
+
+
 def test_a_match_says_how_many_quantities_were_returned_and_how_near_they_are():
-    assert headline(compare(lambda z_h1: dict(z_h1=z_h1), steps=1)) == (
+    assert headline(compare(first_neuron, steps=1)) == (
         "match: 1 of 15 quantities, 1 step, 1 value. Every value is the same on both sides."
     )
     assert headline(compare(steps=3, atol=1e-8)).endswith("less than 0.1 % of the tolerance given.")
-    assert headline(compare(steps=0)) == "match: 0 of 15 quantities, 0 steps, 0 values."
+    assert headline(compare(steps=0)) == "undecided: nothing was compared."
 
 
 def test_a_quantity_counts_that_was_returned_at_one_step_alone():
     calls = []
 
-    def step(z_h, h):
+    def step(W_h, b_h, x):
         calls.append(1)
-        return dict(z_h=z_h) if len(calls) > 1 else dict(h=h)
+        z_h = x @ W_h.T + b_h
+        return dict(z_h=z_h) if len(calls) > 1 else dict(h=z_h)
 
     assert headline(compare(step, steps=2)).startswith("match: 2 of 15 quantities, 2 steps, ")
 
@@ -62,7 +67,7 @@ def test_a_quantity_counts_that_was_returned_at_one_step_alone():
 def test_the_smallest_detectable_error_is_left_out_where_most_values_could_not_be_judged():
     wide = verdict(compare(steps=1, atol=100.0)).sentences[0]
     assert wide.startswith("37 of 37 values could not be judged: the tolerance given lets them")
-    (one, *_) = verdict(compare(lambda z_h1: dict(z_h1=z_h1), steps=1)).sentences
+    (one, *_) = verdict(compare(first_neuron, steps=1)).sentences
     assert one.endswith(" (worst). The value could be judged.")
 
 
@@ -79,10 +84,11 @@ def test_a_remark_is_one_sentence():
         "h is right, but its formula for tanh loses digits where the value is small: "
         "at step 1, h1 has 1 correct digit"
     )
-    result = compare(lambda z_h: dict(z_h=z_h), steps=1)
-    assert remarks.not_judged(result.last) == result.remarks[:1]
-    assert result.remarks[0].startswith("not returned, so not judged: h, z_o, o, loss, delta_o")
-    (in_part, *_) = compare(lambda z_h1: dict(z_h1=z_h1), steps=1).remarks
+    result = compare(lambda z_h, o, y: dict(z_h=z_h, delta_o=o - y), steps=1)
+    assert remarks.not_judged(result.last) == result.remarks[:2]
+    assert result.remarks[0].startswith("not returned, so not judged: h, z_o, o, loss, delta_h")
+    assert result.remarks[1] == "given, not derived, so not judged: z_h"
+    (in_part, *_) = compare(first_neuron, steps=1).remarks
     assert in_part.endswith("new_b_h, a part of z_h")
 
 

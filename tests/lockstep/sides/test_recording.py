@@ -459,7 +459,7 @@ def test_a_bad_line_is_told_after_the_verdict_on_those_before(
         (['{"problem": {"wat": 1}}\n', '{"step": 1, "h1": 1}\n'], "line 1: wat: unknown key"),
         (['{"sizes": "2-2-2"}\n'], 'as in "step": 1, or first {"problem": {...}}; got none'),
         (['{"problem": 3}\n'], 'line 1: expected {"problem": {...}} alone'),
-        (['{"problem": {"numbers": "a"}}\n'], "line 1: numbers: the recording is the side by hand"),
+        (['{"problem": {"numbers": "a"}}\n'], "line 1: numbers: a recording cannot set this"),
         (["\xff\n"], "expected"),
     ],
 )
