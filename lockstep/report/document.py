@@ -45,7 +45,7 @@ def problem_line(problem: Problem) -> str:
 
 def step_line(record: Record) -> str:
     """A line of a trace: what the step started from, both sides' values, PyTorch's by "torch"."""
-    sides = record.parameters | record.manual | {"torch": record.torch}
+    sides = record.parameters | record.returned() | {"torch": record.torch}
     return _line({"step": record.number} | sides)
 
 

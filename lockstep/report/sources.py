@@ -11,6 +11,7 @@ from operator import itemgetter
 from types import ModuleType
 from typing import Any
 
+from lockstep.errors import visible
 from lockstep.network.names import COMPUTED, scalars
 from lockstep.network.problem import Problem
 from lockstep.sides.built_in import built_in
@@ -112,7 +113,7 @@ def _lines(source: str, first: int, problem: Problem) -> list[Line]:
                 names.setdefault(line, []).append(name)
                 last = max(last, end)
         for n in _body(function, last):
-            text, here = texts[n - 1].rstrip(), names.get(n, ())
+            text, here = visible(texts[n - 1].expandtabs().rstrip()), names.get(n, ())
             if text or (lines and lines[-1].text):  # no two blank lines in a row
                 of = dict.fromkeys(table[name] for name in here)
                 lines.append(Line(first + n - 1, text, tuple(here), tuple(of)))

@@ -105,6 +105,17 @@ class Record:
         """What the step starts from."""
         return Start(self.parameters, self.x, self.y, self.lr)
 
+    def returned(self) -> dict[str, Array]:
+        """What was returned by hand and nothing else: of a quantity in part, its scalars."""
+        found: dict[str, Array] = {}
+        for name, array in self.manual.items():
+            if name in self.covered:
+                places = map(tuple, np.argwhere(self.covered[name]).tolist())
+                found |= {self.named(name, place): array[place] for place in places}
+            else:
+                found[name] = array
+        return found | self.misshapen
+
     @property
     def is_finite(self) -> bool:
         """Whether what the step starts from is finite."""

@@ -182,16 +182,18 @@ class Result:
         if self.last is None:
             return {side: _lists(self.problem.parameters) for side in ("manual", "torch")}
         return {
-            "manual": _lists(self.free or _after(self.last.manual)),
+            "manual": _lists(self.free or _after(self.last.returned())),
             "torch": _lists(_after(self.last.torch)),
         }
 
     @property
     def quantities(self) -> dict[str, dict[str, Any]]:
         """Everything compared at the last step, by side, as nested lists."""
-        manual = self.last.manual if self.last else {}
-        torch = {name: self.last.torch[name] for name in manual} if self.last else {}
-        return {"manual": _lists(manual), "torch": _lists(torch)}
+        if self.last is None:
+            return {"manual": {}, "torch": {}}
+        names = {*self.last.manual, *self.last.misshapen}
+        torch = {name: array for name, array in self.last.torch.items() if name in names}
+        return {"manual": _lists(self.last.returned()), "torch": _lists(torch)}
 
     def is_shown(self, number: int) -> bool:
         return self.shows == "all" or (self.shows != "none" and number in self.shows)

@@ -5,7 +5,8 @@ import pytest
 from lockstep.cli.compare import main
 from lockstep.network.problem import make_problem
 from lockstep.report import sources
-from lockstep.sides.function import Function, load
+from lockstep.sides.code import Here, load
+from lockstep.sides.function import Function
 
 SCALARS = make_problem({})
 MATRICES = make_problem({"sizes": (3, 4, 2), "samples": 5})
@@ -13,7 +14,7 @@ MATRICES = make_problem({"sizes": (3, 4, 2), "samples": 5})
 
 def pairs(problem, step=None):
     return sources.aligned(
-        sources.by_hand(problem, step and Function(step)), sources.by_torch(problem)
+        sources.by_hand(problem, step and Function(Here(step))), sources.by_torch(problem)
     )
 
 
@@ -56,14 +57,16 @@ def test_a_derivations_lines_are_found_by_what_they_assign_or_return(tmp_path):
     )
     lines = {
         line.number: line.names
-        for line in sources.by_hand(MATRICES, Function(load(str(path)))).lines
+        for line in sources.by_hand(
+            MATRICES, Function(Here(load(path.read_bytes(), str(path), "step")))
+        ).lines
     }
     assert lines == {4: (), 6: ("z_h",), 7: ("h",), 8: (), 9: ("loss", "o")}
 
 
 def test_a_function_without_a_source_is_told():
     step = eval("lambda x: dict(z_h=x)")
-    assert sources.by_hand(MATRICES, Function(step)) == sources.Source(
+    assert sources.by_hand(MATRICES, Function(Here(step))) == sources.Source(
         "<lambda> (its source cannot be read)", []
     )
 
@@ -139,7 +142,12 @@ def test_a_value_is_shown_once_though_both_sources_have_it_on_other_rows(
     assert main(["--code", "--derivation", str(path), "--battery", "0"]) == 0
     out = capsys.readouterr().out.partition("step  loss")[0]
     assert out.count("o1 = 0.05600000000000005") == 2  # by hand and by PyTorch
-    assert [line.number for line in sources.by_hand(SCALARS, Function(load(str(path)))).lines] == [
+    assert [
+        line.number
+        for line in sources.by_hand(
+            SCALARS, Function(Here(load(path.read_bytes(), str(path), "step")))
+        ).lines
+    ] == [
         1,
         2,
         4,
