@@ -269,7 +269,7 @@ class Record:
 
     def ratio(self) -> Array:
         """difference / allowed for every element; 0 where both are equal."""
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             ratio = self.difference / self.flat_allowed
         ratio[self.flat_manual == self.flat_torch] = 0.0
         return ratio

@@ -101,6 +101,10 @@ class Nursery:
             process.wait()
         for show in self.shown:
             show.join(_GRACE)
+        for process in self.processes:
+            for stream in filter(None, (process.stdin, process.stdout, process.stderr)):
+                with suppress(OSError):
+                    stream.close()
         if self.control is not None:
             self.control.close()
 

@@ -1,7 +1,8 @@
 """Input of every kind: no traceback, no hang, and no number is silently read as another.
 
-`python -m tests.campaigns.any_input [CASES]` tries that many cases of each of six kinds: problem
-files, tables, numbers on paper, recordings, command lines, and what a derivation returns.
+`python -m tests.campaigns.any_input [CASES]` tries that many cases of each kind: problem files,
+tables, numbers on paper, recordings, command lines, what a derivation returns, derivations that are
+broken in places, and numbers that are not finite or nearly so, with everything written that can be.
 """
 
 import contextlib
@@ -353,6 +354,74 @@ def a_derivations_return(folder, returned):
     assert 0 < len(said) < 5000
 
 
+# Derivations, broken in places, with everything written.
+DERIVED = """
+import numpy as np
+
+def step(W_h, b_h, W_o, b_o, x, y, lr):
+    z_h = x @ W_h.T + b_h
+    o = z_h @ W_o.T + b_o
+    delta_o = 2 * (o - y) / o.size
+    delta_h = delta_o @ W_o
+    return dict(z_h=z_h, o=o, delta_o=delta_o, delta_h=delta_h, grad_b_h=delta_h.sum(axis=0))
+"""
+SOURCE_PIECE = (
+    st.sampled_from(
+        "W_h W_o .T @ * + - / 0 1e308 x y lr o ( ) : = , np.inf None ... [] {} raise 1/0 exit() yield "
+        "await del return import os; os._exit(3) \n #".split(" ")
+    )
+    | TEXT
+)
+SOURCE_CHANGES = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 8), SOURCE_PIECE), max_size=3)
+EVERYTHING = "--json a.json --html a.html --plot a.svg --trace a.jsonl --code --control --referee"
+
+
+def a_changed_derivation(folder, changes):
+    source = DERIVED
+    for where, length, piece in changes:
+        at = int(where * len(source))
+        source = source[:at] + piece + source[at + length :]
+    (folder / "net.py").write_bytes(source.encode(errors="surrogatepass"))
+    with_everything(folder, "--derivation net.py --battery 1 --time-limit 5")
+
+
+# Numbers that are not finite, or nearly so, in one quantity.
+EXTREME = st.tuples(
+    st.sampled_from(COMPUTED),
+    st.sampled_from(["inf", "-inf", "nan", "1e308", "-1e308", "5e-324", "1e-308"]),
+    st.sampled_from(["2-2-2", "2-3-1", "3-4-2"]),
+    st.sampled_from(["linear", "sigmoid", "tanh", "relu"]),
+)
+
+
+def an_extreme_number(folder, case):
+    name, value, sizes, kind = case
+    source = f"def step({name}):\n    a = 0.0 * {name}\n    a = a + float('{value}')\n"
+    (folder / "net.py").write_text(f"{source}    return dict({name}=a)\n")
+    with_everything(
+        folder,
+        f"--derivation net.py --battery 0 --sizes {sizes} --hidden-activation {kind}",
+    )
+    assert told(["--numbers", str(folder / "a.jsonl"), "--quiet"])[0] == 1
+
+
+def with_everything(folder, options):
+    """Run a derivation with every output; what is written is whole, and its verdict the status."""
+    for file in folder.glob("a.*"):
+        file.unlink()
+    with contextlib.chdir(folder):
+        status, out, err = told([*options.split(), "--steps", "2", *EVERYTHING.split()])
+    assert status in (0, 1, 2, 3), err
+    assert "Traceback" not in out + err
+    if (folder / "a.json").exists():
+        verdict = json.loads((folder / "a.json").read_text())["verdict"]
+        assert ["match", "mismatch", "", "undecided"].index(verdict) == status
+        assert (folder / "a.html").exists()
+        assert (folder / "a.svg").exists()
+    left = {file.name for file in folder.iterdir()} - {"net.py", "__pycache__"}
+    assert left <= {"a.json", "a.html", "a.svg", "a.jsonl"}
+
+
 KINDS = {
     "problem files": (TOML, a_problem_file),
     "tables": (CSV, a_table),
@@ -360,6 +429,8 @@ KINDS = {
     "recordings": (CHANGES, a_recording),
     "command lines": (st.lists(ARGUMENT, max_size=4), a_command_line),
     "returned values": (RETURNED, a_derivations_return),
+    "changed derivations": (SOURCE_CHANGES, a_changed_derivation),
+    "extreme numbers": (EXTREME, an_extreme_number),
 }
 
 
