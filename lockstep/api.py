@@ -37,10 +37,12 @@ class ComparisonResult(Comparison):
 
         return f"<{headline(self)}>"
 
-    def _repr_html_(self) -> str:
-        """What a notebook shows: the verdict and a step as a table."""
-        from lockstep.report.page.page import fragment
-
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: the verdict and a step as a table; None without the extra page."""
+        try:
+            from lockstep.report.page.page import fragment
+        except ImportError:
+            return None
         return fragment(self)
 
     def __str__(self) -> str:

@@ -25,9 +25,16 @@ _GROUPS = {
         Option("delta", "width of the backward difference", _NONZERO, 0.01),
     ),
     "output": (
-        Option("plot", "both pictures as one figure (png, svg or pdf)", OPTIONS["plot"].kind),
-        Option("animate", "the descent as an animation", file_kind("FILE.gif", ".gif")),
-        Option("show", "show the figure in a window", FLAG),
+        Option(
+            "plot",
+            "both pictures as one figure (png, svg or pdf)",
+            OPTIONS["plot"].kind,
+            extra="plot",
+        ),
+        Option(
+            "animate", "the descent as an animation", file_kind("FILE.gif", ".gif"), extra="plot"
+        ),
+        Option("show", "show the figure in a window", FLAG, extra="plot"),
     ),
 }
 _OPTIONS = {option.name: option for options in _GROUPS.values() for option in options}

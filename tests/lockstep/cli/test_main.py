@@ -57,15 +57,6 @@ def test_python_m_lockstep_is_the_same_command():
     assert done.stderr == b"lockstep compare: --lr: expected a number, got 'x'\n"
 
 
-def test_the_project_takes_its_version_from_the_package():
-    import tomllib
-
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert project["project"]["dynamic"] == ["version"]
-    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "lockstep.__version__"}
-    assert project["project"]["scripts"] == {"lockstep": "lockstep.__main__:main"}
-
-
 def test_without_a_subcommand_the_subcommands_are_listed_with_status_2(capsys):
     status, out, err = ran(capsys, main)
     assert (status, out) == (2, "")
