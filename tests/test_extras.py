@@ -45,8 +45,8 @@ COMMAND = "from lockstep.__main__ import main\nsys.exit(main(sys.argv[1:]))"
     [
         ["compare", "--control", "--battery", "2", "--json", "-"],
         ["compare", "scripts/examples/mazur.toml", "--steps", "2"],
-        ["compare", "scripts/examples/mazur.toml", "--expect", "updated-weights-used"]
-        + ["--derivation", "scripts/examples/updated_too_early.py"],
+        ["compare", "--derivation", "scripts/examples/updated_too_early.py"]
+        + ["--sizes", "3-4-2", "--samples", "5", "--expect", "updated-weights-used"],
         ["descend"],
         ["--version"],
     ],
