@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -319,7 +320,7 @@ def test_wide_terminals_get_an_entry_a_line(capsys, monkeypatch):
 
 def test_a_reader_that_leaves_early_gets_no_traceback():
     done = subprocess.run(
-        f"{SCRIPT[0]} {SCRIPT[1]} --show all --steps 60 | head -3",
+        f"{shlex.join(SCRIPT)} --show all --steps 60 | head -3",
         shell=True,
         capture_output=True,
         text=True,
@@ -405,7 +406,7 @@ def test_a_run_that_is_terminated_leaves_no_half_written_file(tmp_path):
 
 
 def test_a_closed_standard_output_is_told():
-    command = " ".join(SCRIPT)
+    command = shlex.join(SCRIPT)
     done = subprocess.run(f"{command} >&-", shell=True, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (
         2,
