@@ -69,12 +69,12 @@ $(ENV)/python:
 .venv/ready: requirements.txt | $(ENV)/python
 	@echo 'Installing PyTorch and the rest of requirements.txt into .venv, once (about 250 MB).'
 	@index='$(TORCH_INDEX:%=--extra-index-url %)'; \
-	if $(ENV)/python -m pip config list | grep -qE 'index-url|find-links'; then index=; fi; \
+	if $(ENV)/python -m pip config list | grep -E 'index-url|find-links' > /dev/null; then index=; fi; \
 	$(PIP) $$index -r requirements.txt
 	@touch $@
 
 .venv/ready-dev: requirements-dev.txt .venv/ready
-	@echo 'Installing requirements-dev.txt into .venv, once (about 100 MB).'
+	@echo 'Installing requirements-dev.txt into .venv, once (about 130 MB).'
 	@$(PIP) -r requirements-dev.txt
 	@touch $@
 

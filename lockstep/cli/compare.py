@@ -166,7 +166,7 @@ def _report(problem: "Problem", values: dict[str, Any], step: "Side") -> tuple[_
         return nothing, lambda result: sys.stdout.write(document(result))
     if values.get("quiet"):
         return nothing, lambda result: printed(verdict_lines(result, width, quiet=True))
-    printed(heading(problem, step.label))
+    printed(heading(problem, step.title))
     code = values.get("code")
 
     def in_full(record: "Record", result: "Comparison") -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.errors import Unusable
-from lockstep.network.files import read_table, read_toml
+from lockstep.network.files import base_name, read_table, read_toml
 from lockstep.network.names import (
     COMPUTED,
     GIVEN,
@@ -74,6 +74,9 @@ class Problem:
         x: Inputs, (N, n_in).
         y: Targets, (N, n_out).
         frozen: The parameters that are not trained.
+        seed: Of the numbers that were drawn; None where all were given.
+        data: The name of the table that x and y come from; None where there is none.
+        standardize: Whether the columns of x and y were scaled.
     """
 
     sizes: Sizes
@@ -88,6 +91,9 @@ class Problem:
     loss: str
     frozen: tuple[str, ...]
     dtype: str
+    seed: int | None = None
+    data: str | None = None
+    standardize: bool = False
 
     @property
     def samples(self) -> int:
@@ -114,6 +120,16 @@ class Problem:
         """The settings as the keyword arguments of a built-in step."""
         names = ("hidden_activation", "output_activation", "loss", "frozen")
         return {name: getattr(self, name) for name in names}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was set or follows from it, by the keys of a problem file."""
+        names = (
+            "samples data standardize seed hidden_activation output_activation loss lr batch_size "
+            "frozen dtype"
+        )
+        sizes = "-".join(map(str, self.sizes))
+        return {"sizes": sizes} | {name: getattr(self, name) for name in names.split()}
 
     @cached_property
     def _batches(self) -> list[tuple[Array, Array]]:
@@ -175,6 +191,9 @@ def make_problem(values: dict[str, Any]) -> Problem:
         raise Unusable(f"lr: {lr!r} is beyond the largest {dtype}; expected up to {largest:g}")
     names = "lr steps batch_size hidden_activation output_activation loss frozen dtype".split()
     settings: dict[str, Any] = {name: values.get(name) for name in names}
+    settings["seed"] = None if all(a is not None for a in given.values()) else values["seed"]
+    settings["data"] = base_name(values["data"]) if "data" in values else None
+    settings["standardize"] = values.get("standardize", False)
     return Problem(sizes, arrays, x, y, **settings)
 
 

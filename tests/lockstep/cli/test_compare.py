@@ -121,7 +121,8 @@ def test_json_on_standard_output_is_one_strict_document(capsys):
     )
     document = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
     assert status == 0
-    keys = "verdict steps_asked steps_run dtype loss first_mismatch worst resolution"
+    keys = "lockstep torch numpy problem "
+    keys += "verdict steps_asked steps_run dtype loss first_mismatch worst resolution"
     keys += " cannot_see diagnoses battery remarks"
     assert list(document) == [
         *keys.split(),
