@@ -203,7 +203,10 @@ def _try_others(result: Comparison, values: dict[str, Any]) -> None:
         return
     scalars = side.is_users and (side.asks_for_scalars or bool(result.last and result.last.covered))
     quiet: dict[str, Any] = {name: values[name] for name in ("rtol", "atol") if name in values}
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # printed once
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        contextlib.redirect_stderr(nowhere),
+    ):  # printed once
         found = battery(
             asked, result.problem, scalars, lambda other: run(other, quiet, step=side.again())
         )

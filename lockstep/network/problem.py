@@ -248,15 +248,19 @@ def _agreed_sizes(arrays: Quantities, values: dict[str, Any]) -> tuple[Sizes, in
 def _fits_into_memory(sizes: Sizes, samples: int) -> None:
     """Raise Unusable where a step of both sides needs more than the machine's memory."""
     numbers = values_in((*GIVEN, *COMPUTED), sizes, samples)
-    memory = (
-        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if hasattr(os, "sysconf")
-        else math.inf
-    )
-    if 8 * 6 * numbers > memory:
+    if 8 * 6 * numbers > _memory():
         raise Unusable(
             f"sizes: {'-'.join(map(str, sizes))} with {samples} samples do not fit into memory"
         )
+
+
+def _memory() -> float:
+    """The machine's memory in bytes; infinite where the system does not say."""
+    try:
+        pages = os.sysconf("SC_PHYS_PAGES")
+        return os.sysconf("SC_PAGE_SIZE") * pages if pages > 0 else math.inf
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf, others not this name
+        return math.inf
 
 
 def _rounded(name: str, array: Array, dtype: str) -> Array:

@@ -170,6 +170,14 @@ def test_a_termination_is_status_143():
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+def test_a_command_runs_on_a_system_without_sigterm(capsys, monkeypatch):
+    before = handlers()
+    monkeypatch.delattr(signal, "SIGTERM")
+    assert main(["compare", "--steps", "1"]) == 0
+    monkeypatch.undo()
+    assert handlers() == before
+
+
 def test_a_descent_that_is_terminated_leaves_no_half_written_picture(tmp_path):
     picture = str(tmp_path / "a.png")
     process = forked(lambda: descend.main(["--steps", "10000000", "--plot", picture]))
