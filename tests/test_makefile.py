@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.campaigns.other_end import posix
+
 ROOT = Path(__file__).parents[1]
 CPU = "--extra-index-url https://download.pytorch.org/whl/cpu"
 SENTENCE = "Python 3.11 or later is needed. Name one: make PYTHON=python3.12\n"
@@ -16,7 +18,7 @@ case "$*" in
   *) echo "$@" >> "$(dirname "$0")/../../calls" ;;
 esac
 """
-pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
+pytestmark = [posix, pytest.mark.skipif(not shutil.which("make"), reason="there is no make")]
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Which version the package says it is: a checkout's own, otherwise the installed one."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -69,3 +70,9 @@ def test_the_command_is_the_packages_main():
 def test_the_package_needs_three_others():
     names = {requirement.split(">")[0] for requirement in PROJECT["dependencies"]}
     assert names == {"numpy", "rich", "torch"}
+
+
+def test_every_file_that_names_the_version_names_this_one():
+    assert f"\nversion: {PROJECT['version']}\n" in (ROOT / "CITATION.cff").read_text()
+    newest = re.search(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest[1] == PROJECT["version"]

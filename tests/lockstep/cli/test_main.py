@@ -15,7 +15,7 @@ from lockstep import __version__
 from lockstep.__main__ import COMMANDS, main
 from lockstep.cli import compare, descend, exercise
 from lockstep.cli.main import Parser, real, signals, whole
-from tests.campaigns.other_end import forked, wait_until
+from tests.campaigns.other_end import forked, posix, wait_until
 
 ROOT = Path(__file__).parents[3]
 DOORS = {"compare": compare, "descend": descend, "exercise": exercise}
@@ -158,6 +158,7 @@ def test_a_command_runs_in_any_thread(capsys, name):
     assert "Traceback" not in capsys.readouterr().err
 
 
+@posix
 def test_an_interrupt_is_noted_and_raised():
     with signals() as interrupted:
         with pytest.raises(KeyboardInterrupt):
@@ -165,6 +166,7 @@ def test_an_interrupt_is_noted_and_raised():
         assert interrupted == [signal.SIGINT]
 
 
+@posix
 def test_a_termination_is_status_143():
     with signals(), pytest.raises(SystemExit, match="^143$"):
         os.kill(os.getpid(), signal.SIGTERM)
