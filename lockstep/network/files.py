@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import os
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -35,11 +34,6 @@ def real_number(text: str) -> float:
             f"expected 0 or a number that a float64 can tell from 0, got {short(text)}"
         )
     return value
-
-
-def base_name(path: str) -> str:
-    """The name of a file without its folders, in characters that any output can hold."""
-    return os.fsencode(Path(path).name).decode("utf-8", "replace")
 
 
 @contextmanager

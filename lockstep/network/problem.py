@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.errors import Unusable
-from lockstep.network.files import base_name, read_table, read_toml
+from lockstep.network.files import read_table, read_toml
 from lockstep.network.names import (
     COMPUTED,
     GIVEN,
@@ -24,6 +24,7 @@ from lockstep.network.names import (
     values_in,
 )
 from lockstep.network.options import DEFAULTS, check, file_and_function
+from lockstep.text import base_name
 
 # What `compare.py` runs with no argument: the lecture's 2-2-2 network on fixed example numbers.
 LECTURE: dict[str, Any] = {

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from lockstep.errors import Unusable
-from lockstep.network.files import base_name
 from lockstep.network.options import file_and_function
 from lockstep.network.problem import UNTOLD
 from lockstep.sides.built_in import BuiltIn
@@ -13,6 +12,7 @@ from lockstep.sides.function import Function, load
 from lockstep.sides.paper import read_numbers
 from lockstep.sides.recording import Recording
 from lockstep.sides.side import Side
+from lockstep.text import base_name
 
 
 def side_by_hand(
