@@ -29,7 +29,7 @@ check: .venv/ready-dev
 	@$(MAKE) --no-print-directory docs package
 
 docs: .venv/ready-dev
-	$(ENV)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(ENV)/mkdocs build --strict --quiet
 
 package: .venv/ready-dev
 	@folder=$$(mktemp -d) && trap 'rm -r "$$folder"' EXIT && \
