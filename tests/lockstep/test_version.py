@@ -58,9 +58,13 @@ def test_a_copy_of_the_folder_has_no_known_version(version_in):
 
 
 def test_the_version_is_looked_for_only_when_it_is_asked_for():
-    program = "import sys, lockstep; print(*sys.modules)"
+    program = (
+        "import sys, lockstep\n"
+        "print('lockstep.version' in sys.modules)\n"
+        "print(lockstep.__version__, 'lockstep.version' in sys.modules)\n"
+    )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
-    assert {"tomllib", "importlib.metadata"}.isdisjoint(done.stdout.split())
+    assert done.stdout == f"False\n{PROJECT['version']} True\n"
 
 
 def test_the_command_is_the_packages_main():
