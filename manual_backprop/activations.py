@@ -1,7 +1,7 @@
 """σ and σ' side by side, for single numbers and for arrays alike, element by element.
 
-σ' takes the pre-activation z and s = σ(z), which every caller has at hand. The lecture writes σ'(h1)
-for the slope at the pre-activation z_h1; it leaves σ open and takes the linear one as its example.
+σ' takes the pre-activation z and s = σ(z), which every caller has at hand. The lecture writes
+σ'(h1) for the slope at the pre-activation z_h1. Its example is linear.
 """
 
 import numpy as np

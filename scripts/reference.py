@@ -79,7 +79,9 @@ def _with_report(mistake: str, page: str, line: str) -> str:
     """The command of a mistake's page with its report."""
     report = _explanation(_printed(line, _FILE.findall(page)))
     if not report.startswith(f"  mistake   {mistake}:"):
-        raise SystemExit(f"{mistake}.md: expected the report to name {mistake} first, got\n{report}")
+        raise SystemExit(
+            f"{mistake}.md: expected the report to name {mistake} first, got\n{report}"
+        )
     return f"```console\n$ {line}\n…\n{report}\n```"
 
 
@@ -278,23 +280,26 @@ PARTS: dict[str, Callable[[str], str]] = {
 }
 
 
-def differing(pages: Iterable[Path], write: bool) -> list[str]:
-    """The pages that are not what they should be. write: whether to write them anew."""
-    wrong = []
+def run(pages: Iterable[Path], only_check: bool) -> int:
+    """Write pages anew where they differ, or only name these.
+
+    Returns:
+        The exit status: 1 where a page differs that is not to be written.
+    """
+    status = 0
     for path in pages:
         text = written(path)
-        if text != path.read_text():
-            wrong.append(str(path.relative_to(ROOT)))
-            if write:
-                path.write_text(text)
-    return wrong
+        if text == path.read_text():
+            continue
+        if not only_check:
+            path.write_text(text)
+        status |= only_check
+        print(f"{path}: {'is not what is generated' if only_check else 'written'}")
+    return status
 
 
 if __name__ == "__main__":
     reads = argparse.ArgumentParser(description="Write what is generated in docs/reference.")
     reads.add_argument("--check", action="store_true", help="only name the pages that differ")
-    check = reads.parse_args().check
     os.environ["COLUMNS"] = "80"
-    for page in (wrong := differing(sorted(PAGES.rglob("*.md")), not check)):
-        print(f"{page}: {'is not what is generated' if check else 'written'}")
-    sys.exit(bool(check and wrong))
+    sys.exit(run(sorted(PAGES.rglob("*.md")), reads.parse_args().check))
