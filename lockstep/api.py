@@ -41,8 +41,8 @@ class ComparisonResult(Comparison):
         worst: The element with the largest difference / allowed, as a dict; None where nothing was
             compared.
         worst_ratio: Its difference / allowed.
-        diagnoses: Which mistakes the first mismatching step looks like, a dict each, the likelier
-            ones first.
+        diagnoses: Which mistakes the first mismatching step looks like, a dict each, in the order
+            of computation.
         resolution: How fine the run could see, as a dict: typical, worst, blind.
         cannot_see: The names of the mistakes that this problem hides; None for a large network.
         remarks: Sentences that are not the verdict.

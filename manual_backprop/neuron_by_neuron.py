@@ -1,7 +1,7 @@
 """The lecture's 2-2-2 network, neuron by neuron: a formula a line, in the lecture's order.
 
 The subscripts say source, then target: w21 goes from x2 to h1; w31 and w41 go from h1 and h2 to o1.
-Names besides the lecture's: z_h1 for the pre-activation of h1, and grad_w31 for the product δ_o1·h1.
+Names besides the lecture's: z_h1 for the pre-activation of h1, grad_w31 for the product δ_o1·h1.
 """
 
 from collections.abc import Collection

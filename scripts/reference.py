@@ -55,8 +55,8 @@ PROBLEMS = (
     "--sizes 3-3-3 --samples 5 --lr 0",
 )
 _PART = re.compile(r"<!-- ([\w-]+)(?: (\S+))? -->\n.*?<!-- end -->", re.DOTALL)
-_FILE = re.compile(r"```\w+\n# (\S+)\n(.*?)```", re.DOTALL)
-_COMMAND = re.compile(r"```console\n\$ (.*)\n[^`]*```")
+_FILE = re.compile(r"```\w+\n(# (\S+)\n.*?)```", re.DOTALL)
+_COMMAND = re.compile(r"^```console\n\$ (.*)\n(?:.*\n)*?```$", re.MULTILINE)
 
 
 def written(path: Path) -> str:
@@ -86,12 +86,12 @@ def _with_report(mistake: str, page: str, line: str) -> str:
 
 
 def _printed(line: str, files: Iterable[tuple[str, str]]) -> str:
-    """What a command line prints in a folder of these files, and of scripts/."""
+    """What a command line prints in a folder that has scripts/ and these files: text, name."""
     _, script, *arguments = shlex.split(line)
     output = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         Path("scripts").symlink_to(ROOT / "scripts")
-        for name, text in files:
+        for text, name in files:
             Path(name).write_text(text)
         with contextlib.redirect_stdout(output):
             if script == "scripts/compare.py":
@@ -294,7 +294,7 @@ def run(pages: Iterable[Path], only_check: bool) -> int:
         if not only_check:
             path.write_text(text)
         status |= only_check
-        print(f"{path}: {'is not what is generated' if only_check else 'written'}")
+        print(f"{os.path.relpath(path)}: {'is not what is generated' if only_check else 'written'}")
     return status
 
 
