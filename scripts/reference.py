@@ -61,7 +61,7 @@ _COMMAND = re.compile(r"^```console\n\$ (.*)\n(?:.*\n)*?```$", re.MULTILINE)
 
 def written(path: Path) -> str:
     """A page as it should be."""
-    text = path.read_text()
+    text = path.read_text("utf-8")
     if path.stem in MISTAKES:
         text = _COMMAND.sub(lambda found: _with_report(path.stem, text, found[1]), text)
     return _PART.sub(_part, text)
@@ -92,7 +92,7 @@ def _printed(line: str, files: Iterable[tuple[str, str]]) -> str:
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         Path("scripts").symlink_to(ROOT / "scripts")
         for text, name in files:
-            Path(name).write_text(text)
+            Path(name).write_text(text, "utf-8")
         with contextlib.redirect_stdout(output):
             if script == "scripts/compare.py":
                 command.main(arguments, "compare.py")
@@ -114,7 +114,7 @@ def _explanation(report: str) -> str:
 @cache
 def _strings(room: str) -> set[str]:
     """The strings in the code of a room of lockstep/, and so the mistakes that it can name."""
-    trees = (ast.parse(path.read_text()) for path in (ROOT / "lockstep" / room).glob("*.py"))
+    trees = (ast.parse(path.read_text("utf-8")) for path in (ROOT / "lockstep" / room).glob("*.py"))
     nodes = (node for tree in trees for node in ast.walk(tree))
     return {it.value for it in nodes if isinstance(it, ast.Constant) and isinstance(it.value, str)}
 
@@ -147,7 +147,7 @@ def _hidden_by(mistake: str) -> str:
 
 def _what(mistake: str) -> str:
     """The line below the title of a mistake's page."""
-    return (PAGES / "mistakes" / f"{mistake}.md").read_text().split("\n")[2]
+    return (PAGES / "mistakes" / f"{mistake}.md").read_text("utf-8").split("\n")[2]
 
 
 def _mistakes() -> Iterator[Sequence[str]]:
@@ -289,10 +289,10 @@ def run(pages: Iterable[Path], only_check: bool) -> int:
     status = 0
     for path in pages:
         text = written(path)
-        if text == path.read_text():
+        if text == path.read_text("utf-8"):
             continue
         if not only_check:
-            path.write_text(text)
+            path.write_text(text, "utf-8")
         status |= only_check
         print(f"{os.path.relpath(path)}: {'is not what is generated' if only_check else 'written'}")
     return status
