@@ -40,6 +40,15 @@ _GROUPS = {
 _OPTIONS = {option.name: option for options in _GROUPS.values() for option in options}
 
 
+def parser(name: str | None = None) -> Parser:
+    """The options of the command."""
+    it = Parser(
+        name, description="Gradient descent on f(x) = x^3 - 4x^2 + 6, by hand and by PyTorch."
+    )
+    it.add_options(_GROUPS)
+    return it
+
+
 def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int:
     """Run the command.
 
@@ -50,11 +59,7 @@ def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int
     Returns:
         The exit status: 0, or 3 where x ran away.
     """
-    parser = Parser(
-        name, description="Gradient descent on f(x) = x^3 - 4x^2 + 6, by hand and by PyTorch."
-    )
-    parser.add_options(_GROUPS)
-    given = vars(parser.parse_args(arguments))
+    given = vars(parser(name).parse_args(arguments))
     return status(lambda _: _descend(given), name)
 
 

@@ -21,6 +21,23 @@ _KEYS = "[h] a further hint  [v] PyTorch's value  [q] quit"
 _NO_KEYS = "Save the file to check it again; Ctrl-C quits. Keys cannot be read here."
 
 
+def parser(name: str | None = None) -> Parser:
+    """The options of the command."""
+    it = Parser(
+        name,
+        description="Derive back-propagation yourself: a file of formulas to fill in. "
+        "Once it is there, each formula is checked against PyTorch.",
+    )
+    it.add_argument("file", metavar="my_net.py", help="the file, written where it is not there")
+    about = "write the exercise in matrices instead of the lecture's scalars"
+    it.add_argument("--matrix", action="store_true", help=about)
+    about = "write a finished file with this mistake in it, for you to find"
+    it.add_argument("--mistake", metavar="NAME", help=about)
+    about = "check at each save; h: a further hint, v: the value, q: quit"
+    it.add_argument("--watch", action="store_true", help=about)
+    return it
+
+
 def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int:
     """Run the command.
 
@@ -32,19 +49,7 @@ def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int
         The exit status: 0 where every formula is right, or the file was written; 1 where not
         yet; 2 for input that cannot be used.
     """
-    parser = Parser(
-        name,
-        description="Derive back-propagation yourself: a file of formulas to fill in. "
-        "Once it is there, each formula is checked against PyTorch.",
-    )
-    parser.add_argument("file", metavar="my_net.py", help="the file, written where it is not there")
-    about = "write the exercise in matrices instead of the lecture's scalars"
-    parser.add_argument("--matrix", action="store_true", help=about)
-    about = "write a finished file with this mistake in it, for you to find"
-    parser.add_argument("--mistake", metavar="NAME", help=about)
-    about = "check at each save; h: a further hint, v: the value, q: quit"
-    parser.add_argument("--watch", action="store_true", help=about)
-    options = parser.parse_args(arguments)
+    options = parser(name).parse_args(arguments)
     compare = "lockstep compare" if name else "python scripts/compare.py"
     return status(lambda _: _practise(options, compare), name)
 
