@@ -107,7 +107,8 @@ def signals() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield seen
         return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = {signal.SIGINT, getattr(signal, "SIGTERM", signal.SIGINT)}  # all systems have SIGINT
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield seen
     finally:

@@ -30,8 +30,8 @@ class Counterexample:
     """A problem that does not match, with the field names of the JSON document.
 
     Attributes:
-        sizes: Its widths.
-        samples: How many samples it has.
+        sizes: The widths of its inputs, hidden layer and outputs.
+        samples: The number of its samples.
         quantity: What differs first.
     """
 
@@ -42,7 +42,13 @@ class Counterexample:
 
 @dataclass(frozen=True)
 class Battery:
-    """How many other problems could be tried, how many match, the smallest that does not."""
+    """How many other problems were tried and match, and the smallest that does not.
+
+    Attributes:
+        problems: How many could be tried.
+        matching: How many of them match.
+        smallest: The smallest that does not match; None where all do.
+    """
 
     problems: int
     matching: int

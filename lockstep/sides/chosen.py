@@ -15,6 +15,7 @@ from lockstep.sides.function import Function
 from lockstep.sides.paper import read_numbers
 from lockstep.sides.recording import Recording
 from lockstep.sides.side import Side
+from lockstep.text import base_name
 
 
 def side_by_hand(
@@ -40,9 +41,13 @@ def side_by_hand(
     if "derivation" in values:
         path, name = file_and_function(values["derivation"])
         limits = Limits(values.get("time_limit", 0), values.get("memory_limit", 0))
-        return Function(Child(path, read_bytes(path, "Python"), name, limits))
+        function = Function(Child(path, read_bytes(path, "Python"), name, limits))
+        function.file = base_name(path) + (f":{name}" if name != "step" else "")
+        return function
     if "numbers" in values:
-        return _numbers(values)
+        numbers = _numbers(values)
+        numbers.file = "" if values["numbers"] == "-" else base_name(values["numbers"])
+        return numbers
     if isinstance(step, Side):
         return step
     return BuiltIn() if step is None or isinstance(step, str | Path) else Function(Here(step))

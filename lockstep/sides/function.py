@@ -21,6 +21,7 @@ class Function(Side):
     (PyTorch's values). Arguments with a default and an unknown name are left alone.
     """
 
+    kind = "function"
     others = True
 
     def __init__(self, code: Code) -> None:

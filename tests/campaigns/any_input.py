@@ -367,8 +367,8 @@ def step(W_h, b_h, W_o, b_o, x, y, lr):
 """
 SOURCE_PIECE = (
     st.sampled_from(
-        "W_h W_o .T @ * + - / 0 1e308 x y lr o ( ) : = , np.inf None ... [] {} raise 1/0 exit() yield "
-        "await del return import os; os._exit(3) \n #".split(" ")
+        "W_h W_o .T @ * + - / 0 1e308 x y lr o ( ) : = , np.inf None ... [] {} raise 1/0 exit() "
+        "yield await del return import os; os._exit(3) \n #".split(" ")
     )
     | TEXT
 )
