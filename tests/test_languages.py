@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from lockstep import compare
-from tests.test_readme import SHOWN, comes_out
+from tests.shown import comes_out
+from tests.test_readme import SHOWN
 
 LANGUAGES = Path(__file__).parents[1] / "scripts" / "examples" / "languages"
 SOURCE = (LANGUAGES / "two_layer.c").read_text()
