@@ -35,16 +35,20 @@ ROOT = Path(__file__).parents[1]
 
 NUMBER = r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?!\w|\.\d)"
 KEPT = 1e-11  # about twelve significant digits; the last ones differ between processors and BLAS
-BOTH = rf"({NUMBER})  by hand\n +({NUMBER})  PyTorch"  # a number that the two round differently
+BOTH = rf"({NUMBER})  (?:by hand|yours)\n +({NUMBER})  PyTorch"  # one number, rounded twice
 # What is the processor's own is not compared, and no more than that:
 OWN = (
     r"\d+ ULP(?= of \d+ allowed)",  # how far apart two roundings of one number are
     # in the table: where they are farthest apart, for what is allowed; how far the weights drifted
-    r"(?:\S+ +\d+ ULP|\bnone) +[\d.]+ +\d+ ULP$",
-    r"[\d.]+(?: %)?(?=\s+of\s+what\s+rounding)",  # the largest of these in the verdict
-    r"(?<=rounding explains )\S+$",  # a bound that is measured by what rounding does here
-    r"(?<=in float32 yours is off by )\S+",  # so are these, of check_gradients
-    r"(?<=PyTorch by )\S+$",
+    r"(?:\w+(?:\[[\d, ]+\])? +\d+ ULP|\bnone) +[\d.]+(?:e-\d+)?(?: +\d+ ULP)?$",
+    # in the verdict: the largest of these
+    r"The\s+largest\s+difference\s+is\s+\S+\s+%\s+of\s+what\s+rounding\s+explains",
+    r"Every\s+value\s+is\s+the\s+same\s+on\s+both\s+sides",
+    r"Both\s+sides\s+are\s+the\s+same\s+to\s+the\s+last\s+bit",
+    # what check_gradients measures by what rounding does here
+    r"(?<=rounding explains )\S+$",
+    r"(?<=error: )\S+(?= of a value \(typical\)\.)",
+    r"(?<=in float32 yours is off by )\S+, PyTorch by \S+$",
 )
 
 
@@ -162,7 +166,7 @@ class Shell:
         name = f"line_{block.line}.py"
         self.save(name, block.text)
         code = compile(block.text, str(self.folder / name), "exec")
-        return self._in_process(lambda: exec(code, self._names))
+        return self._in_process(partial(_called, [name], partial(exec, code, self._names)))
 
     def command(self, line: str) -> str:
         """Run a command; what it printed."""
