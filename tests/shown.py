@@ -26,6 +26,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from lockstep.__main__ import main as lockstep
 from lockstep.cli import compare, descend, exercise
 
@@ -139,6 +141,7 @@ _OURS: dict[tuple[str, ...], Callable[[list[str]], int | None]] = {
     ("python", "scripts/gradient_descent.py"): descend.main,
     ("python", "-m", "lockstep"): lockstep,
     ("lockstep",): lockstep,
+    ("pytest",): pytest.main,
 }
 
 
