@@ -85,7 +85,7 @@ def comes_out(shown: str, printed: str) -> bool:
 def missing(shown: str, printed: str) -> list[str]:
     """The parts of a shown text, between its lines `…`, that do not come out."""
     parts = re.split(r"^ *…\n", shown, flags=re.MULTILINE)
-    return [part for part in parts if part.strip() and not comes_out(part, printed)]
+    return [part for part in parts if not comes_out(part.strip(), printed)]
 
 
 # Running
