@@ -221,6 +221,7 @@ class Shell:
         return out.read()
 
     def _subprocess(self, line: str) -> str:
+        line = re.sub(r"(^|[|;&] )lockstep ", r"\1python -m lockstep ", line)
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", line],
