@@ -23,6 +23,7 @@ import traceback
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -285,7 +286,7 @@ def differences(page: str, folder: Path) -> list[str]:
     found: list[str] = []
     everything = blocks(page)
     with contextlib.chdir(folder), _changed(os.environ, {"COLUMNS": "80", "OMP_NUM_THREADS": "1"}):
-        for block, following in zip(everything, [*everything[1:], None], strict=True):
+        for block, following in zip_longest(everything, everything[1:]):
             if block.name:
                 shell.save(block.name, block.text)
             elif block.language == "python":
