@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[1]
 NUMBER = r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?!\w|\.\d)"
 KEPT = 1e-11  # about twelve significant digits; the last ones differ between processors and BLAS
 BOTH = rf"({NUMBER})  (?:by hand|yours)\n +({NUMBER})  PyTorch"  # one number, rounded twice
-# What is the processor's own is not compared, and no more than that:
+# What is the processor's own, or moves with each edit, is not compared, and no more than that:
 OWN = (
     r"\d+ ULP(?= of \d+ allowed)",  # how far apart two roundings of one number are
     # in the table: where they are farthest apart, for what is allowed; how far the weights drifted
@@ -48,6 +48,7 @@ OWN = (
     r"The\s+largest\s+difference\s+is\s+\S+\s+%\s+of\s+what\s+rounding\s+explains",
     r"Every\s+value\s+is\s+the\s+same\s+on\s+both\s+sides",
     r"Both\s+sides\s+are\s+the\s+same\s+to\s+the\s+last\s+bit",
+    r"(?:^|(?<=│)) *\d+(?= {2,}[a-z#])",  # where in its file a line of source stands
     # what check_gradients measures by what rounding does here
     r"(?<=rounding explains )\S+$",
     r"(?<=error: )\S+(?= of a value \(typical\)\.)",

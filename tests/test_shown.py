@@ -13,6 +13,10 @@ SHOWN_ENTRY = """
               0.20507  PyTorch                           1 ULP of 20 allowed  ✓
 step    loss by hand  loss by PyTorch  worst difference  of allowed  drift
    1        0.112186         0.112186    new_w12  1 ULP       0.049  1 ULP
+  63      delta_h1 = (delta_o1 * w31 + delta_o2 *      │    46      delta_h = z_h.grad  # (N, n)
+          w32) * sigma_h_prime(z_h1, h1)               │
+match: 15 of 15 quantities, 100 steps, 3 700 values. The largest difference is
+7.9 % of what rounding explains.
 """
 
 
@@ -27,6 +31,16 @@ step    loss by hand  loss by PyTorch  worst difference  of allowed  drift
         ),
         ("1 ULP of 20 allowed", "0 ULP of 20 allowed"),
         ("new_w12  1 ULP       0.049  1 ULP", "none           0  2 ULP"),
+        ("  63      delta", "  64      delta"),
+        ("│    46 ", "│   117 "),
+        (
+            "The largest difference is\n7.9 % of what rounding explains",
+            "The largest difference is 12 %\nof what rounding explains",
+        ),
+        (
+            "The largest difference is\n7.9 % of what rounding explains",
+            "Every value is the same on\nboth sides",
+        ),
     ],
 )
 def test_what_the_processor_rounds_is_not_compared(shown, otherwise):
@@ -47,6 +61,10 @@ def test_what_the_processor_rounds_is_not_compared(shown, otherwise):
         ("by hand\n", "by hands\n"),
         ("worst difference", "largest difference"),
         ("✓", "✗"),
+        ("w31 + delta_o2", "w32 + delta_o2"),
+        ("z_h.grad  # (N", "z_o.grad  # (N"),
+        ("100 steps", "101 steps"),
+        ("explains.", "explains!"),
         ("\n            = 0.2 − 0.05", "\n= 0.2 − 0.05"),
     ],
 )
