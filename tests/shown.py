@@ -263,6 +263,9 @@ def _changed(settings: MutableMapping[str, str], new: dict[str, str]) -> Iterato
 _NEEDED = {"cc": "gcc", "node": "nodejs"}  # programs, and the package that has each
 
 
+_SETTINGS = {"COLUMNS": "80", "OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+
+
 def lacking(page: str) -> list[str]:
     """What a page needs and this machine lacks, as sentences."""
     lines = [line for block in blocks(page) for line, _ in block.commands()]
@@ -286,7 +289,7 @@ def differences(page: str, folder: Path) -> list[str]:
     shell = Shell(folder)
     found: list[str] = []
     everything = blocks(page)
-    with contextlib.chdir(folder), _changed(os.environ, {"COLUMNS": "80", "OMP_NUM_THREADS": "1"}):
+    with contextlib.chdir(folder), _changed(os.environ, _SETTINGS):
         for block, following in zip_longest(everything, everything[1:]):
             if block.name:
                 shell.save(block.name, block.text)
