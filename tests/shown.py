@@ -261,8 +261,6 @@ def _changed(settings: MutableMapping[str, str], new: dict[str, str]) -> Iterato
 
 
 _NEEDED = {"cc": "gcc", "node": "nodejs"}  # programs, and the package that has each
-
-
 _SETTINGS = {"COLUMNS": "80", "OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 
