@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -158,6 +159,7 @@ class Shell:
         self.folder = folder
         self.status = 0
         self._names: dict[str, Any] = {"__name__": "__page__"}  # of the page's programs
+        self._hidden: dict[str, ModuleType] = {}  # modules of the same names as the page's files
 
     def save(self, name: str, text: str) -> None:
         """Save a file of the page."""
@@ -165,6 +167,19 @@ class Shell:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
         linecache.clearcache()
+        there = sys.modules.pop(path.stem, None) if name.endswith(".py") else None
+        if there and not self._of_the_page(there):
+            self._hidden[path.stem] = there
+
+    def close(self) -> None:
+        """Forget the page's modules: another page has another mine.py."""
+        for name, module in list(sys.modules.items()):
+            if self._of_the_page(module):
+                del sys.modules[name]
+        sys.modules.update(self._hidden)
+
+    def _of_the_page(self, module: ModuleType) -> bool:
+        return str(getattr(module, "__file__", "")).startswith(str(self.folder))
 
     def program(self, block: Block) -> str:
         """Run a program in the names of those before it; what it printed or raised."""
@@ -204,7 +219,7 @@ class Shell:
         """Run a function with this on standard input; what it printed or raised."""
         out = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
         keyboard, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO(given.encode()), "utf-8")
-        before, self.status = set(sys.modules), 0
+        self.status = 0
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             try:
                 returned = run()
@@ -216,9 +231,6 @@ class Shell:
                 traceback.print_exc()
             finally:
                 sys.stdin = keyboard
-        for name in set(sys.modules) - before:  # another page has another mine.py
-            if str(getattr(sys.modules[name], "__file__", "")).startswith(str(self.folder)):
-                del sys.modules[name]
         out.seek(0)
         return out.read()
 
@@ -284,10 +296,13 @@ def differences(page: str, folder: Path) -> list[str]:
     """
     for name in ("scripts", "tests"):
         (folder / name).symlink_to(ROOT / name)
-    shell = Shell(folder)
     found: list[str] = []
     everything = blocks(page)
-    with contextlib.chdir(folder), _changed(os.environ, _SETTINGS):
+    with (
+        contextlib.chdir(folder),
+        _changed(os.environ, _SETTINGS),
+        contextlib.closing(Shell(folder)) as shell,
+    ):
         for block, following in zip_longest(everything, everything[1:]):
             if block.name:
                 shell.save(block.name, block.text)

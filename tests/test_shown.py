@@ -1,6 +1,9 @@
 """What compares a page with what comes out: it sees another word, number, message or status."""
 
+import os
+import sys
 import textwrap
+import types
 
 import pytest
 
@@ -183,3 +186,19 @@ def test_blocks_know_their_line_and_their_file():
         (2, "python", "a/mine.py"),
         (8, "c", "net.c"),
     ]
+
+
+def test_a_file_of_a_page_is_imported_though_a_module_has_its_name(tmp_path, monkeypatch):
+    elsewhere = types.ModuleType("mine")
+    monkeypatch.setitem(sys.modules, "mine", elsewhere)
+    text = "~~~python\n# mine.py\nx = 3\n~~~\n~~~python\nimport mine\n\nprint(mine.x)\n~~~\n"
+    assert differences(page(text + "~~~text\n3\n~~~\n"), tmp_path) == []
+    assert sys.modules["mine"] is elsewhere
+
+
+def test_what_a_page_changes_is_put_back(tmp_path):
+    before = os.getcwd(), dict(os.environ), list(sys.argv), list(sys.path), sys.stdin
+    text = "~~~python\n# mine.py\nimport sys\n\nsys.path.append('here')\n1 / 0\n~~~\n"
+    assert differences(page(text + "~~~console\n$ COLUMNS=7 python mine.py\n~~~\n"), tmp_path)
+    assert (os.getcwd(), dict(os.environ), sys.argv, sys.path, sys.stdin) == before
+    assert "mine" not in sys.modules
