@@ -1,4 +1,7 @@
-"""What the README shows is what comes out."""
+"""What the README shows is what comes out.
+
+A README that keeps to the conventions of `tests/shown.py` is one more page in `tests/test_docs.py`.
+"""
 
 import re
 import runpy
@@ -11,6 +14,7 @@ from lockstep.cli.compare import main
 from lockstep.cli.descend import main as gradient_descent
 from tests.campaigns.mistakes import PLACES
 from tests.shown import comes_out
+from tests.test_languages import SOURCE, built, needs_cc, recorded
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SHOWN = [
@@ -69,6 +73,13 @@ def test_a_derivation_is_explained_as_shown(capsys, tmp_path):
         == 1
     )
     assert comes_out(block_with("delta_h[0, 0]; the 10"), capsys.readouterr().out)
+
+
+@needs_cc
+def test_a_slip_in_c_is_explained_as_shown(tmp_path):
+    assert SOURCE.count(" * (1 - h[n][j])") == 1
+    result = recorded(tmp_path, [built(tmp_path, SOURCE.replace(" * (1 - h[n][j])", "")), "batch"])
+    assert comes_out(block_with("wrong-activation-derivative"), str(result))
 
 
 def test_a_forgotten_term_of_a_gradient_is_told_as_shown(tmp_path):
