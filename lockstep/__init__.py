@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from lockstep.gradients.measured import watch
     from lockstep.gradients.result import GradientMismatch
 
-__version__ = "0.1.0"
+    __version__: str
+
 __all__ = ["GradientMismatch", "check_function", "check_gradients", "compare", "watch"]
 _HOMES = {
     "compare": "api",
@@ -23,4 +24,6 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name in _HOMES:  # PyTorch is imported when something is first compared
         return getattr(import_module(f"lockstep.{_HOMES[name]}"), name)
+    if name == "__version__":
+        return import_module("lockstep.version").version()
     raise AttributeError(f"module 'lockstep' has no attribute {name!r}")

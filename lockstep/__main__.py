@@ -4,7 +4,6 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from lockstep import __version__
 from lockstep.cli.main import Parser
 
 COMMANDS = {  # each is a module of lockstep.cli
@@ -21,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Those of the command line; by default the program's own.
 
     Returns:
-        The exit status of the subcommand; 2 without one.
+        The exit status of the subcommand; 0 for --version, 2 without a subcommand.
     """
     given = sys.argv[1:] if arguments is None else arguments
     if given and given[0] in COMMANDS:
@@ -32,11 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Back-propagation by hand next to PyTorch.",
         epilog="`lockstep COMMAND --help` lists the options of a command.",
     )
-    parser.add_argument("--version", action="version", version=f"lockstep {__version__}")
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, about in COMMANDS.items():
         commands.add_parser(name, help=about)
-    parser.parse_args(given)
+    if parser.parse_args(given).version:
+        print(f"lockstep {import_module('lockstep.version').version()}")
+        return 0
     parser.print_help(sys.stderr)
     return 2
 

@@ -30,17 +30,46 @@ OnStep = Callable[[Record, Comparison], None]
 
 
 class ComparisonResult(Comparison):
-    """What `compare` returns: a `Comparison` that prints."""
+    """What `compare` returns: the verdict and what it rests on. It prints as the report.
+
+    In a notebook it shows itself as a table. Dicts and lists are those of the JSON document, where
+    their keys are described.
+
+    Attributes:
+        verdict: "match", "mismatch" or "undecided".
+        first_mismatch: The first element that differs, as a dict; None where none does.
+        worst: The element with the largest difference / allowed, as a dict; None where nothing was
+            compared.
+        worst_ratio: Its difference / allowed.
+        diagnoses: Which mistakes the first mismatching step looks like, a dict each, in the order
+            of computation.
+        resolution: How fine the run could see, as a dict: typical, worst, blind.
+        cannot_see: The names of the mistakes that this problem hides; None for a large network.
+        remarks: Sentences that are not the verdict.
+        battery: On how many other problems the derivation was tried, and how many match; None
+            where it was not.
+        control: The errors that were planted, and which were caught; None where none were.
+        referee: Which side is nearer the truth; None where that was not asked for.
+        steps_asked: The number of steps that were asked for.
+        steps_run: The number of steps that were run.
+        values: How many values were compared.
+        loss: PyTorch's loss at the first and the last step, before its update.
+        dtype: "float64" or "float32".
+        parameters: The parameters after the last step, as nested lists, by side and name.
+        quantities: What was compared at the last step, as nested lists, by side and name.
+    """
 
     def __repr__(self) -> str:
         from lockstep.report.verdict import headline
 
         return f"<{headline(self)}>"
 
-    def _repr_html_(self) -> str:
-        """What a notebook shows: the verdict and a step as a table."""
-        from lockstep.report.page.page import fragment
-
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: the verdict and a step as a table; None without the extra page."""
+        try:
+            from lockstep.report.page.page import fragment
+        except ImportError:
+            return None
         return fragment(self)
 
     def __str__(self) -> str:
@@ -58,24 +87,37 @@ def compare(
 ) -> ComparisonResult:
     """Train the problem's network by hand and by PyTorch, step by step, and compare everything.
 
+    Each step starts on both sides from PyTorch's current parameters. Two right answers differ by at
+    most max(5√k, k)·u·S, where S is the size of the terms that were added up, k the longest chain
+    of roundings, and u the unit roundoff (Higham, Accuracy and Stability of Numerical Algorithms,
+    chapter 3; Higham and Mary 2019 for √k).
+
     Args:
-        step: The side by hand: a function that asks for quantities by argument name and returns a
-            dict of them, in either vocabulary; the path of a file that has one, FILE.py or
-            FILE.py:FUNCTION; or None for the project's own.
+        step: The side by hand: a step function, which asks for quantities by argument name and
+            returns a dict of them, in matrices or in the lecture's scalars; the path of a file that
+            has one, FILE.py or FILE.py:FUNCTION; or None for the project's own.
         problem: The path of a problem file, a dict with such a file's keys, or None for the
             lecture's network.
-        on_step: Called after each step with its `Record` and the result so far.
+        on_step: Called after each step with its `Record` and the result so far. `record.manual` and
+            `record.torch` have the values of both sides by name.
         settings: Further keys, which override the problem's.
 
     Returns:
         The verdict and what it rests on; `print` it.
 
     Raises:
-        Unusable: A ValueError, for input that cannot be used.
+        Unusable: A ValueError: the input cannot be used, and one sentence says why.
 
-    Example:
-        >>> compare(steps=3).verdict
-        'match'
+    Examples:
+        >>> from lockstep import compare
+        >>> def step(W_o, x, h, o, y):
+        ...     delta_o = 2 * (y - o) / o.size  # the sign is wrong
+        ...     return dict(delta_o=delta_o, delta_h=delta_o @ W_o)
+        >>> result = compare(step, sizes="3-4-2", samples=5)
+        >>> result.verdict, result.first_mismatch["label"]
+        ('mismatch', 'delta_o[0, 0]')
+        >>> [diagnosis["mistake"] for diagnosis in result.diagnoses]
+        ['sign-flipped']
     """
     if not isinstance(problem, dict | str | Path | None):
         kind = type(problem).__name__
@@ -201,7 +243,10 @@ def _try_others(result: Comparison, values: dict[str, Any]) -> None:
         return
     scalars = side.is_users and (side.asks_for_scalars or bool(result.last and result.last.covered))
     quiet: dict[str, Any] = {name: values[name] for name in ("rtol", "atol") if name in values}
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # printed once
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        contextlib.redirect_stderr(nowhere),
+    ):  # printed once
         found = battery(
             asked, result.problem, scalars, lambda other: run(other, quiet, step=side.again())
         )

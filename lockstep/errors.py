@@ -1,6 +1,10 @@
 """The error that a user sees when something cannot be used."""
 
 import re
+from importlib import import_module
+
+# What an extra of the package installs, and only some options need.
+_EXTRAS = {"page": ("jinja2", "pygments"), "plot": ("matplotlib",), "exact": ("mpmath",)}
 
 
 class Unusable(ValueError):
@@ -8,6 +12,21 @@ class Unusable(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(brief(message))
+
+
+def need(option: str, extra: str) -> None:
+    """Raise Unusable where a package that an option needs is not installed.
+
+    Args:
+        option: The option, as the message calls it.
+        extra: The extra of this package that installs what it needs.
+    """
+    for package in _EXTRAS[extra]:
+        try:
+            import_module(package)
+        except ImportError:
+            install = f"pip install 'lockstep-backprop[{extra}]'"
+            raise Unusable(f"{option} needs {package}: {install}") from None
 
 
 def brief(text: str) -> str:

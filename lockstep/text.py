@@ -1,13 +1,20 @@
-"""Numbers, counts and tables as a reader sees them."""
+"""Numbers, counts, names and tables as a reader sees them."""
 
+import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 MOST_ULPS = 9999  # above that a relative error says more
+
+
+def base_name(path: str) -> str:
+    """The name of a file without its folders, in characters that any output can hold."""
+    return os.fsencode(Path(path).name).decode("utf-8", "replace")
 
 
 def digits(value: float, dtype: str) -> str:

@@ -1,6 +1,7 @@
 """The lecture's 2-2-2 network, neuron by neuron: a formula a line, in the lecture's order.
 
 The subscripts say source, then target: w21 goes from x2 to h1; w31 and w41 go from h1 and h2 to o1.
+Names besides the lecture's: z_h1 for the pre-activation of h1, grad_w31 for the product δ_o1·h1.
 """
 
 from collections.abc import Collection
@@ -18,10 +19,22 @@ def step(w11: Number, w21: Number, w12: Number, w22: Number, b1: Number, b2: Num
     """One training step on one sample, on numbers of any kind: floats, fractions, symbols.
 
     Args:
-        w11 … b2: The weights and biases of the hidden neurons.
-        w31 … b4: The weights and biases of the output neurons.
-        x1, x2: The sample.
-        y1, y2: The targets.
+        w11: The weight from x1 to h1.
+        w21: From x2 to h1.
+        w12: From x1 to h2.
+        w22: From x2 to h2.
+        b1: The bias of h1.
+        b2: The bias of h2.
+        w31: The weight from h1 to o1.
+        w41: From h2 to o1.
+        w32: From h1 to o2.
+        w42: From h2 to o2.
+        b3: The bias of o1.
+        b4: The bias of o2.
+        x1: The first input.
+        x2: The second input.
+        y1: The target of o1.
+        y2: The target of o2.
         lr: The learning rate, the lecture's α.
         hidden_activation: A name of `ACTIVATIONS`, or a pair (σ, σ').
         output_activation: The same.
@@ -35,6 +48,12 @@ def step(w11: Number, w21: Number, w12: Number, w22: Number, b1: Number, b2: Num
     Raises:
         ValueError: A name in `frozen` is not W_h, b_h, W_o or b_o; a loss or an activation is
             unknown.
+
+    Examples:
+        >>> from fractions import Fraction
+        >>> names = "w11 w21 w12 w22 b1 b2 w31 w41 w32 w42 b3 b4 x1 x2 y1 y2 lr".split()
+        >>> print(step(**{name: Fraction(i + 1, 10) for i, name in enumerate(names)})["delta_h1"])
+        1403/500
     """
     if not set(frozen) <= {"W_h", "b_h", "W_o", "b_o"}:
         raise ValueError(f"frozen: expected names out of W_h, b_h, W_o, b_o, got {frozen!r}")

@@ -15,7 +15,20 @@ Array: TypeAlias = Number  # a NumPy array of numbers of any kind, or what behav
 
 def forward(W_h: Array, b_h: Array, W_o: Array, b_o: Array, x: Array,
             sigma_h: Function, sigma_o: Function) -> tuple[Array, ...]:  # fmt: skip
-    """The outputs, and everything on the way there."""
+    """The outputs, and everything on the way there.
+
+    Args:
+        W_h: (n_hidden, n_in).
+        b_h: (n_hidden,).
+        W_o: (n_out, n_hidden).
+        b_o: (n_out,).
+        x: (N, n_in), the samples.
+        sigma_h: The activation of the hidden layer, a function of an array.
+        sigma_o: That of the output layer.
+
+    Returns:
+        z_h and h, (N, n_hidden); z_o and o, (N, n_out).
+    """
     z_h = x @ W_h.T + b_h  # (N, n_hidden)
     h = sigma_h(z_h)  # (N, n_hidden)
     z_o = h @ W_o.T + b_o  # (N, n_out)
@@ -24,7 +37,13 @@ def forward(W_h: Array, b_h: Array, W_o: Array, b_o: Array, x: Array,
 
 
 def loss_of(o: Array, y: Array, L: Function) -> Number:
-    """L, a scalar."""
+    """L, a scalar.
+
+    Args:
+        o: (N, n_out), the outputs.
+        y: (N, n_out), the targets.
+        L: The loss, a function of both.
+    """
     loss = L(o, y)  # ()
     return loss  # noqa: RET504 (a formula has its name in front)
 
@@ -36,6 +55,22 @@ def backward(W_o: Array, x: Array, y: Array, z_h: Array, h: Array, z_o: Array, o
 
     Row n is the lecture's δ_o and δ_h of sample n; a gradient is the sum over the samples. All of
     them use the weights from before the update.
+
+    Args:
+        W_o: (n_out, n_hidden).
+        x: (N, n_in), the samples.
+        y: (N, n_out), the targets.
+        z_h: (N, n_hidden), from `forward`.
+        h: (N, n_hidden), from `forward`.
+        z_o: (N, n_out), from `forward`.
+        o: (N, n_out), from `forward`.
+        L_prime: ∂L/∂o, a function of o and y.
+        sigma_h_prime: σ' of the hidden layer, a function of z_h and h.
+        sigma_o_prime: σ' of the output layer, a function of z_o and o.
+
+    Returns:
+        delta_o, (N, n_out); delta_h, (N, n_hidden); grad_W_o, grad_b_o, grad_W_h and grad_b_h, each
+        in the shape of its parameter.
     """
     delta_o = L_prime(o, y) * sigma_o_prime(z_o, o)  # (N, n_out)
     delta_h = (delta_o @ W_o) * sigma_h_prime(z_h, h)  # (N, n_hidden)
@@ -49,7 +84,22 @@ def backward(W_o: Array, x: Array, y: Array, z_h: Array, h: Array, z_o: Array, o
 def update(W_h: Array, b_h: Array, W_o: Array, b_o: Array,
            grad_W_o: Array, grad_b_o: Array, grad_W_h: Array, grad_b_h: Array,
            lr: Number) -> tuple[Array, ...]:  # fmt: skip
-    """One step of gradient descent."""
+    """One step of gradient descent: W ← W − α ∂L/∂W.
+
+    Args:
+        W_h: (n_hidden, n_in).
+        b_h: (n_hidden,).
+        W_o: (n_out, n_hidden).
+        b_o: (n_out,).
+        grad_W_o: (n_out, n_hidden), from `backward`.
+        grad_b_o: (n_out,), from `backward`.
+        grad_W_h: (n_hidden, n_in), from `backward`.
+        grad_b_h: (n_hidden,), from `backward`.
+        lr: The learning rate, the lecture's α.
+
+    Returns:
+        new_W_o, new_b_o, new_W_h and new_b_h.
+    """
     new_W_o = W_o - lr * grad_W_o  # (n_out, n_hidden)
     new_b_o = b_o - lr * grad_b_o  # (n_out,)
     new_W_h = W_h - lr * grad_W_h  # (n_hidden, n_in)
@@ -69,7 +119,7 @@ def step(W_h: Array, b_h: Array, W_o: Array, b_o: Array, x: Array, y: Array, lr:
         b_o: (n_out,).
         x: (N, n_in), the samples.
         y: (N, n_out), the targets.
-        lr: The learning rate.
+        lr: The learning rate, the lecture's α.
         hidden_activation: A name of `ACTIVATIONS`, or a pair (σ, σ').
         output_activation: The same.
         loss: A name of `LOSSES`, or a pair (L, ∂L/∂o).
@@ -82,6 +132,13 @@ def step(W_h: Array, b_h: Array, W_o: Array, b_o: Array, x: Array, y: Array, lr:
     Raises:
         ValueError: A name in `frozen` is not W_h, b_h, W_o or b_o; a loss or an activation is
             unknown.
+
+    Examples:
+        >>> import numpy as np
+        >>> W, b, x, y = np.eye(2), np.zeros(2), np.array([[1.0, 2.0]]), np.array([[0.0, 0.0]])
+        >>> quantities = step(W, b, W, b, x, y, lr=0.1, loss="half_sum")
+        >>> float(quantities["loss"]), quantities["grad_W_o"].tolist()
+        (2.5, [[1.0, 2.0], [2.0, 4.0]])
     """
     parameters = dict(W_h=W_h, b_h=b_h, W_o=W_o, b_o=b_o)
     if not set(frozen) <= set(parameters):

@@ -23,7 +23,15 @@ LOSSES: dict[str, Loss] = {
 
 
 def forward(network: Network, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The outputs, and everything on the way there."""
+    """The outputs, and everything on the way there.
+
+    Args:
+        network: Its modules are `hidden`, `hidden_activation`, `output` and `output_activation`.
+        x: (N, n_in), the samples.
+
+    Returns:
+        z_h and h, (N, n_hidden); z_o and o, (N, n_out).
+    """
     z_h = network.hidden(x)  # (N, n_hidden)
     h = network.hidden_activation(z_h)  # (N, n_hidden)
     z_o = network.output(h)  # (N, n_out)
@@ -32,13 +40,30 @@ def forward(network: Network, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor
 
 
 def loss_of(o: Tensor, y: Tensor, L: Loss) -> Tensor:
-    """L, a scalar."""
+    """L, a scalar.
+
+    Args:
+        o: (N, n_out), the outputs.
+        y: (N, n_out), the targets.
+        L: The loss, a function of both.
+    """
     loss = L(o, y)  # ()
     return loss  # noqa: RET504 (a formula has its name in front)
 
 
 def backward(loss: Tensor, z_h: Tensor, z_o: Tensor, network: Network) -> tuple[Any, ...]:
-    """The error terms δ and the gradients: autograd alone."""
+    """The error terms δ and the gradients: autograd alone.
+
+    Args:
+        loss: L, a scalar.
+        z_h: (N, n_hidden), from `forward`; its gradient is delta_h.
+        z_o: (N, n_out), from `forward`; its gradient is delta_o.
+        network: See `forward`.
+
+    Returns:
+        delta_o, (N, n_out); delta_h, (N, n_hidden); grad_W_o, grad_b_o, grad_W_h and grad_b_h, each
+        in the shape of its parameter.
+    """
     z_o.retain_grad()
     z_h.retain_grad()
     loss.backward()
@@ -52,7 +77,16 @@ def backward(loss: Tensor, z_h: Tensor, z_o: Tensor, network: Network) -> tuple[
 
 
 def update(network: Network, trained: list[nn.Parameter], lr: float) -> tuple[Tensor, ...]:
-    """One step of gradient descent: optim.SGD."""
+    """One step of gradient descent: optim.SGD.
+
+    Args:
+        network: See `forward`; its parameters have their gradients.
+        trained: The parameters that are to be changed.
+        lr: The learning rate, the lecture's α.
+
+    Returns:
+        new_W_o, new_b_o, new_W_h and new_b_h.
+    """
     if trained:  # an optimiser needs a parameter
         optimizer = torch.optim.SGD(trained, lr=0.0)
         optimizer.param_groups[0]["lr"] = lr  # any number: SGD itself refuses a negative one
@@ -76,7 +110,7 @@ def step(W_h: Array, b_h: Array, W_o: Array, b_o: Array, x: Array, y: Array, lr:
         b_o: (n_out,).
         x: (N, n_in), the samples.
         y: (N, n_out), the targets.
-        lr: The learning rate.
+        lr: The learning rate, the lecture's α.
         hidden_activation: A name of `ACTIVATIONS`.
         output_activation: The same.
         loss: A name of `LOSSES`.
@@ -88,6 +122,13 @@ def step(W_h: Array, b_h: Array, W_o: Array, b_o: Array, x: Array, y: Array, lr:
 
     Raises:
         ValueError: A name in `frozen` is not W_h, b_h, W_o or b_o.
+
+    Examples:
+        >>> import numpy as np
+        >>> W, b, x, y = np.eye(2), np.zeros(2), np.array([[1.0, 2.0]]), np.array([[0.0, 0.0]])
+        >>> quantities = step(W, b, W, b, x, y, lr=0.1, loss="half_sum")
+        >>> float(quantities["loss"]), quantities["grad_W_o"].tolist()
+        (2.5, [[1.0, 2.0], [2.0, 4.0]])
     """
     given = dict(W_h=W_h, b_h=b_h, W_o=W_o, b_o=b_o)
     if not set(frozen) <= set(given):

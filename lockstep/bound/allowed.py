@@ -43,7 +43,7 @@ def bounded_activation(
             return z
         value = sigma(z.value) if known is None else np.asarray(known[1], np.float64)
         size = np.abs(value)
-        scale = steepest(z, value, size) * z.scale
+        scale: Array = steepest(z, value, size) * z.scale
         scale += (1 if noisy and name != "relu" else size) + z.precision.underflow
         most = z.most + (z.most if name == "relu" else 1) + z.precision.underflow
         return Bounded(value, scale, z.k + ROUNDINGS[name], z.precision, most)

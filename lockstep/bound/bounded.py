@@ -74,7 +74,7 @@ class Bounded:
         most: At least the largest scale, so that overflow is looked for only where it can be.
         shape: The array's.
 
-    Example:
+    Examples:
         >>> x = Bounded.exact(np.array([1.0, -1.0]), Precision.of("float64"))
         >>> float((x * 3.0).sum().scale)
         6.0

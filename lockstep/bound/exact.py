@@ -1,9 +1,9 @@
 """The same step in exact arithmetic, from the same floats."""
 
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
-import mpmath
 import numpy as np
 
 from lockstep.network.names import Array, Quantities
@@ -15,18 +15,26 @@ DIGITS = 50
 LARGEST = (
     10**6
 )  # multiply-adds of a step beyond which exact arithmetic takes longer than some seconds
-_mp = mpmath.MPContext()
-_mp.dps = DIGITS
+
+
+@cache
+def _mp() -> Any:
+    """Arithmetic of 50 digits, from a package that nothing else needs."""
+    import mpmath
+
+    context = mpmath.MPContext()
+    context.dps = DIGITS
+    return context
 
 
 def _sigmoid(z: Any) -> Any:
-    return 1 / (1 + _mp.exp(-z))
+    return 1 / (1 + _mp().exp(-z))
 
 
 # From z alone: 1 − s·s and s·(1 − s) would lose digits at the ends, which the truth must not.
 _SMOOTH = {
     "sigmoid": (_sigmoid, lambda z, s: _sigmoid(z) * _sigmoid(-z)),
-    "tanh": (_mp.tanh, lambda z, s: _mp.sech(z) ** 2),
+    "tanh": (lambda z: _mp().tanh(z), lambda z, s: _mp().sech(z) ** 2),
 }
 
 
@@ -52,7 +60,7 @@ def truth(problem: Problem, parameters: Quantities, x: Array, y: Array, lr: floa
         Object arrays by name, in the order of computation: fractions, without any rounding, for
         linear and relu; 50-digit mpmath numbers where there is a sigmoid or a tanh.
     """
-    number = Fraction if arithmetic(problem) == "exact fractions" else _mp.mpf
+    number = Fraction if arithmetic(problem) == "exact fractions" else _mp().mpf
     exactly = np.frompyfunc(lambda value: number(float(value)), 1, 1)
 
     def by_element(name: str) -> Any:
@@ -77,7 +85,7 @@ def error(value: float, exact: Any) -> float:
     """How far a float is from the exact number, as a float; infinite where it is not finite."""
     if not np.isfinite(value):
         return float("inf")
-    number = Fraction if isinstance(exact, Fraction | int) else _mp.mpf
+    number = Fraction if isinstance(exact, Fraction | int) else _mp().mpf
     return _float(abs(number(float(value)) - exact))
 
 

@@ -154,7 +154,6 @@ def _report(problem: "Problem", values: dict[str, Any], step: "Side") -> tuple[_
     Returns:
         What to do with each step, and with the result in the end.
     """
-    from lockstep.report.code import code_lines
     from lockstep.report.document import document
     from lockstep.report.step import step_lines
     from lockstep.report.terminal import heading, summary_lines, verdict_lines
@@ -167,11 +166,13 @@ def _report(problem: "Problem", values: dict[str, Any], step: "Side") -> tuple[_
         return nothing, lambda result: sys.stdout.write(document(result))
     if values.get("quiet"):
         return nothing, lambda result: printed(verdict_lines(result, width, quiet=True))
-    printed(heading(problem, step.label))
+    printed(heading(problem, step.title))
     code = values.get("code")
 
     def in_full(record: "Record", result: "Comparison") -> None:
         if code:
+            from lockstep.report.code import code_lines
+
             printed(code_lines(record, problem, width, step, result.side))
         else:
             printed(step_lines(record, problem, width, result.side))

@@ -25,12 +25,28 @@ _GROUPS = {
         Option("delta", "width of the backward difference", _NONZERO, 0.01),
     ),
     "output": (
-        Option("plot", "both pictures as one figure (png, svg or pdf)", OPTIONS["plot"].kind),
-        Option("animate", "the descent as an animation", file_kind("FILE.gif", ".gif")),
-        Option("show", "show the figure in a window", FLAG),
+        Option(
+            "plot",
+            "both pictures as one figure (png, svg or pdf)",
+            OPTIONS["plot"].kind,
+            extra="plot",
+        ),
+        Option(
+            "animate", "the descent as an animation", file_kind("FILE.gif", ".gif"), extra="plot"
+        ),
+        Option("show", "show the figure in a window", FLAG, extra="plot"),
     ),
 }
 _OPTIONS = {option.name: option for options in _GROUPS.values() for option in options}
+
+
+def parser(name: str | None = None) -> Parser:
+    """The options of the command."""
+    it = Parser(
+        name, description="Gradient descent on f(x) = x^3 - 4x^2 + 6, by hand and by PyTorch."
+    )
+    it.add_options(_GROUPS)
+    return it
 
 
 def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int:
@@ -43,11 +59,7 @@ def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int
     Returns:
         The exit status: 0, or 3 where x ran away.
     """
-    parser = Parser(
-        name, description="Gradient descent on f(x) = x^3 - 4x^2 + 6, by hand and by PyTorch."
-    )
-    parser.add_options(_GROUPS)
-    given = vars(parser.parse_args(arguments))
+    given = vars(parser(name).parse_args(arguments))
     return status(lambda _: _descend(given), name)
 
 

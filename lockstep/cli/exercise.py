@@ -17,6 +17,25 @@ if TYPE_CHECKING:
 
 _Verdicts: TypeAlias = "Mapping[str, Verdict]"
 _POLL = 0.2  # seconds between two looks at the file
+_KEYS = "[h] a further hint  [v] PyTorch's value  [q] quit"
+_NO_KEYS = "Save the file to check it again; Ctrl-C quits. Keys cannot be read here."
+
+
+def parser(name: str | None = None) -> Parser:
+    """The options of the command."""
+    it = Parser(
+        name,
+        description="Derive back-propagation yourself: a file of formulas to fill in. "
+        "Once it is there, each formula is checked against PyTorch.",
+    )
+    it.add_argument("file", metavar="my_net.py", help="the file, written where it is not there")
+    about = "write the exercise in matrices instead of the lecture's scalars"
+    it.add_argument("--matrix", action="store_true", help=about)
+    about = "write a finished file with this mistake in it, for you to find"
+    it.add_argument("--mistake", metavar="NAME", help=about)
+    about = "check at each save; h: a further hint, v: the value, q: quit"
+    it.add_argument("--watch", action="store_true", help=about)
+    return it
 
 
 def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int:
@@ -30,19 +49,7 @@ def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int
         The exit status: 0 where every formula is right, or the file was written; 1 where not
         yet; 2 for input that cannot be used.
     """
-    parser = Parser(
-        name,
-        description="Derive back-propagation yourself: a file of formulas to fill in. "
-        "Once it is there, each formula is checked against PyTorch.",
-    )
-    parser.add_argument("file", metavar="my_net.py", help="the file, written where it is not there")
-    about = "write the exercise in matrices instead of the lecture's scalars"
-    parser.add_argument("--matrix", action="store_true", help=about)
-    about = "write a finished file with this mistake in it, for you to find"
-    parser.add_argument("--mistake", metavar="NAME", help=about)
-    about = "check at each save; h: a further hint, v: the value, q: quit"
-    parser.add_argument("--watch", action="store_true", help=about)
-    options = parser.parse_args(arguments)
+    options = parser(name).parse_args(arguments)
     compare = "lockstep compare" if name else "python scripts/compare.py"
     return status(lambda _: _practise(options, compare), name)
 
@@ -98,7 +105,7 @@ def _watch(path: str, compare: str, printed: Printed) -> int:
     current: Verdict | None = None
     verdicts: _Verdicts = {}
     hint = 0  # which was given last for the current formula
-    with _keys() as key:
+    with _keys() as (key, help):
         while pressed != "q":
             stamp = os.stat(path).st_mtime_ns if os.path.exists(path) else seen
             if stamp != seen:
@@ -109,7 +116,7 @@ def _watch(path: str, compare: str, printed: Printed) -> int:
                     if current is None:
                         return 0
                     hint = hint if before and before.name == current.name else 0
-                    printed(["[h] a further hint  [v] PyTorch's value  [q] quit", ""])
+                    printed([help, ""])
                 except Unusable as reason:  # no Python at the moment
                     printed([str(reason)])
             pressed = key()
@@ -175,17 +182,29 @@ def _at(verdict: "Verdict") -> str:
 
 
 @contextmanager
-def _keys() -> "Iterator[Callable[[], str | None]]":
-    """A function that waits a moment and returns the key that was pressed meanwhile, if any."""
-    if not sys.stdin.isatty():
-        yield lambda: time.sleep(_POLL)
+def _keys() -> "Iterator[tuple[Callable[[], str | None], str]]":
+    """A function that waits a moment for a key, and what to tell the user about keys.
+
+    It returns the key that was pressed meanwhile, if any: never one where standard input is no
+    terminal, or the system (Windows) has no termios.
+    """
+    try:
+        import termios
+        import tty
+    except ImportError:
+        readable = False
+    else:
+        readable = sys.stdin.isatty()
+    if not readable:
+        yield lambda: time.sleep(_POLL), _NO_KEYS
         return
-    import termios
-    import tty
 
     before = termios.tcgetattr(sys.stdin)
     try:
         tty.setcbreak(sys.stdin)
-        yield lambda: sys.stdin.read(1) if select.select([sys.stdin], [], [], _POLL)[0] else None
+        yield (
+            lambda: sys.stdin.read(1) if select.select([sys.stdin], [], [], _POLL)[0] else None,
+            _KEYS,
+        )
     finally:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)

@@ -100,7 +100,7 @@ def signals() -> Iterator[list[int]]:
     seen: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGTERM:
+        if number != signal.SIGINT:
             sys.exit(128 + number)
         seen.append(number)
         raise KeyboardInterrupt
@@ -108,7 +108,8 @@ def signals() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield seen
         return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = {signal.SIGINT, getattr(signal, "SIGTERM", signal.SIGINT)}  # all systems have SIGINT
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield seen
     finally:

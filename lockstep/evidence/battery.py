@@ -28,7 +28,10 @@ STEPS = 3  # enough for what is carried from one step to the next
 class Counterexample:
     """A problem that does not match, with the field names of the JSON document.
 
-    quantity: what differs first; None where the derivation cannot be run on the problem.
+    Attributes:
+        sizes: The widths of its inputs, hidden layer and outputs.
+        samples: The number of its samples.
+        quantity: What differs first; None where the derivation cannot be run on the problem.
     """
 
     sizes: list[int]
@@ -38,7 +41,13 @@ class Counterexample:
 
 @dataclass(frozen=True)
 class Battery:
-    """How many other problems were tried and match, and the smallest that does not."""
+    """How many other problems were tried and match, and the smallest that does not.
+
+    Attributes:
+        problems: How many were tried.
+        matching: How many of them match.
+        smallest: The smallest that does not match; None where all do.
+    """
 
     problems: int
     matching: int

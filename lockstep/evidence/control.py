@@ -17,8 +17,14 @@ TIMES = 3
 class Planted:
     """An error in one element, with the field names of the JSON document.
 
-    torch: PyTorch's value, on which the error was planted. caught: whether this very element was
-    found as the first mismatch.
+    Attributes:
+        quantity: The name of the quantity in matrices.
+        index: The place of the element in it, counted from 0; empty for `loss`.
+        label: What the report calls the element.
+        torch: PyTorch's value, to which the error was added.
+        error: The error.
+        allowed: How far the two sides may be apart there.
+        caught: Whether this very element was found as the first mismatch.
     """
 
     quantity: str
@@ -32,7 +38,13 @@ class Planted:
 
 @dataclass(frozen=True)
 class Control:
-    """The errors planted into a step, one a quantity, and how many of them were caught."""
+    """The errors planted into a step, one a quantity, and how many of them were caught.
+
+    Attributes:
+        step: The number of the step.
+        caught: How many of the errors were caught.
+        planted: The errors, in the order of computation.
+    """
 
     step: int
     caught: int

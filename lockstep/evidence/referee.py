@@ -13,8 +13,13 @@ from lockstep.run.record import Entry, Record
 class Refereed(Entry):
     """One element of a step beside its exact value, with the field names of the JSON document.
 
-    exact: the truth as the nearest float. …_error: a side's distance from it; …_ulp: the same in
-    units of the truth's last place. nearer: "manual", "torch" or "equal".
+    Attributes:
+        exact: The exact value, as the nearest float.
+        manual_error: How far the value by hand is from the exact one.
+        torch_error: How far PyTorch's value is from it.
+        manual_ulp: `manual_error` in units of the exact value's last place.
+        torch_ulp: `torch_error` in the same units.
+        nearer: Which side is nearer: "manual", "torch" or "equal".
     """
 
     exact: float
@@ -29,8 +34,11 @@ class Refereed(Entry):
 class Referee:
     """Which side of a step is nearer the truth.
 
-    nearer: how many values each side has nearer, and how many are equally near. worst: by quantity
-    the element whose difference is the largest for what is allowed.
+    Attributes:
+        step: The number of the step.
+        arithmetic: What the exact values were computed in.
+        nearer: How many values each side has nearer, and how many are equally near.
+        worst: Of each quantity the element with the largest difference / allowed.
     """
 
     step: int

@@ -8,12 +8,12 @@ class Diagnosis:
     """One diagnosis, with the field names of the JSON document.
 
     Attributes:
-        quantity: the table's name, or the input's.
-        mistake: one of the names of mistakes.
-        says: a sentence for the user.
-        remedy: what to do.
-        formula: the formula that gives the same numbers.
-        explains: the quantities that it accounts for; without any, the quantity alone.
+        quantity: The quantity that is wrong, by its name in matrices, or the input's name.
+        mistake: The name of the mistake.
+        says: One sentence that says what was done.
+        remedy: What to do; empty where nothing is known.
+        formula: The formula that gives the same numbers; empty where none does.
+        explains: The quantities that it accounts for.
     """
 
     quantity: str

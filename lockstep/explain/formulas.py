@@ -56,7 +56,7 @@ def replaced(text: str, parts: Texts, functions: Texts = _NONE) -> str:
         parts: What stands in place of a part of it, by that part; all are replaced at once.
         functions: By name the lambda expression whose body stands in place of a call.
 
-    Example:
+    Examples:
         >>> replaced("2 * f(o - y)", {"o": "o.T"}, {"f": "lambda a: a * a"})
         '2 * ((o.T - y) * (o.T - y))'
     """
@@ -174,7 +174,8 @@ def sources(problem: Problem) -> dict[str, str]:
 
     A frozen parameter is not updated.
 
-    Example:
+    Examples:
+        >>> from lockstep.network.problem import make_problem
         >>> sources(make_problem({"loss": "half_sum"}))["delta_o"]
         '(o - y) * sigma_o_prime(z_o, o)'
     """
@@ -189,7 +190,7 @@ def what_it_is(name: str, of: str) -> str:
         name: In either vocabulary.
         of: The name of its matrix.
 
-    Example:
+    Examples:
         >>> what_it_is("grad_w31", "grad_W_o")
         'how the loss changes with w31'
     """

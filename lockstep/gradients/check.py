@@ -37,18 +37,38 @@ _REPORTED = (GradientMismatch, ValueError, TypeError)
 def check_gradients(hand: Code, reference: Reference, /, **inputs: Any) -> CheckResult:
     """Check gradients derived by hand against PyTorch's automatic differentiation.
 
-    The bound is measured, see `lockstep.gradients.measured`.
+    How far two right gradients may be apart is measured for every element, from what rounding does
+    to both sides; there is no tolerance to choose.
 
     Args:
-        hand: gets the inputs as NumPy arrays by name. It returns a dict of gradients by input name,
-            any subset, as arrays or tensors. Intermediates that reference marks with
-            `lockstep.watch` may be returned too.
-        reference: gets the inputs as torch tensors. It returns a scalar built with torch.
-        inputs: arrays or tensors. Floating-point ones are differentiated, others passed on.
+        hand: Gets the inputs by name, as NumPy arrays. It returns a dict of gradients by input
+            name, any subset, each an array or a tensor in the shape of its input. Intermediates
+            that the reference marks with `lockstep.watch` may be returned too.
+        reference: Gets the inputs by name, as torch tensors. It returns a scalar built with torch.
+        inputs: Arrays or tensors of any shape. Floating-point ones are differentiated; integers and
+            booleans are passed on as they are. Choose sizes above 1 that differ from each other.
+
+    Returns:
+        A match, with how fine the check could see; `print` it.
 
     Raises:
-        GradientMismatch: an AssertionError; its message is the report.
-        ValueError, TypeError: something cannot be used.
+        GradientMismatch: A gradient is wrong. It is an AssertionError, and its message is the
+            report.
+        ValueError: Something cannot be used: a reference that gives other gradients at a second
+            call, an exception in `hand` or `reference`, inputs that are not finite.
+        TypeError: `hand` returns no dict of real numbers, or the reference no scalar tensor.
+
+    Examples:
+        >>> import numpy as np
+        >>> from lockstep import check_gradients
+        >>> def hand(x, w):
+        ...     return {"x": 2 * (x @ w)[:, None] * w, "w": 2 * x.T @ (x @ w)}
+        >>> def reference(x, w):
+        ...     return ((x @ w) ** 2).sum()
+        >>> random = np.random.default_rng(0)
+        >>> x, w = random.normal(size=(5, 3)), random.normal(size=3)
+        >>> check_gradients(hand, reference, x=x, w=w).verdict
+        'match'
     """
     __tracebackhide__ = True
     try:
@@ -60,15 +80,40 @@ def check_gradients(hand: Code, reference: Reference, /, **inputs: Any) -> Check
 def check_function(function: Any, reference: Code, /, **inputs: Any) -> CheckResult:
     """Check the backward, and the forward, of a torch.autograd.Function.
 
-    What the forward gives is called `output` in reports, or `output_0`, `output_1` … where it gives
-    several. A name that an input has already gets an underscore behind it: `output_`.
+    Reports call the result of the forward `output`, or `output_0`, `output_1` … if there are
+    several. If an input has that name already, an underscore is added: `output_`.
 
     Args:
-        function: its `apply` gets the inputs as tensors, single integers and booleans as Python's.
-            They come in the order of its forward's arguments if these have the inputs' names, else
-            as they are given here.
-        reference: gets the inputs by name. It returns the same as the forward, built with torch.
-        inputs: as in `check_gradients`, and so is what is raised.
+        function: The class. Its `apply` gets the inputs as tensors; single integers and booleans
+            as Python's. They are bound to the arguments of `forward` by name, or, where the names
+            differ, in the order in which they are given here.
+        reference: Gets the inputs by name, as tensors. It returns what the forward returns, in the
+            same shapes, built with torch.
+        inputs: As for `check_gradients`.
+
+    Returns:
+        A match, with how fine the check could see; `print` it.
+
+    Raises:
+        GradientMismatch: A gradient or an output is wrong, or the backward returns None for an
+            input that the output depends on.
+        ValueError: As for `check_gradients`.
+        TypeError: As for `check_gradients`; or the reference gives no tensor.
+
+    Examples:
+        >>> import torch
+        >>> from lockstep import check_function
+        >>> class Cube(torch.autograd.Function):
+        ...     @staticmethod
+        ...     def forward(ctx, x):
+        ...         ctx.save_for_backward(x)
+        ...         return x**3
+        ...
+        ...     @staticmethod
+        ...     def backward(ctx, incoming):
+        ...         return incoming * 3 * ctx.saved_tensors[0] ** 2
+        >>> check_function(Cube, lambda x: x**3, x=torch.linspace(-2, 2, 9)).verdict
+        'match'
     """
     __tracebackhide__ = True
     try:

@@ -3,7 +3,8 @@
 Two right answers in float64 differ by no more than a constant times what rounding is seen to do to
 them: the *ladder* (in float32 it does 2²⁹ times as much; in long double, where there is one, almost
 nothing), *moved inputs* (by one unit in the last place), and *noise* (every operation of the
-reference, forward and backward, made wrong by a unit in the last place: Monte Carlo arithmetic).
+reference, forward and backward, made wrong by a unit in the last place: Monte Carlo arithmetic,
+Parker 1997).
 """
 
 from __future__ import annotations
@@ -53,7 +54,30 @@ _watching = threading.local()
 def watch(name: str, tensor: Tensor) -> Tensor:
     """Mark an intermediate inside `reference`, so that `hand` may return its gradient by this name.
 
-    Returns the tensor. Outside a check it does nothing else.
+    Outside a check it has no effect. In a report, gradients come in the order in which `hand`
+    returns them, so the first wrong one says where the derivation goes wrong.
+
+    Args:
+        name: A name that no input has, and no other intermediate.
+        tensor: The intermediate, of any shape.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        ValueError: The name is used twice.
+
+    Examples:
+        >>> import numpy as np, torch
+        >>> from lockstep import check_gradients, watch
+        >>> def hand(x):
+        ...     d_s = np.cos(x * x)
+        ...     return {"s": d_s, "x": d_s * 2 * x}
+        >>> def reference(x):
+        ...     s = watch("s", x * x)
+        ...     return torch.sin(s).sum()
+        >>> check_gradients(hand, reference, x=np.linspace(-1, 2, 5)).values
+        10
     """
     marks = getattr(_watching, "marks", None)
     if marks is not None and isinstance(tensor, Tensor):

@@ -21,7 +21,22 @@ _LOST = 1000  # a side that is less accurate than the other by this factor gets 
 class GradientMismatch(AssertionError):
     """A gradient differs by more than rounding explains; the message is the report.
 
-    first_mismatch, diagnoses: as in the JSON document; `quantity` is the input's name.
+    It is an AssertionError, so a test fails with the report.
+
+    Attributes:
+        first_mismatch: The first wrong element, a dict with the keys of the JSON document. Its
+            `quantity` is the name of the input.
+        diagnoses: What each wrong gradient looks like, a dict each; its keys are those of the JSON
+            document.
+
+    Examples:
+        >>> import numpy as np
+        >>> from lockstep import check_gradients
+        >>> try:
+        ...     check_gradients(lambda x: {"x": -2 * x}, lambda x: (x * x).sum(), x=np.ones(3))
+        ... except GradientMismatch as mismatch:
+        ...     print(mismatch.diagnoses[0]["mistake"])
+        sign-flipped
     """
 
     __module__ = "lockstep"  # a test's summary line has room for little
@@ -35,15 +50,17 @@ class GradientMismatch(AssertionError):
 
 @dataclass
 class CheckResult:
-    """A match, or undecided where a gradient is not finite on both sides.
+    """A match, or undecided where a gradient is not finite on both sides. It prints as the report.
 
     Attributes:
         verdict: "match" or "undecided".
-        resolution: As in the JSON document.
-        accuracy: By input, how far hand and torch each are from the truth in float32, relative to
-            the largest value; None where that is not known.
-        remarks: Sentences.
-        worst_ratio: The largest difference over its bound.
+        resolution: How fine the check could see. `typical` and `worst` are the median and the
+            largest of bound / |value|, and `blind` is how many values rounding alone could change
+            by their whole value.
+        accuracy: By input, how far `hand` and `torch` each are from the truth in float32, relative
+            to the largest value; None where that is not known.
+        remarks: Sentences that are not the verdict.
+        worst_ratio: The largest difference / bound.
         values: How many values were compared.
         seen: By input, the smallest relative error that could be detected (the median).
     """

@@ -56,7 +56,7 @@ def right_formula(name: str, matrix: bool) -> str:
 def in_the_files_words(source: str) -> str:
     """A formula of the code by hand in the words of the exercise.
 
-    Example:
+    Examples:
         >>> in_the_files_words("(o - y) * sigma_o_prime(z_o, o)")
         '(o - y) * sigma_prime(z_o)'
     """
@@ -96,7 +96,7 @@ def template(matrix: bool, planted: Mapping[str, str] | None = None) -> str:
 def hints(name: str, matrix: bool) -> list[str]:
     """Ever more of a formula: what it is, what it is made of, its shape, the formula itself.
 
-    Example:
+    Examples:
         >>> hints("z_o", True)[1:3]
         ['it is made of h, W_o, b_o', 'its shape is □ @ □.T + □']
     """

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from lockstep.errors import Unusable, short
+from lockstep.errors import Unusable, need, short
 from lockstep.network.names import COMPUTED, PARAMETERS, Array, scalars
 
 ACTIVATION_NAMES = ("linear", "sigmoid", "tanh", "relu")
@@ -54,6 +54,7 @@ class Option:
         kind: What its value may be.
         default: The value where none is given, as `kind` converts it.
         otherwise: The default in words, where the value alone does not say it.
+        extra: The extra of this package that it needs, if any.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Option:
     kind: Kind
     default: Any = None
     otherwise: str = ""
+    extra: str = ""
 
     @property
     def flag(self) -> str:
@@ -240,7 +242,12 @@ GROUPS = {
             otherwise="30, for a remark only",
         ),
         Option("control", "plant errors and show that each is caught", FLAG),
-        Option("referee", "find which side is nearer the truth, by exact arithmetic", FLAG),
+        Option(
+            "referee",
+            "find which side is nearer the truth, by exact arithmetic",
+            FLAG,
+            extra="exact",
+        ),
     ),
     "verdict": (
         Option("rtol", "allow atol + rtol * |value| instead of what rounding explains", _TOLERANCE),
@@ -258,11 +265,17 @@ GROUPS = {
             file_kind("FILE"),
         ),
         Option("trace", "write one line of JSON per step", file_kind("FILE.jsonl")),
-        Option("html", "write the run as a page to step through in a browser", file_kind("FILE")),
+        Option(
+            "html",
+            "write the run as a page to step through in a browser",
+            file_kind("FILE"),
+            extra="page",
+        ),
         Option(
             "plot",
             "draw the run as one picture (png, svg or pdf)",
             file_kind("FILE.png", *PICTURES),
+            extra="plot",
         ),
         Option("code", "show each step as both sources side by side, with their values", FLAG),
         Option("quiet", "print the verdict alone", FLAG),
@@ -315,4 +328,6 @@ def check(
                 raise Unusable(f"expected {kind.words}, got {short(plain)}")
         except Unusable as reason:
             raise Unusable(f"{where(key)}: {reason}") from None
+        if options[key].extra and values[key]:
+            need(where(key), options[key].extra)
     return values

@@ -24,6 +24,7 @@ from lockstep.network.names import (
     values_in,
 )
 from lockstep.network.options import DEFAULTS, check, file_and_function
+from lockstep.text import base_name
 
 # What `compare.py` runs with no argument: the lecture's 2-2-2 network on fixed example numbers.
 LECTURE: dict[str, Any] = {
@@ -74,6 +75,9 @@ class Problem:
         x: Inputs, (N, n_in).
         y: Targets, (N, n_out).
         frozen: The parameters that are not trained.
+        seed: Of the numbers that were drawn; None where all were given.
+        data: The name of the table that x and y come from; None where there is none.
+        standardize: Whether the columns of x and y were scaled.
     """
 
     sizes: Sizes
@@ -88,6 +92,9 @@ class Problem:
     loss: str
     frozen: tuple[str, ...]
     dtype: str
+    seed: int | None = None
+    data: str | None = None
+    standardize: bool = False
 
     @property
     def samples(self) -> int:
@@ -114,6 +121,16 @@ class Problem:
         """The settings as the keyword arguments of a built-in step."""
         names = ("hidden_activation", "output_activation", "loss", "frozen")
         return {name: getattr(self, name) for name in names}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was set or follows from it, by the keys of a problem file."""
+        names = (
+            "samples data standardize seed hidden_activation output_activation loss lr batch_size "
+            "frozen dtype"
+        )
+        sizes = "-".join(map(str, self.sizes))
+        return {"sizes": sizes} | {name: getattr(self, name) for name in names.split()}
 
     @cached_property
     def _batches(self) -> list[tuple[Array, Array]]:
@@ -175,6 +192,9 @@ def make_problem(values: dict[str, Any]) -> Problem:
         raise Unusable(f"lr: {lr!r} is beyond the largest {dtype}; expected up to {largest:g}")
     names = "lr steps batch_size hidden_activation output_activation loss frozen dtype".split()
     settings: dict[str, Any] = {name: values.get(name) for name in names}
+    settings["seed"] = None if all(a is not None for a in given.values()) else values["seed"]
+    settings["data"] = base_name(values["data"]) if "data" in values else None
+    settings["standardize"] = values.get("standardize", False)
     return Problem(sizes, arrays, x, y, **settings)
 
 
@@ -229,15 +249,19 @@ def _agreed_sizes(arrays: Quantities, values: dict[str, Any]) -> tuple[Sizes, in
 def _fits_into_memory(sizes: Sizes, samples: int) -> None:
     """Raise Unusable where a step of both sides needs more than the machine's memory."""
     numbers = values_in((*GIVEN, *COMPUTED), sizes, samples)
-    memory = (
-        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if hasattr(os, "sysconf")
-        else math.inf
-    )
-    if 8 * 6 * numbers > memory:
+    if 8 * 6 * numbers > _memory():
         raise Unusable(
             f"sizes: {'-'.join(map(str, sizes))} with {samples} samples do not fit into memory"
         )
+
+
+def _memory() -> float:
+    """The machine's memory in bytes; infinite where the system does not say."""
+    try:
+        pages = os.sysconf("SC_PHYS_PAGES")
+        return os.sysconf("SC_PAGE_SIZE") * pages if pages > 0 else math.inf
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf, others not this name
+        return math.inf
 
 
 def _rounded(name: str, array: Array, dtype: str) -> Array:

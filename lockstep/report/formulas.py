@@ -18,7 +18,7 @@ def formula(name: str, scalars: bool, loss: str) -> str:
         scalars: Which of the two.
         loss: A name of `LOSSES`.
 
-    Example:
+    Examples:
         >>> formula("delta_o", False, "mse")
         "2·(o − y)/(N·n_out)·σ'(z_o)"
     """

@@ -22,12 +22,12 @@ def report(result: Comparison, width: int = 80) -> str:
     """The whole report as plain text."""
     problem, side = result.problem, result.side
     steps = [line for record in result.shown for line in step_lines(record, problem, width, side)]
-    lines = [*heading(problem, side), *steps, *summary_lines(result, width)]
+    lines = [*heading(problem, result.by_hand.title), *steps, *summary_lines(result, width)]
     return "\n".join(line.plain for line in lines)
 
 
 def heading(problem: Problem, side: str = "by hand") -> Iterator[Text]:
-    """What was compared, in two lines. side: what the side by hand is called, or "yours"."""
+    """What was compared, in two lines. side: the title of the side by hand."""
     size = "-".join(map(str, problem.sizes))
     samples = counted(problem.samples, "sample")
     batches = f" in batches of {problem.batch_size}" if problem.batch_size else ""

@@ -23,6 +23,16 @@ class Entry:
     """One element of a step, with the field names of the JSON document.
 
     Where the whole quantity has another shape, `index` and the numbers are None.
+
+    Attributes:
+        step: The number of the step.
+        quantity: The name of the quantity in matrices, such as `delta_h`.
+        index: The place of the element in it, counted from 0; empty for `loss`.
+        label: What the report calls the element, such as `delta_h1` or `delta_h[2, 1]`.
+        manual: The value by hand.
+        torch: PyTorch's value.
+        difference: How far the two are apart.
+        allowed: How far rounding, or the tolerance given, lets them be apart.
     """
 
     step: int

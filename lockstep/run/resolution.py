@@ -20,7 +20,7 @@ class Resolution:
 
     Attributes:
         typical: The median of allowed / |value|; None where nothing was compared.
-        worst: The largest.
+        worst: The largest; None where nothing was compared.
         blind: How many elements rounding alone could change by their whole value.
     """
 

@@ -23,6 +23,7 @@ class BuiltIn(Side):
     """The project's own code by hand. It has no state, so it also trains on its own weights."""
 
     label = "by hand"
+    kind = "built-in"
     is_users = False
     trains_alone = True
     others = True

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from lockstep.errors import Unusable
+from lockstep.network.options import file_and_function
 from lockstep.network.problem import UNTOLD
 from lockstep.sides.built_in import BuiltIn
 from lockstep.sides.function import Function, load
 from lockstep.sides.paper import read_numbers
 from lockstep.sides.recording import Recording
 from lockstep.sides.side import Side
+from lockstep.text import base_name
 
 
 def side_by_hand(
@@ -35,9 +37,14 @@ def side_by_hand(
         values["derivation"] = str(step)
     if "derivation" in values:
         location = values["derivation"]
-        return Function(load(location), lambda: load(location))
+        function = Function(load(location), lambda: load(location))
+        path, name = file_and_function(location)
+        function.file = base_name(path) + (f":{name}" if name != "step" else "")
+        return function
     if "numbers" in values:
-        return _numbers(values)
+        numbers = _numbers(values)
+        numbers.file = "" if values["numbers"] == "-" else base_name(values["numbers"])
+        return numbers
     if isinstance(step, Side):
         return step
     return BuiltIn() if step is None or isinstance(step, str | Path) else Function(step)

@@ -85,6 +85,7 @@ class Function(Side):
             not possible.
     """
 
+    kind = "function"
     others = True
 
     def __init__(

@@ -21,6 +21,8 @@ class Paper(Side):
         steps: The numbers by step.
     """
 
+    kind = "numbers"
+
     def __init__(self, path: str, steps: dict[int, Written]) -> None:
         self.path, self.written = path, steps
         self.last_step = max(steps)

@@ -43,6 +43,7 @@ class Recording(Side):
         Unusable: With the number of the line, for whatever cannot be read.
     """
 
+    kind = "recording"
     by_its_own_weights = True
 
     def __init__(self, path: str) -> None:

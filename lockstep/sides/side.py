@@ -54,6 +54,8 @@ class Side(ABC):
 
     Attributes:
         label: What reports call it.
+        kind: What it is, in the JSON document.
+        file: The name of the file that it was read from, without folders; empty where none.
         is_users: Whether it is the user's, and so gets remarks on what it left out.
         trains_alone: Whether it may be called more than once a step, and so trains on its own
             weights beside the strict check.
@@ -66,6 +68,8 @@ class Side(ABC):
     """
 
     label = "yours"
+    kind = ""
+    file = ""
     asks_for_scalars = False
     step: Callable[..., Any] | None = None
     is_users = True
@@ -73,6 +77,11 @@ class Side(ABC):
     by_its_own_weights = False
     others = False
     written: dict[int, Written] | None = None
+
+    @property
+    def title(self) -> str:
+        """What a heading calls it: its file where it has one."""
+        return self.file or self.label
 
     def prepare(self, problem: Problem) -> None:  # noqa: B027 (most need nothing)
         """Get ready for a run. Raises Unusable where the side does not fit the problem."""

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import pty
 import select
 import signal
 import sys
@@ -11,10 +10,23 @@ import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 
+import pytest
+
+_WITHOUT = "needs forks, signals and terminals as POSIX has them"
+posix = pytest.mark.skipif(os.name != "posix", reason=_WITHOUT)
+full_disk = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+
 
 def interrupt():
     """Ctrl-C, for the command: from the thread of its other end."""
+    _ask_for_posix()
     signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+
+def _ask_for_posix():
+    """Skip the test on a system that cannot do this."""
+    if os.name != "posix":
+        pytest.skip(_WITHOUT)
 
 
 def with_other_end(command, act):
@@ -22,6 +34,8 @@ def with_other_end(command, act):
 
     An error there ends the command and is raised.
     """
+
+    _ask_for_posix()
 
     def acting():
         try:
@@ -44,6 +58,7 @@ def with_other_end(command, act):
 
 def forked(command):
     """A process that ends with the status of command(); torch is already imported for it."""
+    _ask_for_posix()
     process = multiprocessing.get_context("fork").Process(
         target=lambda: sys.exit(command()), daemon=True
     )
@@ -65,6 +80,9 @@ def terminal(monkeypatch):
 
     Gives its other end: press a key, read until some words.
     """
+    _ask_for_posix()
+    import pty
+
     outside, inside = pty.openpty()
 
     def press(key):

@@ -82,7 +82,7 @@ def _rendered(template: str, result: Comparison, rows: list[Data], **more: Any) 
         return [label(name, index, problem.sizes, problem.batch_samples) for name in of]
 
     more |= {
-        "heading": [line.plain for line in heading(problem, result.side)],
+        "heading": [line.plain for line in heading(problem, result.by_hand.title)],
         "result": result,
         "words": verdict(result),
         "rows": rows,

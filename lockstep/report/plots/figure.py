@@ -130,7 +130,8 @@ def draw(figure: Figure, result: Comparison, album: Album[_Point]) -> None:
             axes.legend(fontsize=11)
         axes.grid(alpha=0.3)
     size = "-".join(map(str, result.problem.sizes))
-    figure.suptitle(f"{result.side} next to PyTorch, {size}: {result.verdict}")
+    title = f"{result.by_hand.title} next to PyTorch, {size}: {result.verdict}"
+    figure.suptitle(title, parse_math=False)
 
 
 def _both_sides(axes: Axes, steps: list[int], values: Array, side: str) -> None:

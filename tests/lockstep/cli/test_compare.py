@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,7 +14,14 @@ import numpy as np
 import pytest
 
 from lockstep.cli.compare import main
-from tests.campaigns.other_end import forked, interrupt, wait_until, with_other_end
+from tests.campaigns.other_end import (
+    forked,
+    full_disk,
+    interrupt,
+    posix,
+    wait_until,
+    with_other_end,
+)
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = [sys.executable, str(ROOT / "scripts" / "compare.py")]
@@ -120,7 +128,8 @@ def test_json_on_standard_output_is_one_strict_document(capsys):
     )
     document = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
     assert status == 0
-    keys = "verdict steps_asked steps_run dtype loss first_mismatch worst resolution"
+    keys = "lockstep torch numpy problem "
+    keys += "verdict steps_asked steps_run dtype loss first_mismatch worst resolution"
     keys += " cannot_see diagnoses battery remarks"
     assert list(document) == [
         *keys.split(),
@@ -317,9 +326,10 @@ def test_wide_terminals_get_an_entry_a_line(capsys, monkeypatch):
     assert "(delta_o W_o)·σ'(z_h)" in out
 
 
+@posix
 def test_a_reader_that_leaves_early_gets_no_traceback():
     done = subprocess.run(
-        f"{SCRIPT[0]} {SCRIPT[1]} --show all --steps 60 | head -3",
+        f"{shlex.join(SCRIPT)} --show all --steps 60 | head -3",
         shell=True,
         capture_output=True,
         text=True,
@@ -338,6 +348,7 @@ def test_an_output_never_takes_the_place_of_an_input(capsys, tmp_path):
     assert path.read_text() == UPDATED
 
 
+@full_disk
 def test_a_full_disk_is_told_in_a_line():
     with open("/dev/full", "w") as full:
         done = subprocess.run(
@@ -404,8 +415,9 @@ def test_a_run_that_is_terminated_leaves_no_half_written_file(tmp_path):
     assert os.listdir(tmp_path) == ["run.jsonl"]
 
 
+@posix
 def test_a_closed_standard_output_is_told():
-    command = " ".join(SCRIPT)
+    command = shlex.join(SCRIPT)
     done = subprocess.run(f"{command} >&-", shell=True, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (
         2,
@@ -413,6 +425,7 @@ def test_a_closed_standard_output_is_told():
     )
 
 
+@full_disk
 def test_a_full_disk_is_told_for_each_file(capsys):
     for option in ("--json", "--trace"):
         status, _, err = ran(capsys, option, "/dev/full", "--steps", "1", "--show", "none")
@@ -420,6 +433,7 @@ def test_a_full_disk_is_told_for_each_file(capsys):
         assert f"{option} /dev/full: cannot be written: No space left on device" in err
 
 
+@posix
 def test_a_device_is_written_to_as_it_is(capsys):
     assert ran(capsys, "--json", "/dev/null", "--steps", "1")[0] == 0
     assert os.path.exists("/dev/null")
@@ -568,6 +582,7 @@ def test_an_interrupt_in_the_users_code_gives_the_verdict_so_far(capsys, tmp_pat
     assert "\n   7 " in out
 
 
+@posix
 def test_an_interrupt_that_python_drops_ends_the_run_at_the_next_step(capsys, tmp_path):
     source = (
         "import os, signal\ndef step(o1, y1):\n    try:\n"

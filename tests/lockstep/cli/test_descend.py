@@ -10,6 +10,7 @@ import pytest
 from lockstep.cli.descend import main
 from lockstep.report.plots.descent import draw
 from manual_backprop import gradient_descent as by_hand
+from tests.campaigns.other_end import full_disk
 from torch_reference import gradient_descent as by_torch
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "gradient_descent.py"
@@ -145,6 +146,7 @@ def test_the_picture_can_be_shown_in_a_window(capsys, monkeypatch):
     assert len(shown[0].axes) == 2
 
 
+@full_disk
 def test_a_full_disk_is_told_in_a_line(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["gradient_descent.py"])
     with open("/dev/full", "w") as full:

@@ -15,7 +15,7 @@ from lockstep import __version__
 from lockstep.__main__ import COMMANDS, main
 from lockstep.cli import compare, descend, exercise
 from lockstep.cli.main import Parser, real, signals, whole
-from tests.campaigns.other_end import forked, wait_until
+from tests.campaigns.other_end import forked, posix, wait_until
 
 ROOT = Path(__file__).parents[3]
 DOORS = {"compare": compare, "descend": descend, "exercise": exercise}
@@ -55,15 +55,6 @@ def test_python_m_lockstep_is_the_same_command():
     done = subprocess.run([*command, "compare", "--lr", "x"], cwd=ROOT, capture_output=True)
     assert done.returncode == 2
     assert done.stderr == b"lockstep compare: --lr: expected a number, got 'x'\n"
-
-
-def test_the_project_takes_its_version_from_the_package():
-    import tomllib
-
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert project["project"]["dynamic"] == ["version"]
-    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "lockstep.__version__"}
-    assert project["project"]["scripts"] == {"lockstep": "lockstep.__main__:main"}
 
 
 def test_without_a_subcommand_the_subcommands_are_listed_with_status_2(capsys):
@@ -167,6 +158,7 @@ def test_a_command_runs_in_any_thread(capsys, name):
     assert "Traceback" not in capsys.readouterr().err
 
 
+@posix
 def test_an_interrupt_is_noted_and_raised():
     with signals() as interrupted:
         with pytest.raises(KeyboardInterrupt):
@@ -174,9 +166,18 @@ def test_an_interrupt_is_noted_and_raised():
         assert interrupted == [signal.SIGINT]
 
 
+@posix
 def test_a_termination_is_status_143():
     with signals(), pytest.raises(SystemExit, match="^143$"):
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_command_runs_on_a_system_without_sigterm(capsys, monkeypatch):
+    before = handlers()
+    monkeypatch.delattr(signal, "SIGTERM")
+    assert main(["compare", "--steps", "1"]) == 0
+    monkeypatch.undo()
+    assert handlers() == before
 
 
 def test_a_descent_that_is_terminated_leaves_no_half_written_picture(tmp_path):

@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -220,14 +221,36 @@ def test_watching_without_a_keyboard_ends_with_an_interrupt(monkeypatch, tmp_pat
         )
         == 130
     )
-    assert "[q] quit" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "Ctrl-C quits. Keys cannot be read here." in out
+    assert "[q] quit" not in out
 
 
 def test_without_a_keyboard_no_key_is_pressed(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO())
     monkeypatch.setattr(practice, "_POLL", 0.0)
-    with practice._keys() as pressed:
+    with practice._keys() as (pressed, _):
         assert pressed() is None
+
+
+@pytest.mark.parametrize("module", ["termios", "tty"])
+def test_on_a_system_without_termios_watching_works_without_keys_and_says_so(
+    monkeypatch, tmp_path, capsys, module
+):
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    path = tmp_path / "net.py"
+    done = template(True, {})
+
+    def finish(_):
+        path.write_text(done)
+        os.utime(path, ns=(1, 1))
+
+    monkeypatch.setattr(practice, "time", SimpleNamespace(sleep=finish))
+    assert main([str(path), "--watch"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("Keys cannot be read here.") == 1
+    assert "FORMULAS ARE RIGHT" in out
 
 
 def test_a_file_may_have_names_of_its_own(tmp_path):

@@ -8,7 +8,6 @@ from lockstep.cli.compare import parser
 from lockstep.errors import Unusable
 from lockstep.network.options import DEFAULTS, FILE, GROUPS, OPTIONS, check
 from lockstep.network.problem import make_problem
-from scripts.options import reference
 
 
 def test_every_option_is_on_the_command_line_or_in_files_only():
@@ -49,19 +48,6 @@ def test_what_is_not_given_on_the_command_line_is_not_there():
     assert parser().parse_args([]) == argparse.Namespace()
     given = parser().parse_args(["a.toml", "--lr", "-1e-3", "--quiet", "--steps", "3"])
     assert vars(given) == {"problem": "a.toml", "lr": -1e-3, "quiet": True, "steps": 3}
-
-
-def test_the_reference_has_a_line_for_each_option():
-    head, rule, *rows = reference().splitlines()
-    assert head == "| option | key in a file | meaning | without it |"
-    assert rule == "|---|---|---|---|"
-    assert len(rows) == len(OPTIONS) + len(GROUPS)
-    assert all(f"| **{heading}** | | | |" in rows for heading in GROUPS)
-    assert "| `--lr X` | `lr` | learning rate | 0.05 |" in rows
-    assert any(row.startswith("|  | `frozen` | ") for row in rows)
-    assert "| `--quiet` | `quiet` | print the verdict alone |  |" in rows
-    for row in rows:
-        assert row.replace(r"\|", "").count("|") == 5
 
 
 def test_a_message_says_what_was_given():

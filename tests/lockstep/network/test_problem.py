@@ -5,7 +5,7 @@ import pytest
 
 from lockstep.errors import Unusable
 from lockstep.network.options import check
-from lockstep.network.problem import make_problem, read_file
+from lockstep.network.problem import _fits_into_memory, make_problem, read_file
 
 
 def made(**values):
@@ -218,6 +218,26 @@ def test_a_table_may_have_spaces_a_byte_order_mark_blank_lines_and_other_columns
     problem = made(data=str(tmp_path / "t.csv"), inputs="b,a", targets="b")
     assert problem.x.tolist() == [[2.0, 1.0], [-40.0, 3.0]]
     assert problem.y.tolist() == [[2.0], [-40.0]]
+
+
+@pytest.mark.parametrize(
+    "sysconf",
+    [
+        None,
+        lambda name: -1,
+        lambda name: (_ for _ in ()).throw(ValueError("unrecognized configuration name")),
+        lambda name: (_ for _ in ()).throw(OSError(22, "Invalid argument")),
+    ],
+)
+def test_where_the_system_does_not_say_how_much_memory_there_is_any_network_may_be_tried(
+    monkeypatch, sysconf
+):
+    if sysconf is None:
+        monkeypatch.delattr("os.sysconf")
+    else:
+        monkeypatch.setattr("os.sysconf", sysconf)
+    assert make_problem({"sizes": (3, 4, 2)}).sizes == (3, 4, 2)
+    _fits_into_memory((10**6, 10**6, 1), 1)
 
 
 def test_a_network_beyond_memory_is_told():

@@ -1,0 +1,211 @@
+"""docs/reference: what is generated is up to date, and nothing is left out."""
+
+import json
+import re
+import tomllib
+
+import pytest
+
+from lockstep.cli import compare, descend, exercise
+from lockstep.network.names import COMPUTED, PARAMETERS
+from lockstep.network.options import FILE, GROUPS, MISTAKE_NAMES, OPTIONS
+from scripts import reference
+
+PAGES = sorted(reference.PAGES.rglob("*.md"))
+MISTAKES = reference.PAGES / "mistakes"
+HEADINGS = [
+    "In code",
+    "Why it is wrong",
+    "Remedy",
+    "The report",
+    "Where it is hard to see",
+]
+# Keys of the JSON document that an older one does not have.
+NEW = {"lockstep", "torch", "numpy", "problem"}
+
+
+@pytest.fixture(autouse=True)
+def _eighty_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_a_page_is_what_is_generated(path):
+    assert reference.written(path) == path.read_text()
+
+
+def test_check_names_the_page_that_differs_and_leaves_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    page = tmp_path / "names.md"
+    wrong = (reference.PAGES / "names.md").read_text().replace("learning rate", "teaching rate")
+    page.write_text(wrong)
+    assert reference.run([page], only_check=True) == 1
+    assert capsys.readouterr().out == "names.md: is not what is generated\n"
+    assert page.read_text() == wrong
+    assert reference.run([page], only_check=False) == 0
+    assert page.read_text() == reference.written(page)
+    assert reference.run([page], only_check=True) == 0
+
+
+@pytest.mark.parametrize("mistake", ["factor-missing", "momentum"])
+def test_a_report_is_what_the_command_prints(mistake, tmp_path):
+    text = (MISTAKES / f"{mistake}.md").read_text()
+    page = tmp_path / f"{mistake}.md"
+    for stale in (text.replace("  remedy ", "  redemy "), re.sub(r"(?s)…\n.*?```", "```", text)):
+        assert stale != text
+        page.write_text(stale)
+        assert reference.written(page) == text
+
+
+def test_a_report_that_names_another_mistake_first_is_refused(tmp_path):
+    page = tmp_path / "sign-flipped.md"
+    for new in ("2 * (o - y)", "3 * (o - y)"):  # right, and another mistake
+        text = (MISTAKES / "sign-flipped.md").read_text().replace("2 * (y - o)", new)
+        page.write_text(text)
+        with pytest.raises(SystemExit, match=r"sign-flipped\.md: expected the report to name"):
+            reference.written(page)
+
+
+# Mistakes
+
+
+def test_every_mistake_has_a_page_and_a_line_in_the_list():
+    assert set(MISTAKE_NAMES) < set(reference.MISTAKES)
+    assert {path.stem for path in MISTAKES.iterdir()} == {*reference.MISTAKES, "index"}
+    listed = re.findall(r"^\| \[(.*)\]\(\1\.md\) \| .+ \| .+ \|$", index(), re.MULTILINE)
+    assert listed == list(reference.MISTAKES)
+
+
+def index():
+    return (MISTAKES / "index.md").read_text()
+
+
+def test_every_mistake_stands_in_the_navigation():
+    settings = reference.ROOT / "mkdocs.yml"
+    if not settings.exists():
+        pytest.skip("no mkdocs.yml")
+    for name in (*reference.MISTAKES, "index"):
+        assert f"reference/mistakes/{name}.md" in settings.read_text()
+
+
+@pytest.mark.parametrize("mistake", reference.MISTAKES)
+def test_the_page_of_a_mistake_has_its_parts_and_one_command(mistake):
+    text = (MISTAKES / f"{mistake}.md").read_text()
+    assert text.startswith(f"# {mistake}\n\n{reference._what(mistake)}\n\n")
+    assert re.findall("^## (.*)", text, re.MULTILINE) == HEADINGS
+    assert len(re.findall(r"^\$ ", text, re.MULTILINE)) == 1
+    assert "# wrong" in text or "right:" in text
+    assert f"  mistake   {mistake}:" in text
+    assert f"<!-- named-by {mistake} -->\n\nNamed by `" in text
+
+
+def test_a_page_says_what_hides_its_mistake_where_that_is_known():
+    hidden = {name for options in reference.PROBLEMS for name in reference._hidden(options)}
+    for mistake in reference.MISTAKES:
+        says = "report it as *not tested*" in (MISTAKES / f"{mistake}.md").read_text()
+        assert says == (mistake in hidden), mistake
+
+
+# Options
+
+
+def test_every_option_has_a_line():
+    text = (reference.PAGES / "command-line.md").read_text()
+    for command in (compare, exercise, descend):
+        for action in command.parser("")._actions:
+            typed = (action.option_strings or [action.metavar])[-1]
+            assert typed == "--help" or re.search(rf"^\| `{typed}[ `]", text, re.MULTILINE), typed
+    assert "| `--lr X` | learning rate (default: 0.05) |\n" in text
+    assert not any(f"--{option.name}" in text for option in GROUPS[FILE])
+
+
+def test_every_key_of_a_problem_file_has_a_line():
+    text = (reference.PAGES / "problem-file.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(OPTIONS)
+    assert "| `lr` | a finite number | learning rate | 0.05 |\n" in text
+    example = re.search(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert set(tomllib.loads(example[1])) <= set(OPTIONS)
+
+
+# JSON
+
+MINE = """
+def step(W_o, x, delta_o, lr):
+    return dict(delta_h=delta_o @ W_o)  # right only where the activation is linear
+"""
+RUNS = (
+    ["--control", "--referee", "--steps", "2"],
+    ["--derivation", "mine.py", "--battery", "4", "--keep-going"],
+    ["--derivation", "mine.py", "--hidden-activation", "tanh", "--battery", "4", "--referee"],
+    ["--derivation", "mine.py", "--sizes", "2-3-2", "--battery", "0"],
+    ["--lr", "30"],
+    ["--steps", "0"],
+)
+
+
+def tables(text):
+    """The keys that a page describes, by the place of their object: "" is the whole document."""
+    found = {}
+    for section in re.split(r"^##+ ", text, flags=re.MULTILINE):
+        heading, _, body = section.partition("\n")
+        keys = set(re.findall(r"^\| `(\w+)` \|", body, re.MULTILINE))
+        for place in re.findall("`(.*?)`", heading) or [heading]:
+            found[place] = keys
+    return {"": found.pop("The document"), "trace": found.pop("The trace")} | {
+        place: keys for place, keys in found.items() if keys
+    }
+
+
+def keys_of(value, place=""):
+    """(place, key) of every key in a value, without those that are names of quantities."""
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, dict):
+            for key, inner in item.items():
+                yield place, key
+                if place not in ("parameters", "quantities"):
+                    yield from keys_of(inner, f"{place}.{key}".lstrip("."))
+
+
+def test_every_key_of_a_document_is_described_and_no_other(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MINE)
+    seen = {}
+    for arguments in RUNS:
+        compare.main([*arguments, "--json", "-"])
+        for place, key in keys_of(json.loads(capsys.readouterr().out)):
+            seen.setdefault(place, set()).add(key)
+    described = tables((reference.PAGES / "json.md").read_text())
+    trace = described.pop("trace")
+    assert trace == {"step", "torch"}
+    if not seen[""] & NEW:
+        described[""] -= NEW
+        del described["problem"], described["problem.by_hand"]
+    assert described == seen
+
+
+def test_every_key_of_a_trace_is_described(tmp_path):
+    path = tmp_path / "run.jsonl"
+    compare.main(["--steps", "2", "--trace", str(path), "--show", "none"])
+    head, *steps = map(json.loads, path.read_text().splitlines())
+    assert list(head) == ["problem"]
+    assert head["problem"].keys() <= OPTIONS.keys()
+    for step in steps:
+        assert set(step) == {"step", "torch", *PARAMETERS, *COMPUTED}
+        assert set(step["torch"]) == set(COMPUTED)
+
+
+def test_the_attributes_of_a_docstring_are_read_with_their_further_lines():
+    text = """One line.
+
+    Attributes:
+        first: A sentence that
+            goes on.
+        second: Another: with a colon.
+
+    Examples:
+        third: none.
+    """
+    assert reference.attributes(text) == {
+        "first": "A sentence that goes on.",
+        "second": "Another: with a colon.",
+    }
