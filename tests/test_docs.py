@@ -7,7 +7,7 @@ import pytest
 from tests.campaigns.mistakes import PLACES
 from tests.shown import ROOT, differences, lacking
 
-PAGES = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
