@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from lockstep import compare
-from tests.test_readme import SHOWN, comes_out
 
 LANGUAGES = Path(__file__).parents[1] / "scripts" / "examples" / "languages"
 SOURCE = (LANGUAGES / "two_layer.c").read_text()
@@ -99,14 +98,6 @@ def test_a_slip_in_one_line_of_c_is_called_by_its_name(right, wrong, name, tmp_p
     result = recorded(tmp_path, [built(tmp_path, SOURCE.replace(right, wrong)), "batch"])
     assert result.verdict == "mismatch"
     assert result.diagnoses[0]["mistake"] == name
-
-
-@needs_cc
-def test_the_readme_shows_what_a_planted_mistake_gives(tmp_path, capsys):
-    assert SOURCE.count(" * (1 - h[n][j])") == 1
-    result = recorded(tmp_path, [built(tmp_path, SOURCE.replace(" * (1 - h[n][j])", "")), "batch"])
-    shown = next(block for block in SHOWN if "wrong-activation-derivative" in block)
-    assert comes_out(shown, str(result))
 
 
 @pytest.mark.parametrize("name", ["two_layer.c", "two_layer.mjs"])
