@@ -63,6 +63,11 @@ def unbroken(text: str) -> str:
     return re.sub(r"(?<=\d) (?=[\d%])", "\N{NO-BREAK SPACE}", text)
 
 
+def right_digits(error: float) -> int:
+    """How many decimal digits are right where the relative error is this: 0 to 17."""
+    return int(np.clip(-np.log10(error), 0, 17)) if error > 0 else 17
+
+
 def ulps(a: ArrayLike, b: ArrayLike, dtype: str) -> NDArray[Any]:
     """The distance of a from b in units of b's last place; infinite where one is not finite."""
     a, b = np.asarray(a, dtype=dtype), np.asarray(b, dtype=dtype)

@@ -19,6 +19,7 @@ from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.formulas import evaluate
 from lockstep.network.names import FORWARD, Array, Index
 from lockstep.run.record import Record
+from lockstep.text import right_digits
 
 if TYPE_CHECKING:
     from lockstep.explain.case import Case, Replaced
@@ -178,7 +179,7 @@ def _by_its_digits(case: Case, name: str, right: Bounded, off: Array) -> Diagnos
     width, size = _width(case, name, error, off), np.abs(right.value).max()
     if width is None or size == 0:
         return None
-    digits = max(int(-np.log10(np.abs(error).max() / size)), 0)
+    digits = right_digits(float(np.abs(error).max() / size))
     says = f"{name} is right to about {digits} digits, as difference quotients of width {width:.1g}"
     remedy = "a difference quotient is only near the derivative: compare the formula itself"
     return Diagnosis(name, "finite-differences", says, remedy)

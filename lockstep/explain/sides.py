@@ -16,6 +16,7 @@ from lockstep.network.problem import Problem
 from lockstep.run.record import Jump, Record
 from lockstep.run.result import History
 from lockstep.sides.written import Written, as_answer
+from lockstep.text import right_digits
 from manual_backprop import two_layer
 from manual_backprop.activations import activation
 
@@ -175,7 +176,7 @@ def _by_printed_digits(record: Record, problem: Problem) -> list[Diagnosis]:
             return []
     name = wrong[0]
     off = np.abs(record.manual[name] - record.torch[name]) / np.abs(record.torch[name])
-    digits = int(np.clip(-np.log10(np.nanmax(off)), 0, _EXACT))
+    digits = right_digits(float(np.nanmax(off)))
     words = printed[name if name in short else short[0]].words
     says = f"{name} is right to {digits} digits, as far as {words} reach, here and before"
     remedy = (

@@ -17,7 +17,7 @@ from lockstep.run.record import Entry, Record
 from lockstep.run.resolution import Ratios, Resolution
 from lockstep.sides.built_in import BuiltIn
 from lockstep.sides.side import Side
-from lockstep.text import ulps
+from lockstep.text import right_digits, ulps
 
 KEPT = (
     2 * 10**7
@@ -317,7 +317,7 @@ def _lost_digits(record: Record, name: str, activation: str) -> LostDigits:
     with np.errstate(all="ignore"):
         off = np.abs(record.manual[name] - record.torch[name]) / np.abs(record.torch[name])
     index = tuple(int(i) for i in np.unravel_index(int(np.nanargmax(off)), off.shape))
-    digits = max(int(-np.log10(off[index])), 0)
+    digits = right_digits(float(off[index]))
     return LostDigits(name, activation, record.number, record.named(name, index), digits)
 
 
