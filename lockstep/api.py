@@ -255,8 +255,10 @@ def _battery(result: Comparison, values: dict[str, Any]) -> None:
     scalars = side.is_users and (side.asks_for_scalars or bool(result.last and result.last.covered))
     quiet: dict[str, Any] = {name: values[name] for name in ("rtol", "atol") if name in values}
 
-    def judge(other: Problem) -> ComparisonResult:
-        found = run(other, quiet, step=side.again())
+    def judge(other: Problem) -> Comparison:
+        with contextlib.closing(side.again()) as again:
+            found = Comparison(other, again, result.fixed_tolerance)
+            _train(found, quiet, None)
         if found.interrupted:
             raise KeyboardInterrupt
         return found

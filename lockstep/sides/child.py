@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +61,13 @@ class Nursery:
             with theirs:
                 self._start(theirs.fileno())
 
-    def channel(self, quiet: bool) -> Channel:
-        """A channel to a new worker. quiet: what that prints is not shown."""
+    def channel(self, quiet: bool, packages: Sequence[str] = ()) -> Channel:
+        """A channel to a new worker.
+
+        Args:
+            quiet: What that prints is not shown.
+            packages: Installed ones that it is going to import.
+        """
         if self.control is None:
             process = self._start(None, quiet)
             assert process.stdout
@@ -68,7 +75,8 @@ class Nursery:
             return Channel(process.stdout, process.stdin)
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            socket.send_fds(self.control, [b"q" if quiet else b"s"], [theirs.fileno()])
+            text = json.dumps([quiet, list(packages)]).encode()
+            socket.send_fds(self.control, [text], [theirs.fileno()])
             return Channel(ours.makefile("rb"), ours.makefile("wb"))
 
     def _start(self, control: int | None, quiet: bool = False) -> subprocess.Popen[bytes]:
@@ -129,6 +137,7 @@ class Child(Code):
         limits: What it may use.
         nursery: Where the worker comes from; by default one of its own.
         shown: Whether what it prints is shown; by default of a nursery's own worker.
+        packages: Installed packages that the file imports, if they are known.
 
     Raises:
         Unusable: The file cannot be used.
@@ -142,13 +151,14 @@ class Child(Code):
         limits: Limits = Limits(),
         nursery: Nursery | None = None,
         shown: bool = False,
+        packages: Sequence[str] = (),
     ) -> None:
         self.path, self.file, self.function, self.limits = path, source, function, limits
         self.is_first = nursery is None
         self.nursery = nursery or Nursery(Path(path).name)
         self._stopped = False
         try:
-            self.channel = self.nursery.channel(quiet=not (self.is_first or shown))
+            self.channel = self.nursery.channel(not (self.is_first or shown), packages)
             self.process = int(self._receive()[0]["process"])
             arrays = {"source": np.frombuffer(source, np.uint8)}
             found, _ = self._ask("load", arrays, path=path, function=function, memory=limits.memory)
@@ -158,21 +168,25 @@ class Child(Code):
         if function is not None:
             self.arguments = [Argument(*it) for it in found["arguments"]]
             self.source = Source(found["name"], tuple(found["lines"]), found["first"])
+            self.packages: list[str] = found["imports"]
 
     def call(self, given: dict[str, Any]) -> Returned:
-        numbers = {name: value for name, value in given.items() if isinstance(value, float)}
-        arrays = {name: value for name, value in given.items() if name not in numbers}
-        return self._values(*self._ask("call", arrays, numbers=numbers))
+        return self._values(*self._ask("call", given))
 
     def run(self, text: str, given: dict[str, Any], wanted: list[str]) -> tuple[str, Returned]:
         """See `Statements.run`."""
-        numbers = {name: value for name, value in given.items() if isinstance(value, float)}
-        arrays = {name: value for name, value in given.items() if name not in numbers}
-        found, values = self._ask("run", arrays, text=text, wanted=wanted, numbers=numbers)
+        found, values = self._ask("run", given, text=text, wanted=tuple(wanted))
         return found["raised"], self._values(found, values)
 
     def again(self) -> Child:
-        return Child(self.path, self.file, self.function, self.limits, self.nursery)
+        return Child(
+            self.path,
+            self.file,
+            self.function,
+            self.limits,
+            self.nursery,
+            packages=self.packages,
+        )
 
     def close(self) -> None:
         for end in (self.channel.writer, self.channel.reader) if hasattr(self, "channel") else ():
@@ -182,22 +196,25 @@ class Child(Code):
             self.nursery.close()
 
     def _values(self, found: dict[str, Any], arrays: Quantities) -> Returned:
-        wrong = {name: Unusable(text) for name, text in found["wrong"].items()}
+        if "wrong" not in found:
+            return dict(arrays)
+        wrong = {name: Unusable(text) for name, text in found["wrong"]}
         return {name: wrong.get(name) or arrays[name] for name in found["order"]}
 
     def _ask(
-        self, what: str, arrays: Quantities, **settings: Any
+        self, what: str, given: dict[str, Any], **settings: Any
     ) -> tuple[dict[str, Any], Quantities]:
         """The answer to a message. Raises Unusable for an error, or where none comes."""
-        watch = threading.Timer(self.limits.seconds, self._stop)
-        if self.limits.seconds:
+        watch = threading.Timer(self.limits.seconds, self._stop) if self.limits.seconds else None
+        if watch:
             watch.start()
         try:
             with suppress(BrokenPipeError):  # it has ended; why is still to be read
-                self.channel.send({"what": what} | settings, arrays)
+                self.channel.send({"what": what} | settings, given)
             found, values = self._receive()
         finally:
-            watch.cancel()
+            if watch:
+                watch.cancel()
         if "error" in found:
             late = f" after {self.limits.seconds:g} s, the time limit" if self._stopped else ""
             raise Unusable(found["error"] + late)

@@ -7,13 +7,17 @@ here.
 
 from __future__ import annotations
 
+import gc
 import json
+import math
 import os
 import signal
 import socket
 import struct
 import sys
 from contextlib import suppress
+from functools import lru_cache
+from importlib import import_module
 from typing import IO, Any
 
 import numpy as np
@@ -22,39 +26,65 @@ from lockstep.errors import Unusable
 from lockstep.network.names import Quantities
 from lockstep.sides.code import Here, Returned, Statements, load, raised
 
-_LENGTH = struct.Struct("<I")  # of a message's text
+_LENGTHS = struct.Struct("<II")  # of a message's text and of its numbers
+_ALIGNED = 16  # bytes; each array begins at a multiple
+_LARGE = 1 << 16  # bytes from which an array is not copied once more
 _exit = os._exit  # which the user's code may call or replace
 
 
 class Channel:
-    """Messages between the two processes: a JSON object, and arrays by name."""
+    """Messages between the two processes: a JSON object, and numbers or arrays by name."""
 
     def __init__(self, reader: IO[bytes], writer: IO[bytes]) -> None:
         self.reader, self.writer = reader, writer
 
-    def send(self, message: dict[str, Any], arrays: Quantities | None = None) -> None:
-        """Write a message."""
-        arrays = {name: np.asarray(array, order="C") for name, array in (arrays or {}).items()}
-        forms = [(name, array.dtype.str, array.shape) for name, array in arrays.items()]
-        text = json.dumps(message | {"arrays": forms}).encode()
-        self.writer.write(_LENGTH.pack(len(text)) + text)
-        for array in arrays.values():
-            self.writer.write(array.reshape(-1).view(np.uint8).data)
+    def send(self, message: dict[str, Any], given: dict[str, Any] | None = None) -> None:
+        """Write a message. given: floats, which stay floats, and arrays."""
+        forms, parts, at = [], list[bytes | memoryview]([b""]), 0
+        for name, value in (given or {}).items():
+            array = np.asarray(value, order="C")
+            forms.append((name, array.dtype.str, array.shape, isinstance(value, float)))
+            data = array.data.cast("B") if array.nbytes > _LARGE else array.tobytes()
+            parts += [data, bytes(-array.nbytes % _ALIGNED)]
+            at += array.nbytes + -array.nbytes % _ALIGNED
+        text = _encoded(tuple(message.items()), tuple(forms))
+        parts[0] = _LENGTHS.pack(len(text), at) + text
+        if at <= _LARGE:
+            parts = [b"".join(parts)]
+        for part in parts:
+            self.writer.write(part)
         self.writer.flush()
 
-    def receive(self) -> tuple[dict[str, Any], Quantities]:
-        """The next message and its arrays. Raises EOFError where there is no further one."""
-        (length,) = _LENGTH.unpack(self._read(bytearray(_LENGTH.size)))
-        message = json.loads(bytes(self._read(bytearray(length))))
-        arrays = {name: np.empty(shape, dtype) for name, dtype, shape in message.pop("arrays")}
-        for array in arrays.values():
-            self._read(array.reshape(-1).view(np.uint8).data)
-        return message, arrays
+    def receive(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The next message and its numbers. Raises EOFError where there is no further one."""
+        length, size = _LENGTHS.unpack(self._read(_LENGTHS.size))
+        message, forms = _decoded(bytes(self._read(length)))
+        data, at, given = self._read(size), 0, {}
+        for name, dtype, shape, is_float in forms:
+            kind, count = np.dtype(dtype), math.prod(shape)
+            array = np.frombuffer(data, kind, count, at).reshape(shape) if count else None
+            at += kind.itemsize * count + -kind.itemsize * count % _ALIGNED
+            array = np.empty(shape, kind) if array is None else array
+            given[name] = array.item() if is_float else array
+        return dict(message), given
 
-    def _read(self, into: bytearray | memoryview) -> bytearray | memoryview:
-        if self.reader.readinto(into) != len(into):  # type: ignore[attr-defined]
+    def _read(self, length: int) -> bytearray:
+        into = bytearray(length)
+        if self.reader.readinto(into) != length:  # type: ignore[attr-defined]
             raise EOFError
         return into
+
+
+@lru_cache(maxsize=64)
+def _encoded(message: tuple[Any, ...], forms: tuple[Any, ...]) -> bytes:
+    """The text of a message; steps of a run have the same."""
+    return json.dumps([dict(message), forms]).encode()
+
+
+@lru_cache(maxsize=64)
+def _decoded(text: bytes) -> tuple[dict[str, Any], list[Any]]:
+    message, forms = json.loads(text)
+    return message, forms
 
 
 class Worker:
@@ -89,16 +119,15 @@ class Worker:
                 self.channel.send(answer, arrays)
 
     def _answer(
-        self, message: dict[str, Any], arrays: Quantities
+        self, message: dict[str, Any], given: dict[str, Any]
     ) -> tuple[dict[str, Any], Quantities]:
         """What is asked for, by the message's first word."""
         answer: dict[str, Any] = {}
         values: Returned = {}
-        given = message.get("numbers", {}) | arrays
         try:
             match message["what"]:
                 case "load":
-                    answer = self._load(message, arrays["source"].tobytes())
+                    answer = self._load(message, given["source"].tobytes())
                 case "call" if self.step is not None:
                     values = self.step.call(given)
                 case "run" if self.statements is not None:
@@ -110,7 +139,9 @@ class Worker:
             answer["error"] = raised(error, self.path)
         wrong = {name: str(value) for name, value in values.items() if isinstance(value, Unusable)}
         fine = {name: value for name, value in values.items() if not isinstance(value, Unusable)}
-        return answer | {"wrong": wrong, "order": list(values)}, fine
+        if wrong:
+            answer |= {"wrong": tuple(wrong.items()), "order": tuple(values)}
+        return answer, fine
 
     def _load(self, message: dict[str, Any], source: bytes) -> dict[str, Any]:
         self.path = message["path"]
@@ -122,10 +153,13 @@ class Worker:
         if message["function"] is None:
             self.statements = Statements(self.path)
             return {}
+        before = set(sys.modules)
         self.step = Here(load(source, self.path, message["function"]))
-        arguments = [(it.name, it.optional) for it in self.step.arguments]
+        arguments = tuple((it.name, it.optional) for it in self.step.arguments)
         it = self.step.source
-        return {"arguments": arguments, "name": it.name, "lines": it.lines, "first": it.first}
+        source_of_it = {"name": it.name, "lines": it.lines, "first": it.first}
+        installed = tuple(filter(_is_installed, sorted(sys.modules.keys() - before)))
+        return {"arguments": arguments, "imports": installed} | source_of_it
 
     def _exits(self, status: int) -> None:
         """What stands in place of `os._exit`: say where the user's code called it."""
@@ -143,6 +177,9 @@ class Worker:
 def main() -> None:
     """Fork a worker for each socket that comes over the one given; end with that one.
 
+    With a socket comes whether what the worker prints is shown, and which installed packages the
+    user's file imports: they are imported once, here, for all later workers.
+
     Without an argument: be the worker of standard input and output.
     """
     if len(sys.argv) < 2:
@@ -151,15 +188,37 @@ def main() -> None:
         Worker(channel).work()
         _exit(0)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    _warm_up()
     control = socket.socket(fileno=int(sys.argv[1]))
     while True:
-        quiet, sockets, *_ = socket.recv_fds(control, 1, 1)
-        if not quiet:
+        text, sockets, *_ = socket.recv_fds(control, _LARGE, 1)
+        if not text:
             os.killpg(0, signal.SIGKILL)  # whatever the user's code left running as well
+        quiet, packages = json.loads(text)
+        for package in packages:
+            if package not in sys.modules:
+                with suppress(Exception):
+                    import_module(package)
+                gc.freeze()
         if os.fork() == 0:
             control.close()
-            _guard(socket.socket(fileno=sockets[0]), quiet == b"q")
+            _guard(socket.socket(fileno=sockets[0]), quiet)
         os.close(sockets[0])
+
+
+def _is_installed(package: str) -> bool:
+    """Whether a module is a package that lies with Python, not with the user's file."""
+    path = getattr(sys.modules[package], "__file__", None) or ""
+    return "." not in package and "-packages" in path
+
+
+def _warm_up() -> None:
+    """Do once what every worker does, so that none has to import for it or copy much memory."""
+    step = Here(load(b"def step(x): return dict(h=x)", "step.py", "step"))
+    step.call({"x": np.zeros((1, 1))})
+    sys.path.pop(0)
+    del sys.modules["step"]
+    gc.freeze()
 
 
 def _guard(connection: socket.socket, quiet: bool) -> None:

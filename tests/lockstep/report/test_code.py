@@ -1,5 +1,7 @@
 """Both sources side by side: aligned by what they compute, with values and marks, never cut."""
 
+import sys
+
 import pytest
 
 from lockstep.cli.compare import main
@@ -10,6 +12,13 @@ from lockstep.sides.function import Function
 
 SCALARS = make_problem({})
 MATRICES = make_problem({"sizes": (3, 4, 2), "samples": 5})
+
+
+def loaded(path):
+    """The derivation of a file."""
+    step = load(path.read_bytes(), str(path), "step")
+    sys.modules.pop(path.stem, None)
+    return Function(Here(step))
 
 
 def pairs(problem, step=None):
@@ -55,12 +64,7 @@ def test_a_derivations_lines_are_found_by_what_they_assign_or_return(tmp_path):
         "    h, other = z_h, y\n"
         "    return {'z_h': z_h,\n            'loss': y.sum(), **dict(o=h)}\n"
     )
-    lines = {
-        line.number: line.names
-        for line in sources.by_hand(
-            MATRICES, Function(Here(load(path.read_bytes(), str(path), "step")))
-        ).lines
-    }
+    lines = {line.number: line.names for line in sources.by_hand(MATRICES, loaded(path)).lines}
     assert lines == {4: (), 6: ("z_h",), 7: ("h",), 8: (), 9: ("loss", "o")}
 
 
@@ -142,12 +146,7 @@ def test_a_value_is_shown_once_though_both_sources_have_it_on_other_rows(
     assert main(["--code", "--derivation", str(path), "--battery", "0"]) == 0
     out = capsys.readouterr().out.partition("step  loss")[0]
     assert out.count("o1 = 0.05600000000000005") == 2  # by hand and by PyTorch
-    assert [
-        line.number
-        for line in sources.by_hand(
-            SCALARS, Function(Here(load(path.read_bytes(), str(path), "step")))
-        ).lines
-    ] == [
+    assert [line.number for line in sources.by_hand(SCALARS, loaded(path)).lines] == [
         1,
         2,
         4,

@@ -112,7 +112,7 @@ def test_no_torch_is_imported_there_unless_the_user_does(tmp_path):
     source = (
         "import sys\ndef step(x):\n    assert 'torch' not in sys.modules\n    return dict(h=7)\n"
     )
-    assert judged(tmp_path, source) == 1
+    assert judged(tmp_path, source, "--battery", "0") == 1
     source = (
         "import torch\ndef step(W_h, x, b_h):\n    return dict(z_h=torch.tensor(x @ W_h.T + b_h))\n"
     )

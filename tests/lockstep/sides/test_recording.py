@@ -551,8 +551,9 @@ def test_a_number_of_thousands_of_digits_is_refused(tmp_path):
         list(read_lines(written(tmp_path, ['{"step": 1, "h1": ' + "9" * 5000 + "}\n"])))
 
 
-def test_the_readmes_lines_are_a_recording_that_matches(tmp_path):
-    block = re.search(r"```json\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+def test_the_guides_lines_are_a_recording_that_matches(tmp_path):
+    page = (ROOT / "docs" / "how-to" / "other-languages.md").read_text()
+    block = re.search(r"```json\n(.*?)```", page, re.DOTALL)[1]
     result = judged(tmp_path, [block])
     assert (result.verdict, result.steps_run, result.values) == ("match", 1, 7)
 
