@@ -33,7 +33,7 @@ from lockstep.run.record import Record
 from lockstep.run.steps import records
 from lockstep.sides.answer import UNFILLED, sort_out
 from lockstep.sides.built_in import BuiltIn
-from lockstep.sides.child import Child, Nursery
+from lockstep.sides.child import Child
 from lockstep.sides.code import Statements
 
 _SETTINGS: dict[str, Any] = dict(
@@ -154,11 +154,16 @@ def check_file(path: str | Path) -> dict[str, Verdict]:
 
 def check_text(text: str, path: str) -> dict[str, Verdict]:
     """`check_file` for a file's text, which runs in a process of its own."""
-    nursery = Nursery(Path(path).name)
-    with contextlib.closing(nursery):
-        return _checked(
-            text, path, lambda path: Child(path, b"", None, nursery=nursery, shown=True)
-        )
+    shown: list[bool] = []
+    with contextlib.ExitStack() as children:
+
+        def start(path: str) -> Child:
+            child = Child(path, b"", None, shown=not shown)
+            children.callback(child.close)
+            shown.append(True)  # what the file prints on the first example
+            return child
+
+        return _checked(text, path, start)
 
 
 def _checked(

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 import numpy as np
 
@@ -42,89 +42,55 @@ class Limits:
     memory: int = 0
 
 
-class Nursery:
-    """Where workers come from: a process that has imported NumPy is forked for each.
+class _Nursery:
+    """The process that workers are forked from: it has imported NumPy, and no file of the user's.
 
-    Where the system cannot fork, each worker is a process that starts from nothing.
-
-    Args:
-        name: What marks a line that the user's code prints.
+    There is one, which starts with the first worker and ends with this process.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self.shown: list[threading.Thread] = []
-        self.control: socket.socket | None = None
-        if hasattr(os, "fork") and hasattr(socket, "send_fds"):
-            self.control, theirs = socket.socketpair()
-            with theirs:
-                self._start(theirs.fileno())
+    def __init__(self) -> None:
+        self.control, theirs = socket.socketpair()
+        with theirs:
+            nowhere = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+            self.process = _started([str(theirs.fileno())], pass_fds=[theirs.fileno()], **nowhere)
 
-    def channel(self, quiet: bool, packages: Sequence[str] = ()) -> Channel:
+    def worker(self, printed: int, packages: Sequence[str]) -> Channel:
         """A channel to a new worker.
 
         Args:
-            quiet: What that prints is not shown.
+            printed: The file that it prints to.
             packages: Installed ones that it is going to import.
         """
-        if self.control is None:
-            process = self._start(None, quiet)
-            assert process.stdout
-            assert process.stdin
-            return Channel(process.stdout, process.stdin)
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            text = json.dumps([quiet, list(packages)]).encode()
-            socket.send_fds(self.control, [text], [theirs.fileno()])
+            text = json.dumps(list(packages)).encode()
+            socket.send_fds(self.control, [text], [theirs.fileno(), printed])
             return Channel(ours.makefile("rb"), ours.makefile("wb"))
 
-    def _start(self, control: int | None, quiet: bool = False) -> subprocess.Popen[bytes]:
-        forks = control is not None
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _START, str(Path(__file__).parents[2])]
-            + ([str(control)] if forks else []),
-            stdin=subprocess.DEVNULL if forks else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if forks else subprocess.PIPE,
-            pass_fds=(control,) if control is not None else (),
-            start_new_session=True,
-            env=os.environ | dict.fromkeys(_ONE_THREAD, "1"),
-        )
-        printed = process.stdout if forks else process.stderr
-        show = threading.Thread(target=_show, args=(printed, self.name, quiet), daemon=True)
-        show.start()
-        self.processes.append(process)
-        self.shown.append(show)
-        return process
 
-    def close(self) -> None:
-        """End every worker, and whatever the user's code has left running."""
-        for process in self.processes:
-            with suppress(OSError):
-                if hasattr(os, "killpg"):
-                    os.killpg(process.pid, signal.SIGKILL)
-                else:
-                    process.kill()
-            process.wait()
-        for show in self.shown:
-            show.join(_GRACE)
-        for process in self.processes:
-            for stream in filter(None, (process.stdin, process.stdout, process.stderr)):
-                with suppress(OSError):
-                    stream.close()
-        if self.control is not None:
-            self.control.close()
+_nursery: _Nursery | None = None
 
 
-def _show(printed: IO[bytes], name: str, quiet: bool) -> None:
-    """Copy what the user's code prints to standard error, each line marked."""
-    for line in printed:
-        with suppress(OSError, ValueError):  # standard error may be closed
-            if sys.stderr is not None and not quiet:
-                print(
-                    f"{name} | {visible(line.decode(errors='replace').rstrip())}", file=sys.stderr
-                )
+def _from_the_nursery(printed: int, packages: Sequence[str]) -> Channel:
+    """A channel to a new worker; the nursery is started where there is none, or none any more."""
+    global _nursery
+    if _nursery is None or _nursery.process.poll() is not None:
+        _nursery = _Nursery()
+    return _nursery.worker(printed, packages)
+
+
+def _started(arguments: list[str], **files: Any) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-P", "-c", _START, str(Path(__file__).parents[2]), *arguments]
+    environment = os.environ | dict.fromkeys(_ONE_THREAD, "1")
+    return subprocess.Popen(command, start_new_session=True, env=environment, **files)
+
+
+def _show(printed: IO[bytes], name: str, onto: TextIO) -> None:
+    """Copy what the user's code prints, each line marked."""
+    with printed:
+        for line in printed:
+            with suppress(OSError, ValueError):  # standard error may be closed by now
+                print(f"{name} | {visible(line.decode(errors='replace').rstrip())}", file=onto)
 
 
 class Child(Code):
@@ -135,8 +101,7 @@ class Child(Code):
         source: What is in it.
         function: The step function; None where the file is run in pieces.
         limits: What it may use.
-        nursery: Where the worker comes from; by default one of its own.
-        shown: Whether what it prints is shown; by default of a nursery's own worker.
+        shown: Whether what it prints is shown.
         packages: Installed packages that the file imports, if they are known.
 
     Raises:
@@ -149,19 +114,18 @@ class Child(Code):
         source: bytes,
         function: str | None,
         limits: Limits = Limits(),
-        nursery: Nursery | None = None,
-        shown: bool = False,
+        shown: bool = True,
         packages: Sequence[str] = (),
     ) -> None:
         self.path, self.file, self.function, self.limits = path, source, function, limits
-        self.is_first = nursery is None
-        self.nursery = nursery or Nursery(Path(path).name)
-        self._stopped = False
+        self._stopped, self.process, self.group = False, 0, 0
+        self._pump: threading.Thread | None = None
+        self._start(sys.stderr if shown else None, packages)
         try:
-            self.channel = self.nursery.channel(not (self.is_first or shown), packages)
-            self.process = int(self._receive()[0]["process"])
-            arrays = {"source": np.frombuffer(source, np.uint8)}
-            found, _ = self._ask("load", arrays, path=path, function=function, memory=limits.memory)
+            hello, _ = self._receive()
+            self.process, self.group = hello["process"], hello["group"]
+            given = {"source": np.frombuffer(source, np.uint8)}
+            found, _ = self._ask("load", given, path=path, function=function, memory=limits.memory)
         except BaseException:
             self.close()
             raise
@@ -169,6 +133,25 @@ class Child(Code):
             self.arguments = [Argument(*it) for it in found["arguments"]]
             self.source = Source(found["name"], tuple(found["lines"]), found["first"])
             self.packages: list[str] = found["imports"]
+
+    def _start(self, onto: TextIO | None, packages: Sequence[str]) -> None:
+        """Start the worker, and copy what it prints onto a stream, or nowhere."""
+        reader = None
+        if hasattr(os, "fork") and hasattr(socket, "send_fds"):
+            reader, printed = os.pipe() if onto else (None, os.open(os.devnull, os.O_WRONLY))
+            self.channel = _from_the_nursery(printed, packages)
+            os.close(printed)
+        else:
+            files = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            worker = _started([], stderr=subprocess.PIPE if onto else subprocess.DEVNULL, **files)
+            reader = os.dup(worker.stderr.fileno()) if worker.stderr else None
+            assert worker.stdout
+            assert worker.stdin
+            self.channel = Channel(worker.stdout, worker.stdin)
+        if reader is not None and onto is not None:
+            told = os.fdopen(reader, "rb"), Path(self.path).name, onto
+            self._pump = threading.Thread(target=_show, args=told, daemon=True)
+            self._pump.start()
 
     def call(self, given: dict[str, Any]) -> Returned:
         return self._values(*self._ask("call", given))
@@ -179,21 +162,21 @@ class Child(Code):
         return found["raised"], self._values(found, values)
 
     def again(self) -> Child:
-        return Child(
-            self.path,
-            self.file,
-            self.function,
-            self.limits,
-            self.nursery,
-            packages=self.packages,
-        )
+        """The same for another problem: what it prints has been shown."""
+        return Child(self.path, self.file, self.function, self.limits, False, self.packages)
 
     def close(self) -> None:
-        for end in (self.channel.writer, self.channel.reader) if hasattr(self, "channel") else ():
+        """End the worker, and whatever the user's code has left running."""
+        for end in (self.channel.writer, self.channel.reader):
             with suppress(OSError):
                 end.close()
-        if self.is_first:
-            self.nursery.close()
+        with suppress(OSError):
+            if self.group:
+                os.killpg(self.group, signal.SIGKILL)
+            elif self.process:
+                self._kill()
+        if self._pump:
+            self._pump.join(_GRACE)
 
     def _values(self, found: dict[str, Any], arrays: Quantities) -> Returned:
         if "wrong" not in found:

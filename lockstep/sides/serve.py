@@ -107,7 +107,8 @@ class Worker:
         os._exit = self._exits  # type: ignore[assignment]
         if hasattr(signal, "SIGUSR1"):
             signal.signal(signal.SIGUSR1, lambda _, frame: self._ends("is still running", frame))
-        self.channel.send({"process": process})
+        group = os.getpgid(0) if hasattr(os, "getpgid") else 0
+        self.channel.send({"process": process, "group": group})
         with suppress(EOFError, OSError):
             while True:
                 answer, arrays = self._answer(*self.channel.receive())
@@ -175,11 +176,10 @@ class Worker:
 
 
 def main() -> None:
-    """Fork a worker for each socket that comes over the one given; end with that one.
+    """Fork a worker for each pair of files that comes over the socket given; end with that one.
 
-    With a socket comes whether what the worker prints is shown, and which installed packages the
-    user's file imports: they are imported once, here, for all later workers.
-
+    The files are a channel and what the worker prints to. With them comes which installed packages
+    the user's file imports, where that is known: they are imported once, here, for all later ones.
     Without an argument: be the worker of standard input and output.
     """
     if len(sys.argv) < 2:
@@ -190,20 +190,24 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     _warm_up()
     control = socket.socket(fileno=int(sys.argv[1]))
-    while True:
-        text, sockets, *_ = socket.recv_fds(control, _LARGE, 1)
-        if not text:
-            os.killpg(0, signal.SIGKILL)  # whatever the user's code left running as well
-        quiet, packages = json.loads(text)
-        for package in packages:
+    groups: list[int] = []
+    while (received := socket.recv_fds(control, _LARGE, 2))[0]:
+        for package in json.loads(received[0]):
             if package not in sys.modules:
                 with suppress(Exception):
                     import_module(package)
                 gc.freeze()
-        if os.fork() == 0:
+        files = received[1]
+        group = os.fork()
+        if group == 0:
             control.close()
-            _guard(socket.socket(fileno=sockets[0]), quiet)
-        os.close(sockets[0])
+            _guard(*files)
+        groups.append(group)
+        for file in files:
+            os.close(file)
+    for group in groups:  # the referee is gone, perhaps without a word
+        with suppress(OSError):
+            os.killpg(group, signal.SIGKILL)
 
 
 def _is_installed(package: str) -> bool:
@@ -221,18 +225,20 @@ def _warm_up() -> None:
     gc.freeze()
 
 
-def _guard(connection: socket.socket, quiet: bool) -> None:
-    """Fork the worker, and report how it ended."""
-    channel = Channel(connection.makefile("rb"), connection.makefile("wb"))
+def _guard(connection: int, printed: int) -> None:
+    """Fork the worker, in a group of processes of its own, and report how it ended."""
+    os.setpgid(0, 0)
+    both = socket.socket(fileno=connection)
+    channel = Channel(both.makefile("rb"), both.makefile("wb"))
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     child = os.fork()
     if child == 0:
-        if quiet:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, 1)
-            os.dup2(nowhere, 2)
+        os.dup2(printed, 1)
+        os.dup2(printed, 2)
+        os.close(printed)
         Worker(channel).work()
         _exit(0)
+    os.close(printed)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     with suppress(OSError):
         channel.send({"died": status})

@@ -157,7 +157,6 @@ def test_a_system_that_cannot_fork_starts_a_process_each(monkeypatch, forks):
             first.call({"W_h": np.eye(2), "b_h": np.zeros(2), "x": "none"})
     finally:
         first.close()
-    assert all(process.returncode is not None for process in first.nursery.processes)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, ">f8"])
