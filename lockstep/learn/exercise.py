@@ -31,7 +31,7 @@ from lockstep.network.problem import Problem, make_problem
 from lockstep.run.judge import judge
 from lockstep.run.record import Record
 from lockstep.run.steps import records
-from lockstep.sides.answer import UNFILLED, sort_out
+from lockstep.sides.answer import sort_out
 from lockstep.sides.built_in import BuiltIn
 from lockstep.sides.child import Child
 from lockstep.sides.code import Statements
@@ -202,10 +202,19 @@ def _checked(
                     verdicts[name].error = raised
                 if name in verdicts and last[name] is line:
                     verdicts[name].line = line.lineno
+                    verdicts[name].filled = not _is_empty(line)
                     _judge(verdicts[name], values.get(name), example, truth[name])
                 if name in truth and last[name] is line:
                     given[name] = truth[name]
     return verdicts
+
+
+def _is_empty(statement: ast.stmt) -> bool:
+    """Whether a formula is still to be filled in: name = ..."""
+    match statement:
+        case ast.Assign(value=ast.Constant(value=value)):
+            return value is ...
+    return False
 
 
 def _assigned(statement: ast.stmt) -> list[str]:
@@ -237,9 +246,7 @@ def _parsed(text: str, path: str) -> tuple[ast.Module, ast.FunctionDef]:
 @np.errstate(all="ignore")
 def _judge(verdict: Verdict, value: Array | Unusable | None, example: _Example, truth: Any) -> None:
     """Enter into a verdict what the value of its formula on an example shows."""
-    empty = value is None or (isinstance(value, Unusable) and UNFILLED in str(value))
-    verdict.filled = bool(verdict.filled or verdict.error or not empty)
-    if value is None or empty or verdict.error:
+    if verdict.error or not verdict.filled or value is None:
         return
     name, problem, step = example
     try:

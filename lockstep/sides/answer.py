@@ -16,8 +16,6 @@ from lockstep.network.names import COMPUTED, Array, Quantities, shape_of
 from lockstep.network.names import scalars as scalar_table
 from lockstep.network.problem import Problem
 
-UNFILLED = "the formula is not filled in yet"
-
 
 @dataclass
 class Answer:
@@ -125,7 +123,7 @@ def as_numbers(value: Any, what: str) -> Array:
     if isinstance(value, np.ma.MaskedArray):
         raise Unusable(f"{what} as a masked array; expected an array of numbers, all of them")
     if value is ...:
-        raise Unusable(f"{what} as ...; expected a number: {UNFILLED}")
+        raise Unusable(f"{what} as ...; expected a number: the formula is not filled in yet")
     if hasattr(value, "detach"):
         value = _array_of(value.detach(), what)
     try:

@@ -63,7 +63,7 @@ class _Nursery:
         """
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            text = json.dumps(list(packages)).encode()
+            text = json.dumps([os.getcwd(), list(packages)]).encode()
             socket.send_fds(self.control, [text], [theirs.fileno(), printed])
             return Channel(ours.makefile("rb"), ours.makefile("wb"))
 

@@ -178,8 +178,9 @@ class Worker:
 def main() -> None:
     """Fork a worker for each pair of files that comes over the socket given; end with that one.
 
-    The files are a channel and what the worker prints to. With them comes which installed packages
-    the user's file imports, where that is known: they are imported once, here, for all later ones.
+    The files are a channel and what the worker prints to. With them come the folder that the worker
+    works in and, where that is known, which installed packages the user's file imports: they are
+    imported once, here, for all later ones.
     Without an argument: be the worker of standard input and output.
     """
     if len(sys.argv) < 2:
@@ -192,7 +193,8 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     groups: list[int] = []
     while (received := socket.recv_fds(control, _LARGE, 2))[0]:
-        for package in json.loads(received[0]):
+        folder, packages = json.loads(received[0])
+        for package in packages:
             if package not in sys.modules:
                 with suppress(Exception):
                     import_module(package)
@@ -201,6 +203,8 @@ def main() -> None:
         group = os.fork()
         if group == 0:
             control.close()
+            with suppress(OSError):
+                os.chdir(folder)
             _guard(*files)
         groups.append(group)
         for file in files:
