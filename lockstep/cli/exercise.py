@@ -73,17 +73,17 @@ def _practise(options: Namespace, compare: str) -> int:
 
 def _write(options: Namespace) -> str:
     """Write the file; the sentence that says what it is."""
-    from lockstep.learn.exercise import plantable
+    from lockstep.learn.exercise import plantable, planted
     from lockstep.learn.template import template
 
-    what, task, planted = "An exercise", "Fill in a formula", None
+    what, task, wrong = "An exercise", "Fill in a formula", None
     if options.mistake is not None:
         what, task = "A finished step with one mistake", "Find it"
-        planted = plantable().get(options.mistake)
-        if planted is None:
+        wrong = planted(options.mistake)
+        if wrong is None:
             raise Unusable(f"--mistake {options.mistake}: expected one of {', '.join(plantable())}")
     with whole_file(options.file, "file") as file:
-        file.write(template(options.matrix or planted is not None, planted))
+        file.write(template(options.matrix or wrong is not None, wrong))
     return f"{what} is in {options.file}. {task}, then run this again."
 
 

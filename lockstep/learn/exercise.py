@@ -116,21 +116,25 @@ def _examples(matrix: bool) -> list[_Example]:
     return found
 
 
-@lru_cache
-def plantable() -> dict[str, dict[str, str]]:
-    """The mistakes that a finished file can have: by name, what to plant in which quantity.
+def plantable() -> list[str]:
+    """The mistakes that a finished file can have."""
+    return [name for name in dict.fromkeys(it.name for it in catalogue(LOSS)) if planted(name)]
 
-    Each runs on every example, differs on one, and is named rightly.
+
+@lru_cache
+def planted(mistake: str) -> dict[str, str] | None:
+    """What to plant in which quantity; None where no formula with the mistake will do.
+
+    It runs on every example, differs on one, and is named rightly.
     """
-    found: dict[str, dict[str, str]] = {}
     for name, quantity, _, _, formulas, *_ in catalogue(LOSS):
-        for formula in formulas if name not in found else ():
-            planted = {quantity: _planted(formula, quantity)}
-            outcome = _checked(template(True, planted), "planted.py", Statements)
+        for formula in formulas if name == mistake else ():
+            wrong = {quantity: _planted(formula, quantity)}
+            outcome = _checked(template(True, wrong), "planted.py", Statements)
             raised = any(verdict.error for verdict in outcome.values())
             if outcome[quantity].says.startswith(f"{name}:") and not raised:
-                found.setdefault(name, planted)
-    return found
+                return wrong
+    return None
 
 
 def _planted(formula: str, quantity: str) -> str:
