@@ -1,7 +1,7 @@
 """The error that a user sees when something cannot be used."""
 
 import re
-from importlib import import_module
+from importlib.util import find_spec
 
 # What an extra of the package installs, and only some options need.
 _EXTRAS = {"page": ("jinja2", "pygments"), "plot": ("matplotlib",), "exact": ("mpmath",)}
@@ -22,11 +22,9 @@ def need(option: str, extra: str) -> None:
         extra: The extra of this package that installs what it needs.
     """
     for package in _EXTRAS[extra]:
-        try:
-            import_module(package)
-        except ImportError:
+        if find_spec(package) is None:  # which does not import it, in whatever state it is
             install = f"pip install 'lockstep-backprop[{extra}]'"
-            raise Unusable(f"{option} needs {package}: {install}") from None
+            raise Unusable(f"{option} needs {package}: {install}")
 
 
 def brief(text: str) -> str:

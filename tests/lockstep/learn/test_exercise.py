@@ -260,3 +260,53 @@ def test_a_file_may_have_names_of_its_own(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(text)
     assert check_text(text, str(path))["z_h1"].done
+
+
+FAKED = {
+    "its own value": "...\n    z_h1 = z_h1",
+    "a constant": "0.060000000000000026",
+    "nothing that was computed": "None",
+    "PyTorch's value from the caller": "__import__('sys')._getframe(2).f_locals['truth']['z_h1']",
+    "a value that a later line would have": "h1",
+}
+
+
+@pytest.mark.parametrize("how", FAKED)
+def test_what_is_no_formula_is_not_right(tmp_path, capsys, how):
+    assert main([filled(tmp_path, z_h1=FAKED[how])]) == 1
+    assert "0 of 37 formulas are right, 1 not yet." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "w11 * x1\n    z_h1 = z_h1 + w21 * x2\n    z_h1 += b1",
+        "0\n    for w, x in ((w11, x1), (w21, x2)):\n        z_h1 = z_h1 + w * x\n    z_h1 += b1",
+        "(lambda *terms: sum(terms))(w11 * x1, w21 * x2, b1)",
+        "np.array([w11, w21]) @ np.array([x1, x2]) + b1",
+    ],
+)
+def test_a_formula_may_take_several_statements(tmp_path, capsys, formula):
+    assert main([filled(tmp_path, z_h1=formula)]) == 1  # the others are still to be filled in
+    assert "1 of 37 formulas are right." in capsys.readouterr().out
+
+
+def test_a_file_that_is_as_it_was_written_is_no_failure(tmp_path, capsys):
+    path = tmp_path / "net.py"
+    assert main([str(path)]) == 0
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))  # as by Notepad
+    assert main([str(path)]) == 0
+    assert "0 of 37 formulas are right." in capsys.readouterr().out
+
+
+def test_what_a_file_of_the_exercise_does_stays_in_its_process(tmp_path, capsys):
+    path = tmp_path / "net.py"
+    path.write_text("import os\nos.chdir('/')\nprint('a word')\n" + template(True, None))
+    before = os.getcwd()
+    assert main([str(path)]) == 0
+    assert os.getcwd() == before
+    out, err = capsys.readouterr()
+    assert (err, "a word" in out) == ("net.py | a word\n", False)
+    path.write_text("import os\nos._exit(0)\n" + template(True, None))
+    assert main([str(path)]) == 2
+    assert "net.py, line 2: ends the process (os._exit(0))" in capsys.readouterr().err
