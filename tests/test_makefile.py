@@ -1,5 +1,6 @@
 """The Makefile prepares its environment: which Python, which PyTorch, in any folder."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -36,7 +37,11 @@ def folder(tmp_path):
 
 
 def make(folder, *arguments):
-    return subprocess.run(["make", *arguments], cwd=folder, capture_output=True, text=True)
+    outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")  # of the make that runs these tests
+    environment = {name: value for name, value in os.environ.items() if name not in outer}
+    return subprocess.run(
+        ["make", *arguments], cwd=folder, env=environment, capture_output=True, text=True
+    )
 
 
 def installs(folder, *arguments):
