@@ -245,7 +245,7 @@ def _battery(result: Comparison, values: dict[str, Any]) -> None:
     """A few other problems, for a remark or, where they are asked for, for the verdict."""
     side = result.by_hand
     asked = values.get("battery", 30 if "derivation" in values else 0)
-    if not asked:
+    if not asked or not result.values:
         return
     if not side.others:
         result.remarks.append(

@@ -172,6 +172,10 @@ def _status_of(error: Exception, name: str | None) -> int:
     if isinstance(error, MemoryError) or "allocate memory" in str(error):
         complain("there is not enough memory; expected smaller sizes or fewer samples", name)
         return 2
+    if isinstance(error, ModuleNotFoundError) and error.name in ("torch", "numpy", "rich"):
+        install = "`source .venv/bin/activate` in a clone, or `pip install .`"
+        complain(f"{error.name} is not installed for {sys.executable}; expected {install}", name)
+        return 2
     if isinstance(error, OSError) and error.filename is None:
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

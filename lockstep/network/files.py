@@ -86,7 +86,9 @@ def read_toml(path: str | Path) -> dict[str, Any]:
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """ "; did you mean h1 or h2?", or nothing."""
-    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    names = list(names)
+    same = [one for one in names if one.lower() == name.lower()]
+    close = same or difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(one[:60] for one in close)}?" if close else ""
 
 

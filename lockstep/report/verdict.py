@@ -83,8 +83,6 @@ def headline(result: Comparison) -> str:
         f"{counted(result.steps_run, 'step')}, {counted(result.values, 'value')}."
     )
     limit = "the tolerance given" if result.fixed_tolerance else "what rounding explains"
-    if not result.values:
-        return judged
     if result.worst_ratio == 0:
         return f"{judged} Every value is the same on both sides."
     if not np.isfinite(result.worst_ratio):

@@ -126,14 +126,15 @@ class Worker:
         answer: dict[str, Any] = {}
         values: Returned = {}
         try:
-            match message["what"]:
-                case "load":
-                    answer = self._load(message, given["source"].tobytes())
-                case "call" if self.step is not None:
-                    values = self.step.call(given)
-                case "run" if self.statements is not None:
-                    text, wanted = message["text"], message["wanted"]
-                    answer["raised"], values = self.statements.run(text, given, wanted)
+            if message["what"] == "load":
+                answer = self._load(message, given["source"].tobytes())
+            elif message["what"] == "call":
+                assert self.step is not None
+                values = self.step.call(given)
+            else:
+                assert self.statements is not None
+                text, wanted = message["text"], message["wanted"]
+                answer["raised"], values = self.statements.run(text, given, wanted)
         except Unusable as reason:
             answer["error"] = str(reason)
         except BaseException as error:  # what no guard of ours takes, such as KeyboardInterrupt
@@ -175,7 +176,10 @@ class Worker:
         _exit(1)
 
 
-def main() -> None:
+# What follows runs in processes that end without a word, so no tool sees it run.
+
+
+def main() -> None:  # pragma: no cover
     """Fork a worker for each pair of files that comes over the socket given; end with that one.
 
     The files are a channel and what the worker prints to. With them come the folder that the worker
@@ -214,13 +218,13 @@ def main() -> None:
             os.killpg(group, signal.SIGKILL)
 
 
-def _is_installed(package: str) -> bool:
+def _is_installed(package: str) -> bool:  # pragma: no cover
     """Whether a module is a package that lies with Python, not with the user's file."""
     path = getattr(sys.modules[package], "__file__", None) or ""
     return "." not in package and "-packages" in path
 
 
-def _warm_up() -> None:
+def _warm_up() -> None:  # pragma: no cover
     """Do once what every worker does, so that none has to import for it or copy much memory."""
     step = Here(load(b"def step(x): return dict(h=x)", "step.py", "step"))
     step.call({"x": np.zeros((1, 1))})
@@ -229,7 +233,7 @@ def _warm_up() -> None:
     gc.freeze()
 
 
-def _guard(connection: int, printed: int) -> None:
+def _guard(connection: int, printed: int) -> None:  # pragma: no cover
     """Fork the worker, in a group of processes of its own, and report how it ended."""
     os.setpgid(0, 0)
     both = socket.socket(fileno=connection)
@@ -247,7 +251,3 @@ def _guard(connection: int, printed: int) -> None:
     with suppress(OSError):
         channel.send({"died": status})
     _exit(0)
-
-
-if __name__ == "__main__":
-    main()

@@ -14,7 +14,7 @@ import pytest
 from lockstep import __version__
 from lockstep.__main__ import COMMANDS, main
 from lockstep.cli import compare, descend, exercise
-from lockstep.cli.main import Parser, real, signals, status, whole
+from lockstep.cli.main import Parser, line_file, real, signals, status, whole
 from tests.campaigns.other_end import forked, posix, wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -203,3 +203,58 @@ def test_a_closed_standard_output_is_reported_by_every_command(capsys, monkeypat
     assert command(["--steps", "1"], "lockstep net") == 2
     expected = "lockstep net: standard output is closed; expected it to be open\n"
     assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "words"),
+    [
+        (MemoryError(), 2, "net: there is not enough memory; expected smaller sizes"),
+        (RuntimeError("can't allocate memory"), 2, "net: there is not enough memory"),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), 2, "torch is not installed"),
+        (ZeroDivisionError("ours"), 70, "this is an error of lockstep, not of yours (ZeroDivision"),
+    ],
+)
+def test_an_error_has_the_status_of_its_kind(capsys, monkeypatch, tmp_path, error, expected, words):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def fails(_):
+        raise error
+
+    assert status(fails, "net") == expected
+    err = capsys.readouterr().err
+    assert (words in err, err.count("\n")) == (True, 1)
+    files = list(tmp_path.iterdir())
+    assert len(files) == (expected == 70)
+    assert all(str(file) in err and "ZeroDivisionError: ours" in file.read_text() for file in files)
+
+
+def test_an_error_whose_details_cannot_be_written_is_one_sentence_too(capsys, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+
+    def fails(_):
+        raise ZeroDivisionError
+
+    assert status(fails, "net") == 70
+    assert "Its details could not be written. Please report it at https" in capsys.readouterr().err
+
+
+def test_what_a_library_makes_of_an_interrupt_is_still_one(capsys):
+    def fails(came):
+        came.append(signal.SIGTERM)
+        raise ImportError("numpy failed to import")
+
+    assert (status(fails), capsys.readouterr().err) == (143, "")
+
+
+def test_a_drawing_without_room_is_no_drawing_that_fails():
+    from lockstep.report.plots.descent import canvas
+
+    with pytest.raises(MemoryError), canvas(1, 1, 10):
+        raise MemoryError
+
+
+def test_a_system_without_locks_writes_all_the_same(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with line_file(str(tmp_path / "a.jsonl"), "--trace") as write:
+        write("one\n")
+    assert (tmp_path / "a.jsonl").read_text() == "one\n"

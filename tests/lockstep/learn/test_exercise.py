@@ -291,6 +291,11 @@ def test_a_formula_may_take_several_statements(tmp_path, capsys, formula):
     assert "1 of 37 formulas are right." in capsys.readouterr().out
 
 
+def test_a_file_that_is_nested_too_deeply_is_refused(tmp_path, capsys):
+    assert main([filled(tmp_path, z_h1="1" + "+1" * 100_000)]) == 2
+    assert "nested too deeply" in capsys.readouterr().err
+
+
 def test_a_file_that_is_as_it_was_written_is_no_failure(tmp_path, capsys):
     path = tmp_path / "net.py"
     assert main([str(path)]) == 0

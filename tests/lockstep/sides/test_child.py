@@ -12,6 +12,7 @@ from lockstep.cli.compare import main
 from lockstep.errors import Unusable
 from lockstep.sides import child
 from lockstep.sides.child import Child, Limits
+from tests.campaigns.other_end import wait_until
 
 RIGHT = "def step(W_h, b_h, x):\n    return dict(z_h=x @ W_h.T + b_h)\n"
 
@@ -173,3 +174,35 @@ def test_numbers_pass_unchanged_in_both_directions(dtype):
         )
     finally:
         kept.close()
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("import posix\ndef step(x): posix._exit(3)\n", "its process ended with status 3"),
+        (
+            "import os\ndef step(x):\n    os.kill(os.getppid(), 9)\n    os.kill(os.getpid(), 9)\n",
+            "its process ended; expected it to return",
+        ),
+    ],
+)
+def test_a_process_that_ends_without_a_word_is_told(tmp_path, capsys, source, words):
+    assert judged(tmp_path, source) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_where_there_are_no_groups_the_process_alone_is_ended():
+    it = Child("net.py", RIGHT.encode(), "step")
+    it.group = 0
+    it.close()
+    wait_until(lambda: not os.path.exists(f"/proc/{it.process}"))
+
+
+def test_the_nursery_is_started_again_where_it_has_ended():
+    first = Child("net.py", RIGHT.encode(), "step")
+    first.close()
+    child._nursery.process.kill()
+    child._nursery.process.wait()
+    second = Child("net.py", RIGHT.encode(), "step")
+    assert second.arguments == first.arguments
+    second.close()

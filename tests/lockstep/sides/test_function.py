@@ -415,3 +415,42 @@ def test_right_on_all_others_is_no_remark_about_them(tmp_path):
     result = compare(str(path))
     assert (result.verdict, result.battery["smallest"]) == ("mismatch", None)
     assert "right on all 30 other problems that were tried as well" in " ".join(str(result).split())
+
+
+def test_of_scalars_only_those_count_that_were_not_given():
+    def step(h1, w12, w22, b2, x1, x2):
+        return dict(h1=h1, h2=w12 * x1 + w22 * x2 + b2)
+
+    result = compare(step, steps=2)
+    assert (result.verdict, result.values) == ("match", 2)
+    assert "given, not derived, so not judged: h" in result.remarks
+    assert result.quantities["manual"].keys() == {"h2"}
+
+
+def test_what_was_asked_for_and_changed_counts():
+    result = compare(lambda h: dict(h=np.concatenate([h[:, :1], h[:, 1:] + 1], axis=1)), steps=1)
+    assert (result.verdict, result.first_mismatch["index"]) == ("mismatch", [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("required", "missing"),
+    [
+        ("all", "z_h, h, z_o, o, loss, delta_h, grad_W_o, grad_b_o, grad_W_h, grad_b_h"),
+        ("gradients", "grad_W_o, grad_b_o, grad_W_h, grad_b_h"),
+        ("delta_o,loss", "loss"),
+        ("delta_o", None),
+    ],
+)
+def test_what_is_required_and_missing_is_a_mismatch(required, missing):
+    result = compare(lambda o, y: {"delta_o": 2 * (o - y) / y.size}, require=required)
+    assert result.verdict == ("mismatch" if missing else "match")
+    assert (f"required, but not returned: {missing}" in " ".join(str(result).split())) == bool(
+        missing
+    )
+
+
+def test_what_is_required_whole_is_not_there_in_part():
+    result = compare(lambda o1, y1: {"delta_o1": o1 - y1}, require="delta_o")
+    assert result.missing == ["delta_o"]
+    with pytest.raises(Unusable, match="require: expected all, gradients, or names out of"):
+        compare(require="delta")

@@ -619,3 +619,22 @@ def test_a_wrong_number_beside_weights_that_are_short_by_themselves_is_not_too_f
     result = judged(tmp_path, changed(traced, 2, delta_h=delta_h))
     assert result.first_mismatch["label"] == "delta_h1"
     assert result.diagnoses[0]["mistake"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ('"x": [0.5, 0.8]', "line 1: x: expected a list of rows, each a list of numbers, got an"),
+        (
+            '"W_h": 0.5',
+            "line 1: W_h: expected a list of rows, each a list of numbers, got a number",
+        ),
+        ('"b_h": [[0.1], [0.2]]', "line 1: b_h: expected a list of numbers, got an array of shape"),
+        ('"lr": 1e-400', "line 1: expected 0 or a number that a float64 can tell from 0"),
+        ('"h1": "\\ud800"', "line 1: has half of a surrogate pair; expected Unicode text"),
+    ],
+)
+def test_the_first_line_is_looked_at_like_any_other(tmp_path, capsys, given, words):
+    path = written(tmp_path, ['{"step": 1, "h2": 0.5, ' + given + "}\n"])
+    assert main(["--numbers", path, "--quiet"]) == 2
+    assert words in capsys.readouterr().err
