@@ -7,7 +7,7 @@ import pytest
 from lockstep.cli.compare import main
 from lockstep.network.problem import make_problem
 from lockstep.report import sources
-from lockstep.sides.code import Here, load
+from lockstep.sides.code import Here, Source, load
 from lockstep.sides.function import Function
 
 SCALARS = make_problem({})
@@ -66,6 +66,12 @@ def test_a_derivations_lines_are_found_by_what_they_assign_or_return(tmp_path):
     )
     lines = {line.number: line.names for line in sources.by_hand(MATRICES, loaded(path)).lines}
     assert lines == {4: (), 6: ("z_h",), 7: ("h",), 8: (), 9: ("loss", "o")}
+
+
+def test_a_source_that_cannot_be_read_is_told():
+    side = Function(Here(lambda x: {}))
+    side.source = Source("step", ("def step(:\n",))
+    assert sources.by_hand(SCALARS, side).title == "step (its source cannot be read)"
 
 
 def test_a_function_without_a_source_is_told():

@@ -206,3 +206,12 @@ def test_the_nursery_is_started_again_where_it_has_ended():
     second = Child("net.py", RIGHT.encode(), "step")
     assert second.arguments == first.arguments
     second.close()
+
+
+def test_what_does_not_listen_is_ended_all_the_same(tmp_path, capsys):
+    source = (
+        "import signal\nsignal.signal(signal.SIGUSR1, signal.SIG_IGN)\n"
+        "def step(x):\n    while True: pass\n"
+    )
+    assert judged(tmp_path, source, "--time-limit", "0.2") == 2
+    assert "its process was still running after 0.2 s, the time limit" in capsys.readouterr().err

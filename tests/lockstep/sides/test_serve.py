@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -59,6 +60,7 @@ def asked(monkeypatch):
 
     yield answers
     signal.signal(number, before)
+    sys.modules.pop("mine", None)
 
 
 def loading(source=SOURCE, function="step", memory=0):
@@ -90,10 +92,13 @@ def test_what_ends_the_process_is_told_first(asked):
     assert asked(loading(), calling(3.0))[1][0]["error"] == "mine.py, line 9: is still running"
 
 
-def test_a_place_outside_the_file_has_no_line(asked):
-    source = b"import os\nstep = lambda x, lr: list(map(os._exit, [0]))\n"
+def test_a_place_in_a_library_is_told_by_the_users_line(asked):
+    source = (
+        b"import contextlib, os\ndef step(x, lr):\n    with contextlib.ExitStack() as stack:\n"
+        b"        stack.callback(os._exit, 0)\n"
+    )
     _, (answer, _), *_ = asked(loading(source), calling(0.5))
-    assert answer["error"].startswith("mine.py, line 2: ends the process")
+    assert answer["error"].startswith("mine.py, line 3: ends the process")
 
 
 def test_a_file_that_cannot_be_used_is_told(asked):
