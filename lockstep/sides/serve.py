@@ -108,8 +108,8 @@ class Worker:
         if hasattr(signal, "SIGUSR1"):
             signal.signal(signal.SIGUSR1, lambda _, frame: self._ends("is still running", frame))
         group = os.getpgid(0) if hasattr(os, "getpgid") else 0
-        self.channel.send({"process": process, "group": group})
-        with suppress(EOFError, OSError):
+        with suppress(EOFError, OSError):  # the referee has gone
+            self.channel.send({"process": process, "group": group})
             while True:
                 answer, arrays = self._answer(*self.channel.receive())
                 for stream in (sys.stdout, sys.stderr):

@@ -65,7 +65,7 @@ def half_written(folder: str) -> list[str]:
     """What is not whole among the files of a run."""
     wrong = []
     for name in sorted(set(os.listdir(folder)) - {"net.py"}):
-        text = Path(folder, name).read_text()
+        text = Path(folder, name).read_text().rstrip() + "\n"
         end = {"a.json": "}\n", "a.html": "</html>\n", "a.svg": "</svg>\n", "a.jsonl": ""}.get(name)
         if end is None:
             wrong.append(f"{name} is left")
