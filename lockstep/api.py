@@ -185,7 +185,8 @@ def _train(result: Comparison, values: dict[str, Any], on_step: OnStep | None) -
     except KeyboardInterrupt:
         result.interrupted = True
     except Unusable as reason:
-        if not (side.by_its_own_weights and result.steps_run):
+        has_begun = side.by_its_own_weights and result.steps_run > 0
+        if not has_begun and result.verdict != "mismatch":
             raise
         result.broken = reason
         result.remarks.append(f"ended early: {reason}")
@@ -263,10 +264,10 @@ def _battery(result: Comparison, values: dict[str, Any]) -> None:
             raise KeyboardInterrupt
         return found
 
-    with (
-        open(os.devnull, "w", encoding="utf-8") as nowhere,
-        contextlib.redirect_stderr(nowhere),
-    ):  # printed once
+    with contextlib.ExitStack() as printed:
+        if side.prints_here:  # what it prints has been printed once
+            nowhere = printed.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            printed.enter_context(contextlib.redirect_stderr(nowhere))
         found, reason = battery(asked, result.problem, scalars, judge)
     result.battery = asdict(found)
     if "battery" in values and found.smallest and result.verdict == "match":
@@ -285,6 +286,7 @@ def _battery(result: Comparison, values: dict[str, Any]) -> None:
 def _demand(result: Comparison, required: Sequence[str]) -> None:
     """What is required and was not returned is a mismatch."""
     parts = result.last.covered if result.last else {}
-    result.missing = [n for n in required if n not in result.returned or n in parts]
+    there = result.returned if result.numbers else result.always or set()
+    result.missing = [n for n in required if n not in there or n in parts]
     if result.missing:
         result.verdict = "mismatch"

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
-from lockstep.cli.main import Parser, Printed, printer, status, whole_file
+from lockstep.cli.main import Parser, Printed, printer, real, status, whole_file
 from lockstep.errors import Unusable
+from lockstep.network.options import OPTIONS, check
 
 if TYPE_CHECKING:
     from lockstep.learn.exercise import Verdict
@@ -35,6 +36,9 @@ def parser(name: str | None = None) -> Parser:
     it.add_argument("--mistake", metavar="NAME", help=about)
     about = "check at each save; h: a further hint, v: the value, q: quit"
     it.add_argument("--watch", action="store_true", help=about)
+    limit = OPTIONS["time_limit"]
+    about = "seconds for each statement of the file (default: none)"
+    it.add_argument(limit.flag, metavar=limit.kind.metavar, type=real, help=about, default=0)
     return it
 
 
@@ -56,6 +60,8 @@ def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int
 
 def _practise(options: Namespace, compare: str) -> int:
     printed, _ = printer()
+    if options.time_limit:
+        check({"time_limit": options.time_limit}, lambda key: OPTIONS[key].flag)
     written = not os.path.exists(options.file)
     if written:
         printed([_write(options)])
@@ -63,10 +69,10 @@ def _practise(options: Namespace, compare: str) -> int:
         taken = f"{options.file} is there already; expected a name not taken yet"
         raise Unusable(f"--mistake {options.mistake}: {taken}")
     if options.watch:
-        return _watch(options.file, compare, printed)
+        return _watch(options.file, options.time_limit, compare, printed)
     if written:
         return 0
-    verdicts = _check(options.file, compare, printed)
+    verdicts = _check(options.file, options.time_limit, compare, printed)
     begun = any(verdict.filled for verdict in verdicts.values())
     return int(begun and _current(verdicts) is not None)
 
@@ -87,11 +93,11 @@ def _write(options: Namespace) -> str:
     return f"{what} is in {options.file}. {task}, then run this again."
 
 
-def _check(path: str, compare: str, printed: Printed) -> _Verdicts:
+def _check(path: str, seconds: float, compare: str, printed: Printed) -> _Verdicts:
     """Check the file and print what is right and what is not."""
     from lockstep.learn.exercise import check_file
 
-    verdicts = check_file(path)
+    verdicts = check_file(path, seconds)
     printed(lines(path, verdicts, compare))
     return verdicts
 
@@ -101,7 +107,7 @@ def _current(verdicts: _Verdicts) -> "Verdict | None":
     return next((verdict for verdict in verdicts.values() if not verdict.done), None)
 
 
-def _watch(path: str, compare: str, printed: Printed) -> int:
+def _watch(path: str, seconds: float, compare: str, printed: Printed) -> int:
     """Check at each save; keys give hints. Ends when everything is right, or with q."""
     from lockstep.learn.template import hints
 
@@ -115,7 +121,7 @@ def _watch(path: str, compare: str, printed: Printed) -> int:
             if stamp != seen:
                 seen = stamp
                 try:
-                    verdicts = _check(path, compare, printed)
+                    verdicts = _check(path, seconds, compare, printed)
                     before, current = current, _current(verdicts)
                     if current is None:
                         return 0

@@ -82,7 +82,9 @@ def battery(
         except Unusable as reason:
             reasons.append(str(reason))
             continue
-        if result.verdict == "mismatch":
+        if not result.values:
+            reasons.append("nothing was compared")
+        elif result.verdict == "mismatch":
             quantity = result.first.quantity if result.first else None
             failing.append(Counterexample(list(sizes), samples, quantity))
     tried = number - len(reasons)

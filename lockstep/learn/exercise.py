@@ -33,7 +33,7 @@ from lockstep.run.record import Record
 from lockstep.run.steps import records
 from lockstep.sides.answer import sort_out
 from lockstep.sides.built_in import BuiltIn
-from lockstep.sides.child import Child
+from lockstep.sides.child import Child, Limits
 from lockstep.sides.code import Statements
 
 _SETTINGS: dict[str, Any] = dict(
@@ -145,29 +145,60 @@ def _planted(formula: str, quantity: str) -> str:
     return in_the_files_words(replaced(formula, words)).replace("-1 * ((o - y)", "((y - o)")
 
 
-def check_file(path: str | Path) -> dict[str, Verdict]:
+def check_file(path: str | Path, seconds: float = 0) -> dict[str, Verdict]:
     """What became of every formula of a file, by name, in order.
+
+    Args:
+        path: The file.
+        seconds: That each of its statements may take; 0 for no limit.
 
     Raises:
         Unusable: The file cannot be read, or is not Python with a function step.
     """
     found = read_bytes(path, "Python")
     with reading(path, "Python"):
-        return check_text(found.decode("utf-8-sig"), str(path))
+        return check_text(found.decode("utf-8-sig"), str(path), seconds)
 
 
-def check_text(text: str, path: str) -> dict[str, Verdict]:
+def check_text(text: str, path: str, seconds: float = 0) -> dict[str, Verdict]:
     """`check_file` for a file's text, which runs in a process of its own."""
-    shown: list[bool] = []
+    limits, shown = Limits(seconds), list[bool]()
     with contextlib.ExitStack() as children:
 
         def start(path: str) -> Child:
-            child = Child(path, b"", None, shown=not shown)
+            child = Child(path, b"", None, limits, shown=not shown)
             children.callback(child.close)
             shown.append(True)  # what the file prints on the first example
             return child
 
-        return _checked(text, path, start)
+        verdicts = _checked(text, path, start)
+    if all(verdict.done for verdict in verdicts.values()):
+        _call(text, path, verdicts, limits)
+    return verdicts
+
+
+def _call(text: str, path: str, verdicts: dict[str, Verdict], limits: Limits) -> None:
+    """Call the function as a whole, now that each formula is right by itself.
+
+    A later line may still change a value, or another one may be returned.
+    """
+    with contextlib.closing(Child(path, text.encode(), "step", limits, shown=False)) as child:
+        for example in _examples("delta_h" in verdicts):
+            truth = example.truth()
+            given = {it.name: truth[it.name] for it in child.arguments if it.name in truth}
+            try:
+                values = child.call(given)
+            except Unusable as reason:
+                first, *_ = verdicts.values()
+                first.error = f"each formula is right, but the function as a whole is not: {reason}"
+                return
+            for name, value in values.items():
+                if name in verdicts:
+                    _judge(verdicts[name], value, example, truth[name])
+                    if example.name in verdicts[name].differs:
+                        verdicts[
+                            name
+                        ].error = "its formula is right, but step returns another value"
 
 
 def _checked(
@@ -185,7 +216,8 @@ def _checked(
         start: Gives what runs statements that share their names.
     """
     module, step = _parsed(text, path)
-    asked = {given.arg for given in step.args.args}
+    every = (*step.args.posonlyargs, *step.args.args, *step.args.kwonlyargs)
+    asked = {given.arg for given in every}
     matrix = "W_h" in asked
     verdicts = {name: Verdict(name) for name in names_to_derive(matrix)}
     body = list(takewhile(lambda line: not isinstance(line, ast.Return), step.body))
@@ -208,7 +240,7 @@ def _checked(
                     verdicts[name].line = line.lineno
                     verdicts[name].filled = not _is_empty(line)
                     _judge(verdicts[name], values.get(name), example, truth[name])
-                if name in truth and last[name] is line:
+                if name in verdicts and last[name] is line:
                     given[name] = truth[name]
     return verdicts
 
@@ -222,11 +254,22 @@ def _is_empty(statement: ast.stmt) -> bool:
 
 
 def _assigned(statement: ast.stmt) -> list[str]:
-    """The names that a statement gives a value to, a part of one included."""
-    targets = [node for node in ast.walk(statement) if isinstance(node, ast.Name | ast.Subscript)]
-    stored = [node for node in targets if isinstance(node.ctx, ast.Store)]
-    wholes = [node.value if isinstance(node, ast.Subscript) else node for node in stored]
-    return list(dict.fromkeys(node.id for node in wholes if isinstance(node, ast.Name)))
+    """The names that a statement gives a value to, or to a part of: h, h[0], h.flat, out=h."""
+    found = []
+    for node in ast.walk(statement):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()):
+                found.append(name)
+            case (
+                ast.Subscript(value=inner, ctx=ast.Store())
+                | ast.Attribute(value=inner, ctx=ast.Store())
+            ):
+                found += [it.id for it in ast.walk(inner) if isinstance(it, ast.Name)]
+            case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id=name)))):
+                found.append(name)  # h.append(…), whose result is not used
+            case ast.keyword(arg="out", value=ast.Name(id=name)):
+                found.append(name)
+    return list(dict.fromkeys(found))
 
 
 def _parsed(text: str, path: str) -> tuple[ast.Module, ast.FunctionDef]:

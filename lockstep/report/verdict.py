@@ -70,6 +70,8 @@ def headline(result: Comparison) -> str:
     if result.verdict == "mismatch":
         return f"mismatch: {_mismatch(result)}"
     if result.verdict == "undecided" and not result.undecided:
+        if result.values:
+            return "undecided: no value could be judged, since the bound of each overflowed."
         return "undecided: nothing was compared."
     if result.undecided:
         of = compared(result.undecided, result.dtype)
@@ -83,7 +85,7 @@ def headline(result: Comparison) -> str:
         f"{counted(result.steps_run, 'step')}, {counted(result.values, 'value')}."
     )
     limit = "the tolerance given" if result.fixed_tolerance else "what rounding explains"
-    if result.worst_ratio == 0:
+    if result.worst_ratio == 0 and result.largest and result.largest.difference == 0:
         return f"{judged} Every value is the same on both sides."
     if not np.isfinite(result.worst_ratio):
         return f"{judged} Rounding alone could explain any difference: its bound overflowed."

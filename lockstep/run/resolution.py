@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +39,7 @@ class Ratios:
     def __init__(self, precision: Precision) -> None:
         self.known = precision.tiny / precision.u  # a bound below this is underflow alone
         self.blind, self.largest = 0, 0.0
+        self.unlimited = 0  # elements whose bound overflowed, so that no difference is too large
         self.buffer, self.filled = np.empty(_KEPT), 0
         self.bins: Array | None = None
 
@@ -59,6 +61,7 @@ class Ratios:
             reached = ratio < 1
             blind = ~reached & (allowed > self.known)
             self.blind += int(np.count_nonzero(blind))
+            self.unlimited += int(np.count_nonzero(np.isinf(allowed)))
             kept = ratio[reached | blind]
             largest = float(kept.max()) if len(kept) else 0.0
             ratio = kept
@@ -67,13 +70,13 @@ class Ratios:
         for start in range(0, len(ratio), _KEPT):
             self._keep(ratio[start : start + _KEPT])
 
-    def marked(self) -> tuple[int, float, int, Array | None]:
+    def marked(self) -> dict[str, Any]:
         """What there is so far, for `back_to`."""
-        return self.blind, self.largest, self.filled, self.bins
+        return dict(vars(self))
 
-    def back_to(self, mark: tuple[int, float, int, Array | None]) -> None:
+    def back_to(self, mark: dict[str, Any]) -> None:
         """Forget what came after a mark."""
-        self.blind, self.largest, self.filled, self.bins = mark
+        vars(self).update(mark)
 
     def _keep(self, ratio: Array) -> None:
         if self.filled + len(ratio) > _KEPT:

@@ -117,6 +117,7 @@ class Result:
     values: int = 0
     loss: dict[str, float | None] = field(default_factory=lambda: {"first": None, "last": None})
     returned: set[str] = field(default_factory=set)  # quantities, at one step or more, in part too
+    always: set[str] | None = None  # those of every step
     first: Entry | None = None
     undecided: Entry | None = None
     largest: Entry | None = None
@@ -207,6 +208,9 @@ class Result:
         self.steps_run, self.last = self.steps_run + 1, record
         self.values += record.size
         self.returned.update(record.manual)
+        self.always = set(record.manual) & (
+            record.manual.keys() if self.always is None else self.always
+        )
         loss = float(record.torch["loss"])
         self.loss = {"first": loss if self.steps_run == 1 else self.loss["first"], "last": loss}
 
@@ -237,7 +241,7 @@ class Result:
         """The last row, where the run ended before its time. Nothing compared is no match."""
         if self.last is not None:
             self._add_row(self.last)
-        if self.verdict == "match" and not self.values:
+        if self.verdict == "match" and self._ratios.unlimited == self.values:  # or both are 0
             self.verdict = "undecided"
 
     def _judged_closely(self, record: Record) -> tuple[Judgement, Record]:

@@ -63,20 +63,30 @@ class _Nursery:
         """
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            text = json.dumps([os.getcwd(), list(packages)]).encode()
+            text = json.dumps([_folder(), list(packages)]).encode()
             socket.send_fds(self.control, [text], [theirs.fileno(), printed])
             return Channel(ours.makefile("rb"), ours.makefile("wb"))
 
 
 _nursery: _Nursery | None = None
+_lock = threading.Lock()  # several threads may compare
 
 
 def _from_the_nursery(printed: int, packages: Sequence[str]) -> Channel:
     """A channel to a new worker; the nursery is started where there is none, or none any more."""
     global _nursery
-    if _nursery is None or _nursery.process.poll() is not None:
-        _nursery = _Nursery()
-    return _nursery.worker(printed, packages)
+    with _lock:
+        if _nursery is None or _nursery.process.poll() is not None:
+            _nursery = _Nursery()
+        return _nursery.worker(printed, packages)
+
+
+def _folder() -> str:
+    """The current folder; the root where that one is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return os.path.abspath(os.sep)
 
 
 def _started(arguments: list[str], **files: Any) -> subprocess.Popen[bytes]:
@@ -94,7 +104,7 @@ def _show(printed: IO[bytes], name: str, onto: TextIO) -> None:
 
 
 class Child(Code):
-    """A worker, and the file of the user's in it.
+    """A worker, and the file of the user's in it. The time limit holds where the system forks.
 
     Args:
         path: The file, for messages.
@@ -170,11 +180,7 @@ class Child(Code):
         for end in (self.channel.writer, self.channel.reader):
             with suppress(OSError):
                 end.close()
-        with suppress(OSError):
-            if self.group:
-                os.killpg(self.group, signal.SIGKILL)
-            elif self.process:
-                self._kill()
+        self._kill()
         if self._pump:
             self._pump.join(_GRACE)
 
@@ -188,16 +194,10 @@ class Child(Code):
         self, what: str, given: dict[str, Any], **settings: Any
     ) -> tuple[dict[str, Any], Quantities]:
         """The answer to a message. Raises Unusable for an error, or where none comes."""
-        watch = threading.Timer(self.limits.seconds, self._stop) if self.limits.seconds else None
-        if watch:
-            watch.start()
-        try:
-            with suppress(BrokenPipeError):  # it has ended; why is still to be read
-                self.channel.send({"what": what} | settings, given)
-            found, values = self._receive()
-        finally:
-            if watch:
-                watch.cancel()
+        with suppress(BrokenPipeError):  # it has ended; why is still to be read
+            self.channel.send({"what": what} | settings, given)
+        self._wait()
+        found, values = self._receive()
         if "error" in found:
             late = f" after {self.limits.seconds:g} s, the time limit" if self._stopped else ""
             raise Unusable(found["error"] + late)
@@ -212,23 +212,32 @@ class Child(Code):
         if "died" not in found:
             return found, values
         status, how = found["died"], "ended"
+        self._kill()
         if self._stopped:
             how = f"was still running after {self.limits.seconds:g} s, the time limit"
         elif status is not None and status < 0:
-            how = f"was ended by {signal.Signals(-status).name}"
+            name = next((it.name for it in signal.Signals if it == -status), f"signal {-status}")
+            how = f"was ended by {name}"
         elif status is not None:
             how = f"ended with status {status}"
         raise Unusable(f"{self.path}: its process {how}; expected it to return")
 
-    def _stop(self) -> None:
-        """End a worker that takes too long; it gets a moment to say where it is."""
+    def _wait(self) -> None:
+        """Wait for the answer; end a worker that takes too long, which may say where it is."""
+        if not self.limits.seconds or self.channel.comes(self.limits.seconds):
+            return
         self._stopped = True
         with suppress(OSError):
             os.kill(self.process, getattr(signal, "SIGUSR1", signal.SIGTERM))
-        kill = threading.Timer(_GRACE, self._kill)
-        kill.daemon = True
-        kill.start()
+        if not self.channel.comes(_GRACE):
+            self._kill()
 
     def _kill(self) -> None:
+        """End the worker and its group, once: the system uses the numbers again."""
         with suppress(OSError):
-            os.kill(self.process, getattr(signal, "SIGKILL", signal.SIGTERM))
+            if self.process:
+                os.kill(self.process, getattr(signal, "SIGKILL", signal.SIGTERM))
+        with suppress(OSError):
+            if self.group:
+                os.killpg(self.group, signal.SIGKILL)
+        self.process = self.group = 0

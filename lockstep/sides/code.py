@@ -52,11 +52,13 @@ class Code:
         path: The file that it is in, for messages.
         arguments: What it asks for.
         source: Its lines.
+        is_here: Whether it runs in this process.
     """
 
     path: str
     arguments: list[Argument]
     source: Source
+    is_here = False
 
     def call(self, given: dict[str, Any]) -> Returned:
         """Call it once. Raises Unusable where it raises, or returns no dict."""
@@ -72,6 +74,8 @@ class Code:
 
 class Here(Code):
     """A step function in this process."""
+
+    is_here = True
 
     def __init__(self, step: Callable[..., Any]) -> None:
         self.step = step
@@ -104,9 +108,8 @@ class Here(Code):
 class Statements:
     """Statements of the user's that are run one after the other and share their names."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.names: dict[str, Any] = {"__name__": "exercise"}
+    def __init__(self, path: str, names: dict[str, Any] | None = None) -> None:
+        self.path, self.names = path, {} if names is None else names
 
     def run(self, text: str, given: dict[str, Any], wanted: list[str]) -> tuple[str, Returned]:
         """Run some.
@@ -141,13 +144,9 @@ def load(source: bytes, path: str, name: str) -> Callable[..., Any]:
     Raises:
         Unusable: It is no Python, raises, or has no such function.
     """
-    stem = Path(path).stem
-    module = types.ModuleType(stem if stem not in sys.modules else f"_{stem}")
-    module.__file__ = path
-    sys.modules[module.__name__] = module  # where a dataclass looks for its annotations
+    module = new_module(path, Path(path).stem)
     text = source.decode("utf-8-sig", "replace")
     linecache.cache[path] = len(text), None, text.splitlines(keepends=True), path
-    sys.path.insert(0, str(Path(path).resolve().parent))
     code = compiled(source, path)
     with users_code(path):
         exec(code, module.__dict__)
@@ -157,6 +156,15 @@ def load(source: bytes, path: str, name: str) -> Callable[..., Any]:
         known = f"Its functions are: {', '.join(there)}." if there else "It defines no function."
         raise Unusable(f"{path}: has no function {name!r}. {known} Expected `def {name}(...)`")
     return function  # type: ignore[no-any-return]
+
+
+def new_module(path: str, name: str) -> types.ModuleType:
+    """The module that a file of the user's runs in; what lies beside the file can be imported."""
+    module = types.ModuleType(name if name not in sys.modules else f"_{name}")
+    module.__file__ = path
+    sys.modules[module.__name__] = module  # where a dataclass looks for its annotations
+    sys.path.insert(0, str(Path(path).resolve().parent))
+    return module
 
 
 def compiled(source: bytes | str, path: str) -> types.CodeType:

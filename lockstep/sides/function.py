@@ -25,7 +25,7 @@ class Function(Side):
     others = True
 
     def __init__(self, code: Code) -> None:
-        self.code, self.source = code, code.source
+        self.code, self.source, self.prints_here = code, code.source, code.is_here
         self._where = f"{code.path}: {code.source.name}"  # what a message starts with
         self._asked: list[Argument] = []
         self._scalars: dict[str, tuple[str, int]] = {}

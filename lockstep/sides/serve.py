@@ -11,6 +11,7 @@ import gc
 import json
 import math
 import os
+import select
 import signal
 import socket
 import struct
@@ -24,9 +25,9 @@ import numpy as np
 
 from lockstep.errors import Unusable
 from lockstep.network.names import Quantities
-from lockstep.sides.code import Here, Returned, Statements, load, raised
+from lockstep.sides.code import Here, Returned, Statements, load, new_module, raised
 
-_LENGTHS = struct.Struct("<II")  # of a message's text and of its numbers
+_LENGTHS = struct.Struct("<QQ")  # of a message's text and of its numbers
 _ALIGNED = 16  # bytes; each array begins at a multiple
 _LARGE = 1 << 16  # bytes from which an array is not copied once more
 _exit = os._exit  # which the user's code may call or replace
@@ -68,6 +69,10 @@ class Channel:
             given[name] = array.item() if is_float else array
         return dict(message), given
 
+    def comes(self, seconds: float) -> bool:
+        """Whether something can be read within this time."""
+        return bool(select.select([self.reader], [], [], seconds)[0])
+
     def _read(self, length: int) -> bytearray:
         into = bytearray(length)
         if self.reader.readinto(into) != length:  # type: ignore[attr-defined]
@@ -97,25 +102,24 @@ class Worker:
     """
 
     def __init__(self, channel: Channel) -> None:
-        self.channel, self.path = channel, ""
+        self.channel, self.path, self.process = channel, "the file", os.getpid()
         self.step: Here | None = None
         self.statements: Statements | None = None
 
     def work(self) -> None:
         """Answer until no message comes."""
-        process = os.getpid()
         os._exit = self._exits  # type: ignore[assignment]
         if hasattr(signal, "SIGUSR1"):
             signal.signal(signal.SIGUSR1, lambda _, frame: self._ends("is still running", frame))
         group = os.getpgid(0) if hasattr(os, "getpgid") else 0
         with suppress(EOFError, OSError):  # the referee has gone
-            self.channel.send({"process": process, "group": group})
+            self.channel.send({"process": self.process, "group": group})
             while True:
                 answer, arrays = self._answer(*self.channel.receive())
                 for stream in (sys.stdout, sys.stderr):
                     with suppress(Exception):  # the user's code may have closed it
                         stream.flush()
-                if os.getpid() != process:  # a copy that the user's code forked
+                if os.getpid() != self.process:  # a copy that the user's code forked
                     _exit(0)
                 self.channel.send(answer, arrays)
 
@@ -153,7 +157,7 @@ class Worker:
             most = message["memory"] * 2**20
             resource.setrlimit(resource.RLIMIT_AS, (most, most))
         if message["function"] is None:
-            self.statements = Statements(self.path)
+            self.statements = Statements(self.path, new_module(self.path, "exercise").__dict__)
             return {}
         before = set(sys.modules)
         self.step = Here(load(source, self.path, message["function"]))
@@ -165,6 +169,8 @@ class Worker:
 
     def _exits(self, status: int) -> None:
         """What stands in place of `os._exit`: say where the user's code called it."""
+        if os.getpid() != self.process:  # a process that the user's code forked
+            _exit(status)
         self._ends(f"ends the process (os._exit({status!r}))", sys._getframe(1))
 
     def _ends(self, why: str, frame: Any) -> None:
@@ -192,10 +198,9 @@ def main() -> None:  # pragma: no cover
         os.dup2(2, 1)
         Worker(channel).work()
         _exit(0)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     _warm_up()
     control = socket.socket(fileno=int(sys.argv[1]))
-    groups: list[int] = []
+    groups: set[int] = set()  # of workers that may run; none is anybody else's, until it is reaped
     while (received := socket.recv_fds(control, _LARGE, 2))[0]:
         folder, packages = json.loads(received[0])
         for package in packages:
@@ -203,6 +208,9 @@ def main() -> None:  # pragma: no cover
                 with suppress(Exception):
                     import_module(package)
                 gc.freeze()
+        with suppress(ChildProcessError):
+            while ended := os.waitpid(-1, os.WNOHANG)[0]:
+                groups.discard(ended)
         files = received[1]
         group = os.fork()
         if group == 0:
@@ -210,7 +218,7 @@ def main() -> None:  # pragma: no cover
             with suppress(OSError):
                 os.chdir(folder)
             _guard(*files)
-        groups.append(group)
+        groups.add(group)
         for file in files:
             os.close(file)
     for group in groups:  # the referee is gone, perhaps without a word
@@ -220,8 +228,9 @@ def main() -> None:  # pragma: no cover
 
 def _is_installed(package: str) -> bool:  # pragma: no cover
     """Whether a module is a package that lies with Python, not with the user's file."""
-    path = getattr(sys.modules[package], "__file__", None) or ""
-    return "." not in package and "-packages" in path
+    with suppress(Exception):  # anything may lie in sys.modules
+        return "." not in package and "-packages" in str(sys.modules[package].__file__)
+    return False
 
 
 def _warm_up() -> None:  # pragma: no cover
@@ -238,7 +247,6 @@ def _guard(connection: int, printed: int) -> None:  # pragma: no cover
     os.setpgid(0, 0)
     both = socket.socket(fileno=connection)
     channel = Channel(both.makefile("rb"), both.makefile("wb"))
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     child = os.fork()
     if child == 0:
         os.dup2(printed, 1)

@@ -61,6 +61,7 @@ class Side(ABC):
         by_its_own_weights: Whether its steps start from its own parameters; PyTorch then trains
             beside it, from the first step on.
         others: Whether it can be tried on other problems.
+        prints_here: Whether what it prints comes from this process.
         asks_for_scalars: Whether it is written for the lecture's scalars, and so for one shape.
         source: Of the function that it calls; None where there is none.
         written: The numbers by step, where all of them are known beforehand.
@@ -75,6 +76,7 @@ class Side(ABC):
     trains_alone = False
     by_its_own_weights = False
     others = False
+    prints_here = True
     written: dict[int, Written] | None = None
 
     @property

@@ -1,6 +1,7 @@
 """Numbers as they are written: computed ones, and printed ones in quotes, good to half a digit."""
 
 from decimal import Decimal
+from math import isfinite
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -64,9 +65,12 @@ def _number(item: Any) -> tuple[float, float]:
         if item.strip().lower() in _WORDS:
             return _WORDS[item.strip().lower()], 0.0
         try:
-            return real_number(item), half_a_unit(item)
+            number, half = real_number(item), half_a_unit(item)
         except (ValueError, ArithmeticError):
-            raise Unusable(f"expected a number, got {short(item)}") from None
+            number = half = float("inf")
+        if "_" in item or not isfinite(half):
+            raise Unusable(f"expected a number, got {short(item)}")
+        return number, half
     if isinstance(item, bool) or not isinstance(item, int | float):
         raise Unusable(f"expected a number, got {short(item)}")
     return float(item), 0.0

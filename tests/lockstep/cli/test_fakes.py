@@ -93,3 +93,57 @@ def test_an_untrusted_problem_file_cannot_either(capsys, monkeypatch, tmp_path, 
     assert f"a.toml: {key}: an untrusted file cannot set this" in capsys.readouterr().err
     (tmp_path / "a.toml").write_text('lr = 0.1\nsizes = "3-4-2"\n')
     assert main(["a.toml", "--untrusted", "--quiet"]) == 0
+
+
+OVERFLOWING = """
+x = [[3e157, 3e157]]
+y = [[0.0, 0.0]]
+W_h = [[1e150, -1e150], [1e150, -1e150]]
+b_h = [0.0, 0.0]
+W_o = [[1e-150, 1e-150], [1e-150, 1e-150]]
+b_o = [0.0, 0.0]
+steps = 1
+"""
+
+
+def test_a_value_that_rounding_alone_could_be_is_no_match(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.toml").write_text(OVERFLOWING)
+    (tmp_path / "net.py").write_text("def step(x): return dict(grad_W_o=[[123, 7], [8, 9]])\n")
+    assert main(["p.toml", "--derivation", "net.py", "--quiet"]) == 3
+    assert "undecided: no value could be judged, since the bound" in capsys.readouterr().out
+    (tmp_path / "a.toml").write_text('h1 = "0e400"\n')
+    assert main(["--numbers", "a.toml", "--quiet"]) == 2
+
+
+def test_what_was_compared_nowhere_is_right_nowhere(tmp_path, capsys):
+    path = tmp_path / "net.py"
+    path.write_text(
+        "def step(W_h, b_h, x, h):\n    if len(x) == 1 and W_h.shape == (2, 2):\n"
+        "        return dict(z_h=x @ W_h.T + b_h)\n    return dict(h=h)\n"
+    )
+    assert main(["--derivation", str(path), "--battery", "5", "--quiet"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "could not be tried on 5 of 5 other problems: nothing was compared" in out
+
+
+def test_what_is_required_is_required_at_every_step(tmp_path, capsys):
+    path = tmp_path / "net.py"
+    path.write_text(
+        "n = []\ndef step(W_h, b_h, x):\n    n.append(1)\n    z_h = x @ W_h.T + b_h\n"
+        "    return dict(z_h=z_h, h=z_h) if len(n) == 1 else dict(h=z_h)\n"
+    )
+    assert main(["--derivation", str(path), "--require", "h,z_h", "--battery", "0"]) == 1
+    assert "required, but not returned: z_h" in capsys.readouterr().out
+
+
+def test_a_mismatch_is_told_though_a_later_step_raises(tmp_path, capsys):
+    path = tmp_path / "net.py"
+    path.write_text(
+        "n = []\ndef step(x):\n    n.append(1)\n    if len(n) == 3: raise ValueError('late')\n"
+        "    return dict(h=x + 7)\n"
+    )
+    assert main(["--derivation", str(path), "--keep-going", "--show", "none"]) == 2
+    out, err = capsys.readouterr()
+    assert "mismatch: first at step 1" in out
+    assert "ValueError: late" in err

@@ -12,7 +12,7 @@ from lockstep.cli import exercise as practice
 from lockstep.cli.compare import main as compare
 from lockstep.cli.exercise import main
 from lockstep.learn.exercise import check_text, plantable
-from lockstep.learn.template import hints, names_to_derive, template
+from lockstep.learn.template import hints, names_to_derive, right_formula, template
 from tests.campaigns.other_end import interrupt, terminal, wait_until, with_other_end
 
 ROOT = Path(__file__).parents[3]
@@ -315,3 +315,67 @@ def test_what_a_file_of_the_exercise_does_stays_in_its_process(tmp_path, capsys)
     path.write_text("import os\nos._exit(0)\n" + template(True, None))
     assert main([str(path)]) == 2
     assert "net.py, line 2: ends the process (os._exit(0))" in capsys.readouterr().err
+
+
+MATRIX = {name: right_formula(name, True) for name in names_to_derive(True)}
+
+
+def finished(tmp_path, **lines):
+    """A finished file of the exercise in matrices, with some lines in other words."""
+    path = tmp_path / "net.py"
+    text = template(True, {})
+    for name, words in lines.items():
+        assert f"    {name} = {MATRIX[name]}  #" in text
+        text = text.replace(f"    {name} = {MATRIX[name]}  #", f"    {words}  #")
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        {"x1": "x1 = x[:, 0]; z_h = x @ W_h.T + b_h"},
+        {"z_h": "z_h = x @ W_h.T; np.add(z_h, b_h, out=z_h)"},
+        {"z_h": "z_h = []\n    for row in x: z_h.append(W_h @ row + b_h)\n    z_h = np.stack(z_h)"},
+        {"h": "h = np.empty_like(z_h); h.flat = sigma(z_h).ravel()"},
+        {"new_W_h": "W_h -= lr * grad_W_h; new_W_h = W_h"},
+    ],
+)
+def test_a_formula_may_be_written_in_many_ways(tmp_path, capsys, lines):
+    lines = {("z_h" if name == "x1" else name): words for name, words in lines.items()}
+    assert main([finished(tmp_path, **lines)]) == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "name"),
+    [
+        ("    delta_o = (o - y)", "    delta_o = o\n    delta_o -= y\n    delta_o = delta_o", "o"),
+        ("        h=h,", "        h=z_h,", "h"),
+        ("    z_h = x @ W_h.T + b_h", "    z_h = [*(x @ W_h.T + b_h)]", "z_h"),
+    ],
+)
+def test_the_function_as_a_whole_counts_too(tmp_path, capsys, before, after, name):
+    path = tmp_path / "net.py"
+    text = template(True, {})
+    assert before in text
+    path.write_text(text.replace(before, after))
+    assert main([str(path)]) == 1
+    assert f"not yet: {name} (line" in capsys.readouterr().out
+
+
+def test_an_exercise_may_use_what_a_program_may(tmp_path, capsys):
+    (tmp_path / "beside.py").write_text("def squash(z): return z\n")
+    path = tmp_path / "net.py"
+    head = (
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nimport beside\n"
+        "@dataclass\nclass Net:\n    lr: float\nassert __file__\n"
+    )
+    path.write_text(head + template(True, {}).replace("step(W_h,", "step(*, W_h,"))
+    assert main([str(path)]) == 0, capsys.readouterr().out
+
+
+def test_a_statement_that_does_not_end_is_ended_at_its_limit(tmp_path, capsys):
+    path = filled(tmp_path, z_h1="0\n    while True: pass")
+    assert main([path, "--time-limit", "0.3"]) == 2
+    assert "is still running after 0.3 s, the time limit" in capsys.readouterr().err
+    assert main([path, "--time-limit", "-1"]) == 2

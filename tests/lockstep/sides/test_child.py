@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import time
 
 import numpy as np
@@ -215,3 +216,55 @@ def test_what_does_not_listen_is_ended_all_the_same(tmp_path, capsys):
     )
     assert judged(tmp_path, source, "--time-limit", "0.2") == 2
     assert "its process was still running after 0.2 s, the time limit" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import os\ndef step(W_h, b_h, x):\n    if os.fork() == 0:\n"
+        "        os._exit(0)\n    os.wait()\n    return dict(z_h=x @ W_h.T + b_h)\n",
+        "import multiprocessing\ndef step(W_h, b_h, x):\n"
+        "    with multiprocessing.get_context('fork').Pool(1) as pool:\n"
+        "        return dict(z_h=x @ W_h.T + b_h + pool.apply(int))\n",
+    ],
+)
+def test_a_derivation_may_have_processes_of_its_own(tmp_path, source):
+    assert judged(tmp_path, source, "--steps", "2", "--battery", "1") == 0
+
+
+def test_signals_without_a_name_have_a_number(tmp_path, capsys):
+    assert judged(tmp_path, "import os\ndef step(x): os.kill(os.getpid(), 40)\n") == 2
+    assert "its process was ended by signal 40" in capsys.readouterr().err
+
+
+def test_several_threads_may_compare_at_once(tmp_path, monkeypatch):
+    path = tmp_path / "net.py"
+    path.write_text(RIGHT)
+    monkeypatch.setattr(child, "_nursery", None)
+    found, before = [], sys.stderr
+    threads = [
+        threading.Thread(target=lambda: found.append(compare(str(path), battery=3).verdict))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (found, sys.stderr) == (["match"] * 4, before)
+
+
+def test_a_folder_that_is_gone_is_no_obstacle(tmp_path, monkeypatch):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert judged(tmp_path, RIGHT, "--battery", "1") == 0
+    monkeypatch.chdir(tmp_path)
+
+
+def test_what_the_files_modules_are_is_nobodys_trouble(tmp_path):
+    source = (
+        "import sys\nclass Odd:\n    def __getattr__(self, name): raise KeyError(name)\n"
+        "sys.modules['odd'], sys.modules['even'] = Odd(), 3\n"
+    )
+    assert judged(tmp_path, source + RIGHT, "--battery", "1") == 0
