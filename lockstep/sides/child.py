@@ -55,7 +55,7 @@ class _Nursery:
             self.process = _started([str(theirs.fileno())], pass_fds=[theirs.fileno()], **nowhere)
 
     def worker(self, printed: int, packages: Sequence[str]) -> Channel:
-        """A channel to a new worker.
+        """A channel to a new worker. Raises OSError where there is no nursery any more.
 
         Args:
             printed: The file that it prints to.
@@ -65,6 +65,8 @@ class _Nursery:
         with ours, theirs:
             text = json.dumps([_folder(), list(packages)]).encode()
             socket.send_fds(self.control, [text], [theirs.fileno(), printed])
+            if not self.control.recv(1):
+                raise BrokenPipeError
             return Channel(ours.makefile("rb"), ours.makefile("wb"))
 
 
@@ -76,8 +78,12 @@ def _from_the_nursery(printed: int, packages: Sequence[str]) -> Channel:
     """A channel to a new worker; the nursery is started where there is none, or none any more."""
     global _nursery
     with _lock:
-        if _nursery is None or _nursery.process.poll() is not None:
-            _nursery = _Nursery()
+        try:
+            if _nursery is not None:
+                return _nursery.worker(printed, packages)
+        except OSError:  # the user's code may have ended it
+            _nursery = None
+        _nursery = _Nursery()
         return _nursery.worker(printed, packages)
 
 

@@ -219,6 +219,7 @@ def main() -> None:  # pragma: no cover
                 os.chdir(folder)
             _guard(*files)
         groups.add(group)
+        control.sendall(b".")  # ready for the next
         for file in files:
             os.close(file)
     for group in groups:  # the referee is gone, perhaps without a word
