@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -112,9 +113,8 @@ def test_a_picture_that_fails_leaves_the_verdict_and_the_document(capsys, monkey
 
 
 @posix
-@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&-"])
-def test_closed_streams_change_nothing(folder, closed):
-    command = f"{' '.join(SCRIPT)} --json a.json --numbers a.jsonl {closed}"
+def test_closed_streams_change_nothing(folder):
+    command = f"{shlex.join(SCRIPT)} --json a.json --numbers a.jsonl <&- 2>&-"
     (folder / "a.jsonl").write_text('{"step": 1, "h1": 0.060000000000000026}\n')
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.returncode == 0
@@ -124,15 +124,12 @@ def test_closed_streams_change_nothing(folder, closed):
 
 def test_settings_of_the_machine_do_not_change_a_picture(folder):
     (folder / "matplotlibrc").write_bytes(b"text.usetex: True\nnonsense\n\xff: 3\n")
-    pictures = []
-    for backend in ("", "nonsense"):
-        command = [*SCRIPT, "--steps", "2", "--plot", "a.svg"]
-        settings = {"MPLBACKEND": backend, "MATPLOTLIBRC": str(folder)} if backend else {}
-        done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True)
-        assert (done.returncode, done.stderr) == (0, "")
-        pictures.append((folder / "a.svg").read_bytes())
-        (folder / "matplotlibrc").unlink(missing_ok=True)
-    assert pictures[0] == pictures[1]
+    command = [*SCRIPT, "--steps", "2", "--plot", "a.svg"]
+    settings = {"MPLBACKEND": "nonsense", "MATPLOTLIBRC": str(folder)}
+    done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert main("--quiet --steps 2 --plot b.svg".split()) == 0
+    assert (folder / "a.svg").read_bytes() == (folder / "b.svg").read_bytes()
 
 
 def test_a_file_that_is_no_table_is_not_quoted(folder, capsys):
