@@ -55,7 +55,7 @@ class _Nursery:
             self.process = _started([str(theirs.fileno())], pass_fds=[theirs.fileno()], **nowhere)
 
     def worker(self, printed: int, packages: Sequence[str]) -> Channel:
-        """A channel to a new worker. Raises OSError where there is no nursery any more.
+        """A channel to a new worker. Raises OSError or IndexError where the nursery has ended.
 
         Args:
             printed: The file that it prints to.
@@ -65,8 +65,7 @@ class _Nursery:
         with ours, theirs:
             text = json.dumps([_folder(), list(packages)]).encode()
             socket.send_fds(self.control, [text], [theirs.fileno(), printed])
-            if not self.control.recv(1):
-                raise BrokenPipeError
+            self.control.recv(1)[0]  # it is ready for the next, or has ended
             return Channel(ours.makefile("rb"), ours.makefile("wb"))
 
 
@@ -81,7 +80,7 @@ def _from_the_nursery(printed: int, packages: Sequence[str]) -> Channel:
         try:
             if _nursery is not None:
                 return _nursery.worker(printed, packages)
-        except OSError:  # the user's code may have ended it
+        except (OSError, IndexError):  # the user's code may have ended it
             _nursery = None
         _nursery = _Nursery()
         return _nursery.worker(printed, packages)

@@ -370,7 +370,10 @@ def test_an_exercise_may_use_what_a_program_may(tmp_path, capsys):
         "from __future__ import annotations\nfrom dataclasses import dataclass\nimport beside\n"
         "@dataclass\nclass Net:\n    lr: float\nassert __file__\n"
     )
-    path.write_text(head + template(True, {}).replace("step(W_h,", "step(*, W_h,"))
+    path.write_text(
+        head
+        + template(True, {}).replace("step(W_h,", "step(*, W_h,").replace("h=h,", "h=h, mine=1,")
+    )
     assert main([str(path)]) == 0, capsys.readouterr().out
 
 

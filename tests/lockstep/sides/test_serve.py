@@ -130,6 +130,13 @@ def test_a_copy_of_the_process_does_not_answer(asked, monkeypatch):
     assert asked(loading(), calling(0.5), kind=Forked) == []
 
 
+def test_a_process_that_the_users_code_forked_ends_as_it_asks(asked, monkeypatch):
+    monkeypatch.setattr(os, "getpid", os.getpid)
+    source = b"import os\ndef step(x, lr):\n    os.getpid = lambda: -1\n    os._exit(3)\n"
+    ((loaded, _),) = asked(loading(source), calling(0.5))
+    assert "error" not in loaded
+
+
 def test_memory_is_limited_before_the_file_is_read(asked, monkeypatch):
     resource = pytest.importorskip("resource")
     limits = []
