@@ -26,6 +26,7 @@ _START = (
     "import sys; sys.path[:0] = [sys.argv.pop(1)]; from lockstep.sides.serve import main; main()"
 )
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_STREAMS = ("stdin", "stdout", "stderr")
 _GRACE = 1.0  # seconds in which a worker that is stopped may say where it is
 
 
@@ -51,7 +52,8 @@ class _Nursery:
     def __init__(self) -> None:
         self.control, theirs = socket.socketpair()
         with theirs:
-            nowhere = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+            nowhere: dict[str, Any] = dict.fromkeys(_STREAMS, subprocess.DEVNULL)
+            nowhere |= {"cwd": os.path.abspath(os.sep)}  # which is there, and stays
             self.process = _started([str(theirs.fileno())], pass_fds=[theirs.fileno()], **nowhere)
 
     def worker(self, printed: int, packages: Sequence[str]) -> Channel:

@@ -254,10 +254,12 @@ def test_several_threads_may_compare_at_once(tmp_path, monkeypatch):
 
 
 def test_a_folder_that_is_gone_is_no_obstacle(tmp_path, monkeypatch):
+    assert judged(tmp_path, RIGHT, "--battery", "1") == 0  # everything is imported
     folder = tmp_path / "gone"
     folder.mkdir()
     monkeypatch.chdir(folder)
     folder.rmdir()
+    monkeypatch.setattr(child, "_nursery", None)
     assert judged(tmp_path, RIGHT, "--battery", "1") == 0
     monkeypatch.chdir(tmp_path)
 
