@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ _START = (
 )
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _STREAMS = ("stdin", "stdout", "stderr")
+_SOON = 3e-4  # seconds; to sleep and be woken costs more than a small step takes
 _GRACE = 1.0  # seconds in which a worker that is stopped may say where it is
 
 
@@ -231,6 +233,10 @@ class Child(Code):
 
     def _wait(self) -> None:
         """Wait for the answer; end a worker that takes too long, which may say where it is."""
+        soon = time.perf_counter() + _SOON
+        while time.perf_counter() < soon:
+            if self.channel.comes(0):
+                return
         if not self.limits.seconds or self.channel.comes(self.limits.seconds):
             return
         self._stopped = True

@@ -219,3 +219,11 @@ def test_where_the_users_code_is_nowhere_there_is_no_line(asked):
 def test_what_cannot_be_used_is_told(asked, source, words):
     told = asked(loading(source), ({"what": "call"}, {"x": np.ones(1)}))
     assert words in str([message for message, _ in told])
+
+
+def test_where_a_system_cannot_tell_an_answer_is_waited_for(monkeypatch):
+    def cannot(*_):
+        raise OSError
+
+    monkeypatch.setattr("select.select", cannot)
+    assert Channel(io.BytesIO(), io.BytesIO()).comes(1.0)
