@@ -11,7 +11,7 @@ from lockstep.bound.allowed import tolerance
 from lockstep.bound.exact import LARGEST as MOST_EXACT
 from lockstep.bound.exact import is_small as exact_is_quick
 from lockstep.errors import Unusable
-from lockstep.evidence.battery import battery
+from lockstep.evidence.battery import Battery, battery
 from lockstep.evidence.comparison import Comparison
 from lockstep.evidence.control import control
 from lockstep.evidence.referee import referee
@@ -253,6 +253,24 @@ def _battery(result: Comparison, values: dict[str, Any]) -> None:
             "no battery: numbers are of one problem and cannot be tried on others"
         )
         return
+    found, reason = _on_others(result, values, asked)
+    result.battery = asdict(found)
+    if "battery" in values and found.smallest and result.verdict == "match":
+        result.verdict = "mismatch"
+    if reason:
+        many = f"{asked - found.problems} of {asked} other problems"
+        result.remarks.append(f"could not be tried on {many}: {reason}")
+    if not found.smallest and found.problems:
+        result.remarks.append(
+            f"right on all {found.problems} other problems that were tried as well"
+        )
+    elif found.smallest and result.first is None:
+        result.remarks.append(remarks.wrong_elsewhere(result.battery))
+
+
+def _on_others(result: Comparison, values: dict[str, Any], asked: int) -> tuple[Battery, str]:
+    """What the battery finds, and why the first problem that could not be tried could not be."""
+    side = result.by_hand
     scalars = side.is_users and (side.asks_for_scalars or bool(result.last and result.last.covered))
     quiet: dict[str, Any] = {name: values[name] for name in ("rtol", "atol") if name in values}
 
@@ -268,19 +286,7 @@ def _battery(result: Comparison, values: dict[str, Any]) -> None:
         if side.prints_here:  # what it prints has been printed once
             nowhere = printed.enter_context(open(os.devnull, "w", encoding="utf-8"))
             printed.enter_context(contextlib.redirect_stderr(nowhere))
-        found, reason = battery(asked, result.problem, scalars, judge)
-    result.battery = asdict(found)
-    if "battery" in values and found.smallest and result.verdict == "match":
-        result.verdict = "mismatch"
-    if reason:
-        many = f"{asked - found.problems} of {asked} other problems"
-        result.remarks.append(f"could not be tried on {many}: {reason}")
-    if not found.smallest and found.problems:
-        result.remarks.append(
-            f"right on all {found.problems} other problems that were tried as well"
-        )
-    elif found.smallest and result.first is None:
-        result.remarks.append(remarks.wrong_elsewhere(result.battery))
+        return battery(asked, result.problem, scalars, judge)
 
 
 def _demand(result: Comparison, required: Sequence[str]) -> None:
