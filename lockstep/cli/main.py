@@ -166,8 +166,7 @@ def _status_of(error: Exception, name: str | None) -> int:
         complain(error, name)
         return 2
     if isinstance(error, BrokenPipeError):
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
         return 141
     if isinstance(error, MemoryError) or "allocate memory" in str(error):
         complain("there is not enough memory; expected smaller sizes or fewer samples", name)
@@ -177,11 +176,16 @@ def _status_of(error: Exception, name: str | None) -> int:
         complain(f"{error.name} is not installed for {sys.executable}; expected {install}", name)
         return 2
     if isinstance(error, OSError) and error.filename is None:
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
         complain(f"standard output cannot be written: {error.strerror}", name)
         return 2
     return _our_error(error, name)
+
+
+def _close_output() -> None:
+    """Let nothing more go to a standard output that cannot be written."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _our_error(error: Exception, name: str | None) -> int:

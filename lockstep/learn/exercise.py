@@ -25,7 +25,7 @@ from lockstep.learn.template import (
     right_formula,
     template,
 )
-from lockstep.network.files import read_bytes, reading
+from lockstep.network.files import read_text
 from lockstep.network.names import COMPUTED, Array, scalars
 from lockstep.network.problem import Problem, make_problem
 from lockstep.run.judge import judge
@@ -34,7 +34,7 @@ from lockstep.run.steps import records
 from lockstep.sides.answer import sort_out
 from lockstep.sides.built_in import BuiltIn
 from lockstep.sides.child import Child, Limits
-from lockstep.sides.code import Statements
+from lockstep.sides.code import Statements, reading_python
 
 _SETTINGS: dict[str, Any] = dict(
     hidden_activation="sigmoid", output_activation="sigmoid", loss=LOSS, steps=1
@@ -155,9 +155,7 @@ def check_file(path: str | Path, seconds: float = 0) -> dict[str, Verdict]:
     Raises:
         Unusable: The file cannot be read, or is not Python with a function step.
     """
-    found = read_bytes(path, "Python")
-    with reading(path, "Python"):
-        return check_text(found.decode("utf-8-sig"), str(path), seconds)
+    return check_text(read_text(path, "Python"), str(path), seconds)
 
 
 def check_text(text: str, path: str, seconds: float = 0) -> dict[str, Verdict]:
@@ -192,13 +190,11 @@ def _call(text: str, path: str, verdicts: dict[str, Verdict], limits: Limits) ->
                 first, *_ = verdicts.values()
                 first.error = f"each formula is right, but the function as a whole is not: {reason}"
                 return
-            for name, value in values.items():
-                if name in verdicts:
-                    _judge(verdicts[name], value, example, truth[name])
-                    if example.name in verdicts[name].differs:
-                        verdicts[
-                            name
-                        ].error = "its formula is right, but step returns another value"
+            for name in values.keys() & verdicts.keys():
+                verdict = verdicts[name]
+                _judge(verdict, values[name], example, truth[name])
+                if example.name in verdict.differs:
+                    verdict.error = "its formula is right, but step returns another value"
 
 
 def _checked(
@@ -274,13 +270,8 @@ def _assigned(statement: ast.stmt) -> list[str]:
 
 def _parsed(text: str, path: str) -> tuple[ast.Module, ast.FunctionDef]:
     """A file without its last function step, and that function."""
-    try:
+    with reading_python(path):
         module = ast.parse(text, path)
-    except (SyntaxError, ValueError) as error:
-        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise Unusable(f"{path}{line}: expected Python: {getattr(error, 'msg', error)}") from None
-    except (RecursionError, MemoryError):
-        raise Unusable(f"{path}: expected Python, but this is nested too deeply") from None
     for node in reversed(module.body):
         if isinstance(node, ast.FunctionDef) and node.name == "step":
             module.body.remove(node)

@@ -73,15 +73,22 @@ def reading(name: str | Path, kind: str) -> Iterator[None]:
         raise Unusable(f"{name}: expected {kind}: {error}") from None
 
 
+def read_text(path: str | Path, kind: str) -> str:
+    """The text of a file; a byte order mark at its beginning is left out. See `read_bytes`."""
+    found = read_bytes(path, kind)
+    with reading(path, kind):
+        return found.decode("utf-8-sig")
+
+
 def read_toml(path: str | Path) -> dict[str, Any]:
     """The keys and values of a TOML file.
 
     Raises:
         Unusable: The file cannot be read, or is not TOML.
     """
-    found = read_bytes(path, "a TOML file")
+    text = read_text(path, "a TOML file")
     with reading(path, "a TOML file"):
-        return tomllib.loads(found.decode("utf-8-sig"), parse_float=real_number)
+        return tomllib.loads(text, parse_float=real_number)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -103,9 +110,9 @@ def read_table(path: str, inputs: Sequence[str], targets: Sequence[str]) -> tupl
     Raises:
         Unusable: The message names the file and, where it helps, the line and the column.
     """
-    found = read_bytes(path, "a CSV file")
+    text = read_text(path, "a CSV file")
     with reading(path, "a CSV file"):
-        reader = csv.reader(io.StringIO(found.decode("utf-8-sig"), newline=""), strict=True)
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         lines = [(reader.line_num, row) for row in reader if row]
     if not lines:
         raise Unusable(f"{path}: the file is empty; expected a header line with column names")

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -332,6 +332,21 @@ JUDGING = ("steps", *(it.name for it in (*GROUPS["how hard to look"], *GROUPS["v
 DEFAULTS: dict[str, Any] = {
     name: option.default for name, option in OPTIONS.items() if option.default is not None
 }
+
+
+def demand_describing(keys: Iterable[str], where: Callable[[str], str], who: str) -> None:
+    """Raise Unusable for a key that says how to judge, what to read or to write.
+
+    Args:
+        keys: What is given.
+        where: What a message calls a key, a function of its name.
+        who: What cannot set it.
+    """
+    for key in keys:
+        if key in OPTIONS and key not in DESCRIBING:
+            expected = "expected keys that describe the network and its data"
+            hint = f"; give {OPTIONS[key].flag} on the command line" if key in JUDGING else ""
+            raise Unusable(f"{where(key)}: {who} cannot set this; {expected}{hint}")
 
 
 def file_and_function(location: str) -> tuple[str, str]:

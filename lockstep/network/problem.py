@@ -23,7 +23,7 @@ from lockstep.network.names import (
     shape_of,
     values_in,
 )
-from lockstep.network.options import DEFAULTS, DESCRIBING, OPTIONS, check, file_and_function
+from lockstep.network.options import DEFAULTS, check, demand_describing, file_and_function
 from lockstep.text import base_name
 
 # What `compare.py` runs with no argument: the lecture's 2-2-2 network on fixed example numbers.
@@ -160,10 +160,8 @@ def read_file(path: str | Path, untrusted: bool = False) -> dict[str, Any]:
         Unusable: The file cannot be read or used.
     """
     raw = read_toml(path)
-    for key in raw if untrusted else ():
-        if key in OPTIONS and key not in DESCRIBING:
-            expected = "expected keys that describe the network and its data"
-            raise Unusable(f"{path}: {key}: an untrusted file cannot set this; {expected}")
+    if untrusted:
+        demand_describing(raw, lambda key: f"{path}: {key}", "an untrusted file")
     if not raw:
         raise Unusable(f"{path}: the file is empty; expected keys such as sizes, x, y, lr")
     values = check(raw, lambda key: f"{path}: {key}")

@@ -4,6 +4,7 @@ import ast
 import inspect
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
@@ -61,10 +62,10 @@ def by_hand(problem: Problem, side: Side | None = None) -> Source:
         module = sys.modules[built_in(problem).func.__module__]
         title = "numbers; their formulas in " if side and side.is_users else ""
         return _of_module(module, problem, title)
-    try:
-        return Source(source.name, _lines("".join(source.lines), source.first, problem))
-    except (SyntaxError, ValueError, RecursionError):
-        return Source(f"{source.name} (its source cannot be read)", [])
+    with suppress(SyntaxError, ValueError, RecursionError):
+        if source.lines:
+            return Source(source.name, _lines("".join(source.lines), source.first, problem))
+    return Source(f"{source.name} (its source cannot be read)", [])
 
 
 def by_torch(problem: Problem) -> Source:

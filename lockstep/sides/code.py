@@ -93,7 +93,7 @@ class Here(Code):
         self.arguments = [
             Argument(it.name, it.default is not it.empty) for it in asked if it.name not in bound
         ]
-        self.source = Source(f"{name} (its source cannot be read)")
+        self.source = Source(name)
         with contextlib.suppress(OSError, TypeError, SyntaxError):
             lines, first = inspect.getsourcelines(inner)
             self.source = Source(name, tuple(lines), max(first, 1))
@@ -102,7 +102,7 @@ class Here(Code):
         first = [given.pop(name) for name in self.first if name in given]
         with users_code(self.path):
             got = self.step(*first, **given)
-        return readable(got, f"{self.path}: {self.source.name.partition(' ')[0]} returned")
+        return readable(got, f"{self.path}: {self.source.name} returned")
 
 
 class Statements:
@@ -147,7 +147,8 @@ def load(source: bytes, path: str, name: str) -> Callable[..., Any]:
     module = new_module(path, Path(path).stem)
     text = source.decode("utf-8-sig", "replace")
     linecache.cache[path] = len(text), None, text.splitlines(keepends=True), path
-    code = compiled(source, path)
+    with reading_python(path):
+        code = compile(source, path, "exec")
     with users_code(path):
         exec(code, module.__dict__)
     function = module.__dict__.get(name)
@@ -167,10 +168,11 @@ def new_module(path: str, name: str) -> types.ModuleType:
     return module
 
 
-def compiled(source: bytes | str, path: str) -> types.CodeType:
-    """A file as code. Raises Unusable where it is no Python."""
+@contextlib.contextmanager
+def reading_python(path: str) -> Iterator[None]:
+    """Report a file that is no Python as Unusable, with the line."""
     try:
-        return compile(source, path, "exec")
+        yield
     except (SyntaxError, ValueError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         raise Unusable(f"{path}{line}: expected Python: {getattr(error, 'msg', error)}") from None

@@ -8,7 +8,7 @@ import numpy as np
 from lockstep.errors import Unusable, short
 from lockstep.network.files import read_lines
 from lockstep.network.names import COMPUTED, GIVEN, Array, Quantities, scalar_names, scalars
-from lockstep.network.options import DESCRIBING, JUDGING, OPTIONS, check
+from lockstep.network.options import DESCRIBING, check, demand_describing
 from lockstep.network.problem import Problem, Start
 from lockstep.sides.answer import Answer
 from lockstep.sides.side import Claim, Origin, Side, Turn
@@ -234,11 +234,7 @@ def _problem(where: str, values: dict[str, Any]) -> dict[str, Any]:
         raise Unusable(
             f'{where}expected {{"problem": {{...}}}} alone, with the keys of a problem file'
         )
-    for key in values["problem"]:
-        if key in OPTIONS and key not in DESCRIBING:
-            expected = "expected keys that describe the network and its data"
-            hint = f"; give {OPTIONS[key].flag} on the command line" if key in JUDGING else ""
-            raise Unusable(f"{where}{key}: a recording cannot set this; {expected}{hint}")
+    demand_describing(values["problem"], lambda key: f"{where}{key}", "a recording")
     return check(values["problem"], lambda key: f"{where}{key}", DESCRIBING)
 
 

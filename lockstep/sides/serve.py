@@ -180,7 +180,7 @@ class Worker:
             frame = frame.f_back
         line = f", line {frame.f_lineno}" if frame else ""
         with suppress(OSError):
-            self.channel.send({"error": f"{self.path}{line}: {why}", "ended": True})
+            self.channel.send({"error": f"{self.path}{line}: {why}"})
         _exit(1)
 
 
