@@ -5,19 +5,28 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lockstep.api import compare
-    from lockstep.gradients.check import check_function, check_gradients
-    from lockstep.gradients.measured import watch
+    from lockstep.gradients.check import check_gradients
+    from lockstep.gradients.layers import check_function, check_layer
+    from lockstep.gradients.reference import watch
     from lockstep.gradients.result import GradientMismatch
 
     __version__: str
 
-__all__ = ["GradientMismatch", "check_function", "check_gradients", "compare", "watch"]
+__all__ = [
+    "GradientMismatch",
+    "check_function",
+    "check_gradients",
+    "check_layer",
+    "compare",
+    "watch",
+]
 _HOMES = {
     "compare": "api",
     "check_gradients": "gradients.check",
-    "check_function": "gradients.check",
+    "check_function": "gradients.layers",
+    "check_layer": "gradients.layers",
     "GradientMismatch": "gradients.result",
-    "watch": "gradients.measured",
+    "watch": "gradients.reference",
 }
 
 

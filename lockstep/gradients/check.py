@@ -2,61 +2,123 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lockstep.explain.facts import agree
+from lockstep.gradients.derivative import yours_is_the_derivative
+from lockstep.gradients.inputs import Given, flat, given, parts
+from lockstep.gradients.kinks import Kinks, crossed_by_rounding, look_around
 from lockstep.gradients.measured import (
     SAFETY,
-    Hand,
+    Check,
     Measured,
-    Reference,
-    asked,
-    blamed,
-    differentiated,
-    in_precision,
-    leaves,
+    fixed,
     measure,
-    reference_gradients,
-    same_draws,
+    moved_by_hand,
 )
 from lockstep.gradients.mistakes import Wrong, by_shape, diagnose
-from lockstep.gradients.result import CheckResult, GradientMismatch, matched, mismatch
-from lockstep.network.names import Array, Quantities, element
+from lockstep.gradients.quotients import quotient
+from lockstep.gradients.reference import as_array, blamed, demand_scalar, gradients
+from lockstep.gradients.result import CheckResult, GradientMismatch, labelled, matched, mismatch
+from lockstep.network.names import Array, Quantities
 from lockstep.run.record import Entry
+from lockstep.run.threads import threads
 from lockstep.text import counted, distance
 
 Code = Callable[..., Any]  # of the user's
-_REPORTED = (GradientMismatch, ValueError, TypeError)
+REPORTED = (GradientMismatch, ValueError, TypeError)
 
 
-def check_gradients(hand: Code, reference: Reference, /, **inputs: Any) -> CheckResult:
+@dataclass
+class Options:
+    """How a check is done.
+
+    Attributes:
+        rtol, atol: A fixed tolerance in place of the measured bound.
+        seed: Of the noise, and of random incoming gradients.
+        device: Where PyTorch computes.
+        diagnose: Whether mistakes are to be named.
+        time_limit: Seconds for that.
+    """
+
+    rtol: float | None = None
+    atol: float | None = None
+    seed: int = 0
+    device: str = "cpu"
+    diagnose: bool = True
+    time_limit: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("rtol", "atol", "time_limit"):
+            value = getattr(self, name)
+            if value is None and name != "time_limit":
+                continue
+            if not isinstance(value, int | float) or not (0 <= value < math.inf):
+                raise ValueError(f"{name} is {value!r}; expected a finite number, 0 or more")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise ValueError(f"seed is {self.seed!r}; expected a whole number, 0 or more")
+        try:
+            torch.zeros(1, device=self.device)
+        except (RuntimeError, AssertionError, TypeError) as error:
+            says = str(error).partition("\n")[0]
+            raise ValueError(f"device {self.device!r} can't be used: {says}") from None
+
+
+def check_gradients(
+    hand: Code | dict[str, Any],
+    reference: Code,
+    /,
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    diagnose: bool = True,
+    time_limit: float = 10.0,
+    **inputs: Any,
+) -> CheckResult:
     """Check gradients derived by hand against PyTorch's automatic differentiation.
 
     How far two right gradients may be apart is measured for every element, from what rounding does
     to both sides; there is no tolerance to choose.
 
     Args:
-        hand: Gets the inputs by name, as NumPy arrays. It returns a dict of gradients by input
-            name, any subset, each an array or a tensor in the shape of its input. Intermediates
-            that the reference marks with `lockstep.watch` may be returned too.
-        reference: Gets the inputs by name, as torch tensors. It returns a scalar built with torch.
-        inputs: Arrays or tensors of any shape. Floating-point ones are differentiated; integers and
-            booleans are passed on as they are. Choose sizes above 1 that differ from each other.
+        hand: Gets the inputs by name, arrays as NumPy arrays in the dtype given. It returns a dict
+            of gradients by input name, any subset, each an array or a tensor in the shape of its
+            input. Intermediates that the reference marks with `lockstep.watch` may be returned
+            too. Or a dict of numbers that were computed elsewhere.
+        reference: Gets the inputs by name, arrays as torch tensors. It returns a scalar built with
+            torch.
+        rtol: A relative tolerance in place of the measured bound; 0 if only `atol` is given.
+        atol: An absolute tolerance, added to the relative one; 0 if only `rtol` is given.
+        seed: Of the noise by which the bound is measured.
+        device: Where PyTorch computes, such as "cuda".
+        diagnose: Whether a wrong gradient is looked at for its mistake.
+        time_limit: Seconds that this may take.
+        inputs: Arrays or tensors of any shape, dicts and lists of them, and constants of any type.
+            Those that `hand` gives a gradient for are differentiated; all others are passed on as
+            they are. A name that is an option is an input if `reference` has that argument.
 
     Returns:
-        A match, with how fine the check could see; `print` it.
+        A match, with how fine the check could see; `print` it. Its verdict is "undecided" where
+        rounding alone could change a gradient by all that it is.
 
     Raises:
         GradientMismatch: A gradient is wrong. It is an AssertionError, and its message is the
             report.
-        ValueError: Something cannot be used: a reference that gives other gradients at a second
-            call, an exception in `hand` or `reference`, inputs that are not finite.
-        TypeError: `hand` returns no dict of real numbers, or the reference no scalar tensor.
+        ValueError: Something cannot be used: a side that gives other numbers at a second call, an
+            exception in `hand` or `reference`, differentiated inputs that are not finite.
+        TypeError: `hand` returns no dict of numbers, or the reference no scalar tensor.
 
     Examples:
         >>> import numpy as np
@@ -72,182 +134,344 @@ def check_gradients(hand: Code, reference: Reference, /, **inputs: Any) -> Check
     """
     __tracebackhide__ = True
     try:
-        return _checked(hand, reference, inputs)
-    except _REPORTED as error:  # without the frames between the user's code and its cause
+        chosen = dict(
+            rtol=rtol, atol=atol, seed=seed, device=device, diagnose=diagnose, time_limit=time_limit
+        )
+        options = taken_out(reference, chosen, inputs)
+        with threads(1):
+            return _checked(hand, reference, inputs, options)
+    except REPORTED as error:  # without the frames between the user's code and its cause
         raise error.with_traceback(None) from error.__cause__
 
 
-def check_function(function: Any, reference: Code, /, **inputs: Any) -> CheckResult:
-    """Check the backward, and the forward, of a torch.autograd.Function.
-
-    Reports call the result of the forward `output`, or `output_0`, `output_1` … if there are
-    several. If an input has that name already, an underscore is added: `output_`.
-
-    Args:
-        function: The class. Its `apply` gets the inputs as tensors; single integers and booleans
-            as Python's. They are bound to the arguments of `forward` by name, or, where the names
-            differ, in the order in which they are given here.
-        reference: Gets the inputs by name, as tensors. It returns what the forward returns, in the
-            same shapes, built with torch.
-        inputs: As for `check_gradients`.
-
-    Returns:
-        A match, with how fine the check could see; `print` it.
+def taken_out(reference: Code, chosen: dict[str, Any], inputs: dict[str, Any]) -> Options:
+    """The options; a name that is an argument of the reference becomes an input.
 
     Raises:
-        GradientMismatch: A gradient or an output is wrong, or the backward returns None for an
-            input that the output depends on.
-        ValueError: As for `check_gradients`.
-        TypeError: As for `check_gradients`; or the reference gives no tensor.
-
-    Examples:
-        >>> import torch
-        >>> from lockstep import check_function
-        >>> class Cube(torch.autograd.Function):
-        ...     @staticmethod
-        ...     def forward(ctx, x):
-        ...         ctx.save_for_backward(x)
-        ...         return x**3
-        ...
-        ...     @staticmethod
-        ...     def backward(ctx, incoming):
-        ...         return incoming * 3 * ctx.saved_tensors[0] ** 2
-        >>> check_function(Cube, lambda x: x**3, x=torch.linspace(-2, 2, 9)).verdict
-        'match'
+        TypeError: A name is no argument of the reference, and nearly an option.
     """
-    __tracebackhide__ = True
     try:
-        return _checked_function(function, reference, inputs)
-    except _REPORTED as error:
-        raise error.with_traceback(None) from error.__cause__
-
-
-def _checked_function(function: Any, reference: Code, inputs: dict[str, Any]) -> CheckResult:
-    """Check a Function as a hand: the gradient of Σ output · weight by the weight is the output."""
-    arrays = {name: _as_array(name, value) for name, value in inputs.items()}
-    random = np.random.default_rng(0)
-    kind = np.float64 if any(array.dtype == np.float64 for array in arrays.values()) else np.float32
-    weights = {
-        name: random.normal(size=shape).astype(kind)
-        for name, shape in _outputs(reference, arrays).items()
-    }
-    forward = getattr(function, "forward", None)
-    order, arguments = list(arrays), list(inspect.signature(forward).parameters) if forward else []
-    if set(order) <= set(arguments):
-        order.sort(key=arguments.index)
-
-    def by_function(**given: Tensor) -> Any:
-        passed = [given[name] for name in order]  # single integers and booleans as Python's
-        return getattr(function, "apply", function)(
-            *(one if one.dim() or one.is_floating_point() else one.item() for one in passed)
-        )
-
-    def scalar(call: Code = reference, /, **given: Tensor) -> Tensor:
-        total = torch.zeros(())
-        factors = [given.pop(name) for name in weights]
-        for result, weight in zip(_several(call(**given)), factors, strict=True):
-            if result.shape != weight.shape:
-                shape = tuple(weight.shape)
-                raise ValueError(f"an output has shape {tuple(result.shape)}; expected {shape}")
-            total = total + (result * weight).sum()
-        return total
-
-    every = weights | arrays
-    reached = reference_gradients(scalar, in_precision(np.float64, every))
-
-    def hand(**given: Array) -> Quantities:
-        """Both passes of the function; where it gives None, zeros."""
-        tensors = leaves(given)
-        found = differentiated(scalar(by_function, **tensors), tensors)
-        return {name: np.zeros_like(given[name]) for name in reached} | found
-
-    return _checked(hand, scalar, every, "the function")
-
-
-def _outputs(reference: Code, arrays: Quantities) -> dict[str, tuple[int, ...]]:
-    """The shapes of what the reference gives, by names that no input and no mark has."""
-    with same_draws() as marks:
-        results = _several(asked(reference, leaves(arrays)))
-    shapes = {}
-    for k, result in enumerate(results):
-        if not isinstance(result, Tensor):
-            kind = type(result).__name__
-            raise TypeError(f"reference gives {kind}; expected a tensor, or several")
-        name = f"output_{k}" if len(results) > 1 else "output"
-        while name in arrays or name in marks:
-            name += "_"
-        shapes[name] = tuple(result.shape)
-    return shapes
-
-
-def _several(outputs: Any) -> list[Any]:
-    return list(outputs) if isinstance(outputs, tuple | list) else [outputs]
+        arguments = inspect.signature(reference).parameters
+    except (TypeError, ValueError):
+        arguments = {}  # type: ignore[assignment]
+    takes_all = not arguments or any(
+        argument.kind is argument.VAR_KEYWORD for argument in arguments.values()
+    )
+    known = vars(Options())
+    for name in known:
+        argument = arguments.get(name)
+        if argument and (chosen[name] != known[name] or argument.default is argument.empty):
+            inputs[name] = chosen.pop(name)
+    for name in inputs:
+        near = difflib.get_close_matches(name.lower(), known, 1, 0.7)
+        if near and name not in arguments and not takes_all:
+            raise TypeError(
+                f"{name!r} is no option and no argument of reference; did you mean {near[0]!r}?"
+            )
+    return Options(**chosen)
 
 
 def _checked(
-    hand: Code, reference: Reference, inputs: dict[str, Any], who: str = "hand"
+    hand: Code | dict[str, Any], reference: Code, inputs: dict[str, Any], options: Options
 ) -> CheckResult:
-    arrays = {name: _as_array(name, value) for name, value in inputs.items()}
-    if not any(array.dtype.kind == "f" for array in arrays.values()):
+    known = given(inputs)
+    if isinstance(hand, dict):
+        numbers = hand
+        by_hand: Code = lambda _: numbers  # noqa: E731
+    elif callable(hand):
+        by_hand = lambda arrays: hand(**known.for_hand(arrays))  # noqa: E731
+    else:
+        raise TypeError(f"hand is {type(hand).__name__}; expected a function, or a dict of numbers")
+    return checked(known, by_hand, as_function(reference, known, options), options, hand)
+
+
+def as_function(reference: Code, known: Given, options: Options) -> Code:
+    """The reference as a function of tensors by the names of arrays.
+
+    Python's own numbers reach it as they are; if it takes only tensors there, as tensors.
+    """
+    as_numbers = [True]
+
+    def function(**tensors: Tensor) -> Any:
+        try:
+            return reference(**known.for_torch(tensors, options.device, as_numbers[0]))
+        except TypeError:
+            if not (as_numbers[0] and known.numbers):
+                raise
+        as_numbers[0] = False
+        return reference(**known.for_torch(tensors, options.device, numbers=False))
+
+    return function
+
+
+def checked(
+    known: Given,
+    by_hand: Code,
+    reference: Code,
+    options: Options,
+    hand: Any,
+    who: str = "hand",
+    incoming: Sequence[str] = (),
+) -> CheckResult:
+    """Judge gradients by hand.
+
+    Args:
+        known: The inputs.
+        by_hand: Gives the answer of the user's code, from arrays by name.
+        reference: The scalar from tensors by name.
+        options: How it is done.
+        hand: What the user passed; a dict is not called again.
+        who: What computes by hand, in words.
+        incoming: The names of inputs that are known to be incoming gradients.
+
+    Raises:
+        GradientMismatch: A gradient is wrong.
+        ValueError, TypeError: Something cannot be used.
+    """
+    demand_scalar(reference, known.arrays)
+    first = answered(by_hand, known, known.arrays, who)
+    wanted = [name for name in first if name in known.arrays]
+    _demand_usable(wanted, known)
+    attached, found = _differentiated(reference, known, first, wanted)
+    own = {name: _alike(name, array, found[name]) for name, array in first.items()}
+    it = Check(
+        hand=None
+        if isinstance(hand, dict)
+        else lambda arrays: _real(answered(by_hand, known, arrays, who), found, who),
+        reference=reference,
+        inputs=known.arrays,
+        wanted=wanted,
+        attached=attached,
+        who=who,
+        seed=options.seed,
+        on_cpu=torch.device(options.device).type == "cpu",
+        incoming=list(incoming),
+        units={name: torch.finfo(kind).eps / 2 for name, kind in known.kinds.items()},
+    )
+    values = {name: parts(found[name]) for name in own}
+    with np.errstate(all="ignore"):
+        if options.rtol is None and options.atol is None:
+            seen = measure(it, own, values)
+        else:
+            seen = fixed(it, own, values, options.rtol or 0.0, options.atol or 0.0)
+        complex_ones = {name for name in own if found[name].dtype.kind == "c"}
+        _demand_right(it, seen, options, complex_ones)
+    return matched(it, seen)
+
+
+def _differentiated(
+    reference: Code, known: Given, first: Quantities, wanted: list[str]
+) -> tuple[list[str], Quantities]:
+    """PyTorch's gradients, and the inputs that are attached for them.
+
+    These are the wanted ones; if gradients of intermediates are missing, all that can be.
+    """
+    floats = [name for name, array in known.arrays.items() if array.dtype.kind in "fc"]
+    found = gradients(reference, known.arrays, wanted)
+    marked = [name for name in first if name not in known.arrays]
+    if not found or any(name not in found for name in marked):
+        wanted, found = floats, gradients(reference, known.arrays, floats)
+    if not found:
         raise TypeError(
-            "no input holds floating-point numbers; "
-            "expected at least one that can be differentiated, as x.astype(float)"
+            "reference gives a tensor that does not depend on the inputs; "
+            "expected one built from them"
         )
-    wide = in_precision(np.float64, arrays)
-    values = _steady(reference, wide)
-    narrow = any(array.dtype == np.float32 for array in arrays.values())
-    by_name = _by_name(hand, who, values, arrays)
+    for name in first:
+        if name not in found:
+            raise ValueError(f"hand returned {_why_not(name, found, known)}")
+    return wanted, found
+
+
+def _real(answer: Quantities, found: Quantities, who: str) -> Quantities:
+    """The gradients by hand of another call, as `checked` compares them."""
+    if any(answer[name].shape != found[name].shape for name in answer if name in found):
+        raise ValueError(f"{who} gives different shapes when it is called twice")
+    return {name: _alike(name, answer[name], found[name]) for name in answer if name in found}
+
+
+def answered(by_hand: Code, known: Given, arrays: Quantities, who: str) -> Quantities:
+    """What the user's code returns, as arrays by name."""
     try:
-        own = by_name(wide)
-    except (ValueError, TypeError):
-        if not narrow:
-            raise
-        by_name = _in_single(by_name)
-        own = by_name(wide)
-    for name, array in own.items():
-        if array.shape != values[name].shape:
-            first, diagnosis = Entry(1, name, None, name), by_shape(name, array, values[name])
-            raise mismatch(first, [f"{name}: mismatch, another shape"], [diagnosis])
-    measured = measure(by_name, reference, wide, values, in_precision(np.float64, own))
-    single = [name for name in own if own[name].dtype == np.float32 and narrow]
-    if single and measured.torch.single:
-        for name in single:
-            errors = measured.torch.single[name] + 2.0**-24 * np.abs(values[name])
-            measured.bound[name] = SAFETY * errors
-        measured.remarks.append("hand knows only float32, so it is judged at that precision")
-    _demand_right(measured, reference, wide)
-    return matched(measured)
+        with np.errstate(all="ignore"):
+            got = by_hand(arrays)
+    except GradientMismatch:
+        raise
+    except Exception as error:
+        raise blamed(who, error) from error
+    if not isinstance(got, dict):
+        kind = "nothing" if got is None else type(got).__name__
+        raise TypeError(f"hand returned {kind}; expected a dict of gradients by input name")
+    if not got:
+        raise ValueError("hand returned an empty dict; expected at least one gradient")
+    answer = {}
+    for name, value in flat(got, known).items():
+        array = as_array(value)
+        if array.dtype.kind not in "fiubc":
+            kind = type(value).__name__ if array.dtype.kind == "O" else str(array.dtype)
+            raise TypeError(f"hand returned {kind} for {name!r}; expected real numbers")
+        answer[name] = array if array.dtype.kind in "fc" else array.astype(np.float64)
+    return answer
 
 
-def _demand_right(measured: Measured, reference: Reference, inputs: Quantities) -> None:
+def _alike(name: str, array: Array, right: Array) -> Array:
+    """A gradient by hand, if it has the shape of the right one; complex ones as pairs.
+
+    Raises:
+        GradientMismatch: It has another shape.
+        TypeError: It is complex and the right one is real.
+    """
+    if array.shape != right.shape:
+        first, diagnosis = Entry(1, name, None, name), by_shape(name, array, right)
+        raise mismatch(first, [f"{name}: mismatch, another shape"], [diagnosis])
+    if right.dtype.kind == "c":
+        return parts(array.astype(np.complex128))
+    if array.dtype.kind == "c":
+        raise TypeError(f"hand returned {array.dtype} for {name!r}; expected real numbers")
+    return parts(array)
+
+
+def _demand_usable(wanted: list[str], known: Given) -> None:
+    for name in wanted:
+        array = known.arrays[name]
+        if array.dtype.kind not in "fc":
+            holds = "booleans" if array.dtype.kind == "b" else "integers"
+            raise ValueError(
+                f"hand returned a gradient for {name!r}, which holds {holds}; expected none "
+                "(pass it as floating-point numbers if it is to be differentiated)"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(
+                f"input {name!r} has a value that is not finite; expected finite numbers"
+            )
+
+
+def _why_not(name: str, values: Quantities, known: Given) -> str:
+    """Why there is no gradient by this name."""
+    if name in known.arrays:
+        return (
+            f"a gradient for {name!r}, which reference does not depend on (what is used under "
+            "no_grad or detached does not count); expected it left out, or used in reference"
+        )
+    if name in known.tree:
+        parts_of = [each for each in known.arrays if each.startswith(f"{name}[")]
+        if parts_of:
+            return f"one gradient for {name!r}; expected its parts, such as {parts_of[0]}"
+        return f"a gradient for {name!r}, which is no array of numbers; expected none"
+    floats = [each for each, array in known.arrays.items() if array.dtype.kind in "fc"]
+    named = ", ".join(dict.fromkeys([*floats, *values]))
+    return f"{name!r}; expected the name of an input or of what is watched: {named}"
+
+
+def _demand_right(it: Check, seen: Measured, options: Options, complex_ones: set[str]) -> None:
     """Raise the mismatch, if there is one, with its diagnoses."""
-    own, torch = measured.hand.gradients, measured.torch
+    crossed = crossed_by_rounding(it, seen) if it.on_cpu and not seen.tolerance else {}
     looked = [
-        Wrong(name, own[name], value, measured.bound[name], torch.single.get(name))
-        for name, value in torch.gradients.items()
+        Wrong(name, seen.own[name], value, seen.bound[name], name in complex_ones)
+        for name, value in seen.torch.items()
     ]
-    wrong = [it for it in looked if (it.off & np.isfinite(it.value)).any()]
+    if any(one.off.any() for one in looked) and not seen.tolerance:
+        moved_by_hand(it, seen)
+        for one in looked:
+            one.judge(np.maximum(one.bound, SAFETY * seen.by_hand[one.name]))
+    _narrow_quotients(it, seen, looked)
+    off = {one.name: one.off & np.isfinite(one.value) for one in looked}
+    kinks = Kinks()
+    if any(where.any() for where in off.values()):
+        kinks = look_around(it, seen, off)
+        absolved = {name: kinks.jumps[name] & ~kinks.outside[name] for name in off}
+        seen.remarks += _at_kinks(absolved, kinks, complex_ones)
+        off = _accepted(seen, absolved, off, looked)
+        if yours_is_the_derivative(it, seen, off):
+            seen.remarks.append(_not_the_derivative(off, complex_ones))
+            off = _accepted(seen, off, off, looked)
+    seen.remarks += [
+        f"{name}: rounding alone decides between the two sides of a kink or tie for "
+        f"{counted(int(where.sum()), 'value')}"
+        for name, where in crossed.items()
+    ]
+    wrong = [one for one in looked if off[one.name].any()]
     if wrong:
-        first, report = _first(wrong[0])
-        right = [it.name for it in looked if not it.off.any()]
-        raise mismatch(first, report, diagnose(wrong, reference, inputs), right)
-    for it in looked:
-        for place in np.argwhere(it.off):  # what is left has no number on PyTorch's side
+        first, report = _first(wrong[0], off[wrong[0].name], seen.tolerance)
+        right = [one.name for one in looked if one not in wrong]
+        deadline = time.monotonic() + options.time_limit
+        found = diagnose(it, seen, wrong, kinks, deadline) if options.diagnose else []
+        raise mismatch(first, report, found, right)
+    _demand_finite(looked)
+
+
+def _narrow_quotients(it: Check, seen: Measured, looked: list[Wrong]) -> None:
+    """Difference quotients are not excused by how far rounding moves them."""
+    for one in looked:
+        bound = SAFETY * seen.references(one.name)
+        by_yours = ~agree(one.own, one.value, bound) & ~one.off
+        if it.hand is None or seen.tolerance or not by_yours.any():
+            continue
+        if quotient(it, one.name, one.own, one.value, by_yours):
+            one.judge(bound)
+
+
+def _accepted(
+    seen: Measured, right: Quantities, off: Quantities, looked: list[Wrong]
+) -> Quantities:
+    """What is still wrong, when some elements are right though they differ from PyTorch's."""
+    for one in looked:
+        where = right[one.name]
+        seen.accepted[one.name] = seen.accepted.get(one.name, False) | where
+        one.judge(np.where(where, np.inf, one.bound))
+    return {name: where & ~right[name] for name, where in off.items()}
+
+
+def _not_the_derivative(off: Quantities, complex_ones: set[str]) -> str:
+    places = [
+        labelled(name, tuple(map(int, np.argwhere(where)[0])), name in complex_ones)
+        for name, where in off.items()
+        if where.any()
+    ]
+    return (
+        f"PyTorch's gradient is not the derivative of this reference at {', '.join(places)}"
+        f"{' and elsewhere' * (sum(int(w.sum()) for w in off.values()) > len(places))}; yours is, "
+        "by difference quotients of the reference's value"
+    )
+
+
+def _at_kinks(absolved: Quantities, kinks: Kinks, complex_ones: set[str]) -> list[str]:
+    """A remark for every gradient with elements that differ from PyTorch's at a kink."""
+    remarks = []
+    for name, where in absolved.items():
+        if where.any():
+            at = tuple(map(int, np.argwhere(where)[0]))
+            low, high = kinks.low[name][at], kinks.high[name][at]
+            more = f" ({counted(int(where.sum()), 'value')} like this)" if where.sum() > 1 else ""
+            label = labelled(name, at, name in complex_ones)
+            remarks.append(
+                f"PyTorch's gradient is not the derivative of this reference at {label}: "
+                f"on both sides it is {low:.6g}, as yours{more}"
+                if high - low <= 2 * kinks.slack[name][at]
+                else f"{label} is at a kink or tie, where the gradient may be anything "
+                f"from {low:.6g} to {high:.6g}; yours is{more}"
+            )
+    return remarks
+
+
+def _demand_finite(looked: list[Wrong]) -> None:
+    """Refuse what has no number on PyTorch's side alone."""
+    for one in looked:
+        for place in np.argwhere(one.off):
             at = tuple(map(int, place))
             raise ValueError(
-                f"reference is not differentiable there: PyTorch's gradient of {it.name} is "
-                f"{it.value[at]} at {it.name}{element(at)}, yours {it.own[at]!s}; "
+                f"reference is not differentiable there: PyTorch's gradient of {one.name} is "
+                f"{one.value[at]} at {labelled(one.name, at, one.complex)}, yours {one.own[at]!s}; "
                 "expected a reference with finite gradients "
                 "(torch.where passes on NaN also from the branch that it leaves out)"
             )
 
 
-def _first(it: Wrong) -> tuple[Entry, list[str]]:
+def _first(it: Wrong, off: Array, tolerance: str) -> tuple[Entry, list[str]]:
     """The first wrong element, and what the report says of it."""
-    at = tuple(map(int, np.argwhere(it.off & np.isfinite(it.value))[0]))
+    at = tuple(map(int, np.argwhere(off)[0]))
     own, value, allowed = (float(array[at]) for array in (it.own, it.value, it.bound))
-    apart, label = abs(own - value), it.name + element(at)
-    how_many = f"{int(it.off.sum())} of {counted(it.off.size, 'element')} differ"
+    apart, label = abs(own - value), labelled(it.name, at, it.complex)
+    how_many = f"{int(off.sum())} of {counted(off.size, 'element')} differ"
     report = [
         f"{it.name}: mismatch, {how_many}, first {label}",
         f"  yours     {own!r}",
@@ -255,90 +479,6 @@ def _first(it: Wrong) -> tuple[Entry, list[str]]:
     ]
     if np.isfinite(apart):
         far = distance(own, value, "float64")
-        report.append(f"  apart     {apart:.2g} ({far}); rounding explains {allowed:.2g}")
+        explained = f"{tolerance} allows" if tolerance else "rounding explains"
+        report.append(f"  apart     {apart:.2g} ({far}); {explained} {allowed:.2g}")
     return Entry(1, it.name, list(at), label, own, value, apart, allowed), report
-
-
-def _by_name(hand: Code, who: str, values: Quantities, arrays: Quantities) -> Hand:
-    """The hand as a function of a dict of arrays, which looks at what it returns."""
-
-    def by_name(given: Quantities) -> Quantities:
-        try:
-            with np.errstate(all="ignore"):
-                got = hand(**{name: array.copy() for name, array in given.items()})
-        except Exception as error:
-            raise blamed(who, error) from error
-        if not isinstance(got, dict):
-            kind = "nothing" if got is None else type(got).__name__
-            raise TypeError(f"hand returned {kind}; expected a dict of gradients by input name")
-        if not got:
-            raise ValueError("hand returned an empty dict; expected at least one gradient")
-        answer = {}
-        for name, value in got.items():
-            if name not in values:
-                raise ValueError(f"hand returned {_why_not(name, values, arrays)}")
-            array = _array(value)
-            if array.dtype.kind not in "fiub":
-                kind = type(value).__name__ if array.dtype.kind == "O" else str(array.dtype)
-                raise TypeError(f"hand returned {kind} for {name!r}; expected real numbers")
-            answer[name] = array if array.dtype.kind == "f" else array.astype(np.float64)
-        return answer
-
-    return by_name
-
-
-def _in_single(by_name: Hand) -> Hand:
-    """A hand that refuses float64, as one that takes the nearest float32."""
-    return lambda given: by_name(in_precision(np.float32, given))
-
-
-def _steady(reference: Reference, inputs: Quantities) -> Quantities:
-    """PyTorch's gradients, if they are the same when it is asked again."""
-    values, again = (reference_gradients(reference, inputs) for _ in range(2))
-    for name, value in values.items():
-        if name not in again or not np.array_equal(value, again[name], equal_nan=True):
-            raise ValueError(
-                "reference gives different gradients when it is called twice; "
-                "expected a function of its inputs: draw random numbers with torch, "
-                "which starts every call from the same seed, or pass them as an input"
-            )
-    return values
-
-
-def _as_array(name: str, value: Any) -> Array:
-    """An input as an array of real numbers, integers or booleans."""
-    try:
-        array = _array(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"input {name!r} is no array: {error}") from None
-    if array.dtype.kind not in "fiub":
-        raise TypeError(
-            f"input {name!r} holds {array.dtype}; expected real numbers, integers or booleans"
-        )
-    if not np.isfinite(array).all():
-        raise ValueError(f"input {name!r} has a value that is not finite; expected finite numbers")
-    known = array.dtype in (np.float32, np.float64) or array.dtype.kind != "f"
-    return array if known else array.astype(np.float64)
-
-
-def _array(value: Any) -> Array:
-    """A tensor, or anything that NumPy takes, as an array."""
-    if isinstance(value, Tensor):
-        value = value.detach().cpu()
-        value = (value.double() if value.dtype == torch.bfloat16 else value).numpy()
-    return np.asarray(value)
-
-
-def _why_not(name: str, values: Quantities, arrays: Quantities) -> str:
-    """Why there is no gradient by this name."""
-    if name not in arrays:
-        known = f"the name of an input or of what is watched: {', '.join(values)}"
-        return f"{name!r}; expected {known}"
-    kind = arrays[name].dtype.kind
-    if kind == "f":
-        return (
-            f"a gradient for {name!r}, which reference does not depend on (what is used under "
-            "no_grad or detached does not count); expected it left out, or used in reference"
-        )
-    holds = "booleans" if kind == "b" else "integers"
-    return f"a gradient for {name!r}, which holds {holds}; expected none"

@@ -36,7 +36,7 @@ from lockstep.gradients.graph import (
     source,
     traced,
 )
-from lockstep.gradients.measured import Reference
+from lockstep.gradients.reference import Reference
 from lockstep.gradients.mistakes import FACTORS, Wrong, times
 from lockstep.network.names import Quantities
 
@@ -49,7 +49,7 @@ FEW = 150  # operations that are edited one by one
 
 
 def search(
-    wrong: list[Wrong], reference: Reference, inputs: Quantities
+    wrong: list[Wrong], reference: Reference, inputs: Quantities, *_
 ) -> tuple[dict[str, Diagnosis], str]:
     """The first use or operation of the reference that, edited, gives each wrong gradient.
 

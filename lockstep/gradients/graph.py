@@ -19,7 +19,7 @@ from torch.fx import GraphModule, Interpreter, Node
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.overrides import TorchFunctionMode
 
-from lockstep.gradients.measured import (
+from lockstep.gradients.reference import (
     NOT_THE_USERS,
     Reference,
     asked,
@@ -140,7 +140,7 @@ def plain(reference: Reference, inputs: Quantities) -> Run:
         if (node := getattr(out, "grad_fn", None)) is not None:
             places.setdefault(node, (f"`{sign(called)}` {line}", None))
 
-    given = leaves(inputs)
+    given = leaves(inputs, [n for n, a in inputs.items() if a.dtype.kind == "f"])
     with same_draws() as marks, _Lines(note):
         loss = asked(reference, _clones(given))
     return Run(loss, given | marks, places)
@@ -178,7 +178,7 @@ class Traced:
 
     def run(self, nodes: Sequence[Node] = (), edit: Callable[..., Tensor] | None = None) -> Run:
         """Run it, some operations replaced by what `edit` makes of their result and arguments."""
-        given = leaves(self.inputs)
+        given = leaves(self.inputs, self.inputs)
         interpreted = _Interpreted(self.graph, nodes, edit)
         with same_draws():
             loss, marks = interpreted.run(*_clones(given).values())
@@ -190,7 +190,7 @@ def traced(reference: Reference, inputs: Quantities) -> Traced:
 
     Raises what tracing raises, and ValueError for too many operations.
     """
-    given = leaves(inputs)
+    given = leaves(inputs, [n for n, a in inputs.items() if a.dtype.kind == "f"])
     moving = {name: tensor for name, tensor in given.items() if tensor.requires_grad}
 
     def function(*values: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

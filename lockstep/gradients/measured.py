@@ -1,381 +1,331 @@
 """A bound for any torch expression, measured from what rounding is seen to do.
 
-Two right answers in float64 differ by no more than a constant times what rounding is seen to do to
-them: the *ladder* (in float32 it does 2²⁹ times as much; in long double, where there is one, almost
-nothing), *moved inputs* (by one unit in the last place), and *noise* (every operation of the
-reference, forward and backward, made wrong by a unit in the last place: Monte Carlo arithmetic,
-Parker 1997).
+Two right answers differ by no more than a constant times what rounding is seen to do to them. Both
+sides run again on the same inputs while the processor rounds down, up and toward zero. PyTorch's
+side also runs with *noise*: every operation, forward and backward, is made wrong by a unit in the
+last place. Where rounding modes can't be set, the inputs are moved by a unit in the last place
+instead.
 """
 
 from __future__ import annotations
 
-import contextlib
-import threading
-import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from types import TracebackType
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from lockstep.gradients.inputs import parts
+from lockstep.gradients.reference import (
+    Noise,
+    Reference,
+    asked,
+    gradients,
+    leaves,
+    same_draws,
+)
+from lockstep.gradients.rounding import modes, rounded
 from lockstep.network.names import Array, Quantities
 
-Reference = Callable[..., Tensor]
 Hand = Callable[[Quantities], Quantities]
 
-DRAWS = 8  # of each kind; the largest effect counts
-_WIDE_DRAWS, _WIDE_NUMBERS = 2, 20_000  # long double has no fast products of matrices
-_MORE = 24  # draws of moved inputs, by hand alone, where long double is not gone by
-_WIDER = np.finfo(np.longdouble).eps < 2.0**-60  # long double is more than float64
-SAFETY = 64  # two right answers were seen 24 measured brackets apart
-LADDER = 2.0**-29  # float64's unit roundoff over float32's
-_EXACT = frozenset(  # operations that only move, select or negate values
-    """
-    _reshape_alias _to_copy _unsafe_view abs alias amax amin arange argmax argmin as_strided
-    bernoulli_ cat clamp clamp_max clamp_min clone constant_pad_nd copy_ detach diagonal embedding
-    empty empty_like expand fill_ flip full full_like gather index index_select lift_fresh
-    masked_fill masked_fill_ max max_pool2d_with_indices maximum min minimum neg new_empty new_full
-    new_ones new_zeros normal_ ones ones_like permute rand randn relu repeat reshape scalar_tensor
-    select select_backward set_ sgn sign slice slice_backward sort split squeeze squeeze_ stack t
-    threshold_backward topk transpose tril triu unbind unfold uniform_ unsqueeze unsqueeze_ view
-    where zero_ zeros zeros_like
-    """.split()
-)
-NOT_THE_USERS = (str(Path(__file__).parents[1]), *torch.__path__, *np.__path__)  # folders
-_watching = threading.local()
+DRAWS = 8  # of noise; the largest effect counts
+SAFETY = 16  # two right answers were seen 3.3 measured changes apart
+_MOVED_DRAWS, _MOVED_SAFETY = 24, 64  # where rounding modes can't be set: moves see less
+_SMALL = 1e-2  # of the largest value: a change beyond is no rounding
+_U = 2.0**-53
+_UNSTEADY = 2.0**20  # units in the last place between two calls that are no longer rounding
 
 
-def watch(name: str, tensor: Tensor) -> Tensor:
-    """Mark an intermediate inside `reference`, so that `hand` may return its gradient by this name.
-
-    Outside a check it has no effect. In a report, gradients come in the order in which `hand`
-    returns them, so the first wrong one says where the derivation goes wrong.
-
-    Args:
-        name: A name that no input has, and no other intermediate.
-        tensor: The intermediate, of any shape.
-
-    Returns:
-        The tensor.
-
-    Raises:
-        ValueError: The name is used twice.
-
-    Examples:
-        >>> import numpy as np, torch
-        >>> from lockstep import check_gradients, watch
-        >>> def hand(x):
-        ...     d_s = np.cos(x * x)
-        ...     return {"s": d_s, "x": d_s * 2 * x}
-        >>> def reference(x):
-        ...     s = watch("s", x * x)
-        ...     return torch.sin(s).sum()
-        >>> check_gradients(hand, reference, x=np.linspace(-1, 2, 5)).values
-        10
-    """
-    marks = getattr(_watching, "marks", None)
-    if marks is not None and isinstance(tensor, Tensor):
-        if name in marks:
-            raise ValueError(
-                f"watch: the name {name!r} is used twice; expected a name for each intermediate"
-            )
-        marks[name] = tensor
-    return tensor
-
-
-@contextlib.contextmanager
-def same_draws() -> Iterator[dict[str, Tensor]]:
-    """The tensors that `watch` marks meanwhile, by name; torch draws the same random numbers.
-
-    Afterwards it goes on as if none was drawn.
-    """
-    # torch.manual_seed does the same, and looks for other devices, slowly
-    state = torch.default_generator.get_state()
-    torch.default_generator.manual_seed(0)
-    _watching.marks = {}
-    try:
-        yield _watching.marks
-    finally:
-        _watching.marks = None
-        torch.default_generator.set_state(state)
-
-
-def leaves(inputs: Quantities, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-    """The inputs as tensors; floating-point ones, in a dtype of their own, are differentiated."""
-    return {
-        name: torch.tensor(array, dtype=dtype, requires_grad=True)
-        if array.dtype.kind == "f"
-        else torch.tensor(array)
-        for name, array in inputs.items()
-    }
-
-
-class _Noise(TorchDispatchMode):
-    """Makes every floating-point result wrong by up to one unit in the last place, at random."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if func.overloadpacket.__name__ not in _EXACT:
-            for tensor in out if isinstance(out, tuple | list) else (out,):
-                if isinstance(tensor, Tensor) and tensor.dtype == torch.float64:
-                    noise = torch.empty(tensor.shape, dtype=torch.float64)
-                    by = noise.uniform_(1 - 2.0**-52, 1 + 2.0**-52, generator=self.generator)
-                    tensor.mul_(by)
-        return out
-
-
-def reference_gradients(
-    reference: Reference,
-    inputs: Quantities,
-    dtype: torch.dtype = torch.float64,
-    mode: TorchDispatchMode | None = None,
-) -> Quantities:
-    """PyTorch's gradients by name, of floating-point inputs and of what is marked by `watch`.
-
-    An input that the reference does not depend on is left out.
-
-    Raises:
-        TypeError: the reference does not give a scalar tensor that is built from the inputs.
-        ValueError: it changes them or cannot be differentiated.
-    """
-    given = leaves(inputs, dtype)
-    with same_draws() as marks, torch.enable_grad(), mode or contextlib.nullcontext():
-        passed = {name: tensor.clone() for name, tensor in given.items()}
-        loss = asked(reference, passed)
-        _demand_scalar(loss)
-        for name, tensor in given.items():
-            if not torch.equal(passed[name], tensor):
-                raise ValueError(
-                    f"reference changes its input {name!r} in place; "
-                    "expected it to work on a copy of it"
-                )
-            if name in marks and tensor.requires_grad:
-                raise ValueError(f"watch: {name!r} is the name of an input; expected another name")
-        try:
-            gradients = differentiated(loss, given | marks) if loss.requires_grad else {}
-        except RuntimeError as error:
-            raise blamed("the differentiation of reference", error) from error
-    if not gradients:
-        raise TypeError(
-            "reference gives a tensor that does not depend on the inputs; "
-            "expected one built from them"
-        )
-    return gradients
-
-
-def _demand_scalar(loss: Any) -> None:
-    if not isinstance(loss, Tensor):
-        gives = type(loss).__name__
-    else:
-        gives = f"a tensor of shape {tuple(loss.shape)}"
-        if loss.numel() == 1 and loss.is_floating_point():
-            return
-        if loss.numel() == 1:
-            raise TypeError(
-                f"reference gives a tensor of {loss.dtype}; expected a floating-point one"
-            )
-    raise TypeError(f"reference gives {gives}; expected a scalar tensor, such as a loss")
-
-
-def differentiated(loss: Tensor, tensors: dict[str, Tensor]) -> Quantities:
-    """The gradients of the loss, of those tensors that it depends on; may be called again."""
-    wanted = {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
-    found = torch.autograd.grad(
-        loss.sum(), list(wanted.values()), allow_unused=True, retain_graph=True
-    )
-    named = zip(wanted, found, strict=True)
-    return {name: g.detach().numpy() for name, g in named if g is not None}
-
-
-def asked(reference: Callable[..., Any], given: dict[str, Tensor]) -> Any:
-    """What the reference gives. An exception in it becomes a ValueError or TypeError."""
-    try:
-        return reference(**given)
-    except Exception as error:
-        raise blamed("reference", error) from error
-
-
-def blamed(who: str, error: Exception) -> ValueError | TypeError:
-    """The exception that reports one in the user's code; its frames are the user's own."""
-
-    def users(frames: TracebackType | None) -> TracebackType | None:
-        """The frames that are the user's."""
-        while frames and frames.tb_frame.f_code.co_filename.startswith(NOT_THE_USERS):
-            frames = frames.tb_next
-        if frames:
-            frames.tb_next = users(frames.tb_next)
-        return frames
-
-    error.with_traceback(users(error.__traceback__))
-    at = ""
-    for last in traceback.extract_tb(error.__traceback__)[-1:]:
-        at = f" (line {last.lineno} of {Path(last.filename).name})"
-    kind = TypeError if isinstance(error, TypeError) else ValueError
-    says = str(error).partition("\n")[0]
-    return kind(f"{who} raised {type(error).__name__}{': ' if says else ''}{says}{at}")
-
-
-class Side:
-    """One side's gradients by name, and the largest effects of rounding on them that were seen.
+@dataclass
+class Check:
+    """Both sides of a check, as functions of arrays by name.
 
     Attributes:
-        gradients: In float64, on the inputs themselves.
-        moves: How far rounding moves them in float64.
-        single: Their errors in float32; empty where they are not finite there, or not to be had.
-        lost: The same, each relative to its element.
+        hand: Gradients by name from the inputs; None where they were computed elsewhere.
+        reference: The scalar from tensors.
+        inputs: Every array and number, by name.
+        wanted: The names of inputs whose gradients are compared.
+        attached: The names of inputs that are differentiated, intermediates' inputs included.
+        who: What computes by hand, in words.
+        seed: Of the noise.
+        on_cpu: Whether PyTorch computes on the processor, whose rounding can be directed.
+        incoming: The names of inputs that are incoming gradients.
+        units: Unit roundoffs of inputs in a precision that NumPy does not have.
+        used: The names of PyTorch's operations, once they are known.
     """
 
-    def __init__(self, gradients: Quantities) -> None:
-        self.gradients = gradients
-        self.moves, self.single, self.lost = (_zeros(gradients) for _ in range(3))
+    hand: Hand | None
+    reference: Reference
+    inputs: Quantities
+    wanted: list[str]
+    attached: list[str]
+    who: str = "hand"
+    seed: int = 0
+    on_cpu: bool = True
+    incoming: list[str] = field(default_factory=list)
+    units: dict[str, float] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
 
-    def in_single(self, rough: Quantities, truth: Quantities) -> bool:
-        """Take in the errors of gradients in float32, and return whether these are finite."""
-        finite = all(name in rough and np.isfinite(rough[name]).all() for name in self.gradients)
-        self.single = self.single if finite else {}
-        _grow(self.single, rough, truth)
-        _grow(self.lost, rough, truth, relative=True)
-        return finite
+    def torch(self, inputs: Quantities | None = None, mode: Noise | None = None) -> Quantities:
+        """PyTorch's gradients, complex ones as pairs; those by inputs without an effect left out."""
+        found = gradients(self.reference, inputs or self.inputs, self.attached, mode)
+        return {name: parts(array) for name, array in found.items()}
+
+    def value(self, inputs: Quantities | None = None) -> float:
+        """The reference's value; NaN where it has none."""
+        tensors = leaves(
+            inputs or self.inputs, self.attached
+        )  # a reference may differentiate inside
+        try:
+            with torch.enable_grad(), same_draws():
+                return float(asked(self.reference, tensors).detach())
+        except (ValueError, TypeError):
+            return np.nan
+
+    def unit(self, name: str) -> float:
+        """The unit roundoff of a gradient; of an intermediate's, that of the widest input."""
+        names = [name] if name in self.inputs else self.wanted
+        return min((self.units.get(each) or _unit(self.inputs[each]) for each in names), default=_U)
+
+    def moved(self, change: Callable[[str, Array], Array]) -> Quantities:
+        """The inputs with those that are differentiated changed."""
+        wanted = {name: change(name, self.inputs[name]) for name in self.wanted}
+        return self.inputs | {
+            name: array.astype(self.inputs[name].dtype) for name, array in wanted.items()
+        }
+
+
+def _unit(array: Array) -> float:
+    return float(np.finfo(array.dtype).eps) / 2
 
 
 @dataclass
 class Measured:
-    """What rounding is seen to do to both sides, and how far two right gradients may be apart.
+    """Both sides' gradients, and the largest changes by rounding that were seen of each element.
 
     Attributes:
-        hand, torch: The two sides.
-        bound: How far they may be apart, by name.
-        wide: By hand in long double; empty where there is none, or where hand cannot do it.
+        own, torch: The gradients by hand and PyTorch's, by name, in float64.
+        by_hand: How far rounding moves those by hand.
+        by_torch: How far directed rounding moves PyTorch's.
+        by_noise: How far noise moves them.
+        bound: How far two right gradients may be apart.
+        unit: Unit roundoffs by name.
         remarks: Sentences.
+        tolerance: The tolerance that was given in place of the bound, in words; or "".
+        truth: PyTorch's gradients in float64, of inputs in a lower precision.
+        accepted: Which elements are right though they differ from PyTorch's, as at a kink.
     """
 
-    hand: Side
-    torch: Side
+    own: Quantities
+    torch: Quantities
+    by_hand: Quantities
+    by_torch: Quantities
+    by_noise: Quantities
     bound: Quantities
-    wide: Quantities
+    unit: dict[str, float]
     remarks: list[str]
+    tolerance: str = ""
+    truth: Quantities = field(default_factory=dict)
+    accepted: Quantities = field(default_factory=dict)
+
+    def references(self, name: str) -> Array:
+        """How far rounding moves PyTorch's, by whatever was seen, and the last place at least."""
+        unit = self.unit[name]
+        seen: Array = np.asarray(np.abs(self.torch[name]))
+        seen *= unit
+        seen[~np.isfinite(seen)] = 0.0
+        seen += unit * _TINY.get(unit, 2.0**-126)  # half of the smallest number
+        seen += np.maximum(self.by_torch[name], self.by_noise[name])
+        return seen
 
 
-@np.errstate(all="ignore")
-def measure(
-    hand: Hand, reference: Reference, inputs: Quantities, values: Quantities, own: Quantities
-) -> Measured:
+_TINY = {  # the smallest normal number by unit roundoff
+    float(np.finfo(kind).eps) / 2: float(np.finfo(kind).tiny)
+    for kind in (np.float16, np.float32, np.float64)
+}
+
+
+def measure(it: Check, own: Quantities, values: Quantities) -> Measured:
     """What rounding is seen to do to both sides.
 
     Args:
-        hand: From inputs by name to float gradients by name.
-        reference: The scalar in torch.
-        inputs: In float64.
-        values: PyTorch's gradients on the inputs.
-        own: Those of hand, in float64.
+        it: The two sides.
+        own: The gradients by hand.
+        values: PyTorch's gradients.
+
+    Raises:
+        ValueError: One side gives other numbers when it is called twice.
     """
-    yours, pytorch, ladder = Side(own), Side({name: values[name] for name in own}), _zeros(own)
-    random = np.random.default_rng(0)
-
-    def moved(by: float) -> Quantities:
-        return _floats(inputs, lambda array: array * (1 + by * random.integers(-1, 2, array.shape)))
-
-    by_hand = partial(_by_hand, hand, own)
-
-    def by_torch(given: Quantities, **more: Any) -> Quantities:
-        """PyTorch's gradients; zeros where another branch leaves one out."""
-        return _zeros(own) | reference_gradients(reference, given, **more)
-
-    few = sum(array.size for array in inputs.values()) <= _WIDE_NUMBERS
-    wide = by_hand(inputs, np.longdouble) if _WIDER and few else {}
-    blown = False  # hand in float32 gives numbers that are not finite
-    for draw in range(DRAWS):
-        narrow = in_precision(np.float32, moved(2.0**-20))
-        truth = by_torch(narrow)
-        pytorch.in_single(by_torch(narrow, dtype=torch.float32), truth)
-        rough = by_hand(narrow, np.float32)
-        blown |= not yours.in_single(rough, truth) and bool(rough)
-        _grow(ladder, rough, by_hand(narrow))  # a wrong formula is no rounding
-        shifted = moved(2.0**-52)
-        _grow(pytorch.moves, by_torch(shifted), values)
-        _grow(pytorch.moves, by_torch(inputs, mode=_Noise(draw)), values)
-        again = by_hand(shifted)
-        _grow(yours.moves, again, own)
-        if wide and again and draw < _WIDE_DRAWS:
-            wider = by_hand(shifted, np.longdouble)
-            wide = wide if wider else {}
-            _grow(yours.moves, again, wider)
-    for _ in range(0 if wide else _MORE):  # few draws may all be rounded the same way
-        _grow(yours.moves, by_hand(moved(2.0**-51)), own)
-    remarks = []
-    if not pytorch.single:
-        yours.single = {}
-        remarks = ["in float32 the reference overflows, so the bound is measured in float64 alone"]
-    elif blown:
-        remarks = ["in float32 the formula by hand gives numbers that are not finite"]
-    bound = _bound(yours, pytorch, [pytorch.single, {} if wide or not yours.single else ladder])
-    return Measured(yours, pytorch, bound, wide, remarks)
+    seen = _unmeasured(it, own, values)
+    if it.hand is not None:
+        _take_in_a_call(seen.by_hand, it.hand(it.inputs), own, seen.unit, it.who)
+    _take_in_a_call(seen.by_torch, it.torch(), seen.torch, seen.unit, "reference")
+    directed = modes() if it.on_cpu else ()
+    for mode in directed:
+        with rounded(mode):
+            found = _once_more(it, seen)
+        _grow(seen.by_hand, found, own)
+        with rounded(mode):
+            found = it.torch()
+        _grow(seen.by_torch, found, seen.torch)
+    if not directed:
+        _by_moves(it, seen)
+    narrow = set[str]()
+    for noise in noisy(it):
+        found = it.torch(mode=noise)
+        _grow(seen.by_noise, found, seen.torch)
+        it.used |= noise.used
+        narrow |= noise.narrow
+    if narrow:
+        inside = ", ".join(f"`{name.strip('_')}`" for name in sorted(narrow)[:3])
+        seen.remarks.append(
+            f"reference computes in a lower precision than its inputs have ({inside}), "
+            "and is only right to that"
+        )
+    seen.truth = _truth(it, seen)
+    safety = SAFETY if directed else _MOVED_SAFETY
+    for name in own:
+        seen.bound[name] = safety * np.maximum(seen.references(name), seen.by_hand[name])
+    return seen
 
 
-def _bound(yours: Side, pytorch: Side, ladders: list[Quantities]) -> Quantities:
-    """How far two right gradients may be apart, from what was seen of both sides."""
-    bound = {}
-    for name, value in pytorch.gradients.items():
-        size = np.abs(value)
-        whole = np.max(size, initial=0.0)  # an error beyond is no rounding that could be scaled
-        bound[name] = np.maximum(pytorch.moves[name], yours.moves[name]) + 2.0**-53 * size
-        for errors in filter(None, ladders):
-            bound[name] += LADDER * np.minimum(errors[name], whole)
-        bound[name] *= SAFETY
-    return bound
-
-
-def _by_hand(
-    hand: Hand, own: Quantities, inputs: Quantities, kind: type[np.floating[Any]] = np.float64
-) -> Quantities:
-    """By hand in a precision; empty where that gives nothing like its own gradients."""
-    try:
-        got = hand(in_precision(kind, inputs))
-    except (ValueError, TypeError):  # it knows float64 alone
+def _truth(it: Check, seen: Measured) -> Quantities:
+    """PyTorch's gradients in float64 where the inputs have less, if the reference can do that."""
+    if min(seen.unit.values()) < 2.0**-30:
         return {}
-    alike = all(
-        name in got
-        and got[name].shape == array.shape
-        and (kind is not np.longdouble or got[name].dtype == kind)
-        for name, array in own.items()
-    )
-    return got if alike else {}
-
-
-def in_precision(kind: type[np.floating[Any]], inputs: Quantities) -> Quantities:
-    """The inputs with their floating-point arrays in another type."""
-    return _floats(inputs, lambda array: array.astype(kind))
-
-
-def _floats(inputs: Quantities, change: Callable[[Array], Array]) -> Quantities:
-    """The inputs with their floating-point arrays changed."""
-    return {
-        name: change(array) if array.dtype.kind == "f" else array for name, array in inputs.items()
+    wide = {
+        name: array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+        if array.dtype.kind in "fc"
+        else array
+        for name, array in it.inputs.items()
     }
+    try:
+        found = it.torch(wide)
+    except (ValueError, TypeError):  # it has constants in another precision
+        return {}
+    return {name: array for name, array in found.items() if name in seen.own}
 
 
-def _zeros(gradients: Quantities) -> Quantities:
-    return {name: np.zeros(array.shape) for name, array in gradients.items()}
+def fixed(it: Check, own: Quantities, values: Quantities, rtol: float, atol: float) -> Measured:
+    """A tolerance that was given, in place of the measured bound."""
+    seen = _unmeasured(it, own, values)
+    seen.tolerance = f"your tolerance (rtol {rtol:g}, atol {atol:g})"
+    for name, value in seen.torch.items():
+        seen.bound[name] = atol + rtol * np.abs(value)
+    return seen
 
 
-def _grow(
-    largest: Quantities, ones: Quantities, others: Quantities, relative: bool = False
+def _unmeasured(it: Check, own: Quantities, values: Quantities) -> Measured:
+    return Measured(
+        own,
+        {name: values[name] for name in own},
+        *({name: np.zeros(values[name].shape) for name in own} for _ in range(3)),
+        bound={},
+        unit={name: it.unit(name) for name in own},
+        remarks=[],
+    )
+
+
+def noisy(it: Check) -> Iterator[Noise]:
+    """Modes under which the reference is to run: the draws of noise."""
+    floats = [name for name, array in it.inputs.items() if array.dtype.kind in "fc" and array.ndim]
+    widest = min((2 * it.unit(name) for name in floats), default=2.0**-52)
+    for draw in range(DRAWS):
+        yield Noise(DRAWS * it.seed + draw, widest)
+
+
+def _once_more(it: Check, seen: Measured) -> Quantities:
+    """By hand under another rounding; nothing where that fails, with a remark."""
+    if it.hand is None:
+        return {}
+    try:
+        return it.hand(it.inputs)
+    except (ValueError, TypeError) as error:
+        remark = f"the bound is measured without {it.who} under another rounding: {error}"
+        if remark not in seen.remarks:
+            seen.remarks.append(remark)
+        return {}
+
+
+def _by_moves(it: Check, seen: Measured) -> None:
+    """Both sides with the inputs moved by a unit in the last place."""
+    for inputs in _moves(it, _MOVED_DRAWS):
+        if it.hand is not None:
+            _grow(seen.by_hand, it.hand(inputs), seen.own)
+        _grow(seen.by_torch, it.torch(inputs), seen.torch)
+    seen.remarks.append(
+        "rounding can't be directed here, so the bound is measured with inputs that are moved "
+        "by a unit in the last place"
+    )
+
+
+def moved_by_hand(it: Check, seen: Measured) -> None:
+    """What rounding does to a formula by hand whose errors cancel under directed rounding.
+
+    Large changes are jumps, or no rounding, and do not count.
+    """
+    for inputs in _moves(it, _MOVED_DRAWS) if it.hand is not None else ():
+        try:
+            found = it.hand(inputs)
+        except (ValueError, TypeError):  # at the edge of what it takes
+            continue
+        for name, own in seen.own.items():
+            apart = np.abs(found.get(name, own) - own)
+            small = apart <= _SMALL * np.max(np.abs(own), initial=0.0)
+            np.maximum(seen.by_hand[name], apart, out=seen.by_hand[name], where=small)
+
+
+def _moves(it: Check, draws: int) -> Iterator[Quantities]:
+    random = np.random.default_rng(it.seed)
+    for _ in range(draws):
+        yield it.moved(
+            lambda _, array: array * (1 + 2 * _unit(array) * random.integers(-1, 2, array.shape))
+        )
+
+
+def _take_in_a_call(
+    largest: Quantities, second: Quantities, first: Quantities, unit: dict[str, float], who: str
 ) -> None:
-    """Take in the sizes of differences, if both sides are there."""
-    for name in largest if ones and others else ():
-        apart = ones[name] - others[name]
-        apart = apart / np.abs(others[name]) if relative else apart
-        size = np.abs(np.where(np.isfinite(apart), apart, 0.0)).astype(np.float64)
-        np.maximum(largest[name], size, out=largest[name])
+    """Take in what a second call changes.
+
+    Raises:
+        ValueError: That is more than rounding.
+    """
+    _grow(largest, second, first)
+    for name, apart in largest.items():
+        known = np.isfinite(first[name])
+        whole = np.max(np.abs(first[name]), initial=0.0, where=known)
+        another = name in second and (known != np.isfinite(second[name])).any()
+        if another or (apart > _UNSTEADY * unit[name] * whole).any():
+            other = (
+                "gradients when it is called twice; expected a function of its inputs: "
+                "draw random numbers with torch, which starts every call from the same seed, "
+                "or pass them as an input"
+                if who == "reference"
+                else f"numbers when it is called twice (gradient of {name}); "
+                "expected the same: set accumulated gradients to zero, "
+                "and pass random masks as inputs"
+            )
+            raise ValueError(f"{who} gives different {other}")
+
+
+def _grow(largest: Quantities, ones: Quantities, others: Quantities) -> None:
+    """Take in the sizes of differences."""
+    for name in largest if ones else ():
+        apart = np.asarray(ones.get(name, np.zeros(())) - others[name])
+        np.abs(apart, out=apart)
+        np.maximum(largest[name], apart, out=largest[name], where=np.isfinite(apart))
+
+
+def noises(
+    it: Check, seen: Measured, where: dict[str, Array], louder: float = 1.0
+) -> Iterator[Quantities]:
+    """PyTorch's gradients at some elements under noise, draw by draw.
+
+    louder: how many times as much noise as in `measure`.
+    """
+    for noise in noisy(it):
+        noise.louder = louder
+        found = it.torch(mode=noise)
+        yield {name: found.get(name, 0 * seen.torch[name])[at] for name, at in where.items()}

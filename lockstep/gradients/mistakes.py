@@ -1,10 +1,10 @@
-"""What a wrong gradient looks like: a symmetry, a factor, a lack of digits, one edit away."""
+"""What a wrong gradient looks like: a kink, a symmetry, a factor, a lack of digits, one edit away."""
 
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,12 +18,13 @@ from lockstep.explain.facts import (
     factor,
     in_single,
     many,
-    quotients,
     ratios,
     stored_by_columns,
     usual,
 )
-from lockstep.gradients.measured import SAFETY, Reference, asked, same_draws
+from lockstep.gradients.kinks import Kinks
+from lockstep.gradients.measured import Check, Measured
+from lockstep.gradients.quotients import quotient
 from lockstep.network.names import Array, Index, Quantities, element
 
 FACTORS = (
@@ -44,32 +45,99 @@ _NOT_EDITED = "The operations of the reference could not be edited to look for t
 class Wrong:
     """A gradient that is wrong.
 
-    own, value: by hand and by PyTorch; bound: how far two right ones may be apart; single:
-    PyTorch's error in float32.
+    own, value: by hand and by PyTorch; bound: how far two right ones may be apart; complex: whether
+    the last axis holds real and imaginary parts.
     """
 
     name: str
     own: Array
     value: Array
     bound: Array
-    single: Array | None = None
+    complex: bool = False
 
     @cached_property
     def off(self) -> Array:
         """Where it is not the right one, to rounding."""
         return ~agree(self.own, self.value, self.bound)
 
+    def judge(self, bound: Array) -> None:
+        """Judge it by another bound."""
+        self.bound = bound
+        self.__dict__.pop("off", None)
+
 
 @np.errstate(all="ignore")
-def diagnose(wrong: list[Wrong], reference: Reference, inputs: Quantities) -> list[Diagnosis]:
-    """A diagnosis of every wrong gradient, in their order. inputs: in float64."""
-    found = {it.name: _by_itself(it, inputs) for it in wrong}
-    left = [it for it in wrong if found[it.name] is None and np.isfinite(it.own).all()]
-    named, why = _by_edits(left, reference, inputs) if left else ({}, "")
-    for it in left:
-        with suppress(ValueError, TypeError):  # the reference may end a little further
-            found[it.name] = named.get(it.name) or _by_quotients(it, reference, inputs)
-    return [found[it.name] or _by_facts(it, it.name in inputs, why) for it in wrong]
+def diagnose(
+    it: Check, seen: Measured, wrong: list[Wrong], kinks: Kinks, deadline: float
+) -> list[Diagnosis]:
+    """A diagnosis of every wrong gradient, in their order.
+
+    Nothing that fails here changes the verdict: the report names what failed.
+
+    Args:
+        it: Both sides.
+        seen: What is known of them.
+        wrong: The wrong gradients.
+        kinks: What is known of kinks.
+        deadline: The time, as `time.monotonic` counts it, when the search ends.
+    """
+    search = _Search(it, seen, wrong, kinks, deadline)
+    found: dict[str, Diagnosis] = {}
+    why: list[str] = []
+    for look in (_at_a_kink, _by_themselves, _by_quotients, _by_edits):
+        left = [one for one in wrong if one.name not in found]
+        if not left or time.monotonic() > deadline:
+            break
+        try:
+            for diagnosis in look(search, left):
+                found.setdefault(diagnosis.quantity, diagnosis)
+        except Exception as error:  # whatever happens, the verdict stands
+            says = str(error).strip().partition("\n")[0]
+            why.append(f"{type(error).__name__}{': ' if says else ''}{says}")
+    if search.not_edited:
+        why.append(search.not_edited)
+    return [
+        found.get(one.name) or _by_facts(one, one.name in it.inputs, "; ".join(why))
+        for one in wrong
+    ]
+
+
+@dataclass
+class _Search:
+    """What is looked through for mistakes. not_edited: why operations could not be edited."""
+
+    it: Check
+    seen: Measured
+    wrong: list[Wrong]
+    kinks: Kinks
+    deadline: float
+    not_edited: str = ""
+
+
+def _at_a_kink(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
+    """Gradients that are wrong only at kinks."""
+    for one in left:
+        outside = search.kinks.outside.get(one.name)
+        if outside is None or not outside.any() or (one.off & ~outside).any():
+            continue
+        at = tuple(map(int, np.argwhere(outside)[0]))
+        low, high = (side[one.name][at] for side in (search.kinks.low, search.kinks.high))
+        says = (
+            f"{one.name}{element(at)} is at a kink or tie: on its sides the gradient is between "
+            f"{low:.6g} and {high:.6g}; yours is {one.own[at]:.6g}"
+        )
+        together = low - 1e-9 <= one.own[at] <= high + 1e-9
+        if together:
+            says += ", but not together with the other elements of the tie: they share one gradient"
+        yield Diagnosis(
+            one.name, "kink", says, "take the gradient of one side, or a mean of the sides"
+        )
+
+
+def _by_themselves(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
+    for one in left:
+        if (diagnosis := _by_itself(one, search.it.inputs)) is not None:
+            yield diagnosis
 
 
 def _by_itself(it: Wrong, inputs: Quantities) -> Diagnosis | None:
@@ -79,10 +147,7 @@ def _by_itself(it: Wrong, inputs: Quantities) -> Diagnosis | None:
         return None
     c, why = times(own, value, 4 * it.bound, inputs, own.size > 1)
     how = stored_by_columns(own, value, it.bound)
-    size = np.max(np.abs(value), initial=0.0)
-    near = 1e-4 * size
-    if it.single is not None:
-        near = np.maximum(SAFETY * it.single + 1e-6 * size, near)
+    near = 1e-4 * np.max(np.abs(value), initial=0.0)
     if not own.any():
         mistake, says, remedy = "gradient-missing", "zero everywhere", "return it"
     elif c == -1:
@@ -97,6 +162,31 @@ def _by_itself(it: Wrong, inputs: Quantities) -> Diagnosis | None:
     else:
         return None
     return Diagnosis(it.name, mistake, f"the gradient of {it.name} is {says}", remedy)
+
+
+def _by_edits(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
+    """What an edit of the reference explains. It rests on what PyTorch keeps private."""
+    usable = [one for one in left if np.isfinite(one.own).all()]
+    if not usable:
+        return
+    try:
+        from lockstep.gradients.edits import search as edits
+    except (ImportError, AttributeError) as error:
+        search.not_edited = f"PyTorch {torch.__version__} lacks what that needs ({error})"
+        return
+    it = search.it
+    found, search.not_edited = edits(usable, it.reference, it.inputs, it.wanted, search.deadline)
+    yield from found.values()
+
+
+def _by_quotients(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
+    for one in left:
+        apart = np.abs(one.own - one.value)[one.off]
+        if not np.median(apart) <= 0.3 * np.median(np.abs(one.value[one.off])):
+            continue  # no quotient that anyone would use
+        found = quotient(search.it, one.name, one.own, one.value, one.off)
+        if found:
+            yield found
 
 
 def times(
@@ -144,37 +234,6 @@ def _sets_of_axes(array: Array) -> Iterator[Index]:
     axes = [axis for axis, n in enumerate(array.shape) if n > 1]
     for size in range(1, len(axes) + 1):
         yield from itertools.combinations(axes, size)
-
-
-def _by_edits(
-    wrong: list[Wrong], reference: Reference, inputs: Quantities
-) -> tuple[dict[str, Diagnosis], str]:
-    """What `edits.search` finds. It rests on what PyTorch keeps private, and may change."""
-    try:
-        from lockstep.gradients.edits import search
-    except (ImportError, AttributeError) as error:
-        return {}, f"PyTorch {torch.__version__} lacks what that needs ({error})"
-    return search(wrong, reference, inputs)
-
-
-def _by_quotients(it: Wrong, reference: Reference, inputs: Quantities) -> Diagnosis | None:
-    """Whether a sample of the wrong elements are difference quotients of the reference."""
-    if it.name not in inputs or it.off.sum() < 0.3 * it.off.size:
-        return None
-
-    def loss(moved: Array) -> float:
-        given = {name: torch.tensor(array) for name, array in (inputs | {it.name: moved}).items()}
-        with torch.no_grad(), same_draws():
-            return float(asked(reference, given))
-
-    found = quotients(loss, inputs[it.name], it.own - it.value, it.value, it.off)
-    for width, kind, error, theirs, noise in found:
-        size = np.abs(error)
-        near = np.abs(error - theirs) <= np.maximum(64 * noise, 1e-3 * size)
-        if near.all() and (64 * noise < 0.1 * size).mean() > 0.5:
-            says = f"the gradient of {it.name} is a difference quotient, {kind}, of width {width:g}"
-            return Diagnosis(it.name, "finite-differences", says, "derive it")
-    return None
 
 
 def _by_facts(it: Wrong, is_input: bool, why: str) -> Diagnosis:

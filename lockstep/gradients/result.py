@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from lockstep.explain.diagnosis import Diagnosis
-from lockstep.gradients.measured import SAFETY, Measured
-from lockstep.network.names import Array, element
+from lockstep.gradients.measured import Check, Measured
+from lockstep.gradients.unseen import untested
+from lockstep.network.names import Array, Index, Quantities, element
 from lockstep.run.record import Entry
 from lockstep.text import counted, grouped, percent
 
 _LITTLE = 1e-3  # of a value: where no smaller error could be detected, the report says so
+_SAMPLE = 2**16  # values that are looked at for a remark on accuracy
 _LOST = 1000  # a side that is less accurate than the other by this factor gets a remark
 
 
@@ -50,19 +52,24 @@ class GradientMismatch(AssertionError):
 
 @dataclass
 class CheckResult:
-    """A match, or undecided where a gradient is not finite on both sides. It prints as the report.
+    """A match, or undecided where nothing is known of a gradient. It prints as the report.
 
     Attributes:
         verdict: "match" or "undecided".
         resolution: How fine the check could see. `typical` and `worst` are the median and the
             largest of bound / |value|, and `blind` is how many values rounding alone could change
             by their whole value.
-        accuracy: By input, how far `hand` and `torch` each are from the truth in float32, relative
-            to the largest value; None where that is not known.
+        accuracy: By input, how far `hand` and `torch` each are from the truth, relative to the
+            largest value: for float32 inputs measured against float64 where the reference can
+            compute in it, else by what rounding was seen to do. None where that is not known.
         remarks: Sentences that are not the verdict.
         worst_ratio: The largest difference / bound.
         values: How many values were compared.
+        same: Whether both sides are the same to the last bit.
         seen: By input, the smallest relative error that could be detected (the median).
+        cannot_see: The names of mistakes that these inputs would not have shown.
+        untested: A sentence for each: what was not tested, and inputs that would show it.
+        reasons: Why the verdict is undecided.
     """
 
     verdict: str
@@ -71,14 +78,15 @@ class CheckResult:
     remarks: list[str]
     worst_ratio: float
     values: int
+    same: bool
     seen: dict[str, float]
+    cannot_see: list[str] = field(default_factory=list)
+    untested: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        if self.verdict == "undecided":
-            head = "undecided: a gradient is not finite on both sides"
-            return "\n".join([head, *self.remarks])
         largest = f"The largest difference is {percent(self.worst_ratio)} of what rounding explains"
-        if self.worst_ratio == 0:
+        if self.same:
             largest = "Both sides are the same to the last bit"
         typical, blind = self.resolution["typical"], self.resolution["blind"]
         smallest = f"Smallest detectable error: {typical:.0e} of a value (typical). "
@@ -89,62 +97,116 @@ class CheckResult:
                 "rounding alone could change them by their whole value."
             )
         gradients = counted(len(self.accuracy), "gradient")
-        lines = [
-            f"match: {counted(self.values, 'value')} of {gradients}. {largest}.",
-            (smallest if typical < 1 else "") + judged,
-        ]
+        head = f"match: {counted(self.values, 'value')} of {gradients}. {largest}."
+        if self.verdict == "undecided":
+            head = f"undecided: {'; '.join(self.reasons)}"
+        lines = [head, (smallest if 0 < typical < 1 else "") + judged]
         for name, sides in self.accuracy.items():
             line = f"  {name}: right"
             if self.seen[name] > _LITTLE:
                 line += ", as far as could be seen"
-            if None not in sides.values():
-                line += "; in float32 yours is off by {hand:.2g}, PyTorch by {torch:.2g}"
+            if self.seen[name] >= 1:
+                line = f"  {name}: not known"
+            if None not in sides.values() and any(sides.values()):
+                line += "; rounding puts yours off by {hand:.2g}, PyTorch's by {torch:.2g}"
             lines.append(line.format(**sides))
-        return "\n".join([*lines, *(f"remark: {remark}" for remark in self.remarks)])
+        lines += [f"remark: {remark}" for remark in self.remarks]
+        return "\n".join([*lines, *(f"not tested: {sentence}" for sentence in self.untested)])
 
 
-@np.errstate(divide="ignore", invalid="ignore")
-def matched(measured: Measured) -> CheckResult:
+def labelled(name: str, at: Index, is_complex: bool = False) -> str:
+    """An element as a reader writes it: x[2, 1], or x[2].imag where complex numbers are pairs."""
+    if is_complex:
+        return f"{name}{element(at[:-1])}.{'imag' if at[-1] else 'real'}"
+    return name + element(at)
+
+
+@np.errstate(all="ignore")
+def matched(it: Check, seen: Measured) -> CheckResult:
     """The result where no gradient is wrong."""
-    own, values, remarks = measured.hand.gradients, measured.torch.gradients, measured.remarks
-    blank = [name for name in own if not np.isfinite(values[name]).all()]
-    if blank:
-        remarks.append(
-            f"{', '.join(blank)}: not a finite number for both, so nothing is known of it"
-        )
-    finest, ratios, typical, accuracy = [], [], {}, {}
+    own, values = seen.own, seen.torch
+    reasons: list[str] = []
+    finest, typical, accuracy, worst = [], {}, {}, 0.0
     for name, value in values.items():
-        bound, apart, size = measured.bound[name], np.abs(own[name] - value), np.abs(value)
-        relative = np.where(size != 0, bound / size, np.where(bound > 0, np.inf, 0.0))
-        finest.append(relative.ravel())
-        ratios.append(np.where(apart > 0, apart / bound, 0.0).ravel())
-        known = relative[size > 0]
+        finest.append(_fineness(seen, name))
+        known = finest[-1][value.ravel() != 0]
         typical[name] = float(np.median(known)) if known.size else 0.0
-        largest = np.max(size, initial=0.0)
-        accuracy[name] = {
-            side: float(errors[name].max() / largest) if errors and largest else None
-            for side, errors in (("hand", measured.hand.single), ("torch", measured.torch.single))
-        }
-        remarks += _less_accurate(name, measured)
-    remarks += _little_known(typical)
-    seen = np.concatenate(finest)
-    if not len(seen):
+        worst = max(worst, _worst_ratio(seen, name))
+        accuracy[name] = _accuracy(name, seen)
+        seen.remarks += _less_accurate(name, seen)
+        if not np.isfinite(value).all():
+            reasons.append(f"the gradient of {name} is not finite on both sides")
+        elif known.size and (known >= 1).all() and not _is_zero(it, seen, name):
+            typical[name] = max(typical[name], 1.0)
+            reasons.append(
+                f"rounding alone changes the gradient of {name} by more than all of it; "
+                "try inputs of another size"
+            )
+    seen.remarks += _little_known({n: e for n, e in typical.items() if e < 1})
+    finenesses = np.concatenate(finest)
+    if not len(finenesses):
         raise ValueError(
             "the gradients that hand returned have no element; expected at least one to compare"
         )
+    unseen = untested(it, seen)
     return CheckResult(
-        verdict="undecided" if blank else "match",
+        verdict="undecided" if reasons else "match",
         resolution={
-            "typical": float(np.median(seen)),
-            "worst": float(seen.max()),
-            "blind": int((seen >= 1).sum()),
+            "typical": float(np.median(finenesses)),
+            "worst": float(finenesses.max()),
+            "blind": int((finenesses >= 1).sum()),
         },
         accuracy=accuracy,
-        remarks=remarks,
-        worst_ratio=float(np.nanmax(np.concatenate(ratios))),
-        values=len(seen),
+        remarks=seen.remarks,
+        worst_ratio=worst,
+        values=len(finenesses),
+        same=all(np.array_equal(own[name], value) for name, value in values.items()),
         seen=typical,
+        cannot_see=list(dict.fromkeys(mistake for mistake, _ in unseen)),
+        untested=[f"{mistake}: {sentence}" for mistake, sentence in unseen],
+        reasons=reasons,
     )
+
+
+def _fineness(seen: Measured, name: str) -> Array:
+    """By element the smallest relative error that could be detected, in float32 to save memory."""
+    relative = np.asarray(seen.bound[name] / np.abs(seen.torch[name]))
+    relative[(seen.bound[name] == 0) & (seen.torch[name] == 0)] = 0.0
+    return relative.ravel().astype(np.float32)
+
+
+def _worst_ratio(seen: Measured, name: str) -> float:
+    """The largest difference / bound; elements that are right otherwise do not count."""
+    ratio = np.asarray(np.abs(seen.own[name] - seen.torch[name]))
+    ratio[seen.accepted.get(name, np.zeros(ratio.shape, bool))] = 0.0
+    ratio /= seen.bound[name]
+    return float(np.max(ratio, initial=0.0, where=np.isfinite(ratio)))
+
+
+def _is_zero(it: Check, seen: Measured, name: str) -> bool:
+    """Whether a gradient that rounding alone explains is zero beside what others are."""
+    others = [np.max(np.abs(g), initial=0.0) for each, g in seen.torch.items() if each != name]
+    with np.errstate(all="ignore"):
+        largest = max(
+            (np.max(np.abs(it.inputs[each]), initial=0.0) for each in it.wanted), default=1.0
+        )
+        whole = max([*others, abs(it.value()) / max(float(largest), 1e-300)])
+    return bool(np.max(seen.bound[name]) <= 1e-6 * whole)
+
+
+def _accuracy(name: str, seen: Measured) -> dict[str, float | None]:
+    value = seen.torch[name]
+    largest = np.max(np.abs(value[np.isfinite(value)]), initial=0.0)
+    if seen.tolerance or not largest:
+        return {"hand": None, "torch": None}
+    truth = seen.truth.get(name)
+    off = (
+        (seen.by_hand[name], seen.by_torch[name])
+        if truth is None
+        else (np.abs(seen.own[name] - truth), np.abs(value - truth))
+    )
+    sizes = (float(np.max(each[np.isfinite(each)], initial=0.0) / largest) for each in off)
+    return dict(zip(("hand", "torch"), sizes, strict=True))
 
 
 def _little_known(typical: dict[str, float]) -> Iterator[str]:
@@ -152,58 +214,56 @@ def _little_known(typical: dict[str, float]) -> Iterator[str]:
     little = {name: error for name, error in typical.items() if error > _LITTLE}
     if little:
         names, least = ", ".join(little), min(little.values())
-        known = f"nothing is known of {names}: rounding alone changes a value by more than all"
-        if least < 1:
-            known = (
-                f"little is known of {names}: rounding alone changes a value by {percent(least)}"
-            )
-        yield f"{known} of it; try inputs of another size"
-
-
-# in which dtype, whose gradient, than whose, and how far these are off, relative to each element
-_Loss = tuple[str, str, str, Array, Array]
-
-
-def _losses(name: str, measured: Measured) -> Iterator[_Loss]:
-    """Where one side may be less accurate than the other."""
-    hand, torch = measured.hand, measured.torch
-    yours, pytorchs = ("your", "PyTorch's"), ("PyTorch's", "yours")
-    if measured.wide:
-        truth = measured.wide[name]
-        far = [np.abs(side.gradients[name] - truth) for side in (hand, torch)]
-        mine, its = ((apart / np.abs(truth)).astype(np.float64) for apart in far)
-        lost = (mine >= 0.1) & (its < 1e-7)
-        yield "float64", *yours, np.where(lost, mine, 0.0), its
-        lost = (its >= 0.1) & (mine < 1e-7) & (far[1] <= SAFETY * torch.moves[name])
-        yield "float64", *pytorchs, np.where(lost, its, 0.0), mine
-    # PyTorch's was moved by noise besides, so only yours is judged
-    mine, its = (side.moves[name] / np.abs(torch.gradients[name]) for side in (hand, torch))
-    yield "float64", *yours, mine, its
-    if hand.single:
-        yield "float32", *yours, hand.lost[name], torch.lost[name]
-        yield "float32", *pytorchs, torch.lost[name], hand.lost[name]
+        yield (
+            f"little is known of {names}: rounding alone changes a value by {percent(least)} "
+            "of it; try inputs of another size"
+        )
 
 
 @np.errstate(all="ignore")
-def _less_accurate(name: str, measured: Measured) -> Iterator[str]:
+def _less_accurate(name: str, seen: Measured) -> Iterator[str]:
     """A remark where one side loses more than three digits against the other."""
-    own, value = measured.hand.gradients[name], measured.torch.gradients[name]
-    for dtype, who, other, worse, better in _losses(name, measured) if own.size else ():
-        least = 2.0**-53 if dtype == "float64" else 2.0**-24
-        ratio = np.nan_to_num(worse / np.maximum(better, least), nan=0.0, posinf=0.0)
-        if ratio.max() <= _LOST:
-            continue
-        place = tuple(map(int, np.unravel_index(int(ratio.argmax()), ratio.shape)))
-        small = abs(own[place]) < 1e-3 * max(np.abs(own).max(), np.abs(value).max())
-        why = "by cancellation, as a variance from E[x²] − E[x]² does"
-        if small and 0.1 <= worse[place] <= 2:  # all that is left is nothing
-            why = "in a tail, where a factor such as o·(1 − o) rounds to nothing"
-        digits = min(int(np.log10(ratio.max())), int(-np.log10(least)))
-        yield (
-            f"{name}: right, but in {dtype} {who} gradient loses {digits} digits more "
-            f"than {other} at {name}{element(place)}, {why}"
-        )
+    shape = seen.own[name].shape
+    if seen.tolerance or not seen.own[name].size:
         return
+    step = 1 + seen.own[name].size // _SAMPLE
+
+    def some(quantities: Quantities) -> Array:
+        return quantities[name].reshape(-1)[::step]
+
+    own, value, least = some(seen.own), some(seen.torch), seen.unit[name]
+    errors = [some(seen.by_hand) / np.abs(value), some(seen.by_torch) / np.abs(value)]
+    if name in seen.truth:
+        truth = some(seen.truth)
+        errors = [np.abs(side - truth) / np.abs(truth) for side in (own, value)]
+    dtype = "float64" if least < 2.0**-30 else "float32"
+    for who, other, worse, better in (
+        ("your", "PyTorch's", *errors),
+        ("PyTorch's", "yours", *errors[::-1]),
+    ):
+        ratio = np.nan_to_num(worse / np.maximum(better, least), nan=0.0, posinf=0.0)
+        ratio = np.where(worse > _LOST * least, ratio, 0.0)
+        alone = not (name in seen.truth and _lost(worse, better))
+        if ratio.max() <= _LOST and alone:
+            continue
+        number = int(np.nan_to_num(worse).argmax())
+        place = tuple(map(int, np.unravel_index(number * step, shape)))
+        small = abs(own[number]) < 1e-3 * max(np.abs(own).max(), np.abs(value).max())
+        why = "by cancellation, as a variance from E[x²] − E[x]² does"
+        if small and worse[number] >= 0.1:  # all that is left is nothing
+            why = "in a tail, where a factor such as o·(1 − o) rounds to nothing"
+        elif who == "your" and dtype == "float64" and (own.astype(np.float32) == own).all():
+            why = "as it is computed in float32"
+        lost = int(np.log10(np.clip(worse[number] / least, 1.0, 1 / least)))
+        side = f"{who} gradient loses" if alone else "yours and PyTorch's lose"
+        more = f" more than {other}" if alone else ""
+        yield f"{name}: right, but in {dtype} {side} {lost} digits{more} at {name}{element(place)}, {why}"
+        return
+
+
+def _lost(worse: Array, better: Array) -> bool:
+    """Whether both sides lose an element as a whole."""
+    return bool(((worse >= 0.5) & (better >= 0.5)).any())
 
 
 def mismatch(
@@ -217,11 +277,11 @@ def mismatch(
         diagnoses: One a wrong gradient.
         agreeing: The names of right gradients.
     """
-    likely, *others = diagnoses
-    report.append(f"  mistake   {likely.mistake}: {likely.says}")
-    if likely.remedy:
-        report.append(f"  remedy    {likely.remedy}")
-    report += [f"  too       {found.quantity} differs: {found.mistake}" for found in others]
+    for likely in diagnoses[:1]:
+        report.append(f"  mistake   {likely.mistake}: {likely.says}")
+        if likely.remedy:
+            report.append(f"  remedy    {likely.remedy}")
+    report += [f"  too       {found.quantity} differs: {found.mistake}" for found in diagnoses[1:]]
     if agreeing:
         report.append(f"  right     {', '.join(agreeing)}")
     found = [asdict(diagnosis) for diagnosis in diagnoses]

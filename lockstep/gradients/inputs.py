@@ -1,0 +1,179 @@
+"""What a check is given: arrays by name, alone or inside dicts and lists, and constants of any kind.
+
+Every array has a name of its own: `x`, or `params['W1']`, or `layers[0]`. Only arrays whose gradient
+is returned are ever differentiated; everything else is passed on as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lockstep.gradients.reference import as_array
+from lockstep.network.names import Array, Quantities
+
+
+@dataclass
+class Given:
+    """The inputs of a check.
+
+    Attributes:
+        tree: By name as they were passed, with every array replaced by its name in `arrays`.
+        arrays: Every array and every number, by a name of its own.
+        numbers: The names of those that are Python's own numbers.
+        kinds: By name the dtype that the reference gets, where NumPy has another one.
+    """
+
+    tree: dict[str, Any] = field(default_factory=dict)
+    arrays: Quantities = field(default_factory=dict)
+    numbers: set[str] = field(default_factory=set)
+    kinds: dict[str, torch.dtype] = field(default_factory=dict)
+
+    def built(self, leaf: Callable[[str], Any]) -> dict[str, Any]:
+        """The inputs in the structure in which they were passed. leaf: an array from its name."""
+        return {name: _built(node, leaf) for name, node in self.tree.items()}
+
+    def for_hand(self, arrays: Quantities) -> dict[str, Any]:
+        """Copies of arrays, such as `self.arrays`, and everything else as it is."""
+        return self.built(
+            lambda name: arrays[name].item() if name in self.numbers else arrays[name].copy()
+        )
+
+    def for_torch(
+        self, tensors: dict[str, Tensor], device: str = "cpu", numbers: bool = True
+    ) -> dict[str, Any]:
+        """Tensors in the dtypes that were given. numbers: Python's own stay what they are."""
+
+        def leaf(name: str) -> Any:
+            tensor = tensors[name]
+            if numbers and name in self.numbers and not tensor.requires_grad:
+                return self.arrays[name].item()
+            kind = self.kinds.get(name, tensor.dtype)
+            return tensor if kind == tensor.dtype and device == "cpu" else tensor.to(device, kind)
+
+        return self.built(leaf)
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    name: str
+
+
+def _built(node: Any, leaf: Callable[[str], Any]) -> Any:
+    if isinstance(node, _Leaf):
+        return leaf(node.name)
+    if isinstance(node, dict):
+        return {key: _built(value, leaf) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return _like(node, [_built(value, leaf) for value in node])
+    return node
+
+
+def _like(node: Any, values: list[Any]) -> Any:
+    """The values in a list, a tuple or a named tuple."""
+    return type(node)(*values) if hasattr(node, "_fields") else type(node)(values)
+
+
+def given(inputs: dict[str, Any]) -> Given:
+    """What a check is given, looked at.
+
+    Raises:
+        TypeError: lists of numbers are no array, or nothing can be differentiated.
+    """
+    it = Given()
+    it.tree = {name: _taken(it, name, value) for name, value in inputs.items()}
+    if not any(array.dtype.kind in "fc" for array in it.arrays.values()):
+        raise TypeError(
+            "no input holds floating-point numbers; "
+            "expected at least one that can be differentiated, as x.astype(float)"
+        )
+    return it
+
+
+def _taken(it: Given, name: str, value: Any) -> Any:
+    """An input, or a part of one, with its arrays noted."""
+    if isinstance(value, dict):
+        return {key: _taken(it, f"{name}[{key!r}]", part) for key, part in value.items()}
+    if isinstance(value, bool | str) or value is None:
+        return value
+    if isinstance(value, int | float | complex):
+        it.numbers.add(name)
+        value = np.asarray(value)
+    if isinstance(value, list | tuple):
+        if isinstance(value, tuple) or not _all_numbers(value):
+            numbers = all(isinstance(part, int) for part in value)  # a shape or a stride
+            parts = (
+                part if numbers else _taken(it, f"{name}[{i}]", part)
+                for i, part in enumerate(value)
+            )
+            return _like(value, list(parts))
+        value = _as_rectangle(name, value)
+    if isinstance(value, Tensor) and value.layout != torch.strided:
+        return value
+    array = as_array(value) if isinstance(value, Tensor | np.ndarray | np.generic) else None
+    if array is None or array.dtype.kind not in "fiubc":
+        return value
+    if isinstance(value, Tensor) and value.dtype == torch.bfloat16:
+        it.kinds[name] = value.dtype
+    it.arrays[name] = _native(array)
+    return _Leaf(name)
+
+
+def _all_numbers(values: Any) -> bool:
+    """Whether lists inside lists hold numbers alone, and some."""
+    if isinstance(values, list):
+        return bool(values) and all(map(_all_numbers, values))
+    return isinstance(values, int | float | complex)
+
+
+def _as_rectangle(name: str, value: list[Any]) -> Array:
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise TypeError(f"input {name!r} is no array: {error}") from None
+
+
+def _native(array: Array) -> Array:
+    """The array in the machine's byte order, in a type that PyTorch has, without odd strides."""
+    kind = array.dtype.newbyteorder("=")
+    if (
+        kind.kind in "fc"
+        and kind.itemsize > np.dtype(np.complex128 if kind.kind == "c" else float).itemsize
+    ):
+        kind = np.dtype(np.complex128 if kind.kind == "c" else np.float64)
+    if kind.kind == "u" and kind.itemsize > 1:
+        kind = np.dtype(np.int64)
+    return np.ascontiguousarray(array, kind).reshape(array.shape)
+
+
+def flat(answer: dict[str, Any], it: Given) -> dict[str, Any]:
+    """Gradients in the structure of the inputs, as gradients by the names of arrays."""
+    found: dict[str, Any] = {}
+    for name, value in answer.items():
+        _flattened(found, name, value, it.tree.get(name))
+    return found
+
+
+def _flattened(found: dict[str, Any], name: str, value: Any, node: Any) -> None:
+    if isinstance(node, dict) and isinstance(value, dict):
+        for key, part in value.items():
+            _flattened(found, f"{name}[{key!r}]", part, node.get(key))
+    elif isinstance(node, list | tuple) and isinstance(value, list | tuple):
+        nodes = [*node, *[None] * (len(value) - len(node))]
+        for i, (part, its) in enumerate(zip(value, nodes, strict=False)):
+            _flattened(found, f"{name}[{i}]", part, its)
+    else:
+        found[name] = value
+
+
+def parts(array: Array) -> Array:
+    """Complex numbers as pairs of real ones on a last axis; real ones as they are, in float64."""
+    if array.dtype.kind == "c":
+        array = np.ascontiguousarray(array).astype(np.complex128)
+        return array.view(np.float64).reshape(*array.shape, 2)
+    return array.astype(np.float64, copy=False)

@@ -1,0 +1,201 @@
+"""Kinks, ties and jumps: where a gradient is not one number but anything between two.
+
+At a kink the gradients on its sides differ, and no bound on rounding says which is right. So the
+reference is differentiated at points close by. An element that jumps, and stays where it jumped to
+as the distance shrinks, is at a kink; right is what lies in the hull of the gradients seen there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lockstep.gradients.measured import SAFETY, Check, Measured, noises
+from lockstep.network.names import Array, Quantities
+
+_NEAR, _FAR = 2.0**10, 2.0**18  # distances in units in the last place; a slope is 256 times more
+_RANDOM = 8  # points that differ in all inputs
+_SINGLE = 64  # elements that are moved alone
+_CLOSE = 2.0**14  # units in the last place to which a hull is known
+_LOUDER = 2.0**8  # noise that tells rounding, which grows with it, from jumps
+_LARGE = 1e-3  # of a value: a bound beyond which rounding may have crossed a kink
+
+
+@dataclass
+class Kinks:
+    """What was seen around the inputs, by name.
+
+    Attributes:
+        jumps: Which elements jump.
+        low, high: The smallest and the largest gradients seen beside them.
+        slack: To how much these are known.
+        outside: Which elements lie outside of their hull.
+    """
+
+    jumps: Quantities = field(default_factory=dict)
+    low: Quantities = field(default_factory=dict)
+    high: Quantities = field(default_factory=dict)
+    slack: Quantities = field(default_factory=dict)
+    outside: Quantities = field(default_factory=dict)
+
+
+@dataclass
+class _Direction:
+    """Where inputs are moved to: by name, −1 to 1 for each element; and the one that moves alone."""
+
+    by: Quantities
+    input: str = ""
+    number: int = -1
+
+
+@dataclass
+class _Point:
+    """Gradients at a point close to the inputs, and which elements jump on the way there."""
+
+    gradients: Quantities
+    jumps: Quantities
+    moved: _Direction
+
+
+def crossed_by_rounding(it: Check, seen: Measured) -> Quantities:
+    """Where rounding itself jumps between a few values: noise crosses a kink there.
+
+    Their bounds shrink to what rounding does on either side.
+    """
+    at = {}
+    for name, noise in seen.by_noise.items():
+        where = np.flatnonzero(SAFETY * noise > _LARGE * np.abs(seen.torch[name]))
+        if len(where):
+            at[name] = np.unravel_index(where[:: max(1, len(where) // 4096)], noise.shape)
+    found: Quantities = {}
+    runs, louder = ([*noises(it, seen, at, by)] if at else [] for by in (1.0, _LOUDER))
+    for name, places in at.items():
+        values = np.sort([seen.torch[name][places], *(run[name] for run in runs)], axis=0)
+        gaps, widest = np.diff(values, axis=0), np.ptp(values, axis=0)
+        inside = np.where(gaps < 1e-3 * widest, gaps, 0.0).sum(axis=0)
+        few = ((gaps >= 1e-3 * widest).sum(axis=0) <= 2) & (inside < 1e-3 * widest)
+        beyond = np.ptp([run[name] for run in louder], axis=0)  # rounding would grow
+        few &= np.isfinite(widest) & (widest > 0) & (beyond < 8 * widest)
+        jumping = np.zeros(seen.bound[name].shape, bool)
+        jumping[places] = few
+        if jumping.any():
+            found[name] = jumping
+            least = SAFETY * (inside + seen.unit[name] * np.abs(seen.torch[name][places]))
+            seen.bound[name][places] = np.where(few, least, seen.bound[name][places])
+    return found
+
+
+def look_around(it: Check, seen: Measured, off: Quantities) -> Kinks:
+    """Which of the wrong elements are at a kink, and whether they lie outside of its hull."""
+    points = list(_points(it, seen, off, _everywhere(it)))
+    jumping = {name: _jumped(name, points) for name in off}
+    points += _points(it, seen, off, _alone(it, jumping))
+    found = Kinks()
+    for name, wrong in off.items():
+        beside = np.array([point.gradients[name] for point in points] or [seen.torch[name]])
+        low, high = beside.min(axis=0), beside.max(axis=0)
+        size = np.maximum(np.abs(low), np.abs(high))
+        slack = seen.bound[name] + _CLOSE * seen.unit[name] * size
+        jumps, own = _jumped(name, points), seen.own[name]
+        outside = jumps & ((own < low - slack) | (own > high + slack))
+        for together in _coupled(name, points, jumps):
+            if _from_the_plane(own, beside, together) > np.max(slack.flat[together]):
+                outside.flat[together] = True
+        jumps, outside = jumps & wrong, outside & wrong
+        found.jumps[name], found.outside[name] = jumps, outside
+        found.low[name], found.high[name], found.slack[name] = low, high, slack
+    return found
+
+
+def _jumped(name: str, points: list[_Point]) -> Array:
+    """The elements that jump on the way to some point."""
+    return np.any([point.jumps[name] for point in points], axis=0) if points else np.bool_(False)
+
+
+def _coupled(name: str, points: list[_Point], jumps: Array) -> Iterator[Array]:
+    """Groups of elements that jump together, if each was moved alone: a tie shares one gradient."""
+    alone = [point for point in points if point.moved.input == name]
+    moved = {point.moved.number for point in alone}
+    group = {int(i): {int(i)} for i in np.flatnonzero(jumps)}
+    for point in alone:
+        together = [int(i) for i in np.flatnonzero(point.jumps[name] & jumps)]
+        for i in together[1:]:
+            merged = group[together[0]] | group[i]
+            group |= dict.fromkeys(merged, merged)
+    for first, members in group.items():
+        if first == min(members) and len(members) > 1 and members <= moved:
+            yield np.array(sorted(members))
+
+
+def _from_the_plane(own: Array, beside: Array, together: Array) -> float:
+    """How far elements are from every weighted mean of the gradients seen beside them."""
+    seen = beside.reshape(len(beside), -1)[:, together]
+    spread = (seen - seen[0])[1:].T
+    error = own.flat[together] - seen[0]
+    weights = np.linalg.lstsq(spread, error, rcond=1e-9)[0]
+    return float(np.abs(spread @ weights - error).max(initial=0.0))
+
+
+def _points(
+    it: Check, seen: Measured, off: Quantities, directions: Iterable[_Direction]
+) -> Iterator[_Point]:
+    """Gradients close to the inputs, along some directions."""
+    for direction in directions:
+        try:
+            near, far = (_moved(it, direction, by) for by in (_NEAR, _FAR))
+        except (ValueError, TypeError):  # the reference may end there
+            continue
+        point = _Point({}, {}, direction)
+        for name in off:
+            value = seen.torch[name]
+            beside, beyond = (found.get(name, np.zeros_like(value)) for found in (near, far))
+            changed = np.abs(beside - value)
+            rounding = np.maximum(4 * SAFETY * seen.references(name), seen.bound[name])
+            jumps = (changed > rounding) & (changed > np.abs(beyond - value) / 8)
+            point.gradients[name] = np.where(np.isfinite(beside), beside, value)
+            point.jumps[name] = jumps & np.isfinite(beside)
+        yield point
+
+
+def _everywhere(it: Check) -> Iterator[_Direction]:
+    """Each input up and down, and all at random."""
+    random = np.random.default_rng(it.seed)
+    shapes = {name: it.inputs[name].shape for name in it.wanted}
+    for name, shape in shapes.items():
+        for way in (1.0, -1.0):
+            yield _Direction({name: np.full(shape, way)})
+    for _ in range(_RANDOM):
+        yield _Direction({name: random.uniform(-1, 1, shape) for name, shape in shapes.items()})
+
+
+def _alone(it: Check, jumping: Quantities) -> Iterator[_Direction]:
+    """Elements that jump, one by one, up and down."""
+    for name in it.wanted:
+        shape = it.inputs[name].shape
+        alike = name in jumping and jumping[name].shape == shape
+        for number in np.flatnonzero(jumping[name])[:_SINGLE] if alike else ():
+            for way in (1.0, -1.0):
+                by = np.zeros(shape)
+                by.flat[number] = way
+                yield _Direction({name: by}, name, int(number))
+
+
+def _moved(it: Check, direction: _Direction, by: float) -> Quantities:
+    """PyTorch's gradients where the inputs are moved by so many units in the last place."""
+
+    def change(name: str, array: Array) -> Array:
+        if name not in direction.by:
+            return array
+        far = by * float(np.finfo(array.dtype).eps) / 2
+        return array + far * direction.by[name] * scale(array)
+
+    return it.torch(it.moved(change))
+
+
+def scale(array: Array) -> Array:
+    """The sizes of the elements; of zeros, that of the others, or 1."""
+    size = np.abs(array)
+    others = size[(size > 0) & np.isfinite(size)]
+    return np.where(size > 0, size, np.median(others) if others.size else 1.0)

@@ -1,0 +1,80 @@
+"""Difference quotients in place of derivatives: known by their error, or by the grid they lie on."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+
+from lockstep.explain.diagnosis import Diagnosis
+from lockstep.explain.facts import quotients
+from lockstep.gradients.measured import Check
+from lockstep.network.names import Array
+
+_WIDTHS = (*(10.0**-k for k in range(2, 14)), 1.49e-8, *(2.0**-k for k in range(8, 45)))
+_ROOTS = (2.0**-26, 2.0 ** (-52 / 3), 2.0 ** (-52 / 5))  # of the machine's epsilon
+_KINDS = {1: "one-sided", 2: "central", 12: "central, of five points"}
+_MOST = 64  # elements that are looked at
+_CHANCE = 1e-9  # that numbers lie so near a grid by accident
+
+
+def quotient(it: Check, name: str, own: Array, value: Array, off: Array) -> Diagnosis | None:
+    """A gradient whose wrong elements are difference quotients of the reference."""
+    if name not in it.wanted or it.inputs[name].dtype.kind != "f" or not off.any():
+        return None
+    found = _by_error(it, name, own, value, off) or _by_grid(own[off], value[off])
+    if not found:
+        return None
+    width, kind = found
+    says = f"the gradient of {name} is a difference quotient, {kind}, of width {width:.3g}"
+    return Diagnosis(name, "finite-differences", says, "derive it")
+
+
+def _by_error(
+    it: Check, name: str, own: Array, value: Array, off: Array
+) -> tuple[float, str] | None:
+    """Quotients of the reference's value that are wrong by the same amounts."""
+    if off.sum() < 0.3 * off.size:
+        return None
+    start = it.inputs[name]
+    tried = quotients(
+        lambda moved: it.value(it.inputs | {name: moved}), start, own - value, value, off
+    )
+    for width, kind, error, theirs, noise in tried:
+        size = np.abs(error)
+        near = np.abs(error - theirs) <= np.maximum(64 * noise, 1e-3 * size)
+        if near.all() and (64 * noise < 0.1 * size).mean() > 0.5:
+            return width, kind
+    return None
+
+
+def _by_grid(own: Array, value: Array) -> tuple[float, str] | None:
+    """A width with which own · width are differences of floats, which lie on a coarse grid.
+
+    The right values must not lie there too, as regular numbers would.
+    """
+    mantissas = np.frexp(own)[0] * 2.0**30
+    usable = np.isfinite(own) & (mantissas != np.round(mantissas))  # short ones lie on any grid
+    used, first = np.unique(own[usable], return_index=True)
+    used, right = used[:_MOST], value[usable][first][:_MOST]
+    n = used.size
+    if n < 3 or not (np.abs(used - right) <= 1e-2 * np.abs(right)).all():
+        return None
+    # numbers off the grid give n on average, with a deviation of √n
+    least = n + 6 * math.sqrt(n) - math.log(_CHANCE)
+    for width, points in itertools.product((*_WIDTHS, *_ROOTS), _KINDS):
+        for exponent in range(-60, -34):
+            unit = width * points / 2.0**exponent
+            if _on_grid(used * unit) > least > 2 * _on_grid(right * unit):
+                return width, _KINDS[points]
+    return None
+
+
+def _on_grid(numbers: Array) -> float:
+    """How surprising it is that numbers are so near to whole ones: the logarithm of the chance."""
+    if not (np.abs(numbers) > 4).all():
+        return 0.0
+    distance = 2 * np.abs(numbers - np.round(numbers))
+    resolved = np.maximum(distance, np.abs(numbers) * 2.0**-50)
+    return float(-np.log(np.clip(resolved, 2.0**-50, 1)).sum())

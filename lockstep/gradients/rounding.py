@@ -1,0 +1,69 @@
+"""Directed rounding: the processor rounds down, up or toward zero, in this thread."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import ctypes.util
+import platform
+from collections.abc import Callable, Iterator
+from functools import cache
+
+import numpy as np
+import torch
+
+_NEAREST = 0
+_MODES = {  # of fesetround, by processor: down, up, toward zero
+    "x86_64": (0x400, 0x800, 0xC00),
+    "amd64": (0x400, 0x800, 0xC00),
+    "aarch64": (0x800000, 0x400000, 0xC00000),
+    "arm64": (0x800000, 0x400000, 0xC00000),
+}
+
+
+@cache
+def _set_mode() -> Callable[[int], int] | None:
+    """The C library's fesetround, if there is one."""
+    try:
+        library = ctypes.CDLL(ctypes.util.find_library("m") or ctypes.util.find_library("c"))
+        function: Callable[[int], int] = library.fesetround
+    except (OSError, AttributeError, TypeError):
+        return None
+    return function
+
+
+@contextlib.contextmanager
+def rounded(mode: int) -> Iterator[None]:
+    """This thread rounds in a mode inside the block."""
+    change = _set_mode()
+    assert change is not None
+    change(mode)
+    try:
+        yield
+    finally:
+        change(_NEAREST)
+
+
+@cache
+def modes() -> tuple[int, ...]:
+    """The directed modes, if Python, NumPy's products and PyTorch's obey them; else none."""
+    down_up = _MODES.get(platform.machine().lower(), ())[:2]
+    if _set_mode() is None or not down_up:
+        return ()
+    seen = []
+    for mode in down_up:
+        with rounded(mode):
+            seen.append([*_products()])
+    obeyed = all(low < high for low, high in zip(*seen, strict=True))
+    return _MODES[platform.machine().lower()] if obeyed else ()
+
+
+def _products() -> Iterator[float]:
+    """Sums of products that no float holds exactly, by everything that a check computes with."""
+    third = 1.0
+    third /= 3.0 + 0.0 * third  # at run time, not by the compiler
+    yield third
+    matrix = np.full((8, 8), 1 / 3)
+    yield float((matrix @ matrix)[0, 0])
+    tensor = torch.full((8, 8), 1 / 3, dtype=torch.float64)
+    yield float((tensor @ tensor)[0, 0])
