@@ -379,9 +379,7 @@ class gated_linear_unit:
 class tempered_softmax:
     def inputs(random):
         N, K = sizes(random, 2)
-        return dict(
-            z=random.normal(size=(N, K)), w=random.normal(size=(N, K)), tau=np.array(0.5)
-        )
+        return dict(z=random.normal(size=(N, K)), w=random.normal(size=(N, K)), tau=np.array(0.5))
 
     def reference(z, w, tau):
         return (torch.softmax(z / tau, 1) * w).sum()

@@ -335,7 +335,9 @@ class strided_convolution_of_images:
 
     def hand(x, v, b, target):
         h, w = (2 * size for size in target.shape[2:])
-        places = [(i, j, slice(i, i + h, 2), slice(j, j + w, 2)) for i in (0, 1, 2) for j in (0, 1, 2)]
+        places = [
+            (i, j, slice(i, i + h, 2), slice(j, j + w, 2)) for i in (0, 1, 2) for j in (0, 1, 2)
+        ]
         y = b[:, None, None] + np.zeros_like(target)
         for i, j, down, across in places:
             y += np.einsum("kc,nchw->nkhw", v[:, :, i, j], x[:, :, down, across])
