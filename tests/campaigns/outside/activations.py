@@ -7,16 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from tests.campaigns.outside.case import POSITIVE, REGULAR, case, sizes
+from tests.campaigns.outside.formulas import sigmoid, softplus
 
 erf = np.vectorize(math.erf, otypes=[float])
-
-
-def sigmoid(z):
-    return (1 + np.tanh(z / 2)) / 2
-
-
-def softplus(z):
-    return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
 
 
 def weighted(random):

@@ -1,4 +1,4 @@
-"""Curves, kernels and likelihoods: polynomials, splines, Gaussian processes, mixtures, recursions."""
+"""Curves, kernels, likelihoods: polynomials, splines, Gaussian processes, mixtures."""
 
 import math
 
@@ -6,11 +6,7 @@ import numpy as np
 import torch
 
 from tests.campaigns.outside.case import REGULAR, case, sizes
-
-
-def softmax(z, axis=-1):
-    e = np.exp(z - z.max(axis=axis, keepdims=True))
-    return e / e.sum(axis=axis, keepdims=True)
+from tests.campaigns.outside.formulas import softmax
 
 
 def points(random, **more):

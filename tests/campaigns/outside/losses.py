@@ -7,30 +7,13 @@ import torch
 import torch.nn.functional as F
 
 from tests.campaigns.outside.case import POSITIVE, REGULAR, case, sizes
-
-
-def sigmoid(z):
-    return (1 + np.tanh(z / 2)) / 2
-
-
-def softmax(z):
-    e = np.exp(z - z.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
-
-
-def log_softmax(z):
-    z = z - z.max(axis=-1, keepdims=True)
-    return z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
+from tests.campaigns.outside.formulas import log_softmax, one_hot, sigmoid, softmax
 
 
 def logits(random):
     """Scores z (N, K) and labels y (N,)."""
     N, K = sizes(random, 2)
     return dict(z=random.normal(size=(N, K)), y=random.integers(0, K, N))
-
-
-def one_hot(y, z):
-    return np.eye(z.shape[1], dtype=z.dtype)[y]
 
 
 def pair(random):
@@ -207,7 +190,7 @@ class kl_between_categoricals:
         return {"a": p * (log_ratio - mean), "b": softmax(b) * p.sum(axis=1, keepdims=True) - p}
 
 
-@case(varied="mu logvar")
+@case(varied="mu logvar", but="scaled offset saturated graded")
 class variational_bound:
     """Squared error of mu + σ·noise, and KL to the standard normal distribution."""
 

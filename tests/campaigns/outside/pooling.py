@@ -5,16 +5,13 @@ import torch
 import torch.nn.functional as F
 
 from tests.campaigns.outside.case import case, sizes
+from tests.campaigns.outside.formulas import draw
 
 
 def rows(random, *names):
     """Arrays (N, C, L)."""
     N, C, L = sizes(random, 3, least=3)
     return {name: random.normal(size=(N, C, L)) for name in names}
-
-
-def draw(random, **shapes):
-    return {name: random.normal(size=shape) for name, shape in shapes.items()}
 
 
 @case(smooth=False)
@@ -72,16 +69,16 @@ class adaptive_average_pooling:
     """Windows of uneven length that overlap."""
 
     def inputs(random):
-        N, L, l = sizes(random, 3, most=7)
-        return draw(random, x=(N, L), w=(N, l))
+        N, L, m = sizes(random, 3, most=7)
+        return draw(random, x=(N, L), w=(N, m))
 
     def reference(x, w):
         return (F.adaptive_avg_pool1d(x, w.shape[1]) * w).sum()
 
     def hand(x, w):
-        d_x, (L, l) = np.zeros_like(x), (x.shape[1], w.shape[1])
-        for i in range(l):
-            start, end = i * L // l, -(-(i + 1) * L // l)
+        d_x, (L, m) = np.zeros_like(x), (x.shape[1], w.shape[1])
+        for i in range(m):
+            start, end = i * L // m, -(-(i + 1) * L // m)
             d_x[:, start:end] += w[:, i : i + 1] / (end - start)
         return {"x": d_x}
 
@@ -274,9 +271,9 @@ class dilated_convolution:
         return (F.conv1d(x, v, dilation=2) * w).sum()
 
     def hand(x, v, w):
-        l, d_x, d_v = w.shape[2], np.zeros_like(x), np.zeros_like(v)
+        m, d_x, d_v = w.shape[2], np.zeros_like(x), np.zeros_like(v)
         for i in range(v.shape[2]):
-            span = slice(2 * i, 2 * i + l)
+            span = slice(2 * i, 2 * i + m)
             d_v[:, :, i] = np.einsum("nkl,ncl->kc", w, x[:, :, span])
             d_x[:, :, span] += np.einsum("nkl,kc->ncl", w, v[:, :, i])
         return {"x": d_x, "v": d_v}
@@ -296,10 +293,10 @@ class grouped_convolution:
         N, _, L = x.shape
         x2, w2 = x.reshape(N, 2, -1, L), w.reshape(N, 2, -1, w.shape[2])
         v2 = v.reshape(2, -1, *v.shape[1:])  # (2, K, c, k)
-        d_x, d_v, l = np.zeros_like(x2), np.zeros_like(v2), w.shape[2]
+        d_x, d_v, m = np.zeros_like(x2), np.zeros_like(v2), w.shape[2]
         for i in range(v.shape[2]):
-            d_v[..., i] = np.einsum("ngkl,ngcl->gkc", w2, x2[..., i : i + l])
-            d_x[..., i : i + l] += np.einsum("ngkl,gkc->ngcl", w2, v2[..., i])
+            d_v[..., i] = np.einsum("ngkl,ngcl->gkc", w2, x2[..., i : i + m])
+            d_x[..., i : i + m] += np.einsum("ngkl,gkc->ngcl", w2, v2[..., i])
         return {"x": d_x.reshape(x.shape), "v": d_v.reshape(v.shape)}
 
 

@@ -4,20 +4,7 @@ import numpy as np
 import torch
 
 from tests.campaigns.outside.case import case, sizes
-
-
-def sigmoid(z):
-    return (1 + np.tanh(z / 2)) / 2
-
-
-def logsumexp(z, axis):
-    most = z.max(axis=axis, keepdims=True)
-    return np.squeeze(most + np.log(np.exp(z - most).sum(axis=axis, keepdims=True)), axis)
-
-
-def softmax(z):
-    e = np.exp(z - z.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
+from tests.campaigns.outside.formulas import logsumexp, sigmoid, softmax
 
 
 @case()

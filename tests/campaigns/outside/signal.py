@@ -199,7 +199,7 @@ class cumulative_sum:
         return {"x": reverse_cumsum(d_s), "target": -d_s}
 
 
-@case()
+@case(but="tiny")
 class cumulative_product:
     def inputs(random):
         return series(random, "x", "w")
