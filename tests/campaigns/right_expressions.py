@@ -20,6 +20,7 @@ from lockstep.cli.main import progress
 from tests.campaigns import expressions
 from tests.campaigns.networks import alone
 from tests.campaigns.outside import CASES, KINDS
+from tests.campaigns.outside.case import everywhere
 
 FINE = ("match", "undecided")
 
@@ -110,15 +111,6 @@ def changed(it, kind, random):
 
     given |= {name: everywhere(change, given[name]) for name in chosen}
     return everywhere(as_single, given) if kind == "single" else given
-
-
-def everywhere(function, value):
-    """The function of every array that a value is, or holds in dicts and lists."""
-    if isinstance(value, dict):
-        return {key: everywhere(function, one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [everywhere(function, one) for one in value]
-    return function(value) if isinstance(value, np.ndarray) else value
 
 
 def as_single(array):

@@ -6,6 +6,8 @@ A case is written as the body of a class, which serves as a namespace for three 
 
 from dataclasses import dataclass
 
+import numpy as np
+
 KINDS = (
     *("plain", "scaled", "offset", "saturated", "nearly_cancelling", "tied", "zeroed"),
     *("single", "graded", "tiny", "integers"),
@@ -66,3 +68,19 @@ def case(kinds=KINDS, but="", varied=None, smooth=True, agree=1e-9):
 
 def sizes(random, count, least=2, most=6):
     return (int(size) for size in random.integers(least, most + 1, count))
+
+
+def everywhere(function, value, kinds=np.ndarray):
+    """The function of every array that a value is, or holds in dicts and lists."""
+    if isinstance(value, dict):
+        return {key: everywhere(function, one, kinds) for key, one in value.items()}
+    if isinstance(value, list):
+        return [everywhere(function, one, kinds) for one in value]
+    return function(value) if isinstance(value, kinds) else value
+
+
+def flat(value):
+    """What a value is, or holds in dicts and lists, as one list."""
+    found = []
+    everywhere(found.append, value, object)
+    return found

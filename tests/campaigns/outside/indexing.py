@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.campaigns.outside.case import case, sizes
+from tests.campaigns.outside.formulas import draw
 
 
 def items(random, *names, most=8):
@@ -160,9 +161,9 @@ class segment_softmax:
     """Attention over the edges that reach a node."""
 
     def inputs(random):
-        E, S = sizes(random, 2)
-        node = random.integers(0, S, E)
-        return dict(z=random.normal(size=E), node=node, w=random.normal(size=E))
+        (S,) = sizes(random, 1)
+        node = random.permutation(np.repeat(np.arange(S), random.integers(2, 5, S)))
+        return draw(random, z=len(node), w=len(node)) | dict(node=node)
 
     def reference(z, node, w):
         same = node[:, None] == node
