@@ -16,7 +16,7 @@ def swap(x):
 
 def heads(random, *names):
     """Arrays of (heads, T, d)."""
-    H, T, d = sizes(random, 3, least=1, most=5)
+    H, T, d = sizes(random, 3, most=5)
     return {name: random.normal(size=(H, T, d)) for name in names}
 
 
