@@ -103,11 +103,11 @@ PLANTED = mistakes(
     cumulative_sum=[*("reverse_cumsum(d_s)", "np.cumsum(d_s)", "wrong-axis wrong-order")],
     cumulative_product=[*(" * w)[i:]", " * w)[i + 1 :]", "wrong-index partial-sum term-missing")],
     exponential_smoothing=[
-        *("d_s * (x[t] - s[t])", "d_s * x[t]", "term-missing"),
+        *("d_s * (x[t] - s[t])", "d_s * x[t]", "term-missing unknown"),
         *("    d_x[0] += d_s\n", "", "term-missing wrong-index partial-sum"),
     ],
     autocorrelation=[*("        d_x[: n - k] += w[k] * x[k:]\n", "", "term-missing")],
-    recursive_filter=[*("-lam[1:] @ y[:-1]", "-lam @ y", "wrong-index")],
+    recursive_filter=[*("-lam[1:] @ y[:-1]", "-lam @ y", "wrong-index unknown")],
     recurrent_network=[
         *("d_h * (1 - h[t + 1] ** 2)", "d_h", "missing-activation-derivative"),
         *(
@@ -116,7 +116,7 @@ PLANTED = mistakes(
             "wrong-index wrong-layer-derivative",
         ),
         *("np.outer(d_z, h[t])", "np.outer(d_z, h[t + 1])", "wrong-layer-input wrong-index"),
-        *("d_b += d_z", "d_b = d_z", "partial-sum one-sample-only"),
+        *("d_b += d_z", "d_b = d_z", "partial-sum one-sample-only term-missing"),
         *("W.T @ d_z", "W @ d_z", "transposed-weights"),
     ],
     gru_over_time=[
@@ -269,7 +269,7 @@ PLANTED = mistakes(
     info_nce=[*("(d_u - u * (d_u * u).sum(axis=1, keepdims=True))", "d_u", "term-missing")],
     soft_dice=[*("d_p * p * sigmoid(-z)", "d_p", "missing-activation-derivative")],
     huber=[*("np.clip(a - b, -0.7, 0.7)", "(a - b)", "gradient-clipped unknown")],
-    hinge=[*(" + 0.02 * w", " + 0.01 * w", "penalty scaled-by-constant")],
+    hinge=[*(" + 0.02 * w", " + 0.01 * w", "penalty term-missing")],
     variational_bound=[*("* noise * s / 2", "* noise * s", "scaled-by-constant")],
     average_pooling=[*("2 * w * y / 4", "2 * w * y", "scaled-by-constant")],
     transposed_convolution=[*("d_x += np", "d_x = np", "partial-sum wrong-index")],
@@ -347,8 +347,8 @@ PLANTED = mistakes(
         *("* h * (1 - h)", "* (1 - h)", "wrong-activation-derivative factor-missing")
     ],
     dropout=[
-        *("d_z @ W * mask / (1 - p)", "d_z @ W * mask", "dropout-mask"),
-        *("d_z @ W * mask / (1 - p)", "d_z @ W / (1 - p)", "dropout-mask"),
+        *("d_z @ W * mask / (1 - p)", "d_z @ W * mask", "dropout-mask scaled-by-constant"),
+        *("d_z @ W * mask / (1 - p)", "d_z @ W / (1 - p)", "dropout-mask mask factor-missing"),
         *("d_z.T @ kept", "d_z.T @ x", "dropout-mask wrong-layer-input"),
     ],
     tied_autoencoder=[*("h.T @ d_o + d_z.T @ x", "h.T @ d_o", "term-missing")],

@@ -19,7 +19,7 @@ def reverse_cumsum(x):
     return np.cumsum(x[::-1])[::-1]
 
 
-@case()
+@case(but="tiny")
 class power_spectrum:
     def inputs(random):
         return series(random, "x", "w")
