@@ -331,14 +331,7 @@ TAKEN = [
         check=check_function,
         output=np.ones(2),
     ),
-    case(
-        "a string",
-        Mode,
-        lambda x, mode: x * 2,
-        check=check_function,
-        x=np.ones(2),
-        mode="same",
-    ),
+    case("a string", Mode, lambda x, mode: x * 2, check=check_function, x=np.ones(2), mode="same"),
     case(
         "an optional argument that is left out before one that is given",
         Scale,
@@ -356,12 +349,7 @@ TAKEN = [
         scale=3.0,
     ),
     case(
-        "None",
-        Scale,
-        lambda x, causal: 2 * x,
-        check=check_function,
-        x=A([1.0, 2.0]),
-        causal=None,
+        "None", Scale, lambda x, causal: 2 * x, check=check_function, x=A([1.0, 2.0]), causal=None
     ),
     case(
         "an output of indices",

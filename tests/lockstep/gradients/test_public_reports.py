@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from torch.autograd import Function
 
+import lockstep
 from lockstep import GradientMismatch, check_function, check_gradients
 from tests.lockstep.gradients.public_reports import functions, layers, mathematics
 
@@ -49,6 +51,13 @@ MISTAKES = [
     Mistake(layers.LogSoftmax),
     Mistake(layers.LogSoftmax, version="added"),
     Mistake(layers.RecurrenceCut, "term-missing"),
+    Mistake(layers.TwoLayers, "wrong-layer-input", version="before_activation"),
+    Mistake(layers.TwoLayers, "missing-activation-derivative", version="without_slope"),
+    Mistake(layers.LstmGates, "wrong-activation-derivative", version="sigmoid_twice"),
+    Mistake(layers.LstmGates, "swapped-gradients", "b_f", version="forget_for_all"),
+    Mistake(layers.ConvolutionWithoutStride),
+    Mistake(layers.IgnoredLabels),
+    Mistake(layers.UpdatedWeights),
     # mathematics
     Mistake(mathematics.CrossProductSign, "sign-flipped"),
     Mistake(mathematics.SplattingHalf, TWICE, "2 times|twice"),
@@ -101,11 +110,14 @@ REPORTS = [
 
 
 def checked(report, version, **options):
-    """The result of the version; and the version, the right one and the inputs."""
+    """What the check of a version gives: of a Function, a layer or gradients."""
     hand = getattr(report, version)
     given = report.inputs(np.random.default_rng(0))
-    check = check_function if isinstance(hand, type) else check_gradients
-    return check(hand, report.reference, **given, **options)
+    if not isinstance(hand, type):
+        return check_gradients(hand, report.reference, **given, **options)
+    if issubclass(hand, Function):
+        return check_function(hand, report.reference, **given, **options)
+    return lockstep.check_layer(hand.forward, hand.backward, report.reference, **given)
 
 
 def wrong_quantities(report, version):
@@ -128,7 +140,7 @@ def test_a_reported_mistake_is_found_and_named(mistake):
     assert fitting, str(error.value)
     said = " ".join(f"{it['quantity']}: {it['says']}" for it in fitting)
     assert re.search(mistake.words, said, re.IGNORECASE), str(error.value)
-    if not isinstance(getattr(mistake.report, mistake.version), type):
+    if not isinstance(mistake.report.right, type):
         wrong = wrong_quantities(mistake.report, mistake.version)
         assert {it["quantity"] for it in found} == wrong
         assert error.value.first_mismatch["quantity"] in wrong

@@ -340,3 +340,121 @@ class RecurrenceCut:
         return {"W": d_W, "U": d_U}
 
     wrong = partial(right, passed_on=0)
+
+
+class TwoLayers:
+    """maziarraissi/backprop #1 (2019), Bot-Academy/NeuralNetworkFromScratch PR #3 (2023).
+
+    One takes the values before the activation for the gradient of the next weights, the other
+    leaves σ' of the outputs out.
+    """
+
+    def inputs(random):
+        return normal(random, x=(6, 3), W_h=(3, 4), W_o=(4, 2), y=(6, 2))
+
+    def reference(x, W_h, W_o, y):
+        return ((torch.sigmoid(torch.sigmoid(x @ W_h) @ W_o) - y) ** 2).sum() / 2
+
+    def right(x, W_h, W_o, y, activation=sigmoid, sloped=True):
+        z = x @ W_h  # (N, n_hidden)
+        h = sigmoid(z)
+        o = sigmoid(h @ W_o)  # (N, n_out)
+        delta_o = (o - y) * (o * (1 - o) if sloped else 1)
+        delta_h = delta_o @ W_o.T * h * (1 - h)  # (N, n_hidden)
+        return {"W_o": activation(z).T @ delta_o, "W_h": x.T @ delta_h}
+
+    before_activation = partial(right, activation=np.asarray)
+    without_slope = partial(right, sloped=False)
+
+
+class LstmGates:
+    """CaptainE/RNN-LSTM-in-numpy #1 (2023), hanbt/learn_dl #53 (2019): an LSTM's gates.
+
+    One takes σ(f) for the forget gate's slope, where f is σ(z) already. The other returns the
+    forget gate's bias gradient for all gates.
+    """
+
+    def inputs(random):
+        biases = dict.fromkeys(("b_f", "b_i", "b_o", "b_a"), 4)
+        return normal(random, z=(5, 16), **biases, c=(5, 4), g=(5, 4))
+
+    def reference(z, b_f, b_i, b_o, b_a, c, g):
+        z_f, z_i, z_o, z_a = z.chunk(4, 1)
+        f, i, o = torch.sigmoid(z_f + b_f), torch.sigmoid(z_i + b_i), torch.sigmoid(z_o + b_o)
+        return (o * torch.tanh(f * c + i * torch.tanh(z_a + b_a)) * g).sum()
+
+    def right(z, b_f, b_i, b_o, b_a, c, g, slope=lambda s: s * (1 - s)):
+        z_f, z_i, z_o, z_a = np.split(z, 4, 1)  # (N, n_hidden)
+        f, i, o, a = sigmoid(z_f + b_f), sigmoid(z_i + b_i), sigmoid(z_o + b_o), np.tanh(z_a + b_a)
+        t = np.tanh(f * c + i * a)
+        d_c = g * o * (1 - t * t)
+        d_f, d_i, d_o = d_c * c * slope(f), d_c * a * i * (1 - i), g * t * o * (1 - o)
+        d_a = d_c * i * (1 - a * a)
+        return {"b_f": d_f.sum(0), "b_i": d_i.sum(0), "b_o": d_o.sum(0), "b_a": d_a.sum(0)}
+
+    def forget_for_all(**given):
+        right = LstmGates.right(**given)
+        return right | {"b_i": right["b_f"], "b_o": right["b_f"]}
+
+    sigmoid_twice = partial(right, slope=sigmoid)
+
+
+class ConvolutionWithoutStride:
+    """Kulbear/deep-learning-coursera PR #34 (2018): the backward pass forgets the stride."""
+
+    def inputs(random):
+        return normal(random, x=9, w=3, g=4)
+
+    def reference(x, w, g):
+        return (functional.conv1d(x[None, None], w[None, None], stride=2) * g).sum()
+
+    def right(x, w, g, stride=2):
+        d_x, d_w = np.zeros_like(x), np.zeros_like(w)
+        for t in range(len(g)):
+            window = slice(t * stride, t * stride + len(w))
+            d_x[window] += g[t] * w
+            d_w += g[t] * x[window]
+        return {"x": d_x, "w": d_w}
+
+    wrong = partial(right, stride=1)
+
+
+class IgnoredLabels:
+    """PaddlePaddle/Paddle PR #28622 (2020): samples with an ignored label have a gradient."""
+
+    def inputs(random):
+        return normal(random, z=(5, 4)) | dict(y=np.array([1, 0, 3, 1, 2]))
+
+    def reference(z, y):
+        return functional.cross_entropy(z, y, ignore_index=1, reduction="none").mean()
+
+    def right(z, y, ignored=1):
+        p = np.exp(z) / np.exp(z).sum(1, keepdims=True)  # (N, K)
+        return {"z": (p - np.eye(z.shape[1])[y]) * (y != ignored)[:, None] / len(z)}
+
+    wrong = partial(right, ignored=-1)
+
+
+class UpdatedWeights:
+    """VikParuchuri/zero_to_gpt #12 (2025): the gradient is sent back through updated weights."""
+
+    def inputs(random):
+        return normal(random, x=(5, 3), W=(3, 4))
+
+    def reference(x, W):
+        return x @ W
+
+    class right:
+        def forward(x, W):
+            return x @ W, (x, W)
+
+        def backward(dout, cache):
+            x, W = cache
+            return dout @ W.T, x.T @ dout
+
+    class wrong(right):
+        def backward(dout, cache):
+            x, W = cache
+            d_W = x.T @ dout
+            W = W - 0.1 * d_W
+            return dout @ W.T, d_W
