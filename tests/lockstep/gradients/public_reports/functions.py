@@ -166,7 +166,7 @@ class Square(Function):
 
 
 class FixedStrides:
-    """FlagGems #1068, PR #1084 (2025), flash-linear-attention PR #871, pytorch/pytorch #133671.
+    """flagos-ai/FlagGems #1068, fla-org/flash-linear-attention PR #871, pytorch/pytorch #133671.
 
     Kernels read the incoming gradient as if it were contiguous. That of a plain sum is expanded,
     and that of q, k, v cut from one tensor is a slice: these give silently wrong numbers.
@@ -249,33 +249,30 @@ class RotationInPlace:
     """unslothai/unsloth #5001 (2026): the rotary embedding is written over q itself."""
 
     def inputs(random):
-        return normal(random, q=(5, 4), angle=(5, 2)) | dict(scale=2.0)
+        return normal(random, q=(5, 4), angle=(5, 2))
 
-    def reference(q, angle, scale):
-        q1, q2 = q.chunk(2, 1)
-        c, s = torch.cos(scale * angle), torch.sin(scale * angle)
+    def reference(q, angle):
+        q1, q2 = q.chunk(2, 1)  # (N, D / 2)
+        c, s = torch.cos(angle), torch.sin(angle)
         return torch.cat([q1 * c - q2 * s, q2 * c + q1 * s], 1)
 
     class right(Function):
         @staticmethod
-        def forward(ctx, q, angle, scale):
-            q1, q2 = q.chunk(2, 1)  # (N, D / 2)
-            ctx.c, ctx.s = torch.cos(scale * angle), torch.sin(scale * angle)
-            rotated = torch.cat([q1 * ctx.c - q2 * ctx.s, q2 * ctx.c + q1 * ctx.s], 1)
-            ctx.scale, ctx.rotated = scale, rotated
-            return rotated.clone()
+        def forward(ctx, q, angle):
+            rotated = RotationInPlace.reference(q, angle)
+            ctx.save_for_backward(angle, rotated.clone())
+            return rotated
 
         @staticmethod
         def backward(ctx, g):
-            g1, g2 = g.chunk(2, 1)
-            d_q = torch.cat([g1 * ctx.c + g2 * ctx.s, g2 * ctx.c - g1 * ctx.s], 1)
-            r1, r2 = ctx.rotated.chunk(2, 1)
-            return d_q, ctx.scale * (g2 * r1 - g1 * r2), None
+            angle, rotated = ctx.saved_tensors
+            (g1, g2), (r1, r2) = g.chunk(2, 1), rotated.chunk(2, 1)
+            return RotationInPlace.reference(g, -angle), g2 * r1 - g1 * r2
 
     class wrong(right):
         @staticmethod
-        def forward(ctx, q, angle, scale):
-            return q.detach().copy_(RotationInPlace.right.forward(ctx, q, angle, scale)).clone()
+        def forward(ctx, q, angle):
+            return q.detach().copy_(RotationInPlace.right.forward(ctx, q, angle)).clone()
 
 
 class SecondDerivativeLost:
