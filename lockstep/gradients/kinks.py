@@ -20,6 +20,7 @@ _RANDOM = 8  # points that differ in all inputs
 _SINGLE = 64  # elements that are moved alone
 _CLOSE = 2.0**14  # units in the last place to which a hull is known
 _LOUDER = 2.0**8  # noise that tells rounding, which grows with it, from jumps
+_STEP = 2.0**20  # units in the last place of the largest gradient: a smaller jump hides little
 _LARGE = 1e-3  # of a value: a bound beyond which rounding may have crossed a kink
 
 
@@ -64,26 +65,30 @@ def crossed_by_rounding(it: Check, seen: Measured) -> Quantities:
 
     Their bounds shrink to what rounding does on either side.
     """
+    whole = max(np.max(np.abs(value), initial=0.0) for value in seen.torch.values())
     at = {}
     for name, noise in seen.by_noise.items():
-        where = np.flatnonzero(SAFETY * noise > _LARGE * np.abs(seen.torch[name]))
+        least = np.maximum(_LARGE * np.abs(seen.torch[name]), _STEP * seen.unit[name] * whole)
+        where = np.flatnonzero(SAFETY * noise > least)
         if len(where):
-            at[name] = np.unravel_index(where[:: max(1, len(where) // 4096)], noise.shape)
+            at[name] = where[:: max(1, len(where) // 4096)]
     found: Quantities = {}
     runs, louder = ([*noises(it, seen, at, by)] if at else [] for by in (1.0, _LOUDER))
     for name, places in at.items():
-        values = np.sort([seen.torch[name][places], *(run[name] for run in runs)], axis=0)
+        values = np.sort([seen.torch[name].flat[places], *(run[name] for run in runs)], axis=0)
         gaps, widest = np.diff(values, axis=0), np.ptp(values, axis=0)
         inside = np.where(gaps < 1e-3 * widest, gaps, 0.0).sum(axis=0)
         few = ((gaps >= 1e-3 * widest).sum(axis=0) <= 2) & (inside < 1e-3 * widest)
         beyond = np.ptp([run[name] for run in louder], axis=0)  # rounding would grow
         few &= np.isfinite(widest) & (widest > 0) & (beyond < 8 * widest)
         jumping = np.zeros(seen.bound[name].shape, bool)
-        jumping[places] = few
+        jumping.flat[places] = few
         if jumping.any():
             found[name] = jumping
-            least = SAFETY * (inside + seen.unit[name] * np.abs(seen.torch[name][places]))
-            seen.bound[name][places] = np.where(few, least, seen.bound[name][places])
+            for largest in (seen.by_noise[name], seen.by_torch[name], seen.by_hand[name]):
+                largest.flat[places] = np.where(few, inside, largest.flat[places])
+            references = seen.references(name)
+            seen.bound[name][jumping] = SAFETY * references[jumping]
     return found
 
 

@@ -323,9 +323,13 @@ def noises(
 ) -> Iterator[Quantities]:
     """PyTorch's gradients at some elements under noise, draw by draw.
 
+    where: The elements' numbers, by name.
     louder: how many times as much noise as in `measure`.
     """
     for noise in noisy(it):
         noise.louder = louder
         found = it.torch(mode=noise)
-        yield {name: found.get(name, 0 * seen.torch[name])[at] for name, at in where.items()}
+        yield {
+            name: found.get(name, np.zeros_like(seen.torch[name])).flat[at]
+            for name, at in where.items()
+        }

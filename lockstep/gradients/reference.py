@@ -234,12 +234,21 @@ def _same(one: Tensor, other: Tensor) -> bool:
     return np.array_equal(one.detach().numpy(), other.detach().numpy(), equal_nan=True)
 
 
+def _clones(inputs: Quantities, wanted: Iterable[str]) -> dict[str, Tensor]:
+    return {name: leaf.clone() for name, leaf in leaves(inputs, wanted).items()}
+
+
 def demand_scalar(reference: Reference, inputs: Quantities) -> None:
     """Raise a TypeError if the reference does not give a scalar tensor."""
     floats = [name for name, array in inputs.items() if array.dtype.kind in "fc"]
-    tensors = leaves(inputs, floats)  # a reference may differentiate inside
     with same_draws(), torch.enable_grad():
-        loss = asked(reference, {name: tensor.clone() for name, tensor in tensors.items()})
+        try:
+            loss = asked(reference, _clones(inputs, ()))
+        except (ValueError, TypeError) as error:
+            try:  # it may differentiate inside
+                loss = asked(reference, _clones(inputs, floats))
+            except (ValueError, TypeError):
+                raise error from error.__cause__
     if not isinstance(loss, Tensor):
         gives = type(loss).__name__
     else:
