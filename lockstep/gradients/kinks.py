@@ -16,7 +16,7 @@ from lockstep.gradients.measured import SAFETY, Check, Measured, noises
 from lockstep.network.names import Array, Quantities
 
 _NEAR, _FAR = 2.0**10, 2.0**18  # distances in units in the last place; a slope is 256 times more
-_RANDOM = 8  # points that differ in all inputs
+_FEW, _MANY = 8, 32  # points that differ in all inputs: at first, and where some jump
 _SINGLE = 64  # elements that are moved alone
 _CLOSE = 2.0**14  # units in the last place to which a hull is known
 _LOUDER = 2.0**8  # noise that tells rounding, which grows with it, from jumps
@@ -65,10 +65,9 @@ def crossed_by_rounding(it: Check, seen: Measured) -> Quantities:
 
     Their bounds shrink to what rounding does on either side.
     """
-    whole = max(np.max(np.abs(value), initial=0.0) for value in seen.torch.values())
     at = {}
     for name, noise in seen.by_noise.items():
-        least = np.maximum(_LARGE * np.abs(seen.torch[name]), _STEP * seen.unit[name] * whole)
+        least = np.maximum(_LARGE * np.abs(seen.torch[name]), _STEP * seen.unit[name] * seen.whole)
         where = np.flatnonzero(SAFETY * noise > least)
         if len(where):
             at[name] = where[:: max(1, len(where) // 4096)]
@@ -96,7 +95,7 @@ def look_around(it: Check, seen: Measured, off: Quantities) -> Kinks:
     """Which of the wrong elements are at a kink, and whether they lie outside of its hull."""
     points = list(_points(it, seen, off, _everywhere(it)))
     jumping = {name: _jumped(name, points) for name in off}
-    points += _points(it, seen, off, _alone(it, jumping))
+    points += _points(it, seen, off, _apart(it, seen, jumping))
     found = Kinks()
     for name, wrong in off.items():
         beside = np.array([point.gradients[name] for point in points] or [seen.torch[name]])
@@ -166,21 +165,35 @@ def _points(
 
 def _everywhere(it: Check) -> Iterator[_Direction]:
     """Each input up and down, and all at random."""
-    random = np.random.default_rng(it.seed)
-    shapes = {name: it.inputs[name].shape for name in it.wanted}
-    for name, shape in shapes.items():
+    for name in it.wanted:
         for way in (1.0, -1.0):
-            yield _Direction({name: np.full(shape, way)})
-    for _ in range(_RANDOM):
-        yield _Direction({name: random.uniform(-1, 1, shape) for name, shape in shapes.items()})
+            yield _Direction({name: np.full(it.inputs[name].shape, way)})
+    yield from _at_random(it, _FEW)
 
 
-def _alone(it: Check, jumping: Quantities) -> Iterator[_Direction]:
-    """Elements that jump, one by one, up and down."""
+def _at_random(it: Check, draws: int) -> Iterator[_Direction]:
+    random = np.random.default_rng([it.seed, draws])
+    for _ in range(draws):
+        yield _Direction({name: random.uniform(-1, 1, it.inputs[name].shape) for name in it.wanted})
+
+
+def _apart(it: Check, seen: Measured, jumping: Quantities) -> Iterator[_Direction]:
+    """What tells the elements of a tie apart.
+
+    All at random, as the gradient by hand orders them, and those that jump one by one.
+    """
+    if any(jumps.any() for jumps in jumping.values()):
+        yield from _at_random(it, _MANY)
     for name in it.wanted:
         shape = it.inputs[name].shape
-        alike = name in jumping and jumping[name].shape == shape
-        for number in np.flatnonzero(jumping[name])[:_SINGLE] if alike else ():
+        if name not in jumping or jumping[name].shape != shape or not jumping[name].any():
+            continue
+        own = seen.own[name]
+        for order in (own, np.where(own != 0, 1 / own, 0.0)):
+            largest = np.max(np.abs(order), initial=0.0, where=np.isfinite(order))
+            for way in (1.0, -1.0) if largest else ():
+                yield _Direction({name: np.nan_to_num(order * (way / largest))})
+        for number in np.flatnonzero(jumping[name])[:_SINGLE]:
             for way in (1.0, -1.0):
                 by = np.zeros(shape)
                 by.flat[number] = way

@@ -9,7 +9,7 @@ instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,7 +32,8 @@ Hand = Callable[[Quantities], Quantities]
 DRAWS = 8  # of noise; the largest effect counts
 SAFETY = 16  # two right answers were seen 3.3 measured changes apart
 _MOVED_DRAWS, _MOVED_SAFETY = 24, 64  # where rounding modes can't be set: moves see less
-_SMALL = 1e-2  # of the largest value: a change beyond is no rounding
+_SMALL = 1e-2  # of the largest value: a change beyond may be no rounding
+_FEW = 4  # moved inputs that tell rounding from branches
 _U = 2.0**-53
 _UNSTEADY = 2.0**20  # units in the last place between two calls that are no longer rounding
 
@@ -88,12 +89,25 @@ class Check:
         names = [name] if name in self.inputs else self.wanted
         return min((self.units.get(each) or _unit(self.inputs[each]) for each in names), default=_U)
 
-    def moved(self, change: Callable[[str, Array], Array]) -> Quantities:
-        """The inputs with those that are differentiated changed."""
-        wanted = {name: change(name, self.inputs[name]) for name in self.wanted}
-        return self.inputs | {
-            name: array.astype(self.inputs[name].dtype) for name, array in wanted.items()
+    def moved(
+        self, change: Callable[[str, Array], Array], names: Iterable[str] | None = None
+    ) -> Quantities:
+        """The inputs with some changed: those that are differentiated, or those that are named."""
+        changed = {
+            name: change(name, self.inputs[name])
+            for name in (self.wanted if names is None else names)
         }
+        return self.inputs | {
+            name: np.asarray(array, self.inputs[name].dtype) for name, array in changed.items()
+        }
+
+    def whole(self, torch: Quantities) -> float:
+        """The size that gradients have here: of the largest, or of the value over the inputs."""
+        inputs = [np.max(np.abs(self.inputs[name]), initial=0.0) for name in self.wanted]
+        value = abs(self.value()) / max([*inputs, 1e-300])
+        sizes = [np.abs(one[np.isfinite(one)]) for one in torch.values()]
+        largest = [float(np.max(size, initial=0.0)) for size in sizes]
+        return float(max([*largest, *([value] if np.isfinite(value) else [])]))
 
 
 def _unit(array: Array) -> float:
@@ -114,6 +128,7 @@ class Measured:
         remarks: Sentences.
         tolerance: The tolerance that was given in place of the bound, in words; or "".
         truth: PyTorch's gradients in float64, of inputs in a lower precision.
+        whole: The size that gradients have here.
         accepted: Which elements are right though they differ from PyTorch's, as at a kink.
     """
 
@@ -127,6 +142,7 @@ class Measured:
     remarks: list[str]
     tolerance: str = ""
     truth: Quantities = field(default_factory=dict)
+    whole: float = 0.0
     accepted: Quantities = field(default_factory=dict)
 
     def references(self, name: str) -> Array:
@@ -169,7 +185,9 @@ def measure(it: Check, own: Quantities, values: Quantities) -> Measured:
         with rounded(mode):
             found = it.torch()
         _grow(seen.by_torch, found, seen.torch)
-    if not directed:
+    if directed:
+        _forget_branches(it, seen)
+    else:
         _by_moves(it, seen)
     narrow = set[str]()
     for noise in noisy(it):
@@ -217,13 +235,15 @@ def fixed(it: Check, own: Quantities, values: Quantities, rtol: float, atol: flo
 
 
 def _unmeasured(it: Check, own: Quantities, values: Quantities) -> Measured:
+    torch = {name: values[name] for name in own}
     return Measured(
         own,
-        {name: values[name] for name in own},
+        torch,
         *({name: np.zeros(values[name].shape) for name in own} for _ in range(3)),
         bound={},
         unit={name: it.unit(name) for name in own},
         remarks=[],
+        whole=it.whole(torch),
     )
 
 
@@ -246,6 +266,36 @@ def _once_more(it: Check, seen: Measured) -> Quantities:
         if remark not in seen.remarks:
             seen.remarks.append(remark)
         return {}
+
+
+def _forget_branches(it: Check, seen: Measured) -> None:
+    """Directed rounding may change an index or a branch, which is no rounding of the result.
+
+    Such a change is as large as the gradients, and moving the inputs does not show it.
+    """
+    sides: list[tuple[str, Quantities, Quantities, Hand]] = [
+        ("reference", seen.by_torch, seen.torch, lambda inputs: it.torch(inputs))
+    ]
+    if it.hand is not None:
+        sides.append((it.who, seen.by_hand, seen.own, it.hand))
+    for who, largest, values, side in sides:
+        large = {name: change > _SMALL * seen.whole for name, change in largest.items()}
+        if not any(where.any() for where in large.values()):
+            continue
+        by_moves = {name: np.zeros(change.shape) for name, change in largest.items()}
+        for inputs in _moves(it, _FEW, all_floats=who == "reference"):
+            try:
+                _grow(by_moves, side(inputs), values)
+            except (ValueError, TypeError):  # nothing is known
+                return
+        for name, where in large.items():
+            branches = where & (by_moves[name] < 1e-3 * largest[name])
+            if branches.any():
+                largest[name][branches] = by_moves[name][branches]
+                seen.remarks.append(
+                    f"{who} takes another branch, or another index, under another rounding "
+                    f"(gradient of {name}); that is not counted as rounding"
+                )
 
 
 def _by_moves(it: Check, seen: Measured) -> None:
@@ -276,11 +326,14 @@ def moved_by_hand(it: Check, seen: Measured) -> None:
             np.maximum(seen.by_hand[name], apart, out=seen.by_hand[name], where=small)
 
 
-def _moves(it: Check, draws: int) -> Iterator[Quantities]:
+def _moves(it: Check, draws: int, all_floats: bool = False) -> Iterator[Quantities]:
+    """The inputs that are differentiated, or all, moved by a unit in the last place at random."""
     random = np.random.default_rng(it.seed)
+    floats = [name for name, array in it.inputs.items() if array.dtype.kind in "fc"]
     for _ in range(draws):
         yield it.moved(
-            lambda _, array: array * (1 + 2 * _unit(array) * random.integers(-1, 2, array.shape))
+            lambda _, array: array * (1 + 2 * _unit(array) * random.integers(-1, 2, array.shape)),
+            floats if all_floats else it.wanted,
         )
 
 

@@ -136,7 +136,7 @@ def matched(it: Check, seen: Measured) -> CheckResult:
         seen.remarks += _less_accurate(name, seen)
         if not np.isfinite(value).all():
             reasons.append(f"the gradient of {name} is not finite on both sides")
-        elif known.size and (known >= 1).all() and not _is_zero(it, seen, name):
+        elif known.size and (known >= 1).all() and not _is_zero(seen, name):
             typical[name] = max(typical[name], 1.0)
             reasons.append(
                 f"rounding alone changes the gradient of {name} by more than all of it; "
@@ -183,15 +183,9 @@ def _worst_ratio(seen: Measured, name: str) -> float:
     return float(np.max(ratio, initial=0.0, where=np.isfinite(ratio)))
 
 
-def _is_zero(it: Check, seen: Measured, name: str) -> bool:
+def _is_zero(seen: Measured, name: str) -> bool:
     """Whether a gradient that rounding alone explains is zero beside what others are."""
-    others = [np.max(np.abs(g), initial=0.0) for each, g in seen.torch.items() if each != name]
-    with np.errstate(all="ignore"):
-        largest = max(
-            (np.max(np.abs(it.inputs[each]), initial=0.0) for each in it.wanted), default=1.0
-        )
-        whole = max([*others, abs(it.value()) / max(float(largest), 1e-300)])
-    return bool(np.max(seen.bound[name]) <= 1e-6 * whole)
+    return bool(np.max(seen.bound[name]) <= 1e-6 * seen.whole)
 
 
 def _accuracy(name: str, seen: Measured) -> dict[str, float | None]:

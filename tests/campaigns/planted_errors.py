@@ -55,13 +55,17 @@ def planted(hand, size, place):
     place: From 0 to 1: in which gradient, and where among the largest half of its elements.
     """
 
+    at = []  # chosen at the first call: no rounding may move it
+
     def wrong(**given):
         own = everywhere(np.array, hand(**given), object)
         parts = [part for part in flat(own) if part.any()]
         which, place_within = divmod(place * len(parts), 1)
         part = parts[int(which)]
-        places = np.argwhere(np.abs(part) >= np.median(np.abs(part[part != 0])))
-        part[tuple(places[int(place_within * len(places))])] *= 1 + size
+        if not at:
+            places = np.argwhere(np.abs(part) >= np.median(np.abs(part[part != 0])))
+            at.append(tuple(places[int(place_within * len(places))]))
+        part[at[0]] *= 1 + size
         return own
 
     return wrong
