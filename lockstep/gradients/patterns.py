@@ -1,0 +1,1016 @@
+"""Which mistake the numbers of a wrong gradient show, without the reference's operations.
+
+A family proposes what may have been done. A guess is the gradient that this would give, and one
+function judges all of them: the guess has to be yours to rounding, at enough elements where
+chance would not make it so.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lockstep.explain.diagnosis import Diagnosis
+from lockstep.explain.facts import agree
+from lockstep.network.names import Array, Index, Quantities
+
+if TYPE_CHECKING:
+    from lockstep.gradients.mistakes import Wrong
+
+_SAMPLE = 320  # elements on which guesses are tried before they are made as a whole
+_QUANTITIES = 600  # arrays that are tried as factors and terms
+_PAIRED = 30  # of which products of two are tried
+_CHANCE = 15  # among so many ways to choose the wrong elements one is no coincidence
+_CONSTANTS = (1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
+
+
+@dataclass
+class Known:
+    """What is known beside the wrong gradient, by name.
+
+    Attributes:
+        gradients: PyTorch's, of inputs and of watched intermediates.
+        inputs: The inputs' arrays, differentiated or constant.
+        intermediates: Values of the forward pass, by words.
+        returned: The gradients by hand, as far as they are known.
+    """
+
+    gradients: Quantities
+    inputs: Quantities
+    intermediates: Quantities = field(default_factory=dict)
+    returned: Quantities = field(default_factory=dict)
+
+
+@dataclass
+class _Guess:
+    """What may have been done, and the gradient that it gives.
+
+    slack: how far rounding may move that; least: at how many different values it has to be yours.
+    """
+
+    own: Array
+    slack: Array
+    mistake: str
+    says: str
+    remedy: str = ""
+    least: int = 3
+
+
+@dataclass
+class _Quantity:
+    """An array that stretches over the gradient.
+
+    words: what it is; given: whether an input; real: whether an input of real numbers, with an
+    element for every element of the gradient.
+    """
+
+    words: str
+    array: Array
+    given: bool
+    real: bool
+
+
+@dataclass
+class _Case:
+    """A wrong gradient in float64, what is known, and a sample of its elements."""
+
+    name: str
+    own: Array
+    value: Array
+    bound: Array
+    off: Array
+    complex: bool
+    known: Known
+
+    @cached_property
+    def rounding(self) -> float:
+        """How far two right ones are typically apart, relative to their size."""
+        there = self.value != 0
+        each = self.bound[there] / np.abs(self.value[there])
+        return float(np.median(each)) if each.size else 0.0
+
+    @cached_property
+    def visible(self) -> Array:
+        """Where something can be seen: a gradient that is wrong, or right and not zero."""
+        seen: Array = self.off | (np.abs(self.value) > 100 * self.bound)
+        return seen
+
+    @cached_property
+    def at(self) -> tuple[Array, ...]:
+        """The places of the sample: wrong elements before right ones."""
+        parts = [np.flatnonzero(self.off), np.flatnonzero(self.visible & ~self.off)]
+        sizes = (_SAMPLE - _SAMPLE // 4, _SAMPLE // 4)
+        flat = [part[:: max(1, len(part) // n)][:n] for part, n in zip(parts, sizes, strict=True)]
+        return np.unravel_index(np.concatenate(flat), self.own.shape)
+
+    def sampled(self, array: Array) -> Array:
+        """The elements of the sample, of an array that stretches over the gradient."""
+        taken: Array = np.broadcast_to(array, self.own.shape)[self.at]
+        return taken
+
+    def room(self, guessed: Array, slack: Array) -> Array:
+        """How far yours may be from a guess."""
+        more: Array = 8 * (slack + self.rounding * np.abs(guessed)) + 2.0**-48 * np.abs(guessed)
+        return more
+
+    @cached_property
+    def quantities(self) -> list[_Quantity]:
+        """What may be a factor or a term: inputs, intermediates and gradients, in turn."""
+        shape, known = self.own.shape, self.known
+        others = {f"the gradient of {k}": v for k, v in known.gradients.items() if k != self.name}
+        sources = [(known.inputs, True), (known.intermediates, False), (others, False)]
+        found = [
+            _Quantity(
+                words, array, given, given and source.shape == shape and source.dtype.kind == "f"
+            )
+            for arrays, given in sources
+            for name, source in arrays.items()
+            for words, array in itertools.chain(
+                _stretched(name, source, shape), _made_of(name, source, shape)
+            )
+        ]
+        return found[:_QUANTITIES]
+
+    @cached_property
+    def table(self) -> Array:
+        """The sample of every quantity: a row each."""
+        rows = [self.sampled(each.array) for each in self.quantities]
+        return np.array(rows, np.float64).reshape(len(rows), len(self.at[0]))
+
+
+Family = Callable[[_Case], Iterator[_Guess]]
+
+
+def by_pattern(it: Wrong, known: Known, certain: bool) -> Diagnosis | None:
+    """The likeliest mistake that gives exactly these numbers; None where none does.
+
+    Args:
+        it: The wrong gradient.
+        known: What is known beside it.
+        certain: Whether to look for what leaves no doubt, such as rows in another order. The
+            others, such as a factor that happens to be an input, are for a gradient that no edit
+            of the reference explains.
+    """
+    own, value, bound = (np.asarray(each, np.float64) for each in (it.own, it.value, it.bound))
+    finite = all(np.isfinite(each).all() for each in (own, value, bound))
+    if own.shape != value.shape or not finite or not it.off.any():
+        return None
+    bound = np.broadcast_to(bound, own.shape)
+    case = _Case(it.name, own, value, bound, it.off, getattr(it, "complex", False), known)
+    fact = None
+    with np.errstate(all="ignore"):
+        for family in _CERTAIN if certain else _WEAKER:
+            for guess in family(case):
+                if (guess.mistake != "unknown" or not fact) and _explains(case, guess):
+                    says = f"the gradient of {it.name}: {guess.says}"
+                    found = Diagnosis(it.name, guess.mistake, says, guess.remedy)
+                    if guess.mistake != "unknown":
+                        return found
+                    fact = found  # which a named mistake may still explain
+    return fact
+
+
+def _explains(case: _Case, guess: _Guess) -> bool:
+    """Whether the guess is yours to rounding, and differs enough from the right gradient."""
+    guessed = np.broadcast_to(guess.own, case.own.shape)
+    room = case.room(guessed, guess.slack)
+    if not agree(case.own, guessed, room).all():
+        return False
+    told = case.off & (np.abs(guessed - case.value) > 16 * room)
+    return bool(told.any()) and _different(guessed[told & (np.abs(guessed) > 16 * room)]) >= (
+        guess.least
+    )
+
+
+def _different(values: Array) -> int:
+    """How many different numbers there are, to six digits, among the first thousand."""
+    few = values.ravel()[:1000]
+    return len({f"{each:.6g}" for each in few.tolist()})
+
+
+def _no_chance(chosen: Array, among: Array, within: Array | None = None) -> bool:
+    """Whether a choice of elements, all within some, is no coincidence."""
+    n, k = int(among.sum()), int((chosen & among).sum())
+    if within is not None:
+        few = math.comb(int(within.sum()), k) if within.sum() < 1000 else math.inf
+        return math.comb(min(n, 10**4), k) >= _CHANCE * few if k < 1000 else False
+    k = min(k, n - k)
+    return k > 4 or (k > 0 and math.comb(n, k) >= _CHANCE)
+
+
+# ---- names of places
+
+
+def _thing(shape: Index, axis: int) -> str:
+    return ("row", "column")[axis] if len(shape) == 2 else "slice" if len(shape) > 2 else "element"
+
+
+def _along(shape: Index, axis: int, rows: Array) -> str:
+    """ "rows 2 … 5 (axis 0)" for indices of an axis at regular steps, "row 3 (axis 0)" for one."""
+    first, last, thing = rows[0], rows[-1], _thing(shape, axis)
+    text = f"{thing} {first}" if len(rows) == 1 else f"{thing}s {first} … {last}"
+    step = rows[1] - rows[0] if len(rows) > 1 else 1
+    if step > 1:
+        text += f", every {step}{'nd' if step == 2 else 'rd' if step == 3 else 'th'}"
+    return f"{text} (axis {axis})"
+
+
+def _regular(rows: Array) -> bool:
+    """Whether indices are consecutive, or at least three at a fixed step."""
+    steps = set(np.diff(rows).tolist())
+    return bool(rows.size) and (not steps or steps == {1} or len(steps) == 1 and len(rows) > 2)
+
+
+# ---- the right numbers at other places
+
+
+def _swapped(case: _Case) -> Iterator[_Guess]:
+    """Another input's gradient."""
+    own, returned = case.own, case.known.returned
+    for name, other in case.known.gradients.items():
+        if name == case.name or name not in case.known.inputs:
+            continue
+        theirs = returned.get(name)
+        kept = theirs is not None and theirs.shape == other.shape and np.allclose(theirs, other)
+        turned = other.T if other.ndim > 1 else np.empty(0)
+        ways = [(other, "", 3 if kept else 2), (-other, "minus ", 3), (turned, "transposed, ", 3)]
+        for array, how, least in ways:
+            if array.shape == own.shape:
+                says = f"yours is {how}the right gradient of {name}"
+                remedy = f"return the gradients of {case.name} and {name} under their own names"
+                yield _Guess(array, case.bound, "swapped-gradients", says, remedy, least)
+
+
+@dataclass
+class _Order:
+    """Which row of the right gradient each row of yours holds; −1 where it is zero."""
+
+    rows: Array
+    mistake: str
+    says: str
+
+
+def _moved(case: _Case) -> Iterator[_Guess]:
+    """Rows, along any axis, that hold other rows' gradients, or nothing."""
+    value, bound = case.value, case.bound
+    remedy = "compare the index that is read with the index that is written"
+    for axis, n in enumerate(value.shape):
+        orders = itertools.chain(_orders(value.shape, axis), _found_order(case, axis))
+        for order in orders if n > 1 else ():
+            places = list(case.at)
+            places[axis] = order.rows[places[axis]]
+            guessed = np.where(places[axis] < 0, 0.0, value[tuple(places)])
+            room = case.room(guessed, bound[tuple(places)])
+            if not agree(case.sampled(case.own), guessed, room).all():
+                continue
+            kept = _as_axis(order.rows >= 0, axis, value.ndim)
+            taken, slack = (
+                np.take(each, np.maximum(order.rows, 0), axis) for each in (value, bound)
+            )
+            lost = _different(value[np.broadcast_to(~kept, value.shape) & case.off])
+            least = 3 if lost < 3 else 0
+            yield _Guess(taken * kept, slack, order.mistake, order.says, remedy, least)
+
+
+def _as_axis(array: Array, axis: int, ndim: int) -> Array:
+    """A row of numbers laid along one of several axes."""
+    return array.reshape([-1 if k == axis else 1 for k in range(ndim)])
+
+
+def _orders(shape: Index, axis: int) -> Iterator[_Order]:
+    """The usual ones: reversed, shifted, grouped the other way."""
+    n = shape[axis]
+    here, row = np.arange(n), _thing(shape, axis)
+    holds = f"{row} i holds the right gradient of {row}"
+    yield _Order(here[::-1], "wrong-index", f"the {row}s are in reverse order (axis {axis})")
+    for by in (1, -1, 2, -2):
+        if n < abs(by) + 2:
+            continue
+        there = here - by
+        says = f"{holds} i {'−' if by > 0 else '+'} {abs(by)} (shifted along axis {axis}"
+        beyond = np.where((there >= 0) & (there < n), there, -1)
+        yield _Order(there % n, "wrong-index", f"{says}, around the end)")
+        yield _Order(beyond, "wrong-index", f"{says}; what is left over is zero)")
+        yield _Order(np.clip(there, 0, n - 1), "wrong-index", f"{says}; one stands twice)")
+    for groups in range(2, min(n // 2, 64) + 1):
+        if n % groups == 0:
+            rows = here.reshape(groups, -1).T.ravel()
+            counts = f"{groups} groups of {n // groups}"
+            says = f"the {row}s are in another order (axis {axis}): as if {counts} were interleaved"
+            yield _Order(rows, "wrong-index", says)
+
+
+def _found_order(case: _Case, axis: int) -> Iterator[_Order]:
+    """The one that yours are in, if each wrong row is zero or nearly a row of the right one."""
+    shape, n = case.own.shape, case.own.shape[axis]
+    own, value, off = (
+        np.moveaxis(each, axis, 0).reshape(n, -1) for each in (case.own, case.value, case.off)
+    )
+    weights = np.random.default_rng(0).uniform(1, 2, own.shape[1])
+    keys, wanted = value @ weights, own @ weights
+    order = np.argsort(keys)
+    after = np.clip(np.searchsorted(keys[order], wanted), 1, n - 1)
+    nearer = np.abs(keys[order[after - 1]] - wanted) <= np.abs(keys[order[after]] - wanted)
+    rows = np.where(nearer, order[after - 1], order[after])
+    wrong = np.asarray(off.any(1))
+    rows = np.where(own.any(1), rows, -1)
+    rows = np.where(wrong, rows, np.arange(n))
+    found = _described(rows, wrong, shape, axis, several=own.shape[1] > 1)
+    if found:
+        yield found
+
+
+def _described(rows: Array, wrong: Array, shape: Index, axis: int, several: bool) -> _Order | None:
+    """An order in words, if it can be said in a sentence. several: whether rows have elements."""
+    lost, moved = np.flatnonzero(rows < 0), np.flatnonzero(wrong & (rows >= 0))
+    kept = np.flatnonzero(~wrong)
+    thing = _thing(shape, axis)
+    if lost.size and not moved.size:
+        if kept.size and _regular(kept) and len(kept) <= len(lost):
+            which, mistake = _along(shape, axis, kept), "partial-sum"
+            if len(kept) == 1:
+                mistake = "one-sample-only"
+            return _Order(rows, mistake, f"only {which} counted; the others are zero")
+        if kept.size and _regular(lost):
+            are = "is" if len(lost) == 1 else "are"
+            return _Order(rows, "partial-sum", f"{_along(shape, axis, lost)} {are} zero")
+        return None
+    sources = set(rows[rows >= 0].tolist())
+    if len(sources) == 1 and len(rows) > 2:
+        source = f"{thing} {sources.pop()}"
+        if not lost.size:
+            return _Order(rows, "one-sample-only", f"every {thing} holds the gradient of {source}")
+        if len(moved) == 1:
+            at = _along(shape, axis, moved)
+            says = f"{at} holds the gradient of {source}, and the others are zero"
+            return _Order(rows, "one-sample-only", says)
+    one_each = len(set(rows.tolist())) == len(rows) and len(moved) > 3
+    if moved.size and (several or one_each):
+        pairs = [f"{thing} {i} holds that of {thing} {rows[i]}" for i in moved[:3].tolist()]
+        more = ", and so on" if len(moved) > 3 else ""
+        zero = f"; {len(lost)} are zero" if lost.size else ""
+        says = f"{', '.join(pairs)}{more} (axis {axis}){zero}"
+        return _Order(rows, "wrong-index", says)
+    return None
+
+
+def _turned(case: _Case) -> Iterator[_Guess]:
+    """Axes in another order."""
+    ndim, shape = case.value.ndim, case.value.shape
+    for axes in itertools.permutations(range(ndim)) if 2 <= ndim <= 4 else ():
+        changed = [k for k in range(ndim) if axes[k] != k]
+        if changed and tuple(shape[k] for k in axes) == shape:
+            last = changed == [ndim - 2, ndim - 1]
+            says = f"axes {', '.join(map(str, changed))} are in another order: {axes}"
+            if len(changed) == 2:
+                says = f"axes {changed[0]} and {changed[1]} are interchanged"
+            mistake = "transposed-gradient" if last else "wrong-axis"
+            value, bound = case.value.transpose(axes), case.bound.transpose(axes)
+            yield _Guess(value, bound, mistake, says, "put the axes in the input's order")
+
+
+def _reduced(case: _Case) -> Iterator[_Guess]:
+    """The same along an axis: a mean or a sum of the right one along it."""
+    axes = [axis for axis, n in enumerate(case.own.shape) if n > 1]
+    for along in itertools.chain([(axis,) for axis in axes], itertools.combinations(axes, 2)):
+        first = case.own[
+            tuple(slice(0, 1) if k in along else slice(None) for k in range(len(case.own.shape)))
+        ]
+        if (
+            len(along) == len(axes)
+            or not agree(case.own, first, case.room(first, case.bound)).all()
+        ):
+            continue
+        text = f"ax{'is' if len(along) == 1 else 'es'} {' and '.join(map(str, along))}"
+        for how in ("mean", "sum"):
+            value, slack = (
+                getattr(each, how)(along, keepdims=True) for each in (case.value, case.bound)
+            )
+            says = f"yours is the {how} of the right one along {text}, the same everywhere along it"
+            remedy = f"leave {text} as it is: this input has it"
+            yield _Guess(value, slack, "wrong-axis", says, remedy, 2)
+
+
+def _symmetric(case: _Case) -> Iterator[_Guess]:
+    """Another convention for symmetric matrices."""
+    G, bound = case.value, case.bound
+    if G.ndim < 2 or G.shape[-1] != G.shape[-2] or G.shape[-1] == 1:
+        return
+    mistake, remedy = "symmetric-convention", "return the gradient by every element of the matrix"
+    both, slack = (each + np.swapaxes(each, -1, -2) for each in (G, bound))
+    eye = np.eye(G.shape[-1], dtype=bool)
+    by_halves = np.where(eye, G, both)
+    twice = "what is off the diagonal counts for both of its places"
+    fair = "right in every symmetric direction"
+    forms = [
+        (by_halves, f"{twice}: G + Gᵀ − diag G of the right one G, as if one triangle were stored"),
+        (np.tril(by_halves), f"{twice}, in the lower triangle alone: {fair}"),
+        (np.triu(by_halves), f"{twice}, in the upper triangle alone: {fair}"),
+        (both / 2, f"yours is (G + Gᵀ)/2 of the right one G: {fair}"),
+        (both, "yours is G + Gᵀ of the right one G"),
+        (both - 2 * np.where(eye, G, 0), "yours is G + Gᵀ of the right one G, its diagonal zero"),
+    ]
+    for form, says in forms:
+        yield _Guess(form, slack, mistake, says, remedy)
+    given = case.known.inputs.get(case.name)
+    if given is not None and np.array_equal(given, np.swapaxes(given, -1, -2)):
+        fair_ones = case.own + np.swapaxes(case.own, -1, -2)
+        if agree(fair_ones, both, case.room(both, slack)).all():
+            says = f"{fair}; it differs from PyTorch's by an antisymmetric part"
+            yield _Guess(case.own, slack, mistake, says, remedy)
+
+
+def _conjugate(case: _Case) -> Iterator[_Guess]:
+    """Real and imaginary parts on the last axis, the second with its sign turned."""
+    if case.complex and case.value.shape[-1] == 2:
+        says = "yours is the complex conjugate of the right one"
+        value = case.value * np.array([1.0, -1.0])
+        yield _Guess(value, case.bound, "conjugate", says, "conjugate it")
+
+
+# ---- sums of which something is left out
+
+
+def _repeated(case: _Case) -> Iterator[_Guess]:
+    """Rows that an index gathers, of which only some count."""
+    known, value = case.known, case.value
+    arrays = {**known.inputs, **{f"the gradient of {k}": v for k, v in known.gradients.items()}}
+    for name, index in known.inputs.items() if value.ndim else ():
+        n = len(value)
+        if not _is_index(index, n):
+            continue
+        places = index.ravel()
+        for words, array in arrays.items():
+            if array.shape != index.shape + value.shape[1:] or array.dtype.kind != "f":
+                continue
+            parts = array.reshape((-1, *value.shape[1:])).astype(np.float64)
+            whole = _gathered(places, parts, n)
+            slack = case.bound + case.rounding * _gathered(places, np.abs(parts), n)
+            if not agree(whole, value, case.room(whole, slack)).all():
+                continue
+            last, first = np.zeros_like(value), np.zeros_like(value)
+            last[places] = parts
+            first[places[::-1]] = parts[::-1]
+            counts = _as_axis(np.maximum(np.bincount(places, minlength=n), 1), 0, value.ndim)
+            remedy = f"add the rows of {words} up: numpy.add.at, index_add"
+            of = f"of repeated indices in {name} only the"
+            yield _Guess(last, slack, "one-sample-only", f"{of} last one counts", remedy)
+            yield _Guess(first, slack, "one-sample-only", f"{of} first one counts", remedy)
+            says = f"rows that {name} names several times are averaged, not summed"
+            yield _Guess(whole / counts, slack, "scaled-by-constant", says, remedy)
+
+
+def _is_index(array: Array, n: int) -> bool:
+    """Whether these are integers that name rows of n."""
+    return bool(array.dtype.kind in "iu" and array.size and array.min() >= 0 and array.max() < n)
+
+
+def _gathered(places: Array, parts: Array, n: int) -> Array:
+    """The sum of the parts at each place."""
+    total = np.zeros((n, *parts.shape[1:]))
+    np.add.at(total, places, parts)
+    return total
+
+
+@dataclass
+class _Sum:
+    """A right gradient as a sum over the first axis of parts; of: what these are, in words."""
+
+    parts: Array
+    of: str
+
+
+def _partial(case: _Case) -> Iterator[_Guess]:
+    """Sums of known parts: over other axes, or over some rows alone."""
+    for found in _sums(case):
+        parts, n = found.parts, len(found.parts)
+        slack = case.bound + case.rounding * np.abs(parts).sum(0)
+        remedy = f"sum over all {n}"
+        total = np.cumsum(parts, axis=0)
+        ways = [
+            (parts, "one-sample-only", "only index {0}"),
+            (total, "partial-sum", "only indices 0 … {0}"),
+            (case.value - total, "partial-sum", "only indices {1} … {2}"),
+            (case.value - parts, "partial-sum", "all but index {0}"),
+        ]
+        for guesses, mistake, words in ways:
+            fits = agree(guesses, case.own, case.room(guesses, slack)).reshape(n, -1).all(1)
+            for k in np.flatnonzero(fits)[:1].tolist():
+                which = words.format(k, k + 1, n - 1)
+                says = f"of the sum over {found.of}, {which} of 0 … {n - 1} counted"
+                yield _Guess(guesses[k], slack, mistake, says, remedy)
+
+
+def _other_axis(case: _Case) -> Iterator[_Guess]:
+    """A known gradient summed over one axis where another belongs."""
+    for name, array in case.known.gradients.items():
+        for right, wrong in itertools.permutations(range(array.ndim), 2):
+            parts, others = np.moveaxis(array, right, 0), np.moveaxis(array, wrong, 0)
+            if parts.shape[1:] == others.shape[1:] == case.own.shape and _adds_up(case, parts):
+                slack = case.bound + case.rounding * np.abs(others).sum(0)
+                says = f"the gradient of {name} is summed over axis {wrong}, not axis {right}"
+                yield _Guess(others.sum(0), slack, "wrong-axis", says, f"sum over axis {right}")
+
+
+def _sums(case: _Case) -> Iterator[_Sum]:
+    """The right gradient as sums: of another gradient over an axis, or of rows' products."""
+    value, known = case.value, case.known
+    for name, array in known.gradients.items():
+        for axis in range(array.ndim):
+            parts = np.moveaxis(array, axis, 0)
+            others = tuple(range(1, parts.ndim))
+            for summed in [(), *((k,) for k in others), others]:
+                few = parts.sum(summed)
+                if few.shape[1:] == value.shape and _adds_up(case, few):
+                    yield _Sum(few, f"axis {axis} of the gradient of {name}")
+    matrices = {k: v for k, v in known.inputs.items() if v.ndim == 2 and v.dtype.kind == "f"}
+    for (a, x), (b, d) in itertools.product(matrices.items(), known.gradients.items()):
+        for left, right in ((x, d), (d, x)):
+            fits = d.ndim == 2 and len(x) == len(d) and len(x) * value.size <= 10**7
+            if fits and (left.shape[1], right.shape[1]) == value.shape:
+                parts = left[:, :, None] * right[:, None, :]
+                if _adds_up(case, parts):
+                    yield _Sum(parts, f"the rows of {a} and of the gradient of {b}")
+
+
+def _adds_up(case: _Case, parts: Array) -> bool:
+    """Whether parts sum to the right gradient."""
+    whole, size = parts.sum(0), np.abs(parts).sum(0)
+    return bool(agree(whole, case.value, case.room(size, case.bound)).all())
+
+
+# ---- numbers that were cut
+
+
+def _limited(case: _Case) -> Iterator[_Guess]:
+    """Clipped, element by element or by its norm."""
+    own, value = case.own, case.value
+    low, high = own.min(), own.max()
+    below, above = (value < low) & case.off, (value > high) & case.off
+    cut = int(below.sum() + above.sum())
+    if cut > 1 and (own[below] == low).all() and (own[above] == high).all() and not case.off.all():
+        limits = {True: f"at ±{high:.6g}", False: f"at {low:.6g} and {high:.6g}"}[low == -high]
+        if not below.any() or not above.any():
+            limits = f"above {high:.6g}" if above.any() else f"below {low:.6g}"
+        if _different(value[below | above]) > 1:
+            says, remedy = f"cut off {limits}", "compare gradients before they are clipped"
+            yield _Guess(np.clip(value, low, high), case.bound, "gradient-clipped", says, remedy, 1)
+    norm, longer = float(np.linalg.norm(own)), float(np.linalg.norm(value))
+    if 0 < norm < longer and abs(float(f"{norm:.2g}") / norm - 1) < 1e-9:
+        c = norm / longer
+        says, remedy = (
+            f"scaled to a norm of {norm:.2g}",
+            "compare gradients before they are clipped",
+        )
+        yield _Guess(c * value, c * case.bound, "gradient-clipped", says, remedy)
+
+
+def _printed(case: _Case) -> Iterator[_Guess]:
+    """Rounded to a number of decimals, or of digits."""
+    size = np.floor(np.log10(np.abs(np.where(case.value == 0, 1, case.value))))
+    forms = [(f"{k} decimals", np.full(size.shape, 10.0**-k)) for k in range(1, 12)]
+    forms += [(f"{k} significant digits", 10.0 ** (size - k + 1)) for k in range(2, 15)]
+    for how, unit in forms:
+        guessed = np.round(case.sampled(case.value) / case.sampled(unit)) * case.sampled(unit)
+        if agree(guessed, case.sampled(case.own), 2.0**-48 * np.abs(guessed)).mean() > 0.9:
+            says, remedy = f"the right one, rounded to {how}", "print 17 significant digits"
+            guess = np.round(case.value / unit) * unit
+            near = np.abs(case.own - case.value) <= 0.5 * unit + case.bound
+            whole = agree(np.round(case.own / unit) * unit, case.own, 2.0**-48 * np.abs(case.own))
+            guess = np.where(near & whole, case.own, guess)  # a tie may be rounded either way
+            yield _Guess(guess, case.bound, "too-few-digits", says, remedy)
+
+
+# ---- a factor or a term that is known
+
+
+def _stretched(name: str, source: Array, shape: Index) -> Iterator[tuple[str, Array]]:
+    """The ways to stretch an array over a shape, each with its words."""
+    if source.dtype.kind not in "fiub" or source.size < 2 or source.ndim > len(shape):
+        return
+    ways = []
+    for axes in itertools.combinations(range(len(shape)), source.ndim):
+        if all(n in (1, shape[axis]) for n, axis in zip(source.shape, axes, strict=True)):
+            ways.append(axes)
+    for axes in ways:
+        lengths = [1] * len(shape)
+        for n, axis in zip(source.shape, axes, strict=True):
+            lengths[axis] = n
+        along = f" along axis {', '.join(map(str, axes))}" if len(ways) > 1 else ""
+        yield name + along, source.reshape(lengths).astype(np.float64)
+
+
+def _made_of(name: str, source: Array, shape: Index) -> Iterator[tuple[str, Array]]:
+    """What integers may stand for: how often each row is named, and labels as one-hot rows."""
+    for axis, n in enumerate(shape):
+        if n > 1 and source.ndim and _is_index(source, n):
+            counts = np.bincount(source.ravel(), minlength=n).astype(np.float64)
+            words = f"how often {name} names each index of axis {axis}"
+            yield words, _as_axis(np.maximum(counts, 1), axis, len(shape))
+            rest = shape[:axis] + shape[axis + 1 :]
+            if source.shape == rest:
+                one_hot = np.expand_dims(source, axis) == _as_axis(np.arange(n), axis, len(shape))
+                yield f"the one-hot array of {name}", one_hot.astype(np.float64)
+
+
+def _sigmoid(x: Array) -> Array:
+    made: Array = 1 / (1 + np.exp(-x))
+    return made
+
+
+@dataclass
+class _Factor:
+    """A function of a known quantity. words: it, with the quantity's name to be put in."""
+
+    words: str
+    of: Callable[[Array], Array]
+    left_out: str = "factor-missing"
+    too_many: str = "factor-twice"
+
+
+_SLOPE = ("missing-activation-derivative", "extra-activation-derivative")
+_PLAIN = _Factor("{}", lambda q: q)
+_FACTORS = [
+    _PLAIN,
+    _Factor("sign({})", np.sign),
+    _Factor("s (1 − s), where s is {},", lambda s: s * (1 - s), *_SLOPE),
+    _Factor("1 − t², where t is {},", lambda t: 1 - t * t, *_SLOPE),
+    _Factor("σ'({})", lambda x: _sigmoid(x) * _sigmoid(-x), *_SLOPE),
+    _Factor("tanh'({})", lambda x: np.cosh(x) ** -2.0, *_SLOPE),
+    _Factor("cos({})", np.cos, *_SLOPE),
+    _Factor("1 − {}", lambda q: 1 - q),
+    _Factor("1 + {}", lambda q: 1 + q),
+    _Factor("{}, squared,", np.square),
+    _Factor("the root of {}", np.sqrt),
+    _Factor("exp({})", np.exp),
+]
+
+
+@dataclass
+class _Instead:
+    """A slope, and what is written in its place."""
+
+    stands: str
+    belongs: str
+    ratio: Callable[[Array], Array]
+    mistake: str = "wrong-activation-derivative"
+
+
+def _steep(x: Array) -> Array:
+    return _sigmoid(x) * _sigmoid(-x)
+
+
+_POINT = "derivative-at-wrong-point"
+_INSTEAD = [
+    _Instead("{0} (1 − {0})", "σ({0}) (1 − σ({0}))", lambda x: x * (1 - x) / _steep(x), _POINT),
+    _Instead("1 − {0}²", "1 − tanh({0})²", lambda x: (1 - x * x) * np.cosh(x) ** 2, _POINT),
+    _Instead("σ'(σ({0}))", "σ'({0})", lambda x: _steep(_sigmoid(x)) / _steep(x), _POINT),
+    _Instead(
+        "tanh'(tanh({0}))", "tanh'({0})", lambda x: (np.cosh(x) / np.cosh(np.tanh(x))) ** 2, _POINT
+    ),
+    _Instead("σ({0})", "σ'({0})", lambda x: 1 / _sigmoid(-x)),
+    _Instead("tanh({0})", "tanh'({0})", lambda x: np.tanh(x) * np.cosh(x) ** 2),
+    _Instead("1 − {0}", "1 − {0}²", lambda x: 1 / (1 + x)),
+    _Instead("sin({0})", "cos({0})", np.tan),
+    _Instead("cos({0})", "sin({0})", lambda x: 1 / np.tan(x)),
+]
+
+
+@dataclass
+class _Rule:
+    """What is left out of yours as a factor, or is in it and does not belong."""
+
+    of: Callable[[Array], Array]
+    left_out: bool
+    mistake: str
+    says: str
+
+
+_MASKS = [_Rule(_PLAIN.of, True, "mask", "the mask {} is left out")]
+_SIGNS = [_Rule(np.sign, True, "factor-missing", "the factor sign({}) is left out")]
+_RULES = [
+    rule
+    for it in _FACTORS
+    for rule in (
+        _Rule(it.of, True, it.left_out, f"the factor {it.words} is left out"),
+        _Rule(it.of, False, it.too_many, f"the factor {it.words} is there once too often"),
+    )
+] + [
+    _Rule(it.ratio, False, it.mistake, f"{it.stands} stands where {it.belongs} belongs")
+    for it in _INSTEAD
+]
+
+
+def _masks(case: _Case) -> Iterator[_Guess]:
+    """An input of zeros and one other number, or the sign of an input, left out as a factor."""
+    yield from _by_rules(
+        case, _MASKS, lambda q: q.given and _different(q.array) == 2 and not q.array.all()
+    )
+    yield from _by_rules(case, _SIGNS, lambda q: q.given)
+
+
+def _factors(case: _Case) -> Iterator[_Guess]:
+    """A function of something known, left out or too many."""
+    return _by_rules(case, _RULES, lambda q: True)
+
+
+def _by_rules(
+    case: _Case, rules: list[_Rule], fits: Callable[[_Quantity], bool]
+) -> Iterator[_Guess]:
+    """Guesses by rules, of the quantities that fit; tried on the sample first."""
+    own, value, off, bound = map(case.sampled, (case.own, case.value, case.off, case.bound))
+    for rule in rules:
+        factors = rule.of(case.table)
+        guessed, of = (own * factors, value) if rule.left_out else (value * factors, own)
+        slack = bound * (1 + np.abs(factors)) + case.rounding * np.abs(of)
+        near = agree(guessed, np.broadcast_to(of, guessed.shape), case.room(guessed, slack))
+        for k in np.flatnonzero(near.all(1)).tolist():
+            each, factor = case.quantities[k], factors[k]
+            if fits(each) and _tells(factor, off):
+                mistake, f = rule.mistake, rule.of(each.array)
+                if mistake == "mask" and factor.max() != 1:
+                    mistake = "dropout-mask"
+                free = (f == 0) & (np.abs(case.value) <= case.bound)
+                by = np.where(free, 1, 1 / f) if rule.left_out else f
+                made = np.where(free, case.own, case.value * by)
+                says, remedy = (
+                    rule.says.format(each.words),
+                    f"see how {each.words} enters the formula",
+                )
+                yield _Guess(made, case.bound * np.abs(by), mistake, says, remedy, 1)
+
+
+def _tells(factor: Array, off: Array) -> bool:
+    """Whether a factor in a sample varies enough to be recognised by it."""
+    if _different(factor[off]) >= 3:
+        return True
+    return _different(factor) == 2 and _no_chance(off, np.ones_like(off))
+
+
+def _terms(case: _Case) -> Iterator[_Guess]:
+    """Something known, times a number, that is missing or too many."""
+    paired = [k for k, each in enumerate(case.quantities) if each.given][:_PAIRED]
+    table, some = case.table, case.table[paired]
+    names = [each.words for each in case.quantities]
+    yield from _multiples(case, table, names, [(k,) for k in range(len(table))])
+    for i, k in enumerate(paired):
+        products = some[i:] * some[i]
+        pairs = [(k, other) for other in paired[i:]]
+        words = [f"{names[k]} · {names[other]}" for _, other in pairs]
+        yield from _multiples(case, products, words, pairs)
+
+
+def _multiples(
+    case: _Case, table: Array, names: list[str], factors: Sequence[Index]
+) -> Iterator[_Guess]:
+    """Guesses that yours is the right one plus a multiple of a quantity, or of a product."""
+    own, value, off, bound = map(case.sampled, (case.own, case.value, case.off, case.bound))
+    error = own - value
+    numbers = (table * error).sum(1) / (table * table).sum(1)
+    for c in _CONSTANTS:
+        numbers = np.where(np.abs(numbers - c) < 1e-6, c, numbers)
+    guessed = numbers[:, None] * table
+    room = case.room(guessed, bound)
+    near = agree(np.broadcast_to(error, guessed.shape), guessed, room).all(1)
+    seen = np.abs(guessed) > 16 * room
+    for k in np.flatnonzero(near).tolist():
+        c, term = float(numbers[k]), guessed[k]
+        usual = c in _CONSTANTS
+        enough = _different(term[seen[k]]) >= (3 if usual and len(factors[k]) == 1 else 4)
+        labels = _different(table[k]) == 2 and _no_chance(off, np.ones_like(off))
+        if not (enough and (usual or len(factors[k]) == 1) or labels) or c == 0:
+            continue
+        missing = c < 0 if abs(c) == 1 else _against(value, term)
+        times = "" if abs(c) == 1 else f"{abs(c):.9g} times "
+        says = f"yours is the right one {'minus' if c < 0 else 'plus'} {times}{names[k]}"
+        whole = c * np.ones(case.own.shape)
+        for factor in factors[k]:
+            whole = whole * case.quantities[factor].array
+        mistake, remedy = "term-too-many", f"look for a term with {names[k]} that does not belong"
+        if missing:
+            mistake, remedy = "term-missing", f"look for a term with {names[k]} that is left out"
+        yield _Guess(case.value + whole, case.bound, mistake, says, remedy, 1)
+
+
+def _derivative_left_out(case: _Case) -> Iterator[_Guess]:
+    """Something that is known: the gradient of an intermediate, or the incoming one."""
+    own = case.sampled(case.own)
+    near = agree(
+        np.broadcast_to(own, case.table.shape),
+        case.table,
+        case.room(case.table, case.sampled(case.bound)),
+    )
+    for k in np.flatnonzero(near.all(1)).tolist():
+        each = case.quantities[k]
+        says = f"yours is exactly {each.words}: the derivative that multiplies it is left out"
+        yield _Guess(each.array, case.bound, "factor-missing", says, "multiply with the derivative")
+
+
+def _against(value: Array, term: Array) -> bool:
+    """Whether a term that yours has on top is rather one that is to be taken off."""
+    with_it = float((value * term).sum())
+    return with_it <= 1e-9 * float(np.linalg.norm(value) * np.linalg.norm(term))
+
+
+def _centred(case: _Case) -> Iterator[_Guess]:
+    """Yours but for its mean along an axis, or the right one less its mean."""
+    for axis, n in enumerate(case.own.shape):
+        if n < 3:
+            continue
+        along = f"mean along axis {axis}"
+        slack = case.bound + case.bound.mean(axis, keepdims=True)
+        mean = case.own.mean(axis, keepdims=True)
+        says = f"yours, less its {along}, is the right one: what comes by way of a mean is missing"
+        yield _Guess(case.value + mean, slack, "term-missing", says, "subtract the mean", 4)
+        mean = case.value.mean(axis, keepdims=True)
+        says = f"yours is the right one, less its {along}"
+        yield _Guess(case.value - mean, slack, "term-too-many", says, "do not subtract it", 4)
+
+
+def _by_rows(case: _Case) -> Iterator[_Guess]:
+    """A multiple of something known, another one in each row, that is missing."""
+    error = case.own - case.value
+    for axis, n in enumerate(case.own.shape):
+        if n < 4 or case.own.ndim < 2 or len(case.quantities) * case.own.size > 10**7:
+            continue
+        for each in (one for one in case.quantities if one.array.shape[axis] > 1):
+            q = np.broadcast_to(each.array, case.own.shape)
+            multiples = (error * q).sum(axis, keepdims=True) / (q * q).sum(axis, keepdims=True)
+            term = np.where(np.isfinite(multiples), multiples, 0) * q
+            along, size = (case.value * q).sum(axis), (np.abs(case.value * q)).sum(axis)
+            across = bool((np.abs(along) <= 1e-9 * size).all())
+            says = (
+                f"yours is the right one plus a multiple of {each.words} in each line (axis {axis})"
+            )
+            if across:
+                says += "; the right one has no part along it"
+            remedy = "look for the term with a sum or a mean along this axis"
+            mistake = "term-missing" if across else "unknown"
+            yield _Guess(case.value + term, case.bound, mistake, says, remedy, 6)
+
+
+# ---- wrong where something holds
+
+
+@dataclass
+class _Where:
+    """Elements that a condition singles out; kink: whether it is a tie or a kink."""
+
+    mask: Array
+    words: str
+    kink: bool = False
+
+
+def _conditions(case: _Case) -> Iterator[_Where]:
+    """Conditions that hold exactly where yours is wrong."""
+    shape, ndim = case.own.shape, case.own.ndim
+    for axis, n in enumerate(shape):
+        rows = np.flatnonzero(np.moveaxis(case.off, axis, 0).reshape(n, -1).any(1))
+        if len(rows) < n and _regular(rows):
+            mask = np.isin(np.arange(n), rows)
+            yield _Where(_as_axis(mask, axis, ndim), f"in {_along(shape, axis, rows)}")
+    if ndim > 1:
+        row, column = np.arange(shape[-2])[:, None], np.arange(shape[-1])
+        yield _Where(row == column, "on the diagonal")
+        yield _Where(row != column, "off the diagonal")
+        yield _Where(row < column, "above the diagonal")
+        yield _Where(row > column, "below the diagonal")
+    tests: list[tuple[str, Callable[[Array], Array]]] = [
+        ("{} is 0", lambda q: q == 0),
+        ("{} is negative", lambda q: q < 0),
+        ("{} is positive", lambda q: q > 0),
+        ("{} is above 1", lambda q: q > 1),
+        ("the size of {} is above 1", lambda q: np.abs(q) > 1),
+    ]
+    off = case.sampled(case.off)
+    for words, test in tests:
+        for k in np.flatnonzero((test(case.table) == off).all(1)).tolist():
+            each = case.quantities[k]
+            yield _Where(test(each.array), f"where {words.format(each.words)}")
+    for each in case.quantities:
+        yield from _limits_and_ties(case, each)
+
+
+def _limits_and_ties(case: _Case, each: _Quantity) -> Iterator[_Where]:
+    """A limit between the elements that are wrong and those that are right; equal neighbours."""
+    q = case.sampled(each.array)
+    off = case.sampled(case.off)
+    wrong, right = q[off], q[~off]
+    if each.real:
+        yield _Where(each.array == 0, f"where {each.words} is 0", True)
+    if right.size and right.max() < wrong.min():
+        limit = float(wrong.min())
+        yield _Where(each.array >= limit, f"where {each.words} is at least {limit:.6g}")
+    if right.size and wrong.max() < right.min():
+        limit = float(wrong.max())
+        yield _Where(each.array <= limit, f"where {each.words} is at most {limit:.6g}")
+    for axis, n in enumerate(each.array.shape if each.real else ()):
+        if n > 1 and each.array.size * n <= 10**6:
+            lines = np.moveaxis(each.array, axis, -1)
+            equals = (lines[..., None] == lines[..., None, :]).sum(-1) > 1
+            most = lines == lines.max(-1, keepdims=True)
+            words = f"where {each.words} has equals along axis {axis}"
+            yield _Where(np.moveaxis(equals, -1, axis), words, True)
+            largest = f"where several of {each.words} are the largest along axis {axis}"
+            yield _Where(np.moveaxis(equals & most, -1, axis), largest, True)
+
+
+def _wrong_where(case: _Case) -> Iterator[_Guess]:
+    """What yours is where a condition holds, if it is right everywhere else."""
+    own, value, off = case.own, case.value, case.off
+    c = float((own[off] * value[off]).sum() / (value[off] * value[off]).sum())
+    by = f"{c:.9g} times"
+    for where in _conditions(case):
+        mask = np.broadcast_to(where.mask, own.shape)
+        if where.kink:
+            holds = bool(mask[off].all()) and _no_chance(off, np.ones_like(off), mask)
+        else:
+            same = bool(((mask == off) | ~case.visible).all())
+            holds = same and _no_chance(mask, case.visible)
+        if not holds:
+            continue
+        if not own[off].any():
+            mistake = "mask" if where.words.startswith("where") else "partial-sum"
+            forms = [(0 * value, mistake, "yours is 0", 0)]
+        elif not value[off].any():
+            forms = [(own, "mask", "the right one is 0, and yours is not,", 2)]
+        else:
+            forms = [
+                (-value, "sign-flipped", "yours is minus the right one", 2),
+                (c * value, "scaled-by-constant", f"yours is {by} the right one", 3),
+                (own, "unknown", "yours is wrong", 4),
+            ]
+        for there, mistake, says, least in forms:
+            name = "kink" if where.kink else mistake
+            made = np.where(mask, there, value)
+            remedy = "look at what the formula does there"
+            yield _Guess(made, case.bound, name, f"{says} exactly {where.words}", remedy, least)
+
+
+# ---- few digits
+
+
+def _few_digits(case: _Case) -> Iterator[_Guess]:
+    """Errors of one order that follow the numbers, as a constant of few digits makes them."""
+    own, value, off = map(case.sampled, (case.own, case.value, case.off))
+    there = (value != 0) & off
+    error = ((own - value) / value)[there]
+    if len(error) < 8 or len(error) < 0.7 * len(value):
+        return
+    size = float(np.median(np.abs(error)))
+    near = ((np.abs(error) > size / 30) & (np.abs(error) < size * 30)).mean()
+    far = (np.abs(own - value) > 50 * case.sampled(case.bound))[there].mean()
+    if near < 0.8 or far < 0.8 or size > 1e-3 or not _systematic(case, error, there):
+        return
+    says = f"right to {-math.log10(size):.1f} digits, as with a constant of few digits"
+    yield _Guess(case.own, case.bound, "too-few-digits", says, "write constants with all digits")
+
+
+def _systematic(case: _Case, error: Array, there: Array) -> bool:
+    """Whether errors have one sign, or go up and down slowly along something known."""
+    n = len(error)
+    if n >= 12 and np.abs(np.sign(error).sum()) >= 0.9 * n:
+        return True
+    rows = [row[there] for row, each in zip(case.table, case.quantities, strict=True) if each.given]
+    parts = [error, *(error * case.sampled(case.value)[there] / row for row in rows[:_PAIRED])]
+    along = [row for row in rows if _different(row) == n]
+    # in any order, squares of steps of ranks have this mean and deviation, in units of the spread
+    deviation = math.sqrt(4 * (n - 2) / (n * n - 1))
+    steep = 2 - deviation * math.sqrt(2 * math.log(max(len(parts) * len(along), 1) / 0.02))
+    for part, row in itertools.product(parts, along):
+        ranks = np.argsort(np.argsort(part)) - (n - 1) / 2
+        steps = np.square(np.diff(ranks[np.argsort(row)])).sum() / np.square(ranks).sum()
+        if steps < steep:
+            return True
+    return False
+
+
+_CERTAIN: list[Family] = [
+    _conjugate,
+    _printed,
+    _symmetric,
+    _moved,
+    _turned,
+    _repeated,
+    _partial,
+    _other_axis,
+    _masks,
+    _limited,
+    _reduced,
+    _swapped,
+]
+_WEAKER: list[Family] = [
+    _factors,
+    _terms,
+    _derivative_left_out,
+    _centred,
+    _by_rows,
+    _wrong_where,
+    _few_digits,
+]
