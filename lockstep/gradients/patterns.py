@@ -27,7 +27,6 @@ _SAMPLE = 320  # elements on which guesses are tried before they are made as a w
 _QUANTITIES = 600  # arrays that are tried as factors and terms
 _PAIRED = 30  # of which products of two are tried
 _CHANCE = 15  # among so many ways to choose the wrong elements one is no coincidence
-_CONSTANTS = (1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
 
 
 @dataclass
@@ -66,14 +65,15 @@ class _Guess:
 class _Quantity:
     """An array that stretches over the gradient.
 
-    words: what it is; given: whether an input; real: whether an input of real numbers, with an
-    element for every element of the gradient.
+    words: what it is; given: whether an input; whole: whether an input of real numbers, with an
+    element for every element of the gradient; counts: whether it counts an index.
     """
 
     words: str
     array: Array
     given: bool
-    real: bool
+    whole: bool
+    counts: bool = False
 
 
 @dataclass
@@ -124,17 +124,14 @@ class _Case:
         """What may be a factor or a term: inputs, intermediates and gradients, in turn."""
         shape, known = self.own.shape, self.known
         others = {f"the gradient of {k}": v for k, v in known.gradients.items() if k != self.name}
-        sources = [(known.inputs, True), (known.intermediates, False), (others, False)]
-        found = [
-            _Quantity(
-                words, array, given, given and source.shape == shape and source.dtype.kind == "f"
-            )
-            for arrays, given in sources
-            for name, source in arrays.items()
-            for words, array in itertools.chain(
-                _stretched(name, source, shape), _made_of(name, source, shape)
-            )
-        ]
+        found: list[_Quantity] = []
+        for arrays in (known.inputs, known.intermediates, others):
+            given = arrays is known.inputs
+            for name, source in arrays.items():
+                whole = given and source.shape == shape and source.dtype.kind == "f"
+                ways = _stretched(name, source, shape)
+                found += [_Quantity(words, array, given, whole) for words, array in ways]
+                found += _made_of(name, source, shape)
         return found[:_QUANTITIES]
 
     @cached_property
@@ -159,7 +156,7 @@ def by_pattern(it: Wrong, known: Known, certain: bool) -> Diagnosis | None:
     """
     own, value, bound = (np.asarray(each, np.float64) for each in (it.own, it.value, it.bound))
     finite = all(np.isfinite(each).all() for each in (own, value, bound))
-    if own.shape != value.shape or not finite or not it.off.any():
+    if own.shape != value.shape or own.size < 2 or not finite or not it.off.any():
         return None
     bound = np.broadcast_to(bound, own.shape)
     case = _Case(it.name, own, value, bound, it.off, getattr(it, "complex", False), known)
@@ -233,6 +230,8 @@ def _regular(rows: Array) -> bool:
 def _swapped(case: _Case) -> Iterator[_Guess]:
     """Another input's gradient."""
     own, returned = case.own, case.known.returned
+    if case.name not in case.known.inputs or any(_by_rules(case, _PLAIN, lambda q: q.given)):
+        return  # the two may be alike but for a factor that was left out
     for name, other in case.known.gradients.items():
         if name == case.name or name not in case.known.inputs:
             continue
@@ -606,17 +605,18 @@ def _stretched(name: str, source: Array, shape: Index) -> Iterator[tuple[str, Ar
         yield name + along, source.reshape(lengths).astype(np.float64)
 
 
-def _made_of(name: str, source: Array, shape: Index) -> Iterator[tuple[str, Array]]:
+def _made_of(name: str, source: Array, shape: Index) -> Iterator[_Quantity]:
     """What integers may stand for: how often each row is named, and labels as one-hot rows."""
     for axis, n in enumerate(shape):
         if n > 1 and source.ndim and _is_index(source, n):
-            counts = np.bincount(source.ravel(), minlength=n).astype(np.float64)
+            along = _as_axis(np.arange(n), axis, len(shape))
+            counts = _as_axis(np.bincount(source.ravel(), minlength=n), axis, len(shape))
             words = f"how often {name} names each index of axis {axis}"
-            yield words, _as_axis(np.maximum(counts, 1), axis, len(shape))
-            rest = shape[:axis] + shape[axis + 1 :]
-            if source.shape == rest:
-                one_hot = np.expand_dims(source, axis) == _as_axis(np.arange(n), axis, len(shape))
-                yield f"the one-hot array of {name}", one_hot.astype(np.float64)
+            yield _Quantity(words, np.maximum(counts, 1.0), False, False, True)
+            if source.shape == shape[:axis] + shape[axis + 1 :]:
+                one_hot = np.expand_dims(source, axis) == along
+                words = f"the one-hot array of {name}"
+                yield _Quantity(words, one_hot.astype(np.float64), True, False)
 
 
 def _sigmoid(x: Array) -> Array:
@@ -635,9 +635,8 @@ class _Factor:
 
 
 _SLOPE = ("missing-activation-derivative", "extra-activation-derivative")
-_PLAIN = _Factor("{}", lambda q: q)
 _FACTORS = [
-    _PLAIN,
+    _Factor("{}", lambda q: q),
     _Factor("sign({})", np.sign),
     _Factor("s (1 − s), where s is {},", lambda s: s * (1 - s), *_SLOPE),
     _Factor("1 − t², where t is {},", lambda t: 1 - t * t, *_SLOPE),
@@ -692,7 +691,8 @@ class _Rule:
     says: str
 
 
-_MASKS = [_Rule(_PLAIN.of, True, "mask", "the mask {} is left out")]
+_PLAIN = [_Rule(lambda q: q, True, "factor-missing", "the factor {} is left out")]
+_MASKS = [_Rule(lambda q: q, True, "mask", "the mask {} is left out")]
 _SIGNS = [_Rule(np.sign, True, "factor-missing", "the factor sign({}) is left out")]
 _RULES = [
     rule
@@ -771,31 +771,59 @@ def _multiples(
 ) -> Iterator[_Guess]:
     """Guesses that yours is the right one plus a multiple of a quantity, or of a product."""
     own, value, off, bound = map(case.sampled, (case.own, case.value, case.off, case.bound))
-    error = own - value
+    error = np.broadcast_to(own - value, table.shape)
     numbers = (table * error).sum(1) / (table * table).sum(1)
-    for c in _CONSTANTS:
-        numbers = np.where(np.abs(numbers - c) < 1e-6, c, numbers)
     guessed = numbers[:, None] * table
     room = case.room(guessed, bound)
-    near = agree(np.broadcast_to(error, guessed.shape), guessed, room).all(1)
     seen = np.abs(guessed) > 16 * room
-    for k in np.flatnonzero(near).tolist():
-        c, term = float(numbers[k]), guessed[k]
-        usual = c in _CONSTANTS
-        enough = _different(term[seen[k]]) >= (3 if usual and len(factors[k]) == 1 else 4)
-        labels = _different(table[k]) == 2 and _no_chance(off, np.ones_like(off))
-        if not (enough and (usual or len(factors[k]) == 1) or labels) or c == 0:
+    for k in np.flatnonzero(agree(error, guessed, room).all(1)).tolist():
+        c, term, words = _usual(float(numbers[k]), case.known.inputs), guessed[k], names[k]
+        several = _different(term[seen[k]])
+        enough = several > 3 or (several == 3 and c.usual)
+        if len(factors[k]) == 1:
+            enough |= _different(table[k]) == 2 and _no_chance(off, np.ones_like(off))
+        if not enough or not (c.usual or len(factors[k]) == 1):
             continue
-        missing = c < 0 if abs(c) == 1 else _against(value, term)
-        times = "" if abs(c) == 1 else f"{abs(c):.9g} times "
-        says = f"yours is the right one {'minus' if c < 0 else 'plus'} {times}{names[k]}"
-        whole = c * np.ones(case.own.shape)
+        mistake, remedy = "term-too-many", f"look for a term with {words} that does not belong"
+        if c.twice:
+            mistake, remedy = "sign-flipped", f"look at the sign of the term with {words}"
+        elif c.number < 0 or _takes_off(value, term):
+            mistake, remedy = "term-missing", f"look for a term with {words} that is left out"
+        says = f"yours is the right one {'minus' if c.number < 0 else 'plus'} {c.words}{words}"
+        whole = np.full(case.own.shape, c.number)
         for factor in factors[k]:
             whole = whole * case.quantities[factor].array
-        mistake, remedy = "term-too-many", f"look for a term with {names[k]} that does not belong"
-        if missing:
-            mistake, remedy = "term-missing", f"look for a term with {names[k]} that is left out"
         yield _Guess(case.value + whole, case.bound, mistake, says, remedy, 1)
+
+
+@dataclass
+class _Number:
+    """A factor of a term. words: as it stands before the term; twice: ±2, or ±2 of an input."""
+
+    number: float
+    words: str
+    usual: bool
+    twice: bool
+
+
+def _usual(c: float, inputs: Quantities) -> _Number:
+    """A factor in words: 1, 2 or ½, alone or of an input that is a single number."""
+    single = {
+        f"{name} · ": float(array)
+        for name, array in inputs.items()
+        if array.ndim == 0 and array.dtype.kind == "f" and array
+    }
+    for words, p in {"": 1.0, **single}.items():
+        for times, n in {"": 1.0, "2 · ": 2.0, "½ · ": 0.5}.items():
+            if abs(abs(c) / abs(p * n) - 1) < 1e-6:
+                return _Number(math.copysign(p * n, c), times + words, True, n == 2)
+    return _Number(c, f"{abs(c):.9g} · ", False, False)
+
+
+def _takes_off(value: Array, term: Array) -> bool:
+    """Whether the right gradient is against a term, or has no part along it."""
+    along = float((value * term).sum() / np.linalg.norm(value) / np.linalg.norm(term))
+    return along < -0.3 or abs(along) < 1e-9
 
 
 def _derivative_left_out(case: _Case) -> Iterator[_Guess]:
@@ -810,12 +838,6 @@ def _derivative_left_out(case: _Case) -> Iterator[_Guess]:
         each = case.quantities[k]
         says = f"yours is exactly {each.words}: the derivative that multiplies it is left out"
         yield _Guess(each.array, case.bound, "factor-missing", says, "multiply with the derivative")
-
-
-def _against(value: Array, term: Array) -> bool:
-    """Whether a term that yours has on top is rather one that is to be taken off."""
-    with_it = float((value * term).sum())
-    return with_it <= 1e-9 * float(np.linalg.norm(value) * np.linalg.norm(term))
 
 
 def _centred(case: _Case) -> Iterator[_Guess]:
@@ -860,11 +882,11 @@ def _by_rows(case: _Case) -> Iterator[_Guess]:
 
 @dataclass
 class _Where:
-    """Elements that a condition singles out; kink: whether it is a tie or a kink."""
+    """Elements that a condition singles out; mistake: what it means by itself, or ""."""
 
     mask: Array
     words: str
-    kink: bool = False
+    mistake: str = ""
 
 
 def _conditions(case: _Case) -> Iterator[_Where]:
@@ -894,6 +916,8 @@ def _conditions(case: _Case) -> Iterator[_Where]:
             each = case.quantities[k]
             yield _Where(test(each.array), f"where {words.format(each.words)}")
     for each in case.quantities:
+        if each.counts:
+            yield _Where(each.array > 1, f"where {each.words} is more than 1", "one-sample-only")
         yield from _limits_and_ties(case, each)
 
 
@@ -902,55 +926,58 @@ def _limits_and_ties(case: _Case, each: _Quantity) -> Iterator[_Where]:
     q = case.sampled(each.array)
     off = case.sampled(case.off)
     wrong, right = q[off], q[~off]
-    if each.real:
-        yield _Where(each.array == 0, f"where {each.words} is 0", True)
+    if each.whole:
+        yield _Where(each.array == 0, f"where {each.words} is 0", "kink")
     if right.size and right.max() < wrong.min():
         limit = float(wrong.min())
         yield _Where(each.array >= limit, f"where {each.words} is at least {limit:.6g}")
     if right.size and wrong.max() < right.min():
         limit = float(wrong.max())
         yield _Where(each.array <= limit, f"where {each.words} is at most {limit:.6g}")
-    for axis, n in enumerate(each.array.shape if each.real else ()):
+    for axis, n in enumerate(each.array.shape if each.whole else ()):
         if n > 1 and each.array.size * n <= 10**6:
             lines = np.moveaxis(each.array, axis, -1)
             equals = (lines[..., None] == lines[..., None, :]).sum(-1) > 1
             most = lines == lines.max(-1, keepdims=True)
             words = f"where {each.words} has equals along axis {axis}"
-            yield _Where(np.moveaxis(equals, -1, axis), words, True)
+            yield _Where(np.moveaxis(equals, -1, axis), words, "kink")
             largest = f"where several of {each.words} are the largest along axis {axis}"
-            yield _Where(np.moveaxis(equals & most, -1, axis), largest, True)
+            yield _Where(np.moveaxis(equals & most, -1, axis), largest, "kink")
 
 
 def _wrong_where(case: _Case) -> Iterator[_Guess]:
     """What yours is where a condition holds, if it is right everywhere else."""
-    own, value, off = case.own, case.value, case.off
-    c = float((own[off] * value[off]).sum() / (value[off] * value[off]).sum())
-    by = f"{c:.9g} times"
     for where in _conditions(case):
-        mask = np.broadcast_to(where.mask, own.shape)
-        if where.kink:
-            holds = bool(mask[off].all()) and _no_chance(off, np.ones_like(off), mask)
+        mask = np.broadcast_to(where.mask, case.own.shape)
+        kink = where.mistake == "kink"  # of which some elements may be right
+        if kink:
+            holds = bool(mask[case.off].all()) and _no_chance(case.off, np.ones_like(mask), mask)
         else:
-            same = bool(((mask == off) | ~case.visible).all())
-            holds = same and _no_chance(mask, case.visible)
-        if not holds:
-            continue
-        if not own[off].any():
-            mistake = "mask" if where.words.startswith("where") else "partial-sum"
-            forms = [(0 * value, mistake, "yours is 0", 0)]
-        elif not value[off].any():
-            forms = [(own, "mask", "the right one is 0, and yours is not,", 2)]
-        else:
-            forms = [
-                (-value, "sign-flipped", "yours is minus the right one", 2),
-                (c * value, "scaled-by-constant", f"yours is {by} the right one", 3),
-                (own, "unknown", "yours is wrong", 4),
-            ]
-        for there, mistake, says, least in forms:
-            name = "kink" if where.kink else mistake
-            made = np.where(mask, there, value)
-            remedy = "look at what the formula does there"
-            yield _Guess(made, case.bound, name, f"{says} exactly {where.words}", remedy, least)
+            same = (mask == case.off) | ~case.visible
+            holds = bool(same.all()) and _no_chance(mask, case.visible)
+        for form in _forms(case, where) if holds else ():
+            form.own = np.where(case.off if kink else mask, form.own, case.value)
+            form.says = f"{form.says} {'only' if kink else 'exactly'} {where.words}"
+            yield form
+
+
+def _forms(case: _Case, where: _Where) -> Iterator[_Guess]:
+    """What yours may be where it is wrong."""
+    value, bound, remedy = case.value, case.bound, "look at what the formula does there"
+    own, right = case.own[case.off], value[case.off]
+    if where.mistake:
+        yield _Guess(case.own, bound, where.mistake, "yours is wrong", remedy, 1)
+    elif not own.any():
+        mistake = "mask" if where.words.startswith("where") else "partial-sum"
+        yield _Guess(0 * value, bound, mistake, "yours is 0", remedy, 0)
+    elif not right.any():
+        yield _Guess(case.own, bound, "mask", "the right one is 0, and yours is not,", remedy, 2)
+    else:
+        c = float((own * right).sum() / (right * right).sum())
+        yield _Guess(-value, bound, "sign-flipped", "yours is minus the right one", remedy, 2)
+        says = f"yours is {c:.9g} times the right one"
+        yield _Guess(c * value, bound, "scaled-by-constant", says, remedy)
+        yield _Guess(case.own, bound, "unknown", "yours is wrong", remedy, 4)
 
 
 # ---- few digits
@@ -969,6 +996,7 @@ def _few_digits(case: _Case) -> Iterator[_Guess]:
     if near < 0.8 or far < 0.8 or size > 1e-3 or not _systematic(case, error, there):
         return
     says = f"right to {-math.log10(size):.1f} digits, as with a constant of few digits"
+    says += ", or without a small one"
     yield _Guess(case.own, case.bound, "too-few-digits", says, "write constants with all digits")
 
 
