@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _SAMPLE = 320  # elements on which guesses are tried before they are made as a whole
 _QUANTITIES = 600  # arrays that are tried as factors and terms
 _PAIRED = 30  # of which products of two are tried
-_CHANCE = 15  # among so many ways to choose the wrong elements one is no coincidence
+_CHANCE = 14  # among so many ways to choose the wrong elements one is no coincidence
 
 
 @dataclass
@@ -65,14 +65,13 @@ class _Guess:
 class _Quantity:
     """An array that stretches over the gradient.
 
-    words: what it is; given: whether an input; whole: whether an input of real numbers, with an
-    element for every element of the gradient; counts: whether it counts an index.
+    words: what it is; given: whether it is an input, or made of one; counts: whether it counts how
+    often an index is named.
     """
 
     words: str
     array: Array
     given: bool
-    whole: bool
     counts: bool = False
 
 
@@ -128,9 +127,8 @@ class _Case:
         for arrays in (known.inputs, known.intermediates, others):
             given = arrays is known.inputs
             for name, source in arrays.items():
-                whole = given and source.shape == shape and source.dtype.kind == "f"
                 ways = _stretched(name, source, shape)
-                found += [_Quantity(words, array, given, whole) for words, array in ways]
+                found += [_Quantity(words, array, given) for words, array in ways]
                 found += _made_of(name, source, shape)
         return found[:_QUANTITIES]
 
@@ -191,14 +189,11 @@ def _different(values: Array) -> int:
     return len({f"{each:.6g}" for each in few.tolist()})
 
 
-def _no_chance(chosen: Array, among: Array, within: Array | None = None) -> bool:
-    """Whether a choice of elements, all within some, is no coincidence."""
-    n, k = int(among.sum()), int((chosen & among).sum())
-    if within is not None:
-        few = math.comb(int(within.sum()), k) if within.sum() < 1000 else math.inf
-        return math.comb(min(n, 10**4), k) >= _CHANCE * few if k < 1000 else False
+def _no_chance(chosen: Array, among: Array, few: int = _CHANCE) -> bool:
+    """Whether a choice of elements is one of so many that it is no coincidence."""
+    n, k = int(among.sum()), int((chosen * among).sum())
     k = min(k, n - k)
-    return k > 4 or (k > 0 and math.comb(n, k) >= _CHANCE)
+    return k > 4 or (k > 0 and math.comb(n, k) > few)
 
 
 # ---- names of places
@@ -477,71 +472,35 @@ def _gathered(places: Array, parts: Array, n: int) -> Array:
     return total
 
 
-@dataclass
-class _Sum:
-    """A right gradient as a sum over the first axis of parts; of: what these are, in words."""
-
-    parts: Array
-    of: str
-
-
 def _partial(case: _Case) -> Iterator[_Guess]:
-    """Sums of known parts: over other axes, or over some rows alone."""
-    for found in _sums(case):
-        parts, n = found.parts, len(found.parts)
-        slack = case.bound + case.rounding * np.abs(parts).sum(0)
-        remedy = f"sum over all {n}"
-        total = np.cumsum(parts, axis=0)
-        ways = [
-            (parts, "one-sample-only", "only index {0}"),
-            (total, "partial-sum", "only indices 0 … {0}"),
-            (case.value - total, "partial-sum", "only indices {1} … {2}"),
-            (case.value - parts, "partial-sum", "all but index {0}"),
-        ]
-        for guesses, mistake, words in ways:
-            fits = agree(guesses, case.own, case.room(guesses, slack)).reshape(n, -1).all(1)
-            for k in np.flatnonzero(fits)[:1].tolist():
-                which = words.format(k, k + 1, n - 1)
-                says = f"of the sum over {found.of}, {which} of 0 … {n - 1} counted"
-                yield _Guess(guesses[k], slack, mistake, says, remedy)
-
-
-def _other_axis(case: _Case) -> Iterator[_Guess]:
-    """A known gradient summed over one axis where another belongs."""
+    """The sum of another gradient over an axis: over another one, or over some rows alone."""
     for name, array in case.known.gradients.items():
-        for right, wrong in itertools.permutations(range(array.ndim), 2):
-            parts, others = np.moveaxis(array, right, 0), np.moveaxis(array, wrong, 0)
-            if parts.shape[1:] == others.shape[1:] == case.own.shape and _adds_up(case, parts):
-                slack = case.bound + case.rounding * np.abs(others).sum(0)
-                says = f"the gradient of {name} is summed over axis {wrong}, not axis {right}"
-                yield _Guess(others.sum(0), slack, "wrong-axis", says, f"sum over axis {right}")
-
-
-def _sums(case: _Case) -> Iterator[_Sum]:
-    """The right gradient as sums: of another gradient over an axis, or of rows' products."""
-    value, known = case.value, case.known
-    for name, array in known.gradients.items():
         for axis in range(array.ndim):
             parts = np.moveaxis(array, axis, 0)
-            others = tuple(range(1, parts.ndim))
-            for summed in [(), *((k,) for k in others), others]:
-                few = parts.sum(summed)
-                if few.shape[1:] == value.shape and _adds_up(case, few):
-                    yield _Sum(few, f"axis {axis} of the gradient of {name}")
-    matrices = {k: v for k, v in known.inputs.items() if v.ndim == 2 and v.dtype.kind == "f"}
-    for (a, x), (b, d) in itertools.product(matrices.items(), known.gradients.items()):
-        for left, right in ((x, d), (d, x)):
-            fits = d.ndim == 2 and len(x) == len(d) and len(x) * value.size <= 10**7
-            if fits and (left.shape[1], right.shape[1]) == value.shape:
-                parts = left[:, :, None] * right[:, None, :]
-                if _adds_up(case, parts):
-                    yield _Sum(parts, f"the rows of {a} and of the gradient of {b}")
+            if parts.shape[1:] != case.own.shape:
+                continue
+            size = np.abs(parts).sum(0)
+            if agree(parts.sum(0), case.value, case.room(size, case.bound)).all():
+                of = f"of the sum of the gradient of {name} over axis {axis},"
+                slack, remedy = case.bound + case.rounding * size, f"sum over axis {axis}"
+                for form, mistake, words in _parts(case, array, axis):
+                    near = agree(form, case.own, case.room(size, case.bound))
+                    for k in np.flatnonzero(near.reshape(len(form), -1).all(1))[:1].tolist():
+                        says = f"{of} {words.format(k, k + 1, len(parts) - 1)}"
+                        yield _Guess(form[k], slack, mistake, says, remedy)
 
 
-def _adds_up(case: _Case, parts: Array) -> bool:
-    """Whether parts sum to the right gradient."""
-    whole, size = parts.sum(0), np.abs(parts).sum(0)
-    return bool(agree(whole, case.value, case.room(size, case.bound)).all())
+def _parts(case: _Case, array: Array, axis: int) -> Iterator[tuple[Array, str, str]]:
+    """Parts of a sum over an axis, one in each row, with the mistake and its words."""
+    parts = np.moveaxis(array, axis, 0)
+    total = np.cumsum(parts, axis=0)
+    yield parts, "one-sample-only", "only index {0} of 0 … {2} counts"
+    yield total, "partial-sum", "only indices 0 … {0} of 0 … {2} count"
+    yield case.value - total, "partial-sum", "only indices {1} … {2} of 0 … {2} count"
+    yield case.value - parts, "partial-sum", "index {0} of 0 … {2} does not count"
+    for other, n in enumerate(array.shape):
+        if n == len(parts) and other != axis:
+            yield array.sum(other)[None], "wrong-axis", f"axis {other} is summed over instead"
 
 
 # ---- numbers that were cut
@@ -549,24 +508,22 @@ def _adds_up(case: _Case, parts: Array) -> bool:
 
 def _limited(case: _Case) -> Iterator[_Guess]:
     """Clipped, element by element or by its norm."""
-    own, value = case.own, case.value
+    own, value, remedy = case.own, case.value, "compare gradients before they are clipped"
     low, high = own.min(), own.max()
-    below, above = (value < low) & case.off, (value > high) & case.off
-    cut = int(below.sum() + above.sum())
-    if cut > 1 and (own[below] == low).all() and (own[above] == high).all() and not case.off.all():
-        limits = {True: f"at ±{high:.6g}", False: f"at {low:.6g} and {high:.6g}"}[low == -high]
-        if not below.any() or not above.any():
-            limits = f"above {high:.6g}" if above.any() else f"below {low:.6g}"
-        if _different(value[below | above]) > 1:
-            says, remedy = f"cut off {limits}", "compare gradients before they are clipped"
-            yield _Guess(np.clip(value, low, high), case.bound, "gradient-clipped", says, remedy, 1)
+    below, above = int((value < low).sum()), int((value > high).sum())
+    if low < high and not case.off.all() and _different(value[case.off]) > 1:
+        for limits, fits in (
+            ((-high, high), low == -high),
+            ((low, np.inf), below > 1 and not above),
+            ((-np.inf, high), above > 1 and not below),
+        ):
+            if fits:
+                says = f"cut off at {' and '.join(f'{c:.6g}' for c in limits if np.isfinite(c))}"
+                clipped = np.clip(value, *limits)
+                yield _Guess(clipped, case.bound, "gradient-clipped", says, remedy, 1)
     norm, longer = float(np.linalg.norm(own)), float(np.linalg.norm(value))
     if 0 < norm < longer and abs(float(f"{norm:.2g}") / norm - 1) < 1e-9:
-        c = norm / longer
-        says, remedy = (
-            f"scaled to a norm of {norm:.2g}",
-            "compare gradients before they are clipped",
-        )
+        c, says = norm / longer, f"scaled to a norm of {norm:.2g}"
         yield _Guess(c * value, c * case.bound, "gradient-clipped", says, remedy)
 
 
@@ -608,15 +565,16 @@ def _stretched(name: str, source: Array, shape: Index) -> Iterator[tuple[str, Ar
 def _made_of(name: str, source: Array, shape: Index) -> Iterator[_Quantity]:
     """What integers may stand for: how often each row is named, and labels as one-hot rows."""
     for axis, n in enumerate(shape):
+        along = _as_axis(np.arange(n), axis, len(shape))
         if n > 1 and source.ndim and _is_index(source, n):
-            along = _as_axis(np.arange(n), axis, len(shape))
-            counts = _as_axis(np.bincount(source.ravel(), minlength=n), axis, len(shape))
-            words = f"how often {name} names each index of axis {axis}"
-            yield _Quantity(words, np.maximum(counts, 1.0), False, False, True)
             if source.shape == shape[:axis] + shape[axis + 1 :]:
                 one_hot = np.expand_dims(source, axis) == along
                 words = f"the one-hot array of {name}"
-                yield _Quantity(words, one_hot.astype(np.float64), True, False)
+                yield _Quantity(words, one_hot.astype(np.float64), True)
+            else:
+                counts = _as_axis(np.bincount(source.ravel(), minlength=n), axis, len(shape))
+                words = f"how often {name} names each index of axis {axis}"
+                yield _Quantity(words, np.maximum(counts, 1.0), False, True)
 
 
 def _sigmoid(x: Array) -> Array:
@@ -624,61 +582,9 @@ def _sigmoid(x: Array) -> Array:
     return made
 
 
-@dataclass
-class _Factor:
-    """A function of a known quantity. words: it, with the quantity's name to be put in."""
-
-    words: str
-    of: Callable[[Array], Array]
-    left_out: str = "factor-missing"
-    too_many: str = "factor-twice"
-
-
-_SLOPE = ("missing-activation-derivative", "extra-activation-derivative")
-_FACTORS = [
-    _Factor("{}", lambda q: q),
-    _Factor("sign({})", np.sign),
-    _Factor("s (1 − s), where s is {},", lambda s: s * (1 - s), *_SLOPE),
-    _Factor("1 − t², where t is {},", lambda t: 1 - t * t, *_SLOPE),
-    _Factor("σ'({})", lambda x: _sigmoid(x) * _sigmoid(-x), *_SLOPE),
-    _Factor("tanh'({})", lambda x: np.cosh(x) ** -2.0, *_SLOPE),
-    _Factor("cos({})", np.cos, *_SLOPE),
-    _Factor("1 − {}", lambda q: 1 - q),
-    _Factor("1 + {}", lambda q: 1 + q),
-    _Factor("{}, squared,", np.square),
-    _Factor("the root of {}", np.sqrt),
-    _Factor("exp({})", np.exp),
-]
-
-
-@dataclass
-class _Instead:
-    """A slope, and what is written in its place."""
-
-    stands: str
-    belongs: str
-    ratio: Callable[[Array], Array]
-    mistake: str = "wrong-activation-derivative"
-
-
 def _steep(x: Array) -> Array:
+    """σ'(x)."""
     return _sigmoid(x) * _sigmoid(-x)
-
-
-_POINT = "derivative-at-wrong-point"
-_INSTEAD = [
-    _Instead("{0} (1 − {0})", "σ({0}) (1 − σ({0}))", lambda x: x * (1 - x) / _steep(x), _POINT),
-    _Instead("1 − {0}²", "1 − tanh({0})²", lambda x: (1 - x * x) * np.cosh(x) ** 2, _POINT),
-    _Instead("σ'(σ({0}))", "σ'({0})", lambda x: _steep(_sigmoid(x)) / _steep(x), _POINT),
-    _Instead(
-        "tanh'(tanh({0}))", "tanh'({0})", lambda x: (np.cosh(x) / np.cosh(np.tanh(x))) ** 2, _POINT
-    ),
-    _Instead("σ({0})", "σ'({0})", lambda x: 1 / _sigmoid(-x)),
-    _Instead("tanh({0})", "tanh'({0})", lambda x: np.tanh(x) * np.cosh(x) ** 2),
-    _Instead("1 − {0}", "1 − {0}²", lambda x: 1 / (1 + x)),
-    _Instead("sin({0})", "cos({0})", np.tan),
-    _Instead("cos({0})", "sin({0})", lambda x: 1 / np.tan(x)),
-]
 
 
 @dataclass
@@ -691,19 +597,40 @@ class _Rule:
     says: str
 
 
+def _both_ways(words: str, of: Callable[[Array], Array], *mistakes: str) -> Iterator[_Rule]:
+    """A factor that is left out, and the same factor once too often."""
+    missing, twice = mistakes or ("factor-missing", "factor-twice")
+    yield _Rule(of, True, missing, f"the factor {words} is left out")
+    yield _Rule(of, False, twice, f"the factor {words} is there once too often")
+
+
+def _instead(stands: str, belongs: str, ratio: Callable[[Array], Array], point: bool) -> _Rule:
+    """A slope with another in its place, at another point or of another function."""
+    mistake = "derivative-at-wrong-point" if point else "wrong-activation-derivative"
+    return _Rule(ratio, False, mistake, f"{stands} stands where {belongs} belongs")
+
+
+_SLOPE = ("missing-activation-derivative", "extra-activation-derivative")
 _PLAIN = [_Rule(lambda q: q, True, "factor-missing", "the factor {} is left out")]
-_MASKS = [_Rule(lambda q: q, True, "mask", "the mask {} is left out")]
 _SIGNS = [_Rule(np.sign, True, "factor-missing", "the factor sign({}) is left out")]
+_MASKS = [_Rule(lambda q: q, True, "mask", "the mask {} is left out")]
 _RULES = [
-    rule
-    for it in _FACTORS
-    for rule in (
-        _Rule(it.of, True, it.left_out, f"the factor {it.words} is left out"),
-        _Rule(it.of, False, it.too_many, f"the factor {it.words} is there once too often"),
-    )
-] + [
-    _Rule(it.ratio, False, it.mistake, f"{it.stands} stands where {it.belongs} belongs")
-    for it in _INSTEAD
+    *_both_ways("{}", lambda q: q),
+    *_both_ways("sign({})", np.sign),
+    *_both_ways("s (1 − s), where s is {},", lambda s: s * (1 - s), *_SLOPE),
+    *_both_ways("1 − t², where t is {},", lambda t: 1 - t * t, *_SLOPE),
+    *_both_ways("σ'({})", _steep, *_SLOPE),
+    *_both_ways("tanh'({})", lambda x: np.cosh(x) ** -2.0, *_SLOPE),
+    *_both_ways("1 − {}", lambda q: 1 - q),
+    *_both_ways("{}, squared,", np.square),
+    *_both_ways("the root of {}", np.sqrt),
+    *_both_ways("exp({})", np.exp),
+    _instead("{0} (1 − {0})", "σ({0}) (1 − σ({0}))", lambda x: x * (1 - x) / _steep(x), True),
+    _instead("1 − {0}²", "1 − tanh({0})²", lambda x: (1 - x * x) * np.cosh(x) ** 2, True),
+    _instead("σ'(σ({0}))", "σ'({0})", lambda x: _steep(_sigmoid(x)) / _steep(x), True),
+    _instead("1 − {0}", "1 − {0}²", lambda x: 1 / (1 + x), False),
+    _instead("σ({0})", "σ'({0})", lambda x: 1 / _sigmoid(-x), False),
+    _instead("tanh({0})", "tanh'({0})", lambda x: np.sinh(x) * np.cosh(x), False),
 ]
 
 
@@ -841,7 +768,7 @@ def _derivative_left_out(case: _Case) -> Iterator[_Guess]:
 
 
 def _centred(case: _Case) -> Iterator[_Guess]:
-    """Yours but for its mean along an axis, or the right one less its mean."""
+    """The right one is yours less its mean along an axis."""
     for axis, n in enumerate(case.own.shape):
         if n < 3:
             continue
@@ -850,9 +777,6 @@ def _centred(case: _Case) -> Iterator[_Guess]:
         mean = case.own.mean(axis, keepdims=True)
         says = f"yours, less its {along}, is the right one: what comes by way of a mean is missing"
         yield _Guess(case.value + mean, slack, "term-missing", says, "subtract the mean", 4)
-        mean = case.value.mean(axis, keepdims=True)
-        says = f"yours is the right one, less its {along}"
-        yield _Guess(case.value - mean, slack, "term-too-many", says, "do not subtract it", 4)
 
 
 def _by_rows(case: _Case) -> Iterator[_Guess]:
@@ -882,102 +806,96 @@ def _by_rows(case: _Case) -> Iterator[_Guess]:
 
 @dataclass
 class _Where:
-    """Elements that a condition singles out; mistake: what it means by itself, or ""."""
+    """Elements that a condition singles out.
+
+    zero, other: the mistake where yours is 0 there, where the right one is 0 there; always: the
+    mistake whatever yours is; some: whether only some of these elements need be wrong.
+    """
 
     mask: Array
     words: str
-    mistake: str = ""
+    zero: str = "mask"
+    other: str = "mask"
+    always: str = ""
+    some: bool = False
 
 
 def _conditions(case: _Case) -> Iterator[_Where]:
-    """Conditions that hold exactly where yours is wrong."""
-    shape, ndim = case.own.shape, case.own.ndim
+    """Conditions that may hold exactly where yours is wrong."""
+    shape, ndim, off = case.own.shape, case.own.ndim, case.sampled(case.off)
     for axis, n in enumerate(shape):
         rows = np.flatnonzero(np.moveaxis(case.off, axis, 0).reshape(n, -1).any(1))
         if len(rows) < n and _regular(rows):
-            mask = np.isin(np.arange(n), rows)
-            yield _Where(_as_axis(mask, axis, ndim), f"in {_along(shape, axis, rows)}")
+            mask = _as_axis(np.isin(np.arange(n), rows), axis, ndim)
+            yield _Where(mask, f"in {_along(shape, axis, rows)}", "partial-sum", "unknown")
     if ndim > 1:
         row, column = np.arange(shape[-2])[:, None], np.arange(shape[-1])
-        yield _Where(row == column, "on the diagonal")
-        yield _Where(row != column, "off the diagonal")
-        yield _Where(row < column, "above the diagonal")
-        yield _Where(row > column, "below the diagonal")
-    tests: list[tuple[str, Callable[[Array], Array]]] = [
-        ("{} is 0", lambda q: q == 0),
-        ("{} is negative", lambda q: q < 0),
-        ("{} is positive", lambda q: q > 0),
-        ("{} is above 1", lambda q: q > 1),
-        ("the size of {} is above 1", lambda q: np.abs(q) > 1),
-    ]
-    off = case.sampled(case.off)
-    for words, test in tests:
+        for word, mask in {
+            "on": row == column,
+            "off": row != column,
+            "above": row < column,
+            "below": row > column,
+        }.items():
+            yield _Where(mask, f"{word} the diagonal", "partial-sum")
+    tests: dict[str, Callable[[Array], Array]] = {
+        "is 0": lambda q: q == 0,
+        "is negative": lambda q: q < 0,
+        "is positive": lambda q: q > 0,
+        "is above 1": lambda q: q > 1,
+        "is above 1 or below −1": lambda q: np.abs(q) > 1,
+    }
+    for words, test in tests.items():
         for k in np.flatnonzero((test(case.table) == off).all(1)).tolist():
             each = case.quantities[k]
-            yield _Where(test(each.array), f"where {words.format(each.words)}")
+            yield _Where(test(each.array), f"where {each.words} {words}")
     for each in case.quantities:
-        if each.counts:
-            yield _Where(each.array > 1, f"where {each.words} is more than 1", "one-sample-only")
-        yield from _limits_and_ties(case, each)
+        if each.counts and _no_chance(each.array > 1, np.ones_like(each.array), few=3):
+            text = f"where {each.words} is more than 1"
+            yield _Where(each.array > 1, text, always="one-sample-only")
 
 
-def _limits_and_ties(case: _Case, each: _Quantity) -> Iterator[_Where]:
-    """A limit between the elements that are wrong and those that are right; equal neighbours."""
-    q = case.sampled(each.array)
-    off = case.sampled(case.off)
-    wrong, right = q[off], q[~off]
-    if each.whole:
-        yield _Where(each.array == 0, f"where {each.words} is 0", "kink")
-    if right.size and right.max() < wrong.min():
-        limit = float(wrong.min())
-        yield _Where(each.array >= limit, f"where {each.words} is at least {limit:.6g}")
-    if right.size and wrong.max() < right.min():
-        limit = float(wrong.max())
-        yield _Where(each.array <= limit, f"where {each.words} is at most {limit:.6g}")
-    for axis, n in enumerate(each.array.shape if each.whole else ()):
-        if n > 1 and each.array.size * n <= 10**6:
-            lines = np.moveaxis(each.array, axis, -1)
-            equals = (lines[..., None] == lines[..., None, :]).sum(-1) > 1
-            most = lines == lines.max(-1, keepdims=True)
-            words = f"where {each.words} has equals along axis {axis}"
-            yield _Where(np.moveaxis(equals, -1, axis), words, "kink")
-            largest = f"where several of {each.words} are the largest along axis {axis}"
-            yield _Where(np.moveaxis(equals & most, -1, axis), largest, "kink")
+def _kinks(case: _Case) -> Iterator[_Where]:
+    """Where the input itself is 0, or has equals."""
+    x = case.known.inputs.get(case.name)
+    if x is None or x.size > 10**4:
+        return
+    yield _Where(x == 0, f"where {case.name} is 0", always="kink", some=True)
+    for axis in range(x.ndim):
+        lines = np.moveaxis(x, axis, -1)
+        equal = (lines[..., None] == lines[..., None, :]).sum(-1) > 1
+        words = f"where {case.name} has equals along axis {axis}"
+        yield _Where(np.moveaxis(equal, -1, axis), words, always="kink", some=True)
 
 
 def _wrong_where(case: _Case) -> Iterator[_Guess]:
     """What yours is where a condition holds, if it is right everywhere else."""
-    for where in _conditions(case):
-        mask = np.broadcast_to(where.mask, case.own.shape)
-        kink = where.mistake == "kink"  # of which some elements may be right
-        if kink:
-            holds = bool(mask[case.off].all()) and _no_chance(case.off, np.ones_like(mask), mask)
+    value, bound, remedy = case.value, case.bound, "look at what the formula does there"
+    own, right = case.own[case.off], value[case.off]
+    c = float((own * right).sum() / (right * right).sum())
+    for where in itertools.chain(_kinks(case), _conditions(case)):
+        mask = np.broadcast_to(where.mask, value.shape)
+        if where.some:
+            n, k = int(mask.sum()), int(case.off.sum())
+            rare = k > 1 and 0 < 2 * n < mask.size and k * math.log2(mask.size / n) > 3
+            holds = bool(mask[case.off].all()) and rare
+            mask = case.off
         else:
             same = (mask == case.off) | ~case.visible
             holds = bool(same.all()) and _no_chance(mask, case.visible)
-        for form in _forms(case, where) if holds else ():
-            form.own = np.where(case.off if kink else mask, form.own, case.value)
-            form.says = f"{form.says} {'only' if kink else 'exactly'} {where.words}"
-            yield form
-
-
-def _forms(case: _Case, where: _Where) -> Iterator[_Guess]:
-    """What yours may be where it is wrong."""
-    value, bound, remedy = case.value, case.bound, "look at what the formula does there"
-    own, right = case.own[case.off], value[case.off]
-    if where.mistake:
-        yield _Guess(case.own, bound, where.mistake, "yours is wrong", remedy, 1)
-    elif not own.any():
-        mistake = "mask" if where.words.startswith("where") else "partial-sum"
-        yield _Guess(0 * value, bound, mistake, "yours is 0", remedy, 0)
-    elif not right.any():
-        yield _Guess(case.own, bound, "mask", "the right one is 0, and yours is not,", remedy, 2)
-    else:
-        c = float((own * right).sum() / (right * right).sum())
-        yield _Guess(-value, bound, "sign-flipped", "yours is minus the right one", remedy, 2)
-        says = f"yours is {c:.9g} times the right one"
-        yield _Guess(c * value, bound, "scaled-by-constant", says, remedy)
-        yield _Guess(case.own, bound, "unknown", "yours is wrong", remedy, 4)
+        forms = [
+            (-value, "sign-flipped", "yours is minus the right one", 2),
+            (c * value, "scaled-by-constant", f"yours is {c:.9g} times the right one", 3),
+            (case.own, "unknown", "yours is wrong", 4),
+        ]
+        if where.always:
+            forms = [(case.own, where.always, "yours is wrong", 1)]
+        elif not own.any():
+            forms = [(0 * value, where.zero, "yours is 0", 0)]
+        elif not right.any():
+            forms = [(case.own, where.other, "the right one is 0, and yours is not,", 2)]
+        for made, mistake, says, least in forms if holds else ():
+            says += f" {'only' if where.some else 'exactly'} {where.words}"
+            yield _Guess(np.where(mask, made, value), bound, mistake, says, remedy, least)
 
 
 # ---- few digits
@@ -1027,7 +945,6 @@ _CERTAIN: list[Family] = [
     _turned,
     _repeated,
     _partial,
-    _other_axis,
     _masks,
     _limited,
     _reduced,
