@@ -65,14 +65,14 @@ class _Guess:
 class _Quantity:
     """An array that stretches over the gradient.
 
-    words: what it is; given: whether it is an input, or made of one; counts: whether it counts how
-    often an index is named.
+    words: what it is; given: whether it is an input, or made of one; several: what it means that an
+    element is above 1, where it counts something.
     """
 
     words: str
     array: Array
     given: bool
-    counts: bool = False
+    several: str = ""
 
 
 @dataclass
@@ -178,9 +178,8 @@ def _explains(case: _Case, guess: _Guess) -> bool:
     if not agree(case.own, guessed, room).all():
         return False
     told = case.off & (np.abs(guessed - case.value) > 16 * room)
-    return bool(told.any()) and _different(guessed[told & (np.abs(guessed) > 16 * room)]) >= (
-        guess.least
-    )
+    seen = guessed[told & (np.abs(guessed) > 16 * room)]
+    return bool(told.any()) and _different(seen) >= guess.least
 
 
 def _different(values: Array) -> int:
@@ -224,18 +223,18 @@ def _regular(rows: Array) -> bool:
 
 def _swapped(case: _Case) -> Iterator[_Guess]:
     """Another input's gradient."""
-    own, returned = case.own, case.known.returned
-    if case.name not in case.known.inputs or any(_by_rules(case, _PLAIN, lambda q: q.given)):
+    known = case.known
+    if case.name not in known.inputs or any(_by_rules(case, _PLAIN, lambda q: q.given)):
         return  # the two may be alike but for a factor that was left out
-    for name, other in case.known.gradients.items():
-        if name == case.name or name not in case.known.inputs:
+    for name, other in known.gradients.items():
+        theirs = known.returned.get(name)
+        if name == case.name or name not in known.inputs:
             continue
-        theirs = returned.get(name)
-        kept = theirs is not None and theirs.shape == other.shape and np.allclose(theirs, other)
-        turned = other.T if other.ndim > 1 else np.empty(0)
-        ways = [(other, "", 3 if kept else 2), (-other, "minus ", 3), (turned, "transposed, ", 3)]
+        if theirs is not None and theirs.shape == other.shape and np.allclose(theirs, other):
+            continue  # it is where it belongs
+        ways = [(other, "", 2), (-other, "minus ", 3), (other.T, "transposed, ", 3)]
         for array, how, least in ways:
-            if array.shape == own.shape:
+            if array.shape == case.own.shape:
                 says = f"yours is {how}the right gradient of {name}"
                 remedy = f"return the gradients of {case.name} and {name} under their own names"
                 yield _Guess(array, case.bound, "swapped-gradients", says, remedy, least)
@@ -283,15 +282,12 @@ def _orders(shape: Index, axis: int) -> Iterator[_Order]:
     here, row = np.arange(n), _thing(shape, axis)
     holds = f"{row} i holds the right gradient of {row}"
     yield _Order(here[::-1], "wrong-index", f"the {row}s are in reverse order (axis {axis})")
-    for by in (1, -1, 2, -2):
-        if n < abs(by) + 2:
-            continue
+    for by in (1, -1) if n > 2 else ():
         there = here - by
-        says = f"{holds} i {'−' if by > 0 else '+'} {abs(by)} (shifted along axis {axis}"
-        beyond = np.where((there >= 0) & (there < n), there, -1)
+        says = f"{holds} i {'−' if by > 0 else '+'} 1 (shifted along axis {axis}"
+        within = np.where((there >= 0) & (there < n), there, -1)
         yield _Order(there % n, "wrong-index", f"{says}, around the end)")
-        yield _Order(beyond, "wrong-index", f"{says}; what is left over is zero)")
-        yield _Order(np.clip(there, 0, n - 1), "wrong-index", f"{says}; one stands twice)")
+        yield _Order(within, "wrong-index", f"{says}; {row} {int(np.argmin(within))} is zero)")
     for groups in range(2, min(n // 2, 64) + 1):
         if n % groups == 0:
             rows = here.reshape(groups, -1).T.ravel()
@@ -315,43 +311,30 @@ def _found_order(case: _Case, axis: int) -> Iterator[_Order]:
     wrong = np.asarray(off.any(1))
     rows = np.where(own.any(1), rows, -1)
     rows = np.where(wrong, rows, np.arange(n))
-    found = _described(rows, wrong, shape, axis, several=own.shape[1] > 1)
-    if found:
-        yield found
-
-
-def _described(rows: Array, wrong: Array, shape: Index, axis: int, several: bool) -> _Order | None:
-    """An order in words, if it can be said in a sentence. several: whether rows have elements."""
     lost, moved = np.flatnonzero(rows < 0), np.flatnonzero(wrong & (rows >= 0))
-    kept = np.flatnonzero(~wrong)
-    thing = _thing(shape, axis)
+    thing, sources = _thing(shape, axis), set(rows[rows >= 0].tolist())
     if lost.size and not moved.size:
-        if kept.size and _regular(kept) and len(kept) <= len(lost):
-            which, mistake = _along(shape, axis, kept), "partial-sum"
-            if len(kept) == 1:
-                mistake = "one-sample-only"
-            return _Order(rows, mistake, f"only {which} counted; the others are zero")
-        if kept.size and _regular(lost):
-            are = "is" if len(lost) == 1 else "are"
-            return _Order(rows, "partial-sum", f"{_along(shape, axis, lost)} {are} zero")
-        return None
-    sources = set(rows[rows >= 0].tolist())
-    if len(sources) == 1 and len(rows) > 2:
-        source = f"{thing} {sources.pop()}"
-        if not lost.size:
-            return _Order(rows, "one-sample-only", f"every {thing} holds the gradient of {source}")
-        if len(moved) == 1:
-            at = _along(shape, axis, moved)
-            says = f"{at} holds the gradient of {source}, and the others are zero"
-            return _Order(rows, "one-sample-only", says)
-    one_each = len(set(rows.tolist())) == len(rows) and len(moved) > 3
-    if moved.size and (several or one_each):
+        yield from _left(rows, shape, axis)
+    elif len(sources) == 1 and n > 2 and (not lost.size or len(moved) == 1):
+        at = f"{_along(shape, axis, moved)}, alone," if lost.size else f"every {thing}"
+        says = f"{at} holds the gradient of {thing} {sources.pop()}"
+        yield _Order(rows, "one-sample-only", f"{says}{'; the others are zero' * bool(lost.size)}")
+    elif moved.size and (own.shape[1] > 1 or (len(moved) > 3 and len(set(rows.tolist())) == n)):
         pairs = [f"{thing} {i} holds that of {thing} {rows[i]}" for i in moved[:3].tolist()]
         more = ", and so on" if len(moved) > 3 else ""
         zero = f"; {len(lost)} are zero" if lost.size else ""
-        says = f"{', '.join(pairs)}{more} (axis {axis}){zero}"
-        return _Order(rows, "wrong-index", says)
-    return None
+        yield _Order(rows, "wrong-index", f"{', '.join(pairs)}{more} (axis {axis}){zero}")
+
+
+def _left(rows: Array, shape: Index, axis: int) -> Iterator[_Order]:
+    """Right rows beside rows of zeros, if the ones or the others are at regular steps."""
+    lost, kept = np.flatnonzero(rows < 0), np.flatnonzero(rows >= 0)
+    if _regular(kept) and len(kept) <= len(lost):
+        mistake = "one-sample-only" if len(kept) == 1 else "partial-sum"
+        says = f"{_along(shape, axis, kept)} alone counted; the others are zero"
+        yield _Order(rows, mistake, says)
+    elif kept.size and _regular(lost):
+        yield _Order(rows, "partial-sum", f"zero in {_along(shape, axis, lost)}")
 
 
 def _turned(case: _Case) -> Iterator[_Guess]:
@@ -371,24 +354,14 @@ def _turned(case: _Case) -> Iterator[_Guess]:
 
 def _reduced(case: _Case) -> Iterator[_Guess]:
     """The same along an axis: a mean or a sum of the right one along it."""
-    axes = [axis for axis, n in enumerate(case.own.shape) if n > 1]
-    for along in itertools.chain([(axis,) for axis in axes], itertools.combinations(axes, 2)):
-        first = case.own[
-            tuple(slice(0, 1) if k in along else slice(None) for k in range(len(case.own.shape)))
-        ]
-        if (
-            len(along) == len(axes)
-            or not agree(case.own, first, case.room(first, case.bound)).all()
-        ):
+    for axis in range(case.own.ndim) if case.own.ndim > 1 else ():
+        first = np.take(case.own, [0], axis)
+        if not agree(case.own, first, case.room(first, case.bound)).all():
             continue
-        text = f"ax{'is' if len(along) == 1 else 'es'} {' and '.join(map(str, along))}"
-        for how in ("mean", "sum"):
-            value, slack = (
-                getattr(each, how)(along, keepdims=True) for each in (case.value, case.bound)
-            )
-            says = f"yours is the {how} of the right one along {text}, the same everywhere along it"
-            remedy = f"leave {text} as it is: this input has it"
-            yield _Guess(value, slack, "wrong-axis", says, remedy, 2)
+        for how, reduce in (("mean", np.mean), ("sum", np.sum)):
+            value, slack = (reduce(each, axis, keepdims=True) for each in (case.value, case.bound))
+            says = f"yours is the {how} of the right one along axis {axis}, the same all along it"
+            yield _Guess(value, slack, "wrong-axis", says, f"do not reduce over axis {axis}", 2)
 
 
 def _symmetric(case: _Case) -> Iterator[_Guess]:
@@ -529,17 +502,21 @@ def _limited(case: _Case) -> Iterator[_Guess]:
 
 def _printed(case: _Case) -> Iterator[_Guess]:
     """Rounded to a number of decimals, or of digits."""
-    size = np.floor(np.log10(np.abs(np.where(case.value == 0, 1, case.value))))
-    forms = [(f"{k} decimals", np.full(size.shape, 10.0**-k)) for k in range(1, 12)]
-    forms += [(f"{k} significant digits", 10.0 ** (size - k + 1)) for k in range(2, 15)]
-    for how, unit in forms:
-        guessed = np.round(case.sampled(case.value) / case.sampled(unit)) * case.sampled(unit)
-        if agree(guessed, case.sampled(case.own), 2.0**-48 * np.abs(guessed)).mean() > 0.9:
-            says, remedy = f"the right one, rounded to {how}", "print 17 significant digits"
-            guess = np.round(case.value / unit) * unit
-            near = np.abs(case.own - case.value) <= 0.5 * unit + case.bound
-            whole = agree(np.round(case.own / unit) * unit, case.own, 2.0**-48 * np.abs(case.own))
-            guess = np.where(near & whole, case.own, guess)  # a tie may be rounded either way
+
+    def rounded(array: Array, k: int, digits: bool) -> Array:
+        size = np.floor(np.log10(np.abs(np.where(array == 0, 1, array)))) + 1 if digits else 0
+        unit = 10.0 ** (size - k)
+        made: Array = np.round(array / unit) * unit
+        return made
+
+    for digits, k in itertools.chain(
+        ((False, k) for k in range(1, 12)), ((True, k) for k in range(2, 15))
+    ):
+        guessed, own = rounded(case.sampled(case.value), k, digits), case.sampled(case.own)
+        if agree(guessed, own, 2.0**-48 * np.abs(guessed)).all():
+            says = f"the right one, rounded to {k} {'significant digits' if digits else 'decimals'}"
+            guess = rounded(case.value, k, digits)
+            remedy = "print 17 significant digits"
             yield _Guess(guess, case.bound, "too-few-digits", says, remedy)
 
 
@@ -559,7 +536,7 @@ def _stretched(name: str, source: Array, shape: Index) -> Iterator[tuple[str, Ar
         for n, axis in zip(source.shape, axes, strict=True):
             lengths[axis] = n
         along = f" along axis {', '.join(map(str, axes))}" if len(ways) > 1 else ""
-        yield name + along, source.reshape(lengths).astype(np.float64)
+        yield name + along, source.reshape(lengths).astype(np.float64, copy=False)
 
 
 def _made_of(name: str, source: Array, shape: Index) -> Iterator[_Quantity]:
@@ -574,7 +551,8 @@ def _made_of(name: str, source: Array, shape: Index) -> Iterator[_Quantity]:
             else:
                 counts = _as_axis(np.bincount(source.ravel(), minlength=n), axis, len(shape))
                 words = f"how often {name} names each index of axis {axis}"
-                yield _Quantity(words, np.maximum(counts, 1.0), False, True)
+                several = f"{name} names an index of axis {axis} several times"
+                yield _Quantity(words, np.maximum(counts, 1.0), False, several)
 
 
 def _sigmoid(x: Array) -> Array:
@@ -666,11 +644,9 @@ def _by_rules(
                 free = (f == 0) & (np.abs(case.value) <= case.bound)
                 by = np.where(free, 1, 1 / f) if rule.left_out else f
                 made = np.where(free, case.own, case.value * by)
-                says, remedy = (
-                    rule.says.format(each.words),
-                    f"see how {each.words} enters the formula",
-                )
-                yield _Guess(made, case.bound * np.abs(by), mistake, says, remedy, 1)
+                says, slack = rule.says.format(each.words), case.bound * np.abs(by)
+                remedy = f"see how {each.words} enters the formula"
+                yield _Guess(made, slack, mistake, says, remedy, 1)
 
 
 def _tells(factor: Array, off: Array) -> bool:
@@ -755,12 +731,8 @@ def _takes_off(value: Array, term: Array) -> bool:
 
 def _derivative_left_out(case: _Case) -> Iterator[_Guess]:
     """Something that is known: the gradient of an intermediate, or the incoming one."""
-    own = case.sampled(case.own)
-    near = agree(
-        np.broadcast_to(own, case.table.shape),
-        case.table,
-        case.room(case.table, case.sampled(case.bound)),
-    )
+    own, table = np.broadcast_to(case.sampled(case.own), case.table.shape), case.table
+    near = agree(own, table, case.room(table, case.sampled(case.bound)))
     for k in np.flatnonzero(near.all(1)).tolist():
         each = case.quantities[k]
         says = f"yours is exactly {each.words}: the derivative that multiplies it is left out"
@@ -779,26 +751,26 @@ def _centred(case: _Case) -> Iterator[_Guess]:
         yield _Guess(case.value + mean, slack, "term-missing", says, "subtract the mean", 4)
 
 
-def _by_rows(case: _Case) -> Iterator[_Guess]:
-    """A multiple of something known, another one in each row, that is missing."""
-    error = case.own - case.value
+def _by_lines(case: _Case) -> Iterator[_Guess]:
+    """A multiple of something known, another one in each line along an axis, that is missing."""
     for axis, n in enumerate(case.own.shape):
         if n < 4 or case.own.ndim < 2 or len(case.quantities) * case.own.size > 10**7:
             continue
         for each in (one for one in case.quantities if one.array.shape[axis] > 1):
             q = np.broadcast_to(each.array, case.own.shape)
-            multiples = (error * q).sum(axis, keepdims=True) / (q * q).sum(axis, keepdims=True)
-            term = np.where(np.isfinite(multiples), multiples, 0) * q
-            along, size = (case.value * q).sum(axis), (np.abs(case.value * q)).sum(axis)
-            across = bool((np.abs(along) <= 1e-9 * size).all())
-            says = (
-                f"yours is the right one plus a multiple of {each.words} in each line (axis {axis})"
+            square = (q * q).sum(axis, keepdims=True)
+            error, value = (
+                np.where(square == 0, 0, (array * q).sum(axis, keepdims=True) / square) * q
+                for array in (case.own - case.value, case.value)
             )
-            if across:
-                says += "; the right one has no part along it"
+            if agree(value, case.value, 1e-9 * np.abs(case.value)).all():
+                continue  # so is the right one, and yours may well be
+            says = f"yours less the right one is a multiple of {each.words} in each line"
+            says, mistake = f"{says} along axis {axis}", "unknown"
+            if (np.abs(value) <= 1e-9 * np.abs(error)).all():
+                says, mistake = f"{says}; the right one has no part along it", "term-missing"
             remedy = "look for the term with a sum or a mean along this axis"
-            mistake = "term-missing" if across else "unknown"
-            yield _Guess(case.value + term, case.bound, mistake, says, remedy, 6)
+            yield _Guess(case.value + error, case.bound, mistake, says, remedy, 6)
 
 
 # ---- wrong where something holds
@@ -849,9 +821,8 @@ def _conditions(case: _Case) -> Iterator[_Where]:
             each = case.quantities[k]
             yield _Where(test(each.array), f"where {each.words} {words}")
     for each in case.quantities:
-        if each.counts and _no_chance(each.array > 1, np.ones_like(each.array), few=3):
-            text = f"where {each.words} is more than 1"
-            yield _Where(each.array > 1, text, always="one-sample-only")
+        if each.several and _no_chance(each.array > 1, np.ones_like(each.array), few=3):
+            yield _Where(each.array > 1, f"where {each.several}", always="one-sample-only")
 
 
 def _kinks(case: _Case) -> Iterator[_Where]:
@@ -955,7 +926,7 @@ _WEAKER: list[Family] = [
     _terms,
     _derivative_left_out,
     _centred,
-    _by_rows,
+    _by_lines,
     _wrong_where,
     _few_digits,
 ]
