@@ -493,7 +493,7 @@ def _limited(case: _Case) -> Iterator[_Guess]:
             if fits:
                 says = f"cut off at {' and '.join(f'{c:.6g}' for c in limits if np.isfinite(c))}"
                 clipped = np.clip(value, *limits)
-                yield _Guess(clipped, case.bound, "gradient-clipped", says, remedy, 1)
+                yield _Guess(clipped, case.bound, "gradient-clipped", says, remedy, 0)
     norm, longer = float(np.linalg.norm(own)), float(np.linalg.norm(value))
     if 0 < norm < longer and abs(float(f"{norm:.2g}") / norm - 1) < 1e-9:
         c, says = norm / longer, f"scaled to a norm of {norm:.2g}"
@@ -548,7 +548,7 @@ def _made_of(name: str, source: Array, shape: Index) -> Iterator[_Quantity]:
                 one_hot = np.expand_dims(source, axis) == along
                 words = f"the one-hot array of {name}"
                 yield _Quantity(words, one_hot.astype(np.float64), True)
-            else:
+            elif source.shape != shape:
                 counts = _as_axis(np.bincount(source.ravel(), minlength=n), axis, len(shape))
                 words = f"how often {name} names each index of axis {axis}"
                 several = f"{name} names an index of axis {axis} several times"
@@ -651,9 +651,7 @@ def _by_rules(
 
 def _tells(factor: Array, off: Array) -> bool:
     """Whether a factor in a sample varies enough to be recognised by it."""
-    if _different(factor[off]) >= 3:
-        return True
-    return _different(factor) == 2 and _no_chance(off, np.ones_like(off))
+    return _different(factor[off]) > 2 or _no_chance(factor == factor[0], np.ones_like(off))
 
 
 def _terms(case: _Case) -> Iterator[_Guess]:
