@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lockstep.gradients.mistakes import Wrong
 
 _SAMPLE = 320  # elements on which guesses are tried before they are made as a whole
-_QUANTITIES = 600  # arrays that are tried as factors and terms
+_QUANTITIES = 500  # intermediates that are tried as factors and terms
 _PAIRED = 30  # of which products of two are tried
 _CHANCE = 14  # among so many ways to choose the wrong elements one is no coincidence
 
@@ -65,7 +65,7 @@ class _Guess:
 class _Quantity:
     """An array that stretches over the gradient.
 
-    words: what it is; given: whether it is an input, or made of one; several: what it means that an
+    words: what it is; given: whether it is an input; several: what it means that an
     element is above 1, where it counts something.
     """
 
@@ -123,14 +123,15 @@ class _Case:
         """What may be a factor or a term: inputs, intermediates and gradients, in turn."""
         shape, known = self.own.shape, self.known
         others = {f"the gradient of {k}": v for k, v in known.gradients.items() if k != self.name}
+        between = dict(itertools.islice(known.intermediates.items(), _QUANTITIES))
         found: list[_Quantity] = []
-        for arrays in (known.inputs, known.intermediates, others):
+        for arrays in (known.inputs, between, others):
             given = arrays is known.inputs
             for name, source in arrays.items():
                 ways = _stretched(name, source, shape)
                 found += [_Quantity(words, array, given) for words, array in ways]
-                found += _made_of(name, source, shape)
-        return found[:_QUANTITIES]
+                found += _made_of(name, source, shape) if given else ()
+        return found
 
     @cached_property
     def table(self) -> Array:
@@ -144,6 +145,9 @@ Family = Callable[[_Case], Iterator[_Guess]]
 
 def by_pattern(it: Wrong, known: Known, certain: bool) -> Diagnosis | None:
     """The likeliest mistake that gives exactly these numbers; None where none does.
+
+    Where no mistake does, but the wrong elements are those of a row or of a condition, that is said
+    by a diagnosis of the name `unknown`.
 
     Args:
         it: The wrong gradient.
@@ -224,7 +228,7 @@ def _regular(rows: Array) -> bool:
 def _swapped(case: _Case) -> Iterator[_Guess]:
     """Another input's gradient."""
     known = case.known
-    if case.name not in known.inputs or any(_by_rules(case, _PLAIN, lambda q: q.given)):
+    if case.name not in known.inputs or any(_by_rules(case, [_PLAIN])):
         return  # the two may be alike but for a factor that was left out
     for name, other in known.gradients.items():
         theirs = known.returned.get(name)
@@ -331,7 +335,7 @@ def _left(rows: Array, shape: Index, axis: int) -> Iterator[_Order]:
     lost, kept = np.flatnonzero(rows < 0), np.flatnonzero(rows >= 0)
     if _regular(kept) and len(kept) <= len(lost):
         mistake = "one-sample-only" if len(kept) == 1 else "partial-sum"
-        says = f"{_along(shape, axis, kept)} alone counted; the others are zero"
+        says = f"only {_along(shape, axis, kept)} counted; the others are zero"
         yield _Order(rows, mistake, says)
     elif kept.size and _regular(lost):
         yield _Order(rows, "partial-sum", f"zero in {_along(shape, axis, lost)}")
@@ -547,7 +551,7 @@ def _made_of(name: str, source: Array, shape: Index) -> Iterator[_Quantity]:
             if source.shape == shape[:axis] + shape[axis + 1 :]:
                 one_hot = np.expand_dims(source, axis) == along
                 words = f"the one-hot array of {name}"
-                yield _Quantity(words, one_hot.astype(np.float64), True)
+                yield _Quantity(words, one_hot.astype(np.float64), False)
             elif source.shape != shape:
                 counts = _as_axis(np.bincount(source.ravel(), minlength=n), axis, len(shape))
                 words = f"how often {name} names each index of axis {axis}"
@@ -567,12 +571,16 @@ def _steep(x: Array) -> Array:
 
 @dataclass
 class _Rule:
-    """What is left out of yours as a factor, or is in it and does not belong."""
+    """What is left out of yours as a factor, or is in it and does not belong.
+
+    fits: of which quantities that is likely.
+    """
 
     of: Callable[[Array], Array]
     left_out: bool
     mistake: str
     says: str
+    fits: Callable[[_Quantity], bool] = lambda q: True
 
 
 def _both_ways(words: str, of: Callable[[Array], Array], *mistakes: str) -> Iterator[_Rule]:
@@ -588,11 +596,24 @@ def _instead(stands: str, belongs: str, ratio: Callable[[Array], Array], point: 
     return _Rule(ratio, False, mistake, f"{stands} stands where {belongs} belongs")
 
 
+def _is_mask(q: _Quantity) -> bool:
+    """Whether an input holds zeros and one other number."""
+    return q.given and _different(q.array) == 2 and not q.array.all()
+
+
+def _is_divisor(q: _Quantity) -> bool:
+    """Whether it is positive and the same along an axis, as a norm or a sum is."""
+    return 1 in q.array.shape and bool((q.array > 0).all())
+
+
 _SLOPE = ("missing-activation-derivative", "extra-activation-derivative")
-_PLAIN = [_Rule(lambda q: q, True, "factor-missing", "the factor {} is left out")]
-_SIGNS = [_Rule(np.sign, True, "factor-missing", "the factor sign({}) is left out")]
-_MASKS = [_Rule(lambda q: q, True, "mask", "the mask {} is left out")]
+_PLAIN = _Rule(lambda q: q, True, "factor-missing", "the factor {} is left out")
+_SURE = [
+    _Rule(lambda q: q, True, "mask", "the mask {} is left out", _is_mask),
+    _Rule(np.sign, True, "factor-missing", "the factor sign({}) is left out", lambda q: q.given),
+]
 _RULES = [
+    _Rule(lambda q: q, False, "factor-missing", "the division by {} is left out", _is_divisor),
     *_both_ways("{}", lambda q: q),
     *_both_ways("sign({})", np.sign),
     *_both_ways("s (1 − s), where s is {},", lambda s: s * (1 - s), *_SLOPE),
@@ -613,22 +634,17 @@ _RULES = [
 
 
 def _masks(case: _Case) -> Iterator[_Guess]:
-    """An input of zeros and one other number, or the sign of an input, left out as a factor."""
-    yield from _by_rules(
-        case, _MASKS, lambda q: q.given and _different(q.array) == 2 and not q.array.all()
-    )
-    yield from _by_rules(case, _SIGNS, lambda q: q.given)
+    """A mask, or the sign of an input, left out as a factor."""
+    return _by_rules(case, _SURE)
 
 
 def _factors(case: _Case) -> Iterator[_Guess]:
     """A function of something known, left out or too many."""
-    return _by_rules(case, _RULES, lambda q: True)
+    return _by_rules(case, _RULES)
 
 
-def _by_rules(
-    case: _Case, rules: list[_Rule], fits: Callable[[_Quantity], bool]
-) -> Iterator[_Guess]:
-    """Guesses by rules, of the quantities that fit; tried on the sample first."""
+def _by_rules(case: _Case, rules: list[_Rule]) -> Iterator[_Guess]:
+    """Guesses by rules; tried on the sample first."""
     own, value, off, bound = map(case.sampled, (case.own, case.value, case.off, case.bound))
     for rule in rules:
         factors = rule.of(case.table)
@@ -637,7 +653,7 @@ def _by_rules(
         near = agree(guessed, np.broadcast_to(of, guessed.shape), case.room(guessed, slack))
         for k in np.flatnonzero(near.all(1)).tolist():
             each, factor = case.quantities[k], factors[k]
-            if fits(each) and _tells(factor, off):
+            if rule.fits(each) and _tells(factor, off):
                 mistake, f = rule.mistake, rule.of(each.array)
                 if mistake == "mask" and factor.max() != 1:
                     mistake = "dropout-mask"
@@ -688,7 +704,7 @@ def _multiples(
         mistake, remedy = "term-too-many", f"look for a term with {words} that does not belong"
         if c.twice:
             mistake, remedy = "sign-flipped", f"look at the sign of the term with {words}"
-        elif c.number < 0 or _takes_off(value, term):
+        elif c.number < 0 or _takes_off(value, term, case.quantities[factors[k][0]].given):
             mistake, remedy = "term-missing", f"look for a term with {words} that is left out"
         says = f"yours is the right one {'minus' if c.number < 0 else 'plus'} {c.words}{words}"
         whole = np.full(case.own.shape, c.number)
@@ -721,10 +737,13 @@ def _usual(c: float, inputs: Quantities) -> _Number:
     return _Number(c, f"{abs(c):.9g} · ", False, False)
 
 
-def _takes_off(value: Array, term: Array) -> bool:
-    """Whether the right gradient is against a term, or has no part along it."""
+def _takes_off(value: Array, term: Array, given: bool) -> bool:
+    """Whether the right gradient is against a term, or has no part along it.
+
+    given: whether it is an input; the sign of anything else says little.
+    """
     along = float((value * term).sum() / np.linalg.norm(value) / np.linalg.norm(term))
-    return along < -0.3 or abs(along) < 1e-9
+    return along < (-0.3 if given else 0.3) or abs(along) < 1e-9
 
 
 def _derivative_left_out(case: _Case) -> Iterator[_Guess]:
@@ -742,10 +761,10 @@ def _centred(case: _Case) -> Iterator[_Guess]:
     for axis, n in enumerate(case.own.shape):
         if n < 3:
             continue
-        along = f"mean along axis {axis}"
-        slack = case.bound + case.bound.mean(axis, keepdims=True)
         mean = case.own.mean(axis, keepdims=True)
-        says = f"yours, less its {along}, is the right one: what comes by way of a mean is missing"
+        slack = case.bound + case.bound.mean(axis, keepdims=True)
+        says = f"yours, less its mean along axis {axis}, is the right one"
+        says += ": what comes by way of a mean is missing or counts twice"
         yield _Guess(case.value + mean, slack, "term-missing", says, "subtract the mean", 4)
 
 
@@ -779,7 +798,7 @@ class _Where:
     """Elements that a condition singles out.
 
     zero, other: the mistake where yours is 0 there, where the right one is 0 there; always: the
-    mistake whatever yours is; some: whether only some of these elements need be wrong.
+    mistake whatever yours is.
     """
 
     mask: Array
@@ -787,7 +806,6 @@ class _Where:
     zero: str = "mask"
     other: str = "mask"
     always: str = ""
-    some: bool = False
 
 
 def _conditions(case: _Case) -> Iterator[_Where]:
@@ -823,17 +841,23 @@ def _conditions(case: _Case) -> Iterator[_Where]:
             yield _Where(each.array > 1, f"where {each.several}", always="one-sample-only")
 
 
-def _kinks(case: _Case) -> Iterator[_Where]:
-    """Where the input itself is 0, or has equals."""
+def _kinks(case: _Case) -> Iterator[_Guess]:
+    """Wrong nowhere but where the input itself is 0, or has equals."""
     x = case.known.inputs.get(case.name)
     if x is None or x.size > 10**4:
         return
-    yield _Where(x == 0, f"where {case.name} is 0", always="kink", some=True)
+    places = {"is 0": x == 0}
     for axis in range(x.ndim):
         lines = np.moveaxis(x, axis, -1)
         equal = (lines[..., None] == lines[..., None, :]).sum(-1) > 1
-        words = f"where {case.name} has equals along axis {axis}"
-        yield _Where(np.moveaxis(equal, -1, axis), words, always="kink", some=True)
+        places[f"has equals along axis {axis}"] = np.moveaxis(equal, -1, axis)
+    for words, mask in places.items():
+        n, k = int(mask.sum()), int(case.off.sum())
+        rare = k > 1 and 0 < 2 * n < x.size and k * math.log2(x.size / n) > 3
+        if rare and mask[case.off].all():
+            says = f"yours is wrong only where {case.name} {words}"
+            remedy = "choose a value between the slopes on both sides"
+            yield _Guess(case.own, case.bound, "kink", says, remedy, 1)
 
 
 def _wrong_where(case: _Case) -> Iterator[_Guess]:
@@ -841,16 +865,10 @@ def _wrong_where(case: _Case) -> Iterator[_Guess]:
     value, bound, remedy = case.value, case.bound, "look at what the formula does there"
     own, right = case.own[case.off], value[case.off]
     c = float((own * right).sum() / (right * right).sum())
-    for where in itertools.chain(_kinks(case), _conditions(case)):
+    for where in _conditions(case):
         mask = np.broadcast_to(where.mask, value.shape)
-        if where.some:
-            n, k = int(mask.sum()), int(case.off.sum())
-            rare = k > 1 and 0 < 2 * n < mask.size and k * math.log2(mask.size / n) > 3
-            holds = bool(mask[case.off].all()) and rare
-            mask = case.off
-        else:
-            same = (mask == case.off) | ~case.visible
-            holds = bool(same.all()) and _no_chance(mask, case.visible)
+        same = (mask == case.off) | ~case.visible
+        holds = bool(same.all()) and _no_chance(mask, case.visible)
         forms = [
             (-value, "sign-flipped", "yours is minus the right one", 2),
             (c * value, "scaled-by-constant", f"yours is {c:.9g} times the right one", 3),
@@ -863,7 +881,7 @@ def _wrong_where(case: _Case) -> Iterator[_Guess]:
         elif not right.any():
             forms = [(case.own, where.other, "the right one is 0, and yours is not,", 2)]
         for made, mistake, says, least in forms if holds else ():
-            says += f" {'only' if where.some else 'exactly'} {where.words}"
+            says = f"{says} exactly {where.words}"
             yield _Guess(np.where(mask, made, value), bound, mistake, says, remedy, least)
 
 
@@ -920,6 +938,7 @@ _CERTAIN: list[Family] = [
     _swapped,
 ]
 _WEAKER: list[Family] = [
+    _kinks,
     _factors,
     _terms,
     _derivative_left_out,

@@ -77,9 +77,9 @@ CERTAIN = {
         G,
         {},
         "one-sample-only",
-        "column 4 (axis 1) alone counted",
+        "only column 4 (axis 1) counted",
     ),
-    "some rows": (rows([0, 1, -1, -1, -1, -1]), G, {}, "partial-sum", "rows 0 … 1 (axis 0) alone"),
+    "some rows": (rows([0, 1, -1, -1, -1, -1]), G, {}, "partial-sum", "only rows 0 … 1 (axis 0)"),
     "no last row": (rows([0, 1, 2, 3, 4, -1]), G, {}, "partial-sum", "zero in row 5"),
     "every other slice": (
         np.where(np.arange(12) % 2 == 1, LINE, 0),
