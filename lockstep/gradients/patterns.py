@@ -124,14 +124,14 @@ class _Case:
         shape, known = self.own.shape, self.known
         others = {f"the gradient of {k}": v for k, v in known.gradients.items() if k != self.name}
         between = dict(itertools.islice(known.intermediates.items(), _QUANTITIES))
-        found: list[_Quantity] = []
+        found: dict[bytes, _Quantity] = {}  # by their sample: each once
         for arrays in (known.inputs, between, others):
             given = arrays is known.inputs
             for name, source in arrays.items():
-                ways = _stretched(name, source, shape)
-                found += [_Quantity(words, array, given) for words, array in ways]
-                found += _made_of(name, source, shape) if given else ()
-        return found
+                ways = [_Quantity(*way, given) for way in _stretched(name, source, shape)]
+                for each in itertools.chain(ways, _made_of(name, source, shape) if given else ()):
+                    found.setdefault(self.sampled(each.array).tobytes(), each)
+        return list(found.values())
 
     @cached_property
     def table(self) -> Array:
@@ -701,12 +701,10 @@ def _multiples(
             enough |= _different(table[k]) == 2 and _no_chance(off, np.ones_like(off))
         if not enough or not (c.usual or len(factors[k]) == 1):
             continue
-        mistake, remedy = "term-too-many", f"look for a term with {words} that does not belong"
-        if c.twice:
-            mistake, remedy = "sign-flipped", f"look at the sign of the term with {words}"
-        elif c.number < 0 or _takes_off(value, term, case.quantities[factors[k][0]].given):
-            mistake, remedy = "term-missing", f"look for a term with {words} that is left out"
+        share = -float((value * term).sum() / (term * term).sum())
+        mistake = _mistake_of(c, share, case.quantities[factors[k][0]].given)
         says = f"yours is the right one {'minus' if c.number < 0 else 'plus'} {c.words}{words}"
+        remedy = f"look for the term with {words}"
         whole = np.full(case.own.shape, c.number)
         for factor in factors[k]:
             whole = whole * case.quantities[factor].array
@@ -715,12 +713,16 @@ def _multiples(
 
 @dataclass
 class _Number:
-    """A factor of a term. words: as it stands before the term; twice: ±2, or ±2 of an input."""
+    """A factor of a term.
+
+    words: as it stands before the term; flipped: up to which share of the term in the right
+    gradient a wrong sign is likelier than a term that is left out.
+    """
 
     number: float
     words: str
     usual: bool
-    twice: bool
+    flipped: float = -math.inf
 
 
 def _usual(c: float, inputs: Quantities) -> _Number:
@@ -731,19 +733,26 @@ def _usual(c: float, inputs: Quantities) -> _Number:
         if array.ndim == 0 and array.dtype.kind == "f" and array
     }
     for words, p in {"": 1.0, **single}.items():
+        flipped = math.inf if words else 0.75
         for times, n in {"": 1.0, "2 · ": 2.0, "½ · ": 0.5}.items():
             if abs(abs(c) / abs(p * n) - 1) < 1e-6:
-                return _Number(math.copysign(p * n, c), times + words, True, n == 2)
-    return _Number(c, f"{abs(c):.9g} · ", False, False)
+                number = math.copysign(p * n, c)
+                return _Number(number, times + words, True, flipped if n == 2 else -math.inf)
+    return _Number(c, f"{abs(c):.9g} · ", False)
 
 
-def _takes_off(value: Array, term: Array, given: bool) -> bool:
-    """Whether the right gradient is against a term, or has no part along it.
+def _mistake_of(c: _Number, share: float, given: bool) -> str:
+    """What makes a term on top of the right gradient.
 
-    given: whether it is an input; the sign of anything else says little.
+    share: how much of the term, with its sign turned, seems to be in the right one: all of it where
+    it is left out of yours, half where its sign is wrong; given: whether it is of an input, as the
+    sign of anything else says little.
     """
-    along = float((value * term).sum() / np.linalg.norm(value) / np.linalg.norm(term))
-    return along < (-0.3 if given else 0.3) or abs(along) < 1e-9
+    if share < c.flipped:
+        return "sign-flipped"
+    if c.number < 0 or share > (0.5 if given else -0.5) or abs(share) < 1e-9:
+        return "term-missing"
+    return "term-too-many" if c.usual else "unknown"
 
 
 def _derivative_left_out(case: _Case) -> Iterator[_Guess]:
