@@ -300,6 +300,13 @@ WEAKER = {
         "too-few-digits",
         "a constant of few digits",
     ),
+    "both signs": (
+        G * (np.cos(X) + 1e-7 * np.sin(X)),
+        G * np.cos(X),
+        dict(x=X, g=G),
+        "too-few-digits",
+        "a constant of few digits",
+    ),
     "one sign": (
         G * (1 + 1e-7 * (1 + Z * Z)),
         G,
@@ -416,6 +423,26 @@ def test_what_can_show_no_pattern_is_left(own, value, certain):
         assert by_pattern(it, Known({}, {}), certain) is None
     else:
         assert diagnosed(own, value, certain, x=value, y=np.arange(3)) is None
+
+
+# what looks like a pattern at first: yours, the right one, what else is known
+NEARLY = {
+    "zeros at no regular rows": (rows([-1, 1, -1, -1, 4, -1]), G, {}),
+    "not fair to a symmetric input": (SQUARE * LINE[:4], SQUARE, dict(x=SYMMETRIC)),
+    "other parts of a sum": (G.sum(0) + G[0] * ROW, G.sum(0), dict(d_z=G)),
+    "other rows by an index": (LAST + Z, GATHERED, dict(token=TOKEN, g=TABLED)),
+    "lines of a multiple": (np.outer(COLUMN, ROW) * 2.5 * Z, np.outer(COLUMN, ROW), dict(w=ROW)),
+    "a few errors": (G * (1 + 1e-7 * (np.arange(5) > 3) * Z), G, dict(x=X, z=X)),
+    "errors of all sizes": (G * (1 + 1e-8 * np.exp(9 * Z)), G, dict(x=X)),
+}
+
+
+@pytest.mark.parametrize("certain", [True, False])
+@pytest.mark.parametrize("case", NEARLY)
+def test_what_is_nearly_a_pattern_is_not_named(case, certain):
+    own, value, known = NEARLY[case]
+    it = diagnosed(own, value, certain, **known)
+    assert it is None or it.mistake == "unknown", it
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
