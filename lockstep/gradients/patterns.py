@@ -338,7 +338,7 @@ def _left(rows: Array, shape: Index, axis: int) -> Iterator[_Order]:
         says = f"only {_along(shape, axis, kept)} counted; the others are zero"
         yield _Order(rows, mistake, says)
     elif kept.size and _regular(lost):
-        yield _Order(rows, "partial-sum", f"zero in {_along(shape, axis, lost)}")
+        yield _Order(rows, "partial-sum", f"yours is zero in {_along(shape, axis, lost)}")
 
 
 def _turned(case: _Case) -> Iterator[_Guess]:
@@ -495,12 +495,13 @@ def _limited(case: _Case) -> Iterator[_Guess]:
             ((-np.inf, high), above > 1 and not below),
         ):
             if fits:
-                says = f"cut off at {' and '.join(f'{c:.6g}' for c in limits if np.isfinite(c))}"
+                words = " and ".join(f"{c:.6g}" for c in limits if np.isfinite(c))
                 clipped = np.clip(value, *limits)
+                says = f"yours is cut off at {words}"
                 yield _Guess(clipped, case.bound, "gradient-clipped", says, remedy, 0)
     norm, longer = float(np.linalg.norm(own)), float(np.linalg.norm(value))
     if 0 < norm < longer and abs(float(f"{norm:.2g}") / norm - 1) < 1e-9:
-        c, says = norm / longer, f"scaled to a norm of {norm:.2g}"
+        c, says = norm / longer, f"yours is scaled to a norm of {norm:.2g}"
         yield _Guess(c * value, c * case.bound, "gradient-clipped", says, remedy)
 
 
@@ -518,7 +519,8 @@ def _printed(case: _Case) -> Iterator[_Guess]:
     ):
         guessed, own = rounded(case.sampled(case.value), k, digits), case.sampled(case.own)
         if agree(guessed, own, 2.0**-48 * np.abs(guessed)).all():
-            says = f"the right one, rounded to {k} {'significant digits' if digits else 'decimals'}"
+            unit = "significant digits" if digits else "decimals"
+            says = f"yours is the right one, rounded to {k} {unit}"
             guess = rounded(case.value, k, digits)
             remedy = "print 17 significant digits"
             yield _Guess(guess, case.bound, "too-few-digits", says, remedy)
@@ -909,7 +911,7 @@ def _few_digits(case: _Case) -> Iterator[_Guess]:
     far = (np.abs(own - value) > 50 * case.sampled(case.bound))[there].mean()
     if near < 0.8 or far < 0.8 or size > 1e-3 or not _systematic(case, error, there):
         return
-    says = f"right to {-math.log10(size):.1f} digits, as with a constant of few digits"
+    says = f"yours is right to {-math.log10(size):.1f} digits, as with a constant of few digits"
     says += ", or without a small one"
     yield _Guess(case.own, case.bound, "too-few-digits", says, "write constants with all digits")
 
