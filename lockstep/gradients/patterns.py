@@ -491,8 +491,8 @@ def _limited(case: _Case) -> Iterator[_Guess]:
     if low < high and not case.off.all() and _different(value[case.off]) > 1:
         for limits, fits in (
             ((-high, high), low == -high),
-            ((low, np.inf), below > 1 and not above),
-            ((-np.inf, high), above > 1 and not below),
+            ((low, np.inf), low < 0 and below > 1 and not above),
+            ((-np.inf, high), high > 0 and above > 1 and not below),
         ):
             if fits:
                 words = " and ".join(f"{c:.6g}" for c in limits if np.isfinite(c))

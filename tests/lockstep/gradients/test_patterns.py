@@ -149,7 +149,7 @@ CERTAIN = {
     "sign": (G, G * np.sign(X), dict(x=X), "factor-missing", "sign(x) is left out"),
     "clipped": (np.clip(G, -0.5, 0.5), G, {}, "gradient-clipped", "cut off at -0.5 and 0.5"),
     "clipped above": (np.minimum(G, 0.7), G, {}, "gradient-clipped", "cut off at 0.7"),
-    "clipped below": (np.maximum(G, 0), G, {}, "gradient-clipped", "cut off at 0"),
+    "clipped below": (np.maximum(G, -0.3), G, {}, "gradient-clipped", "at -0.3"),
     "norm": (G / np.linalg.norm(G), G, {}, "gradient-clipped", "norm of 1"),
     "decimals": (np.round(G, 4), G, {}, "too-few-digits", "rounded to 4 decimals"),
     "digits": (
@@ -265,6 +265,13 @@ WEAKER = {
         "0.1 times the right one exactly where x is negative",
     ),
     "zero where negative": (np.where(X < 0, 0, G), G, dict(x=X), "mask", "exactly where x is nega"),
+    "zero where it is negative": (
+        np.maximum(X, 0),
+        X * 1,
+        dict(x=X),
+        "mask",
+        "yours is 0 exactly where x is negative",
+    ),
     "not masked": (
         np.where(X < 0, Z, G),
         np.where(X < 0, 0, G),
