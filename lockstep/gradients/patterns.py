@@ -231,17 +231,20 @@ def _swapped(case: _Case) -> Iterator[_Guess]:
     if case.name not in known.inputs or any(_by_rules(case, [_PLAIN])):
         return  # the two may be alike but for a factor that was left out
     for name, other in known.gradients.items():
-        theirs = known.returned.get(name)
-        if name == case.name or name not in known.inputs:
-            continue
-        if theirs is not None and theirs.shape == other.shape and np.allclose(theirs, other):
-            continue  # it is where it belongs
-        ways = [(other, "", 2), (-other, "minus ", 3), (other.T, "transposed, ", 3)]
+        theirs = known.returned.get(name, np.empty(0))
+        if name == case.name or name not in known.inputs or _alike(theirs, other):
+            continue  # that one is where it belongs
+        least = 2 if _alike(theirs, case.value) else 3  # both are seen to be in the other's place
+        ways = [(other, "", least), (-other, "minus ", 3), (other.T, "transposed, ", 3)]
         for array, how, least in ways:
             if array.shape == case.own.shape:
                 says = f"yours is {how}the right gradient of {name}"
                 remedy = f"return the gradients of {case.name} and {name} under their own names"
                 yield _Guess(array, case.bound, "swapped-gradients", says, remedy, least)
+
+
+def _alike(one: Array, other: Array) -> bool:
+    return one.shape == other.shape and bool(np.allclose(one, other))
 
 
 @dataclass

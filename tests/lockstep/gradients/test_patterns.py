@@ -358,6 +358,14 @@ def test_another_gradient_is_not_swapped_if_that_one_is_returned_where_it_belong
     assert diagnosed(Z, G, False, returned={"z": Z}, **known).mistake == "factor-missing"
 
 
+def test_two_numbers_are_swapped_if_both_gradients_are_seen_in_the_others_place():
+    own, other = np.array([1.0, 2.0]), np.array([3.0, 5.0])
+    known = dict(x=own, z=other, d_z=own)
+    both = diagnosed(own, other, True, returned={"x": own, "z": other}, **known)
+    assert both.mistake == "swapped-gradients"
+    assert diagnosed(own, other, True, **known) is None
+
+
 def test_a_gradient_like_anothers_but_for_a_factor_is_not_swapped():
     known = dict(x=X, z=X, w=ROW, d_z=G)
     assert diagnosed(G, G * ROW, True, **known) is None
