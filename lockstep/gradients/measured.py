@@ -236,10 +236,15 @@ def fixed(it: Check, own: Quantities, values: Quantities, rtol: float, atol: flo
 
 def _unmeasured(it: Check, own: Quantities, values: Quantities) -> Measured:
     torch = {name: values[name] for name in own}
+    by_hand, by_torch, by_noise = (
+        {name: np.zeros(value.shape) for name, value in torch.items()} for _ in range(3)
+    )
     return Measured(
         own,
         torch,
-        *({name: np.zeros(values[name].shape) for name in own} for _ in range(3)),
+        by_hand,
+        by_torch,
+        by_noise,
         bound={},
         unit={name: it.unit(name) for name in own},
         remarks=[],
@@ -315,7 +320,9 @@ def moved_by_hand(it: Check, seen: Measured) -> None:
 
     Large changes are jumps, or no rounding, and do not count.
     """
-    for inputs in _moves(it, _MOVED_DRAWS) if it.hand is not None else ():
+    if it.hand is None:
+        return
+    for inputs in _moves(it, _MOVED_DRAWS):
         try:
             found = it.hand(inputs)
         except (ValueError, TypeError):  # at the edge of what it takes
