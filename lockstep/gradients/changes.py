@@ -20,7 +20,7 @@ from lockstep.gradients.graph import Edit, Edits, Node, described, place, sign, 
 
 THEIRS = "\0"  # in a sentence, the name of the gradient that is wrong
 _NEUTRAL = {"mul": 1, "div": 1, "add": 0, "sub": 0, "rsub": 0}  # what leaves an argument out
-_PRODUCTS = ("mm", "bmm", "mv", "dot")
+_PRODUCTS = ("mm", "bmm", "mv", "dot", "addmm", "baddbmm")
 _WHOLE = "mul div add sub rsub pow clone neg expand view t permute unsqueeze getitem".split()
 _ORDERS = ("flip", "roll", "cumsum", "permute", "t", "transpose")
 
@@ -62,7 +62,7 @@ def is_function(node: Node | None) -> bool:
     """Whether an operation is a function of every number by itself, such as tanh."""
     if node is None or node.name in _WHOLE + [*_ORDERS]:
         return False
-    given = node.inputs()
+    given = node.inputs
     return len(given) == 1 and _shape(given[0]) == _shape(node) is not None
 
 
@@ -135,15 +135,12 @@ def _left_out(node: Node, carrying: Container[Node]) -> Iterator[Change]:
             which = f"1/{which}"
         if of and is_function(of) and node not in carrying:
             text = _slope(node, _without(node, k), carrying)
-            says = f"{text} in place of the derivative of {at}"
-            yield Change("wrong-activation-derivative", says, _of_slope(of), edits)
+            yield _other_slope(of, text, edits)
         elif neutral == 0:
             what = "the constant" if number else "the term"
             yield Change("term-missing", f"{what} {which} of {at} is left out", "add it", edits)
         elif of and is_function(of) and not number:
-            says = f"the derivative of {at} is left out"
-            remedy = f"multiply with the slope of {of.name}"
-            yield Change("missing-activation-derivative", says, remedy, edits)
+            yield _other_slope(of, "1", edits)
         elif number:
             says = f"the factor {which} of {at} is left out{back}"
             yield Change("scaled-by-constant", says, "multiply with it", edits)
@@ -165,9 +162,14 @@ def _without(node: Node, k: int) -> str:
     return f"−{left}" if negative else f"1 / {left}" if node.name == "div" and not k else left
 
 
-def _of_slope(of: Node) -> str:
-    known = {"tanh": "1 − tanh²", "sigmoid": "σ (1 − σ)"}
-    return f"the slope of {of.name} is {known[of.name]}" if of.name in known else "derive it again"
+def _other_slope(of: Node, text: str, edits: Edits) -> Change:
+    """Another derivative of a function, or none at all."""
+    at = place(of)
+    if text == "1":
+        says, remedy = f"the derivative of {at} is left out", f"multiply with the slope of {of.name}"
+        return Change("missing-activation-derivative", says, remedy, edits)
+    says = f"{text} in place of the derivative of {at}"
+    return Change("wrong-activation-derivative", says, f"derive {of.name} again", edits)
 
 
 def _filled(number: float, it: Any) -> Any:
@@ -197,16 +199,16 @@ def _masks(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     if node.name == "where":
         keeps = not isinstance(node.args[2], Node) or not _is_fixed(node.args[1], carrying)
     edits = with_argument(node, k, partial(_filled, keeps))
-    if is_function(node.of):
-        says, name = f"the derivative of {_at(node)} is left out", "missing-activation-derivative"
+    if node.of and is_function(node.of):
+        yield _other_slope(node.of, "1", edits)
     else:
-        says, name = f"the mask of {_at(node)} is left out{_back(node)}", "mask"
-    yield Change(name, says, "let nothing through where it is masked", edits)
+        says = f"the mask of {_at(node)} is left out{_back(node)}"
+        yield Change("mask", says, "let nothing through where it is masked", edits)
 
 
 def _alone(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     """A function, or an operation that only moves numbers, that is left out."""
-    given = node.inputs()
+    given = node.inputs
     if len(given) != 1 or given[0] is not node.args[0] or node.name == "where":
         return
     if _shape(given[0]) != _shape(node) or node.name in _NEUTRAL:
@@ -218,6 +220,8 @@ def _alone(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     elif name in ("tril", "triu"):
         says = f"the mask of {at} is left out{_back(node)}"
         yield Change("mask", says, "set to zero what is masked", edits)
+    elif node.of and node.of.name in _PRODUCTS and name in ("t", "permute", "transpose"):
+        yield _wrong_way_round(node, given[0], carrying, edits)
     elif name in _ORDERS:
         says = f"`{sign(name)}` is left out in the derivative of {at}" if node.of else ""
         name = "wrong-index" if name in ("flip", "roll") else "wrong-axis"
@@ -227,8 +231,7 @@ def _alone(node: Node, carrying: Container[Node]) -> Iterator[Change]:
         yield Change("activation-forgotten", says, remedy, edits)
     elif node.of and is_function(node.of) and node not in carrying:
         text = _slope(node, formula(node.args[0], node.of, {}), carrying)
-        says = f"{text} in place of the derivative of {at}"
-        yield Change("wrong-activation-derivative", says, _of_slope(node.of), edits)
+        yield _other_slope(node.of, text, edits)
 
 
 def _turned(node: Node, carrying: Container[Node]) -> Iterator[Change]:
@@ -239,18 +242,26 @@ def _turned(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     for k, it in enumerate(node.args[:2]):
         if _shape(it) is None:
             continue
-        which = "the incoming gradient" if it in carrying else _words(it, node.of)
-        if node.name in _PRODUCTS and _is_square(it.value.shape[-2:]):
-            name = "transposed-gradient" if it in carrying else "transposed-weights"
-            says = f"{which} of {at} is transposed the wrong way round{back}"
-            yield Change(name, says, "turn it round", with_argument(node, k, _transposed))
+        square, edits = _is_square(it.value.shape[-2:]), with_argument(node, k, _transposed)
+        if node.name in _PRODUCTS and square:
+            yield _wrong_way_round(node, it, carrying, edits)
         elif node.name not in _PRODUCTS and _is_square(node.value.shape[-2:]):
-            if max(it.value.shape[-2:], default=1) == 1:
-                continue
-            name, says = "wrong-axis", f"{which} goes along the wrong axis in {at}{back}"
-            if _is_square(it.value.shape[-2:]):
-                name, says = "wrong-index", f"{which} is transposed in {at}{back}"
-            yield Change(name, says, "turn it round", with_argument(node, k, _transposed))
+            which = "the incoming gradient" if it in carrying else _words(it, node.of)
+            if square and it not in carrying:
+                says = f"{which} is transposed in {at}{back}"
+                yield Change("wrong-index", says, "turn it round", edits)
+            elif not square and max(it.value.shape[-2:], default=1) > 1:
+                says = f"{which} goes along the wrong axis in {at}{back}"
+                yield Change("wrong-axis", says, "turn it round", edits)
+
+
+def _wrong_way_round(node: Node, it: Node, carrying: Container[Node], edits: Edits) -> Change:
+    """A factor of a product of matrices that is transposed, or is not."""
+    name, which = "transposed-weights", _words(it, node.of)
+    if it in carrying:
+        name, which = "transposed-gradient", "the incoming gradient"
+    says = f"{which} of {_at(node)} is transposed the wrong way round{_back(node)}"
+    return Change(name, says, "turn it round", edits)
 
 
 def _is_square(shape: torch.Size) -> bool:
@@ -265,7 +276,7 @@ def _axes(node: Node, _: Container[Node]) -> Iterator[Change]:
     """Other axes for an operation along some."""
     if node.name not in "sum mean amax amin cumsum flip var".split() or len(node.args) < 2:
         return
-    given, asked = node.inputs()[0].value, node.args[1]
+    given, asked = node.inputs[0].value, node.args[1]
     if asked is None or asked == []:
         return
     axes = [axis % given.dim() for axis in (asked if isinstance(asked, list) else [asked])]
@@ -286,7 +297,7 @@ def _means(node: Node, _: Container[Node]) -> Iterator[Change]:
     """In the forward pass, a sum or a mean that is divided by another number."""
     if node.of or node.name not in ("sum", "mean", "var", "std"):
         return
-    n = node.inputs()[0].value.numel() / max(node.value.numel(), 1)
+    n = node.inputs[0].value.numel() / max(node.value.numel(), 1)
     if n <= 1:
         return
     at, remedy = place(node), "check what is divided by"
@@ -323,19 +334,10 @@ def _parts(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     if node.name == "sum":
         asked = node.args[1] if len(node.args) > 1 and node.args[1] else range(it.value.dim())
         axes = [axis % it.value.dim() for axis in asked]
-    for axis, (which, least, part) in itertools.product(axes, _PARTS):
-        n = it.value.shape[axis]
-        if n < least:
-            continue
-        one = " half" not in which and which.startswith("only")
-        what = f"{which}{'' if 'half' in which else ' row' if axis == 0 else ' column'}"
-        says = f"of the sum over axis {axis} of {n} in the derivative of {_at(node)}, {what} counts"
-        yield Change(
-            "one-sample-only" if one else "partial-sum",
-            f"{says} for {THEIRS}",
-            "sum over all of them",
-            with_argument(node, 0, partial(_only, axis, part(n))),
-        )
+    for axis, name, what, part in _partial(it.value, axes):
+        says = f"in the sum over axis {axis} in the derivative of {_at(node)}, {what} counts"
+        edits = with_argument(node, 0, partial(_only, axis, part))
+        yield Change(name, f"{says} for {THEIRS}", "sum over all of them", edits)
     if node.name == "sum" and len(node.args) > 2 and node.args[2]:
         for user in node.users:  # Σ that is not taken, so that every element has its own term only
             for k, used in enumerate(user.args):
@@ -344,6 +346,17 @@ def _parts(node: Node, carrying: Container[Node]) -> Iterator[Change]:
                     edits = with_argument(user, k, lambda _, it=it: it.value)
                     says += "only the diagonal of its Jacobian counts"
                     yield Change("partial-sum", says, f"sum over axis {_listed(axes)}", edits)
+
+
+def _partial(it: Tensor, axes: Iterable[int]) -> Iterator[tuple[int, str, str, slice]]:
+    """Parts of a tensor: along which axis, the mistake, which part in words, and the part."""
+    for axis, (which, least, part) in itertools.product(axes, _PARTS):
+        n = it.shape[axis]
+        if n >= least:
+            half = which.endswith("half")
+            one = which.startswith("only") and not half
+            what = which if half else f"{which} {'row' if axis == 0 else 'one'}"
+            yield axis, "one-sample-only" if one else "partial-sum", what, part(n)
 
 
 def _only(axis: int, part: slice, it: Tensor) -> Tensor:
@@ -404,12 +417,11 @@ def replacements(of: Node, group: list[Node], leaf: Node, near: Iterable[Node]) 
     at = place(of)
 
     def using(change: Callable[[Tensor], Tensor]) -> Edits:
-        edits: Edits = {}
-        for node in group:
-            for k, it in enumerate(node.args):
-                if it is leaf:
-                    edits |= with_argument(node, k, change)
-        return edits
+        return {node: partial(edit, node, change) for node in group if leaf in node.inputs}
+
+    def edit(node: Node, change: Callable[[Tensor], Tensor], *args: Any) -> Any:
+        pairs = zip(node.args, args, strict=True)
+        return _run(node, *(change(value) if it is leaf else value for it, value in pairs))
 
     if is_function(of):
         if leaf is of or leaf in of.args:
@@ -440,10 +452,12 @@ def _instead(of: Node, leaf: Node, other: Node) -> tuple[str, str, str]:
             return "derivative-at-wrong-point", says, remedy
         says = f"the derivative of {at} is taken at {described(other)}"
         return "wrong-layer-derivative", says, remedy
-    if leaf.name in ("mul", "div") and other is leaf.args[0] and len(leaf.args) > 1:
-        factor = leaf.args[1]
-        says = f"{_words(factor)}, a factor of {place(leaf)}, is left out in the derivative of {at}"
-        return "factor-missing", says, "multiply with it"
+    if leaf.name in _NEUTRAL and other in leaf.args[:2] and len(leaf.args) > 1:
+        left = leaf.args[1 if other is leaf.args[0] else 0]
+        name, what = ("factor-missing", "factor") if _NEUTRAL[leaf.name] else ("term-missing", "term")
+        name = name if isinstance(left, Node) or what == "term" else "scaled-by-constant"
+        says = f"{_words(left)}, a {what} of {place(leaf)}, is left out in the derivative of {at}"
+        return name, says, "do not leave it out"
     says = f"{described(other)} in place of {described(leaf)} in the derivative of {at}"
     weights = of.name in _PRODUCTS and len(of.args) > 1 and source(leaf) == source(of.args[1]) != ""
     return "wrong-weights" if weights else "wrong-layer-input", says, remedy
@@ -461,25 +475,45 @@ def _moves(it: Tensor) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
                     yield f"shifted by one{along}", move
 
 
+def _coming_through(node: Node) -> str:
+    return f"the gradient of {THEIRS} that comes through {_at(node)}"
+
+
+def _with_result(node: Node, change: Callable[[Tensor], Tensor]) -> Edits:
+    return {node: lambda *args: change(_run(node, *args))}
+
+
+def scaled(node: Node, near: Iterable[Node]) -> Iterator[Change]:
+    """A gradient that has a factor too few or too many. near: what the factor may be."""
+    words = _coming_through(node)
+    for it in near:
+        which, value = described(it), it.value
+        divides = any(user.name == "div" and it is user.args[1] for user in it.users)
+        missing = f"{words} lacks the factor {'1/' if divides else ''}{which}"
+        twice = f"{words} has the factor {'1/' if divides else ''}{which} once too often"
+        says = (twice, missing) if divides else (missing, twice)
+        for one, edit in zip(says, (lambda x, q=value: x / q, lambda x, q=value: x * q), strict=True):
+            name = "factor-missing" if one is missing else "factor-twice"
+            yield Change(name, one, "count the factors", _with_result(node, edit))
+        if not (value > 0).all():
+            edit = partial(torch.mul, value.sgn())
+            says = f"{words} lacks the factor sign({which})"
+            yield Change("factor-missing", says, "multiply with it", _with_result(node, edit))
+
+
 def whole_changes(node: Node) -> Iterator[Change]:
     """A gradient whose elements are in wrong places, or that is there only in part."""
-    words, at = f"the gradient of {THEIRS}", place(node.of) if node.of else ""
-    words += f", as far as it comes through {at}," if at else ""
-
-    def whole(change: Callable[[Tensor], Tensor]) -> Edits:
-        return {node: lambda *args: change(_run(node, *args))}
-
+    words, whole = _coming_through(node), partial(_with_result, node)
     value = node.value
     for what, move in _moves(value):
         yield Change("wrong-index", f"{words} is {what}", "check the indices", whole(move))
     if _is_square(value.shape[-2:]):
         edits = whole(lambda it: it.mT)
         yield Change("transposed-gradient", f"{words} is transposed", "transpose it", edits)
+    for axis, name, what, part in _partial(value, range(value.dim())):
+        says = f"{words} is there only in part: along axis {axis} {what}"
+        yield Change(name, says, "give all of it", whole(partial(_only, axis, part)))
     if value.dim() and len(value) > 1:
-        for which, part in (("first", slice(0, 1)), ("last", slice(len(value) - 1, None))):
-            says = f"{words} has only its {which} row"
-            edits = whole(partial(_only, 0, part))
-            yield Change("one-sample-only", says, "give all rows", edits)
         says = f"{words} has its last row in place of the first, and no others"
         edits = whole(lambda it: _only(0, slice(0, 1), it.roll(1, 0)))
         yield Change("wrong-index", says, "check where each row goes", edits)

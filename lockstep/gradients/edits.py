@@ -24,7 +24,7 @@ from torch import Tensor
 
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import agree
-from lockstep.gradients.changes import THEIRS, Change, changes, replacements, whole_changes
+from lockstep.gradients.changes import THEIRS, Change, changes, replacements, scaled, whole_changes
 from lockstep.gradients.graph import (
     Edits,
     Forward,
@@ -86,7 +86,7 @@ def search(
             import os
             if os.environ.get("DBG"): raise
             # whatever the reference and PyTorch raise
-            why = why or str(error).strip().partition("\n")[0] or type(error).__name__
+            why = str(error).strip().partition("\n")[0] or type(error).__name__
         else:
             why = ""
             if not joint.fused:
@@ -140,7 +140,7 @@ def _probed(joint: Joint, wrong: list[Wrong], inputs: Quantities, deadline: floa
     """Differentiate random sums of the wrong gradients by everything on the way back."""
     values: dict[Node, Any] = {joint.seed: joint.seed.value.clone().requires_grad_()}
     for node in joint.nodes:
-        if node.run and not node.draws and any(used in values for used in node.inputs()):
+        if node.run and not node.draws and any(used in values for used in node.inputs):
             values[node] = rerun(node, values)
     carrying = {
         node: value
@@ -247,7 +247,7 @@ def _explained(
     terms = list(_terms(seen))
     yield from _by_terms(seen, terms, lambda c, why: c in (0, -1))
     tried: list[Tried] = []
-    for family in (_small, _replaced, _moved):
+    for family in (_small, _replaced, _moved, _scaled):
         some = list(_tried(seen, family(seen)))
         yield from _by_one(seen, some)
         tried += some
@@ -334,7 +334,7 @@ def _terms(seen: Search) -> Iterator[Term]:
 
 def _adds(node: Node, seen: Search) -> bool:
     """Whether an operation adds gradients up."""
-    carried = [it for it in node.inputs() if it in seen.probes]
+    carried = [it for it in node.inputs if it in seen.probes]
     return node.name in ("add", "sub") and len(carried) == 2 and not node.options
 
 
@@ -366,6 +366,7 @@ def _by_terms(seen: Search, terms: list[Term], kinds: Any) -> Iterator[Diagnosis
         return
     parts = np.array([term.sums for term in terms])
     wholes = np.array([term.all_sums for term in terms])
+    alone = np.array([term.alone for term in terms])
     for w, it in enumerate(seen.wrong):
         part, sought, slack = parts[:, w], seen.sought[w], seen.slack[w]
         with np.errstate(all="ignore"):
@@ -373,8 +374,9 @@ def _by_terms(seen: Search, terms: list[Term], kinds: Any) -> Iterator[Diagnosis
             apart = np.abs(sought - by[:, None] * part)
             fits = apart <= slack + seen.near * np.abs(by[:, None] * part)
         only = np.abs(part - wholes[:, w] - sought) <= slack
-        known = fits.all(1) & np.isfinite(by), only.all(1)
-        for k, only in [(k, only) for only in (False, True) for k in np.flatnonzero(known[only])]:
+        fits, only = fits.all(1) & np.isfinite(by), only.all(1)
+        likely = [(fits & ~alone, False), (only & ~alone, True), (fits & alone, False)]
+        for k, only in ((k, only) for which, only in likely for k in np.flatnonzero(which)):
             _in_time(seen)
             if diagnosis := _by_term(seen, it, terms[k], only, kinds):
                 yield diagnosis
@@ -385,7 +387,7 @@ def _by_term(seen: Search, it: Wrong, term: Term, only: bool, kinds: Any) -> Dia
     name, through = it.name, f"the term through {term.words}"
     remedy = "add it: the gradients through all uses of a value add up"
     if only:
-        if term.alone or not kinds(0, "") or not _is_it(it, _gradient(seen, it, term.only())):
+        if not kinds(0, "") or not _is_it(it, _gradient(seen, it, term.only())):
             return None
         says = f"the gradient of {name} has only {through}; the other terms are missing"
         return Diagnosis(name, "term-missing", says, remedy.replace("it", "them", 1))
@@ -452,34 +454,67 @@ def _small(seen: Search) -> Iterator[Change]:
             yield from changes(node, seen.probes)
 
 
+def _values(seen: Search) -> list[Node]:
+    """The values of the forward pass."""
+    return [
+        node
+        for node in seen.joint.nodes
+        if node.of is None
+        and node is not seen.joint.seed
+        and isinstance(node.value, Tensor)
+        and node.value.is_floating_point()
+    ]
+
+
+def _around(values: list[Node], of: Node) -> list[Node]:
+    """Those that are made shortly before an operation, or after it."""
+    k = bisect(values, of.index, key=lambda node: node.index)
+    return values[max(k - _NEAR, 0) : k + _NEAR]
+
+
 def _replaced(seen: Search) -> Iterator[Change]:
     """Other values in place of those that a derivative uses."""
     alike: dict[Any, list[Node]] = defaultdict(list)
-    for node in seen.joint.nodes:
-        if node.of is None and isinstance(node.value, Tensor) and node.value.is_floating_point():
-            alike[node.value.shape].append(node)
+    for node in _values(seen):
+        alike[node.value.shape].append(node)
     for of, group in _groups(seen).items():
         own = {*group, *seen.probes}
-        leaves = {it: None for node in group for it in node.inputs() if it not in own}
-        for leaf in leaves:
+        for leaf in dict.fromkeys(it for node in group for it in node.inputs if it not in own):
             if isinstance(leaf.value, Tensor) and leaf.value.is_floating_point():
-                shape = leaf.value.shape
-                same = alike[shape]
-                k = bisect(same, of.index, key=lambda node: node.index)
-                near = [
-                    *(it for it in (*leaf.inputs(), *of.inputs()) if it in same),
-                    *same[max(k - _NEAR, 0) : k + _NEAR],
-                    *(node for node in same if node.input),
-                ]
+                same = alike[leaf.value.shape]
+                near = [it for it in (*leaf.inputs, *of.inputs) if it in same]
+                near += [*_around(same, of), *(node for node in same if node.input)]
                 yield from replacements(of, group, leaf, dict.fromkeys(near))
+
+
+def _ends(seen: Search) -> Iterator[Node]:
+    """Whole gradients of values, and the terms that they are sums of."""
+    ends = {*seen.joint.gradients.values(), *seen.joint.reaching.values()}
+    ends |= {it for node in seen.probes if _adds(node, seen) for it in node.inputs}
+    return (node for node in seen.probes if node in ends and node.run)
 
 
 def _moved(seen: Search) -> Iterator[Change]:
     """Gradients whose elements are elsewhere, or that are there only in part."""
-    ends = {*seen.joint.gradients.values(), *seen.joint.reaching.values()}
-    for node in seen.probes:
-        if node in ends and node.run:
-            yield from whole_changes(node)
+    for node in _ends(seen):
+        yield from whole_changes(node)
+
+
+def _scaled(seen: Search) -> Iterator[Change]:
+    """Gradients that have a factor too few or too many."""
+    values = [node for node in _values(seen) if node.value.numel() > 1]
+    for node in _ends(seen):
+        if node.of and node.value.numel() > 2:
+            shape = node.value.shape
+            near = dict.fromkeys([*node.of.inputs, *_around(values, node.of)])
+            fitting = [it for it in near if it in values and _broadcasts(it.value.shape, shape)]
+            yield from scaled(node, fitting)
+
+
+def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
+    """Whether a tensor can be repeated to a shape."""
+    lengths = zip(reversed(shape), reversed(to), strict=False)
+    return len(shape) <= len(to) and all(n in (1, m) for n, m in lengths)
 
 
 def _stopped_early(seen: Search) -> Iterator[Diagnosis]:
@@ -497,19 +532,19 @@ def _stopped_early(seen: Search) -> Iterator[Diagnosis]:
 # Several operations
 
 
-def _alike(tried: Iterable[Change]) -> Iterator[Change]:
+def _together(tried: Iterable[Change], least: int = 1) -> Iterator[Change]:
     """Changes that are the same in words, as those of a loop, made together."""
     alike: dict[tuple[str, str], list[Change]] = defaultdict(list)
     for change in tried:
         alike[change.mistake, change.says].append(change)
     for same in alike.values():
-        if len(same) > 1:
+        if len(same) >= least:
             edits = {node: edit for change in same for node, edit in change.edits.items()}
             yield replace(same[0], edits=edits)
 
 
 def _by_all_of_a_loop(seen: Search, tried: list[Tried]) -> Iterator[Diagnosis]:
-    for change in _alike(change for change, _ in tried):
+    for change in _together((change for change, _ in tried), 2):
         for it in seen.wrong:
             _in_time(seen)
             try:
@@ -521,13 +556,13 @@ def _by_all_of_a_loop(seen: Search, tried: list[Tried]) -> Iterator[Diagnosis]:
 
 def _by_the_forward_pass(seen: Search, forward: Forward) -> Iterator[Diagnosis]:
     """Mistakes of the forward pass, as hand repeats it; with its derivative, and without."""
-    single = [
+    every = (
         change
         for node in forward.nodes
         if node.run and isinstance(node.value, Tensor) and node.value.is_floating_point()
         for change in changes(node, ())
-    ]
-    for change in [*_alike(single), *single]:
+    )
+    for change in _together(every):
         also = {node: _value_only(node, edit) for node, edit in change.edits.items()}
         says = f"{change.says}, in the value and not in its derivative"
         for one in (change, replace(change, says=says, edits=also)):

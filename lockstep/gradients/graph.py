@@ -159,9 +159,9 @@ class Node:
     of: Node | None = None
     users: list[Node] = field(default_factory=list)
 
-    def inputs(self) -> list[Node]:
+    def __post_init__(self) -> None:
         """The operations that it uses."""
-        return list(_nodes_in([self.args, *self.options.values()]))
+        self.inputs = list(_nodes_in([self.args, *self.options.values()]))
 
 
 def _nodes_in(it: Any) -> Iterator[Node]:
@@ -246,7 +246,7 @@ class Tape(TorchDispatchMode):
     ) -> Node:
         node = Node(len(self.nodes), name, run, args, options, value, of=self.of)
         node.tracked = torch.is_grad_enabled()
-        for used in node.inputs():
+        for used in node.inputs:
             used.users.append(node)
         self.nodes.append(node)
         if tensor is not None:
@@ -259,12 +259,12 @@ class Tape(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in self._apart:
-            self.fused = True
-            with self:
-                out = self._apart[func](*args, **kwargs)
-            if out is not NotImplemented:
-                return out
+        with self:  # what it is made of is written down
+            apart = self._apart.get(func, func.decompose)
+            out = apart(*args, **kwargs)
+        if out is not NotImplemented:
+            self.fused |= func in self._apart
+            return out
         given = mapped(self.node, list(args))
         options = {name: mapped(self.node, it) for name, it in kwargs.items()}
         name = func.overloadpacket.__name__.strip("_")
@@ -314,18 +314,23 @@ class Tape(TorchDispatchMode):
             for k, (declared, it) in enumerate(zip(func._schema.arguments, args, strict=False))
             if isinstance(it, Tensor) and declared.alias_info and declared.alias_info.is_write
         ]
-        shared = [(args[k], list(self._sharing[_storage(args[k])])) for k in places]
-        for changed, sharing in shared:
+        shared = [
+            (k, args[k], [it for it in self._sharing[_storage(args[k])] if _overlap(it, args[k])])
+            for k in places
+        ]
+        for _, changed, sharing in shared:
             for node in {self._known[id(one)][1] for one in sharing}:
                 if _storage(node.value) == _storage(changed):
                     node.value = node.value.detach().clone()
         out = func(*args, **kwargs)
-        for k, (changed, sharing) in zip(places, shared, strict=True):
+        for k, changed, sharing in shared:
             before = {id(one): self._known[id(one)][1] for one in sharing}
             run = partial(_on_a_copy, func, k)
-            after = self._add(name.strip("_"), run, given, options, changed, changed)
+            after = self._add(name, run, given, options, changed, changed)
             for one in sharing:
-                if one is not changed:
+                if _geometry(one) == _geometry(changed):
+                    self._known[id(one)] = one, after
+                else:
                     seen = partial(_seen_through, _geometry(one), _geometry(changed))
                     self._add("view", seen, [before[id(one)], after], {}, one, one)
         return out
@@ -347,13 +352,25 @@ def _on_a_copy(func: Any, k: int, *args: Any, **options: Any) -> Tensor:
     return result
 
 
-def _seen_through(seen: Any, written: Any, old: Tensor, new: Tensor) -> Tensor:
-    """A tensor after numbers of another one, with which it shares them, have been changed."""
+def _numbers(like: Tensor, *geometries: Any) -> Tensor:
+    """Zeros in a row, enough for tensors that share them."""
     ends = (
         offset + 1 + sum((n - 1) * step for n, step in zip(shape, steps, strict=True))
-        for shape, steps, offset in (seen, written)
+        for shape, steps, offset in geometries
     )
-    numbers = old.new_zeros(max(ends))
+    return like.new_zeros(max(ends))
+
+
+def _overlap(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors share numbers."""
+    numbers = _numbers(one.detach(), _geometry(one), _geometry(other))
+    numbers.as_strided(*_geometry(other)).fill_(1)
+    return bool(numbers.as_strided(*_geometry(one)).any())
+
+
+def _seen_through(seen: Any, written: Any, old: Tensor, new: Tensor) -> Tensor:
+    """A tensor after numbers of another one, with which it shares them, have been changed."""
+    numbers = _numbers(old, seen, written)
     numbers.as_strided(*seen).copy_(old)
     numbers.as_strided(*written).copy_(new)
     return numbers.as_strided(*seen).clone()
@@ -389,7 +406,7 @@ class Forward:
             node: node.value.detach().clone().requires_grad_() for node in self.inputs.values()
         }
         for node in self.nodes:
-            moves = node.run and any(used in values for used in node.inputs())
+            moves = node.run and any(used in values for used in node.inputs)
             if moves and not node.draws:
                 with torch.set_grad_enabled(node.tracked):
                     values[node] = rerun(node, values, edits.get(node))
