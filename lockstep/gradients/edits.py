@@ -43,7 +43,7 @@ from lockstep.network.names import Array, Quantities
 TOO_LONG = "the search for the mistake stopped after its time limit"
 _SUMS = 3  # random sums of every wrong gradient
 _MOST = 100_000_000  # numbers that the probes may have
-_NEAR = 5  # values before and after an operation that may be taken for one that it uses
+_NEAR = 8  # values before and after an operation that may be taken for one that it uses
 
 
 class _TooLong(Exception):
@@ -461,6 +461,7 @@ def _values(seen: Search) -> list[Node]:
         for node in seen.joint.nodes
         if node.of is None
         and node is not seen.joint.seed
+        and node.name not in ("clone", "copy")
         and isinstance(node.value, Tensor)
         and node.value.is_floating_point()
     ]

@@ -584,7 +584,7 @@ def source(node: Any) -> str:
 
 def described(node: Node) -> str:
     """A value in words: the name of an input, or the result of which operation."""
-    return source(node) or f"the result of {place(node)}"
+    return source(node) or (f"the result of {place(node)}" if node.name else "a constant")
 
 
 def sign(name: str) -> str:
