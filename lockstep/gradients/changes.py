@@ -166,7 +166,10 @@ def _other_slope(of: Node, text: str, edits: Edits) -> Change:
     """Another derivative of a function, or none at all."""
     at = place(of)
     if text == "1":
-        says, remedy = f"the derivative of {at} is left out", f"multiply with the slope of {of.name}"
+        says, remedy = (
+            f"the derivative of {at} is left out",
+            f"multiply with the slope of {of.name}",
+        )
         return Change("missing-activation-derivative", says, remedy, edits)
     says = f"{text} in place of the derivative of {at}"
     return Change("wrong-activation-derivative", says, f"derive {of.name} again", edits)
@@ -285,8 +288,12 @@ def _axes(node: Node, _: Container[Node]) -> Iterator[Change]:
         if list(others) != sorted(axes) and sorted(lengths[0]) == sorted(lengths[1]):
             says = f"{_at(node)}: axis {_listed(others)} in place of axis {_listed(axes)}"
             instead = list(others) if isinstance(asked, list) else others[0]
-            edits = with_argument(node, 1, lambda _, instead=instead: instead)
+            edits: Edits = {node: partial(_along, node, instead)}
             yield Change("wrong-axis", says + _back(node), "use the other axis", edits)
+
+
+def _along(node: Node, axes: Any, x: Tensor, _: Any, *more: Any) -> Any:
+    return _run(node, x, axes, *more).reshape(node.value.shape)
 
 
 def _listed(axes: Iterable[int]) -> str:
@@ -454,7 +461,9 @@ def _instead(of: Node, leaf: Node, other: Node) -> tuple[str, str, str]:
         return "wrong-layer-derivative", says, remedy
     if leaf.name in _NEUTRAL and other in leaf.args[:2] and len(leaf.args) > 1:
         left = leaf.args[1 if other is leaf.args[0] else 0]
-        name, what = ("factor-missing", "factor") if _NEUTRAL[leaf.name] else ("term-missing", "term")
+        name, what = (
+            ("factor-missing", "factor") if _NEUTRAL[leaf.name] else ("term-missing", "term")
+        )
         name = name if isinstance(left, Node) or what == "term" else "scaled-by-constant"
         says = f"{_words(left)}, a {what} of {place(leaf)}, is left out in the derivative of {at}"
         return name, says, "do not leave it out"
@@ -492,7 +501,9 @@ def scaled(node: Node, near: Iterable[Node]) -> Iterator[Change]:
         missing = f"{words} lacks the factor {'1/' if divides else ''}{which}"
         twice = f"{words} has the factor {'1/' if divides else ''}{which} once too often"
         says = (twice, missing) if divides else (missing, twice)
-        for one, edit in zip(says, (lambda x, q=value: x / q, lambda x, q=value: x * q), strict=True):
+        for one, edit in zip(
+            says, (lambda x, q=value: x / q, lambda x, q=value: x * q), strict=True
+        ):
             name = "factor-missing" if one is missing else "factor-twice"
             yield Change(name, one, "count the factors", _with_result(node, edit))
         if not (value > 0).all():

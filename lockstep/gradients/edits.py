@@ -16,6 +16,7 @@ from bisect import bisect
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ from lockstep.network.names import Array, Quantities
 
 TOO_LONG = "the search for the mistake stopped after its time limit"
 _SUMS = 3  # random sums of every wrong gradient
-_MOST = 100_000_000  # numbers that the probes may have
+_MOST = 30_000_000  # numbers that the probes may have
 _NEAR = 8  # values before and after an operation that may be taken for one that it uses
 
 
@@ -74,6 +75,8 @@ def search(
     for trace in (traced, traced_as_it_is):
         left = [it for it in wrong if it.name not in found]
         try:
+            if time.monotonic() > deadline:
+                raise _TooLong
             joint = trace(reference, inputs, wanted)
             _demand_right(joint, left)
             for diagnosis in _explained(left, joint, inputs, deadline):
@@ -82,10 +85,7 @@ def search(
                     return found, ""
         except _TooLong:
             return found, TOO_LONG
-        except Exception as error:  # DEBUG
-            import os
-            if os.environ.get("DBG"): raise
-            # whatever the reference and PyTorch raise
+        except Exception as error:  # whatever the reference and PyTorch raise
             why = str(error).strip().partition("\n")[0] or type(error).__name__
         else:
             why = ""
@@ -427,7 +427,11 @@ def _by_one(seen: Search, tried: list[Tried]) -> Iterator[Diagnosis]:
     sums = np.array([those for _, those in tried])
     fits = (np.abs(sums - seen.sought) <= seen.slack).all(2)
     explained = [0] * len(seen.wrong)
-    for k in sorted(np.flatnonzero(fits.any(1)), key=lambda k: (-fits[k].sum(), k)):
+
+    def likelihood(k: int) -> Any:
+        return -fits[k].sum(), tried[k][0].mistake == "wrong-index", k
+
+    for k in sorted(np.flatnonzero(fits.any(1)), key=likelihood):
         for w, it in enumerate(seen.wrong):
             change = tried[k][0]
             if fits[k, w] and explained[w] < 20:
@@ -580,48 +584,70 @@ def _by_the_forward_pass(seen: Search, forward: Forward) -> Iterator[Diagnosis]:
 
 def _value_only(node: Node, edit: Any) -> Any:
     def changed(*args: Any) -> Any:
-        out = rerun_with(node, args)
+        out = unedited(node, args)
         return out + (edit(*args) - out).detach()
 
     return changed
 
 
-def rerun_with(node: Node, args: Any) -> Any:
+def unedited(node: Node, args: Any) -> Any:
+    """What an operation makes of its arguments."""
     assert node.run
     return node.run(*args, **node.options)
 
 
+_FACTORS = {  # by which a term may be wrong in a gradient that is wrong in two ways
+    0.0: ("term-missing", "is missing"),
+    -1.0: ("sign-flipped", "has the wrong sign"),
+    2.0: ("scaled-by-constant", "counts twice"),
+    0.5: ("scaled-by-constant", "counts ½ times"),
+}
+
+
 def _by_two(seen: Search, terms: list[Term], tried: list[Tried]) -> Iterator[Diagnosis]:
-    """Two changes that explain a gradient together."""
-    factors = {0.0: "is missing", -1.0: "has the wrong sign", 0.5: "counts ½ times", 2.0: "counts twice"}
+    """Two changes that explain a gradient together, if they do not act on each other."""
     both = [
-        (Change("scaled-by-constant", f"the term through {term.words} {what}", FACTORS, term.times(c)), (c - 1) * term.sums)
+        (Change(name, f"the term through {term.words} {what}", FACTORS, term.times(c)), sums)
         for term in terms
         if not term.alone
-        for c, what in factors.items()
-    ] + [one for one in tried if one[0].mistake not in ("wrong-index", "wrong-layer-input")]
-    if not both:
-        return
-    sums = np.array([those for _, those in both])
+        for c, (name, what) in _FACTORS.items()
+        if np.any(sums := (c - 1) * term.sums)
+    ]
+    both += [one for one in tried if one[0].mistake not in ("wrong-index", "wrong-layer-input")]
     for w, it in enumerate(seen.wrong):
-        if it.off.sum() < 3:
-            continue
-        mine, sought, slack = sums[:, w], seen.sought[w], seen.slack[w]
-        order = np.argsort(mine[:, 0])
-        keys = mine[order, 0]
-        low = np.searchsorted(keys, sought[0] - mine[:, 0] - slack[0])
-        high = np.searchsorted(keys, sought[0] - mine[:, 0] + slack[0], side="right")
-        attempts = 0
-        for i in np.flatnonzero(high > low):
-            for j in order[low[i] : high[i]]:
-                if j <= i or (np.abs(mine[i] + mine[j] - sought) > slack).any():
-                    continue
-                one, other = both[i][0], both[j][0]
-                if set(one.edits) & set(other.edits) or attempts > 20:
-                    continue
-                attempts += 1
+        if it.off.sum() >= 3:
+            for i, j in _pairs(
+                np.array([sums[w] for _, sums in both]), seen.sought[w], seen.slack[w]
+            ):
                 _in_time(seen)
-                if _is_it(it, _gradient(seen, it, one.edits | other.edits)):
-                    says = f"{one.says}; and {other.says}"
-                    yield _said(it, replace(one, says=says))
-                    attempts = 100
+                one, other = both[i][0], both[j][0]
+                if _is_it(it, _gradient(seen, it, _both(one.edits, other.edits))):
+                    yield _said(it, replace(one, says=f"{one.says}; and {other.says}"))
+                    break
+
+
+def _pairs(sums: Array, sought: Array, slack: Array) -> Iterator[tuple[int, int]]:
+    """Two that add up to what is sought; a few at the most."""
+    order = np.argsort(sums[:, 0]) if len(sums) else []
+    first = sums[order, 0]
+    low = np.searchsorted(first, sought[0] - sums[:, 0] - slack[0])
+    high = np.searchsorted(first, sought[0] - sums[:, 0] + slack[0], side="right")
+    pairs = (
+        (int(i), int(j))
+        for i in np.flatnonzero(high > low)
+        for j in sorted(order[low[i] : high[i]])
+        if i < j and (np.abs(sums[i] + sums[j] - sought) <= slack).all()
+    )
+    return islice(pairs, 20)
+
+
+def _both(some: Edits, others: Edits) -> Edits:
+    """Both edits; at the same operation, what both add."""
+
+    def add(node: Node) -> Any:
+        def edit(*args: Any) -> Any:
+            return some[node](*args) + others[node](*args) - unedited(node, args)
+
+        return edit
+
+    return some | others | {node: add(node) for node in some if node in others}

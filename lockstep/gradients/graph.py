@@ -398,24 +398,31 @@ class Forward:
     marks: dict[str, Node]
     loss: Node
 
+    def start(self) -> dict[Node, Any]:
+        """The inputs, to be differentiated."""
+        return {node: node.value.detach().clone().requires_grad_() for node in self.inputs.values()}
+
     def run(
-        self, edits: Edits, after: Callable[[Node], None] = lambda _: None
-    ) -> dict[Node, Tensor]:
-        """Run it again with its differentiation: what moves with the inputs."""
-        values: dict[Node, Any] = {
-            node: node.value.detach().clone().requires_grad_() for node in self.inputs.values()
-        }
+        self,
+        values: dict[Node, Any],
+        edits: Edits,
+        after: Callable[[Node], None] = lambda _: None,
+    ) -> None:
+        """Run it again with its differentiation, and add what moves with the inputs to the values.
+
+        after: What is done after each operation.
+        """
         for node in self.nodes:
             moves = node.run and any(used in values for used in node.inputs)
             if moves and not node.draws:
                 with torch.set_grad_enabled(node.tracked):
                     values[node] = rerun(node, values, edits.get(node))
                 after(node)
-        return values
 
     def gradients(self, edits: Edits) -> dict[str, Tensor]:
         """The gradients by name where some operations are edited."""
-        values = self.run(edits)
+        values = self.start()
+        self.run(values, edits)
         moving = {name: values[node] for name, node in (self.inputs | self.marks).items()}
         found = torch.autograd.grad(
             values[self.loss].sum(), list(moving.values()), allow_unused=True
@@ -463,10 +470,11 @@ def traced(reference: Reference, inputs: Quantities, wanted: Iterable[str]) -> J
                 break
             _described_as(made, given.get(id(made.value), node) if made.run is None else node)
 
-    with same_draws(), torch.enable_grad(), tape:
-        values = forward.run({}, after)
-    for node in forward.inputs.values():
-        _described_as(tape.node(values[node]), node)
+    values = forward.start()
+    for node, tensor in values.items():
+        _described_as(tape.node(tensor), node)
+    with torch.enable_grad(), tape:
+        forward.run(values, {}, after)
     moving = {name: values[node] for name, node in (forward.inputs | forward.marks).items()}
     joint = _with_gradients(tape, values[forward.loss], moving)
     _let_go(forward.nodes)
@@ -568,7 +576,9 @@ def place(node: Node) -> str:
     """An operation in words: which, and in which line of the reference."""
     name = sign(node.name)
     if name in _NAMES and name != ".T" and len(node.args) >= 2:
-        sides = [f"{a:g}" if isinstance(a, int | float) else source(a) or "…" for a in node.args[:2]]
+        sides = [
+            f"{a:g}" if isinstance(a, int | float) else source(a) or "…" for a in node.args[:2]
+        ]
         if node.name == "rsub":  # 1 - x, of x and 1
             sides.reverse()
         name = f" {name} ".join(sides)
