@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lockstep.gradients.graph import Edit, Edits, Node, described, place, sign, source
+from lockstep.gradients.graph import Edits, Node, described, place, sign, source, unedited
 
 THEIRS = "\0"  # in a sentence, the name of the gradient that is wrong
 _NEUTRAL = {"mul": 1, "div": 1, "add": 0, "sub": 0, "rsub": 0}  # what leaves an argument out
@@ -45,14 +45,9 @@ def with_argument(node: Node, k: int, change: Callable[[Any], Any]) -> Edits:
     """An operation with argument k changed."""
 
     def edit(*args: Any) -> Any:
-        return _run(node, *args[:k], change(args[k]), *args[k + 1 :])
+        return unedited(node, *args[:k], change(args[k]), *args[k + 1 :])
 
     return {node: edit}
-
-
-def _run(node: Node, *args: Any) -> Any:
-    assert node.run
-    return node.run(*args, **node.options)
 
 
 # Words
@@ -293,7 +288,7 @@ def _axes(node: Node, _: Container[Node]) -> Iterator[Change]:
 
 
 def _along(node: Node, axes: Any, x: Tensor, _: Any, *more: Any) -> Any:
-    return _run(node, x, axes, *more).reshape(node.value.shape)
+    return unedited(node, x, axes, *more).reshape(node.value.shape)
 
 
 def _listed(axes: Iterable[int]) -> str:
@@ -317,7 +312,7 @@ def _means(node: Node, _: Container[Node]) -> Iterator[Change]:
         c = c**0.5 if node.name == "std" else c
 
         def edit(*args: Any, c: float = c) -> Any:
-            return _run(node, *args) * c
+            return unedited(node, *args) * c
 
         yield Change("scaled-by-constant", says, remedy, {node: edit})
 
@@ -350,7 +345,7 @@ def _parts(node: Node, carrying: Container[Node]) -> Iterator[Change]:
             for k, used in enumerate(user.args):
                 if used is node:
                     says = f"a sum in the derivative of {_at(node)} is not taken: "
-                    edits = with_argument(user, k, lambda _, it=it: it.value)
+                    edits = with_argument(user, k, partial(_always, it.value))
                     says += "only the diagonal of its Jacobian counts"
                     yield Change("partial-sum", says, f"sum over axis {_listed(axes)}", edits)
 
@@ -406,7 +401,7 @@ def _wins(node: Node, last: bool, x: Tensor, indices: list[Any], given: Tensor, 
     kept = torch.zeros(len(positions), dtype=torch.bool)
     kept[list(winners.values())] = True
     full = given.expand(torch.zeros_like(x)[tuple(indices)].shape)
-    return _run(node, x, indices, torch.where(kept.reshape(full.shape), full, 0), True)
+    return unedited(node, x, indices, torch.where(kept.reshape(full.shape), full, 0), True)
 
 
 # Another value in place of one
@@ -428,26 +423,33 @@ def replacements(of: Node, group: list[Node], leaf: Node, near: Iterable[Node]) 
 
     def edit(node: Node, change: Callable[[Tensor], Tensor], *args: Any) -> Any:
         pairs = zip(node.args, args, strict=True)
-        return _run(node, *(change(value) if it is leaf else value for it, value in pairs))
+        return unedited(node, *(change(value) if it is leaf else value for it, value in pairs))
 
-    if is_function(of):
-        if leaf is of or leaf in of.args:
-            says = f"the derivative of {at} is taken at its result, not at what goes in"
-            remedy = f"take the slope of {sign(of.name)} at what goes in"
-            edits = using(lambda it: _run(of, it, *of.args[1:]))
-            yield Change("derivative-at-wrong-point", says, remedy, edits)
+    if is_function(of) and (leaf is of or leaf in of.args):
+        says = f"the derivative of {at} is taken at its result, not at what goes in"
+        remedy = f"take the slope of {sign(of.name)} at what goes in"
+        edits = using(lambda it: unedited(of, it, *of.args[1:]))
+        yield Change("derivative-at-wrong-point", says, remedy, edits)
     for other in near:
         if other is not leaf:
-            mistake, says, remedy = _instead(of, leaf, other)
-            yield Change(mistake, says, remedy, using(lambda _, other=other: other.value))
+            edits = using(partial(_always, other.value))
+            yield Change(*_instead(of, leaf, other), edits)
     words = f"{described(leaf)} in the derivative of {at}"
     for what, change in _moves(leaf.value):
         yield Change("wrong-index", f"{words} is {what}", "check the indices", using(change))
     if leaf.value.dim() and leaf.value.shape[0] > 1:
         for which, k in (("first", 0), ("last", -1)):
             says = f"the {which} row of {words} is used for all rows"
-            edits = using(lambda it, k=k: it[k].expand_as(it))
+            edits = using(partial(_row_for_all, k))
             yield Change("one-sample-only", says, "use the row of each", edits)
+
+
+def _always(value: Tensor, _: Any) -> Tensor:
+    return value
+
+
+def _row_for_all(k: int, it: Tensor) -> Tensor:
+    return it[k].expand_as(it)
 
 
 def _instead(of: Node, leaf: Node, other: Node) -> tuple[str, str, str]:
@@ -461,10 +463,11 @@ def _instead(of: Node, leaf: Node, other: Node) -> tuple[str, str, str]:
         return "wrong-layer-derivative", says, remedy
     if leaf.name in _NEUTRAL and other in leaf.args[:2] and len(leaf.args) > 1:
         left = leaf.args[1 if other is leaf.args[0] else 0]
-        name, what = (
-            ("factor-missing", "factor") if _NEUTRAL[leaf.name] else ("term-missing", "term")
-        )
-        name = name if isinstance(left, Node) or what == "term" else "scaled-by-constant"
+        name, what = "factor-missing", "factor"
+        if not _NEUTRAL[leaf.name]:
+            name, what = "term-missing", "term"
+        elif not isinstance(left, Node):
+            name = "scaled-by-constant"
         says = f"{_words(left)}, a {what} of {place(leaf)}, is left out in the derivative of {at}"
         return name, says, "do not leave it out"
     says = f"{described(other)} in place of {described(leaf)} in the derivative of {at}"
@@ -477,7 +480,7 @@ def _moves(it: Tensor) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
     for axis, n in enumerate(it.shape):
         if n > 1:
             along = f" along axis {axis}" if it.dim() > 1 else ""
-            yield f"reversed{along}", lambda it, axis=axis: it.flip(axis)
+            yield f"reversed{along}", partial(torch.flip, dims=(axis,))
             if n > 2:
                 for by in (1, -1):
                     move = partial(torch.roll, shifts=by, dims=axis)
@@ -489,7 +492,7 @@ def _coming_through(node: Node) -> str:
 
 
 def _with_result(node: Node, change: Callable[[Tensor], Tensor]) -> Edits:
-    return {node: lambda *args: change(_run(node, *args))}
+    return {node: lambda *args: change(unedited(node, *args))}
 
 
 def scaled(node: Node, near: Iterable[Node]) -> Iterator[Change]:
@@ -497,19 +500,18 @@ def scaled(node: Node, near: Iterable[Node]) -> Iterator[Change]:
     words = _coming_through(node)
     for it in near:
         which, value = described(it), it.value
-        divides = any(user.name == "div" and it is user.args[1] for user in it.users)
-        missing = f"{words} lacks the factor {'1/' if divides else ''}{which}"
-        twice = f"{words} has the factor {'1/' if divides else ''}{which} once too often"
-        says = (twice, missing) if divides else (missing, twice)
-        for one, edit in zip(
-            says, (lambda x, q=value: x / q, lambda x, q=value: x * q), strict=True
-        ):
-            name = "factor-missing" if one is missing else "factor-twice"
-            yield Change(name, one, "count the factors", _with_result(node, edit))
+        factors = {which: value}
+        if any(user.name == "div" and it is user.args[1] for user in it.users):
+            factors = {f"1/{which}": 1 / value}
         if not (value > 0).all():
-            edit = partial(torch.mul, value.sgn())
-            says = f"{words} lacks the factor sign({which})"
-            yield Change("factor-missing", says, "multiply with it", _with_result(node, edit))
+            factors[f"sign({which})"] = value.sgn()
+        for factor, by in factors.items():
+            for name, what, number in (
+                ("factor-missing", f"lacks the factor {factor}", 1 / by),
+                ("factor-twice", f"has the factor {factor} once too often", by),
+            ):
+                edits = _with_result(node, partial(torch.mul, number))
+                yield Change(name, f"{words} {what}", "count the factors", edits)
 
 
 def whole_changes(node: Node) -> Iterator[Change]:

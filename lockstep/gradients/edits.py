@@ -36,6 +36,7 @@ from lockstep.gradients.graph import (
     rerun,
     traced,
     traced_as_it_is,
+    unedited,
 )
 from lockstep.gradients.measured import Reference
 from lockstep.gradients.mistakes import FACTORS, Wrong, times
@@ -294,7 +295,7 @@ class Term:
     def times(self, c: float) -> Edits:
         """The edit by which it counts c times."""
         part, node = self.part, self.whole
-        return {node: lambda *args: node.run(*args, **node.options) + (c - 1) * part}  # type: ignore[misc]
+        return {node: lambda *args: unedited(node, *args) + (c - 1) * part}
 
     def only(self) -> Edits:
         """The edit by which it is all there is."""
@@ -431,7 +432,7 @@ def _by_one(seen: Search, tried: list[Tried]) -> Iterator[Diagnosis]:
     def likelihood(k: int) -> Any:
         return -fits[k].sum(), tried[k][0].mistake == "wrong-index", k
 
-    for k in sorted(np.flatnonzero(fits.any(1)), key=likelihood):
+    for k in sorted(np.flatnonzero(fits.any(1)).tolist(), key=likelihood):
         for w, it in enumerate(seen.wrong):
             change = tried[k][0]
             if fits[k, w] and explained[w] < 20:
@@ -493,10 +494,10 @@ def _replaced(seen: Search) -> Iterator[Change]:
 
 
 def _ends(seen: Search) -> Iterator[Node]:
-    """Whole gradients of values, and the terms that they are sums of."""
+    """Whole gradients of values, and the terms that they are sums of; the last ones first."""
     ends = {*seen.joint.gradients.values(), *seen.joint.reaching.values()}
     ends |= {it for node in seen.probes if _adds(node, seen) for it in node.inputs}
-    return (node for node in seen.probes if node in ends and node.run)
+    return (node for node in reversed(seen.probes) if node in ends and node.run)
 
 
 def _moved(seen: Search) -> Iterator[Change]:
@@ -584,16 +585,10 @@ def _by_the_forward_pass(seen: Search, forward: Forward) -> Iterator[Diagnosis]:
 
 def _value_only(node: Node, edit: Any) -> Any:
     def changed(*args: Any) -> Any:
-        out = unedited(node, args)
+        out = unedited(node, *args)
         return out + (edit(*args) - out).detach()
 
     return changed
-
-
-def unedited(node: Node, args: Any) -> Any:
-    """What an operation makes of its arguments."""
-    assert node.run
-    return node.run(*args, **node.options)
 
 
 _FACTORS = {  # by which a term may be wrong in a gradient that is wrong in two ways
@@ -628,7 +623,9 @@ def _by_two(seen: Search, terms: list[Term], tried: list[Tried]) -> Iterator[Dia
 
 def _pairs(sums: Array, sought: Array, slack: Array) -> Iterator[tuple[int, int]]:
     """Two that add up to what is sought; a few at the most."""
-    order = np.argsort(sums[:, 0]) if len(sums) else []
+    if not len(sums):
+        return iter(())
+    order = np.argsort(sums[:, 0])
     first = sums[order, 0]
     low = np.searchsorted(first, sought[0] - sums[:, 0] - slack[0])
     high = np.searchsorted(first, sought[0] - sums[:, 0] + slack[0], side="right")
@@ -646,7 +643,7 @@ def _both(some: Edits, others: Edits) -> Edits:
 
     def add(node: Node) -> Any:
         def edit(*args: Any) -> Any:
-            return some[node](*args) + others[node](*args) - unedited(node, args)
+            return some[node](*args) + others[node](*args) - unedited(node, *args)
 
         return edit
 

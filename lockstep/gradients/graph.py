@@ -9,10 +9,10 @@ gradients (a Function with its own backward, say), the reference is recorded as 
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter, getitem
@@ -75,11 +75,11 @@ def _logsumexp(x: Tensor, dim: int | list[int], keepdim: bool = False) -> Tensor
 
 def _embedding_backward(
     given: Tensor, indices: Tensor, rows: int, padding: int, by_frequency: bool
-) -> Tensor:
+) -> Any:
     if padding >= 0 or by_frequency:
-        return NotImplemented  # type: ignore[no-any-return]
+        return NotImplemented
     zeros = given.new_zeros(rows, *given.shape[indices.dim() :])
-    return torch.ops.aten.index_put(zeros, [indices], given, True)
+    return zeros.index_put((indices,), given, accumulate=True)
 
 
 _FUSED = """
@@ -113,7 +113,7 @@ def taken_apart() -> dict[Any, Callable[..., Any]]:
         """The operations, or their overloads after a dot."""
         found = {}
         for name in names:
-            with suppress(AttributeError):
+            with contextlib.suppress(AttributeError):
                 found[name] = attrgetter(name)(torch.ops.aten)
         return found
 
@@ -161,7 +161,7 @@ class Node:
 
     def __post_init__(self) -> None:
         """The operations that it uses."""
-        self.inputs = list(_nodes_in([self.args, *self.options.values()]))
+        self.inputs = list(_nodes_in(self.args))
 
 
 def _nodes_in(it: Any) -> Iterator[Node]:
@@ -185,9 +185,16 @@ def rerun(node: Node, values: dict[Node, Any], edit: Callable[..., Any] | None =
     def value(it: Any) -> Any:
         return values.get(it, it.value) if isinstance(it, Node) else it
 
-    run, options = edit or node.run, {} if edit else node.options
-    assert run
-    return run(*mapped(value, node.args), **{k: mapped(value, it) for k, it in options.items()})
+    args = [mapped(value, it) if isinstance(it, list) else value(it) for it in node.args]
+    if edit:
+        return edit(*args)
+    return unedited(node, *args)
+
+
+def unedited(node: Node, *args: Any) -> Any:
+    """What an operation makes of its arguments."""
+    assert node.run
+    return node.run(*args, **node.options)
 
 
 class Tape(TorchDispatchMode):
@@ -266,7 +273,7 @@ class Tape(TorchDispatchMode):
             self.fused |= func in self._apart
             return out
         given = mapped(self.node, list(args))
-        options = {name: mapped(self.node, it) for name, it in kwargs.items()}
+        options = dict(kwargs)
         name = func.overloadpacket.__name__.strip("_")
         before = len(self.nodes)
         if func._schema.is_mutable:
@@ -413,9 +420,8 @@ class Forward:
         after: What is done after each operation.
         """
         for node in self.nodes:
-            moves = node.run and any(used in values for used in node.inputs)
-            if moves and not node.draws:
-                with torch.set_grad_enabled(node.tracked):
+            if node.run and not node.draws and any(used in values for used in node.inputs):
+                with contextlib.nullcontext() if node.tracked else torch.no_grad():
                     values[node] = rerun(node, values, edits.get(node))
                 after(node)
 
@@ -515,7 +521,7 @@ def _with_gradients(tape: Tape, loss: Tensor, moving: dict[str, Tensor]) -> Join
     seed = torch.ones_like(loss)
     start = tape.node(seed)
     results = tape.differentiated()
-    makers = {tensor.grad_fn: node for tensor, node in results}
+    makers: dict[Any, Node] = {tensor.grad_fn: node for tensor, node in results}
     asked = {name: tensor for name, tensor in moving.items() if tensor.requires_grad}
     tensors = [*asked.values(), *(tensor for tensor, _ in results)]
     hooks = [maker.register_prehook(partial(tape.go_back, node)) for maker, node in makers.items()]
