@@ -204,7 +204,8 @@ def measure(it: Check, own: Quantities, values: Quantities) -> Measured:
     seen.truth = _truth(it, seen)
     safety = SAFETY if directed else _MOVED_SAFETY
     for name in own:
-        seen.bound[name] = safety * np.maximum(seen.references(name), seen.by_hand[name])
+        largest = np.maximum(seen.references(name), seen.by_hand[name])
+        seen.bound[name] = np.asarray(safety * largest)
     return seen
 
 
@@ -230,7 +231,7 @@ def fixed(it: Check, own: Quantities, values: Quantities, rtol: float, atol: flo
     seen = _unmeasured(it, own, values)
     seen.tolerance = f"your tolerance (rtol {rtol:g}, atol {atol:g})"
     for name, value in seen.torch.items():
-        seen.bound[name] = atol + rtol * np.abs(value)
+        seen.bound[name] = np.asarray(atol + rtol * np.abs(value))
     return seen
 
 
