@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -28,6 +29,7 @@ ENDINGS = (".json", ".jsonl", ".npz")
 Objects: TypeAlias = (
     "list[tuple[str, dict[str, Any]]]"  # with what a message about each starts with
 )
+_SINGLE = 1e-6  # errors in single precision, beside the largest value
 _EXAMPLE = '{"w": [0.5, -2.0]}'
 
 
@@ -253,6 +255,13 @@ class _Printed:
         known = np.sum(digits, initial=0.0, where=np.isfinite(digits) & (digits > 0))
         return bool(self.near.all()) and (self.is_quoted or bool(known >= FEWEST))
 
+    def in_single(self) -> Array:
+        """The numbers, as float32 if that many digits are there and right."""
+        narrow: Array = self.value.astype(np.float32)
+        near = _SINGLE * np.max(np.abs(self.right), initial=0.0)
+        is_single = self.form.digits <= ENOUGH["float32"]
+        return narrow if is_single and agree(narrow, self.right, near).all() else self.value
+
 
 def _printed(it: Numbers, right: Quantities) -> dict[str, _Printed]:
     """By name the gradients whose numbers are in quotes, or lost digits when they were printed."""
@@ -296,51 +305,57 @@ def _judged(
     }
     if is_fixed:
         return check(numbers)
-    try:
-        result = check(numbers, diagnose=False)
-    except GradientMismatch as found:
-        first = Entry(**found.first_mismatch)
-    else:
-        return _with_remark(result, [name for name, one in printed.items() if one.is_quoted])
+    with suppress(GradientMismatch):
+        return _with_remark(check(numbers, diagnose=False), printed)
     near = {name: one for name, one in printed.items() if one.agrees}
-    others = {name: one for name, one in printed.items() if one.is_short and name not in near}
-    numbers |= {name: one.right for name, one in near.items()}
-    if others:
-        _find_beyond_printing(numbers, others, check)
-    else:
-        check(numbers)
-    if first.quantity in near:
-        raise _too_few(first, near)
-    return check(numbers)
+    rest = numbers | {name: one.right for name, one in near.items()}
+    _demand_right_as_printed(rest, printed, near, check)
+    check(rest)
+    try:
+        return check({name: one.value for name, one in near.items()}, diagnose=False)
+    except GradientMismatch as found:
+        raise _too_few(Entry(**found.first_mismatch), near) from None
 
 
-def _with_remark(result: CheckResult, quoted: list[str]) -> CheckResult:
+def _with_remark(result: CheckResult, printed: dict[str, _Printed]) -> CheckResult:
+    """The result of numbers some of which are in quotes."""
+    quoted = ", ".join(name for name, one in printed.items() if one.is_quoted)
     if quoted:
-        names = ", ".join(quoted)
-        remark = f"{names}: numbers in quotes are judged to half a unit of their last digit"
+        remark = f"{quoted}: numbers in quotes are judged to half a unit of their last digit"
         result.remarks.append(remark)
         result.same = False
     return result
 
 
-def _find_beyond_printing(
-    numbers: Quantities, others: dict[str, _Printed], check: Callable[..., CheckResult]
+def _demand_right_as_printed(
+    rest: Quantities,
+    printed: dict[str, _Printed],
+    near: dict[str, _Printed],
+    check: Callable[..., CheckResult],
 ) -> None:
-    """Name the mistake in printed numbers, which it shows in when their printing is forgiven.
+    """Judge numbers to their printed digits, so that another mistake in them gets its name.
+
+    Args:
+        rest: The gradients, without the lack of digits of those that are `near`.
+        printed: How they are printed.
+        near: Those that are right to the digits that were printed.
+        check: As in `_judged`.
 
     Raises:
-        GradientMismatch: They are wrong beyond their printing.
+        GradientMismatch: One is wrong beyond its printing.
     """
-    for name, one in others.items():
-        if one.form.digits <= ENOUGH["float32"]:  # float32's own, if they have that many
-            numbers[name] = one.value.astype(np.float32)
-    atol = max(0.5 * 10.0**-one.form.decimals for one in others.values())
-    rtol = max(0.5 * 10.0 ** (1 - one.form.digits) for one in others.values())
+    short = {name: one for name, one in printed.items() if one.is_short}
+    wrong = {name: one for name, one in short.items() if name not in near}
+    if not wrong:
+        return
+    atol = max(0.5 * 10.0**-one.form.decimals for one in wrong.values())
+    rtol = max(0.5 * 10.0 ** (1 - one.form.digits) for one in wrong.values())
+    values = {name: one.in_single() for name, one in wrong.items()}
     try:
-        check(numbers, atol=atol, rtol=rtol)
+        check(rest | values, atol=atol, rtol=rtol)
     except GradientMismatch as found:
-        forms = ", ".join(f"{name} has {one.form.words}" for name, one in others.items())
-        report = f"{found}\n  printed   {forms}; the tolerance is what this can hide"
+        words = " or ".join(dict.fromkeys(one.form.words for one in short.values()))
+        report = f"{found}\n  digits    the numbers have {words}; the tolerance allows for that"
         raise GradientMismatch(report, found.first_mismatch, found.diagnoses) from None
 
 
