@@ -78,7 +78,7 @@ def _arrays(path: str) -> dict[str, Array]:
 
 
 def _members(path: str, data: bytes) -> Iterator[tuple[str, Any]]:
-    name = ""
+    name = "the archive"
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             for name in file.files:
@@ -345,7 +345,11 @@ def _demand_right_as_printed(
         GradientMismatch: One is wrong beyond its printing.
     """
     short = {name: one for name, one in printed.items() if one.is_short}
-    wrong = {name: one for name, one in short.items() if name not in near}
+    wrong = {
+        name: one
+        for name, one in short.items()
+        if name not in near and one.form.digits >= FEWEST  # fewer would forgive too much
+    }
     if not wrong:
         return
     atol = max(0.5 * 10.0**-one.form.decimals for one in wrong.values())

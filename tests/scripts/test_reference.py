@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from lockstep.cli import compare, descend, exercise
+from lockstep.cli import check, compare, descend, exercise
 from lockstep.network.names import COMPUTED, PARAMETERS
 from lockstep.network.options import FILE, GROUPS, MISTAKE_NAMES, OPTIONS
 from scripts import reference
@@ -111,7 +111,7 @@ def test_a_page_says_what_hides_its_mistake_where_that_is_known():
 
 def test_every_option_has_a_line():
     text = (reference.PAGES / "command-line.md").read_text()
-    for command in (compare, exercise, descend):
+    for command in (check, compare, descend, exercise):
         for action in command.parser("")._actions:
             typed = (action.option_strings or [action.metavar])[-1]
             assert typed == "--help" or re.search(rf"^\| `{typed}[ `]", text, re.MULTILINE), typed
