@@ -25,10 +25,8 @@ from lockstep.sides.written import ENOUGH, FEWEST, Printed, half_units, printed_
 from lockstep.text import distance, right_digits
 from lockstep.version import versions
 
-ENDINGS = (".json", ".jsonl", ".npz")
-Objects: TypeAlias = (
-    "list[tuple[str, dict[str, Any]]]"  # with what a message about each starts with
-)
+# What is in a file, each object behind what a message about it starts with.
+Objects: TypeAlias = "list[tuple[str, dict[str, Any]]]"
 _SINGLE = 1e-6  # errors in single precision, beside the largest value
 _EXAMPLE = '{"w": [0.5, -2.0]}'
 
@@ -83,7 +81,7 @@ def _members(path: str, data: bytes) -> Iterator[tuple[str, Any]]:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             for name in file.files:
                 yield name, file[name]
-    except (MemoryError, Unusable):
+    except MemoryError:
         raise
     except Exception as error:  # whatever a broken archive makes of its readers
         raise Unusable(f"{path}: {name} cannot be read: {error}") from None
@@ -99,8 +97,8 @@ def _leaves(objects: Objects, known: Given) -> dict[str, tuple[str, Any]]:
     Parts of an input may stand in an object or a list of their own, or by their names.
     """
     found: dict[str, tuple[str, Any]] = {}
-    for where, gradients_there in objects:
-        for top, tree in gradients_there.items():
+    for where, named in objects:
+        for top, tree in named.items():
             for name, value in flat({top: tree}, known).items():
                 if name in found:
                     raise Unusable(_twice(where, name))
@@ -109,6 +107,7 @@ def _leaves(objects: Objects, known: Given) -> dict[str, tuple[str, Any]]:
 
 
 def _numbers(leaves: dict[str, tuple[str, Any]], known: Given, right: Quantities) -> Numbers:
+    """The numbers of a file. right: PyTorch's gradients, whose names are known."""
     it = Numbers()
     for name, (where, value) in leaves.items():
         if name not in right and name not in known.arrays and name not in known.tree:
@@ -147,10 +146,11 @@ class Judged:
         names = "first_mismatch resolution accuracy cannot_see values worst_ratio".split()
         right = {name: self.torch[name] for name in self.manual if name in self.torch}
         sides = {"manual": self.manual, "torch": right}
+        of_verdict = {name: getattr(self.found, name, None) for name in names}
         return (
             versions()
             | {"verdict": self.verdict}
-            | {name: getattr(self.found, name, None) for name in names}
+            | of_verdict
             | {
                 "diagnoses": getattr(self.found, "diagnoses", []),
                 "remarks": getattr(self.found, "reasons", []) + getattr(self.found, "remarks", []),
@@ -193,14 +193,12 @@ def check_numbers(
     def check(numbers: Quantities, **more: Any) -> CheckResult:
         return check_gradients(numbers, reference, **(options | more | inputs))
 
+    found: CheckResult | GradientMismatch
     try:
-        return Judged(
-            _judged(it, right, check, not options.keys().isdisjoint(("rtol", "atol"))),
-            it.values,
-            right,
-        )
-    except GradientMismatch as mismatch:
-        return Judged(mismatch, it.values, right)
+        found = _judged(it, right, check, not options.keys().isdisjoint(("rtol", "atol")))
+    except GradientMismatch as wrong:
+        found = wrong
+    return Judged(found, it.values, right)
 
 
 def _right(function: Callable[..., Any], known: Given, leaves: Iterable[str]) -> Quantities:
@@ -250,10 +248,11 @@ class _Printed:
 
     @property
     def agrees(self) -> bool:
-        """Whether all are, and have so many digits together that it is no accident."""
+        """Whether digits were lost and all others are right, too many to be so by accident."""
         digits = np.log10(np.abs(self.value) / self.half)
         known = np.sum(digits, initial=0.0, where=np.isfinite(digits) & (digits > 0))
-        return bool(self.near.all()) and (self.is_quoted or bool(known >= FEWEST))
+        unquoted = self.is_short and not self.is_quoted
+        return unquoted and bool(self.near.all()) and bool(known >= FEWEST)
 
     def in_single(self) -> Array:
         """The numbers, as float32 if that many digits are there and right."""
@@ -312,7 +311,7 @@ def _judged(
     _demand_right_as_printed(rest, printed, near, check)
     check(rest)
     try:
-        return check({name: one.value for name, one in near.items()}, diagnose=False)
+        return check({name: numbers[name] for name in near}, diagnose=False)
     except GradientMismatch as found:
         raise _too_few(Entry(**found.first_mismatch), near) from None
 
@@ -359,7 +358,11 @@ def _demand_right_as_printed(
         check(rest | values, atol=atol, rtol=rtol)
     except GradientMismatch as found:
         words = " or ".join(dict.fromkeys(one.form.words for one in short.values()))
-        report = f"{found}\n  digits    the numbers have {words}; the tolerance allows for that"
+        enough = max(one.enough for one in short.values())
+        report = (
+            f"{found}\n  digits    the numbers have {words}, which the tolerance allows for; "
+            f"print {enough} significant digits"
+        )
         raise GradientMismatch(report, found.first_mismatch, found.diagnoses) from None
 
 

@@ -259,6 +259,17 @@ def test_printed_numbers_in_quotes_match_to_half_a_unit(capsys):
     )
 
 
+def test_numbers_in_quotes_are_right_beside_others_with_too_few_digits(capsys):
+    it = {"x": nested(lambda v: f"{v:.6f}", right()["x"])}
+    it["params"] = nested(lambda v: float(f"{v:.6f}"), right()["params"])
+    status, found = document(capsys, it)
+    likely = found["diagnoses"][0]
+    assert (status, likely["mistake"]) == (1, "too-few-digits")
+    assert likely["explains"] == ["params['W']", "params['b']"]
+    it["params"] = nested(float, right()["params"])
+    assert ran(capsys, it)[0] == 0
+
+
 def test_another_mistake_is_named_in_numbers_that_are_printed(capsys):
     it = right()
     it["x"] = -it["x"]
@@ -266,7 +277,7 @@ def test_another_mistake_is_named_in_numbers_that_are_printed(capsys):
         status, out, _ = ran(capsys, numbers)
         assert status == 1
         assert "mistake   sign-flipped: the gradient of x is minus the right one" in out
-        assert out.endswith("the numbers have 6 printed decimals; the tolerance allows for that\n")
+        assert "the numbers have 6 printed decimals, which the tolerance allows for" in out
 
 
 def test_a_wrong_gradient_beside_printed_ones_is_named(capsys):
