@@ -27,6 +27,7 @@ from lockstep.version import versions
 
 # What is in a file, each object behind what a message about it starts with.
 Objects: TypeAlias = "list[tuple[str, dict[str, Any]]]"
+_NEAR = 1e-9  # what rounding may add to printing, whose errors are larger
 _SINGLE = 1e-6  # errors in single precision, beside the largest value
 _EXAMPLE = '{"w": [0.5, -2.0]}'
 
@@ -242,9 +243,11 @@ class _Printed:
         return half_units(self.value, self.form.decimals, self.form.digits)
 
     @property
-    def near(self) -> Array:
-        """Where the numbers are right to half a unit of the last digit."""
-        return agree(self.value, self.right, self.half * (1 + 1e-9))
+    def nearest(self) -> Array:
+        """What may have been printed like this, as near to the right numbers as can be."""
+        apart = self.right - self.value
+        moved = self.value + np.clip(apart, -self.half, self.half)
+        return np.where(np.isfinite(apart), moved, self.value)
 
     @property
     def agrees(self) -> bool:
@@ -252,7 +255,8 @@ class _Printed:
         digits = np.log10(np.abs(self.value) / self.half)
         known = np.sum(digits, initial=0.0, where=np.isfinite(digits) & (digits > 0))
         unquoted = self.is_short and not self.is_quoted
-        return unquoted and bool(self.near.all()) and bool(known >= FEWEST)
+        near = agree(self.nearest, self.right, _NEAR * np.abs(self.right))
+        return unquoted and bool(near.all()) and bool(known >= FEWEST)
 
     def in_single(self) -> Array:
         """The numbers, as float32 if that many digits are there and right."""
@@ -275,7 +279,7 @@ def _printed(it: Numbers, right: Quantities) -> dict[str, _Printed]:
             continue
         value, enough = value.astype(np.float64), ENOUGH.get(str(exact.dtype), min(ENOUGH.values()))
         form, full = printed_as(value), printed_as(exact.astype(np.float64))
-        tells = form.decimals > 0 or form.digits >= FEWEST  # whole numbers may be so by themselves
+        tells = form.decimals > 0 or form.digits > 1  # −1, 0 and 1 may be so by themselves
         is_short = tells and form.digits < enough - 1 <= full.digits
         if is_short or it.halves[name].any():
             found[name] = _Printed(value, exact, it.halves[name], form, enough, is_short)
@@ -298,32 +302,26 @@ def _judged(
         GradientMismatch: A gradient is wrong.
     """
     printed = _printed(it, right)
-    numbers = it.values | {
-        name: np.where((one.quoted > 0) & one.near, one.right, one.value)
-        for name, one in printed.items()
-    }
+    quoted = {name: one.nearest for name, one in printed.items() if one.is_quoted}
+    numbers = it.values | quoted
     if is_fixed:
         return check(numbers)
     with suppress(GradientMismatch):
-        return _with_remark(check(numbers, diagnose=False), printed)
+        result = check(numbers, diagnose=False)
+        if quoted:
+            names = ", ".join(quoted)
+            remark = f"{names}: numbers in quotes are judged to half a unit of their last digit"
+            result.remarks.append(remark)
+            result.same = False
+        return result
     near = {name: one for name, one in printed.items() if one.agrees}
-    rest = numbers | {name: one.right for name, one in near.items()}
+    rest = numbers | {name: one.nearest for name, one in near.items()}
     _demand_right_as_printed(rest, printed, near, check)
     check(rest)
     try:
         return check({name: numbers[name] for name in near}, diagnose=False)
     except GradientMismatch as found:
         raise _too_few(Entry(**found.first_mismatch), near) from None
-
-
-def _with_remark(result: CheckResult, printed: dict[str, _Printed]) -> CheckResult:
-    """The result of numbers some of which are in quotes."""
-    quoted = ", ".join(name for name, one in printed.items() if one.is_quoted)
-    if quoted:
-        remark = f"{quoted}: numbers in quotes are judged to half a unit of their last digit"
-        result.remarks.append(remark)
-        result.same = False
-    return result
 
 
 def _demand_right_as_printed(
