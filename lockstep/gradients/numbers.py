@@ -251,12 +251,15 @@ class _Printed:
 
     @property
     def agrees(self) -> bool:
-        """Whether digits were lost and all others are right, too many to be so by accident."""
-        digits = np.log10(np.abs(self.value) / self.half)
-        known = np.sum(digits, initial=0.0, where=np.isfinite(digits) & (digits > 0))
-        unquoted = self.is_short and not self.is_quoted
+        """Whether digits were lost, and all others are right."""
         near = agree(self.nearest, self.right, _NEAR * np.abs(self.right))
-        return unquoted and bool(near.all()) and bool(known >= FEWEST)
+        return self.is_short and not self.is_quoted and bool(near.all())
+
+    @property
+    def digits(self) -> float:
+        """How many digits the numbers have together."""
+        digits = np.log10(np.abs(self.value) / self.half)
+        return float(np.sum(digits, initial=0.0, where=np.isfinite(digits) & (digits > 0)))
 
     def in_single(self) -> Array:
         """The numbers, as float32 if that many digits are there and right."""
@@ -315,6 +318,8 @@ def _judged(
             result.same = False
         return result
     near = {name: one for name, one in printed.items() if one.agrees}
+    if sum(one.digits for one in near.values()) < FEWEST:  # so few may be right by accident
+        near = {}
     rest = numbers | {name: one.nearest for name, one in near.items()}
     _demand_right_as_printed(rest, printed, near, check)
     check(rest)

@@ -295,6 +295,17 @@ def test_printed_numbers_of_single_precision_are_named(capsys):
     assert {one["mistake"] for one in found["diagnoses"]} == {"single-precision"}
 
 
+def test_few_digits_tell_only_where_there_are_many_numbers(capsys):
+    for size, named in ((2, False), (12, True)):
+        source = (
+            f"import numpy as np\nimport torch\ninputs = {{'x': np.linspace(0.1, 1.2, {size})}}\n"
+            "def reference(x): return 4e-6 * torch.sin(x).sum()\n"
+        )
+        numbers = [float(f"{v:.6f}") for v in 4e-6 * np.cos(np.linspace(0.1, 1.2, size))]
+        status, found = document(capsys, {"x": numbers}, reference=source)
+        assert (status, found["diagnoses"][0]["mistake"] == "too-few-digits") == (1, named)
+
+
 def test_numbers_that_are_short_by_themselves_are_not_called_printed(capsys):
     source = THREE + "def reference(x): return torch.sin(x).sum()\n"
     for wrong in ([0.5, -1.25, 2.0], [1, 0, 0], [0.9, 0.3, -0.5]):
