@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lockstep.gradients.graph import Edits, Node, described, place, sign, source, unedited
+from lockstep.gradients.operations import Edits, Node, described, place, sign, source, unedited
 
 THEIRS = "\0"  # in a sentence, the name of the gradient that is wrong
 _NEUTRAL = {"mul": 1, "div": 1, "add": 0, "sub": 0, "rsub": 0}  # what leaves an argument out

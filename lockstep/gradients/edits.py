@@ -26,25 +26,16 @@ from torch import Tensor
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import agree
 from lockstep.gradients.changes import THEIRS, Change, changes, replacements, scaled, whole_changes
-from lockstep.gradients.graph import (
-    Edits,
-    Forward,
-    Joint,
-    Node,
-    described,
-    place,
-    rerun,
-    traced,
-    traced_as_it_is,
-    unedited,
-)
+from lockstep.gradients.graph import Forward, Joint, traced, traced_as_it_is
 from lockstep.gradients.measured import Reference
 from lockstep.gradients.mistakes import FACTORS, Wrong, times
+from lockstep.gradients.operations import Edits, Node, described, place, rerun, unedited
 from lockstep.network.names import Array, Quantities
 
 TOO_LONG = "the search for the mistake stopped after its time limit"
 _SUMS = 3  # random sums of every wrong gradient
 _MOST = 30_000_000  # numbers that the probes may have
+CANNOT = (RuntimeError, TypeError, ValueError, IndexError)  # of an edit that fits no operation
 _NEAR = 8  # values before and after an operation that may be taken for one that it uses
 
 
@@ -217,7 +208,7 @@ def _foretold(seen: Search, edits: Edits) -> Array | None:
     try:
         for node, value in _changed(edits, seen.probes).items():
             sums = sums + seen.probes[node] @ _flat(value - node.value)
-    except (RuntimeError, TypeError, ValueError, IndexError):  # not an edit that it can have
+    except CANNOT:  # not an edit that it can have
         return None
     if not isinstance(sums, Tensor) or not sums.any():
         return None
@@ -556,7 +547,7 @@ def _by_all_of_a_loop(seen: Search, tried: list[Tried]) -> Iterator[Diagnosis]:
             try:
                 if _is_it(it, _gradient(seen, it, change.edits)):
                     yield _said(it, change)
-            except (RuntimeError, TypeError, ValueError, IndexError):
+            except CANNOT:
                 continue
 
 
@@ -569,14 +560,17 @@ def _by_the_forward_pass(seen: Search, forward: Forward) -> Iterator[Diagnosis]:
         for change in changes(node, ())
     )
     for change in _together(every):
-        also = {node: _value_only(node, edit) for node, edit in change.edits.items()}
-        says = f"{change.says}, in the value and not in its derivative"
-        for one in (change, replace(change, says=says, edits=also)):
+        variants = [change]
+        if change.mistake == "scaled-by-constant":
+            also = {node: _value_only(node, edit) for node, edit in change.edits.items()}
+            says = f"{change.says}, in the value and not in its derivative"
+            variants.append(replace(change, says=says, edits=also))
+        for one in variants:
             _in_time(seen)
             try:
                 with torch.enable_grad():
                     gradients = forward.gradients(one.edits)
-            except (RuntimeError, TypeError, ValueError, IndexError):
+            except CANNOT:
                 continue
             for it in seen.wrong:
                 if _is_it(it, _array(gradients[it.name])):
@@ -584,6 +578,8 @@ def _by_the_forward_pass(seen: Search, forward: Forward) -> Iterator[Diagnosis]:
 
 
 def _value_only(node: Node, edit: Any) -> Any:
+    """An edit of the value of an operation that leaves its derivative as it is."""
+
     def changed(*args: Any) -> Any:
         out = unedited(node, *args)
         return out + (edit(*args) - out).detach()
