@@ -306,7 +306,7 @@ def _terms(seen: Search) -> Iterator[Term]:
         return Term(words, node, part, alone, sums[0].reshape(shape), sums[1].reshape(shape))
 
     for node in seen.probes:
-        if not _adds(node, seen) or any(_adds(user, seen) for user in node.users[:2]):
+        if not _adds(node, seen) or _is_added(node, seen):
             continue
         parts = [(_through(it, node, forward, seen), part) for it, part in _added(node, seen, 1)]
         calls = defaultdict(list)
@@ -330,14 +330,19 @@ def _adds(node: Node, seen: Search) -> bool:
     return node.name in ("add", "sub") and len(carried) == 2 and not node.options
 
 
+def _is_added(node: Node, seen: Search) -> bool:
+    """Whether all that is done with a gradient is to add it to others."""
+    return len(node.users) == 1 and _adds(node.users[0], seen)
+
+
 def _added(node: Node, seen: Search, c: float) -> Iterator[tuple[Node, Tensor]]:
     """The terms of a sum of sums."""
     for k, it in enumerate(node.args[:2]):
         factor = -c if k and node.name == "sub" else c
-        if _adds(it, seen) and len(it.users) == 1:
+        if _adds(it, seen) and _is_added(it, seen):
             yield from _added(it, seen, factor)
         else:
-            yield it, factor * it.value
+            yield it, it.value if factor == 1 else -it.value
 
 
 def _through(it: Node, whole: Node, forward: dict[Node, Node], seen: Search) -> Node:
@@ -368,7 +373,7 @@ def _by_terms(seen: Search, terms: list[Term], kinds: Any) -> Iterator[Diagnosis
         only = np.abs(part - wholes[:, w] - sought) <= slack
         fits, only = fits.all(1) & np.isfinite(by), only.all(1)
         likely = [(fits & ~alone, False), (only & ~alone, True), (fits & alone, False)]
-        for k, only in ((k, only) for which, only in likely for k in np.flatnonzero(which)):
+        for k, only in ((k, only) for which, only in likely for k in np.flatnonzero(which)[:20]):
             _in_time(seen)
             if diagnosis := _by_term(seen, it, terms[k], only, kinds):
                 yield diagnosis
@@ -386,7 +391,7 @@ def _by_term(seen: Search, it: Wrong, term: Term, only: bool, kinds: Any) -> Dia
     part = it.value - _gradient(seen, it, term.times(0))
     slack = 4 * it.bound + 2.0**-48 * np.abs(part)
     informative = np.abs(part) > slack
-    several = int(np.count_nonzero(it.off & informative)) >= 3
+    several = _varied(part[it.off & informative], slack[it.off & informative])
     c, why = times(it.own - it.value + part, part, slack, seen.inputs, several)
     if c is None or not kinds(c, why) or not informative.any():
         return None
@@ -397,6 +402,11 @@ def _by_term(seen: Search, it: Wrong, term: Term, only: bool, kinds: Any) -> Dia
         return Diagnosis(name, "sign-flipped", says, "change its sign")
     says = f"in the gradient of {name} {through} counts {c:.12g} times{why}"
     return Diagnosis(name, "scaled-by-constant", says, FACTORS)
+
+
+def _varied(array: Array, slack: Array) -> bool:
+    """Whether there are three numbers and not all the same, so that they are no coincidence."""
+    return array.size >= 3 and bool(np.ptp(array) > 8 * slack.max())
 
 
 # One operation
@@ -518,7 +528,8 @@ def _stopped_early(seen: Search) -> Iterator[Diagnosis]:
     """Whether a gradient is that of an intermediate."""
     for it in seen.wrong:
         for node, final in seen.joint.reaching.items():
-            if final.value.shape == it.own.shape and _is_it(it, _array(final.value)):
+            same = final.value.shape == it.own.shape and _is_it(it, _array(final.value))
+            if same and _varied(it.own, it.bound):
                 words = described(node)
                 says = f"the gradient of {it.name} is exactly that of {words}: "
                 says += f"the derivative of {words} by {it.name} is left out"
@@ -606,7 +617,7 @@ def _by_two(seen: Search, terms: list[Term], tried: list[Tried]) -> Iterator[Dia
     ]
     both += [one for one in tried if one[0].mistake not in ("wrong-index", "wrong-layer-input")]
     for w, it in enumerate(seen.wrong):
-        if it.off.sum() >= 3:
+        if _varied(it.own[it.off], it.bound):
             for i, j in _pairs(
                 np.array([sums[w] for _, sums in both]), seen.sought[w], seen.slack[w]
             ):
