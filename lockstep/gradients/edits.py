@@ -25,7 +25,15 @@ from torch import Tensor
 
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import agree
-from lockstep.gradients.changes import THEIRS, Change, changes, replacements, scaled, whole_changes
+from lockstep.gradients.changes import (
+    THEIRS,
+    Change,
+    changes,
+    replacements,
+    scaled,
+    slopes,
+    whole_changes,
+)
 from lockstep.gradients.graph import Forward, Joint, traced, traced_as_it_is
 from lockstep.gradients.measured import Reference
 from lockstep.gradients.mistakes import FACTORS, Wrong, times
@@ -179,7 +187,7 @@ def _flat(tensor: Tensor) -> Tensor:
 def _changed(edits: Edits, stop: Container[Node] = ()) -> dict[Node, Any]:
     """The results that edits change, and what they are then.
 
-    stop: Operations beyond which nothing is changed.
+    stop: Operations beyond which nothing is changed, if their results have the shape that they had.
     """
     values: dict[Node, Any] = {}
     stopped: dict[Node, Any] = {}
@@ -189,9 +197,8 @@ def _changed(edits: Edits, stop: Container[Node] = ()) -> dict[Node, Any]:
     while waiting:
         _, node = heapq.heappop(waiting)
         value = rerun(node, values, edits.get(node))
-        if isinstance(value, Tensor) and value.shape != node.value.shape:
-            raise ValueError("an edited result has another shape")
-        if node in stop:
+        same = not isinstance(value, Tensor) or value.shape == node.value.shape
+        if node in stop and same:
             stopped[node] = value
             continue
         values[node] = value
@@ -218,7 +225,10 @@ def _foretold(seen: Search, edits: Edits) -> Array | None:
 def _gradient(seen: Search, it: Wrong, edits: Edits) -> Array:
     """A gradient where some operations are edited."""
     final = seen.joint.gradients[it.name]
-    return _array(_changed(edits).get(final, final.value))
+    gradient = _array(_changed(edits).get(final, final.value))
+    if gradient.shape != it.value.shape:
+        raise ValueError("an edited gradient has another shape")
+    return gradient
 
 
 def _is_it(it: Wrong, gradient: Array) -> bool:
@@ -455,9 +465,10 @@ def _groups(seen: Search) -> dict[Node, list[Node]]:
 
 def _small(seen: Search) -> Iterator[Change]:
     """What is changed at one operation of the way back."""
-    for group in _groups(seen).values():
+    for of, group in _groups(seen).items():
         for node in group:
             yield from changes(node, seen.probes)
+        yield from slopes(of, group, seen.probes)
 
 
 def _values(seen: Search) -> list[Node]:

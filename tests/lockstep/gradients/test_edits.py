@@ -110,6 +110,12 @@ def d_rows(wins):
     return hand
 
 
+def d_rms_norm(x, g):
+    """With r² in place of r³."""
+    r = 1 / np.sqrt((x * x).mean(1, keepdims=True))
+    return {"x": g * r - r**2 * x * (g * x).mean(1, keepdims=True)}
+
+
 def d_standardized(x, g):
     """With the term through the mean twice, and that through the deviation turned round."""
     s = x.std(1, keepdims=True, ddof=1)
@@ -169,6 +175,61 @@ CASES = {
         network,
         by_hand(back=lambda W, V: W.T),
         LAYER,
+    ),
+    "no weights at all": (
+        "wrong-weights",
+        "V, a factor of `… @ V`",
+        network,
+        by_hand(back=lambda W, V: np.eye(3)),
+        LAYER,
+    ),
+    "the slope of another function": (
+        "wrong-activation-derivative",
+        "y (1 − y) in place of the derivative of `tanh`",
+        network,
+        by_hand(slope_h=lambda h, o, z: h * (1 - h)),
+        LAYER,
+    ),
+    "a slope that is there once too often": (
+        "extra-activation-derivative",
+        "has the derivative of `sigmoid`",
+        lambda x, g: ((torch.sigmoid(x) - g).exp() * x * g).sum(),
+        lambda x, g: {
+            "x": sigmoid(x)
+            * (1 - sigmoid(x))
+            * g
+            * np.exp(sigmoid(x) - g)
+            * (1 + x * sigmoid(x) * (1 - sigmoid(x)))
+        },
+        XG,
+    ),
+    "a factor of a term that is left out": (
+        "factor-missing",
+        "lacks the factor",
+        lambda x, g: (x * (x * x).mean(1, keepdim=True).rsqrt() * g).sum(),
+        d_rms_norm,
+        XG,
+    ),
+    "a gradient that stops too early": (
+        "factor-missing",
+        "is exactly that of the result of `x / …`",
+        lambda x, g: ((x / x.norm()).exp() * g).sum(),
+        lambda x, g: {"x": g * np.exp(x / np.linalg.norm(x))},
+        dict(x=(5,), g=(5,)),
+    ),
+    "a sum over all axes": (
+        "bias-summed-over-neurons",
+        "over all axes",
+        lambda x, b, g: (torch.sin(x + b) * g).sum(),
+        lambda x, b, g: {"b": np.full(3, (g * np.cos(x + b)).sum())},
+        XG | dict(b=(3,)),
+    ),
+    "a shift the wrong way": (
+        "wrong-index",
+        "goes the wrong way",
+        lambda x, g: (torch.roll(x, 1, 0).sin() * g).sum(),
+        lambda x, g: {"x": np.roll(g * np.cos(np.roll(x, 1, 0)), 1, 0)},
+        XG,
     ),
     "the input of another layer": (
         "wrong-layer-input",
