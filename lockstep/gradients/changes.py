@@ -282,11 +282,10 @@ def _transposed(it: Tensor) -> Tensor:
 
 def _axes(node: Node, _: Container[Node]) -> Iterator[Change]:
     """Other axes for an operation along some."""
-    if node.name not in "sum mean amax amin cumsum flip var".split() or len(node.args) < 2:
+    asked = node.args[1] if len(node.args) > 1 else None
+    if node.name not in "sum mean amax amin cumsum flip var".split() or asked in (None, []):
         return
-    given, asked = node.inputs[0].value, node.args[1]
-    if asked is None or asked == []:
-        return
+    given = node.inputs[0].value
     axes = [axis % given.dim() for axis in (asked if isinstance(asked, list) else [asked])]
     for others in itertools.combinations(range(given.dim()), len(axes)):
         lengths = [[given.shape[axis] for axis in which] for which in (axes, others)]

@@ -51,6 +51,7 @@ class _TooLong(Exception):
     """The time is up."""
 
 
+@np.errstate(all="ignore")
 def search(
     wrong: list[Wrong],
     reference: Reference,
@@ -231,6 +232,14 @@ def _gradient(seen: Search, it: Wrong, edits: Edits) -> Array:
     return gradient
 
 
+def _explains(seen: Search, it: Wrong, edits: Edits) -> bool:
+    """Whether edits give a gradient."""
+    try:
+        return _is_it(it, _gradient(seen, it, edits))
+    except CANNOT:
+        return False
+
+
 def _is_it(it: Wrong, gradient: Array) -> bool:
     slack = 4 * it.bound + 2.0**-48 * np.abs(gradient)
     return bool(agree(it.own, gradient, slack).all())
@@ -376,10 +385,9 @@ def _by_terms(seen: Search, terms: list[Term], kinds: Any) -> Iterator[Diagnosis
     alone = np.array([term.alone for term in terms])
     for w, it in enumerate(seen.wrong):
         part, sought, slack = parts[:, w], seen.sought[w], seen.slack[w]
-        with np.errstate(all="ignore"):
-            by = (part @ sought) / (part * part).sum(1)
-            apart = np.abs(sought - by[:, None] * part)
-            fits = apart <= slack + seen.near * np.abs(by[:, None] * part)
+        by = (part @ sought) / (part * part).sum(1)
+        apart = np.abs(sought - by[:, None] * part)
+        fits = apart <= slack + seen.near * np.abs(by[:, None] * part)
         only = np.abs(part - wholes[:, w] - sought) <= slack
         fits, only = fits.all(1) & np.isfinite(by), only.all(1)
         likely = [(fits & ~alone, False), (only & ~alone, True), (fits & alone, False)]
@@ -394,7 +402,7 @@ def _by_term(seen: Search, it: Wrong, term: Term, only: bool, kinds: Any) -> Dia
     name, through = it.name, f"the term through {term.words}"
     remedy = "add it: the gradients through all uses of a value add up"
     if only:
-        if not kinds(0, "") or not _is_it(it, _gradient(seen, it, term.only())):
+        if not kinds(0, "") or not _explains(seen, it, term.only()):
             return None
         says = f"the gradient of {name} has only {through}; the other terms are missing"
         return Diagnosis(name, "term-missing", says, remedy.replace("it", "them", 1))
@@ -449,7 +457,7 @@ def _by_one(seen: Search, tried: list[Tried]) -> Iterator[Diagnosis]:
             if fits[k, w] and explained[w] < 20:
                 _in_time(seen)
                 explained[w] += 1
-                if _is_it(it, _gradient(seen, it, change.edits)):
+                if _explains(seen, it, change.edits):
                     explained[w] = 20
                     yield _said(it, change)
 
@@ -566,11 +574,8 @@ def _by_all_of_a_loop(seen: Search, tried: list[Tried]) -> Iterator[Diagnosis]:
     for change in _together((change for change, _ in tried), 2):
         for it in seen.wrong:
             _in_time(seen)
-            try:
-                if _is_it(it, _gradient(seen, it, change.edits)):
-                    yield _said(it, change)
-            except CANNOT:
-                continue
+            if _explains(seen, it, change.edits):
+                yield _said(it, change)
 
 
 def _by_the_forward_pass(seen: Search, forward: Forward) -> Iterator[Diagnosis]:
@@ -634,7 +639,7 @@ def _by_two(seen: Search, terms: list[Term], tried: list[Tried]) -> Iterator[Dia
             ):
                 _in_time(seen)
                 one, other = both[i][0], both[j][0]
-                if _is_it(it, _gradient(seen, it, _both(one.edits, other.edits))):
+                if _explains(seen, it, _both(one.edits, other.edits)):
                     yield _said(it, replace(one, says=f"{one.says}; and {other.says}"))
                     break
 

@@ -274,6 +274,8 @@ def _numbers(like: Tensor, *geometries: Any) -> Tensor:
 
 def _overlap(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors share numbers."""
+    if not one.numel() or not other.numel():
+        return False
     numbers = _numbers(one.detach(), _geometry(one), _geometry(other))
     numbers.as_strided(*_geometry(other)).fill_(1)
     return bool(numbers.as_strided(*_geometry(one)).any())
