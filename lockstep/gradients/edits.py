@@ -14,7 +14,7 @@ import heapq
 import time
 from bisect import bisect
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -72,7 +72,7 @@ def search(
         The diagnoses by name, and why operations could not be edited, or "".
     """
     found: dict[str, Diagnosis] = {}
-    why = ""
+    reasons = []
     for trace in (traced, traced_as_it_is):
         left = [it for it in wrong if it.name not in found]
         try:
@@ -87,12 +87,11 @@ def search(
         except _TooLong:
             return found, TOO_LONG
         except Exception as error:  # whatever the reference and PyTorch raise
-            why = str(error).strip().partition("\n")[0] or type(error).__name__
+            reasons.append(str(error).strip().partition("\n")[0] or type(error).__name__)
         else:
-            why = ""
-            if not joint.fused:
-                break
-    return found, why
+            if not joint.fused:  # else what was taken apart has a way back of its own
+                return found, ""
+    return found, reasons[-1] if len(reasons) == 2 else ""
 
 
 def _demand_right(joint: Joint, wrong: list[Wrong]) -> None:
@@ -282,6 +281,8 @@ def _said(it: Wrong, change: Change) -> Diagnosis:
 
 # Terms
 
+Kinds = Callable[[float, str], bool]  # which factors count, from one and its usual cause
+
 
 @dataclass
 class Term:
@@ -373,11 +374,8 @@ def _through(it: Node, whole: Node, forward: dict[Node, Node], seen: Search) -> 
     return it.of or it
 
 
-def _by_terms(seen: Search, terms: list[Term], kinds: Any) -> Iterator[Diagnosis]:
-    """Whether a gradient lacks a term, has only that, or has it another time.
-
-    kinds: which factors count, from one and its usual cause.
-    """
+def _by_terms(seen: Search, terms: list[Term], kinds: Kinds) -> Iterator[Diagnosis]:
+    """Whether a gradient lacks a term, has only that, or has it another time."""
     if not terms:
         return
     parts = np.array([term.sums for term in terms])
@@ -398,7 +396,7 @@ def _by_terms(seen: Search, terms: list[Term], kinds: Any) -> Iterator[Diagnosis
                 break
 
 
-def _by_term(seen: Search, it: Wrong, term: Term, only: bool, kinds: Any) -> Diagnosis | None:
+def _by_term(seen: Search, it: Wrong, term: Term, only: bool, kinds: Kinds) -> Diagnosis | None:
     name, through = it.name, f"the term through {term.words}"
     remedy = "add it: the gradients through all uses of a value add up"
     if only:
