@@ -42,9 +42,9 @@ def _by_error(
         lambda moved: it.value(it.inputs | {name: moved}), start, own - value, value, off
     )
     for width, kind, error, theirs, noise in tried:
-        size = np.abs(error)
-        near = np.abs(error - theirs) <= np.maximum(64 * noise, 1e-3 * size)
-        if near.all() and (64 * noise < 0.1 * size).mean() > 0.5:
+        size, left = np.abs(error), np.abs(error - theirs)
+        near = left <= np.maximum(64 * noise, 1e-3 * size)
+        if near.all() and (left < 0.01 * size).mean() > 0.5:
             return width, kind
     return None
 
@@ -63,7 +63,8 @@ def _by_grid(own: Array, value: Array) -> tuple[float, str] | None:
         return None
     # numbers off the grid give n on average, with a deviation of √n
     least = n + 6 * math.sqrt(n) - math.log(_CHANCE)
-    for width, points in itertools.product((*_WIDTHS, *_ROOTS), _KINDS):
+    # a multiple of the width lies on the grid too
+    for width, points in sorted(itertools.product((*_WIDTHS, *_ROOTS), _KINDS), key=math.prod):
         for exponent in range(-60, -34):
             unit = width * points / 2.0**exponent
             if _on_grid(used * unit) > least > 2 * _on_grid(right * unit):
