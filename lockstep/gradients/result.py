@@ -130,7 +130,7 @@ def matched(it: Check, seen: Measured) -> CheckResult:
     for name, value in values.items():
         finest.append(_fineness(seen, name))
         known = finest[-1][value.ravel() != 0]
-        typical[name] = float(np.median(known)) if known.size else 0.0
+        typical[name] = _median(known) if known.size else 0.0
         worst = max(worst, _worst_ratio(seen, name))
         accuracy[name] = _accuracy(name, seen)
         seen.remarks += _less_accurate(name, seen)
@@ -152,7 +152,7 @@ def matched(it: Check, seen: Measured) -> CheckResult:
     return CheckResult(
         verdict="undecided" if reasons else "match",
         resolution={
-            "typical": float(np.median(finenesses)),
+            "typical": _median(finenesses),
             "worst": float(finenesses.max()),
             "blind": int((finenesses >= 1).sum()),
         },
@@ -166,6 +166,11 @@ def matched(it: Check, seen: Measured) -> CheckResult:
         untested=[f"{mistake}: {sentence}" for mistake, sentence in unseen],
         reasons=reasons,
     )
+
+
+def _median(errors: Array) -> float:
+    """The median; of an even number the smaller one, as a mean with a huge one says nothing."""
+    return float(np.quantile(errors, 0.5, method="lower"))
 
 
 def _fineness(seen: Measured, name: str) -> Array:
@@ -226,7 +231,8 @@ def _less_accurate(name: str, seen: Measured) -> Iterator[str]:
         return quantities[name].reshape(-1)[::step]
 
     own, value, least = some(seen.own), some(seen.torch), seen.unit[name]
-    errors = [some(seen.by_hand) / np.abs(value), some(seen.by_torch) / np.abs(value)]
+    size = np.maximum(np.abs(own), np.abs(value))  # in a tail one side may be zero
+    errors = [some(seen.by_hand) / size, some(seen.by_torch) / size]
     if name in seen.truth:
         truth = some(seen.truth)
         errors = [np.abs(side - truth) / np.abs(truth) for side in (own, value)]
