@@ -397,6 +397,8 @@ def _demand_right(it: Check, seen: Measured, options: Options, complex_ones: set
         found = diagnose(it, seen, wrong, kinks, deadline) if options.diagnose else []
         raise mismatch(first, report, found, right)
     _demand_finite(looked)
+    for one in looked:  # what they were judged by
+        np.copyto(seen.bound[one.name], one.bound, where=np.isfinite(one.bound))
 
 
 def _narrow_quotients(it: Check, seen: Measured, looked: list[Wrong]) -> None:

@@ -9,6 +9,7 @@ instead.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -300,10 +301,13 @@ def _forget_branches(it: Check, seen: Measured) -> None:
 
 def _by_moves(it: Check, seen: Measured) -> None:
     """Both sides with the inputs moved by a unit in the last place."""
+    sides = [(seen.by_torch, seen.torch, it.torch)]
+    if it.hand is not None:
+        sides.append((seen.by_hand, seen.own, it.hand))
     for inputs in _moves(it, _MOVED_DRAWS):
-        if it.hand is not None:
-            _grow(seen.by_hand, it.hand(inputs), seen.own)
-        _grow(seen.by_torch, it.torch(inputs), seen.torch)
+        for largest, values, side in sides:
+            with contextlib.suppress(ValueError, TypeError):  # at the edge of what it takes
+                _grow(largest, side(inputs), values)
     seen.remarks.append(
         "rounding can't be directed here, so the bound is measured with inputs that are moved "
         "by a unit in the last place"

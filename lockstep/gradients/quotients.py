@@ -23,7 +23,7 @@ def quotient(it: Check, name: str, own: Array, value: Array, off: Array) -> Diag
     """A gradient whose wrong elements are difference quotients of the reference."""
     if name not in it.wanted or it.inputs[name].dtype.kind != "f" or not off.any():
         return None
-    found = _by_error(it, name, own, value, off) or _by_grid(own[off], value[off])
+    found = _by_error(it, name, own, value, off) or _by_grid(own[off], value[off], it.value())
     if not found:
         return None
     width, kind = found
@@ -49,10 +49,11 @@ def _by_error(
     return None
 
 
-def _by_grid(own: Array, value: Array) -> tuple[float, str] | None:
-    """A width with which own · width are differences of floats, which lie on a coarse grid.
+def _by_grid(own: Array, value: Array, loss: float) -> tuple[float, str] | None:
+    """The width with which own · width are differences of floats, which lie on a coarse grid.
 
-    The right values must not lie there too, as regular numbers would.
+    The right values must not lie there too, as regular numbers would. Of several grids it is the
+    coarsest; of the same one for several widths, that of floats as large as the loss.
     """
     mantissas = np.frexp(own)[0] * 2.0**30
     usable = np.isfinite(own) & (mantissas != np.round(mantissas))  # short ones lie on any grid
@@ -63,12 +64,15 @@ def _by_grid(own: Array, value: Array) -> tuple[float, str] | None:
         return None
     # numbers off the grid give n on average, with a deviation of √n
     least = n + 6 * math.sqrt(n) - math.log(_CHANCE)
+    spacing = math.frexp(loss)[1] - 53 if math.isfinite(loss) else 0
+    found: list[tuple[float, int, float, str]] = []
     for width, points in itertools.product((*_WIDTHS, *_ROOTS), _KINDS):
         for exponent in range(-60, -34):
             unit = width * points / 2.0**exponent
-            if _on_grid(used * unit) > least > 2 * _on_grid(right * unit):
-                return width, _KINDS[points]
-    return None
+            surprise = _on_grid(used * unit)
+            if surprise > least > 2 * _on_grid(right * unit):
+                found.append((round(surprise), -abs(exponent - spacing), width, _KINDS[points]))
+    return max(found)[2:] if found else None
 
 
 def _on_grid(numbers: Array) -> float:
