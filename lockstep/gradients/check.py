@@ -398,7 +398,8 @@ def _demand_right(it: Check, seen: Measured, options: Options, complex_ones: set
         raise mismatch(first, report, found, right)
     _demand_finite(looked)
     for one in looked:  # what they were judged by
-        np.copyto(seen.bound[one.name], one.bound, where=np.isfinite(one.bound))
+        known = np.isfinite(one.bound)
+        seen.bound[one.name] = np.where(known, one.bound, seen.bound[one.name])
 
 
 def _narrow_quotients(it: Check, seen: Measured, looked: list[Wrong]) -> None:

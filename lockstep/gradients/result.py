@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.explain.diagnosis import Diagnosis
-from lockstep.gradients.measured import Check, Measured
+from lockstep.gradients.measured import MOVED_SAFETY, Check, Measured
 from lockstep.gradients.unseen import untested
 from lockstep.network.names import Array, Index, Quantities, element
 from lockstep.run.record import Entry
@@ -176,7 +176,8 @@ def _median(errors: Array) -> float:
 def _fineness(seen: Measured, name: str) -> Array:
     """By element the smallest relative error that could be detected, in float32 to save memory."""
     relative = np.asarray(seen.bound[name] / np.abs(seen.torch[name]))
-    relative[(seen.bound[name] == 0) & (seen.torch[name] == 0)] = 0.0
+    nothing = seen.bound[name] <= MOVED_SAFETY * seen.least(name)
+    relative[nothing & (seen.torch[name] == 0)] = 0.0
     return relative.ravel().astype(np.float32)
 
 
