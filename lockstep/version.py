@@ -22,3 +22,15 @@ def version() -> str:
         return metadata.version(_PROJECT)
     except metadata.PackageNotFoundError:  # a copy of the folder alone
         return "unknown"
+
+
+def versions() -> dict[str, str]:
+    """By package, the version of this one and of those that it computes with."""
+    import numpy
+    import torch
+
+    return {
+        "lockstep": version(),
+        "torch": str(torch.__version__),
+        "numpy": numpy.__version__,
+    }

@@ -1,6 +1,5 @@
 """`lockstep compare`: train by hand and by PyTorch, side by side, and compare every number."""
 
-import os
 import sys
 from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from lockstep.cli.main import (
     line_file,
     printer,
     progress,
+    refuse_shared_files,
     status,
     whole_file,
 )
@@ -72,7 +72,8 @@ def _compare(given: dict[str, Any], came: list[int]) -> int:
     if "expect" in values and not {"derivation", "numbers"} & values.keys():
         expected = "expected a derivation or numbers to be given too"
         raise Unusable(f"--expect {values['expect']}: {expected}")
-    _refuse_shared_files(path, values)
+    derivation, _ = file_and_function(values.get("derivation", ""))
+    refuse_shared_files(values, path, values.get("data"), values.get("numbers"), derivation)
     step = side_by_hand(values)
     problem = make_problem(values)
 
@@ -100,31 +101,6 @@ def _compare(given: dict[str, Any], came: list[int]) -> int:
     if "expect" in values:
         return 0 if result.found[:1] and result.found[0].mistake == values["expect"] else 1
     return _STATUS[result.verdict]
-
-
-def _refuse_shared_files(path: str | None, values: dict[str, Any]) -> None:
-    """Refuse to write a file twice or over one that is read, or more than JSON to the screen."""
-    derivation, _ = file_and_function(values.get("derivation", ""))
-    read = path, values.get("data"), values.get("numbers"), derivation
-    other = "a file that this run does not read"
-    taken = {_identity(0 if file == "-" else file): other for file in read if file}
-    for key in ("json", "trace", "html", "plot"):
-        if key not in values or (values[key] == "-" and key == "json"):
-            continue
-        where = _identity(values[key])
-        if where in taken or values[key] == "-":
-            expected = taken.get(where, "the name of a file")
-            raise Unusable(f"--{key} {values[key]}: expected {expected}")
-        taken[where] = f"another file than that of --{key}"
-
-
-def _identity(file: str | int) -> object:
-    """What tells a file from others, under whatever name."""
-    try:
-        found = os.stat(file)
-    except OSError:
-        return os.path.realpath(file) if isinstance(file, str) else file
-    return found.st_dev, found.st_ino
 
 
 def _open(

@@ -247,6 +247,37 @@ def complain(reason: object, name: str | None = None) -> None:
     print(f"{command}: {visible(brief(str(reason)))}", file=sys.stderr)
 
 
+def refuse_shared_files(values: Mapping[str, Any], *read: str | None) -> None:
+    """Refuse to write a file twice or over one that is read, or more than JSON to the screen.
+
+    Args:
+        values: Of options; those that name files to write are looked at.
+        read: The files that are read; - is standard input.
+
+    Raises:
+        Unusable: With the option and what is expected.
+    """
+    other = "a file that this run does not read"
+    taken = {_identity(0 if file == "-" else file): other for file in read if file}
+    for key in ("json", "trace", "html", "plot"):
+        if key not in values or (values[key] == "-" and key == "json"):
+            continue
+        where = _identity(values[key])
+        if where in taken or values[key] == "-":
+            expected = taken.get(where, "the name of a file")
+            raise Unusable(f"--{key} {values[key]}: expected {expected}")
+        taken[where] = f"another file than that of --{key}"
+
+
+def _identity(file: str | int) -> object:
+    """What tells a file from others, under whatever name."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return os.path.realpath(file) if isinstance(file, str) else file
+    return found.st_dev, found.st_ino
+
+
 @contextmanager
 def whole_file(path: str, option: str, binary: bool = False) -> Iterator[IO[Any]]:
     """A file for writing that appears at `path` when the block ends well, and else leaves no trace.

@@ -4,15 +4,12 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-import torch
-
 from lockstep.errors import Unusable
 from lockstep.evidence.unseen import cannot_see
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.run.record import Record
 from lockstep.run.result import Result
-from lockstep.version import version
+from lockstep.version import versions
 
 
 @dataclass(repr=False)
@@ -57,9 +54,5 @@ class Comparison(Result):
             "diagnoses battery remarks control referee parameters quantities"
         )
         side = {"kind": self.by_hand.kind, "file": self.by_hand.file or None}
-        return {
-            "lockstep": version(),
-            "torch": str(torch.__version__),
-            "numpy": np.__version__,
-            "problem": self.problem.settings | {"by_hand": side},
-        } | {name: getattr(self, name) for name in names.split()}
+        problem = {"problem": self.problem.settings | {"by_hand": side}}
+        return versions() | problem | {name: getattr(self, name) for name in names.split()}

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -15,14 +14,20 @@ from lockstep.network.names import COMPUTED, FORWARD, Array, Quantities
 from lockstep.network.problem import Problem
 from lockstep.run.record import Jump, Record
 from lockstep.run.result import History
-from lockstep.sides.written import Written, as_answer
+from lockstep.sides.written import (
+    ENOUGH,
+    FEWEST,
+    Printed,
+    Written,
+    as_answer,
+    half_units,
+    printed_as,
+)
 from lockstep.text import right_digits
 from manual_backprop import two_layer
 from manual_backprop.activations import activation
 
-_ENOUGH = {"float64": 17, "float32": 9}  # significant digits that read back to the same number
 _EXACT = 17  # of digits: as many as none is lost
-_FEWEST = 4  # digits that show how numbers are printed: 0.25 is short by itself
 _DRAWS = 8  # how often the start is moved within its digits to see how far a step moves,
 _ROOM = 4.0  # and how many times the largest such move is allowed
 
@@ -114,48 +119,22 @@ def _differing(
 # Numbers printed with too few digits, as by C's %f and %g
 
 
-class _Printed(NamedTuple):
-    """The most decimals and significant digits of some numbers, and which of them to speak of."""
-
-    decimals: int
-    digits: int
-    words: str
-
-
-def _printed(values: Array) -> _Printed:
-    """With how many digits numbers seem to be printed; a thousand of them are looked at."""
-    finite = values[np.isfinite(values)][:1000]
-    numbers = [Decimal(str(number)).normalize().as_tuple() for number in finite]
-    decimals = [max(-int(number.exponent), 0) for number in numbers] or [0]
-    digits = [len(number.digits) for number in numbers] or [0]
-    most, longest = max(decimals), max(digits)
-    is_fixed = decimals.count(most) >= digits.count(longest)
-    words = f"{most} printed decimals" if is_fixed else f"{longest} printed significant digits"
-    return _Printed(most, longest, words)
-
-
-def _half_a_unit(values: Array, form: _Printed, usual: int) -> Array:
-    """Half a unit of the last printed digit, whether decimals or significant ones were counted.
-
-    The coarser of both readings is right for every number; for the longest they agree. Numbers
-    that are too short to tell have the `usual` decimals.
-    """
-    first = np.floor(np.log10(np.abs(values)))
-    decimals, digits = (form.decimals, form.digits) if form.digits >= _FEWEST else (usual, _EXACT)
-    half: Array = 0.5 * np.maximum(10.0**-decimals, 10.0 ** (first - digits + 1))
-    return half
+def _half_a_unit(values: Array, form: Printed, usual: int) -> Array:
+    """Half a unit of the last printed digit; numbers too short to tell have `usual` decimals."""
+    decimals, digits = (form.decimals, form.digits) if form.digits >= FEWEST else (usual, _EXACT)
+    return half_units(values, decimals, digits)
 
 
 @np.errstate(all="ignore")
 def _by_printed_digits(record: Record, problem: Problem) -> list[Diagnosis]:
     """The diagnosis of a step that is right to the digits that were printed, and no further."""
     printed = {
-        name: _printed(value[record.covered.get(name, ...)])
+        name: printed_as(value[record.covered.get(name, ...)])
         for name, value in record.manual.items()
         if not np.any(record.printed.get(name, 0.0))
     }
-    enough = _ENOUGH[record.dtype]
-    short = [name for name in printed if _FEWEST <= printed[name].digits < enough - 1]
+    enough = ENOUGH[record.dtype]
+    short = [name for name in printed if FEWEST <= printed[name].digits < enough - 1]
     if not short:
         return []
     usual = max(printed[name].decimals for name in short)
@@ -198,7 +177,7 @@ def _moved_starts(
     start = record.parameters | {"x": record.x, "y": record.y}
     room = {name: np.zeros(value.shape) for name, value in start.items()}
     for name, value in start.items():
-        form = _printed(value)
+        form = printed_as(value)
         if min(abs(form.decimals - decimals), abs(form.digits - digits)) <= 1:
             room[name] = _half_a_unit(value, form, _EXACT)
     for size in (0, *[1] * _DRAWS):

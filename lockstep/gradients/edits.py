@@ -1,107 +1,273 @@
-"""Which one edit of the reference gives the wrong gradient: a term left out, a factor dropped.
+"""Which edit of the reference's way back, or of its forward pass, gives the wrong gradient.
 
-The reference is traced into simple operations (fused ones, such as softmax, taken apart) and
-differentiated again with one place edited at a time; where that gives exactly the numbers by hand,
-the mistake is found. Two kinds of place:
-
-- a *use*: a value that is used several times gets a term of its gradient through each of its uses.
-- an *operation*: its slope, a factor, or what its sum is divided by, is made another.
+The way back is a list of simple operations, each linear in the gradient that it carries. So what an
+edit of one operation does to a final gradient is a linear function of what it does to that
+operation's result. A few random sums of each final gradient, differentiated once by every result
+(the *probes*), foretell the sums of the edited gradient at the cost of the edited operation alone.
+An edit whose sums are those of the gradient by hand is run in full, and counts if every element
+agrees.
 """
 
 from __future__ import annotations
 
-import itertools
+import heapq
+import time
+from bisect import bisect
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.fx import Node
 
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import agree
+from lockstep.gradients.changes import THEIRS, Change, changes, replacements, scaled, whole_changes
 from lockstep.gradients.graph import (
-    CANNOT,
-    MOST,
-    Run,
-    Traced,
-    operation,
+    Edits,
+    Forward,
+    Joint,
+    Node,
+    described,
     place,
-    plain,
-    sign,
-    source,
+    rerun,
     traced,
+    traced_as_it_is,
+    unedited,
 )
 from lockstep.gradients.reference import Reference
 from lockstep.gradients.mistakes import FACTORS, Wrong, times
-from lockstep.network.names import Quantities
+from lockstep.network.names import Array, Quantities
 
-# from an operation, the number of an argument, the result and the arguments: what stands in place
-# of the result
-Edit = Callable[..., Tensor]
-Uses = dict[Any, list[int]]  # nodes of the gradients' graph, and which of their arguments
+TOO_LONG = "the search for the mistake stopped after its time limit"
+_SUMS = 3  # random sums of every wrong gradient
+_MOST = 30_000_000  # numbers that the probes may have
+_NEAR = 8  # values before and after an operation that may be taken for one that it uses
 
-FEW = 150  # operations that are edited one by one
+
+class _TooLong(Exception):
+    """The time is up."""
 
 
 def search(
-    wrong: list[Wrong], reference: Reference, inputs: Quantities, *_
+    wrong: list[Wrong],
+    reference: Reference,
+    inputs: Quantities,
+    wanted: Sequence[str],
+    deadline: float,
 ) -> tuple[dict[str, Diagnosis], str]:
-    """The first use or operation of the reference that, edited, gives each wrong gradient.
+    """The likeliest edit of the reference that gives each wrong gradient.
 
-    Returns the diagnoses by name, and why operations could not be edited, or "".
+    Args:
+        wrong: The wrong gradients.
+        reference: The scalar in torch.
+        inputs: By name.
+        wanted: The names of those that are differentiated.
+        deadline: When to stop, as `time.monotonic` tells it.
+
+    Returns:
+        The diagnoses by name, and why operations could not be edited, or "".
     """
     found: dict[str, Diagnosis] = {}
-    try:
-        simple, why = _traced(wrong, reference, inputs)
-        run = simple.run() if simple else plain(reference, inputs)
-        for diagnosis in _candidates(wrong, simple, run, inputs):
-            found.setdefault(diagnosis.quantity, diagnosis)
-            if len(found) == len(wrong):
+    why = ""
+    for trace in (traced, traced_as_it_is):
+        left = [it for it in wrong if it.name not in found]
+        try:
+            if time.monotonic() > deadline:
+                raise _TooLong
+            joint = trace(reference, inputs, wanted)
+            _demand_right(joint, left)
+            for diagnosis in _explained(left, joint, inputs, deadline):
+                found.setdefault(diagnosis.quantity, diagnosis)
+                if len(found) == len(wrong):
+                    return found, ""
+        except _TooLong:
+            return found, TOO_LONG
+        except Exception as error:  # whatever the reference and PyTorch raise
+            why = str(error).strip().partition("\n")[0] or type(error).__name__
+        else:
+            why = ""
+            if not joint.fused:
                 break
-    except CANNOT as error:
-        return found, _in_short(error)
-    if simple and len(simple.operations) > FEW:
-        why = f"it has more than {FEW} operations, so only those in loops were"
     return found, why
 
 
-def _traced(
-    wrong: list[Wrong], reference: Reference, inputs: Quantities
-) -> tuple[Traced | None, str]:
-    """The reference as operations, if that is the same function, else None; and why not."""
+def _demand_right(joint: Joint, wrong: list[Wrong]) -> None:
+    for it in wrong:
+        same = it.name in joint.gradients and agree(
+            _array(joint.gradients[it.name].value), it.value, 4 * it.bound
+        )
+        if not np.all(same):
+            raise ValueError("operation by operation, it has other gradients")
+
+
+def _array(tensor: Tensor) -> Array:
+    array: Array = tensor.detach().resolve_conj().resolve_neg().numpy()
+    return array
+
+
+# Probes
+
+
+@dataclass
+class Search:
+    """What is looked at together.
+
+    Attributes:
+        joint: The reference.
+        wrong: The wrong gradients.
+        inputs: By name.
+        deadline: When to stop.
+        probes: By operation that carries a gradient, the derivatives of the sums by its result.
+        sought: What an edit should change the sums by: wrong gradients × sums.
+        slack: How near it should come.
+        near: How near it should come, relative to larger changes of which it is made.
+    """
+
+    joint: Joint
+    wrong: list[Wrong]
+    inputs: Quantities
+    deadline: float
+    probes: dict[Node, Tensor]
+    sought: Array
+    slack: Array
+    near: float
+
+
+def _probed(joint: Joint, wrong: list[Wrong], inputs: Quantities, deadline: float) -> Search:
+    """Differentiate random sums of the wrong gradients by everything on the way back."""
+    values: dict[Node, Any] = {joint.seed: joint.seed.value.clone().requires_grad_()}
+    for node in joint.nodes:
+        if node.run and not node.draws and any(used in values for used in node.inputs):
+            values[node] = rerun(node, values)
+    carrying = {
+        node: value
+        for node, value in values.items()
+        if isinstance(value, Tensor) and value.requires_grad
+    }
+    size = sum(value.numel() for value in carrying.values())
+    if size * _SUMS * len(wrong) > _MOST:
+        raise ValueError("its operations have too many numbers")
+    random, rows, sought, slack = np.random.default_rng(0), [], [], []
+    near = max(float(torch.finfo(value.dtype).eps) for value in carrying.values()) ** 0.5
+    for it in wrong:
+        for _ in range(_SUMS):
+            weight = random.normal(size=it.value.shape)
+            error = weight * (it.own - it.value)
+            final = values[joint.gradients[it.name]]
+            by = torch.autograd.grad(
+                final,
+                list(carrying.values()),
+                torch.as_tensor(weight).to(final.dtype),
+                retain_graph=True,
+                allow_unused=True,
+            )
+            rows.append(by)
+            sought.append(error.sum())
+            slack.append((4 * np.abs(weight) * it.bound + near * np.abs(error)).sum())
+    probes = {
+        node: torch.stack([_flat(torch.zeros_like(value) if g is None else g) for g in given])
+        for (node, value), *given in zip(carrying.items(), *rows, strict=True)
+        if any(g is not None for g in given)
+    }
+    shape = len(wrong), _SUMS
+    wanted, near_by = np.reshape(sought, shape), np.reshape(slack, shape)
+    return Search(joint, wrong, inputs, deadline, probes, wanted, near_by, near)
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    """The numbers of a tensor in a row; a complex one's parts one after the other."""
+    tensor = tensor.detach()
+    whole = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+    return whole.reshape(-1)
+
+
+def _changed(edits: Edits, stop: Container[Node] = ()) -> dict[Node, Any]:
+    """The results that edits change, and what they are then.
+
+    stop: Operations beyond which nothing is changed.
+    """
+    values: dict[Node, Any] = {}
+    stopped: dict[Node, Any] = {}
+    waiting = [(node.index, node) for node in edits]
+    heapq.heapify(waiting)
+    known = {node.index for node in edits}
+    while waiting:
+        _, node = heapq.heappop(waiting)
+        value = rerun(node, values, edits.get(node))
+        if isinstance(value, Tensor) and value.shape != node.value.shape:
+            raise ValueError("an edited result has another shape")
+        if node in stop:
+            stopped[node] = value
+            continue
+        values[node] = value
+        for user in node.users:
+            if user.index not in known and not user.draws:
+                known.add(user.index)
+                heapq.heappush(waiting, (user.index, user))
+    return stopped if stop else values
+
+
+def _foretold(seen: Search, edits: Edits) -> Array | None:
+    """What edits of the way back change the sums by; None where they do nothing, or cannot be."""
+    sums: Any = 0.0
     try:
-        simple = traced(reference, inputs)
-        right = simple.run().gradients()
-    except CANNOT as error:  # branches that depend on values, other libraries
-        return None, _in_short(error)
-    same = all(it.name in right and agree(right[it.name], it.value, it.bound).all() for it in wrong)
-    return (simple, "") if same else (None, "traced, it has other gradients")
+        for node, value in _changed(edits, seen.probes).items():
+            sums = sums + seen.probes[node] @ _flat(value - node.value)
+    except (RuntimeError, TypeError, ValueError, IndexError):  # not an edit that it can have
+        return None
+    if not isinstance(sums, Tensor) or not sums.any():
+        return None
+    return sums.double().numpy().reshape(seen.sought.shape)
 
 
-def _in_short(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+def _gradient(seen: Search, it: Wrong, edits: Edits) -> Array:
+    """A gradient where some operations are edited."""
+    final = seen.joint.gradients[it.name]
+    return _array(_changed(edits).get(final, final.value))
 
 
-def _candidates(
-    wrong: list[Wrong], simple: Traced | None, run: Run, inputs: Quantities
+def _is_it(it: Wrong, gradient: Array) -> bool:
+    slack = 4 * it.bound + 2.0**-48 * np.abs(gradient)
+    return bool(agree(it.own, gradient, slack).all())
+
+
+# Stages
+
+
+@torch.no_grad()
+def _explained(
+    wrong: list[Wrong], joint: Joint, inputs: Quantities, deadline: float
 ) -> Iterator[Diagnosis]:
-    """Diagnoses that give the numbers by hand, likelier ones first."""
-    terms = []
-    for term in _terms(run):
-        terms.append(term)
-        for it in wrong:
-            yield from _by_term(it, term, inputs)
-    for mistake, says, remedy, gradients in _edited(simple) if simple else ():
-        for it in wrong:
-            if agree(it.own, gradients[it.name], 4 * it.bound).all():
-                yield Diagnosis(it.name, mistake, says, remedy)
-    for term, it in itertools.product(terms, wrong):
-        yield from _by_term(it, term, inputs, any_factor=True)
+    """Diagnoses that give the gradients by hand, likelier ones first."""
+    with torch.enable_grad():
+        seen = _probed(joint, wrong, inputs, deadline)
+    terms = list(_terms(seen))
+    yield from _by_terms(seen, terms, lambda c, why: c in (0, -1))
+    tried: list[Tried] = []
+    for family in (_small, _replaced, _moved, _scaled):
+        some = list(_tried(seen, family(seen)))
+        yield from _by_one(seen, some)
+        tried += some
+    yield from _by_terms(seen, terms, lambda c, why: bool(why))
+    yield from _stopped_early(seen)
+    yield from _by_all_of_a_loop(seen, tried)
+    if joint.forward:
+        yield from _by_the_forward_pass(seen, joint.forward)
+    yield from _by_terms(seen, terms, lambda c, why: True)
+    yield from _by_two(seen, terms, tried)
+
+
+def _in_time(seen: Search) -> None:
+    if time.monotonic() > seen.deadline:
+        raise _TooLong
+
+
+def _said(it: Wrong, change: Change) -> Diagnosis:
+    return Diagnosis(it.name, change.mistake, change.says.replace(THEIRS, it.name), change.remedy)
 
 
 # Terms
@@ -109,282 +275,376 @@ def _candidates(
 
 @dataclass
 class Term:
-    """What comes through some uses of a value that has several.
+    """What comes into a gradient in one way.
 
     Attributes:
-        place: The uses, in words.
-        without: The gradients without it.
-        rest: The gradients without the terms of all uses; None where only one use is left.
+        words: Which way.
+        whole: The operation where it comes in.
+        part: What it adds there.
+        alone: Whether it comes in alone, with no other terms.
+        sums: What it gives to the sums, and what all terms of the operation give.
     """
 
-    place: str
-    without: Quantities
-    rest: Quantities | None = None
+    words: str
+    whole: Node
+    part: Tensor
+    alone: bool
+    sums: Array
+    all_sums: Array
+
+    def times(self, c: float) -> Edits:
+        """The edit by which it counts c times."""
+        part, node = self.part, self.whole
+        return {node: lambda *args: unedited(node, *args) + (c - 1) * part}
+
+    def only(self) -> Edits:
+        """The edit by which it is all there is."""
+        return {self.whole: lambda *_: self.part.expand_as(self.whole.value)}
 
 
-def _by_term(
-    it: Wrong, term: Term, inputs: Quantities, any_factor: bool = False
-) -> Iterator[Diagnosis]:
-    """Whether a gradient lacks a term, has only that, or has it another time."""
-    name, without = it.name, term.without[it.name]
-    part = it.value - without
-    slack = 4 * it.bound + 2.0**-48 * np.abs(part)
-    seen = np.abs(part) > slack
-    if not seen.any():
+def _terms(seen: Search) -> Iterator[Term]:
+    """Every term of every sum of gradients, and then every gradient on the way back."""
+    forward = {g: node for node, g in seen.joint.reaching.items()}
+
+    def term(words: str, node: Node, part: Tensor, alone: bool = False) -> Term:
+        sums = [
+            (seen.probes[node] @ _flat(it.expand_as(node.value))).double().numpy()
+            for it in (part, node.value)
+        ]
+        shape = seen.sought.shape
+        return Term(words, node, part, alone, sums[0].reshape(shape), sums[1].reshape(shape))
+
+    for node in seen.probes:
+        if not _adds(node, seen) or any(_adds(user, seen) for user in node.users[:2]):
+            continue
+        parts = [(_through(it, node, forward, seen), part) for it, part in _added(node, seen, 1)]
+        calls = defaultdict(list)
+        for way, part in parts:
+            others = sum(way is other for other, _ in parts)
+            one = "one factor of " if way.name in ("mul", "bmm", "mm") else "one use in "
+            words = f"{one if others > 1 else ''}{place(way)}"
+            yield term(words, node, part)
+            calls[way.call].append(part)
+        for call, some in calls.items():  # a library function may use a value several times
+            if call and 1 < len(some) < len(parts):
+                yield term(call[0], node, sum(some[1:], some[0]))
+    for node in seen.probes:
+        if node.of:
+            yield term(place(node.of), node, node.value, True)
+
+
+def _adds(node: Node, seen: Search) -> bool:
+    """Whether an operation adds gradients up."""
+    carried = [it for it in node.inputs if it in seen.probes]
+    return node.name in ("add", "sub") and len(carried) == 2 and not node.options
+
+
+def _added(node: Node, seen: Search, c: float) -> Iterator[tuple[Node, Tensor]]:
+    """The terms of a sum of sums."""
+    for k, it in enumerate(node.args[:2]):
+        factor = -c if k and node.name == "sub" else c
+        if _adds(it, seen) and len(it.users) == 1:
+            yield from _added(it, seen, factor)
+        else:
+            yield it, factor * it.value
+
+
+def _through(it: Node, whole: Node, forward: dict[Node, Node], seen: Search) -> Node:
+    """The operation of the forward pass through which a term comes."""
+    used = forward.get(whole)
+    for user in used.users if used else ():
+        if seen.joint.reaching.get(user) is it:  # it hands its gradient on as it is, as + does
+            return user
+    return it.of or it
+
+
+def _by_terms(seen: Search, terms: list[Term], kinds: Any) -> Iterator[Diagnosis]:
+    """Whether a gradient lacks a term, has only that, or has it another time.
+
+    kinds: which factors count, from one and its usual cause.
+    """
+    if not terms:
         return
-    several = any_factor and int(np.count_nonzero(it.off & seen)) >= 3
-    c, why = times(it.own - without, part, slack, inputs, several)
-    mistake, through = "term-missing", f"the term through {term.place}"
+    parts = np.array([term.sums for term in terms])
+    wholes = np.array([term.all_sums for term in terms])
+    alone = np.array([term.alone for term in terms])
+    for w, it in enumerate(seen.wrong):
+        part, sought, slack = parts[:, w], seen.sought[w], seen.slack[w]
+        with np.errstate(all="ignore"):
+            by = (part @ sought) / (part * part).sum(1)
+            apart = np.abs(sought - by[:, None] * part)
+            fits = apart <= slack + seen.near * np.abs(by[:, None] * part)
+        only = np.abs(part - wholes[:, w] - sought) <= slack
+        fits, only = fits.all(1) & np.isfinite(by), only.all(1)
+        likely = [(fits & ~alone, False), (only & ~alone, True), (fits & alone, False)]
+        for k, only in ((k, only) for which, only in likely for k in np.flatnonzero(which)):
+            _in_time(seen)
+            if diagnosis := _by_term(seen, it, terms[k], only, kinds):
+                yield diagnosis
+                break
+
+
+def _by_term(seen: Search, it: Wrong, term: Term, only: bool, kinds: Any) -> Diagnosis | None:
+    name, through = it.name, f"the term through {term.words}"
     remedy = "add it: the gradients through all uses of a value add up"
-    if c == 0:
-        says = f"the gradient of {name} lacks {through}"
-    elif term.rest is not None and agree(it.own, term.rest[name] + part, slack).all():
+    if only:
+        if not kinds(0, "") or not _is_it(it, _gradient(seen, it, term.only())):
+            return None
         says = f"the gradient of {name} has only {through}; the other terms are missing"
-        remedy = remedy.replace("it", "them", 1)
-    elif c == -1:
-        mistake, remedy = "sign-flipped", "change its sign"
+        return Diagnosis(name, "term-missing", says, remedy.replace("it", "them", 1))
+    part = it.value - _gradient(seen, it, term.times(0))
+    slack = 4 * it.bound + 2.0**-48 * np.abs(part)
+    informative = np.abs(part) > slack
+    several = int(np.count_nonzero(it.off & informative)) >= 3
+    c, why = times(it.own - it.value + part, part, slack, seen.inputs, several)
+    if c is None or not kinds(c, why) or not informative.any():
+        return None
+    if c == 0:
+        return Diagnosis(name, "term-missing", f"the gradient of {name} lacks {through}", remedy)
+    if c == -1:
         says = f"in the gradient of {name} {through} has the wrong sign"
-    elif c is not None:
-        mistake, remedy = "scaled-by-constant", FACTORS
-        says = f"in the gradient of {name} {through} counts {c:.12g} times{why}"
-    else:
+        return Diagnosis(name, "sign-flipped", says, "change its sign")
+    says = f"in the gradient of {name} {through} counts {c:.12g} times{why}"
+    return Diagnosis(name, "scaled-by-constant", says, FACTORS)
+
+
+# One operation
+
+Tried = tuple[Change, Array]  # what is changed, and what that changes the sums by
+
+
+def _tried(seen: Search, candidates: Iterable[Change]) -> Iterator[Tried]:
+    for number, change in enumerate(candidates):
+        if number % 64 == 0:
+            _in_time(seen)
+        if (sums := _foretold(seen, change.edits)) is not None:
+            yield change, sums
+
+
+def _by_one(seen: Search, tried: list[Tried]) -> Iterator[Diagnosis]:
+    """Changes that explain a gradient alone; first those that explain several."""
+    if not tried:
         return
-    yield Diagnosis(name, mistake, says, remedy)
+    sums = np.array([those for _, those in tried])
+    fits = (np.abs(sums - seen.sought) <= seen.slack).all(2)
+    explained = [0] * len(seen.wrong)
+
+    def likelihood(k: int) -> Any:
+        return -fits[k].sum(), tried[k][0].mistake == "wrong-index", k
+
+    for k in sorted(np.flatnonzero(fits.any(1)).tolist(), key=likelihood):
+        for w, it in enumerate(seen.wrong):
+            change = tried[k][0]
+            if fits[k, w] and explained[w] < 20:
+                _in_time(seen)
+                explained[w] += 1
+                if _is_it(it, _gradient(seen, it, change.edits)):
+                    explained[w] = 20
+                    yield _said(it, change)
 
 
-def _terms(run: Run) -> Iterator[Term]:
-    """The term of every use of every value that is used more than once."""
-    for uses in _uses(run.loss.grad_fn).values():
-        if not 2 <= sum(map(len, uses.values())) <= MOST:
-            continue
-        calls: dict[Any, Uses] = defaultdict(dict)
-        rest = _without(run, uses) if len(uses) > 2 else None
-        for node, at in uses.items():
-            name = f"`{sign(node.name().removesuffix('Backward0').lower())}`"
-            where, call = run.places.get(node, (name, None))
-            calls[call][node] = at
-            yield Term(where, _without(run, {node: at}), rest)
-            if len(at) > 1:
-                yield Term(f"one factor of {where}", _without(run, {node: at[:1]}))
-        for call, nodes in calls.items():  # a library function may use a value several times
-            if call and 1 < len(nodes) < len(uses):
-                yield Term(call[0], _without(run, nodes), rest if len(calls) > 2 else None)
+def _groups(seen: Search) -> dict[Node, list[Node]]:
+    """The derivatives of operations, by the operation."""
+    groups = defaultdict(list)
+    for node in seen.joint.nodes:
+        if node.of and node.run:
+            groups[node.of].append(node)
+    return {of: group for of, group in groups.items() if any(it in seen.probes for it in group)}
 
 
-def _uses(last: Any) -> dict[Any, Uses]:
-    """By value (its node of the gradients' graph and which result), by which nodes it is used."""
-    uses: dict[Any, Uses] = defaultdict(lambda: defaultdict(list))
-    seen, waiting = set(), [last]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        for i, (maker, result) in enumerate(node.next_functions):
-            if maker is not None:
-                uses[maker, result][node].append(i)  # x * x is one operation, and uses x twice
-                waiting.append(maker)
-    return uses
+def _small(seen: Search) -> Iterator[Change]:
+    """What is changed at one operation of the way back."""
+    for group in _groups(seen).values():
+        for node in group:
+            yield from changes(node, seen.probes)
 
 
-def _without(run: Run, uses: Uses) -> Quantities:
-    """The gradients without what nodes give to some of their arguments."""
-
-    def cut(at: list[int], gradients: tuple[Any, ...], _: Any) -> tuple[Any, ...]:
-        return tuple(None if k in at else g for k, g in enumerate(gradients))
-
-    hooks = [node.register_hook(partial(cut, at)) for node, at in uses.items()]
-    try:
-        return run.gradients()
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-# Operations
+def _values(seen: Search) -> list[Node]:
+    """The values of the forward pass."""
+    return [
+        node
+        for node in seen.joint.nodes
+        if node.of is None
+        and node is not seen.joint.seed
+        and node.name not in ("clone", "copy")
+        and isinstance(node.value, Tensor)
+        and node.value.is_floating_point()
+    ]
 
 
-def _edited(simple: Traced) -> Iterator[tuple[str, str, str, Quantities]]:
-    """Every usual mistake at every operation, and the gradients that the reference has with it.
+def _around(values: list[Node], of: Node) -> list[Node]:
+    """Those that are made shortly before an operation, or after it."""
+    k = bisect(values, of.index, key=lambda node: node.index)
+    return values[max(k - _NEAR, 0) : k + _NEAR]
 
-    Operations that a loop repeats are edited together.
-    """
-    alike = defaultdict(list)
-    for node in simple.operations:
-        alike[place(node)].append(node)
-    repeated = [nodes for nodes in alike.values() if len(nodes) > 1]
-    few = len(simple.operations) <= FEW
-    for nodes in [*repeated, *([node] for node in simple.operations if few)]:
-        for mistake, says, remedy, edit in _usual(nodes[0]):
+
+def _replaced(seen: Search) -> Iterator[Change]:
+    """Other values in place of those that a derivative uses."""
+    alike: dict[Any, list[Node]] = defaultdict(list)
+    for node in _values(seen):
+        alike[node.value.shape].append(node)
+    for of, group in _groups(seen).items():
+        own = {*group, *seen.probes}
+        for leaf in dict.fromkeys(it for node in group for it in node.inputs if it not in own):
+            if isinstance(leaf.value, Tensor) and leaf.value.is_floating_point():
+                same = alike[leaf.value.shape]
+                near = [it for it in (*leaf.inputs, *of.inputs) if it in same]
+                near += [*_around(same, of), *(node for node in same if node.input)]
+                yield from replacements(of, group, leaf, dict.fromkeys(near))
+
+
+def _ends(seen: Search) -> Iterator[Node]:
+    """Whole gradients of values, and the terms that they are sums of; the last ones first."""
+    ends = {*seen.joint.gradients.values(), *seen.joint.reaching.values()}
+    ends |= {it for node in seen.probes if _adds(node, seen) for it in node.inputs}
+    return (node for node in reversed(seen.probes) if node in ends and node.run)
+
+
+def _moved(seen: Search) -> Iterator[Change]:
+    """Gradients whose elements are elsewhere, or that are there only in part."""
+    for node in _ends(seen):
+        yield from whole_changes(node)
+
+
+def _scaled(seen: Search) -> Iterator[Change]:
+    """Gradients that have a factor too few or too many."""
+    values = [node for node in _values(seen) if node.value.numel() > 1]
+    for node in _ends(seen):
+        if node.of and node.value.numel() > 2:
+            shape = node.value.shape
+            near = dict.fromkeys([*node.of.inputs, *_around(values, node.of)])
+            fitting = [it for it in near if it in values and _broadcasts(it.value.shape, shape)]
+            yield from scaled(node, fitting)
+
+
+def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
+    """Whether a tensor can be repeated to a shape."""
+    lengths = zip(reversed(shape), reversed(to), strict=False)
+    return len(shape) <= len(to) and all(n in (1, m) for n, m in lengths)
+
+
+def _stopped_early(seen: Search) -> Iterator[Diagnosis]:
+    """Whether a gradient is that of an intermediate."""
+    for it in seen.wrong:
+        for node, final in seen.joint.reaching.items():
+            if final.value.shape == it.own.shape and _is_it(it, _array(final.value)):
+                words = described(node)
+                says = f"the gradient of {it.name} is exactly that of {words}: "
+                says += f"the derivative of {words} by {it.name} is left out"
+                yield Diagnosis(it.name, "factor-missing", says, f"go on from there to {it.name}")
+                break
+
+
+# Several operations
+
+
+def _together(tried: Iterable[Change], least: int = 1) -> Iterator[Change]:
+    """Changes that are the same in words, as those of a loop, made together."""
+    alike: dict[tuple[str, str], list[Change]] = defaultdict(list)
+    for change in tried:
+        alike[change.mistake, change.says].append(change)
+    for same in alike.values():
+        if len(same) >= least:
+            edits = {node: edit for change in same for node, edit in change.edits.items()}
+            yield replace(same[0], edits=edits)
+
+
+def _by_all_of_a_loop(seen: Search, tried: list[Tried]) -> Iterator[Diagnosis]:
+    for change in _together((change for change, _ in tried), 2):
+        for it in seen.wrong:
+            _in_time(seen)
             try:
-                yield mistake, says, remedy, simple.run(nodes, edit).gradients()
-            except CANNOT:  # not an edit that this operation can have
+                if _is_it(it, _gradient(seen, it, change.edits)):
+                    yield _said(it, change)
+            except (RuntimeError, TypeError, ValueError, IndexError):
                 continue
 
 
-def _usual(node: Node) -> Iterator[tuple[str, str, str, Edit]]:
-    """The usual mistakes at an operation: the name, what it is, what to do, and how to make it."""
-    name, at = operation(node), place(node)
-    for operations, kind, mistake, says, remedy, edit in _USUAL:
-        for k, given in enumerate(node.args if name in operations.split() else ()):
-            if isinstance(given, kind):
-                which = source(given) or f"argument {k + 1}"
-                words = dict(at=at, op=name, n=given, which=which)
-                edited = partial(edit, node, k)
-                yield mistake, says.format(**words), remedy.format(**words), edited
+def _by_the_forward_pass(seen: Search, forward: Forward) -> Iterator[Diagnosis]:
+    """Mistakes of the forward pass, as hand repeats it; with its derivative, and without."""
+    every = (
+        change
+        for node in forward.nodes
+        if node.run and isinstance(node.value, Tensor) and node.value.is_floating_point()
+        for change in changes(node, ())
+    )
+    for change in _together(every):
+        also = {node: _value_only(node, edit) for node, edit in change.edits.items()}
+        says = f"{change.says}, in the value and not in its derivative"
+        for one in (change, replace(change, says=says, edits=also)):
+            _in_time(seen)
+            try:
+                with torch.enable_grad():
+                    gradients = forward.gradients(one.edits)
+            except (RuntimeError, TypeError, ValueError, IndexError):
+                continue
+            for it in seen.wrong:
+                if _is_it(it, _array(gradients[it.name])):
+                    yield _said(it, one)
 
 
-def _valued(out: Tensor, *derived: Tensor) -> Tensor:
-    """The value of the result, with the derivatives of others."""
-    return out.detach() + sum(other - other.detach() for other in derived)
+def _value_only(node: Node, edit: Any) -> Any:
+    def changed(*args: Any) -> Any:
+        out = unedited(node, *args)
+        return out + (edit(*args) - out).detach()
+
+    return changed
 
 
-def _by_others(node: Any, k: int, given: tuple[Any, ...]) -> Any:
-    """What the operation gives, with derivatives by the arguments other than k."""
-    return node.target(*given[:k], given[k].detach(), *given[k + 1 :])
+_FACTORS = {  # by which a term may be wrong in a gradient that is wrong in two ways
+    0.0: ("term-missing", "is missing"),
+    -1.0: ("sign-flipped", "has the wrong sign"),
+    2.0: ("scaled-by-constant", "counts twice"),
+    0.5: ("scaled-by-constant", "counts ½ times"),
+}
 
 
-def _at_the_result(node: Any, k: int, out: Tensor, x: Tensor, *more: Any) -> Tensor:
-    return _valued(out, node.target(_valued(out, x).clone(), *more))
+def _by_two(seen: Search, terms: list[Term], tried: list[Tried]) -> Iterator[Diagnosis]:
+    """Two changes that explain a gradient together, if they do not act on each other."""
+    both = [
+        (Change(name, f"the term through {term.words} {what}", FACTORS, term.times(c)), sums)
+        for term in terms
+        if not term.alone
+        for c, (name, what) in _FACTORS.items()
+        if np.any(sums := (c - 1) * term.sums)
+    ]
+    both += [one for one in tried if one[0].mistake not in ("wrong-index", "wrong-layer-input")]
+    for w, it in enumerate(seen.wrong):
+        if it.off.sum() >= 3:
+            for i, j in _pairs(
+                np.array([sums[w] for _, sums in both]), seen.sought[w], seen.slack[w]
+            ):
+                _in_time(seen)
+                one, other = both[i][0], both[j][0]
+                if _is_it(it, _gradient(seen, it, _both(one.edits, other.edits))):
+                    yield _said(it, replace(one, says=f"{one.says}; and {other.says}"))
+                    break
 
 
-def _without_factor(node: Any, k: int, out: Tensor, *pair: Tensor) -> Tensor:
-    if operation(node) == "div" and k == 0:
-        raise ValueError("what is divided is no factor")
-    return _valued(out, pair[1 - k], _by_others(node, 1 - k, pair))
+def _pairs(sums: Array, sought: Array, slack: Array) -> Iterator[tuple[int, int]]:
+    """Two that add up to what is sought; a few at the most."""
+    if not len(sums):
+        return iter(())
+    order = np.argsort(sums[:, 0])
+    first = sums[order, 0]
+    low = np.searchsorted(first, sought[0] - sums[:, 0] - slack[0])
+    high = np.searchsorted(first, sought[0] - sums[:, 0] + slack[0], side="right")
+    pairs = (
+        (int(i), int(j))
+        for i in np.flatnonzero(high > low)
+        for j in sorted(order[low[i] : high[i]])
+        if i < j and (np.abs(sums[i] + sums[j] - sought) <= slack).all()
+    )
+    return islice(pairs, 20)
 
 
-def _transposed(node: Any, k: int, out: Tensor, *given: Tensor) -> Tensor:
-    """Square matrix k transposed in the derivative by the other arguments."""
-    if given[k].shape[-1] != given[k].shape[-2]:
-        raise ValueError("a matrix that is not square does not fit transposed")
-    others = [argument.detach().mT if i == k else argument for i, argument in enumerate(given)]
-    itself = [argument if i == k else argument.detach() for i, argument in enumerate(given)]
-    return _valued(out, node.target(*others), node.target(*itself))
+def _both(some: Edits, others: Edits) -> Edits:
+    """Both edits; at the same operation, what both add."""
 
+    def add(node: Node) -> Any:
+        def edit(*args: Any) -> Any:
+            return some[node](*args) + others[node](*args) - unedited(node, *args)
 
-def _one_row(row: int, node: Any, k: int, out: Tensor, *given: Tensor) -> Tensor:
-    """Only one row of the result passes a gradient on to argument k."""
-    if given[k].shape == out.shape or len(out) < 2:
-        raise ValueError("no row of it is a sample")
-    rows = torch.zeros(len(out), *[1] * (out.dim() - 1), dtype=torch.bool)
-    rows[row] = True
-    return torch.where(rows, out, _by_others(node, k, given))
+        return edit
 
-
-def _scaled(factor: Callable[[Tensor], Tensor]) -> Edit:
-    """A mean divided by another number than its n."""
-
-    def edit(node: Any, k: int, out: Tensor, x: Tensor, *_: Any) -> Tensor:
-        n = out.new_tensor(x.numel() / out.numel())
-        return out * factor(n) ** (0.5 if operation(node) == "std" else 1)
-
-    return edit
-
-
-_Usual = tuple[str, Any, str, str, str, Edit]
-_NUMBER = int | float
-
-
-def _scaling(operations: str, kind: Any, says: str, edit: Edit) -> tuple[_Usual, _Usual]:
-    """A factor that is another on the way there and back, or in the value alone."""
-
-    def value_only(node: Any, k: int, out: Tensor, *given: Any) -> Tensor:
-        return out + (edit(node, k, out, *given) - out).detach()
-
-    named = (operations, kind, "scaled-by-constant")
-    also = f"{says}, in the value and not in its derivative"
-    remedy = "check what is divided by"
-    return (*named, says, remedy, edit), (*named, also, remedy, value_only)
-
-
-def _other(node: Any, k: int, out: Tensor, *pair: Tensor) -> Tensor:
-    return pair[1 - k]
-
-
-_SLOPED = "tanh sigmoid relu exp log erf sin cos softplus elu leaky_relu"
-_MEANS = "mean var std"
-_ROWS = "mul div add sub mm addmm"
-# For which operations, and what kind of argument: the mistake, what it is, what to do, the edit.
-_USUAL: tuple[_Usual, ...] = (
-    (
-        _SLOPED,
-        Node,
-        "missing-activation-derivative",
-        "the derivative of {at} is left out",
-        "multiply with the slope of {op}",
-        lambda node, k, out, x, *_: _valued(out, x),
-    ),
-    (
-        _SLOPED,
-        Node,
-        "derivative-at-wrong-point",
-        "the derivative of {at} is taken at its result, not at what goes in",
-        "take the slope of {op} at what goes in",
-        _at_the_result,
-    ),
-    (
-        "tanh sigmoid",
-        Node,
-        "wrong-activation-derivative",
-        "1 − {op} in place of the derivative of {at}",
-        "the slope of tanh is 1 − tanh², that of σ is σ (1 − σ)",
-        lambda node, k, out, x: _valued(out, x * (1 - out.detach())),
-    ),
-    *_scaling("mul", _NUMBER, "the factor {n:g} of {at} is left out", _other),
-    *_scaling("div", _NUMBER, "the factor 1/{n:g} of {at} is left out", _other),
-    (
-        "mul div",
-        Node,
-        "factor-missing",
-        "{which}, a factor of {at}, is left out on the way back",
-        "multiply with it",
-        _without_factor,
-    ),
-    (
-        "mm bmm addmm",
-        Node,
-        "transposed-weights",
-        "{which} of {at} is transposed the wrong way round on the way back",
-        "turn it round",
-        _transposed,
-    ),
-    (
-        _ROWS,
-        Node,
-        "one-sample-only",
-        "of what {at} gives, only the first row counts for {which}",
-        "sum over all of them",
-        partial(_one_row, 0),
-    ),
-    (
-        _ROWS,
-        Node,
-        "one-sample-only",
-        "of what {at} gives, only the last row counts for {which}",
-        "sum over all of them",
-        partial(_one_row, -1),
-    ),
-    (
-        "add sub",
-        _NUMBER,
-        "term-missing",
-        "the constant {n:g} of {at} is left out",
-        "add it",
-        _other,
-    ),
-    *_scaling("sum", Node, "{at} is a sum, yours a mean", _scaled(lambda n: 1 / n)),
-    *_scaling(
-        _MEANS,
-        Node,
-        "{at} divides by n, yours by n − 1 (Bessel)",
-        _scaled(lambda n: n / (n - 1)),
-    ),
-    *_scaling(
-        _MEANS,
-        Node,
-        "{at} divides by n − 1 where yours divides by n",
-        _scaled(lambda n: (n - 1) / n),
-    ),
-    *_scaling(_MEANS, Node, "{at} is a mean, yours a sum", _scaled(lambda n: n)),
-)
+    return some | others | {node: add(node) for node in some if node in others}

@@ -115,7 +115,10 @@ def look_around(it: Check, seen: Measured, off: Quantities) -> Kinks:
 
 def _jumped(name: str, points: list[_Point]) -> Array:
     """The elements that jump on the way to some point."""
-    return np.any([point.jumps[name] for point in points], axis=0) if points else np.bool_(False)
+    jumps: Array = np.zeros((), bool)
+    for point in points:
+        jumps = jumps | point.jumps[name]
+    return jumps
 
 
 def _coupled(name: str, points: list[_Point], jumps: Array) -> Iterator[Array]:

@@ -208,8 +208,8 @@ def measure(it: Check, own: Quantities, values: Quantities) -> Measured:
     seen.truth = _truth(it, seen)
     safety = SAFETY if directed else MOVED_SAFETY
     for name in own:
-        bound = safety * np.maximum(seen.references(name), seen.by_hand[name])
-        seen.bound[name] = np.asarray(bound)  # also a single number's
+        largest = np.maximum(seen.references(name), seen.by_hand[name])
+        seen.bound[name] = np.asarray(safety * largest)
     return seen
 
 
@@ -235,16 +235,21 @@ def fixed(it: Check, own: Quantities, values: Quantities, rtol: float, atol: flo
     seen = _unmeasured(it, own, values)
     seen.tolerance = f"your tolerance (rtol {rtol:g}, atol {atol:g})"
     for name, value in seen.torch.items():
-        seen.bound[name] = atol + rtol * np.abs(value)
+        seen.bound[name] = np.asarray(atol + rtol * np.abs(value))
     return seen
 
 
 def _unmeasured(it: Check, own: Quantities, values: Quantities) -> Measured:
     torch = {name: values[name] for name in own}
+    by_hand, by_torch, by_noise = (
+        {name: np.zeros(value.shape) for name, value in torch.items()} for _ in range(3)
+    )
     return Measured(
         own,
         torch,
-        *({name: np.zeros(values[name].shape) for name in own} for _ in range(3)),
+        by_hand,
+        by_torch,
+        by_noise,
         bound={},
         unit={name: it.unit(name) for name in own},
         remarks=[],
@@ -324,7 +329,9 @@ def moved_by_hand(it: Check, seen: Measured) -> None:
 
     Large changes are jumps, or no rounding, and do not count.
     """
-    for inputs in _moves(it, _MOVED_DRAWS) if it.hand is not None else ():
+    if it.hand is None:
+        return
+    for inputs in _moves(it, _MOVED_DRAWS):
         try:
             found = it.hand(inputs)
         except (ValueError, TypeError):  # at the edge of what it takes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -24,6 +24,8 @@ from lockstep.explain.facts import (
 )
 from lockstep.gradients.kinks import Kinks
 from lockstep.gradients.measured import Check, Measured
+from lockstep.gradients.patterns import Known, by_pattern
+from lockstep.gradients.probe import by_probing
 from lockstep.gradients.quotients import quotient
 from lockstep.network.names import Array, Index, Quantities, element
 
@@ -84,7 +86,7 @@ def diagnose(
     search = _Search(it, seen, wrong, kinks, deadline)
     found: dict[str, Diagnosis] = {}
     why: list[str] = []
-    for look in (_at_a_kink, _by_themselves, _by_quotients, _by_edits):
+    for look in _LOOKS:
         left = [one for one in wrong if one.name not in found]
         if not left or time.monotonic() > deadline:
             break
@@ -97,21 +99,61 @@ def diagnose(
     if search.not_edited:
         why.append(search.not_edited)
     return [
-        found.get(one.name) or _by_facts(one, one.name in it.inputs, "; ".join(why))
+        found.get(one.name)
+        or _by_facts(one, one.name in it.inputs, search.facts.get(one.name, ""), "; ".join(why))
         for one in wrong
     ]
 
 
 @dataclass
 class _Search:
-    """What is looked through for mistakes. not_edited: why operations could not be edited."""
+    """What is looked through for mistakes.
+
+    Attributes:
+        between: Values of intermediates, by words.
+        facts: What is known of a gradient though nothing explains it.
+        not_edited: Why operations could not be edited.
+    """
 
     it: Check
     seen: Measured
     wrong: list[Wrong]
     kinks: Kinks
     deadline: float
+    between: Quantities = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
     not_edited: str = ""
+
+
+def _by_certain_patterns(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
+    yield from _by_patterns(search, left, certain=True)
+
+
+def _by_weak_patterns(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
+    yield from _by_patterns(search, left, certain=False)
+
+
+def _by_patterns(search: _Search, left: list[Wrong], certain: bool) -> Iterator[Diagnosis]:
+    seen = search.seen
+    known = Known(seen.torch, search.it.inputs, search.between, seen.own)
+    for one in left:
+        found = by_pattern(one, known, certain) if np.isfinite(one.own).all() else None
+        if found and found.mistake == "unknown":
+            search.facts[one.name] = found.says
+        elif found:
+            yield found
+
+
+def _by_probes(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
+    """What incoming gradients show that are known as such."""
+    if search.it.incoming:
+        yield from _by_proportion(search, left)
+
+
+def _by_proportion(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
+    """What incoming gradients show that only look like ones."""
+    names = [one.name for one in left if np.isfinite(one.own).all()]
+    yield from by_probing(search.it, search.seen, names)
 
 
 def _at_a_kink(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
@@ -236,15 +278,27 @@ def _sets_of_axes(array: Array) -> Iterator[Index]:
         yield from itertools.combinations(axes, size)
 
 
-def _by_facts(it: Wrong, is_input: bool, why: str) -> Diagnosis:
+def _by_facts(it: Wrong, is_input: bool, fact: str, why: str) -> Diagnosis:
     """What can be said where nothing explains it. why: the reference could not be edited, or ""."""
     elements = f"{it.off.size} elements"
     says = differing(it.own, it.off, lambda place: it.name + element(place), elements)
     if not np.isfinite(it.own).all():
         return Diagnosis(it.name, "unknown", says)
-    pattern = _pattern(it) or ratios(it.own, it.value, it.off) or "PyTorch's is 0 there"
+    pattern = fact or _pattern(it) or ratios(it.own, it.value, it.off) or "PyTorch's is 0 there"
     says += f"; {pattern}{f'. {_NOT_EDITED}: {why}' if why else ''}"
     return Diagnosis(it.name, "unknown", says, _LOOK if is_input else _LOOK_ON)
+
+
+_LOOKS: tuple[Callable[[_Search, list[Wrong]], Iterator[Diagnosis]], ...] = (
+    _at_a_kink,
+    _by_certain_patterns,
+    _by_themselves,
+    _by_quotients,
+    _by_probes,
+    _by_edits,
+    _by_proportion,
+    _by_weak_patterns,
+)
 
 
 def _pattern(it: Wrong) -> str:

@@ -239,8 +239,8 @@ def _less_accurate(name: str, seen: Measured) -> Iterator[str]:
         errors = [np.abs(side - truth) / np.abs(truth) for side in (own, value)]
     dtype = "float64" if least < 2.0**-30 else "float32"
     for who, other, worse, better in (
-        ("your", "PyTorch's", *errors),
-        ("PyTorch's", "yours", *errors[::-1]),
+        ("your", "PyTorch's", errors[0], errors[1]),
+        ("PyTorch's", "yours", errors[1], errors[0]),
     ):
         ratio = np.nan_to_num(worse / np.maximum(better, least), nan=0.0, posinf=0.0)
         ratio = np.where(worse > _LOST * least, ratio, 0.0)

@@ -147,11 +147,12 @@ def _field(text: str, where: str) -> float:
     return value
 
 
-def read_lines(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_lines(path: str, example: str = _EXAMPLE) -> Iterator[tuple[str, dict[str, Any]]]:
     """The lines of JSON of a recording, those that are empty left out.
 
     Args:
         path: A file, or - for standard input, which is read as it comes.
+        example: An object that a line may hold, for messages.
 
     Yields:
         What a message about the line starts with, and the object that the line holds.
@@ -171,23 +172,32 @@ def read_lines(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
             if len(text) > MOST:
                 raise Unusable(f"{where}is longer than {MOST:,} characters; expected a line a step")
             if text.strip():
-                yield where, _parsed(text, where)
+                yield where, parsed(text, where, example)
 
 
-def _parsed(text: str, where: str) -> dict[str, Any]:
-    """The object that a line holds."""
+def parsed(text: str, where: str, example: str) -> dict[str, Any]:
+    """The object that JSON holds.
+
+    Args:
+        text: A line, or several.
+        where: What a message starts with.
+        example: What may stand there, for messages.
+
+    Raises:
+        Unusable: It is no JSON, or no object.
+    """
     try:
         values = json.loads(text, parse_float=real_number, object_pairs_hook=_each_name_once)
         if "\\u" in text:
             json.dumps(values, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except RecursionError:
-        raise Unusable(f"{where}is nested too deeply; expected a line of JSON") from None
+        raise Unusable(f"{where}is nested too deeply; expected JSON such as {example}") from None
     except UnicodeEncodeError:
         raise Unusable(f"{where}has half of a surrogate pair; expected Unicode text") from None
     except ValueError as reason:
-        raise Unusable(f"{where}{_what_is_wrong(text, reason)}") from None
+        raise Unusable(f"{where}{_what_is_wrong(text, reason, example)}") from None
     if not isinstance(values, dict):
-        raise Unusable(f"{where}expected an object such as {_EXAMPLE}, got {short(values)}")
+        raise Unusable(f"{where}expected an object such as {example}, got {short(values)}")
     return values
 
 
@@ -200,19 +210,21 @@ def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _what_is_wrong(text: str, error: ValueError) -> str:
-    """Why a line is no JSON, and what to do about it."""
+def _what_is_wrong(text: str, error: ValueError, example: str) -> str:
+    """Why a text is no JSON, and what to do about it."""
     if isinstance(error, Unusable):
         return str(error)
     if not isinstance(error, json.JSONDecodeError):
         return str(error) if str(error).startswith("expected") else "a number of too many digits"
-    rest = text[error.pos :]
+    rest, several = text[error.pos :], "\n" in text.strip()
+    line = f"line {error.lineno}: " if several else ""
     if rest.lstrip("-+").lower().startswith(("nan", "inf")):
         word = rest.replace("]", ",").replace("}", ",").partition(",")[0].strip()
-        return f'{word} is no number of JSON; expected it in quotes: "{word}"'
+        return f'{line}{word} is no number of JSON; expected it in quotes: "{word}"'
     if text.lstrip().startswith("["):
-        return f"expected an object a line, such as {_EXAMPLE}, got the beginning of a list"
+        one = "an object" if several else "an object a line"
+        return f"expected {one}, such as {example}, got the beginning of a list"
     if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string"):
-        return "is cut off; expected a whole line of JSON"
+        return f"{line}is cut off; expected {'all' if several else 'a whole line'} of JSON"
     reason = error.msg[0].lower() + error.msg[1:]
-    return f"expected JSON; column {error.pos + 1}: {reason}, at {short(rest[:20].rstrip())}"
+    return f"{line}expected JSON; column {error.colno}: {reason}, at {short(rest[:20].rstrip())}"

@@ -13,7 +13,7 @@ from lockstep.run.record import Record
 
 def document(result: Comparison) -> str:
     """The JSON document of a run, as text."""
-    return _line(result.document())
+    return line(result.document())
 
 
 def strict(value: Any) -> Any:
@@ -40,14 +40,15 @@ def problem_line(problem: Problem) -> str:
     keys |= problem.parameters | {name: getattr(problem, name) for name in names}
     if problem.batch_size:
         keys["batch_size"] = problem.batch_size
-    return _line({"problem": keys})
+    return line({"problem": keys})
 
 
 def step_line(record: Record) -> str:
     """A line of a trace: what the step started from, both sides' values, PyTorch's by "torch"."""
     sides = record.parameters | record.returned() | {"torch": record.torch}
-    return _line({"step": record.number} | sides)
+    return line({"step": record.number} | sides)
 
 
-def _line(values: dict[str, Any]) -> str:
+def line(values: dict[str, Any]) -> str:
+    """A document as a line of strict JSON."""
     return json.dumps(strict(values), allow_nan=False) + "\n"

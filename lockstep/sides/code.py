@@ -134,15 +134,19 @@ class Statements:
 
 
 def load(source: bytes, path: str, name: str) -> Callable[..., Any]:
-    """The function of a derivation file.
+    """The function of a file. Raises Unusable where it has none; see `names_of`."""
+    return function_of(names_of(source, path), path, name)
+
+
+def names_of(source: bytes, path: str) -> dict[str, Any]:
+    """The names that a file defines.
 
     Args:
         source: What is in the file.
         path: Where it is, for messages; what lies beside it can be imported.
-        name: Of the function.
 
     Raises:
-        Unusable: It is no Python, raises, or has no such function.
+        Unusable: It is no Python, or raises.
     """
     module = new_module(path, Path(path).stem)
     text = source.decode("utf-8-sig", "replace")
@@ -151,9 +155,14 @@ def load(source: bytes, path: str, name: str) -> Callable[..., Any]:
         code = compile(source, path, "exec")
     with users_code(path):
         exec(code, module.__dict__)
-    function = module.__dict__.get(name)
+    return module.__dict__
+
+
+def function_of(names: dict[str, Any], path: str, name: str) -> Callable[..., Any]:
+    """The function among the names that a file defines. Raises Unusable where it is not there."""
+    function = names.get(name)
     if not callable(function):
-        there = [n for n, value in vars(module).items() if inspect.isfunction(value)]
+        there = [n for n, value in names.items() if inspect.isfunction(value)]
         known = f"Its functions are: {', '.join(there)}." if there else "It defines no function."
         raise Unusable(f"{path}: has no function {name!r}. {known} Expected `def {name}(...)`")
     return function  # type: ignore[no-any-return]

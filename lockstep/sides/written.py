@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 from math import isfinite
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from lockstep.sides.answer import Answer, sort_out
 # By name an array, and of printed numbers half a unit of the last digit, else 0.
 Written: TypeAlias = "dict[str, tuple[Array, Array]]"
 
+ENOUGH = {"float64": 17, "float32": 9}  # significant digits that read back to the same number
+FEWEST = 4  # digits that show how numbers are printed: 0.25 is short by itself
 _WORDS = {
     "nan": float("nan"),
     "-nan": float("nan"),
@@ -74,3 +76,36 @@ def _number(item: Any) -> tuple[float, float]:
     if isinstance(item, bool) or not isinstance(item, int | float):
         raise Unusable(f"expected a number, got {short(item)}")
     return float(item), 0.0
+
+
+# Numbers printed with too few digits, as by C's %f and %g
+
+
+class Printed(NamedTuple):
+    """The most decimals and significant digits of some numbers, and which of them to speak of."""
+
+    decimals: int
+    digits: int
+    words: str
+
+
+def printed_as(values: Array) -> Printed:
+    """With how many digits numbers seem to be printed; a thousand of them are looked at."""
+    finite = values[np.isfinite(values)][:1000]
+    numbers = [Decimal(str(number)).normalize().as_tuple() for number in finite]
+    decimals = [max(-int(number.exponent), 0) for number in numbers] or [0]
+    digits = [len(number.digits) for number in numbers] or [0]
+    most, longest = max(decimals), max(digits)
+    is_fixed = decimals.count(most) >= digits.count(longest)
+    words = f"{most} printed decimals" if is_fixed else f"{longest} printed significant digits"
+    return Printed(most, longest, words)
+
+
+def half_units(values: Array, decimals: int, digits: int) -> Array:
+    """Half a unit of the last printed digit, whether decimals or significant ones were counted.
+
+    The coarser of both readings is right for every number; for the longest they agree.
+    """
+    first = np.floor(np.log10(np.abs(values)))
+    half: Array = 0.5 * np.maximum(10.0**-decimals, 10.0 ** (first - digits + 1))
+    return half

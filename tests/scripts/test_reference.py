@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from lockstep.cli import compare, descend, exercise
+from lockstep.cli import check, compare, descend, exercise
 from lockstep.network.names import COMPUTED, PARAMETERS
 from lockstep.network.options import FILE, GROUPS, MISTAKE_NAMES, OPTIONS
 from scripts import reference
@@ -111,7 +111,7 @@ def test_a_page_says_what_hides_its_mistake_where_that_is_known():
 
 def test_every_option_has_a_line():
     text = (reference.PAGES / "command-line.md").read_text()
-    for command in (compare, exercise, descend):
+    for command in (check, compare, descend, exercise):
         for action in command.parser("")._actions:
             typed = (action.option_strings or [action.metavar])[-1]
             assert typed == "--help" or re.search(rf"^\| `{typed}[ `]", text, re.MULTILINE), typed
@@ -166,6 +166,17 @@ def keys_of(value, place=""):
                     yield from keys_of(inner, f"{place}.{key}".lstrip("."))
 
 
+def checked(folder, capsys):
+    """The keys of the documents of `lockstep check`, right and wrong."""
+    (folder / "cube.py").write_text("inputs = {'a': 2.0}\ndef reference(a): return a * a * a\n")
+    seen = set()
+    for gradient in (12.0, 13.0):
+        (folder / "cube.json").write_text(json.dumps({"a": gradient}))
+        check.main("cube.py --gradients cube.json --json -".split())
+        seen |= set(json.loads(capsys.readouterr().out))
+    return seen
+
+
 def test_every_key_of_a_document_is_described_and_no_other(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(MINE)
@@ -177,6 +188,7 @@ def test_every_key_of_a_document_is_described_and_no_other(tmp_path, monkeypatch
     described = tables((reference.PAGES / "json.md").read_text())
     trace = described.pop("trace")
     assert trace == {"step", "torch"}
+    assert described.pop("lockstep check") == checked(tmp_path, capsys)
     if not seen[""] & NEW:
         described[""] -= NEW
         del described["problem"], described["problem.by_hand"]

@@ -1,0 +1,532 @@
+"""The usual mistakes at an operation: what may stand in place of one of its arguments, or of all.
+
+An operation is one of the forward pass, or a part of the derivative of one. A mistake in a formula
+is nearly always small: an argument is left out, is there twice, is turned round, is another one,
+or is there only in part.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lockstep.gradients.graph import Edits, Node, described, place, sign, source, unedited
+
+THEIRS = "\0"  # in a sentence, the name of the gradient that is wrong
+_NEUTRAL = {"mul": 1, "div": 1, "add": 0, "sub": 0, "rsub": 0}  # what leaves an argument out
+_PRODUCTS = ("mm", "bmm", "mv", "dot", "addmm", "baddbmm")
+_WHOLE = "mul div add sub rsub pow clone neg expand view t permute unsqueeze getitem".split()
+_ORDERS = ("flip", "roll", "cumsum", "permute", "t", "transpose")
+
+
+@dataclass
+class Change:
+    """One mistake: its name, what it is, what to do, and what stands in place of operations."""
+
+    mistake: str
+    says: str
+    remedy: str
+    edits: Edits
+
+
+def changes(node: Node, carrying: Container[Node]) -> Iterator[Change]:
+    """The usual mistakes at an operation. carrying: operations that carry a gradient back."""
+    for kind in (_left_out, _twice, _masks, _alone, _turned, _axes, _means, _parts, _indices):
+        yield from kind(node, carrying)
+
+
+def with_argument(node: Node, k: int, change: Callable[[Any], Any]) -> Edits:
+    """An operation with argument k changed."""
+
+    def edit(*args: Any) -> Any:
+        return unedited(node, *args[:k], change(args[k]), *args[k + 1 :])
+
+    return {node: edit}
+
+
+# Words
+
+
+def is_function(node: Node | None) -> bool:
+    """Whether an operation is a function of every number by itself, such as tanh."""
+    if node is None or node.name in _WHOLE + [*_ORDERS]:
+        return False
+    given = node.inputs
+    return len(given) == 1 and _shape(given[0]) == _shape(node) is not None
+
+
+def _shape(it: Any) -> torch.Size | None:
+    """The shape of the tensor that an operation gives; None for others."""
+    return it.value.shape if isinstance(it, Node) and isinstance(it.value, Tensor) else None
+
+
+def _at(node: Node) -> str:
+    return place(node.of or node)
+
+
+def _back(node: Node) -> str:
+    return " on the way back" if node.of else ""
+
+
+def _words(it: Any, of: Node | None = None) -> str:
+    """A value in a sentence: a number, an input, a result, or a part of the formula of a slope."""
+    if not isinstance(it, Node):
+        return f"{it:g}" if isinstance(it, int | float) else "a constant"
+    return formula(it, of, {}) if of and it.of is of else described(it)
+
+
+def formula(node: Any, of: Node, texts: dict[Node, str]) -> str:
+    """A part of the derivative of an operation, as it would be written."""
+    if not isinstance(node, Node):
+        return f"{node:g}" if isinstance(node, int | float) else "…"
+    if node in texts:
+        return texts[node]
+    if node is of:
+        return sign(node.name)
+    if node.of is not of:
+        return source(node) or ("x" if node in of.args else sign(node.name))
+    parts = [formula(it, of, texts) for it in node.args]
+    parts = [f"({part})" if " " in part else part for part in parts]
+    if node.name == "rsub":
+        parts = parts[1::-1]
+    written = {"mul": " · ", "div": " / ", "add": " + ", "sub": " − ", "rsub": " − "}
+    if node.name in written:
+        return written[node.name].join(parts[:2])
+    if node.name == "pow":
+        return f"{parts[0]}**{parts[1]}"
+    return parts[0] if len(parts) == 1 and node.name[:4] == "conj" else f"{node.name}({parts[0]})"
+
+
+def _slope(node: Node, text: str, carrying: Container[Node]) -> str:
+    """The derivative of an operation where one part of it reads otherwise."""
+    of, texts, last = node.of, {node: text}, node
+    assert of
+    while users := [user for user in last.users if user.of is of and user not in carrying]:
+        last = users[0]
+    return formula(last, of, texts)
+
+
+# Arguments
+
+
+def _left_out(node: Node, carrying: Container[Node]) -> Iterator[Change]:
+    """A factor or a term that is left out."""
+    if (neutral := _NEUTRAL.get(node.name)) is None:
+        return
+    at, of, back = _at(node), node.of, _back(node)
+    for k, it in enumerate(node.args[:2]):
+        if it == neutral or not _is_fixed(it, carrying):
+            continue
+        edits = with_argument(node, k, partial(_filled, neutral))
+        number = not isinstance(it, Node)
+        which = _words(it, of)
+        if node.name == "div" and k == 1:
+            which = f"1/{which}"
+        if of and is_function(of) and node not in carrying:
+            text = _slope(node, _without(node, k), carrying)
+            yield _other_slope(of, text, edits)
+        elif neutral == 0:
+            what = "the constant" if number else "the term"
+            yield Change("term-missing", f"{what} {which} of {at} is left out", "add it", edits)
+        elif of and is_function(of) and not number:
+            yield _other_slope(of, "1", edits)
+        elif number:
+            says = f"the factor {which} of {at} is left out{back}"
+            yield Change("scaled-by-constant", says, "multiply with it", edits)
+        else:
+            says = f"{which}, a factor of {at}, is left out{back}"
+            yield Change("factor-missing", says, "multiply with it", edits)
+
+
+def _is_fixed(it: Any, carrying: Container[Node]) -> bool:
+    """Whether an argument is a number or a value that carries no gradient."""
+    return it not in carrying if isinstance(it, Node) else isinstance(it, int | float)
+
+
+def _without(node: Node, k: int) -> str:
+    """A formula of two arguments without argument k."""
+    assert node.of
+    left = formula(node.args[1 - k], node.of, {})
+    negative = (node.name == "sub" and k == 0) or (node.name == "rsub" and k == 1)
+    return f"−{left}" if negative else f"1 / {left}" if node.name == "div" and not k else left
+
+
+def _other_slope(of: Node, text: str, edits: Edits) -> Change:
+    """Another derivative of a function, or none at all."""
+    at = place(of)
+    if text == "1":
+        says, remedy = (
+            f"the derivative of {at} is left out",
+            f"multiply with the slope of {of.name}",
+        )
+        return Change("missing-activation-derivative", says, remedy, edits)
+    says = f"{text} in place of the derivative of {at}"
+    return Change("wrong-activation-derivative", says, f"derive {of.name} again", edits)
+
+
+def _filled(number: float, it: Any) -> Any:
+    return torch.full_like(it, number) if isinstance(it, Tensor) else type(it)(number)
+
+
+def _twice(node: Node, carrying: Container[Node]) -> Iterator[Change]:
+    """A factor that is there twice."""
+    of = node.of
+    if node.name not in ("mul", "div") or (is_function(of) and node not in carrying):
+        return
+    for k, it in enumerate(node.args[:2]):
+        if not _is_fixed(it, carrying) or (node.name == "div" and k == 0):
+            continue
+        which = f"{_words(it, of)}, a factor of {_at(node)}"
+        name = "factor-twice" if isinstance(it, Node) else "scaled-by-constant"
+        says = f"{which}, is there twice{_back(node)}"
+        yield Change(name, says, "leave one out", with_argument(node, k, lambda it: it * it))
+
+
+def _masks(node: Node, carrying: Container[Node]) -> Iterator[Change]:
+    """A mask that is left out."""
+    masks = {"where": (0, True), "masked_fill": (1, False)}
+    if node.name not in masks or node.of is not None and node not in carrying:
+        return
+    k, keeps = masks[node.name]
+    if node.name == "where":
+        keeps = not isinstance(node.args[2], Node) or not _is_fixed(node.args[1], carrying)
+    edits = with_argument(node, k, partial(_filled, keeps))
+    if node.of and is_function(node.of):
+        yield _other_slope(node.of, "1", edits)
+    else:
+        says = f"the mask of {_at(node)} is left out{_back(node)}"
+        yield Change("mask", says, "let nothing through where it is masked", edits)
+
+
+def _alone(node: Node, carrying: Container[Node]) -> Iterator[Change]:
+    """A function, or an operation that only moves numbers, that is left out."""
+    given = node.inputs
+    if len(given) != 1 or given[0] is not node.args[0] or node.name == "where":
+        return
+    if _shape(given[0]) != _shape(node) or node.name in _NEUTRAL:
+        return
+    at, name = _at(node), node.name
+    edits: Edits = {node: lambda it, *_: it}
+    if name.startswith("conj"):
+        yield Change("conjugate", f"a conjugate of {at} is left out", "conjugate it", edits)
+    elif name in ("tril", "triu"):
+        says = f"the mask of {at} is left out{_back(node)}"
+        yield Change("mask", says, "set to zero what is masked", edits)
+    elif node.of and node.of.name in _PRODUCTS and name in ("t", "permute", "transpose"):
+        yield _wrong_way_round(node, given[0], carrying, edits)
+    elif name in _ORDERS:
+        says = f"`{sign(name)}` is left out in the derivative of {at}" if node.of else ""
+        name = "wrong-index" if name in ("flip", "roll") else "wrong-axis"
+        yield Change(name, says or f"{at} is left out", "do the same on the way back", edits)
+    elif node.of is None and is_function(node):
+        says, remedy = f"{at} is left out in the forward pass", f"apply {sign(name)}"
+        yield Change("activation-forgotten", says, remedy, edits)
+    elif node.of and is_function(node.of) and node not in carrying:
+        text = _slope(node, formula(node.args[0], node.of, {}), carrying)
+        yield _other_slope(node.of, text, edits)
+
+
+def _turned(node: Node, carrying: Container[Node]) -> Iterator[Change]:
+    """An argument that is transposed, or that goes along another axis."""
+    if node.name not in (*_PRODUCTS, "mul", "div", "add", "sub", "expand"):
+        return
+    at, back = _at(node), _back(node)
+    for k, it in enumerate(node.args[:2]):
+        if _shape(it) is None:
+            continue
+        square, edits = _is_square(it.value.shape[-2:]), with_argument(node, k, _transposed)
+        if node.name in _PRODUCTS and square:
+            yield _wrong_way_round(node, it, carrying, edits)
+        elif node.name not in _PRODUCTS and _is_square(node.value.shape[-2:]):
+            which = "the incoming gradient" if it in carrying else _words(it, node.of)
+            if square and it not in carrying:
+                says = f"{which} is transposed in {at}{back}"
+                yield Change("wrong-index", says, "turn it round", edits)
+            elif not square and max(it.value.shape[-2:], default=1) > 1:
+                says = f"{which} goes along the wrong axis in {at}{back}"
+                yield Change("wrong-axis", says, "turn it round", edits)
+
+
+def _wrong_way_round(node: Node, it: Node, carrying: Container[Node], edits: Edits) -> Change:
+    """A factor of a product of matrices that is transposed, or is not."""
+    name, which = "transposed-weights", _words(it, node.of)
+    if it in carrying:
+        name, which = "transposed-gradient", "the incoming gradient"
+    says = f"{which} of {_at(node)} is transposed the wrong way round{_back(node)}"
+    return Change(name, says, "turn it round", edits)
+
+
+def _is_square(shape: torch.Size) -> bool:
+    return len(shape) == 2 and shape[0] == shape[1] > 1
+
+
+def _transposed(it: Tensor) -> Tensor:
+    return it.unsqueeze(-1) if it.dim() == 1 else it.mT
+
+
+def _axes(node: Node, _: Container[Node]) -> Iterator[Change]:
+    """Other axes for an operation along some."""
+    if node.name not in "sum mean amax amin cumsum flip var".split() or len(node.args) < 2:
+        return
+    given, asked = node.inputs[0].value, node.args[1]
+    if asked is None or asked == []:
+        return
+    axes = [axis % given.dim() for axis in (asked if isinstance(asked, list) else [asked])]
+    for others in itertools.combinations(range(given.dim()), len(axes)):
+        lengths = [[given.shape[axis] for axis in which] for which in (axes, others)]
+        if list(others) != sorted(axes) and sorted(lengths[0]) == sorted(lengths[1]):
+            says = f"{_at(node)}: axis {_listed(others)} in place of axis {_listed(axes)}"
+            instead = list(others) if isinstance(asked, list) else others[0]
+            edits: Edits = {node: partial(_along, node, instead)}
+            yield Change("wrong-axis", says + _back(node), "use the other axis", edits)
+
+
+def _along(node: Node, axes: Any, x: Tensor, _: Any, *more: Any) -> Any:
+    return unedited(node, x, axes, *more).reshape(node.value.shape)
+
+
+def _listed(axes: Iterable[int]) -> str:
+    return " and ".join(map(str, axes))
+
+
+def _means(node: Node, _: Container[Node]) -> Iterator[Change]:
+    """In the forward pass, a sum or a mean that is divided by another number."""
+    if node.of or node.name not in ("sum", "mean", "var", "std"):
+        return
+    n = node.inputs[0].value.numel() / max(node.value.numel(), 1)
+    if n <= 1:
+        return
+    at, remedy = place(node), "check what is divided by"
+    factors = {f"{at} divides by n, yours by n − 1 (Bessel)": n / (n - 1)}
+    factors[f"{at} divides by n − 1 where yours divides by n"] = (n - 1) / n
+    factors[f"{at} is a mean, yours a sum"] = n
+    if node.name == "sum":
+        factors = {f"{at} is a sum, yours a mean": 1 / n}
+    for says, c in factors.items():
+        c = c**0.5 if node.name == "std" else c
+
+        def edit(*args: Any, c: float = c) -> Any:
+            return unedited(node, *args) * c
+
+        yield Change("scaled-by-constant", says, remedy, {node: edit})
+
+
+_PARTS: tuple[tuple[str, int, Callable[[int], slice]], ...] = (  # of how many at least, which
+    ("only the first", 2, lambda _: slice(0, 1)),
+    ("only the last", 2, lambda n: slice(n - 1, n)),
+    ("only the first half", 4, lambda n: slice(0, n // 2)),
+    ("only the second half", 4, lambda n: slice(n // 2, n)),
+    ("all but the first", 3, lambda n: slice(1, n)),
+    ("all but the last", 3, lambda n: slice(0, n - 1)),
+)
+
+
+def _parts(node: Node, carrying: Container[Node]) -> Iterator[Change]:
+    """A sum of which only a part counts."""
+    if node not in carrying or node.name not in (*_PRODUCTS, "sum"):
+        return
+    it = node.args[0]
+    axes = [it.value.dim() - 1]
+    if node.name == "sum":
+        asked = node.args[1] if len(node.args) > 1 and node.args[1] else range(it.value.dim())
+        axes = [axis % it.value.dim() for axis in asked]
+    for axis, name, what, part in _partial(it.value, axes):
+        says = f"in the sum over axis {axis} in the derivative of {_at(node)}, {what} counts"
+        edits = with_argument(node, 0, partial(_only, axis, part))
+        yield Change(name, f"{says} for {THEIRS}", "sum over all of them", edits)
+    if node.name == "sum" and len(node.args) > 2 and node.args[2]:
+        for user in node.users:  # Σ that is not taken, so that every element has its own term only
+            for k, used in enumerate(user.args):
+                if used is node:
+                    says = f"a sum in the derivative of {_at(node)} is not taken: "
+                    edits = with_argument(user, k, partial(_always, it.value))
+                    says += "only the diagonal of its Jacobian counts"
+                    yield Change("partial-sum", says, f"sum over axis {_listed(axes)}", edits)
+
+
+def _partial(it: Tensor, axes: Iterable[int]) -> Iterator[tuple[int, str, str, slice]]:
+    """Parts of a tensor: along which axis, the mistake, which part in words, and the part."""
+    for axis, (which, least, part) in itertools.product(axes, _PARTS):
+        n = it.shape[axis]
+        if n >= least:
+            half = which.endswith("half")
+            one = which.startswith("only") and not half
+            what = which if half else f"{which} {'row' if axis == 0 else 'one'}"
+            yield axis, "one-sample-only" if one else "partial-sum", what, part(n)
+
+
+def _only(axis: int, part: slice, it: Tensor) -> Tensor:
+    kept = torch.zeros_like(it)
+    kept.movedim(axis, 0)[part] = it.movedim(axis, 0)[part]
+    return kept
+
+
+def _indices(node: Node, carrying: Container[Node]) -> Iterator[Change]:
+    """Indices that are off by one, and elements that several go to."""
+    at, back, remedy = _at(node), _back(node), "check the indices"
+    name, says = "wrong-index", f"the indices of {at} are off by one{back}"
+    places = {"select": 2, "slice": 2, "select_backward": 3, "slice_backward": 3, "roll": 1}
+    k = places.get(node.name, -1)
+    if 0 <= k < len(node.args):
+        for by in (1, -1):
+            yield Change(name, says, remedy, with_argument(node, k, partial(_shifted, by)))
+    for k, it in enumerate(node.args):
+        if _shape(it) and it.value.dtype == torch.int64:
+            for by in (1, -1):
+                yield Change(name, says, remedy, with_argument(node, k, partial(_shifted, by)))
+    if node.name == "index_put" and node in carrying and len(node.args) > 3 and node.args[3]:
+        for which, last in (("last", True), ("first", False)):
+            says = f"of those that go to the same place in {at}, only the {which} one counts"
+            edits: Edits = {node: partial(_wins, node, last)}
+            yield Change("one-sample-only", says + back, "add all of them up", edits)
+
+
+def _shifted(by: int, it: Any) -> Any:
+    if isinstance(it, Tensor):
+        return (it + by) % (int(it.max()) + 1)
+    return [part + by for part in it] if isinstance(it, list) else it + by
+
+
+def _wins(node: Node, last: bool, x: Tensor, indices: list[Any], given: Tensor, *_: Any) -> Any:
+    """Only the last, or the first, of the numbers that go to the same place."""
+    positions = torch.arange(x.numel()).reshape(x.shape)[tuple(indices)].reshape(-1).tolist()
+    order = enumerate(positions) if last else reversed(list(enumerate(positions)))
+    winners = {to: number for number, to in order}
+    kept = torch.zeros(len(positions), dtype=torch.bool)
+    kept[list(winners.values())] = True
+    full = given.expand(torch.zeros_like(x)[tuple(indices)].shape)
+    return unedited(node, x, indices, torch.where(kept.reshape(full.shape), full, 0), True)
+
+
+# Another value in place of one
+
+
+def replacements(of: Node, group: list[Node], leaf: Node, near: Iterable[Node]) -> Iterator[Change]:
+    """Other values in place of one, wherever the derivative of an operation uses it.
+
+    Args:
+        of: The operation.
+        group: Its derivative.
+        leaf: The value.
+        near: Others of its shape.
+    """
+    at = place(of)
+
+    def using(change: Callable[[Tensor], Tensor]) -> Edits:
+        return {node: partial(edit, node, change) for node in group if leaf in node.inputs}
+
+    def edit(node: Node, change: Callable[[Tensor], Tensor], *args: Any) -> Any:
+        pairs = zip(node.args, args, strict=True)
+        return unedited(node, *(change(value) if it is leaf else value for it, value in pairs))
+
+    if is_function(of) and (leaf is of or leaf in of.args):
+        says = f"the derivative of {at} is taken at its result, not at what goes in"
+        remedy = f"take the slope of {sign(of.name)} at what goes in"
+        edits = using(lambda it: unedited(of, it, *of.args[1:]))
+        yield Change("derivative-at-wrong-point", says, remedy, edits)
+    for other in near:
+        if other is not leaf:
+            edits = using(partial(_always, other.value))
+            yield Change(*_instead(of, leaf, other), edits)
+    words = f"{described(leaf)} in the derivative of {at}"
+    for what, change in _moves(leaf.value):
+        yield Change("wrong-index", f"{words} is {what}", "check the indices", using(change))
+    if leaf.value.dim() and leaf.value.shape[0] > 1:
+        for which, k in (("first", 0), ("last", -1)):
+            says = f"the {which} row of {words} is used for all rows"
+            edits = using(partial(_row_for_all, k))
+            yield Change("one-sample-only", says, "use the row of each", edits)
+
+
+def _always(value: Tensor, _: Any) -> Tensor:
+    return value
+
+
+def _row_for_all(k: int, it: Tensor) -> Tensor:
+    return it[k].expand_as(it)
+
+
+def _instead(of: Node, leaf: Node, other: Node) -> tuple[str, str, str]:
+    """The mistake of using another value: its name, what it is, and what to do."""
+    at, remedy = place(of), f"use {described(leaf)}"
+    if is_function(of):
+        if leaf is of and other in of.args:
+            says = f"the derivative of {at} is taken at what goes in, by its formula for the result"
+            return "derivative-at-wrong-point", says, remedy
+        says = f"the derivative of {at} is taken at {described(other)}"
+        return "wrong-layer-derivative", says, remedy
+    if leaf.name in _NEUTRAL and other in leaf.args[:2] and len(leaf.args) > 1:
+        left = leaf.args[1 if other is leaf.args[0] else 0]
+        name, what = "factor-missing", "factor"
+        if not _NEUTRAL[leaf.name]:
+            name, what = "term-missing", "term"
+        elif not isinstance(left, Node):
+            name = "scaled-by-constant"
+        says = f"{_words(left)}, a {what} of {place(leaf)}, is left out in the derivative of {at}"
+        return name, says, "do not leave it out"
+    says = f"{described(other)} in place of {described(leaf)} in the derivative of {at}"
+    weights = of.name in _PRODUCTS and len(of.args) > 1 and source(leaf) == source(of.args[1]) != ""
+    return "wrong-weights" if weights else "wrong-layer-input", says, remedy
+
+
+def _moves(it: Tensor) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
+    """Ways in which the elements of a tensor get to wrong places."""
+    for axis, n in enumerate(it.shape):
+        if n > 1:
+            along = f" along axis {axis}" if it.dim() > 1 else ""
+            yield f"reversed{along}", partial(torch.flip, dims=(axis,))
+            if n > 2:
+                for by in (1, -1):
+                    move = partial(torch.roll, shifts=by, dims=axis)
+                    yield f"shifted by one{along}", move
+
+
+def _coming_through(node: Node) -> str:
+    return f"the gradient of {THEIRS} that comes through {_at(node)}"
+
+
+def _with_result(node: Node, change: Callable[[Tensor], Tensor]) -> Edits:
+    return {node: lambda *args: change(unedited(node, *args))}
+
+
+def scaled(node: Node, near: Iterable[Node]) -> Iterator[Change]:
+    """A gradient that has a factor too few or too many. near: what the factor may be."""
+    words = _coming_through(node)
+    for it in near:
+        which, value = described(it), it.value
+        factors = {which: value}
+        if any(user.name == "div" and it is user.args[1] for user in it.users):
+            factors = {f"1/{which}": 1 / value}
+        if not (value > 0).all():
+            factors[f"sign({which})"] = value.sgn()
+        for factor, by in factors.items():
+            for name, what, number in (
+                ("factor-missing", f"lacks the factor {factor}", 1 / by),
+                ("factor-twice", f"has the factor {factor} once too often", by),
+            ):
+                edits = _with_result(node, partial(torch.mul, number))
+                yield Change(name, f"{words} {what}", "count the factors", edits)
+
+
+def whole_changes(node: Node) -> Iterator[Change]:
+    """A gradient whose elements are in wrong places, or that is there only in part."""
+    words, whole = _coming_through(node), partial(_with_result, node)
+    value = node.value
+    for what, move in _moves(value):
+        yield Change("wrong-index", f"{words} is {what}", "check the indices", whole(move))
+    if _is_square(value.shape[-2:]):
+        edits = whole(lambda it: it.mT)
+        yield Change("transposed-gradient", f"{words} is transposed", "transpose it", edits)
+    for axis, name, what, part in _partial(value, range(value.dim())):
+        says = f"{words} is there only in part: along axis {axis} {what}"
+        yield Change(name, says, "give all of it", whole(partial(_only, axis, part)))
+    if value.dim() and len(value) > 1:
+        says = f"{words} has its last row in place of the first, and no others"
+        edits = whole(lambda it: _only(0, slice(0, 1), it.roll(1, 0)))
+        yield Change("wrong-index", says, "check where each row goes", edits)

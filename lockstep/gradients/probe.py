@@ -1,0 +1,157 @@
+"""Which part of the incoming gradient a backward uses: it is linear in it, so parts can be probed.
+
+An incoming gradient is what the reference's value is proportional to: that of a Function or a
+layer, or an input `g` of a reference such as `(layer(x) * g).sum()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from lockstep.explain.diagnosis import Diagnosis
+from lockstep.gradients.measured import Check, Measured
+from lockstep.network.names import Array
+
+_MOST = 32  # rows along an axis that are probed one by one
+_NEAR = 1e-9  # of the largest element: two gradients that are the same
+
+
+def by_probing(it: Check, seen: Measured, names: list[str]) -> Iterator[Diagnosis]:
+    """What is wrong with the use of the incoming gradient, for wrong gradients by name."""
+    if it.hand is None:
+        return
+    for incoming in it.incoming or _proportional(it):
+        wrong = [name for name in names if name != incoming]
+        found = dict(_as_a_whole(it, seen, incoming, wrong))
+        yield from found.values()
+        wrong = [name for name in wrong if name not in found]
+        for axis, length in enumerate(it.inputs[incoming].shape if wrong else ()):
+            if 1 < length <= _MOST:
+                named = list(_along(it, incoming, axis, wrong))
+                yield from named
+                wrong = [name for name in wrong if name not in {d.quantity for d in named}]
+
+
+def _proportional(it: Check) -> list[str]:
+    """The inputs to which the reference's value is proportional."""
+    found, here = [], it.value()
+    for name, array in it.inputs.items():
+        if array.dtype.kind != "f" or not array.ndim or not here:
+            continue
+        twice, nothing = (it.value(it.inputs | {name: by * array}) for by in (2.0, 0.0))
+        if abs(twice - 2 * here) <= _NEAR * abs(here) and nothing == 0:
+            found.append(name)
+    return found
+
+
+def _yours(it: Check, incoming: str, array: Array) -> dict[str, Array]:
+    assert it.hand is not None
+    return it.hand(it.inputs | {incoming: array})
+
+
+def _as_a_whole(
+    it: Check, seen: Measured, incoming: str, names: list[str]
+) -> Iterator[tuple[str, Diagnosis]]:
+    """Gradients that do not depend on the incoming one, or as its square does."""
+    array = it.inputs[incoming]
+    without, twice = (_yours(it, incoming, by * array) for by in (0.0, 2.0))
+    called = _called(it, incoming)
+    for name in names:
+        own = seen.own[name]
+        if not own.any():
+            continue
+        if _same(without[name], own):
+            says = f"the gradient of {name} does not use {called}"
+            remedy = f"multiply with {called}"
+            yield name, Diagnosis(name, "incoming-gradient-ignored", says, remedy)
+        elif _same(twice[name], 4 * own) and not without[name].any():
+            says = f"the gradient of {name} has {called} as a factor twice"
+            yield name, Diagnosis(name, "factor-twice", says, "multiply with it once")
+
+
+def _along(it: Check, incoming: str, axis: int, names: list[str]) -> Iterator[Diagnosis]:
+    """Gradients that use other rows of the incoming one than PyTorch's do, along an axis."""
+    array = it.inputs[incoming]
+    yours: dict[str, list[Array]] = {name: [] for name in names}
+    right: dict[str, list[Array]] = {name: [] for name in names}
+    for row in range(array.shape[axis]):
+        one = np.zeros_like(array)
+        at: tuple[Any, ...] = (*[slice(None)] * axis, row)
+        one[at] = array[at]
+        by_hand, by_torch = _yours(it, incoming, one), it.torch(it.inputs | {incoming: one})
+        for name in names:
+            yours[name].append(by_hand[name])
+            right[name].append(by_torch.get(name, np.zeros_like(by_hand[name])))
+    for name in names:
+        said = _compared(_called(it, incoming), axis, name, yours[name], right[name])
+        if said:
+            yield said
+
+
+def _compared(
+    called: str, axis: int, name: str, yours: list[Array], right: list[Array]
+) -> Diagnosis | None:
+    """What the parts from the rows of an incoming gradient say, if the wrong ones are left out."""
+    used, needed = ([bool(part.any()) for part in parts] for parts in (yours, right))
+    if all(_same(own, part) for own, part in zip(yours, right, strict=True)):
+        return None
+    rows = "row" if axis == 0 else f"place (axis {axis})"
+    only = [row for row, is_used in enumerate(used) if is_used]
+    if sum(needed) > 1 and len(only) == 1:
+        says = f"the gradient of {name} uses only {rows} {only[0]} of {called}, for all"
+        return Diagnosis(name, "one-sample-only", says, f"use every {rows} of it, where it belongs")
+    lost = [row for row, is_needed in enumerate(needed) if is_needed and not used[row]]
+    rest_is_right = all(
+        _same(own, part) for own, part in zip(yours, right, strict=True) if own.any()
+    )
+    if lost and only and rest_is_right:
+        says = f"the gradient of {name} has no part from {_listed(rows, lost)} of {called}"
+        return Diagnosis(name, "partial-sum", says, "sum over all of them")
+    return _elsewhere(called, rows, name, yours, right)
+
+
+def _elsewhere(
+    called: str, rows: str, name: str, yours: list[Array], right: list[Array]
+) -> Diagnosis | None:
+    """Whether rows of the incoming gradient are used at other rows of yours than they belong."""
+    if not yours[0].ndim or len(yours[0]) < 2:
+        return None
+    for row, (own, part) in enumerate(zip(yours, right, strict=True)):
+        mine, its = (np.flatnonzero(_by_row(array)) for array in (own, part))
+        strange = np.setdiff1d(mine, its)
+        if its.size and its.size < len(own) and strange.size and not np.intersect1d(mine, its).size:
+            says = (
+                f"the gradient of {name}: row {strange[0]} uses {rows} {row} of {called}, "
+                f"which belongs to row {its[0]}"
+            )
+            return Diagnosis(name, "wrong-index", says, "use the index of the forward pass")
+    return None
+
+
+def _by_row(array: Array) -> Array:
+    rows: Array = np.abs(array).reshape(len(array), -1).max(axis=1)
+    return rows
+
+
+def _listed(rows: str, numbers: list[int]) -> str:
+    if len(numbers) == 1:
+        return f"{rows} {numbers[0]}"
+    if numbers == list(range(numbers[0], numbers[-1] + 1)):
+        return f"{rows}s {numbers[0]} … {numbers[-1]}"
+    return f"{rows}s {', '.join(map(str, numbers[:4]))}{' …' * (len(numbers) > 4)}"
+
+
+def _same(one: Array, other: Array) -> bool:
+    whole = np.max(np.abs(other), initial=0.0)
+    return bool((np.abs(one - other) <= _NEAR * whole).all())
+
+
+def _called(it: Check, incoming: str) -> str:
+    """An incoming gradient in words."""
+    if incoming not in it.incoming:
+        return incoming
+    of = "" if len(it.incoming) == 1 else f" of {incoming}"
+    return f"the incoming gradient{of}"
