@@ -159,8 +159,9 @@ def taken_out(reference: Code, chosen: dict[str, Any], inputs: dict[str, Any]) -
     )
     known = vars(Options())
     for name in known:
-        argument = arguments.get(name)
-        if argument and (chosen[name] != known[name] or argument.default is argument.empty):
+        argument, value = arguments.get(name), chosen[name]
+        usual = isinstance(value, type(known[name])) and value == known[name]
+        if argument and (argument.default is argument.empty or not usual):
             inputs[name] = chosen.pop(name)
     for name in inputs:
         near = difflib.get_close_matches(name.lower(), known, 1, 0.7)
