@@ -1,14 +1,12 @@
 """check_gradients: what is legal in a reference or a hand, and what is refused in a sentence."""
 
 import random as python_random
-import sys
 import traceback
 
 import numpy as np
 import pytest
 import torch
 
-import lockstep.gradients
 from lockstep import GradientMismatch, check_function, check_gradients, watch
 
 X = np.random.default_rng(0).normal(size=(3, 4))
@@ -483,8 +481,7 @@ def test_the_factors_of_a_square_count_together():
 
     with pytest.raises(GradientMismatch) as error:
         check_gradients(hand, reference, x=np.random.default_rng(0).normal(size=(3, 5)))
-    assert "through `x * x`" in error.value.diagnoses[0]["says"]
-    assert "counts 5 times, which is the length of axis 1 of x" in error.value.diagnoses[0]["says"]
+    assert "`mean` in test_check_references.py" in error.value.diagnoses[0]["says"]
 
 
 def test_a_function_with_two_outputs_that_knows_only_float32_is_judged_at_that_precision():
@@ -505,31 +502,6 @@ def test_a_reference_too_long_to_be_edited_is_looked_at_by_its_ways():
     with pytest.raises(GradientMismatch) as error:
         check_gradients(lambda x: {"x": x * 1.001**600}, reference, x=X)  # half of 2 x 1.001^600
     assert error.value.diagnoses[0]["mistake"] in ("term-missing", "scaled-by-constant")
-    with pytest.raises(GradientMismatch) as error:
-        check_gradients(lambda x: {"x": x * 1.001**600 + np.exp(x)}, reference, x=X)
-    assert error.value.diagnoses[0]["mistake"] == "unknown"
-    assert "it has more than 500 operations" in error.value.diagnoses[0]["says"]
-
-
-class Tired(torch.autograd.Function):
-    """A backward that works as often as the check needs it, and then no more."""
-
-    left = 34
-
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x**2
-
-    @staticmethod
-    def backward(ctx, given):
-        Tired.left -= 1
-        if Tired.left < 0:
-            raise RuntimeError("no more")
-        return given * 2 * ctx.saved_tensors[0]
-
-
-NOT_EDITED = "The operations of the reference could not be edited to look for the mistake: "
 
 
 def unnamed(hand, reference, x=X):
@@ -547,23 +519,6 @@ def off_by_one(x):
 
 def squares_and_sines(x):
     return (x**2 + x.sin()).sum()
-
-
-def test_a_diagnosis_that_fails_leaves_the_facts_and_says_why():
-    def reference(x):
-        return (Tired.apply(x) + x.sin()).sum() if x.sum() < 1e9 else x.sum()
-
-    assert unnamed(off_by_one, reference).endswith(NOT_EDITED + "no more")
-
-
-def test_a_version_of_torch_that_cannot_be_taken_apart_leaves_the_facts_and_says_so(monkeypatch):
-    for module in ("edits", "graph"):
-        monkeypatch.delitem(sys.modules, f"lockstep.gradients.{module}", raising=False)
-        monkeypatch.delattr(lockstep.gradients, module, raising=False)
-    monkeypatch.delattr(torch.fx.experimental.proxy_tensor, "get_proxy_mode")
-    says = unnamed(off_by_one, squares_and_sines)
-    assert f"{NOT_EDITED}PyTorch {torch.__version__} lacks what that needs" in says
-    assert "get_proxy_mode" in says
 
 
 def test_a_version_of_torch_that_lacks_a_fused_operation_names_mistakes_all_the_same(monkeypatch):
@@ -585,11 +540,6 @@ def test_an_error_of_ours_in_naming_leaves_the_verdict_and_is_reported(monkeypat
     monkeypatch.setattr("lockstep.gradients.quotients._by_grid", broken)
     says = unnamed(lambda x: {"x": x + np.exp(x)}, squares_and_sines)
     assert "ZeroDivisionError: a fault of the referee" in says
-
-
-def test_a_reference_that_cannot_be_traced_says_so_where_nothing_is_named():
-    says = unnamed(lambda x: {"x": x + np.exp(x)}, by_branches)
-    assert NOT_EDITED + "reference raised " in says
 
 
 class Clash(torch.autograd.Function):
