@@ -214,12 +214,17 @@ def _as_scalar(
     def scalar(**passed: Any) -> Tensor:
         factors = [passed.pop(name) for name in outputs]
         results = _several(reference(**passed))
-        terms = [(results[k] * f).sum() for k, f in zip(numbers, factors, strict=True)]
-        total = sum(term.real if term.is_complex() else term for term in terms)
+        total = sum(_inner(results[k], f) for k, f in zip(numbers, factors, strict=True))
         assert isinstance(total, Tensor)
         return total
 
     return _Layer(known, outputs, numbers, as_function(scalar, known, options), options)
+
+
+def _inner(one: Tensor, other: Tensor) -> Tensor:
+    """The sum of products, real also of complex ones: its gradient by either is the other."""
+    product = (one * other.conj()).sum()
+    return product.real if product.is_complex() else product
 
 
 def _several(outputs: Any) -> list[Any]:
@@ -316,7 +321,8 @@ class _Function:
     ) -> None:
         for name, tensor in before.items():
             returned = any(tensor is output for output in outputs)  # marked as dirty
-            if not returned and not torch.equal(tensor.nan_to_num(), copies[name].nan_to_num()):
+            now, was = tensor.detach().nan_to_num(), copies[name].nan_to_num()
+            if not returned and not torch.equal(now, was):
                 raise _wrong(
                     name,
                     "input-changed",
@@ -566,7 +572,7 @@ class _Twice:
         )
         ways = self.directions()
         terms = [
-            (gradient * ways[name]).sum()
+            _inner(gradient, ways[name])
             for name, gradient in zip(self.wanted, found, strict=True)
             if gradient is not None
         ]
@@ -582,7 +588,7 @@ def _by_function(it: _Function) -> Code:
         passed = it.layer.known.for_torch(tensors, it.layer.options.device)
         outputs = it._outputs(passed)
         terms = [
-            (output * passed[name]).sum()
+            _inner(output, passed[name])
             for name, output in zip(it.layer.outputs, outputs, strict=True)
         ]
         return torch.stack(terms).sum()
@@ -599,8 +605,23 @@ def _second(it: _Function, first: Code) -> dict[str, Tensor]:
         total = twice.scalar(first, {name: tensor.clone() for name, tensor in tensors.items()})
         if not total.requires_grad:
             return {}
+        if _is_refused(total):  # where it leads to no input, PyTorch does not complain
+            raise RuntimeError("backward is marked with @once_differentiable")
         found = torch.autograd.grad(total, [tensors[name] for name in names], allow_unused=True)
     return {name: g for name, g in zip(names, found, strict=True) if g is not None}
+
+
+def _is_refused(total: Tensor) -> bool:
+    """Whether a backward on the way to a tensor may not be differentiated."""
+    left, seen = [total.grad_fn], set[Any]()
+    while left:
+        node = left.pop()
+        if node is not None and node not in seen:
+            if node.name() == "torch::autograd::Error":
+                return True
+            seen.add(node)
+            left += [before for before, _ in node.next_functions]
+    return False
 
 
 def _demand_second(it: _Function, options: Options) -> None:
