@@ -630,7 +630,10 @@ def _demand_second(it: _Function, options: Options) -> None:
     def reference(**tensors: Tensor) -> Tensor:
         return twice.scalar(it.layer.scalar, dict(tensors))
 
-    right = _second(it, it.layer.scalar)
+    try:
+        right = _second(it, it.layer.scalar)
+    except RuntimeError as error:
+        raise blamed("the second differentiation of reference", error) from error
 
     def answer(_: Quantities) -> dict[str, Any]:
         found = _second(it, _by_function(it))

@@ -221,12 +221,13 @@ def test_a_square_matrix_that_goes_back_untransposed_is_named(linear):
 
 def test_what_stays_the_same_along_an_axis_is_told_where_nothing_explains_it():
     def reference(x):
-        return (torch.softmax(x, dim=1) * torch.arange(20.0).reshape(4, 5).double().exp2()).sum()
+        weights = torch.arange(20.0).reshape(4, 5).double().exp2()
+        return (torch.softmax(x, dim=1) * weights).sum() + (x**4).sum()
 
     x = np.random.default_rng(0).normal(size=(4, 5))
     right = 2.0 ** np.arange(20).reshape(4, 5)
     s = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
-    right = s * (right - (s * right).sum(axis=1, keepdims=True))
+    right = s * (right - (s * right).sum(axis=1, keepdims=True)) + 4 * x**3
     for wrong, says in (
         (right * np.array([[1.37], [2.91], [0.53], [4.71]]), "times"),
         (right + s.max(axis=1, keepdims=True), "plus"),

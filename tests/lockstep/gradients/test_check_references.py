@@ -609,3 +609,103 @@ def test_a_side_that_loses_everything_in_a_tail_gets_that_remark():
 
     result = check_gradients(stable, lambda x: torch.sigmoid(x).sum(), x=np.array([0.0, 40.0]))
     assert any("in a tail" in remark for remark in result.remarks)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"rtol": -1}, "rtol is -1; expected a finite number, 0 or more"),
+        ({"atol": np.inf}, "atol is inf; expected a finite number"),
+        ({"atol": "1e-6"}, "atol is '1e-6'; expected"),
+        ({"time_limit": None}, "time_limit is None; expected a finite number"),
+        ({"seed": -1}, "seed is -1; expected a whole number, 0 or more"),
+        ({"seed": True}, "seed is True; expected a whole number"),
+        ({"seed": 1.5}, "seed is 1.5; expected a whole number"),
+        ({"device": "gpu"}, "device 'gpu' can't be used: "),
+        ({"device": "meta:x"}, "device 'meta:x' can't be used: "),
+        ({"device": 1.5}, "device 1.5 can't be used: "),
+        ({"rtoll": 1e-3}, "'rtoll' is no option and no argument of reference; did you mean 'rtol'"),
+        ({"time_limits": 1}, "did you mean 'time_limit'"),
+        ({"Seed": 1}, "did you mean 'seed'"),
+    ],
+)
+def test_options_that_cannot_be_used_or_do_not_exist_are_told(option, words):
+    with pytest.raises((ValueError, TypeError)) as error:
+        check_gradients(square, lambda x: (x**2).sum(), x=ONES, **option)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("option", [{"seed": 3}, {"time_limit": 0}, {"device": "cpu"}])
+def test_options_change_no_verdict(option):
+    assert check_gradients(square, lambda x: (x**2).sum(), x=X, **option).verdict == "match"
+    with pytest.raises(GradientMismatch):
+        check_gradients(square, lambda x: (x**3).sum(), x=X, **option)
+
+
+def test_what_is_not_diagnosed_is_reported_all_the_same():
+    with pytest.raises(GradientMismatch, match="12 of 12 elements differ") as error:
+        check_gradients(square, lambda x: x.sum(), x=X, diagnose=False)
+    assert error.value.diagnoses == []
+    assert error.value.first_mismatch["label"] == "x[0, 0]"
+
+
+def test_an_input_may_have_the_name_of_an_option():
+    def reference(seed, rtol, atol=2.0):
+        return (seed**2).sum() * rtol * atol
+
+    def hand(seed, rtol, atol=2.0):
+        return {"seed": 2 * seed * rtol * atol, "rtol": (seed**2).sum() * atol}
+
+    result = check_gradients(hand, reference, seed=X, rtol=np.array(3.0))
+    assert list(result.accuracy) == ["seed", "rtol"]
+    assert check_gradients(hand, reference, seed=X, rtol=3.0, atol=5.0).verdict == "match"
+    with pytest.raises(GradientMismatch):
+        check_gradients(lambda seed, rtol: {"seed": seed}, reference, seed=X, rtol=3.0)
+
+
+@pytest.mark.parametrize("name", ["rtols", "Seed", "x"])
+def test_a_reference_that_takes_any_name_gets_what_looks_like_an_option(name):
+    def reference(**given):
+        return (given[name] ** 2).sum()
+
+    result = check_gradients(lambda **given: {name: 2 * given[name]}, reference, **{name: X})
+    assert result.verdict == "match"
+
+
+def test_a_reference_without_a_signature_is_legal():
+    result = check_gradients(lambda input: {"input": np.ones((3, 4))}, torch.sum, input=X)
+    assert result.verdict == "match"
+
+
+@pytest.mark.parametrize(("factor", "right"), [(2, True), (2.001, False)])
+def test_numbers_that_were_computed_elsewhere_are_checked(factor, right):
+    numbers = {"x": (factor * X).tolist()}
+    if right:
+        assert check_gradients(numbers, lambda x: (x**2).sum(), x=X).verdict == "match"
+        return
+    with pytest.raises(GradientMismatch, match=r"2.001|1.0005"):
+        check_gradients(numbers, lambda x: (x**2).sum(), x=X)
+
+
+@pytest.mark.parametrize(("hand", "kind"), [(X, "ndarray"), (None, "NoneType"), ("x", "str")])
+def test_a_hand_that_is_neither_a_function_nor_a_dict_is_refused(hand, kind):
+    with pytest.raises(TypeError, match=f"hand is {kind}; expected a function, or a dict"):
+        check_gradients(hand, lambda x: (x**2).sum(), x=X)
+
+
+@pytest.mark.parametrize("by", [1.0, 1.1])
+def test_of_a_module_only_the_gradient_of_an_intermediate_may_be_checked(by):
+    layer = torch.nn.Linear(4, 2, dtype=torch.float64)
+
+    def reference(x):
+        return (layer(watch("s", 2 * x)) ** 2).sum()
+
+    def hand(x):
+        W, b = (p.detach().numpy() for p in layer.parameters())
+        return {"s": by * 2 * (2 * x @ W.T + b) @ W}
+
+    if by == 1:
+        assert check_gradients(hand, reference, x=X).verdict == "match"
+        return
+    with pytest.raises(GradientMismatch, match="s: mismatch"):
+        check_gradients(hand, reference, x=X)

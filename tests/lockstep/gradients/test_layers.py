@@ -216,6 +216,26 @@ def test_an_output_that_is_not_used_may_have_none_for_a_gradient(forward, backwa
     assert words in found["says"]
 
 
+def test_none_and_zeros_are_the_same_gradient():
+    def forward(ctx, x, w, shape):
+        ctx.set_materialize_grads(False)
+        return 2 * x.reshape(shape), 3 * w
+
+    def backward(ctx, g, h):
+        return (
+            None if g is None else 2 * g.reshape(3, 4),
+            backward.zero if h is None else 3 * h,
+            None,
+        )
+
+    inputs = dict(x=X, w=W, shape=(4, 3))
+    made, backward.zero = function(forward, backward), None
+    reference = lambda x, w, shape: (2 * x.reshape(shape), 3 * w)  # noqa: E731
+    assert check_function(made, reference, **inputs).verdict == "match"
+    backward.zero = torch.ones(3, 4, dtype=torch.float64)
+    assert mistake(check_function, made, reference, **inputs)["quantity"] == "w"
+
+
 def twice_right(ctx, g):
     return d_product(ctx, g)
 
@@ -223,6 +243,10 @@ def twice_right(ctx, g):
 def twice_cut(ctx, g):
     x, w = ctx.saved_tensors
     return g * w.detach(), g * x
+
+
+def twice_lost(ctx, g):
+    return tuple(d.detach() for d in d_product(ctx, g))
 
 
 def twice_wrong(ctx, g):
@@ -247,6 +271,7 @@ class Inner(F):
         (twice_right, True, ""),
         (once_differentiable(d_product), False, "can't be had"),
         (twice_cut, False, "the second derivative by"),
+        (twice_lost, False, "the second derivative by"),
         (twice_wrong, False, "the second derivative by w is wrong"),
     ],
 )
@@ -268,6 +293,20 @@ def test_a_function_without_a_second_derivative_needs_none():
     assert check_function(made, lambda x: 3 * x, orders=2, x=X).verdict == "match"
     with pytest.raises(ValueError, match="orders is 3; expected 1 or 2"):
         check_function(made, lambda x: 3 * x, orders=3, x=X)
+
+
+def test_a_reference_without_a_second_derivative_has_nothing_to_compare_or_is_told():
+    def once(x, w):
+        return function(PRODUCT, once_differentiable(d_product)).apply(x, w)
+
+    def lost(x, w):
+        return function(PRODUCT, twice_lost).apply(x, w)
+
+    made = function(PRODUCT, d_product)
+    assert check_function(made, lost, orders=2, x=X, w=W).verdict == "match"
+    assert check_function(made, once, x=X, w=W).verdict == "match"
+    with pytest.raises(ValueError, match="the second differentiation of reference raised Runtime"):
+        check_function(made, once, orders=2, x=X, w=W)
 
 
 def forward_with_setup(x, w):
