@@ -234,6 +234,7 @@ def test_complex_inputs_have_gradients_by_the_real_and_by_the_imaginary_part():
     assert error.value.first_mismatch["label"] == "z[1, 2].imag"
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
 def test_sparse_gradients_and_sparse_constants_are_legal():
     rows, table = np.array([0, 2, 2]), X
     sparse = torch.eye(3, dtype=torch.float64).to_sparse()
