@@ -107,6 +107,14 @@ def test_complex_elements_have_kinks_in_their_parts(real, right):
         check_gradients(hand, complex_relu, z=z)
 
 
+@pytest.mark.parametrize("scale", [1e15, 1e17])
+@pytest.mark.parametrize("wrong", [1e-10, 1e-2])
+def test_what_only_varies_fast_is_at_no_kink(scale, wrong):
+    x = scale * np.array([1.0, 3.0])
+    with pytest.raises(GradientMismatch):
+        check_gradients(lambda x: {"x": np.cos(x) * (1 + wrong)}, lambda x: x.sin().sum(), x=x)
+
+
 def cancels(x):
     """Zero but for rounding, and then a kink."""
     return (0.1 * x[0] + 0.2 * x[1] - 0.3 * x[2]).relu() + x.sum()
