@@ -100,18 +100,22 @@ def test_in_float32_both_sides_are_measured_against_float64():
     assert any("in float32 PyTorch's gradient loses" in said for said in one.remarks)
 
 
-def test_a_gradient_that_is_zero_beside_others_is_no_reason_to_be_undecided():
+def test_a_gradient_that_is_zero_to_rounding_beside_others_is_judged_and_said():
     def reference(x, b):
-        return ((x + b - (x + b).mean()) ** 2).sum()
+        return ((x + b).softmax(1) ** 2).sum()
 
     def hand(x, b):
-        d = 2 * (x + b - (x + b).mean())
-        return {"x": d, "b": d.sum()}
+        e = np.exp(x + b)
+        s = e / e.sum(axis=1, keepdims=True)
+        d = 2 * s * (s - (s * s).sum(axis=1, keepdims=True))
+        return {"x": d, "b": d.sum(axis=1, keepdims=True)}
 
-    result = check_gradients(hand, reference, x=X, b=np.array(0.3))
+    b = X[:, :1] * 3
+    result = check_gradients(hand, reference, x=X, b=b)
     assert (result.verdict, result.resolution["blind"]) == ("match", 0)
+    assert result.remarks == ["b: zero on both sides, to rounding"]
     with pytest.raises(GradientMismatch):
-        check_gradients(lambda x, b: {"b": 1e-9}, reference, x=X, b=np.array(0.3))
+        check_gradients(lambda x, b: {"x": 0 * x, "b": 0 * b + 1e-9}, reference, x=X, b=b)
 
 
 def test_little_is_known_of_a_gradient_of_which_few_digits_are_left():
