@@ -211,6 +211,14 @@ def test_a_constant_that_has_few_bits_costs_no_precision(constant):
     assert result.resolution["worst"] < 1e-12
 
 
+@pytest.mark.parametrize("x", [np.float32(1.3), np.full(1, 1.3, np.float32)])
+def test_the_precision_of_a_single_number_is_that_of_its_input(x):
+    result = check_gradients(lambda x: {"x": 3 * x * x}, lambda x: (x**3).sum(), x=x)
+    assert result.remarks == []
+    with pytest.raises(GradientMismatch):
+        check_gradients(lambda x: {"x": 3.001 * x * x}, lambda x: (x**3).sum(), x=x)
+
+
 def test_a_reference_in_float32_that_takes_no_float64_has_no_accuracy_from_it():
     def reference(x):
         return (x @ torch.ones(6, 2)).pow(2).sum()

@@ -89,6 +89,7 @@ def test_a_side_that_loses_all_in_a_tail_gets_a_remark_and_no_blame(hand, refere
     assert result.verdict == "match"
     said = "; ".join(result.remarks)
     assert who in said
+    assert result.seen["x"] < 1e-13  # of the element that is not lost
     assert bool(who) == ("in a tail, where a factor such as o·(1 − o) rounds to nothing" in said)
 
 
