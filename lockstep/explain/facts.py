@@ -97,8 +97,8 @@ def quotients(
 
     def moved(by: float) -> Array:
         copies = np.repeat(start[None], len(places), axis=0)
-        for copy, place in zip(copies, places, strict=True):
-            copy[place] += by
+        for number, place in enumerate(places):
+            copies[number, *place] += by
         return np.array([loss(copy) for copy in copies])
 
     here = loss(start)

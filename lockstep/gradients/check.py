@@ -387,6 +387,9 @@ def _demand_right(it: Check, seen: Measured, options: Options, complex_ones: set
         found = diagnose(it, seen, wrong, kinks, deadline) if options.diagnose else []
         raise mismatch(first, report, found, right)
     _demand_finite(looked)
+    for one in looked:  # what they were judged by
+        known = np.isfinite(one.bound)
+        seen.bound[one.name] = np.where(known, one.bound, seen.bound[one.name])
 
 
 def _judge_by_hand(it: Check, seen: Measured, looked: list[Wrong]) -> None:

@@ -53,10 +53,14 @@ class _Direction:
 
 @dataclass
 class _Point:
-    """Gradients at a point close to the inputs, and which elements jump on the way there."""
+    """Gradients at a point close to the inputs, and which elements jump on the way there.
+
+    Those that are still on the move halfway, as a cosine of a huge number is, are at no kink.
+    """
 
     gradients: Quantities
     jumps: Quantities
+    unsteady: Quantities
     moved: _Direction
 
 
@@ -114,10 +118,12 @@ def look_around(it: Check, seen: Measured, off: Quantities) -> Kinks:
 
 
 def _jumped(name: str, points: list[_Point]) -> Array:
-    """The elements that jump on the way to some point."""
-    jumps: Array = np.zeros((), bool)
+    """The elements that jump on the way to some point, and mostly stay there."""
+    often, unsteady = np.zeros(()), np.zeros(())
     for point in points:
-        jumps = jumps | point.jumps[name]
+        often = often + point.jumps[name]
+        unsteady = unsteady + point.unsteady[name]
+    jumps: Array = (often > 0) & (2 * unsteady <= often)
     return jumps
 
 
@@ -151,18 +157,22 @@ def _points(
     """Gradients close to the inputs, along some directions."""
     for direction in directions:
         try:
-            near, far = (_moved(it, direction, by) for by in (_NEAR, _FAR))
+            half, near, far = (_moved(it, direction, by) for by in (_NEAR / 2, _NEAR, _FAR))
         except (ValueError, TypeError):  # the reference may end there
             continue
-        point = _Point({}, {}, direction)
+        point = _Point({}, {}, {}, direction)
         for name in off:
             value = seen.torch[name]
-            beside, beyond = (found.get(name, np.zeros_like(value)) for found in (near, far))
+            halfway, beside, beyond = (
+                found.get(name, np.zeros_like(value)) for found in (half, near, far)
+            )
             changed = np.abs(beside - value)
             rounding = np.maximum(4 * SAFETY * seen.references(name), seen.bound[name])
             jumps = (changed > rounding) & (changed > np.abs(beyond - value) / 8)
             point.gradients[name] = np.where(np.isfinite(beside), beside, value)
             point.jumps[name] = jumps & np.isfinite(beside)
+            moves = ~(np.abs(beside - halfway) <= changed / 4)
+            point.unsteady[name] = point.jumps[name] & moves
         yield point
 
 

@@ -619,8 +619,23 @@ def _second(it: _Function, first: Code) -> dict[str, Tensor]:
         total = twice.scalar(first, {name: tensor.clone() for name, tensor in tensors.items()})
         if not total.requires_grad:
             return {}
+        if _is_refused(total):  # where it leads to no input, PyTorch does not complain
+            raise RuntimeError("backward is marked with @once_differentiable")
         found = torch.autograd.grad(total, [tensors[name] for name in names], allow_unused=True)
     return {name: g for name, g in zip(names, found, strict=True) if g is not None}
+
+
+def _is_refused(total: Tensor) -> bool:
+    """Whether a backward on the way to a tensor may not be differentiated."""
+    left, seen = [total.grad_fn], set[Any]()
+    while left:
+        node = left.pop()
+        if node is not None and node not in seen:
+            if node.name() == "torch::autograd::Error":
+                return True
+            seen.add(node)
+            left += [before for before, _ in node.next_functions]
+    return False
 
 
 def _demand_second(it: _Function, options: Options) -> None:
@@ -629,7 +644,10 @@ def _demand_second(it: _Function, options: Options) -> None:
     def reference(**tensors: Tensor) -> Tensor:
         return twice.scalar(it.layer.scalar, dict(tensors))
 
-    right = _second(it, it.layer.scalar)
+    try:
+        right = _second(it, it.layer.scalar)
+    except RuntimeError as error:
+        raise blamed("the second differentiation of reference", error) from error
 
     def answer(_: Quantities) -> dict[str, Any]:
         found = _second(it, _by_function(it))

@@ -9,6 +9,7 @@ instead.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -31,7 +32,7 @@ Hand = Callable[[Quantities], Quantities]
 
 DRAWS = 8  # of noise; the largest effect counts
 SAFETY = 16  # two right answers were seen 3.3 measured changes apart
-_MOVED_DRAWS, _MOVED_SAFETY = 24, 64  # where rounding modes can't be set: moves see less
+_MOVED_DRAWS, MOVED_SAFETY = 24, 64  # where rounding modes can't be set: moves see less
 SMALL = 1e-2  # of the largest value: a change beyond may be no rounding
 _FEW = 4  # moved inputs that tell rounding from branches
 _U = 2.0**-53
@@ -145,13 +146,16 @@ class Measured:
     whole: float = 0.0
     accepted: Quantities = field(default_factory=dict)
 
+    def least(self, name: str) -> float:
+        """Half of the smallest number, which is what rounding may do to a zero."""
+        return self.unit[name] * _TINY.get(self.unit[name], 2.0**-126)
+
     def references(self, name: str) -> Array:
         """How far rounding moves PyTorch's, by whatever was seen, and the last place at least."""
-        unit = self.unit[name]
         seen: Array = np.asarray(np.abs(self.torch[name]))
-        seen *= unit
+        seen *= self.unit[name]
         seen[~np.isfinite(seen)] = 0.0
-        seen += unit * _TINY.get(unit, 2.0**-126)  # half of the smallest number
+        seen += self.least(name)
         seen += np.maximum(self.by_torch[name], self.by_noise[name])
         return seen
 
@@ -202,7 +206,7 @@ def measure(it: Check, own: Quantities, values: Quantities) -> Measured:
             "and is only right to that"
         )
     seen.truth = _truth(it, seen)
-    safety = SAFETY if directed else _MOVED_SAFETY
+    safety = SAFETY if directed else MOVED_SAFETY
     for name in own:
         largest = np.maximum(seen.references(name), seen.by_hand[name])
         seen.bound[name] = np.asarray(safety * largest)
@@ -255,8 +259,9 @@ def _unmeasured(it: Check, own: Quantities, values: Quantities) -> Measured:
 
 def noisy(it: Check) -> Iterator[Noise]:
     """Modes under which the reference is to run: the draws of noise."""
-    floats = [name for name, array in it.inputs.items() if array.dtype.kind in "fc" and array.ndim]
-    widest = min((2 * it.unit(name) for name in floats), default=2.0**-52)
+    floats = [name for name, array in it.inputs.items() if array.dtype.kind in "fc"]
+    arrays = [name for name in floats if it.inputs[name].ndim]  # a number alone widens nothing
+    widest = min((2 * it.unit(name) for name in arrays or floats), default=2.0**-52)
     for draw in range(DRAWS):
         yield Noise(DRAWS * it.seed + draw, widest)
 
@@ -308,10 +313,13 @@ def _forget_branches(it: Check, seen: Measured) -> None:
 
 def _by_moves(it: Check, seen: Measured) -> None:
     """Both sides with the inputs moved by a unit in the last place."""
+    sides: list[tuple[Quantities, Quantities, Hand]] = [(seen.by_torch, seen.torch, it.torch)]
+    if it.hand is not None:
+        sides.append((seen.by_hand, seen.own, it.hand))
     for inputs in _moves(it, _MOVED_DRAWS):
-        if it.hand is not None:
-            _grow(seen.by_hand, it.hand(inputs), seen.own)
-        _grow(seen.by_torch, it.torch(inputs), seen.torch)
+        for largest, values, side in sides:
+            with contextlib.suppress(ValueError, TypeError):  # at the edge of what it takes
+                _grow(largest, side(inputs), values)
     seen.remarks.append(
         "rounding can't be directed here, so the bound is measured with inputs that are moved "
         "by a unit in the last place"

@@ -41,8 +41,11 @@ def _proportional(it: Check) -> list[str]:
     for name, array in it.inputs.items():
         if array.dtype.kind != "f" or not array.ndim or not here:
             continue
-        twice, nothing = (it.value(it.inputs | {name: by * array}) for by in (2.0, 0.0))
-        if abs(twice - 2 * here) <= _NEAR * abs(here) and nothing == 0:
+        # no zeros: a loop of the reference may never end with them
+        if all(
+            abs(it.value(it.inputs | {name: by * array}) - by * here) <= _NEAR * by * abs(here)
+            for by in (2.0, 2.0**-20)
+        ):
             found.append(name)
     return found
 

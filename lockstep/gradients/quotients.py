@@ -27,7 +27,7 @@ def quotient(it: Check, name: str, own: Array, value: Array, off: Array) -> Diag
     if name not in it.wanted or it.inputs[name].dtype.kind != "f" or not off.any():
         return None
     found = _by_error(it, name, own, value, off) or _by_grid(
-        own[off], value[off], it.inputs[name][off]
+        own[off], value[off], it.inputs[name][off], it.value()
     )
     if not found:
         return None
@@ -54,11 +54,12 @@ def _by_error(
     return None
 
 
-def _by_grid(own: Array, value: Array, start: Array) -> tuple[float, str] | None:
-    """A width with which own · width are differences of floats, which lie on a coarse grid.
+def _by_grid(own: Array, value: Array, start: Array, loss: float) -> tuple[float, str] | None:
+    """The width with which own · width are differences of floats, which lie on a coarse grid.
 
-    The right values must not lie there too, as regular numbers would. start: the inputs, with
-    which a width may grow.
+    The right values must not lie there too, as regular numbers would. Of several grids it is the
+    coarsest; of the same one for several widths, that of floats as large as the loss. start: the
+    inputs, with which a width may grow.
     """
     mantissas = np.frexp(own)[0] * 2.0**30
     usable = np.isfinite(own) & (mantissas != np.round(mantissas))  # short ones lie on any grid
@@ -69,14 +70,16 @@ def _by_grid(own: Array, value: Array, start: Array) -> tuple[float, str] | None
         return None
     # numbers off the grid give n on average, with a deviation of √n
     least = n + 6 * math.sqrt(n) - math.log(_CHANCE)
-    # a multiple of the width lies on the grid too
-    for width, points in sorted(itertools.product(_WIDTHS, _KINDS), key=math.prod):
+    spacing = math.frexp(loss)[1] - 53 if math.isfinite(loss) else 0
+    found: list[tuple[float, int, float, str]] = []
+    for width, points in itertools.product(_WIDTHS, _KINDS):
         growing = at + width * np.maximum(1.0, np.abs(at)) - at  # exactly, as it was rounded
         for step, exponent in itertools.product((width, growing), range(-60, -34)):
             unit = step * (points / 2.0**exponent)
-            if _on_grid(used * unit) > least > 2 * _on_grid(right * unit):
-                return width, _KINDS[points]
-    return None
+            surprise = _on_grid(used * unit)
+            if surprise > least > 2 * _on_grid(right * unit):
+                found.append((round(surprise), -abs(exponent - spacing), width, _KINDS[points]))
+    return max(found)[2:] if found else None
 
 
 def _on_grid(numbers: Array) -> float:

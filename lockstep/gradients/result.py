@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.explain.diagnosis import Diagnosis
-from lockstep.gradients.measured import Check, Measured
+from lockstep.gradients.measured import MOVED_SAFETY, Check, Measured
 from lockstep.gradients.unseen import untested
 from lockstep.network.names import Array, Index, Quantities, element
 from lockstep.run.record import Entry
@@ -134,7 +134,7 @@ def matched(it: Check, seen: Measured) -> CheckResult:
         zero = _is_zero(seen, name)
         finest.append(_fineness(seen, name, zero))
         known = finest[-1][value.ravel() != 0]
-        typical[name] = float(np.median(known)) if known.size else 0.0
+        typical[name] = _median(known) if known.size else 0.0
         worst = max(worst, _worst_ratio(seen, name))
         accuracy[name] = _accuracy(name, seen, zero)
         if not np.isfinite(value).all():
@@ -159,7 +159,7 @@ def matched(it: Check, seen: Measured) -> CheckResult:
     return CheckResult(
         verdict="undecided" if reasons else "match",
         resolution={
-            "typical": float(np.median(finenesses)),
+            "typical": _median(finenesses),
             "worst": float(finenesses.max()),
             "blind": int((finenesses >= 1).sum()),
         },
@@ -176,6 +176,11 @@ def matched(it: Check, seen: Measured) -> CheckResult:
     )
 
 
+def _median(errors: Array) -> float:
+    """The median; of an even number the smaller one, as a mean with a huge one says nothing."""
+    return float(np.quantile(errors, 0.5, method="lower"))
+
+
 def _fineness(seen: Measured, name: str, zero: bool) -> Array:
     """By element the smallest relative error that could be detected, in float32 to save memory.
 
@@ -184,7 +189,8 @@ def _fineness(seen: Measured, name: str, zero: bool) -> Array:
     size = np.abs(seen.torch[name])
     size = np.where((size == 0) | zero, seen.whole, size)
     relative = np.asarray(seen.bound[name] / size)
-    relative[(seen.bound[name] == 0) & (size == 0)] = 0.0
+    nothing = seen.bound[name] <= MOVED_SAFETY * seen.least(name)
+    relative[nothing & (size == 0)] = 0.0
     relative[~np.isfinite(size)] = np.inf
     return relative.ravel().astype(np.float32)
 
@@ -242,7 +248,8 @@ def _less_accurate(name: str, seen: Measured) -> Iterator[str]:
         return quantities[name].reshape(-1)[::step]
 
     own, value, least = some(seen.own), some(seen.torch), seen.unit[name]
-    errors = [some(seen.by_hand) / np.abs(value), some(seen.by_torch) / np.abs(value)]
+    size = np.maximum(np.abs(own), np.abs(value))  # in a tail one side may be zero
+    errors = [some(seen.by_hand) / size, some(seen.by_torch) / size]
     if name in seen.truth:
         truth = some(seen.truth)
         errors = [np.abs(side - truth) / np.abs(truth) for side in (own, value)]
