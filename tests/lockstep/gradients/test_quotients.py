@@ -93,12 +93,12 @@ def test_of_a_gradient_quotients_may_be_a_part():
 )
 @pytest.mark.parametrize("loss", [3.0, np.nan])
 def test_other_numbers_lie_on_no_grid(own, value, loss):
-    assert quotients._by_grid(own, value, loss) is None
+    assert quotients._by_grid(own, value, np.ones(own.shape), loss) is None
 
 
 def test_quotients_lie_on_a_grid_whatever_the_value_is():
     own = differences("one-sided", 1e-7)(X)["x"].ravel()
-    assert quotients._by_grid(own, right(X).ravel(), np.nan) is not None
+    assert quotients._by_grid(own, right(X).ravel(), X.ravel(), np.nan) is not None
 
 
 def test_the_gradient_of_an_intermediate_is_no_quotient():
@@ -137,3 +137,24 @@ def test_complex_gradients_are_not_differenced():
             lambda z: {"z": 2 * z * (1 + 1e-7)}, lambda z: torch.view_as_real(z).pow(2).sum(), z=z
         )
     assert error.value.diagnoses[0]["mistake"] != "finite-differences"
+
+
+def test_widths_that_grow_with_the_inputs_are_found():
+    def hand(x):
+        d_x = np.zeros_like(x)
+        for i in range(x.size):
+            end = x.copy()
+            end[i] += 1e-7 * max(1.0, abs(x[i]))
+            d_x[i] = ((np.tanh(end) ** 3).sum() - (np.tanh(x) ** 3).sum()) / (end[i] - x[i])
+        return {"x": d_x}
+
+    with pytest.raises(GradientMismatch, match="finite-differences: .* one-sided, of width 1e-07"):
+        check_gradients(hand, lambda x: (x.tanh() ** 3).sum(), x=np.linspace(-4, 4, 12))
+
+
+def test_a_width_of_the_root_of_epsilon_is_found_though_its_numbers_are_short():
+    def hand(x):
+        return {"x": (np.sin(x + 2.0**-26) - np.sin(x)) / 2.0**-26}
+
+    with pytest.raises(GradientMismatch, match="finite-differences: .* of width 1.49e-08"):
+        check_gradients(hand, lambda x: x.sin().sum(), x=np.linspace(0.3, 2, 12))
