@@ -14,7 +14,7 @@ from lockstep.network.names import Array
 
 _WIDTHS = (
     *(10.0**-k for k in range(2, 14)),
-    *(2.0**-k for k in (10, 20, 26)),
+    2.0**-26,
     *(2.0 ** (-52 / 3), 2.0 ** (-52 / 5), 1.49e-8, 1.5e-8, 6e-6),  # roots of the epsilon, and near
 )
 _KINDS = {1: "one-sided", 2: "central", 12: "central, of five points"}
