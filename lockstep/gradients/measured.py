@@ -32,7 +32,7 @@ Hand = Callable[[Quantities], Quantities]
 DRAWS = 8  # of noise; the largest effect counts
 SAFETY = 16  # two right answers were seen 3.3 measured changes apart
 _MOVED_DRAWS, _MOVED_SAFETY = 24, 64  # where rounding modes can't be set: moves see less
-_SMALL = 1e-2  # of the largest value: a change beyond may be no rounding
+SMALL = 1e-2  # of the largest value: a change beyond may be no rounding
 _FEW = 4  # moved inputs that tell rounding from branches
 _U = 2.0**-53
 _UNSTEADY = 2.0**20  # units in the last place between two calls that are no longer rounding
@@ -69,7 +69,7 @@ class Check:
     used: set[str] = field(default_factory=set)
 
     def torch(self, inputs: Quantities | None = None, mode: Noise | None = None) -> Quantities:
-        """PyTorch's gradients, complex ones as pairs; those by inputs without an effect left out."""
+        """PyTorch's gradients, complex ones as pairs; inputs without an effect are left out."""
         found = gradients(self.reference, inputs or self.inputs, self.attached, mode)
         return {name: parts(array) for name, array in found.items()}
 
@@ -285,7 +285,7 @@ def _forget_branches(it: Check, seen: Measured) -> None:
     if it.hand is not None:
         sides.append((it.who, seen.by_hand, seen.own, it.hand))
     for who, largest, values, side in sides:
-        large = {name: change > _SMALL * seen.whole for name, change in largest.items()}
+        large = {name: change > SMALL * seen.whole for name, change in largest.items()}
         if not any(where.any() for where in large.values()):
             continue
         by_moves = {name: np.zeros(change.shape) for name, change in largest.items()}
@@ -330,7 +330,7 @@ def moved_by_hand(it: Check, seen: Measured) -> None:
             continue
         for name, own in seen.own.items():
             apart = np.abs(found.get(name, own) - own)
-            small = apart <= _SMALL * np.max(np.abs(own), initial=0.0)
+            small = apart <= SMALL * np.max(np.abs(own), initial=0.0)
             np.maximum(seen.by_hand[name], apart, out=seen.by_hand[name], where=small)
 
 

@@ -70,6 +70,7 @@ class CheckResult:
         cannot_see: The names of mistakes that these inputs would not have shown.
         untested: A sentence for each: what was not tested, and inputs that would show it.
         reasons: Why the verdict is undecided.
+        tolerance: The tolerance that was given in place of the measured bound, in words; or "".
     """
 
     verdict: str
@@ -83,9 +84,11 @@ class CheckResult:
     cannot_see: list[str] = field(default_factory=list)
     untested: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
+    tolerance: str = ""
 
     def __str__(self) -> str:
-        largest = f"The largest difference is {percent(self.worst_ratio)} of what rounding explains"
+        explained = self.tolerance or "what rounding explains"
+        largest = f"The largest difference is {percent(self.worst_ratio)} of {explained}"
         if self.same:
             largest = "Both sides are the same to the last bit"
         typical, blind = self.resolution["typical"], self.resolution["blind"]
@@ -165,6 +168,7 @@ def matched(it: Check, seen: Measured) -> CheckResult:
         cannot_see=list(dict.fromkeys(mistake for mistake, _ in unseen)),
         untested=[f"{mistake}: {sentence}" for mistake, sentence in unseen],
         reasons=reasons,
+        tolerance=seen.tolerance,
     )
 
 
@@ -251,7 +255,8 @@ def _less_accurate(name: str, seen: Measured) -> Iterator[str]:
         lost = int(np.log10(np.clip(worse[number] / least, 1.0, 1 / least)))
         side = f"{who} gradient loses" if alone else "yours and PyTorch's lose"
         more = f" more than {other}" if alone else ""
-        yield f"{name}: right, but in {dtype} {side} {lost} digits{more} at {name}{element(place)}, {why}"
+        at = f"{name}{element(place)}"
+        yield f"{name}: right, but in {dtype} {side} {lost} digits{more} at {at}, {why}"
         return
 
 
