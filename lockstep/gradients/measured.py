@@ -180,10 +180,10 @@ def measure(it: Check, own: Quantities, values: Quantities) -> Measured:
     directed = modes() if it.on_cpu else ()
     for mode in directed:
         with rounded(mode):
-            found = _once_more(it, seen)
+            found = _guarded(lambda: _by_hand(it), it.who, "rounding", seen)
         _grow(seen.by_hand, found, own)
         with rounded(mode):
-            found = it.torch()
+            found = _guarded(lambda: it.torch(), "reference", "rounding", seen)
         _grow(seen.by_torch, found, seen.torch)
     if directed:
         _forget_branches(it, seen)
@@ -191,7 +191,7 @@ def measure(it: Check, own: Quantities, values: Quantities) -> Measured:
         _by_moves(it, seen)
     narrow = set[str]()
     for noise in noisy(it):
-        found = it.torch(mode=noise)
+        found = _guarded(lambda: it.torch(mode=noise), "reference", "noise", seen)  # noqa: B023
         _grow(seen.by_noise, found, seen.torch)
         it.used |= noise.used
         narrow |= noise.narrow
@@ -261,14 +261,16 @@ def noisy(it: Check) -> Iterator[Noise]:
         yield Noise(DRAWS * it.seed + draw, widest)
 
 
-def _once_more(it: Check, seen: Measured) -> Quantities:
-    """By hand under another rounding; nothing where that fails, with a remark."""
-    if it.hand is None:
-        return {}
+def _by_hand(it: Check) -> Quantities:
+    return it.hand(it.inputs) if it.hand is not None else {}
+
+
+def _guarded(side: Callable[[], Quantities], who: str, under: str, seen: Measured) -> Quantities:
+    """A side under another rounding or noise; nothing where that fails, with a remark."""
     try:
-        return it.hand(it.inputs)
+        return side()
     except (ValueError, TypeError) as error:
-        remark = f"the bound is measured without {it.who} under another rounding: {error}"
+        remark = f"the bound is measured without {who} under another {under}: {error}"
         if remark not in seen.remarks:
             seen.remarks.append(remark)
         return {}

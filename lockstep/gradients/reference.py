@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -220,7 +221,7 @@ def _demand_unchanged(
 ) -> None:
     for name, tensor in given.items():
         now = passed[name]
-        if not torch.equal(now, tensor) and not _same(now, tensor):
+        if not same(now, tensor):
             raise ValueError(
                 f"reference changes its input {name!r} in place; "
                 "expected it to work on a copy of it"
@@ -229,9 +230,11 @@ def _demand_unchanged(
             raise ValueError(f"watch: {name!r} is the name of an input; expected another name")
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
+def same(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors are the same, NaN included."""
-    return np.array_equal(one.detach().numpy(), other.detach().numpy(), equal_nan=True)
+    return torch.equal(one, other) or np.array_equal(
+        as_array(one), as_array(other), equal_nan=one.is_floating_point() or one.is_complex()
+    )
 
 
 def _clones(inputs: Quantities, wanted: Iterable[str]) -> dict[str, Tensor]:
@@ -315,4 +318,9 @@ def blamed(who: str, error: Exception) -> ValueError | TypeError:
         at = f" (line {last.lineno} of {Path(last.filename).name})"
     kind = TypeError if isinstance(error, TypeError) else ValueError
     says = str(error).partition("\n")[0]
+    if isinstance(error, RuntimeError) and re.search("dtype|scalar type", says):
+        at += (
+            "; expected inputs in the precision that it computes in: x.astype(float), "
+            "or x.astype(np.float32) for a module in float32"
+        )
     return kind(f"{who} raised {type(error).__name__}{': ' if says else ''}{says}{at}")
