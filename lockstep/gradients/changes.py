@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lockstep.gradients.graph import Edits, Node, described, place, sign, source, unedited
+from lockstep.gradients.operations import Edits, Node, described, place, sign, source, unedited
 
 THEIRS = "\0"  # in a sentence, the name of the gradient that is wrong
 _NEUTRAL = {"mul": 1, "div": 1, "add": 0, "sub": 0, "rsub": 0}  # what leaves an argument out
@@ -89,7 +89,7 @@ def formula(node: Any, of: Node, texts: dict[Node, str]) -> str:
         return texts[node]
     if node is of:
         return sign(node.name)
-    if node.of is not of:
+    if node.of is not of or source(node):
         return source(node) or ("x" if node in of.args else sign(node.name))
     parts = [formula(it, of, texts) for it in node.args]
     parts = [f"({part})" if " " in part else part for part in parts]
@@ -117,9 +117,15 @@ def _slope(node: Node, text: str, carrying: Container[Node]) -> str:
 
 def _left_out(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     """A factor or a term that is left out."""
+    at, of, back = _at(node), node.of, _back(node)
+    if node.name in _PRODUCTS and node in carrying:
+        for k, it in enumerate(node.args[:2]):
+            if it in carrying and _shape(it) == _shape(node):
+                says = f"{_words(node.args[1 - k], of)}, a factor of {at}, is left out{back}"
+                edits: Edits = {node: partial(_argument, k)}
+                yield Change("wrong-weights", says, "multiply with it", edits)
     if (neutral := _NEUTRAL.get(node.name)) is None:
         return
-    at, of, back = _at(node), node.of, _back(node)
     for k, it in enumerate(node.args[:2]):
         if it == neutral or not _is_fixed(it, carrying):
             continue
@@ -168,6 +174,10 @@ def _other_slope(of: Node, text: str, edits: Edits) -> Change:
         return Change("missing-activation-derivative", says, remedy, edits)
     says = f"{text} in place of the derivative of {at}"
     return Change("wrong-activation-derivative", says, f"derive {of.name} again", edits)
+
+
+def _argument(k: int, *args: Any) -> Any:
+    return args[k]
 
 
 def _filled(number: float, it: Any) -> Any:
@@ -272,19 +282,20 @@ def _transposed(it: Tensor) -> Tensor:
 
 def _axes(node: Node, _: Container[Node]) -> Iterator[Change]:
     """Other axes for an operation along some."""
-    if node.name not in "sum mean amax amin cumsum flip var".split() or len(node.args) < 2:
+    asked = node.args[1] if len(node.args) > 1 else None
+    if node.name not in "sum mean amax amin cumsum flip var".split() or asked in (None, []):
         return
-    given, asked = node.inputs[0].value, node.args[1]
-    if asked is None or asked == []:
-        return
+    given = node.inputs[0].value
     axes = [axis % given.dim() for axis in (asked if isinstance(asked, list) else [asked])]
     for others in itertools.combinations(range(given.dim()), len(axes)):
         lengths = [[given.shape[axis] for axis in which] for which in (axes, others)]
         if list(others) != sorted(axes) and sorted(lengths[0]) == sorted(lengths[1]):
             says = f"{_at(node)}: axis {_listed(others)} in place of axis {_listed(axes)}"
             instead = list(others) if isinstance(asked, list) else others[0]
-            edits: Edits = {node: partial(_along, node, instead)}
-            yield Change("wrong-axis", says + _back(node), "use the other axis", edits)
+            other_shape = with_argument(node, 1, partial(_always, instead))
+            same_shape: Edits = {node: partial(_along, node, instead)}
+            for edits in (other_shape, same_shape):
+                yield Change("wrong-axis", says + _back(node), "use the other axis", edits)
 
 
 def _along(node: Node, axes: Any, x: Tensor, _: Any, *more: Any) -> Any:
@@ -340,14 +351,14 @@ def _parts(node: Node, carrying: Container[Node]) -> Iterator[Change]:
         says = f"in the sum over axis {axis} in the derivative of {_at(node)}, {what} counts"
         edits = with_argument(node, 0, partial(_only, axis, part))
         yield Change(name, f"{says} for {THEIRS}", "sum over all of them", edits)
-    if node.name == "sum" and len(node.args) > 2 and node.args[2]:
-        for user in node.users:  # Σ that is not taken, so that every element has its own term only
-            for k, used in enumerate(user.args):
-                if used is node:
-                    says = f"a sum in the derivative of {_at(node)} is not taken: "
-                    edits = with_argument(user, k, partial(_always, it.value))
-                    says += "only the diagonal of its Jacobian counts"
-                    yield Change("partial-sum", says, f"sum over axis {_listed(axes)}", edits)
+    if node.name == "sum":
+        at, remedy = _at(node), f"sum over axis {_listed(axes)}"
+        name = "bias-summed-over-neurons" if axes == [0] else "wrong-axis"
+        says = f"a sum in the derivative of {at} is over all axes, not over axis {_listed(axes)}"
+        yield Change(name, says, remedy, {node: lambda x, *_: x.sum().expand_as(node.value)})
+        edits = {node: partial(_argument, 0)}
+        says = f"a sum in the derivative of {at} is not taken: only the diagonal of its Jacobian"
+        yield Change("partial-sum", f"{says} counts", remedy, edits)
 
 
 def _partial(it: Tensor, axes: Iterable[int]) -> Iterator[tuple[int, str, str, slice]]:
@@ -373,6 +384,9 @@ def _indices(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     name, says = "wrong-index", f"the indices of {at} are off by one{back}"
     places = {"select": 2, "slice": 2, "select_backward": 3, "slice_backward": 3, "roll": 1}
     k = places.get(node.name, -1)
+    if node.name == "roll":
+        edits = with_argument(node, 1, lambda shifts: [-n for n in shifts])
+        yield Change(name, f"{at} goes the wrong way{back}", remedy, edits)
     if 0 <= k < len(node.args):
         for by in (1, -1):
             yield Change(name, says, remedy, with_argument(node, k, partial(_shifted, by)))
@@ -383,8 +397,8 @@ def _indices(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     if node.name == "index_put" and node in carrying and len(node.args) > 3 and node.args[3]:
         for which, last in (("last", True), ("first", False)):
             says = f"of those that go to the same place in {at}, only the {which} one counts"
-            edits: Edits = {node: partial(_wins, node, last)}
-            yield Change("one-sample-only", says + back, "add all of them up", edits)
+            one: Edits = {node: partial(_wins, node, last)}
+            yield Change("one-sample-only", says + back, "add all of them up", one)
 
 
 def _shifted(by: int, it: Any) -> Any:
@@ -402,6 +416,30 @@ def _wins(node: Node, last: bool, x: Tensor, indices: list[Any], given: Tensor, 
     kept[list(winners.values())] = True
     full = given.expand(torch.zeros_like(x)[tuple(indices)].shape)
     return unedited(node, x, indices, torch.where(kept.reshape(full.shape), full, 0), True)
+
+
+# Derivatives of functions
+
+_SLOPES: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {  # from their results
+    "tanh": ("1 − y²", lambda y: 1 - y * y),
+    "sigmoid": ("y (1 − y)", lambda y: y * (1 - y)),
+    "relu": ("y > 0", lambda y: (y > 0).to(y.dtype)),
+    "exp": ("y", lambda y: y),
+}
+
+
+def slopes(of: Node, group: list[Node], carrying: Container[Node]) -> Iterator[Change]:
+    """The derivative of another function in place of that of an operation, y being its result."""
+    carriers = [node for node in group if node in carrying]
+    for node in carriers if is_function(of) and len(carriers) == 1 else ():
+        for k, it in enumerate(node.args):
+            if isinstance(it, Node) and it in carrying:
+                for text, slope in _SLOPES.values():
+                    yield _other_slope(of, text, {node: partial(_times, k, slope, of)})
+
+
+def _times(k: int, slope: Callable[[Tensor], Tensor], of: Node, *args: Any) -> Any:
+    return args[k] * slope(of.value)
 
 
 # Another value in place of one
@@ -444,7 +482,7 @@ def replacements(of: Node, group: list[Node], leaf: Node, near: Iterable[Node]) 
             yield Change("one-sample-only", says, "use the row of each", edits)
 
 
-def _always(value: Tensor, _: Any) -> Tensor:
+def _always(value: Any, _: Any) -> Any:
     return value
 
 
@@ -505,6 +543,10 @@ def scaled(node: Node, near: Iterable[Node]) -> Iterator[Change]:
             factors = {f"1/{which}": 1 / value}
         if not (value > 0).all():
             factors[f"sign({which})"] = value.sgn()
+        if it.name in _SLOPES:
+            edits = _with_result(node, partial(torch.mul, _SLOPES[it.name][1](value)))
+            says = f"{words} has the derivative of {place(it)} once too often"
+            yield Change("extra-activation-derivative", says, "leave it out", edits)
         for factor, by in factors.items():
             for name, what, number in (
                 ("factor-missing", f"lacks the factor {factor}", 1 / by),

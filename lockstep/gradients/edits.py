@@ -14,7 +14,7 @@ import heapq
 import time
 from bisect import bisect
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -25,26 +25,25 @@ from torch import Tensor
 
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import agree
-from lockstep.gradients.changes import THEIRS, Change, changes, replacements, scaled, whole_changes
-from lockstep.gradients.graph import (
-    Edits,
-    Forward,
-    Joint,
-    Node,
-    described,
-    place,
-    rerun,
-    traced,
-    traced_as_it_is,
-    unedited,
+from lockstep.gradients.changes import (
+    THEIRS,
+    Change,
+    changes,
+    replacements,
+    scaled,
+    slopes,
+    whole_changes,
 )
+from lockstep.gradients.graph import Forward, Joint, traced, traced_as_it_is
 from lockstep.gradients.reference import Reference
 from lockstep.gradients.mistakes import FACTORS, Wrong, times
+from lockstep.gradients.operations import Edits, Node, described, place, rerun, unedited
 from lockstep.network.names import Array, Quantities
 
 TOO_LONG = "the search for the mistake stopped after its time limit"
 _SUMS = 3  # random sums of every wrong gradient
 _MOST = 30_000_000  # numbers that the probes may have
+CANNOT = (RuntimeError, TypeError, ValueError, IndexError)  # of an edit that fits no operation
 _NEAR = 8  # values before and after an operation that may be taken for one that it uses
 
 
@@ -52,6 +51,7 @@ class _TooLong(Exception):
     """The time is up."""
 
 
+@np.errstate(all="ignore")
 def search(
     wrong: list[Wrong],
     reference: Reference,
@@ -72,7 +72,7 @@ def search(
         The diagnoses by name, and why operations could not be edited, or "".
     """
     found: dict[str, Diagnosis] = {}
-    why = ""
+    reasons = []
     for trace in (traced, traced_as_it_is):
         left = [it for it in wrong if it.name not in found]
         try:
@@ -87,12 +87,11 @@ def search(
         except _TooLong:
             return found, TOO_LONG
         except Exception as error:  # whatever the reference and PyTorch raise
-            why = str(error).strip().partition("\n")[0] or type(error).__name__
+            reasons.append(str(error).strip().partition("\n")[0] or type(error).__name__)
         else:
-            why = ""
-            if not joint.fused:
-                break
-    return found, why
+            if not joint.fused:  # else what was taken apart has a way back of its own
+                return found, ""
+    return found, reasons[-1] if len(reasons) == 2 else ""
 
 
 def _demand_right(joint: Joint, wrong: list[Wrong]) -> None:
@@ -188,7 +187,7 @@ def _flat(tensor: Tensor) -> Tensor:
 def _changed(edits: Edits, stop: Container[Node] = ()) -> dict[Node, Any]:
     """The results that edits change, and what they are then.
 
-    stop: Operations beyond which nothing is changed.
+    stop: Operations beyond which nothing is changed, if their results have the shape that they had.
     """
     values: dict[Node, Any] = {}
     stopped: dict[Node, Any] = {}
@@ -198,9 +197,8 @@ def _changed(edits: Edits, stop: Container[Node] = ()) -> dict[Node, Any]:
     while waiting:
         _, node = heapq.heappop(waiting)
         value = rerun(node, values, edits.get(node))
-        if isinstance(value, Tensor) and value.shape != node.value.shape:
-            raise ValueError("an edited result has another shape")
-        if node in stop:
+        same = not isinstance(value, Tensor) or value.shape == node.value.shape
+        if node in stop and same:
             stopped[node] = value
             continue
         values[node] = value
@@ -217,7 +215,7 @@ def _foretold(seen: Search, edits: Edits) -> Array | None:
     try:
         for node, value in _changed(edits, seen.probes).items():
             sums = sums + seen.probes[node] @ _flat(value - node.value)
-    except (RuntimeError, TypeError, ValueError, IndexError):  # not an edit that it can have
+    except CANNOT:  # not an edit that it can have
         return None
     if not isinstance(sums, Tensor) or not sums.any():
         return None
@@ -227,7 +225,18 @@ def _foretold(seen: Search, edits: Edits) -> Array | None:
 def _gradient(seen: Search, it: Wrong, edits: Edits) -> Array:
     """A gradient where some operations are edited."""
     final = seen.joint.gradients[it.name]
-    return _array(_changed(edits).get(final, final.value))
+    gradient = _array(_changed(edits).get(final, final.value))
+    if gradient.shape != it.value.shape:
+        raise ValueError("an edited gradient has another shape")
+    return gradient
+
+
+def _explains(seen: Search, it: Wrong, edits: Edits) -> bool:
+    """Whether edits give a gradient."""
+    try:
+        return _is_it(it, _gradient(seen, it, edits))
+    except CANNOT:
+        return False
 
 
 def _is_it(it: Wrong, gradient: Array) -> bool:
@@ -272,6 +281,8 @@ def _said(it: Wrong, change: Change) -> Diagnosis:
 
 # Terms
 
+Kinds = Callable[[float, str], bool]  # which factors count, from one and its usual cause
+
 
 @dataclass
 class Term:
@@ -315,7 +326,7 @@ def _terms(seen: Search) -> Iterator[Term]:
         return Term(words, node, part, alone, sums[0].reshape(shape), sums[1].reshape(shape))
 
     for node in seen.probes:
-        if not _adds(node, seen) or any(_adds(user, seen) for user in node.users[:2]):
+        if not _adds(node, seen) or _is_added(node, seen):
             continue
         parts = [(_through(it, node, forward, seen), part) for it, part in _added(node, seen, 1)]
         calls = defaultdict(list)
@@ -339,14 +350,19 @@ def _adds(node: Node, seen: Search) -> bool:
     return node.name in ("add", "sub") and len(carried) == 2 and not node.options
 
 
+def _is_added(node: Node, seen: Search) -> bool:
+    """Whether all that is done with a gradient is to add it to others."""
+    return len(node.users) == 1 and _adds(node.users[0], seen)
+
+
 def _added(node: Node, seen: Search, c: float) -> Iterator[tuple[Node, Tensor]]:
     """The terms of a sum of sums."""
     for k, it in enumerate(node.args[:2]):
         factor = -c if k and node.name == "sub" else c
-        if _adds(it, seen) and len(it.users) == 1:
+        if _adds(it, seen) and _is_added(it, seen):
             yield from _added(it, seen, factor)
         else:
-            yield it, factor * it.value
+            yield it, it.value if factor == 1 else -it.value
 
 
 def _through(it: Node, whole: Node, forward: dict[Node, Node], seen: Search) -> Node:
@@ -358,11 +374,8 @@ def _through(it: Node, whole: Node, forward: dict[Node, Node], seen: Search) -> 
     return it.of or it
 
 
-def _by_terms(seen: Search, terms: list[Term], kinds: Any) -> Iterator[Diagnosis]:
-    """Whether a gradient lacks a term, has only that, or has it another time.
-
-    kinds: which factors count, from one and its usual cause.
-    """
+def _by_terms(seen: Search, terms: list[Term], kinds: Kinds) -> Iterator[Diagnosis]:
+    """Whether a gradient lacks a term, has only that, or has it another time."""
     if not terms:
         return
     parts = np.array([term.sums for term in terms])
@@ -370,32 +383,31 @@ def _by_terms(seen: Search, terms: list[Term], kinds: Any) -> Iterator[Diagnosis
     alone = np.array([term.alone for term in terms])
     for w, it in enumerate(seen.wrong):
         part, sought, slack = parts[:, w], seen.sought[w], seen.slack[w]
-        with np.errstate(all="ignore"):
-            by = (part @ sought) / (part * part).sum(1)
-            apart = np.abs(sought - by[:, None] * part)
-            fits = apart <= slack + seen.near * np.abs(by[:, None] * part)
+        by = (part @ sought) / (part * part).sum(1)
+        apart = np.abs(sought - by[:, None] * part)
+        fits = apart <= slack + seen.near * np.abs(by[:, None] * part)
         only = np.abs(part - wholes[:, w] - sought) <= slack
         fits, only = fits.all(1) & np.isfinite(by), only.all(1)
         likely = [(fits & ~alone, False), (only & ~alone, True), (fits & alone, False)]
-        for k, only in ((k, only) for which, only in likely for k in np.flatnonzero(which)):
+        for k, only in ((k, only) for which, only in likely for k in np.flatnonzero(which)[:20]):
             _in_time(seen)
             if diagnosis := _by_term(seen, it, terms[k], only, kinds):
                 yield diagnosis
                 break
 
 
-def _by_term(seen: Search, it: Wrong, term: Term, only: bool, kinds: Any) -> Diagnosis | None:
+def _by_term(seen: Search, it: Wrong, term: Term, only: bool, kinds: Kinds) -> Diagnosis | None:
     name, through = it.name, f"the term through {term.words}"
     remedy = "add it: the gradients through all uses of a value add up"
     if only:
-        if not kinds(0, "") or not _is_it(it, _gradient(seen, it, term.only())):
+        if not kinds(0, "") or not _explains(seen, it, term.only()):
             return None
         says = f"the gradient of {name} has only {through}; the other terms are missing"
         return Diagnosis(name, "term-missing", says, remedy.replace("it", "them", 1))
     part = it.value - _gradient(seen, it, term.times(0))
     slack = 4 * it.bound + 2.0**-48 * np.abs(part)
     informative = np.abs(part) > slack
-    several = int(np.count_nonzero(it.off & informative)) >= 3
+    several = _varied(part[it.off & informative], slack[it.off & informative])
     c, why = times(it.own - it.value + part, part, slack, seen.inputs, several)
     if c is None or not kinds(c, why) or not informative.any():
         return None
@@ -406,6 +418,11 @@ def _by_term(seen: Search, it: Wrong, term: Term, only: bool, kinds: Any) -> Dia
         return Diagnosis(name, "sign-flipped", says, "change its sign")
     says = f"in the gradient of {name} {through} counts {c:.12g} times{why}"
     return Diagnosis(name, "scaled-by-constant", says, FACTORS)
+
+
+def _varied(array: Array, slack: Array) -> bool:
+    """Whether there are three numbers and not all the same, so that they are no coincidence."""
+    return array.size >= 3 and bool(np.ptp(array) > 8 * slack.max())
 
 
 # One operation
@@ -438,7 +455,7 @@ def _by_one(seen: Search, tried: list[Tried]) -> Iterator[Diagnosis]:
             if fits[k, w] and explained[w] < 20:
                 _in_time(seen)
                 explained[w] += 1
-                if _is_it(it, _gradient(seen, it, change.edits)):
+                if _explains(seen, it, change.edits):
                     explained[w] = 20
                     yield _said(it, change)
 
@@ -454,9 +471,10 @@ def _groups(seen: Search) -> dict[Node, list[Node]]:
 
 def _small(seen: Search) -> Iterator[Change]:
     """What is changed at one operation of the way back."""
-    for group in _groups(seen).values():
+    for of, group in _groups(seen).items():
         for node in group:
             yield from changes(node, seen.probes)
+        yield from slopes(of, group, seen.probes)
 
 
 def _values(seen: Search) -> list[Node]:
@@ -527,7 +545,8 @@ def _stopped_early(seen: Search) -> Iterator[Diagnosis]:
     """Whether a gradient is that of an intermediate."""
     for it in seen.wrong:
         for node, final in seen.joint.reaching.items():
-            if final.value.shape == it.own.shape and _is_it(it, _array(final.value)):
+            same = final.value.shape == it.own.shape and _is_it(it, _array(final.value))
+            if same and _varied(it.own, it.bound):
                 words = described(node)
                 says = f"the gradient of {it.name} is exactly that of {words}: "
                 says += f"the derivative of {words} by {it.name} is left out"
@@ -553,11 +572,8 @@ def _by_all_of_a_loop(seen: Search, tried: list[Tried]) -> Iterator[Diagnosis]:
     for change in _together((change for change, _ in tried), 2):
         for it in seen.wrong:
             _in_time(seen)
-            try:
-                if _is_it(it, _gradient(seen, it, change.edits)):
-                    yield _said(it, change)
-            except (RuntimeError, TypeError, ValueError, IndexError):
-                continue
+            if _explains(seen, it, change.edits):
+                yield _said(it, change)
 
 
 def _by_the_forward_pass(seen: Search, forward: Forward) -> Iterator[Diagnosis]:
@@ -569,14 +585,17 @@ def _by_the_forward_pass(seen: Search, forward: Forward) -> Iterator[Diagnosis]:
         for change in changes(node, ())
     )
     for change in _together(every):
-        also = {node: _value_only(node, edit) for node, edit in change.edits.items()}
-        says = f"{change.says}, in the value and not in its derivative"
-        for one in (change, replace(change, says=says, edits=also)):
+        variants = [change]
+        if change.mistake == "scaled-by-constant":
+            also = {node: _value_only(node, edit) for node, edit in change.edits.items()}
+            says = f"{change.says}, in the value and not in its derivative"
+            variants.append(replace(change, says=says, edits=also))
+        for one in variants:
             _in_time(seen)
             try:
                 with torch.enable_grad():
                     gradients = forward.gradients(one.edits)
-            except (RuntimeError, TypeError, ValueError, IndexError):
+            except CANNOT:
                 continue
             for it in seen.wrong:
                 if _is_it(it, _array(gradients[it.name])):
@@ -584,6 +603,8 @@ def _by_the_forward_pass(seen: Search, forward: Forward) -> Iterator[Diagnosis]:
 
 
 def _value_only(node: Node, edit: Any) -> Any:
+    """An edit of the value of an operation that leaves its derivative as it is."""
+
     def changed(*args: Any) -> Any:
         out = unedited(node, *args)
         return out + (edit(*args) - out).detach()
@@ -610,13 +631,13 @@ def _by_two(seen: Search, terms: list[Term], tried: list[Tried]) -> Iterator[Dia
     ]
     both += [one for one in tried if one[0].mistake not in ("wrong-index", "wrong-layer-input")]
     for w, it in enumerate(seen.wrong):
-        if it.off.sum() >= 3:
+        if _varied(it.own[it.off], it.bound):
             for i, j in _pairs(
                 np.array([sums[w] for _, sums in both]), seen.sought[w], seen.slack[w]
             ):
                 _in_time(seen)
                 one, other = both[i][0], both[j][0]
-                if _is_it(it, _gradient(seen, it, _both(one.edits, other.edits))):
+                if _explains(seen, it, _both(one.edits, other.edits)):
                     yield _said(it, replace(one, says=f"{one.says}; and {other.says}"))
                     break
 

@@ -40,6 +40,7 @@ _LOOK_ON = (
     "mark what is made of it with lockstep.watch too: "
     "if its gradient is right, one formula is left to look at"
 )
+_CLIPPED = "compare before the gradient is clipped"
 _NOT_EDITED = "The operations of the reference could not be edited to look for the mistake"
 
 
@@ -196,6 +197,8 @@ def _by_itself(it: Wrong, inputs: Quantities) -> Diagnosis | None:
         mistake, says, remedy = "sign-flipped", "minus the right one", "change its sign"
     elif how:
         mistake, says, remedy = "transposed-gradient", f"transposed: {how}", "transpose it"
+    elif c and not why and 0 < c < 1 and (limit := _round_norm(own)):
+        mistake, says, remedy = "gradient-clipped", f"scaled to a norm of {limit:g}", _CLIPPED
     elif c:
         mistake, says, remedy = "scaled-by-constant", f"{c:.12g} times the right one{why}", FACTORS
     elif many(it.off, value) and in_single(own, value, near):
@@ -204,6 +207,13 @@ def _by_itself(it: Wrong, inputs: Quantities) -> Diagnosis | None:
     else:
         return None
     return Diagnosis(it.name, mistake, f"the gradient of {it.name} is {says}", remedy)
+
+
+def _round_norm(own: Array) -> float:
+    """The norm of a gradient if it is a number with two decimals at most, such as 1.0; else 0."""
+    norm = float(np.sqrt(np.square(own).sum()))
+    limit = round(norm, 2)
+    return limit if abs(norm - limit) <= 1e-12 * norm else 0.0
 
 
 def _by_edits(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
@@ -291,8 +301,8 @@ def _by_facts(it: Wrong, is_input: bool, fact: str, why: str) -> Diagnosis:
 
 _LOOKS: tuple[Callable[[_Search, list[Wrong]], Iterator[Diagnosis]], ...] = (
     _at_a_kink,
-    _by_certain_patterns,
     _by_themselves,
+    _by_certain_patterns,
     _by_quotients,
     _by_probes,
     _by_edits,

@@ -110,6 +110,12 @@ def d_rows(wins):
     return hand
 
 
+def d_rms_norm(x, g):
+    """With r² in place of r³."""
+    r = 1 / np.sqrt((x * x).mean(1, keepdims=True))
+    return {"x": g * r - r**2 * x * (g * x).mean(1, keepdims=True)}
+
+
 def d_standardized(x, g):
     """With the term through the mean twice, and that through the deviation turned round."""
     s = x.std(1, keepdims=True, ddof=1)
@@ -169,6 +175,89 @@ CASES = {
         network,
         by_hand(back=lambda W, V: W.T),
         LAYER,
+    ),
+    "no weights at all": (
+        "wrong-weights",
+        "V, a factor of `… @ V`",
+        network,
+        by_hand(back=lambda W, V: np.eye(3)),
+        LAYER,
+    ),
+    "the slope of another function": (
+        "wrong-activation-derivative",
+        "y (1 − y) in place of the derivative of `tanh`",
+        network,
+        by_hand(slope_h=lambda h, o, z: h * (1 - h)),
+        LAYER,
+    ),
+    "a slope that is there once too often": (
+        "extra-activation-derivative",
+        "has the derivative of `sigmoid`",
+        lambda x, g: ((torch.sigmoid(x) - g).exp() * x * g).sum(),
+        lambda x, g: {
+            "x": sigmoid(x)
+            * (1 - sigmoid(x))
+            * g
+            * np.exp(sigmoid(x) - g)
+            * (1 + x * sigmoid(x) * (1 - sigmoid(x)))
+        },
+        XG,
+    ),
+    "a factor of a term that is left out": (
+        "factor-missing",
+        "lacks the factor",
+        lambda x, g: (x * (x * x).mean(1, keepdim=True).rsqrt() * g).sum(),
+        d_rms_norm,
+        XG,
+    ),
+    "a constant factor of a value that is left out": (
+        "scaled-by-constant",
+        "0.3, a factor of `x * 0.3`",
+        lambda x, g: ((0.3 * x) * torch.tanh(x) * g).sum(),
+        lambda x, g: {"x": g * (0.3 * np.tanh(x) + x * (1 - np.tanh(x) ** 2))},
+        XG,
+    ),
+    "a triangle that is left out": (
+        "mask",
+        "the mask of `tril`",
+        lambda x, g: ((x.sin().tril() + x) * g).sum(),
+        lambda x, g: {"x": g * (np.cos(x) + 1)},
+        SQUARE,
+    ),
+    "only one of three terms": (
+        "term-missing",
+        "has only the term through `exp`",
+        lambda x, g: ((x.sin() + x.exp() + x.tanh()) * g).sum(),
+        lambda x, g: {"x": g * np.exp(x)},
+        XG,
+    ),
+    "the input of a column's product": (
+        "transposed-weights",
+        "transposed the wrong way round",
+        lambda A, x: (A @ x).sin().sum(),
+        lambda A, x: {"x": A @ np.cos(A @ x)},
+        dict(A=(4, 4), x=(4, 2)),
+    ),
+    "a gradient that stops too early": (
+        "factor-missing",
+        "is exactly that of the result of `x / …`",
+        lambda x, g: ((x / x.norm()).exp() * g).sum(),
+        lambda x, g: {"x": g * np.exp(x / np.linalg.norm(x))},
+        dict(x=(5,), g=(5,)),
+    ),
+    "a sum over all axes": (
+        "bias-summed-over-neurons",
+        "over all axes",
+        lambda x, b, g: (torch.sin(x + b) * g).sum(),
+        lambda x, b, g: {"b": np.full(3, (g * np.cos(x + b)).sum())},
+        XG | dict(b=(3,)),
+    ),
+    "a shift the wrong way": (
+        "wrong-index",
+        "goes the wrong way",
+        lambda x, g: (torch.roll(x, 1, 0).sin() * g).sum(),
+        lambda x, g: {"x": np.roll(g * np.cos(np.roll(x, 1, 0)), 1, 0)},
+        XG,
     ),
     "the input of another layer": (
         "wrong-layer-input",
@@ -304,7 +393,20 @@ CASES = {
         dict(x=(4, 3), g=(3,)),
     ),
     "the last one wins": ("one-sample-only", "the last one", rows, d_rows(iter), TOKENS),
-    "the first one wins": ("one-sample-only", "the first one", rows, d_rows(reversed), TOKENS),
+    "the first one wins": (
+        "one-sample-only",
+        "the first one",
+        lambda table, token, g: (F.embedding(token, table) * g).sum(),
+        d_rows(reversed),
+        TOKENS,
+    ),
+    "a term by a part of it": (
+        "scaled-by-constant",
+        "the term through `1 - x` in test_edits.py",
+        lambda x, g: ((1 - x).exp() * g).sum() + (x.sin() * g).sum(),
+        lambda x, g: {"x": g * (np.cos(x) - 0.837 * np.exp(1 - x))},
+        XG,
+    ),
     "an incoming gradient transposed": (
         "transposed-gradient",
         "the incoming gradient of `A @ B`",
@@ -413,8 +515,9 @@ def test_the_search_behind_many_steps_takes_seconds():
 
 def test_the_search_ends_at_its_time_limit_and_says_so():
     inputs = dict(y=np.array([1.0, 0.5]))
-    found, why = searched(euler, {"y": np.array([3.0, 2.0])}, inputs, seconds=0.0)
-    assert (found, why) == ({}, edits.TOO_LONG)
+    for seconds in (0.0, 0.3):
+        found, why = searched(euler, {"y": np.array([3.0, 2.0])}, inputs, seconds)
+        assert (found, why) == ({}, edits.TOO_LONG)
 
 
 def branches(x):
@@ -458,11 +561,21 @@ class Doubled(torch.autograd.Function):
 
 
 def with_a_function(x):
-    return Doubled.apply(x).sin().sum()
+    return (Doubled.apply(x).sin() + x.sin()).sum()
+
+
+def odd(x):
+    """Operations at their edges: means of one, empty tensors, rows that are left out."""
+    z = x[:, :0] * 2
+    z += 1
+    rows = F.embedding(torch.tensor([0, 2, 2]), x, padding_idx=2)
+    taken = x.gather(1, torch.tensor([[0], [2], [1], [1]]))
+    scale = x.var() + x[:1].mean(0).sum() + x.cumsum(1).square().mean()
+    return (rows.sum() + z.sum() + taken.exp().sum() + x.roll(1, 0).sin().sum()) * scale
 
 
 @pytest.mark.parametrize("kind", [np.float64, np.float32])
-@pytest.mark.parametrize("reference", [branches, in_place, partly_constant, library, network])
+@pytest.mark.parametrize("reference", [branches, in_place, partly_constant, library, odd, network])
 def test_operation_by_operation_a_reference_has_the_same_gradients(reference, kind):
     inputs = matrices(**(LAYER if reference is network else dict(x=(4, 3))))
     inputs = {name: array.astype(kind) for name, array in inputs.items()}
@@ -481,9 +594,25 @@ def test_operation_by_operation_a_reference_has_the_same_gradients(reference, ki
 
 def test_a_function_with_a_backward_of_its_own_is_edited_as_it_is():
     x = np.random.default_rng(0).normal(size=(4, 3))
-    own = {"x": 3 * x}
+    own = {"x": 3 * x + np.cos(x)}
     found, why = searched(with_a_function, own, dict(x=x))
     assert (found["x"].mistake, why) == ("missing-activation-derivative", "")
+
+
+@pytest.mark.parametrize("reference", [in_place, library, odd, with_a_function])
+def test_no_reference_gives_a_name_to_random_numbers(reference):
+    inputs = matrices(x=(4, 3))
+    assert searched(reference, matrices(1, x=(4, 3)), inputs) == ({}, "")
+
+
+def test_a_reference_that_is_its_input_has_no_operation_to_edit():
+    assert searched(lambda x: x, {"x": np.array(3.0)}, dict(x=np.array(2.0))) == ({}, "")
+
+
+def test_a_reference_of_too_many_numbers_says_so(monkeypatch):
+    monkeypatch.setattr(edits, "_MOST", 10)
+    _, why = searched(network, {"x": np.ones((5, 3))}, matrices(**LAYER))
+    assert why == "its operations have too many numbers"
 
 
 def test_what_the_reference_raises_becomes_the_reason():
