@@ -20,6 +20,7 @@ from lockstep.gradients.inputs import Given, flat, given, parts
 from lockstep.gradients.kinks import Kinks, crossed_by_rounding, look_around
 from lockstep.gradients.measured import (
     SAFETY,
+    SMALL,
     Check,
     Measured,
     fixed,
@@ -370,7 +371,7 @@ def _demand_right(it: Check, seen: Measured, options: Options, complex_ones: set
         Wrong(name, seen.own[name], value, seen.bound[name], name in complex_ones)
         for name, value in seen.torch.items()
     ]
-    if any(one.off.any() for one in looked) and not seen.tolerance:
+    if not seen.tolerance and any(_may_be_rounding(one) for one in looked):
         moved_by_hand(it, seen)
         for one in looked:
             one.judge(np.maximum(one.bound, SAFETY * seen.by_hand[one.name]))
@@ -398,6 +399,12 @@ def _demand_right(it: Check, seen: Measured, options: Options, complex_ones: set
         found = diagnose(it, seen, wrong, kinks, deadline) if options.diagnose else []
         raise mismatch(first, report, found, right)
     _demand_finite(looked)
+
+
+def _may_be_rounding(one: Wrong) -> bool:
+    """Whether some elements are wrong by so little that rounding could explain it after all."""
+    whole = np.max(np.abs(one.own), initial=0.0)
+    return bool((one.off & (np.abs(one.own - one.value) <= SAFETY * SMALL * whole)).any())
 
 
 def _narrow_quotients(it: Check, seen: Measured, looked: list[Wrong]) -> None:

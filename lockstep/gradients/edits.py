@@ -35,9 +35,9 @@ from lockstep.gradients.changes import (
     whole_changes,
 )
 from lockstep.gradients.graph import Forward, Joint, traced, traced_as_it_is
-from lockstep.gradients.reference import Reference
 from lockstep.gradients.mistakes import FACTORS, Wrong, times
 from lockstep.gradients.operations import Edits, Node, described, place, rerun, unedited
+from lockstep.gradients.reference import Reference
 from lockstep.network.names import Array, Quantities
 
 TOO_LONG = "the search for the mistake stopped after its time limit"

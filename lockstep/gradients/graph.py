@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from lockstep.gradients.reference import NOT_THE_USERS, Reference, same_draws
 from lockstep.gradients.operations import Edits, Node, rerun
+from lockstep.gradients.reference import NOT_THE_USERS, Reference, same_draws
 from lockstep.gradients.tape import Tape
 from lockstep.network.names import Array, Quantities
 

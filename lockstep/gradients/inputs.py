@@ -1,7 +1,7 @@
-"""What a check is given: arrays by name, alone or inside dicts and lists, and constants of any kind.
+"""What a check is given: arrays by name, alone or inside dicts and lists, and constants.
 
-Every array has a name of its own: `x`, or `params['W1']`, or `layers[0]`. Only arrays whose gradient
-is returned are ever differentiated; everything else is passed on as it is.
+Every array has a name of its own: `x`, or `params['W1']`, or `layers[0]`. Only arrays whose
+gradient is returned are ever differentiated; everything else is passed on as it is.
 """
 
 from __future__ import annotations

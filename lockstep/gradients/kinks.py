@@ -44,7 +44,7 @@ class Kinks:
 
 @dataclass
 class _Direction:
-    """Where inputs are moved to: by name, −1 to 1 for each element; and the one that moves alone."""
+    """Where inputs are moved to, by name: −1 to 1 for each element; and which one moves alone."""
 
     by: Quantities
     input: str = ""

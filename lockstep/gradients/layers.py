@@ -391,11 +391,11 @@ def _bound(function: Any, names: list[str]) -> Callable[[dict[str, Any]], list[A
     last = max((known.index(name) for name in names), default=-1)
     order = arguments[: last + 1]
     for argument in arguments:
-        if argument.name not in names and argument.default is argument.empty:
-            if argument.kind is not argument.VAR_POSITIONAL:
-                raise ValueError(
-                    f"forward's argument {argument.name!r} is missing; expected it as an input"
-                )
+        needed = argument.default is argument.empty and argument.kind is not argument.VAR_POSITIONAL
+        if needed and argument.name not in names:
+            raise ValueError(
+                f"forward's argument {argument.name!r} is missing; expected it as an input"
+            )
 
     def call(passed: dict[str, Any]) -> list[Any]:
         values = (passed.get(argument.name, argument.default) for argument in order)

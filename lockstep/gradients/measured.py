@@ -32,7 +32,7 @@ Hand = Callable[[Quantities], Quantities]
 DRAWS = 8  # of noise; the largest effect counts
 SAFETY = 16  # two right answers were seen 3.3 measured changes apart
 _MOVED_DRAWS, _MOVED_SAFETY = 24, 64  # where rounding modes can't be set: moves see less
-_SMALL = 1e-2  # of the largest value: a change beyond may be no rounding
+SMALL = 1e-2  # of the largest value: a change beyond may be no rounding
 _FEW = 4  # moved inputs that tell rounding from branches
 _U = 2.0**-53
 _UNSTEADY = 2.0**20  # units in the last place between two calls that are no longer rounding
@@ -69,7 +69,7 @@ class Check:
     used: set[str] = field(default_factory=set)
 
     def torch(self, inputs: Quantities | None = None, mode: Noise | None = None) -> Quantities:
-        """PyTorch's gradients, complex ones as pairs; those by inputs without an effect left out."""
+        """PyTorch's gradients, complex ones as pairs; inputs without an effect are left out."""
         found = gradients(self.reference, inputs or self.inputs, self.attached, mode)
         return {name: parts(array) for name, array in found.items()}
 
@@ -180,10 +180,10 @@ def measure(it: Check, own: Quantities, values: Quantities) -> Measured:
     directed = modes() if it.on_cpu else ()
     for mode in directed:
         with rounded(mode):
-            found = _once_more(it, seen)
+            found = _guarded(lambda: _by_hand(it), it.who, "rounding", seen)
         _grow(seen.by_hand, found, own)
         with rounded(mode):
-            found = it.torch()
+            found = _guarded(lambda: it.torch(), "reference", "rounding", seen)
         _grow(seen.by_torch, found, seen.torch)
     if directed:
         _forget_branches(it, seen)
@@ -191,7 +191,7 @@ def measure(it: Check, own: Quantities, values: Quantities) -> Measured:
         _by_moves(it, seen)
     narrow = set[str]()
     for noise in noisy(it):
-        found = it.torch(mode=noise)
+        found = _guarded(lambda: it.torch(mode=noise), "reference", "noise", seen)  # noqa: B023
         _grow(seen.by_noise, found, seen.torch)
         it.used |= noise.used
         narrow |= noise.narrow
@@ -261,14 +261,16 @@ def noisy(it: Check) -> Iterator[Noise]:
         yield Noise(DRAWS * it.seed + draw, widest)
 
 
-def _once_more(it: Check, seen: Measured) -> Quantities:
-    """By hand under another rounding; nothing where that fails, with a remark."""
-    if it.hand is None:
-        return {}
+def _by_hand(it: Check) -> Quantities:
+    return it.hand(it.inputs) if it.hand is not None else {}
+
+
+def _guarded(side: Callable[[], Quantities], who: str, under: str, seen: Measured) -> Quantities:
+    """A side under another rounding or noise; nothing where that fails, with a remark."""
     try:
-        return it.hand(it.inputs)
+        return side()
     except (ValueError, TypeError) as error:
-        remark = f"the bound is measured without {it.who} under another rounding: {error}"
+        remark = f"the bound is measured without {who} under another {under}: {error}"
         if remark not in seen.remarks:
             seen.remarks.append(remark)
         return {}
@@ -285,7 +287,7 @@ def _forget_branches(it: Check, seen: Measured) -> None:
     if it.hand is not None:
         sides.append((it.who, seen.by_hand, seen.own, it.hand))
     for who, largest, values, side in sides:
-        large = {name: change > _SMALL * seen.whole for name, change in largest.items()}
+        large = {name: change > SMALL * seen.whole for name, change in largest.items()}
         if not any(where.any() for where in large.values()):
             continue
         by_moves = {name: np.zeros(change.shape) for name, change in largest.items()}
@@ -330,7 +332,7 @@ def moved_by_hand(it: Check, seen: Measured) -> None:
             continue
         for name, own in seen.own.items():
             apart = np.abs(found.get(name, own) - own)
-            small = apart <= _SMALL * np.max(np.abs(own), initial=0.0)
+            small = apart <= SMALL * np.max(np.abs(own), initial=0.0)
             np.maximum(seen.by_hand[name], apart, out=seen.by_hand[name], where=small)
 
 

@@ -1,4 +1,4 @@
-"""What a wrong gradient looks like: a kink, a symmetry, a factor, a lack of digits, one edit away."""
+"""What a wrong gradient looks like: the ways to look for its mistake, likeliest first."""
 
 from __future__ import annotations
 
@@ -99,6 +99,9 @@ def diagnose(
             why.append(f"{type(error).__name__}{': ' if says else ''}{says}")
     if search.not_edited:
         why.append(search.not_edited)
+    for name in it.incoming:  # an output, whose gradient by the incoming one is itself
+        if name in found:
+            found[name].says = found[name].says.replace(f"the gradient of {name}", name)
     return [
         found.get(one.name)
         or _by_facts(one, one.name in it.inputs, search.facts.get(one.name, ""), "; ".join(why))

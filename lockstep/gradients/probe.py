@@ -102,7 +102,8 @@ def _compared(
     only = [row for row, is_used in enumerate(used) if is_used]
     if sum(needed) > 1 and len(only) == 1:
         says = f"the gradient of {name} uses only {rows} {only[0]} of {called}, for all"
-        return Diagnosis(name, "one-sample-only", says, f"use every {rows} of it, where it belongs")
+        mistake = "one-sample-only" if axis == 0 else "partial-sum"
+        return Diagnosis(name, mistake, says, f"use every {rows} of it, where it belongs")
     lost = [row for row, is_needed in enumerate(needed) if is_needed and not used[row]]
     rest_is_right = all(
         _same(own, part) for own, part in zip(yours, right, strict=True) if own.any()

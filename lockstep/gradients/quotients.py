@@ -1,4 +1,4 @@
-"""Difference quotients in place of derivatives: known by their error, or by the grid they lie on."""
+"""Difference quotients in place of derivatives, known by their error or by their grid."""
 
 from __future__ import annotations
 

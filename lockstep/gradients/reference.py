@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -315,4 +316,9 @@ def blamed(who: str, error: Exception) -> ValueError | TypeError:
         at = f" (line {last.lineno} of {Path(last.filename).name})"
     kind = TypeError if isinstance(error, TypeError) else ValueError
     says = str(error).partition("\n")[0]
+    if isinstance(error, RuntimeError) and re.search("dtype|scalar type", says):
+        at += (
+            "; expected inputs in the precision that it computes in: x.astype(float), "
+            "or x.astype(np.float32) for a module in float32"
+        )
     return kind(f"{who} raised {type(error).__name__}{': ' if says else ''}{says}{at}")

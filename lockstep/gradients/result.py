@@ -70,6 +70,7 @@ class CheckResult:
         cannot_see: The names of mistakes that these inputs would not have shown.
         untested: A sentence for each: what was not tested, and inputs that would show it.
         reasons: Why the verdict is undecided.
+        tolerance: The tolerance that was given in place of the measured bound, in words; or "".
     """
 
     verdict: str
@@ -83,9 +84,11 @@ class CheckResult:
     cannot_see: list[str] = field(default_factory=list)
     untested: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
+    tolerance: str = ""
 
     def __str__(self) -> str:
-        largest = f"The largest difference is {percent(self.worst_ratio)} of what rounding explains"
+        explained = self.tolerance or "what rounding explains"
+        largest = f"The largest difference is {percent(self.worst_ratio)} of {explained}"
         if self.same:
             largest = "Both sides are the same to the last bit"
         typical, blind = self.resolution["typical"], self.resolution["blind"]
@@ -128,20 +131,24 @@ def matched(it: Check, seen: Measured) -> CheckResult:
     reasons: list[str] = []
     finest, typical, accuracy, worst = [], {}, {}, 0.0
     for name, value in values.items():
-        finest.append(_fineness(seen, name))
+        zero = _is_zero(seen, name)
+        finest.append(_fineness(seen, name, zero))
         known = finest[-1][value.ravel() != 0]
         typical[name] = float(np.median(known)) if known.size else 0.0
         worst = max(worst, _worst_ratio(seen, name))
-        accuracy[name] = _accuracy(name, seen)
-        seen.remarks += _less_accurate(name, seen)
+        accuracy[name] = _accuracy(name, seen, zero)
         if not np.isfinite(value).all():
+            typical[name] = np.inf
             reasons.append(f"the gradient of {name} is not finite on both sides")
-        elif known.size and (known >= 1).all() and not _is_zero(seen, name):
-            typical[name] = max(typical[name], 1.0)
+        elif zero:
+            seen.remarks.append(f"{name}: zero on both sides, to rounding")
+        elif known.size and (known >= 1).all():
             reasons.append(
                 f"rounding alone changes the gradient of {name} by more than all of it; "
                 "try inputs of another size"
             )
+        else:
+            seen.remarks += _less_accurate(name, seen)
     seen.remarks += _little_known({n: e for n, e in typical.items() if e < 1})
     finenesses = np.concatenate(finest)
     if not len(finenesses):
@@ -165,13 +172,20 @@ def matched(it: Check, seen: Measured) -> CheckResult:
         cannot_see=list(dict.fromkeys(mistake for mistake, _ in unseen)),
         untested=[f"{mistake}: {sentence}" for mistake, sentence in unseen],
         reasons=reasons,
+        tolerance=seen.tolerance,
     )
 
 
-def _fineness(seen: Measured, name: str) -> Array:
-    """By element the smallest relative error that could be detected, in float32 to save memory."""
-    relative = np.asarray(seen.bound[name] / np.abs(seen.torch[name]))
-    relative[(seen.bound[name] == 0) & (seen.torch[name] == 0)] = 0.0
+def _fineness(seen: Measured, name: str, zero: bool) -> Array:
+    """By element the smallest relative error that could be detected, in float32 to save memory.
+
+    Where the gradient is zero, it is relative to the size that gradients have here.
+    """
+    size = np.abs(seen.torch[name])
+    size = np.where((size == 0) | zero, seen.whole, size)
+    relative = np.asarray(seen.bound[name] / size)
+    relative[(seen.bound[name] == 0) & (size == 0)] = 0.0
+    relative[~np.isfinite(size)] = np.inf
     return relative.ravel().astype(np.float32)
 
 
@@ -185,13 +199,15 @@ def _worst_ratio(seen: Measured, name: str) -> float:
 
 def _is_zero(seen: Measured, name: str) -> bool:
     """Whether a gradient that rounding alone explains is zero beside what others are."""
-    return bool(np.max(seen.bound[name]) <= 1e-6 * seen.whole)
+    value, bound = np.abs(seen.torch[name]), seen.bound[name]
+    by_rounding = value.any() and (value <= bound).all()
+    return bool(by_rounding and np.max(bound, initial=0.0) <= 1e-6 * seen.whole)
 
 
-def _accuracy(name: str, seen: Measured) -> dict[str, float | None]:
+def _accuracy(name: str, seen: Measured, zero: bool) -> dict[str, float | None]:
     value = seen.torch[name]
     largest = np.max(np.abs(value[np.isfinite(value)]), initial=0.0)
-    if seen.tolerance or not largest:
+    if seen.tolerance or zero or not largest:
         return {"hand": None, "torch": None}
     truth = seen.truth.get(name)
     off = (
@@ -251,7 +267,8 @@ def _less_accurate(name: str, seen: Measured) -> Iterator[str]:
         lost = int(np.log10(np.clip(worse[number] / least, 1.0, 1 / least)))
         side = f"{who} gradient loses" if alone else "yours and PyTorch's lose"
         more = f" more than {other}" if alone else ""
-        yield f"{name}: right, but in {dtype} {side} {lost} digits{more} at {name}{element(place)}, {why}"
+        at = f"{name}{element(place)}"
+        yield f"{name}: right, but in {dtype} {side} {lost} digits{more} at {at}, {why}"
         return
 
 

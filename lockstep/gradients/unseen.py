@@ -23,18 +23,20 @@ _TIES = frozenset(
     "max amax min amin maximum minimum sort topk median kthvalue max_pool2d_with_indices".split()
 )
 _INDEXING = frozenset("index embedding gather index_select scatter_add index_add take".split())
+_SUMS = frozenset("mean sum var_mean native_layer_norm native_batch_norm".split())
 _MOST = 10_000  # elements of an input that is looked at
 
 
 def untested(it: Check, seen: Measured) -> list[Unseen]:
     """Names of mistakes, each with a sentence."""
-    found: list[Unseen] = []
+    found: dict[tuple[str, str], Unseen] = {}  # the first of each kind
     for name, array in it.inputs.items():
         if 1 < array.size <= _MOST:
             rules = (_of_floats, _of_shape) if array.dtype.kind == "f" else (_of_integers,)
             for rule in rules:
-                found += rule(it, name, array)
-    return found
+                for mistake, sentence in rule(it, name, array):
+                    found.setdefault((mistake, rule.__name__), (mistake, sentence))
+    return list(found.values())
 
 
 def _of_floats(it: Check, name: str, array: Array) -> Iterator[Unseen]:
@@ -84,11 +86,12 @@ def _of_shape(it: Check, name: str, array: Array) -> Iterator[Unseen]:
                 "transposed-weights",
                 f"{name} is symmetric, so {name} transposed would not show; use random numbers",
             )
-        yield (
-            "scaled-by-constant",
-            f"both axes of {name} have length {shape[0]}, so a mean over the wrong one has the "
-            "right factor; use different lengths",
-        )
+        if it.used & _SUMS:
+            yield (
+                "scaled-by-constant",
+                f"both axes of {name} have length {shape[0]}, so a mean over the wrong one has the "
+                "right factor; use different lengths",
+            )
 
 
 def _of_integers(it: Check, name: str, array: Array) -> Iterator[Unseen]:
