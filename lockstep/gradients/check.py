@@ -371,29 +371,17 @@ def _demand_right(it: Check, seen: Measured, options: Options, complex_ones: set
         Wrong(name, seen.own[name], value, seen.bound[name], name in complex_ones)
         for name, value in seen.torch.items()
     ]
-    if not seen.tolerance and any(_may_be_rounding(one) for one in looked):
-        moved_by_hand(it, seen)
-        for one in looked:
-            one.judge(np.maximum(one.bound, SAFETY * seen.by_hand[one.name]))
-    _narrow_quotients(it, seen, looked)
-    off = {one.name: one.off & np.isfinite(one.value) for one in looked}
-    kinks = Kinks()
-    if any(where.any() for where in off.values()):
-        kinks = look_around(it, seen, off)
-        absolved = {name: kinks.jumps[name] & ~kinks.outside[name] for name in off}
-        seen.remarks += _at_kinks(absolved, kinks, complex_ones)
-        off = _accepted(seen, absolved, off, looked)
-        if yours_is_the_derivative(it, seen, off):
-            seen.remarks.append(_not_the_derivative(off, complex_ones))
-            off = _accepted(seen, off, off, looked)
+    if not seen.tolerance:
+        _judge_by_hand(it, seen, looked)
+    kinks = _excuse(it, seen, looked)
     seen.remarks += [
         f"{name}: rounding alone decides between the two sides of a kink or tie for "
         f"{counted(int(where.sum()), 'value')}"
         for name, where in crossed.items()
     ]
-    wrong = [one for one in looked if off[one.name].any()]
+    wrong = [one for one in looked if one.wrong.any()]
     if wrong:
-        first, report = _first(wrong[0], off[wrong[0].name], seen.tolerance)
+        first, report = _first(wrong[0], seen.tolerance)
         right = [one.name for one in looked if one not in wrong]
         deadline = time.monotonic() + options.time_limit
         found = diagnose(it, seen, wrong, kinks, deadline) if options.diagnose else []
@@ -401,21 +389,40 @@ def _demand_right(it: Check, seen: Measured, options: Options, complex_ones: set
     _demand_finite(looked)
 
 
+def _judge_by_hand(it: Check, seen: Measured, looked: list[Wrong]) -> None:
+    """Look again at what only the side by hand explains, as its own rounding or not."""
+    if any(_may_be_rounding(one) for one in looked):
+        moved_by_hand(it, seen)
+        for one in looked:
+            one.judge(np.maximum(one.bound, SAFETY * seen.by_hand[one.name]))
+    for one in looked if it.hand is not None else ():
+        bound = SAFETY * seen.references(one.name)
+        by_yours = ~agree(one.own, one.value, bound) & ~one.off
+        # difference quotients are not excused by how far rounding moves them
+        if by_yours.any() and quotient(it, one.name, one.own, one.value, by_yours):
+            one.judge(bound)
+
+
+def _excuse(it: Check, seen: Measured, looked: list[Wrong]) -> Kinks:
+    """Accept elements that are right though they differ from PyTorch's."""
+    complex_ones = {one.name for one in looked if one.complex}
+    off = {one.name: one.wrong for one in looked}
+    if not any(where.any() for where in off.values()):
+        return Kinks()
+    kinks = look_around(it, seen, off)
+    absolved = {name: kinks.jumps[name] & ~kinks.outside[name] for name in off}
+    seen.remarks += _at_kinks(absolved, kinks, complex_ones)
+    off = _accepted(seen, absolved, off, looked)
+    if yours_is_the_derivative(it, seen, off):
+        seen.remarks.append(_not_the_derivative(off, complex_ones))
+        _accepted(seen, off, off, looked)
+    return kinks
+
+
 def _may_be_rounding(one: Wrong) -> bool:
     """Whether some elements are wrong by so little that rounding could explain it after all."""
     whole = np.max(np.abs(one.own), initial=0.0)
     return bool((one.off & (np.abs(one.own - one.value) <= SAFETY * SMALL * whole)).any())
-
-
-def _narrow_quotients(it: Check, seen: Measured, looked: list[Wrong]) -> None:
-    """Difference quotients are not excused by how far rounding moves them."""
-    for one in looked:
-        bound = SAFETY * seen.references(one.name)
-        by_yours = ~agree(one.own, one.value, bound) & ~one.off
-        if it.hand is None or seen.tolerance or not by_yours.any():
-            continue
-        if quotient(it, one.name, one.own, one.value, by_yours):
-            one.judge(bound)
 
 
 def _accepted(
@@ -474,8 +481,9 @@ def _demand_finite(looked: list[Wrong]) -> None:
             )
 
 
-def _first(it: Wrong, off: Array, tolerance: str) -> tuple[Entry, list[str]]:
+def _first(it: Wrong, tolerance: str) -> tuple[Entry, list[str]]:
     """The first wrong element, and what the report says of it."""
+    off = it.wrong
     at = tuple(map(int, np.argwhere(off)[0]))
     own, value, allowed = (float(array[at]) for array in (it.own, it.value, it.bound))
     apart, label = abs(own - value), labelled(it.name, at, it.complex)

@@ -20,7 +20,15 @@ from torch.autograd import forward_ad
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.gradients.check import REPORTED, Code, Options, as_function, checked, taken_out
 from lockstep.gradients.inputs import Given, given
-from lockstep.gradients.reference import as_array, asked, blamed, gradients, leaves, same_draws
+from lockstep.gradients.reference import (
+    as_array,
+    asked,
+    blamed,
+    gradients,
+    leaves,
+    same,
+    same_draws,
+)
 from lockstep.gradients.result import CheckResult, GradientMismatch, mismatch
 from lockstep.network.names import Array, Quantities
 from lockstep.run.record import Entry
@@ -189,37 +197,54 @@ def _as_scalar(
 ) -> _Layer:
     """The layer, with a random incoming gradient for every output that is compared."""
     plain = given(inputs)
-    tensors = leaves(plain.arrays, ())
     with same_draws() as marks:
-        results = _several(asked(as_function(reference, plain, options), tensors))
-    numbers = [k for k in range(len(results)) if k not in (skipped or ())]
-    random, weights = np.random.default_rng(options.seed), {}
-    for k in numbers:
-        result = results[k]
+        results = _several(asked(as_function(reference, plain, options), leaves(plain.arrays, ())))
+    compared = _compared(results, skipped or [], {*inputs, *marks})
+    random = np.random.default_rng(options.seed)
+    weights = {name: _like(results[k], random) for name, k in compared.items()}
+
+    def scalar(**passed: Any) -> Tensor:
+        factors = {k: passed.pop(name) for name, k in compared.items()}
+        results = _several(reference(**passed))
+        return torch.stack([_weighed(results[k], f) for k, f in factors.items()]).sum()
+
+    known = given(weights | inputs)
+    function = as_function(scalar, known, options)
+    return _Layer(known, list(compared), list(compared.values()), function, options)
+
+
+def _compared(results: list[Any], skipped: list[int], taken: set[str]) -> dict[str, int]:
+    """Names for the reference's outputs that are compared, and which these are.
+
+    taken: names of inputs and of marks, which no output may have.
+    """
+    names = {}
+    for k, result in enumerate(results):
         if not isinstance(result, Tensor):
             kind = type(result).__name__
             raise TypeError(f"reference gives {kind}; expected a tensor, or several")
-        if not (result.is_floating_point() or result.is_complex()):
-            continue
-        name = f"output_{k}" if len(results) > 1 else "output"
-        while name in inputs or name in marks:
-            name += "_"
-        weight = torch.from_numpy(random.normal(size=result.shape)).to(result.dtype)
-        weights[name] = weight, k
-    if not weights:
+        if k not in skipped and (result.is_floating_point() or result.is_complex()):
+            name = f"output_{k}" if len(results) > 1 else "output"
+            while name in taken:
+                name += "_"
+            names[name] = k
+    if not names:
         raise TypeError("reference gives no floating-point output; expected one to differentiate")
-    known = given({name: weight for name, (weight, _) in weights.items()} | inputs)
-    outputs, numbers = list(weights), [k for _, k in weights.values()]
+    return names
 
-    def scalar(**passed: Any) -> Tensor:
-        factors = [passed.pop(name) for name in outputs]
-        results = _several(reference(**passed))
-        terms = [(results[k] * f).sum() for k, f in zip(numbers, factors, strict=True)]
-        total = sum(term.real if term.is_complex() else term for term in terms)
-        assert isinstance(total, Tensor)
-        return total
 
-    return _Layer(known, outputs, numbers, as_function(scalar, known, options), options)
+def _like(output: Tensor, random: np.random.Generator) -> Tensor:
+    """Random numbers in the shape and the dtype of an output."""
+    numbers = random.normal(size=output.shape)
+    if output.is_complex():
+        numbers = numbers + 1j * random.normal(size=output.shape)
+    return torch.from_numpy(np.asarray(numbers)).to(output.dtype)
+
+
+def _weighed(output: Tensor, weight: Tensor) -> Tensor:
+    """The scalar whose gradient by the output is the weight, and by the weight the output."""
+    total = (output * weight.conj()).sum()
+    return total.real if total.is_complex() else total
 
 
 def _several(outputs: Any) -> list[Any]:
@@ -316,7 +341,7 @@ class _Function:
     ) -> None:
         for name, tensor in before.items():
             returned = any(tensor is output for output in outputs)  # marked as dirty
-            if not returned and not torch.equal(tensor.nan_to_num(), copies[name].nan_to_num()):
+            if not returned and not same(tensor, copies[name]):
                 raise _wrong(
                     name,
                     "input-changed",
@@ -548,12 +573,7 @@ class _Twice:
     def directions(self) -> dict[str, Tensor]:
         random = np.random.default_rng(self.layer.options.seed + 1)
         arrays = self.layer.known.arrays
-        return {
-            name: torch.from_numpy(random.normal(size=arrays[name].shape)).to(
-                torch.tensor(arrays[name]).dtype
-            )
-            for name in self.wanted
-        }
+        return {name: _like(torch.tensor(arrays[name]), random) for name in self.wanted}
 
     def scalar(self, first: Code, tensors: dict[str, Tensor]) -> Tensor:
         """first: the layer's scalar, from tensors by name."""
@@ -566,7 +586,7 @@ class _Twice:
         )
         ways = self.directions()
         terms = [
-            (gradient * ways[name]).sum()
+            _weighed(gradient, ways[name])
             for name, gradient in zip(self.wanted, found, strict=True)
             if gradient is not None
         ]
@@ -582,7 +602,7 @@ def _by_function(it: _Function) -> Code:
         passed = it.layer.known.for_torch(tensors, it.layer.options.device)
         outputs = it._outputs(passed)
         terms = [
-            (output * passed[name]).sum()
+            _weighed(output, passed[name])
             for name, output in zip(it.layer.outputs, outputs, strict=True)
         ]
         return torch.stack(terms).sum()

@@ -63,6 +63,11 @@ class Wrong:
         """Where it is not the right one, to rounding."""
         return ~agree(self.own, self.value, self.bound)
 
+    @property
+    def wrong(self) -> Array:
+        """Where it is not, and there is a right one."""
+        return self.off & np.isfinite(self.value)
+
     def judge(self, bound: Array) -> None:
         """Judge it by another bound."""
         self.bound = bound
