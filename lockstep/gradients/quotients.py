@@ -12,8 +12,11 @@ from lockstep.explain.facts import quotients
 from lockstep.gradients.measured import Check
 from lockstep.network.names import Array
 
-_WIDTHS = (*(10.0**-k for k in range(2, 14)), 1.49e-8, *(2.0**-k for k in range(8, 45)))
-_ROOTS = (2.0**-26, 2.0 ** (-52 / 3), 2.0 ** (-52 / 5))  # of the machine's epsilon
+_WIDTHS = (
+    *(float(f"{digit}e-{k}") for k in range(2, 14) for digit in (1, 2, 5)),
+    *(2.0**-k for k in range(8, 45)),
+    *(2.0 ** (-52 / 3), 2.0 ** (-52 / 5), 1.49e-8, 1.5e-8, 6e-6),  # roots of the epsilon, and near
+)
 _KINDS = {1: "one-sided", 2: "central", 12: "central, of five points"}
 _MOST = 64  # elements that are looked at
 _CHANCE = 1e-9  # that numbers lie so near a grid by accident
@@ -23,7 +26,9 @@ def quotient(it: Check, name: str, own: Array, value: Array, off: Array) -> Diag
     """A gradient whose wrong elements are difference quotients of the reference."""
     if name not in it.wanted or it.inputs[name].dtype.kind != "f" or not off.any():
         return None
-    found = _by_error(it, name, own, value, off) or _by_grid(own[off], value[off])
+    found = _by_error(it, name, own, value, off) or _by_grid(
+        own[off], value[off], it.inputs[name][off]
+    )
     if not found:
         return None
     width, kind = found
@@ -42,30 +47,33 @@ def _by_error(
         lambda moved: it.value(it.inputs | {name: moved}), start, own - value, value, off
     )
     for width, kind, error, theirs, noise in tried:
-        size = np.abs(error)
-        near = np.abs(error - theirs) <= np.maximum(64 * noise, 1e-3 * size)
-        if near.all() and (64 * noise < 0.1 * size).mean() > 0.5:
+        size, left = np.abs(error), np.abs(error - theirs)
+        near = left <= np.maximum(64 * noise, 1e-3 * size)
+        if near.all() and (left < 0.01 * size).mean() > 0.5:
             return width, kind
     return None
 
 
-def _by_grid(own: Array, value: Array) -> tuple[float, str] | None:
+def _by_grid(own: Array, value: Array, start: Array) -> tuple[float, str] | None:
     """A width with which own · width are differences of floats, which lie on a coarse grid.
 
-    The right values must not lie there too, as regular numbers would.
+    The right values must not lie there too, as regular numbers would. start: the inputs, with
+    which a width may grow.
     """
     mantissas = np.frexp(own)[0] * 2.0**30
     usable = np.isfinite(own) & (mantissas != np.round(mantissas))  # short ones lie on any grid
     used, first = np.unique(own[usable], return_index=True)
-    used, right = used[:_MOST], value[usable][first][:_MOST]
+    used, right, at = used[:_MOST], value[usable][first][:_MOST], start[usable][first][:_MOST]
     n = used.size
     if n < 3 or not (np.abs(used - right) <= 1e-2 * np.abs(right)).all():
         return None
     # numbers off the grid give n on average, with a deviation of √n
     least = n + 6 * math.sqrt(n) - math.log(_CHANCE)
-    for width, points in itertools.product((*_WIDTHS, *_ROOTS), _KINDS):
-        for exponent in range(-60, -34):
-            unit = width * points / 2.0**exponent
+    # a multiple of the width lies on the grid too
+    for width, points in sorted(itertools.product(_WIDTHS, _KINDS), key=math.prod):
+        growing = at + width * np.maximum(1.0, np.abs(at)) - at  # exactly, as it was rounded
+        for step, exponent in itertools.product((width, growing), range(-60, -34)):
+            unit = step * (points / 2.0**exponent)
             if _on_grid(used * unit) > least > 2 * _on_grid(right * unit):
                 return width, _KINDS[points]
     return None

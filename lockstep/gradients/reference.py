@@ -244,14 +244,17 @@ def _clones(inputs: Quantities, wanted: Iterable[str]) -> dict[str, Tensor]:
 def demand_scalar(reference: Reference, inputs: Quantities) -> None:
     """Raise a TypeError if the reference does not give a scalar tensor."""
     floats = [name for name, array in inputs.items() if array.dtype.kind in "fc"]
+    loss, first = None, None
     with same_draws(), torch.enable_grad():
-        try:
-            loss = asked(reference, _clones(inputs, ()))
-        except (ValueError, TypeError) as error:
-            try:  # it may differentiate inside
-                loss = asked(reference, _clones(inputs, floats))
-            except (ValueError, TypeError):
-                raise error from error.__cause__
+        for wanted in ([], floats):  # it may differentiate inside, or be made of Python's numbers
+            try:
+                loss = asked(reference, _clones(inputs, wanted))
+            except (ValueError, TypeError) as error:
+                first = first or error
+            if isinstance(loss, Tensor):
+                break
+    if loss is None and first:
+        raise first from first.__cause__
     if not isinstance(loss, Tensor):
         gives = type(loss).__name__
     else:
