@@ -15,6 +15,7 @@ import ast
 import contextlib
 import inspect
 import io
+import linecache
 import os
 import re
 import runpy
@@ -40,8 +41,17 @@ from lockstep.report.formulas import formula  # noqa: E402
 from manual_backprop.losses import LOSSES  # noqa: E402
 
 PAGES = ROOT / "docs" / "reference"
-# Every name that a report may give; the last two by check_gradients alone.
-MISTAKES = (*MISTAKE_NAMES, "factor-missing", "gradient-missing")
+# Every name that a report may give has a page; those of a network's steps come first.
+MISTAKES = (
+    *MISTAKE_NAMES,
+    *sorted({path.stem for path in (PAGES / "mistakes").iterdir()} - {*MISTAKE_NAMES, "index"}),
+)
+# Which check can give the names in a room of lockstep/, or in one file of it.
+CHECKS = {
+    "explain": "`compare`",
+    "gradients": "`check_gradients`",
+    "gradients/layers.py": "`check_function`",
+}
 # On which problems the mistakes are tried, to see what hides them.
 PROBLEMS = (
     "",
@@ -89,6 +99,7 @@ def _printed(line: str, files: Iterable[tuple[str, str]]) -> str:
     """What a command line prints in a folder that has scripts/ and these files: text, name."""
     _, script, *arguments = shlex.split(line)
     output = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+    linecache.clearcache()  # another page has another mine.py
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         Path("scripts").symlink_to(ROOT / "scripts")
         for text, name in files:
@@ -112,17 +123,22 @@ def _explanation(report: str) -> str:
 
 
 @cache
-def _strings(room: str) -> set[str]:
-    """The strings in the code of a room of lockstep/, and so the mistakes that it can name."""
-    trees = (ast.parse(path.read_text("utf-8")) for path in (ROOT / "lockstep" / room).glob("*.py"))
-    nodes = (node for tree in trees for node in ast.walk(tree))
+def strings(path: Path) -> set[str]:
+    """The strings in a file of code, and so the mistakes that it can name."""
+    nodes = ast.walk(ast.parse(path.read_text("utf-8")))
     return {it.value for it in nodes if isinstance(it, ast.Constant) and isinstance(it.value, str)}
 
 
 def _named_by(mistake: str) -> list[str]:
-    """Which checks can give a mistake's name."""
-    rooms = {"`compare`": "explain", "`check_gradients`": "gradients"}
-    return [check for check, room in rooms.items() if mistake in _strings(room)]
+    """Which checks can give a mistake's name. What check_gradients gives, check_function does."""
+    named = set()
+    for room in ("explain", "gradients"):
+        for path in (ROOT / "lockstep" / room).glob("*.py"):
+            if mistake in strings(path):
+                named.add(CHECKS.get(f"{room}/{path.name}", CHECKS[room]))
+    if CHECKS["gradients"] in named:
+        named.discard(CHECKS["gradients/layers.py"])
+    return [check for check in CHECKS.values() if check in named]
 
 
 @cache

@@ -1,1 +1,1 @@
-"""check_gradients: any torch expression."""
+"""check_gradients, check_layer, check_function: any torch expression."""

@@ -1,5 +1,6 @@
 """docs/reference: what is generated is up to date, and nothing is left out."""
 
+import ast
 import json
 import re
 import tomllib
@@ -47,7 +48,14 @@ def test_check_names_the_page_that_differs_and_leaves_it(tmp_path, monkeypatch, 
     assert reference.run([page], only_check=True) == 0
 
 
-@pytest.mark.parametrize("mistake", ["factor-missing", "momentum"])
+def test_a_name_is_given_by_a_check():
+    assert reference._named_by("momentum") == ["`compare`"]
+    assert reference._named_by("sign-flipped") == ["`compare`", "`check_gradients`"]
+    assert reference._named_by("strides") == ["`check_function`"]
+    assert reference._named_by("wrong-shape") == ["`compare`", "`check_gradients`"]
+
+
+@pytest.mark.parametrize("mistake", ["factor-missing", "momentum", "strides"])
 def test_a_report_is_what_the_command_prints(mistake, tmp_path):
     text = (MISTAKES / f"{mistake}.md").read_text()
     page = tmp_path / f"{mistake}.md"
@@ -74,6 +82,42 @@ def test_every_mistake_has_a_page_and_a_line_in_the_list():
     assert {path.stem for path in MISTAKES.iterdir()} == {*reference.MISTAKES, "index"}
     listed = re.findall(r"^\| \[(.*)\]\(\1\.md\) \| .+ \| .+ \|$", index(), re.MULTILINE)
     assert listed == list(reference.MISTAKES)
+
+
+def names_given():
+    """The mistakes that lockstep/gradients can name.
+
+    A name of several words is any string that looks like one. One of a single word is an argument
+    `mistake` of something that is called.
+    """
+    files = sorted((reference.ROOT / "lockstep" / "gradients").glob("*.py"))
+    diagnosis = reference.ROOT / "lockstep" / "explain" / "diagnosis.py"
+    nodes = [it for path in (*files, diagnosis) for it in ast.walk(ast.parse(path.read_text()))]
+    given = {text for path in files for text in reference.strings(path)}
+    given = {text for text in given if re.fullmatch("[a-z]+(-[a-z]+)+", text)} - {"one-sided"}
+    places = {it.name: parameters(it).index("mistake") for it in nodes if takes_mistake(it)}
+    for it in nodes:
+        if isinstance(it, ast.Call) and isinstance(it.func, ast.Name) and it.func.id in places:
+            passed = it.args[places[it.func.id] :][:1]
+            given |= {each.value for each in passed if isinstance(each, ast.Constant)}
+    return given
+
+
+def takes_mistake(node):
+    return isinstance(node, ast.FunctionDef | ast.ClassDef) and "mistake" in parameters(node)
+
+
+def parameters(node):
+    """The names of a function's arguments, or of a dataclass's fields."""
+    if isinstance(node, ast.FunctionDef):
+        return [it.arg for it in node.args.args]
+    return [it.target.id for it in node.body if isinstance(it, ast.AnnAssign)]
+
+
+def test_every_name_that_gradients_can_have_has_a_page():
+    given = names_given()
+    assert {"kink", "mask", "strides", "swapped-gradients"} <= given
+    assert given <= set(reference.MISTAKES)
 
 
 def index():
