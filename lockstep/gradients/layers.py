@@ -20,6 +20,7 @@ from torch.autograd import forward_ad
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.gradients.check import REPORTED, Code, Options, as_function, checked, taken_out
 from lockstep.gradients.inputs import Given, given
+from lockstep.gradients.measured import Unsteady
 from lockstep.gradients.reference import (
     as_array,
     asked,
@@ -257,6 +258,20 @@ def _wrong(name: str, mistake: str, says: str, remedy: str) -> GradientMismatch:
     return mismatch(Entry(1, name, None, name), [f"{name}: mismatch"], [diagnosis])
 
 
+def _checked_twice(answer: Code, layer: _Layer, it: Any, who: str) -> CheckResult:
+    """The check of both passes; another answer at the second call is a mismatch."""
+    try:
+        return checked(layer.known, answer, layer.scalar, layer.options, it, who, layer.outputs)
+    except Unsteady as error:
+        if str(error).startswith("reference"):
+            raise
+        mistake = "gradients-accumulated" if error.doubled else "unknown"
+        says = f"{who} gives another gradient of {error.gradient} at its second call"
+        more = ", twice the first" if error.doubled else ""
+        remedy = "keep nothing from one call to the next"
+        raise _wrong(error.gradient, mistake, says + more, remedy) from None
+
+
 # Functions
 
 
@@ -384,9 +399,7 @@ def _checked_function(
     layer = _as_scalar(reference, inputs, options, skipped)
     it = _Function(layer, apply, floats)
     it.wanted = _reached(it, floats)
-    result = checked(
-        layer.known, it.answer, layer.scalar, options, it, "the function", layer.outputs
-    )
+    result = _checked_twice(it.answer, layer, it, "the function")
     _demand_any_incoming(it)
     _demand_each_alone(it)
     if orders == 2:
@@ -754,7 +767,7 @@ def _checked_layer(
         own = dict(zip(layer.outputs, (outputs[k] for k in layer.numbers), strict=True))
         return own | _by_input(found, list(inputs))
 
-    result = checked(layer.known, answer, layer.scalar, options, answer, "the layer", layer.outputs)
+    result = _checked_twice(answer, layer, answer, "the layer")
     plain = {name: as_array(value) for name, value in answer(layer.known.arrays).items()}
     for form, words in (
         (np.asfortranarray, "stored by columns"),

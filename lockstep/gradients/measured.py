@@ -39,6 +39,28 @@ _U = 2.0**-53
 _UNSTEADY = 2.0**20  # units in the last place between two calls that are no longer rounding
 
 
+class Unsteady(ValueError):
+    """A side that gives other numbers when it is called again.
+
+    Attributes:
+        gradient: The name of one that differs.
+        doubled: Whether it is twice the first, as where it is added to.
+    """
+
+    def __init__(self, who: str, gradient: str, doubled: bool) -> None:
+        expected = (
+            "a function of its inputs: draw random numbers with torch, which starts every call "
+            "from the same seed, or pass them as an input"
+            if who == "reference"
+            else "the same: set accumulated gradients to zero, and pass random masks as inputs"
+        )
+        super().__init__(
+            f"{who} gives different gradients when it is called twice ({gradient}); "
+            f"expected {expected}"
+        )
+        self.gradient, self.doubled = gradient, doubled
+
+
 @dataclass
 class Check:
     """Both sides of a check, as functions of arrays by name.
@@ -369,16 +391,9 @@ def _take_in_a_call(
         whole = np.max(np.abs(first[name]), initial=0.0, where=known)
         another = name in second and (known != np.isfinite(second[name])).any()
         if another or (apart > _UNSTEADY * unit[name] * whole).any():
-            other = (
-                "gradients when it is called twice; expected a function of its inputs: "
-                "draw random numbers with torch, which starts every call from the same seed, "
-                "or pass them as an input"
-                if who == "reference"
-                else f"numbers when it is called twice (gradient of {name}); "
-                "expected the same: set accumulated gradients to zero, "
-                "and pass random masks as inputs"
+            raise Unsteady(
+                who, name, name in second and bool((second[name] == 2 * first[name]).all())
             )
-            raise ValueError(f"{who} gives different {other}")
 
 
 def _grow(largest: Quantities, ones: Quantities, others: Quantities) -> None:

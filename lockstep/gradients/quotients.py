@@ -67,11 +67,8 @@ def _by_grid(own: Array, value: Array, start: Array, loss: float) -> tuple[float
     used, first = np.unique(own[usable], return_index=True)
     used, right, at = used[:_MOST], value[usable][first][:_MOST], start[usable][first][:_MOST]
     n = used.size
-    single = right.astype(np.float32)
-    in_single = (used.astype(np.float32) == used) & (
-        np.abs(used - single) <= 4 * np.spacing(single)
-    )
-    if n < 3 or in_single.all() or not (np.abs(used - right) <= 1e-2 * np.abs(right)).all():
+    in_single = (used.astype(np.float32) == used).all()  # these have a grid of their own
+    if n < 3 or in_single or not (np.abs(used - right) <= 1e-2 * np.abs(right)).all():
         return None
     # numbers off the grid give n on average, with a deviation of √n
     least = n + 6 * math.sqrt(n) - math.log(_CHANCE)

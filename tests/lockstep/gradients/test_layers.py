@@ -607,3 +607,31 @@ def test_a_function_inside_check_gradients_is_any_reference():
         lambda x, w: {"x": 2 * x * w * w}, lambda x, w: (made.apply(x, w) ** 2).sum(), x=X, w=W
     )
     assert result.verdict == "match"
+
+
+@pytest.mark.parametrize(
+    ("grows", "mistake"), [(lambda n: n, "gradients-accumulated"), (lambda n: n**3, "unknown")]
+)
+def test_a_layer_that_gives_another_gradient_at_its_second_call_is_a_mismatch(grows, mistake):
+    calls = []
+
+    def backward(dout, x):
+        calls.append(1)
+        return {"x": 2 * dout * x * grows(len(calls))}
+
+    with pytest.raises(GradientMismatch, match="at its second call") as error:
+        check_layer(lambda x: (x * x, x), backward, lambda x: x * x, x=np.linspace(1, 2, 5))
+    assert error.value.diagnoses[0]["mistake"] == mistake
+
+
+def test_a_reference_of_a_layer_that_is_not_the_same_twice_is_refused():
+    calls = []
+
+    def reference(x):
+        calls.append(1)
+        return x * x * len(calls)
+
+    with pytest.raises(ValueError, match="reference gives different gradients when it is called"):
+        check_layer(
+            lambda x: (x * x, x), lambda dout, x: {"x": 2 * dout * x}, reference, x=np.ones(3)
+        )

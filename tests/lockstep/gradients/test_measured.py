@@ -248,7 +248,11 @@ def test_complex64_is_judged_against_complex128_and_integers_stay_what_they_are(
 @pytest.mark.parametrize(
     ("accumulates", "returns", "words"),
     [
-        (True, lambda d: d.copy(), r"hand gives different numbers when it is called twice \(grad"),
+        (
+            True,
+            lambda d: d.copy(),
+            r"hand gives different gradients when it is called twice \(grad",
+        ),
         (False, lambda d: d.copy(), ""),
     ],
 )
@@ -275,7 +279,7 @@ def test_a_value_that_is_finite_at_one_call_alone_is_refused():
         calls.append(x)
         return {"x": 2 * x if len(calls) == 1 else np.full_like(x, np.nan)}
 
-    with pytest.raises(ValueError, match="hand gives different numbers"):
+    with pytest.raises(ValueError, match="hand gives different gradients"):
         check_gradients(hand, lambda x: (x**2).sum(), x=X)
 
 
@@ -286,7 +290,7 @@ def test_a_name_that_hand_returns_at_one_call_alone_is_refused_or_measured_by_th
         calls.append(x)
         return {"x": w + 0 * x} | ({"w": x.sum()} if len(calls) == 1 else {})
 
-    with pytest.raises(ValueError, match="hand gives different numbers"):
+    with pytest.raises(ValueError, match="hand gives different gradients"):
         check_gradients(hand, lambda x, w: (x * w).sum(), x=X, w=np.float32(2))
 
 

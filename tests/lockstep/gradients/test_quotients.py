@@ -50,7 +50,7 @@ def test_quotients_are_named_by_their_kind_and_width(kind, width):
     assert f"quotient, {named}, of width {width:.3g}" in error.value.diagnoses[0]["says"]
 
 
-@pytest.mark.parametrize("width", [2.0**-26, 2.0 ** (-52 / 3), 1.49e-8])
+@pytest.mark.parametrize("width", [2.0 ** (-52 / 3), 1.49e-8])
 def test_widths_that_are_roots_of_epsilon_are_found_too(width):
     with pytest.raises(GradientMismatch) as error:
         check_gradients(differences("one-sided", width), reference, x=X)
