@@ -722,6 +722,13 @@ def _demand_forward_mode(it: _Function, options: Options) -> None:
     )
 
 
+_REMEDIES = {
+    "second-derivative": "save what backward uses with ctx.save_for_backward, and compute with it "
+    "in torch; or mark backward with @once_differentiable",
+    "forward-mode": "derive jvp from the formula of forward: the sum of ∂output/∂input · tangent",
+}
+
+
 def _as_mistake(mistake: str, what: str, check: Callable[[], object]) -> None:
     """A mismatch, or a failure, of a check gets the name of one mistake."""
     try:
@@ -729,13 +736,18 @@ def _as_mistake(mistake: str, what: str, check: Callable[[], object]) -> None:
     except GradientMismatch as error:
         first = Entry(**error.first_mismatch)
         found = [
-            Diagnosis(d["quantity"], mistake, f"{what} by {d['quantity']} is wrong: {d['says']}")
+            Diagnosis(
+                d["quantity"],
+                mistake,
+                f"{what} by {d['quantity']} is wrong: {d['says']}",
+                _REMEDIES[mistake],
+            )
             for d in error.diagnoses
         ]
         lines = [line for line in str(error).split("\n") if not line.startswith("  mistake")][:4]
         raise mismatch(first, [f"{what}, by {lines[0]}", *lines[1:]], found) from None
     except ValueError as error:
-        raise _wrong(what, mistake, f"{what} can't be had: {error}", "") from error
+        raise _wrong(what, mistake, f"{what} can't be had: {error}", _REMEDIES[mistake]) from error
 
 
 # Layers as pairs of functions
