@@ -454,15 +454,7 @@ def replacements(of: Node, group: list[Node], leaf: Node, near: Iterable[Node]) 
         leaf: The value.
         near: Others of its shape.
     """
-    at = place(of)
-
-    def using(change: Callable[[Tensor], Tensor]) -> Edits:
-        return {node: partial(edit, node, change) for node in group if leaf in node.inputs}
-
-    def edit(node: Node, change: Callable[[Tensor], Tensor], *args: Any) -> Any:
-        pairs = zip(node.args, args, strict=True)
-        return unedited(node, *(change(value) if it is leaf else value for it, value in pairs))
-
+    at, using = place(of), partial(_using, group, leaf)
     if is_function(of) and (leaf is of or leaf in of.args):
         says = f"the derivative of {at} is taken at its result, not at what goes in"
         remedy = f"take the slope of {sign(of.name)} at what goes in"
@@ -470,8 +462,7 @@ def replacements(of: Node, group: list[Node], leaf: Node, near: Iterable[Node]) 
         yield Change("derivative-at-wrong-point", says, remedy, edits)
     for other in near:
         if other is not leaf:
-            edits = using(partial(_always, other.value))
-            yield Change(*_instead(of, leaf, other), edits)
+            yield Change(*_instead(of, leaf, other), instead_of(group, leaf, other))
     words = f"{described(leaf)} in the derivative of {at}"
     for what, change in _moves(leaf.value):
         yield Change("wrong-index", f"{words} is {what}", "check the indices", using(change))
@@ -480,6 +471,21 @@ def replacements(of: Node, group: list[Node], leaf: Node, near: Iterable[Node]) 
             says = f"the {which} row of {words} is used for all rows"
             edits = using(partial(_row_for_all, k))
             yield Change("one-sample-only", says, "use the row of each", edits)
+
+
+def instead_of(group: list[Node], leaf: Node, other: Node) -> Edits:
+    """The edits by which operations use another value in place of one."""
+    return _using(group, leaf, partial(_always, other.value))
+
+
+def _using(group: list[Node], leaf: Node, change: Callable[[Tensor], Tensor]) -> Edits:
+    """The edits by which a value is changed wherever operations use it."""
+
+    def edit(node: Node, *args: Any) -> Any:
+        pairs = zip(node.args, args, strict=True)
+        return unedited(node, *(change(value) if it is leaf else value for it, value in pairs))
+
+    return {node: partial(edit, node) for node in group if leaf in node.inputs}
 
 
 def _always(value: Any, _: Any) -> Any:

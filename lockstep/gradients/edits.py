@@ -11,11 +11,13 @@ agrees.
 from __future__ import annotations
 
 import heapq
+import itertools
 import time
 from bisect import bisect
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -29,10 +31,13 @@ from lockstep.gradients.changes import (
     THEIRS,
     Change,
     changes,
+    instead_of,
+    is_function,
     replacements,
     scaled,
     slopes,
     whole_changes,
+    with_argument,
 )
 from lockstep.gradients.graph import Forward, Joint, traced, traced_as_it_is
 from lockstep.gradients.mistakes import FACTORS, Wrong, times
@@ -240,6 +245,8 @@ def _explains(seen: Search, it: Wrong, edits: Edits) -> bool:
 
 
 def _is_it(it: Wrong, gradient: Array) -> bool:
+    if gradient.shape != it.own.shape:
+        return False
     slack = 4 * it.bound + 2.0**-48 * np.abs(gradient)
     return bool(agree(it.own, gradient, slack).all())
 
@@ -257,13 +264,16 @@ def _explained(
     terms = list(_terms(seen))
     yield from _by_terms(seen, terms, lambda c, why: c in (0, -1))
     tried: list[Tried] = []
+    every: list[Change] = []
     for family in (_small, _replaced, _moved, _scaled):
-        some = list(_tried(seen, family(seen)))
+        changed = list(family(seen))
+        every += changed
+        some = list(_tried(seen, changed))
         yield from _by_one(seen, some)
         tried += some
     yield from _by_terms(seen, terms, lambda c, why: bool(why))
     yield from _stopped_early(seen)
-    yield from _by_all_of_a_loop(seen, tried)
+    yield from _by_all_of_a_loop(seen, every)
     if joint.forward:
         yield from _by_the_forward_pass(seen, joint.forward)
     yield from _by_terms(seen, terms, lambda c, why: True)
@@ -557,23 +567,96 @@ def _stopped_early(seen: Search) -> Iterator[Diagnosis]:
 # Several operations
 
 
-def _together(tried: Iterable[Change], least: int = 1) -> Iterator[Change]:
-    """Changes that are the same in words, as those of a loop, made together."""
-    alike: dict[tuple[str, str], list[Change]] = defaultdict(list)
-    for change in tried:
-        alike[change.mistake, change.says].append(change)
+def _together(some: Iterable[Change], least: int = 1) -> Iterator[Change]:
+    """Changes that are the same in words, as those of a loop, made together.
+
+    At one operation several may have the same words: the first ones go together, and so on.
+    """
+    alike: dict[Any, list[Change]] = defaultdict(list)
+    counts: dict[Any, int] = defaultdict(int)
+    for change in some:
+        node = next(iter(change.edits))
+        kind = change.mistake, change.says, node.name, len(change.edits)
+        counts[kind, node.of or node] += 1
+        alike[kind, counts[kind, node.of or node]].append(change)
     for same in alike.values():
         if len(same) >= least:
             edits = {node: edit for change in same for node, edit in change.edits.items()}
             yield replace(same[0], edits=edits)
 
 
-def _by_all_of_a_loop(seen: Search, tried: list[Tried]) -> Iterator[Diagnosis]:
-    for change in _together((change for change, _ in tried), 2):
+def _by_all_of_a_loop(seen: Search, some: Iterable[Change]) -> Iterator[Diagnosis]:
+    """One change at every operation that a loop repeats. They act on each other, so run them."""
+    repeated = itertools.chain(_together(_at_sums(seen), 2), _together(some, 2), _at_steps(seen))
+    found: set[str] = set()
+    for change in repeated:
+        _in_time(seen)
+        try:
+            values = _changed(change.edits)
+        except CANNOT:
+            continue
         for it in seen.wrong:
-            _in_time(seen)
-            if _explains(seen, it, change.edits):
+            value = values.get(seen.joint.gradients[it.name])
+            if it.name not in found and value is not None and _is_it(it, _array(value)):
+                found.add(it.name)
                 yield _said(it, change)
+        if len(found) == len(seen.wrong):
+            return
+
+
+def _at_sums(seen: Search) -> Iterator[Change]:
+    """A term of every sum of gradients, or any gradient, that is left out or has a wrong sign."""
+    forward = {g: node for node, g in seen.joint.reaching.items()}
+    kinds = (
+        (0, "term-missing", f"the gradient of {THEIRS} lacks the term through"),
+        (-1, "sign-flipped", f"in the gradient of {THEIRS}, a wrong sign has the term through"),
+    )
+    for (c, mistake, says), node in itertools.product(kinds, seen.probes):
+        for k, it in enumerate(node.args[:2]) if _adds(node, seen) else ():
+            if not (_adds(it, seen) and _is_added(it, seen)):
+                way = _through(it, node, forward, seen)
+                side = [user.args.index(way) for user in way.users[:1] if way in user.args]
+                words = f"{says} {place(way)}{' (as the second operand)' if side == [1] else ''}"
+                edits = with_argument(node, k, partial(torch.mul, c))
+                yield Change(mistake, f"{words}, at every step", "add all terms up", edits)
+        if c and node.of and node.run and not _adds(node, seen):
+            edits = {node: partial(_negative, node)}
+            yield Change(mistake, f"{says} {place(node.of)}, at every step", "change it", edits)
+
+
+def _negative(node: Node, *args: Any) -> Any:
+    return -unedited(node, *args)
+
+
+def _at_steps(seen: Search) -> Iterator[Change]:
+    """What an operation of a loop uses at one step taken from another step, at all steps."""
+    steps: dict[str, list[Node]] = defaultdict(list)
+    for node in _values(seen):
+        if node.run:
+            steps[place(node)].append(node)
+    loops = [of for of in steps.values() if len(of) > 1]
+    streams = [_stream(of, k) for of in loops for k in (None, *range(len(of[0].args)))]
+    groups = _groups(seen)
+    for of, own, other in itertools.product(loops, streams, streams):
+        used = own and all(it is node or it in node.args for it, node in zip(own, of, strict=False))
+        if not used or not len(own) == len(of) == len(other) or own == other:
+            continue
+        edits: Edits = {}
+        for at, leaf, instead in zip(of, own, other, strict=True):
+            if leaf is not instead and leaf.value.shape == instead.value.shape:
+                edits |= instead_of(groups.get(at, []), leaf, instead)
+        if edits:
+            at, leaf, instead = of[-1], own[-1], other[-1]
+            says = f"{described(instead)} in place of {described(leaf)} in the derivative of"
+            name = "wrong-layer-derivative" if is_function(at) else "wrong-layer-input"
+            says, remedy = f"{says} {place(at)}, at every step", "check the step of each value"
+            yield Change(name, says, remedy, edits)
+
+
+def _stream(of: list[Node], k: int | None) -> list[Node]:
+    """The results of an operation of a loop, or what it takes as argument k, step by step."""
+    found = of if k is None else [node.args[k] for node in of if k < len(node.args)]
+    return found if all(isinstance(getattr(it, "value", None), Tensor) for it in found) else []
 
 
 def _by_the_forward_pass(seen: Search, forward: Forward) -> Iterator[Diagnosis]:
