@@ -27,12 +27,16 @@ _ORDERS = ("flip", "roll", "cumsum", "permute", "t", "transpose")
 
 @dataclass
 class Change:
-    """One mistake: its name, what it is, what to do, and what stands in place of operations."""
+    """One mistake: its name, what it is, what to do, and what stands in place of operations.
+
+    at: The operation that the sentence names, if that is not the one that is edited.
+    """
 
     mistake: str
     says: str
     remedy: str
     edits: Edits
+    at: Node | None = None
 
 
 def changes(node: Node, carrying: Container[Node]) -> Iterator[Change]:

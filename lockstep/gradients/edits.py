@@ -567,8 +567,24 @@ def _stopped_early(seen: Search) -> Iterator[Diagnosis]:
 # Several operations
 
 
-def _together(some: Iterable[Change], least: int = 1) -> Iterator[Change]:
-    """Changes that are the same in words, as those of a loop, made together.
+def _phases(nodes: Iterable[Node]) -> dict[Node, Any]:
+    """Where operations of the forward pass are in a loop: the same for those that it repeats."""
+    lines: dict[str, list[Node]] = defaultdict(list)
+    for node in nodes:
+        if node.of is None and node.run:
+            lines[node.line].append(node)
+    phases = {}
+    for line, some in lines.items():
+        names, n = [node.name for node in some], len(some)
+        period = next(k for k in range(1, n + 1) if names[:k] * (n // k) == names)
+        phases.update({node: (line, k % period) for k, node in enumerate(some)})
+    return phases
+
+
+def _together(
+    some: Iterable[Change], phases: dict[Node, Any], least: int = 1
+) -> Iterator[Change]:
+    """Changes at the operations that a loop repeats, made together.
 
     At one operation several may have the same words: the first ones go together, and so on.
     """
@@ -576,18 +592,22 @@ def _together(some: Iterable[Change], least: int = 1) -> Iterator[Change]:
     counts: dict[Any, int] = defaultdict(int)
     for change in some:
         node = next(iter(change.edits))
-        kind = change.mistake, change.says, node.name, len(change.edits)
+        of = change.at or node.of or node
+        says = change.says.replace(place(of), "")  # its arguments may have names at some steps
+        kind = change.mistake, says, phases.get(of), node.name
         counts[kind, node.of or node] += 1
         alike[kind, counts[kind, node.of or node]].append(change)
     for same in alike.values():
         if len(same) >= least:
             edits = {node: edit for change in same for node, edit in change.edits.items()}
-            yield replace(same[0], edits=edits)
+            yield replace(same[-1], edits=edits)
 
 
 def _by_all_of_a_loop(seen: Search, some: Iterable[Change]) -> Iterator[Diagnosis]:
     """One change at every operation that a loop repeats. They act on each other, so run them."""
-    repeated = itertools.chain(_together(_at_sums(seen), 2), _together(some, 2), _at_steps(seen))
+    phases = _phases(seen.joint.nodes)
+    alike = (_together(these, phases, 2) for these in (_at_sums(seen), some))
+    repeated = itertools.chain(*alike, _at_steps(seen, phases))
     found: set[str] = set()
     for change in repeated:
         _in_time(seen)
@@ -615,10 +635,9 @@ def _at_sums(seen: Search) -> Iterator[Change]:
         for k, it in enumerate(node.args[:2]) if _adds(node, seen) else ():
             if not (_adds(it, seen) and _is_added(it, seen)):
                 way = _through(it, node, forward, seen)
-                side = [user.args.index(way) for user in way.users[:1] if way in user.args]
-                words = f"{says} {place(way)}{' (as the second operand)' if side == [1] else ''}"
                 edits = with_argument(node, k, partial(torch.mul, c))
-                yield Change(mistake, f"{words}, at every step", "add all terms up", edits)
+                words = f"{says} {place(way)}, at every step"
+                yield Change(mistake, words, "add all terms up", edits, way)
         if c and node.of and node.run and not _adds(node, seen):
             edits = {node: partial(_negative, node)}
             yield Change(mistake, f"{says} {place(node.of)}, at every step", "change it", edits)
@@ -628,12 +647,12 @@ def _negative(node: Node, *args: Any) -> Any:
     return -unedited(node, *args)
 
 
-def _at_steps(seen: Search) -> Iterator[Change]:
+def _at_steps(seen: Search, phases: dict[Node, Any]) -> Iterator[Change]:
     """What an operation of a loop uses at one step taken from another step, at all steps."""
-    steps: dict[str, list[Node]] = defaultdict(list)
+    steps: dict[Any, list[Node]] = defaultdict(list)
     for node in _values(seen):
         if node.run:
-            steps[place(node)].append(node)
+            steps[phases[node]].append(node)
     loops = [of for of in steps.values() if len(of) > 1]
     streams = [_stream(of, k) for of in loops for k in (None, *range(len(of[0].args)))]
     groups = _groups(seen)
@@ -647,7 +666,8 @@ def _at_steps(seen: Search) -> Iterator[Change]:
                 edits |= instead_of(groups.get(at, []), leaf, instead)
         if edits:
             at, leaf, instead = of[-1], own[-1], other[-1]
-            says = f"{described(instead)} in place of {described(leaf)} in the derivative of"
+            says = f"{described(instead)}{' of another step' * (of is not own)} in place of"
+            says = f"{says} {described(leaf)} in the derivative of"
             name = "wrong-layer-derivative" if is_function(at) else "wrong-layer-input"
             says, remedy = f"{says} {place(at)}, at every step", "check the step of each value"
             yield Change(name, says, remedy, edits)
@@ -667,7 +687,7 @@ def _by_the_forward_pass(seen: Search, forward: Forward) -> Iterator[Diagnosis]:
         if node.run and isinstance(node.value, Tensor) and node.value.is_floating_point()
         for change in changes(node, ())
     )
-    for change in _together(every):
+    for change in _together(every, _phases(forward.nodes)):
         variants = [change]
         if change.mistake == "scaled-by-constant":
             also = {node: _value_only(node, edit) for node, edit in change.edits.items()}
