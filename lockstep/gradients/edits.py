@@ -325,7 +325,7 @@ class Term:
 
 def _terms(seen: Search) -> Iterator[Term]:
     """Every term of every sum of gradients, and then every gradient on the way back."""
-    forward = {g: node for node, g in seen.joint.reaching.items()}
+    forward = _uses(seen)
 
     def term(words: str, node: Node, part: Tensor, alone: bool = False) -> Term:
         sums = [
@@ -373,6 +373,12 @@ def _added(node: Node, seen: Search, c: float) -> Iterator[tuple[Node, Tensor]]:
             yield from _added(it, seen, factor)
         else:
             yield it, it.value if factor == 1 else -it.value
+
+
+def _uses(seen: Search) -> dict[Node, Node]:
+    """The forward operation that a gradient reaches, by the gradient; the last of several."""
+    reaching = sorted(seen.joint.reaching.items(), key=lambda pair: pair[0].index)
+    return {g: node for node, g in reaching}
 
 
 def _through(it: Node, whole: Node, forward: dict[Node, Node], seen: Search) -> Node:
@@ -592,11 +598,11 @@ def _together(
     counts: dict[Any, int] = defaultdict(int)
     for change in some:
         node = next(iter(change.edits))
-        of = change.at or node.of or node
-        says = change.says.replace(place(of), "")  # its arguments may have names at some steps
-        kind = change.mistake, says, phases.get(of), node.name
-        counts[kind, node.of or node] += 1
-        alike[kind, counts[kind, node.of or node]].append(change)
+        of, shape = node.of or node, getattr(node.value, "shape", ())
+        says = change.says.replace(place(change.at or of), "")  # may name arguments at some steps
+        kind = change.mistake, says, phases.get(of), node.name, shape
+        counts[kind, of] += 1
+        alike[kind, counts[kind, of]].append(change)
     for same in alike.values():
         if len(same) >= least:
             edits = {node: edit for change in same for node, edit in change.edits.items()}
@@ -626,7 +632,7 @@ def _by_all_of_a_loop(seen: Search, some: Iterable[Change]) -> Iterator[Diagnosi
 
 def _at_sums(seen: Search) -> Iterator[Change]:
     """A term of every sum of gradients, or any gradient, that is left out or has a wrong sign."""
-    forward = {g: node for node, g in seen.joint.reaching.items()}
+    forward = _uses(seen)
     kinds = (
         (0, "term-missing", f"the gradient of {THEIRS} lacks the term through"),
         (-1, "sign-flipped", f"in the gradient of {THEIRS}, a wrong sign has the term through"),
