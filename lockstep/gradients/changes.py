@@ -41,7 +41,7 @@ class Change:
 
 def changes(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     """The usual mistakes at an operation. carrying: operations that carry a gradient back."""
-    for kind in (_left_out, _twice, _masks, _alone, _turned, _axes, _means, _parts, _indices):
+    for kind in (_left_out, _twice, _masks, _alone, _turned, _axes, _own_left_out, _means, _parts, _indices):
         yield from kind(node, carrying)
 
 
@@ -127,7 +127,8 @@ def _left_out(node: Node, carrying: Container[Node]) -> Iterator[Change]:
             if it in carrying and _shape(it) == _shape(node):
                 says = f"{_words(node.args[1 - k], of)}, a factor of {at}, is left out{back}"
                 edits: Edits = {node: partial(_argument, k)}
-                yield Change("wrong-weights", says, "multiply with it", edits)
+                name = "wrong-weights" if of and of.name in _PRODUCTS else "factor-missing"
+                yield Change(name, says, "multiply with it", edits)
     if (neutral := _NEUTRAL.get(node.name)) is None:
         return
     for k, it in enumerate(node.args[:2]):
@@ -141,6 +142,9 @@ def _left_out(node: Node, carrying: Container[Node]) -> Iterator[Change]:
         if of and is_function(of) and node not in carrying:
             text = _slope(node, _without(node, k), carrying)
             yield _other_slope(of, text, edits)
+        elif neutral == 0 and isinstance(it, Node) and _is_mask(it.value):
+            says = f"the mask {which} of {at} is left out"
+            yield Change("mask", says, "add −inf where it is masked", edits)
         elif neutral == 0:
             what = "the constant" if number else "the term"
             yield Change("term-missing", f"{what} {which} of {at} is left out", "add it", edits)
@@ -157,6 +161,11 @@ def _left_out(node: Node, carrying: Container[Node]) -> Iterator[Change]:
 def _is_fixed(it: Any, carrying: Container[Node]) -> bool:
     """Whether an argument is a number or a value that carries no gradient."""
     return it not in carrying if isinstance(it, Node) else isinstance(it, int | float)
+
+
+def _is_mask(it: Any) -> bool:
+    """Whether a term is −inf somewhere, and 0 elsewhere."""
+    return isinstance(it, Tensor) and bool((it == -torch.inf).any() and it.isneginf().eq(it != 0).all())
 
 
 def _without(node: Node, k: int) -> str:
@@ -208,19 +217,25 @@ def _masks(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     if node.name not in masks or node.of is not None and node not in carrying:
         return
     k, keeps = masks[node.name]
-    if node.name == "where":
-        keeps = not isinstance(node.args[2], Node) or not _is_fixed(node.args[1], carrying)
-    edits = with_argument(node, k, partial(_filled, keeps))
-    if node.of and is_function(node.of):
-        yield _other_slope(node.of, "1", edits)
-    else:
-        says = f"the mask of {_at(node)} is left out{_back(node)}"
-        yield Change("mask", says, "let nothing through where it is masked", edits)
+    fixed = [_is_fixed(it, carrying) for it in node.args[1:3]]
+    both = node.name == "where" and fixed[0] == fixed[-1]
+    for always in (True, False) if both else (fixed[-1] if node.name == "where" else keeps,):
+        edits = with_argument(node, k, partial(_filled, always))
+        if node.of and is_function(node.of):
+            yield _other_slope(node.of, "1", edits)
+        else:
+            says = f"the mask of {_at(node)} is left out{_back(node)}"
+            yield Change("mask", says, "let nothing through where it is masked", edits)
 
 
 def _alone(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     """A function, or an operation that only moves numbers, that is left out."""
     given = node.inputs
+    if "adjoint" in node.options:  # a system of equations
+        turned = node.options | {"adjoint": not node.options["adjoint"]}
+        says = f"the matrix of {_at(node)} is transposed the wrong way round{_back(node)}"
+        solved: Edits = {node: lambda *args: node.run and node.run(*args, **turned)}
+        yield Change("transposed-weights", says, "turn it round", solved)
     if len(given) != 1 or given[0] is not node.args[0] or node.name == "where":
         return
     if _shape(given[0]) != _shape(node) or node.name in _NEUTRAL:
@@ -232,7 +247,7 @@ def _alone(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     elif name in ("tril", "triu"):
         says = f"the mask of {at} is left out{_back(node)}"
         yield Change("mask", says, "set to zero what is masked", edits)
-    elif node.of and node.of.name in _PRODUCTS and name in ("t", "permute", "transpose"):
+    elif node.of and node.of.name not in _ORDERS and name in ("t", "permute", "transpose"):
         yield _wrong_way_round(node, given[0], carrying, edits)
     elif name in _ORDERS:
         says = f"`{sign(name)}` is left out in the derivative of {at}" if node.of else ""
@@ -300,6 +315,14 @@ def _axes(node: Node, _: Container[Node]) -> Iterator[Change]:
             same_shape: Edits = {node: partial(_along, node, instead)}
             for edits in (other_shape, same_shape):
                 yield Change("wrong-axis", says + _back(node), "use the other axis", edits)
+
+
+def _own_left_out(node: Node, _: Container[Node]) -> Iterator[Change]:
+    """A cumulative sum that leaves out the element itself."""
+    if node.name == "cumsum":
+        says = f"a cumulative sum of {_at(node)} leaves out the element itself{_back(node)}"
+        edits: Edits = {node: lambda x, *more: unedited(node, x, *more) - x}
+        yield Change("partial-sum", says, "start with the element itself", edits)
 
 
 def _along(node: Node, axes: Any, x: Tensor, _: Any, *more: Any) -> Any:
@@ -467,6 +490,10 @@ def replacements(of: Node, group: list[Node], leaf: Node, near: Iterable[Node]) 
     for other in near:
         if other is not leaf:
             yield Change(*_instead(of, leaf, other), instead_of(group, leaf, other))
+        if leaf is of and is_function(of) and other is not of.args[0]:
+            says = f"the derivative of {at} is taken at {described(other)}"
+            edits = using(partial(_always, unedited(of, other.value, *of.args[1:])))
+            yield Change("derivative-at-wrong-point", says, f"use {described(of.args[0])}", edits)
     words = f"{described(leaf)} in the derivative of {at}"
     for what, change in _moves(leaf.value):
         yield Change("wrong-index", f"{words} is {what}", "check the indices", using(change))
@@ -533,6 +560,8 @@ def _moves(it: Tensor) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
                 for by in (1, -1):
                     move = partial(torch.roll, shifts=by, dims=axis)
                     yield f"shifted by one{along}", move
+    if it.dim() > 2:
+        yield "reversed along its last two axes", partial(torch.flip, dims=(-2, -1))
 
 
 def _coming_through(node: Node) -> str:
@@ -556,6 +585,11 @@ def scaled(node: Node, near: Iterable[Node]) -> Iterator[Change]:
         if it.name in _SLOPES:
             edits = _with_result(node, partial(torch.mul, _SLOPES[it.name][1](value)))
             says = f"{words} has the derivative of {place(it)} once too often"
+            yield Change("extra-activation-derivative", says, "leave it out", edits)
+        else:
+            y = torch.sigmoid(value)
+            edits = _with_result(node, partial(torch.mul, y * (1 - y)))
+            says = f"{words} has σ'({which}) as a factor, which the loss contains already"
             yield Change("extra-activation-derivative", says, "leave it out", edits)
         for factor, by in factors.items():
             for name, what, number in (

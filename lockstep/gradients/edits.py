@@ -378,7 +378,9 @@ def _added(node: Node, seen: Search, c: float) -> Iterator[tuple[Node, Tensor]]:
 def _uses(seen: Search) -> dict[Node, Node]:
     """The forward operation that a gradient reaches, by the gradient; the last of several."""
     reaching = sorted(seen.joint.reaching.items(), key=lambda pair: pair[0].index)
-    return {g: node for node, g in reaching}
+    given = {node.input: node for node in seen.joint.nodes if node.input}
+    inputs = {g: given[name] for name, g in seen.joint.gradients.items() if name in given}
+    return {g: node for node, g in reaching} | inputs
 
 
 def _through(it: Node, whole: Node, forward: dict[Node, Node], seen: Search) -> Node:
@@ -517,10 +519,22 @@ def _replaced(seen: Search) -> Iterator[Change]:
     alike: dict[Any, list[Node]] = defaultdict(list)
     for node in _values(seen):
         alike[node.value.shape].append(node)
+    given = [
+        node
+        for node in seen.joint.nodes
+        if not node.of and isinstance(node.value, Tensor) and node.value.dtype == torch.int64
+    ]
     for of, group in _groups(seen).items():
         own = {*group, *seen.probes}
         for leaf in dict.fromkeys(it for node in group for it in node.inputs if it not in own):
-            if isinstance(leaf.value, Tensor) and leaf.value.is_floating_point():
+            if isinstance(leaf.value, Tensor) and leaf.value.dtype == torch.int64:
+                for other in given:
+                    if other is not leaf and other.value.shape == leaf.value.shape:
+                        edits = instead_of(group, leaf, other)
+                        says = f"{described(other)} in place of {described(leaf)}"
+                        says = f"{says} as the index in the derivative of {place(of)}"
+                        yield Change("wrong-index", says, f"use {described(leaf)}", edits)
+            elif isinstance(leaf.value, Tensor) and leaf.value.is_floating_point():
                 same = alike[leaf.value.shape]
                 near = [it for it in (*leaf.inputs, *of.inputs) if it in same]
                 near += [*_around(same, of), *(node for node in same if node.input)]
