@@ -365,6 +365,32 @@ _PARTS: tuple[tuple[str, int, Callable[[int], slice]], ...] = (  # of how many a
 )
 
 
+def epsilons(node: Node) -> Iterator[Change]:
+    """In the forward pass, a small number that is added where there is none, or elsewhere."""
+    at, name, of = place(node), node.name, node.args[0] if node.args else None
+    if name in ("sqrt", "rsqrt", "pow") and isinstance(of, Node) and of.name == "add":
+        added = [it for it in of.args[:2] if isinstance(it, float)]
+        for eps in added:
+            says, remedy = f"{eps:g} is added outside {at}, not inside", "add it inside"
+            yield Change("epsilon-placement", says, remedy, {node: partial(_outside, node, eps)})
+    if name in ("log", "div", "reciprocal"):
+        k = int(name == "div")
+        for digits in range(3, 17):
+            edits = with_argument(node, k, partial(_plus, 10.0**-digits))
+            says = f"1e-{digits} is added to what {at} takes"
+            yield Change("log-epsilon", says, "add nothing there", edits)
+
+
+def _outside(node: Node, eps: float, x: Tensor, *power: Any) -> Tensor:
+    """A root, or one over it, with a number added to the root."""
+    root = torch.sqrt(x - eps) + eps
+    return root if node.name == "sqrt" or power == (0.5,) else 1 / root
+
+
+def _plus(number: float, it: Any) -> Any:
+    return it + number
+
+
 def _parts(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     """A sum of which only a part counts."""
     if node not in carrying or node.name not in (*_PRODUCTS, "sum"):

@@ -31,6 +31,7 @@ from lockstep.gradients.changes import (
     THEIRS,
     Change,
     changes,
+    epsilons,
     instead_of,
     is_function,
     replacements,
@@ -40,6 +41,7 @@ from lockstep.gradients.changes import (
     with_argument,
 )
 from lockstep.gradients.graph import Forward, Joint, traced, traced_as_it_is
+from lockstep.gradients.inputs import parts
 from lockstep.gradients.mistakes import FACTORS, Wrong, times
 from lockstep.gradients.operations import Edits, Node, described, place, rerun, unedited
 from lockstep.gradients.reference import Reference
@@ -63,6 +65,7 @@ def search(
     inputs: Quantities,
     wanted: Sequence[str],
     deadline: float,
+    used: Container[str] = (),
 ) -> tuple[dict[str, Diagnosis], str]:
     """The likeliest edit of the reference that gives each wrong gradient.
 
@@ -72,6 +75,7 @@ def search(
         inputs: By name.
         wanted: The names of those that are differentiated.
         deadline: When to stop, as `time.monotonic` tells it.
+        used: The names of the reference's operations.
 
     Returns:
         The diagnoses by name, and why operations could not be edited, or "".
@@ -85,7 +89,7 @@ def search(
                 raise _TooLong
             joint = trace(reference, inputs, wanted)
             _demand_right(joint, left)
-            for diagnosis in _explained(left, joint, inputs, deadline):
+            for diagnosis in _explained(left, joint, inputs, deadline, used):
                 found.setdefault(diagnosis.quantity, diagnosis)
                 if len(found) == len(wrong):
                     return found, ""
@@ -109,8 +113,7 @@ def _demand_right(joint: Joint, wrong: list[Wrong]) -> None:
 
 
 def _array(tensor: Tensor) -> Array:
-    array: Array = tensor.detach().resolve_conj().resolve_neg().numpy()
-    return array
+    return parts(tensor.detach().resolve_conj().resolve_neg().numpy())
 
 
 # Probes
@@ -129,6 +132,7 @@ class Search:
         sought: What an edit should change the sums by: wrong gradients × sums.
         slack: How near it should come.
         near: How near it should come, relative to larger changes of which it is made.
+        used: The names of the reference's operations.
     """
 
     joint: Joint
@@ -139,6 +143,7 @@ class Search:
     sought: Array
     slack: Array
     near: float
+    used: Container[str] = ()
 
 
 def _probed(joint: Joint, wrong: list[Wrong], inputs: Quantities, deadline: float) -> Search:
@@ -162,10 +167,11 @@ def _probed(joint: Joint, wrong: list[Wrong], inputs: Quantities, deadline: floa
             weight = random.normal(size=it.value.shape)
             error = weight * (it.own - it.value)
             final = values[joint.gradients[it.name]]
+            given = torch.as_tensor(weight)
             by = torch.autograd.grad(
                 final,
                 list(carrying.values()),
-                torch.as_tensor(weight).to(final.dtype),
+                (torch.view_as_complex(given) if final.is_complex() else given).to(final.dtype),
                 retain_graph=True,
                 allow_unused=True,
             )
@@ -256,11 +262,16 @@ def _is_it(it: Wrong, gradient: Array) -> bool:
 
 @torch.no_grad()
 def _explained(
-    wrong: list[Wrong], joint: Joint, inputs: Quantities, deadline: float
+    wrong: list[Wrong],
+    joint: Joint,
+    inputs: Quantities,
+    deadline: float,
+    used: Container[str] = (),
 ) -> Iterator[Diagnosis]:
     """Diagnoses that give the gradients by hand, likelier ones first."""
     with torch.enable_grad():
         seen = _probed(joint, wrong, inputs, deadline)
+    seen.used = used
     terms = list(_terms(seen))
     yield from _by_terms(seen, terms, lambda c, why: c in (0, -1))
     tried: list[Tried] = []
@@ -338,16 +349,20 @@ def _terms(seen: Search) -> Iterator[Term]:
     for node in seen.probes:
         if not _adds(node, seen) or _is_added(node, seen):
             continue
-        parts = [(_through(it, node, forward, seen), part) for it, part in _added(node, seen, 1)]
-        calls = defaultdict(list)
-        for way, part in parts:
-            others = sum(way is other for other, _ in parts)
-            one = "one factor of " if way.name in ("mul", "bmm", "mm") else "one use in "
-            words = f"{one if others > 1 else ''}{place(way)}"
-            yield term(words, node, part)
+        found = [(_through(it, node, forward, seen), part) for it, part in _added(node, seen, 1)]
+        ways: dict[Node, list[Tensor]] = defaultdict(list)
+        calls: dict[Any, list[Tensor]] = defaultdict(list)
+        for way, part in found:
+            ways[way].append(part)
             calls[way.call].append(part)
+        for way, some in ways.items():  # of a square, both factors before one of them
+            one = "one factor of " if way.name in ("mul", "bmm", "mm") else "one use in "
+            if 1 < len(some) < len(found):
+                yield term(place(way), node, sum(some[1:], some[0]))
+            for part in some:
+                yield term(f"{one if len(some) > 1 else ''}{place(way)}", node, part)
         for call, some in calls.items():  # a library function may use a value several times
-            if call and 1 < len(some) < len(parts):
+            if call and 1 < len(some) < len(found):
                 yield term(call[0], node, sum(some[1:], some[0]))
     for node in seen.probes:
         if node.of:
@@ -426,7 +441,7 @@ def _by_term(seen: Search, it: Wrong, term: Term, only: bool, kinds: Kinds) -> D
     slack = 4 * it.bound + 2.0**-48 * np.abs(part)
     informative = np.abs(part) > slack
     several = _varied(part[it.off & informative], slack[it.off & informative])
-    c, why = times(it.own - it.value + part, part, slack, seen.inputs, several)
+    c, why = times(it.own - it.value + part, part, slack, seen.inputs, several, seen.used)
     if c is None or not kinds(c, why) or not informative.any():
         return None
     if c == 0:
@@ -575,8 +590,7 @@ def _stopped_early(seen: Search) -> Iterator[Diagnosis]:
     """Whether a gradient is that of an intermediate."""
     for it in seen.wrong:
         for node, final in seen.joint.reaching.items():
-            same = final.value.shape == it.own.shape and _is_it(it, _array(final.value))
-            if same and _varied(it.own, it.bound):
+            if _is_it(it, _array(final.value)) and _varied(it.own, it.bound):
                 words = described(node)
                 says = f"the gradient of {it.name} is exactly that of {words}: "
                 says += f"the derivative of {words} by {it.name} is left out"
@@ -701,15 +715,16 @@ def _stream(of: list[Node], k: int | None) -> list[Node]:
 
 def _by_the_forward_pass(seen: Search, forward: Forward) -> Iterator[Diagnosis]:
     """Mistakes of the forward pass, as hand repeats it; with its derivative, and without."""
+    small = any(_is_small(it) for it in seen.wrong)
     every = (
         change
         for node in forward.nodes
         if node.run and isinstance(node.value, Tensor) and node.value.is_floating_point()
-        for change in changes(node, ())
+        for change in itertools.chain(changes(node, ()), epsilons(node) if small else ())
     )
     for change in _together(every, _phases(forward.nodes)):
         variants = [change]
-        if change.mistake == "scaled-by-constant":
+        if change.mistake in ("scaled-by-constant", "epsilon-placement", "log-epsilon"):
             also = {node: _value_only(node, edit) for node, edit in change.edits.items()}
             says = f"{change.says}, in the value and not in its derivative"
             variants.append(replace(change, says=says, edits=also))
@@ -723,6 +738,11 @@ def _by_the_forward_pass(seen: Search, forward: Forward) -> Iterator[Diagnosis]:
             for it in seen.wrong:
                 if _is_it(it, _array(gradients[it.name])):
                     yield _said(it, one)
+
+
+def _is_small(it: Wrong) -> bool:
+    """Whether an error is so small that an ε may make it."""
+    return bool(np.median(np.abs(it.own - it.value)) <= 0.05 * np.median(np.abs(it.value)))
 
 
 def _value_only(node: Node, edit: Any) -> Any:
@@ -754,7 +774,7 @@ def _by_two(seen: Search, terms: list[Term], tried: list[Tried]) -> Iterator[Dia
     ]
     both += [one for one in tried if one[0].mistake not in ("wrong-index", "wrong-layer-input")]
     for w, it in enumerate(seen.wrong):
-        if _varied(it.own[it.off], it.bound):
+        if it.off.sum() >= 6 and _varied(it.own[it.off], it.bound):
             for i, j in _pairs(
                 np.array([sums[w] for _, sums in both]), seen.sought[w], seen.slack[w]
             ):
