@@ -40,8 +40,9 @@ def expressions() -> list[str]:
 
 def by_check_gradients(it: ModuleType, inputs: Arrays, spoil: Spoil) -> bool:
     """Whether check_gradients finds the error that spoil makes."""
+    given: dict[str, Any] = dict(inputs)
     try:
-        check_gradients(lambda **given: spoil(it.hand(**given)), it.reference, **inputs)
+        check_gradients(lambda **given: spoil(it.hand(**given)), it.reference, **given)
     except GradientMismatch:
         return True
     return False
