@@ -27,17 +27,21 @@ _ORDERS = ("flip", "roll", "cumsum", "permute", "t", "transpose")
 
 @dataclass
 class Change:
-    """One mistake: its name, what it is, what to do, and what stands in place of operations."""
+    """One mistake: its name, what it is, what to do, and what stands in place of operations.
+
+    at: The operation that the sentence names, if that is not the one that is edited.
+    """
 
     mistake: str
     says: str
     remedy: str
     edits: Edits
+    at: Node | None = None
 
 
 def changes(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     """The usual mistakes at an operation. carrying: operations that carry a gradient back."""
-    for kind in (_left_out, _twice, _masks, _alone, _turned, _axes, _means, _parts, _indices):
+    for kind in (_left_out, _twice, _masks, _alone, _turned, _axes, _own_left_out, _means, _parts, _indices):
         yield from kind(node, carrying)
 
 
@@ -123,7 +127,8 @@ def _left_out(node: Node, carrying: Container[Node]) -> Iterator[Change]:
             if it in carrying and _shape(it) == _shape(node):
                 says = f"{_words(node.args[1 - k], of)}, a factor of {at}, is left out{back}"
                 edits: Edits = {node: partial(_argument, k)}
-                yield Change("wrong-weights", says, "multiply with it", edits)
+                name = "wrong-weights" if of and of.name in _PRODUCTS else "factor-missing"
+                yield Change(name, says, "multiply with it", edits)
     if (neutral := _NEUTRAL.get(node.name)) is None:
         return
     for k, it in enumerate(node.args[:2]):
@@ -137,6 +142,9 @@ def _left_out(node: Node, carrying: Container[Node]) -> Iterator[Change]:
         if of and is_function(of) and node not in carrying:
             text = _slope(node, _without(node, k), carrying)
             yield _other_slope(of, text, edits)
+        elif neutral == 0 and isinstance(it, Node) and _is_mask(it.value):
+            says = f"the mask {which} of {at} is left out"
+            yield Change("mask", says, "add −inf where it is masked", edits)
         elif neutral == 0:
             what = "the constant" if number else "the term"
             yield Change("term-missing", f"{what} {which} of {at} is left out", "add it", edits)
@@ -153,6 +161,11 @@ def _left_out(node: Node, carrying: Container[Node]) -> Iterator[Change]:
 def _is_fixed(it: Any, carrying: Container[Node]) -> bool:
     """Whether an argument is a number or a value that carries no gradient."""
     return it not in carrying if isinstance(it, Node) else isinstance(it, int | float)
+
+
+def _is_mask(it: Any) -> bool:
+    """Whether a term is −inf somewhere, and 0 elsewhere."""
+    return isinstance(it, Tensor) and bool((it == -torch.inf).any() and it.isneginf().eq(it != 0).all())
 
 
 def _without(node: Node, k: int) -> str:
@@ -204,19 +217,25 @@ def _masks(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     if node.name not in masks or node.of is not None and node not in carrying:
         return
     k, keeps = masks[node.name]
-    if node.name == "where":
-        keeps = not isinstance(node.args[2], Node) or not _is_fixed(node.args[1], carrying)
-    edits = with_argument(node, k, partial(_filled, keeps))
-    if node.of and is_function(node.of):
-        yield _other_slope(node.of, "1", edits)
-    else:
-        says = f"the mask of {_at(node)} is left out{_back(node)}"
-        yield Change("mask", says, "let nothing through where it is masked", edits)
+    fixed = [_is_fixed(it, carrying) for it in node.args[1:3]]
+    both = node.name == "where" and fixed[0] == fixed[-1]
+    for always in (True, False) if both else (fixed[-1] if node.name == "where" else keeps,):
+        edits = with_argument(node, k, partial(_filled, always))
+        if node.of and is_function(node.of):
+            yield _other_slope(node.of, "1", edits)
+        else:
+            says = f"the mask of {_at(node)} is left out{_back(node)}"
+            yield Change("mask", says, "let nothing through where it is masked", edits)
 
 
 def _alone(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     """A function, or an operation that only moves numbers, that is left out."""
     given = node.inputs
+    if "adjoint" in node.options:  # a system of equations
+        turned = node.options | {"adjoint": not node.options["adjoint"]}
+        says = f"the matrix of {_at(node)} is transposed the wrong way round{_back(node)}"
+        solved: Edits = {node: lambda *args: node.run and node.run(*args, **turned)}
+        yield Change("transposed-weights", says, "turn it round", solved)
     if len(given) != 1 or given[0] is not node.args[0] or node.name == "where":
         return
     if _shape(given[0]) != _shape(node) or node.name in _NEUTRAL:
@@ -228,7 +247,7 @@ def _alone(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     elif name in ("tril", "triu"):
         says = f"the mask of {at} is left out{_back(node)}"
         yield Change("mask", says, "set to zero what is masked", edits)
-    elif node.of and node.of.name in _PRODUCTS and name in ("t", "permute", "transpose"):
+    elif node.of and node.of.name not in _ORDERS and name in ("t", "permute", "transpose"):
         yield _wrong_way_round(node, given[0], carrying, edits)
     elif name in _ORDERS:
         says = f"`{sign(name)}` is left out in the derivative of {at}" if node.of else ""
@@ -298,6 +317,14 @@ def _axes(node: Node, _: Container[Node]) -> Iterator[Change]:
                 yield Change("wrong-axis", says + _back(node), "use the other axis", edits)
 
 
+def _own_left_out(node: Node, _: Container[Node]) -> Iterator[Change]:
+    """A cumulative sum that leaves out the element itself."""
+    if node.name == "cumsum":
+        says = f"a cumulative sum of {_at(node)} leaves out the element itself{_back(node)}"
+        edits: Edits = {node: lambda x, *more: unedited(node, x, *more) - x}
+        yield Change("partial-sum", says, "start with the element itself", edits)
+
+
 def _along(node: Node, axes: Any, x: Tensor, _: Any, *more: Any) -> Any:
     return unedited(node, x, axes, *more).reshape(node.value.shape)
 
@@ -336,6 +363,32 @@ _PARTS: tuple[tuple[str, int, Callable[[int], slice]], ...] = (  # of how many a
     ("all but the first", 3, lambda n: slice(1, n)),
     ("all but the last", 3, lambda n: slice(0, n - 1)),
 )
+
+
+def epsilons(node: Node) -> Iterator[Change]:
+    """In the forward pass, a small number that is added where there is none, or elsewhere."""
+    at, name, of = place(node), node.name, node.args[0] if node.args else None
+    if name in ("sqrt", "rsqrt", "pow") and isinstance(of, Node) and of.name == "add":
+        added = [it for it in of.args[:2] if isinstance(it, float)]
+        for eps in added:
+            says, remedy = f"{eps:g} is added outside {at}, not inside", "add it inside"
+            yield Change("epsilon-placement", says, remedy, {node: partial(_outside, node, eps)})
+    if name in ("log", "div", "reciprocal"):
+        k = int(name == "div")
+        for digits in range(3, 17):
+            edits = with_argument(node, k, partial(_plus, 10.0**-digits))
+            says = f"1e-{digits} is added to what {at} takes"
+            yield Change("log-epsilon", says, "add nothing there", edits)
+
+
+def _outside(node: Node, eps: float, x: Tensor, *power: Any) -> Tensor:
+    """A root, or one over it, with a number added to the root."""
+    root = torch.sqrt(x - eps) + eps
+    return root if node.name == "sqrt" or power == (0.5,) else 1 / root
+
+
+def _plus(number: float, it: Any) -> Any:
+    return it + number
 
 
 def _parts(node: Node, carrying: Container[Node]) -> Iterator[Change]:
@@ -454,15 +507,7 @@ def replacements(of: Node, group: list[Node], leaf: Node, near: Iterable[Node]) 
         leaf: The value.
         near: Others of its shape.
     """
-    at = place(of)
-
-    def using(change: Callable[[Tensor], Tensor]) -> Edits:
-        return {node: partial(edit, node, change) for node in group if leaf in node.inputs}
-
-    def edit(node: Node, change: Callable[[Tensor], Tensor], *args: Any) -> Any:
-        pairs = zip(node.args, args, strict=True)
-        return unedited(node, *(change(value) if it is leaf else value for it, value in pairs))
-
+    at, using = place(of), partial(_using, group, leaf)
     if is_function(of) and (leaf is of or leaf in of.args):
         says = f"the derivative of {at} is taken at its result, not at what goes in"
         remedy = f"take the slope of {sign(of.name)} at what goes in"
@@ -470,8 +515,11 @@ def replacements(of: Node, group: list[Node], leaf: Node, near: Iterable[Node]) 
         yield Change("derivative-at-wrong-point", says, remedy, edits)
     for other in near:
         if other is not leaf:
-            edits = using(partial(_always, other.value))
-            yield Change(*_instead(of, leaf, other), edits)
+            yield Change(*_instead(of, leaf, other), instead_of(group, leaf, other))
+        if leaf is of and is_function(of) and other is not of.args[0]:
+            says = f"the derivative of {at} is taken at {described(other)}"
+            edits = using(partial(_always, unedited(of, other.value, *of.args[1:])))
+            yield Change("derivative-at-wrong-point", says, f"use {described(of.args[0])}", edits)
     words = f"{described(leaf)} in the derivative of {at}"
     for what, change in _moves(leaf.value):
         yield Change("wrong-index", f"{words} is {what}", "check the indices", using(change))
@@ -480,6 +528,21 @@ def replacements(of: Node, group: list[Node], leaf: Node, near: Iterable[Node]) 
             says = f"the {which} row of {words} is used for all rows"
             edits = using(partial(_row_for_all, k))
             yield Change("one-sample-only", says, "use the row of each", edits)
+
+
+def instead_of(group: list[Node], leaf: Node, other: Node) -> Edits:
+    """The edits by which operations use another value in place of one."""
+    return _using(group, leaf, partial(_always, other.value))
+
+
+def _using(group: list[Node], leaf: Node, change: Callable[[Tensor], Tensor]) -> Edits:
+    """The edits by which a value is changed wherever operations use it."""
+
+    def edit(node: Node, *args: Any) -> Any:
+        pairs = zip(node.args, args, strict=True)
+        return unedited(node, *(change(value) if it is leaf else value for it, value in pairs))
+
+    return {node: partial(edit, node) for node in group if leaf in node.inputs}
 
 
 def _always(value: Any, _: Any) -> Any:
@@ -523,6 +586,8 @@ def _moves(it: Tensor) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
                 for by in (1, -1):
                     move = partial(torch.roll, shifts=by, dims=axis)
                     yield f"shifted by one{along}", move
+    if it.dim() > 2:
+        yield "reversed along its last two axes", partial(torch.flip, dims=(-2, -1))
 
 
 def _coming_through(node: Node) -> str:
@@ -546,6 +611,11 @@ def scaled(node: Node, near: Iterable[Node]) -> Iterator[Change]:
         if it.name in _SLOPES:
             edits = _with_result(node, partial(torch.mul, _SLOPES[it.name][1](value)))
             says = f"{words} has the derivative of {place(it)} once too often"
+            yield Change("extra-activation-derivative", says, "leave it out", edits)
+        else:
+            y = torch.sigmoid(value)
+            edits = _with_result(node, partial(torch.mul, y * (1 - y)))
+            says = f"{words} has σ'({which}) as a factor, which the loss contains already"
             yield Change("extra-activation-derivative", says, "leave it out", edits)
         for factor, by in factors.items():
             for name, what, number in (

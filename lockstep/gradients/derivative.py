@@ -28,7 +28,13 @@ def yours_is_the_derivative(it: Check, seen: Measured, off: Quantities) -> bool:
     asked_for = {name: where for name, where in off.items() if where.any()}
     if not asked_for or not all(name in it.wanted for name in asked_for):
         return False
-    return all(_yours(it, seen, direction) for direction in _directions(it, asked_for))
+    sure = False  # along some direction; along the others nothing may speak against it
+    for direction in _directions(it, asked_for):
+        yours = _yours(it, seen, direction)
+        if yours is False:
+            return False
+        sure |= yours is True
+    return sure
 
 
 def _directions(it: Check, off: Quantities) -> Iterator[Quantities]:
@@ -48,10 +54,14 @@ def _directions(it: Check, off: Quantities) -> Iterator[Quantities]:
             yield {name: alone}
 
 
-def _yours(it: Check, seen: Measured, direction: Quantities) -> bool:
-    """Whether the derivative along a direction is yours, and not PyTorch's."""
+def _yours(it: Check, seen: Measured, direction: Quantities) -> bool | None:
+    """Whether the derivative along a direction is yours, and not PyTorch's.
+
+    None where it is not known well enough, and may be yours.
+    """
     if any(it.inputs[name].dtype.kind == "c" for name in direction):
         return False
+    may_be = False
     for least in (0.0, 1.0):  # beside a larger number, a step as small as a tiny input is nothing
         steps = {
             name: by * np.maximum(scale(it.inputs[name]), least) for name, by in direction.items()
@@ -63,7 +73,8 @@ def _yours(it: Check, seen: Measured, direction: Quantities) -> bool:
         derivative, error = _ridders(it, steps)
         if _SURE * error < abs(yours - torchs):
             return abs(derivative - yours) <= min(_SURE * error, abs(derivative - torchs) / 3)
-    return False
+        may_be |= abs(derivative - yours) <= _SURE * error < 1e-6 * abs(yours)
+    return None if may_be else False
 
 
 def _ridders(it: Check, steps: Quantities) -> tuple[float, float]:

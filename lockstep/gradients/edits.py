@@ -11,11 +11,13 @@ agrees.
 from __future__ import annotations
 
 import heapq
+import itertools
 import time
 from bisect import bisect
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -29,12 +31,17 @@ from lockstep.gradients.changes import (
     THEIRS,
     Change,
     changes,
+    epsilons,
+    instead_of,
+    is_function,
     replacements,
     scaled,
     slopes,
     whole_changes,
+    with_argument,
 )
 from lockstep.gradients.graph import Forward, Joint, traced, traced_as_it_is
+from lockstep.gradients.inputs import parts
 from lockstep.gradients.mistakes import FACTORS, Wrong, times
 from lockstep.gradients.operations import Edits, Node, described, place, rerun, unedited
 from lockstep.gradients.reference import Reference
@@ -58,6 +65,7 @@ def search(
     inputs: Quantities,
     wanted: Sequence[str],
     deadline: float,
+    used: Container[str] = (),
 ) -> tuple[dict[str, Diagnosis], str]:
     """The likeliest edit of the reference that gives each wrong gradient.
 
@@ -67,6 +75,7 @@ def search(
         inputs: By name.
         wanted: The names of those that are differentiated.
         deadline: When to stop, as `time.monotonic` tells it.
+        used: The names of the reference's operations.
 
     Returns:
         The diagnoses by name, and why operations could not be edited, or "".
@@ -80,7 +89,7 @@ def search(
                 raise _TooLong
             joint = trace(reference, inputs, wanted)
             _demand_right(joint, left)
-            for diagnosis in _explained(left, joint, inputs, deadline):
+            for diagnosis in _explained(left, joint, inputs, deadline, used):
                 found.setdefault(diagnosis.quantity, diagnosis)
                 if len(found) == len(wrong):
                     return found, ""
@@ -104,8 +113,7 @@ def _demand_right(joint: Joint, wrong: list[Wrong]) -> None:
 
 
 def _array(tensor: Tensor) -> Array:
-    array: Array = tensor.detach().resolve_conj().resolve_neg().numpy()
-    return array
+    return parts(tensor.detach().resolve_conj().resolve_neg().numpy())
 
 
 # Probes
@@ -124,6 +132,7 @@ class Search:
         sought: What an edit should change the sums by: wrong gradients × sums.
         slack: How near it should come.
         near: How near it should come, relative to larger changes of which it is made.
+        used: The names of the reference's operations.
     """
 
     joint: Joint
@@ -134,6 +143,7 @@ class Search:
     sought: Array
     slack: Array
     near: float
+    used: Container[str] = ()
 
 
 def _probed(joint: Joint, wrong: list[Wrong], inputs: Quantities, deadline: float) -> Search:
@@ -157,10 +167,11 @@ def _probed(joint: Joint, wrong: list[Wrong], inputs: Quantities, deadline: floa
             weight = random.normal(size=it.value.shape)
             error = weight * (it.own - it.value)
             final = values[joint.gradients[it.name]]
+            given = torch.as_tensor(weight)
             by = torch.autograd.grad(
                 final,
                 list(carrying.values()),
-                torch.as_tensor(weight).to(final.dtype),
+                (torch.view_as_complex(given) if final.is_complex() else given).to(final.dtype),
                 retain_graph=True,
                 allow_unused=True,
             )
@@ -240,6 +251,8 @@ def _explains(seen: Search, it: Wrong, edits: Edits) -> bool:
 
 
 def _is_it(it: Wrong, gradient: Array) -> bool:
+    if gradient.shape != it.own.shape:
+        return False
     slack = 4 * it.bound + 2.0**-48 * np.abs(gradient)
     return bool(agree(it.own, gradient, slack).all())
 
@@ -249,21 +262,29 @@ def _is_it(it: Wrong, gradient: Array) -> bool:
 
 @torch.no_grad()
 def _explained(
-    wrong: list[Wrong], joint: Joint, inputs: Quantities, deadline: float
+    wrong: list[Wrong],
+    joint: Joint,
+    inputs: Quantities,
+    deadline: float,
+    used: Container[str] = (),
 ) -> Iterator[Diagnosis]:
     """Diagnoses that give the gradients by hand, likelier ones first."""
     with torch.enable_grad():
         seen = _probed(joint, wrong, inputs, deadline)
+    seen.used = used
     terms = list(_terms(seen))
     yield from _by_terms(seen, terms, lambda c, why: c in (0, -1))
     tried: list[Tried] = []
+    every: list[Change] = []
     for family in (_small, _replaced, _moved, _scaled):
-        some = list(_tried(seen, family(seen)))
+        changed = list(family(seen))
+        every += changed
+        some = list(_tried(seen, changed))
         yield from _by_one(seen, some)
         tried += some
     yield from _by_terms(seen, terms, lambda c, why: bool(why))
     yield from _stopped_early(seen)
-    yield from _by_all_of_a_loop(seen, tried)
+    yield from _by_all_of_a_loop(seen, every)
     if joint.forward:
         yield from _by_the_forward_pass(seen, joint.forward)
     yield from _by_terms(seen, terms, lambda c, why: True)
@@ -315,7 +336,7 @@ class Term:
 
 def _terms(seen: Search) -> Iterator[Term]:
     """Every term of every sum of gradients, and then every gradient on the way back."""
-    forward = {g: node for node, g in seen.joint.reaching.items()}
+    forward = _uses(seen)
 
     def term(words: str, node: Node, part: Tensor, alone: bool = False) -> Term:
         sums = [
@@ -328,16 +349,20 @@ def _terms(seen: Search) -> Iterator[Term]:
     for node in seen.probes:
         if not _adds(node, seen) or _is_added(node, seen):
             continue
-        parts = [(_through(it, node, forward, seen), part) for it, part in _added(node, seen, 1)]
-        calls = defaultdict(list)
-        for way, part in parts:
-            others = sum(way is other for other, _ in parts)
-            one = "one factor of " if way.name in ("mul", "bmm", "mm") else "one use in "
-            words = f"{one if others > 1 else ''}{place(way)}"
-            yield term(words, node, part)
+        found = [(_through(it, node, forward, seen), part) for it, part in _added(node, seen, 1)]
+        ways: dict[Node, list[Tensor]] = defaultdict(list)
+        calls: dict[Any, list[Tensor]] = defaultdict(list)
+        for way, part in found:
+            ways[way].append(part)
             calls[way.call].append(part)
+        for way, some in ways.items():  # of a square, both factors before one of them
+            one = "one factor of " if way.name in ("mul", "bmm", "mm") else "one use in "
+            if 1 < len(some) < len(found):
+                yield term(place(way), node, sum(some[1:], some[0]))
+            for part in some:
+                yield term(f"{one if len(some) > 1 else ''}{place(way)}", node, part)
         for call, some in calls.items():  # a library function may use a value several times
-            if call and 1 < len(some) < len(parts):
+            if call and 1 < len(some) < len(found):
                 yield term(call[0], node, sum(some[1:], some[0]))
     for node in seen.probes:
         if node.of:
@@ -363,6 +388,14 @@ def _added(node: Node, seen: Search, c: float) -> Iterator[tuple[Node, Tensor]]:
             yield from _added(it, seen, factor)
         else:
             yield it, it.value if factor == 1 else -it.value
+
+
+def _uses(seen: Search) -> dict[Node, Node]:
+    """The forward operation that a gradient reaches, by the gradient; the last of several."""
+    reaching = sorted(seen.joint.reaching.items(), key=lambda pair: pair[0].index)
+    given = {node.input: node for node in seen.joint.nodes if node.input}
+    inputs = {g: given[name] for name, g in seen.joint.gradients.items() if name in given}
+    return {g: node for node, g in reaching} | inputs
 
 
 def _through(it: Node, whole: Node, forward: dict[Node, Node], seen: Search) -> Node:
@@ -408,7 +441,7 @@ def _by_term(seen: Search, it: Wrong, term: Term, only: bool, kinds: Kinds) -> D
     slack = 4 * it.bound + 2.0**-48 * np.abs(part)
     informative = np.abs(part) > slack
     several = _varied(part[it.off & informative], slack[it.off & informative])
-    c, why = times(it.own - it.value + part, part, slack, seen.inputs, several)
+    c, why = times(it.own - it.value + part, part, slack, seen.inputs, several, seen.used)
     if c is None or not kinds(c, why) or not informative.any():
         return None
     if c == 0:
@@ -501,10 +534,22 @@ def _replaced(seen: Search) -> Iterator[Change]:
     alike: dict[Any, list[Node]] = defaultdict(list)
     for node in _values(seen):
         alike[node.value.shape].append(node)
+    given = [
+        node
+        for node in seen.joint.nodes
+        if not node.of and isinstance(node.value, Tensor) and node.value.dtype == torch.int64
+    ]
     for of, group in _groups(seen).items():
         own = {*group, *seen.probes}
         for leaf in dict.fromkeys(it for node in group for it in node.inputs if it not in own):
-            if isinstance(leaf.value, Tensor) and leaf.value.is_floating_point():
+            if isinstance(leaf.value, Tensor) and leaf.value.dtype == torch.int64:
+                for other in given:
+                    if other is not leaf and other.value.shape == leaf.value.shape:
+                        edits = instead_of(group, leaf, other)
+                        says = f"{described(other)} in place of {described(leaf)}"
+                        says = f"{says} as the index in the derivative of {place(of)}"
+                        yield Change("wrong-index", says, f"use {described(leaf)}", edits)
+            elif isinstance(leaf.value, Tensor) and leaf.value.is_floating_point():
                 same = alike[leaf.value.shape]
                 near = [it for it in (*leaf.inputs, *of.inputs) if it in same]
                 near += [*_around(same, of), *(node for node in same if node.input)]
@@ -545,8 +590,7 @@ def _stopped_early(seen: Search) -> Iterator[Diagnosis]:
     """Whether a gradient is that of an intermediate."""
     for it in seen.wrong:
         for node, final in seen.joint.reaching.items():
-            same = final.value.shape == it.own.shape and _is_it(it, _array(final.value))
-            if same and _varied(it.own, it.bound):
+            if _is_it(it, _array(final.value)) and _varied(it.own, it.bound):
                 words = described(node)
                 says = f"the gradient of {it.name} is exactly that of {words}: "
                 says += f"the derivative of {words} by {it.name} is left out"
@@ -557,36 +601,130 @@ def _stopped_early(seen: Search) -> Iterator[Diagnosis]:
 # Several operations
 
 
-def _together(tried: Iterable[Change], least: int = 1) -> Iterator[Change]:
-    """Changes that are the same in words, as those of a loop, made together."""
-    alike: dict[tuple[str, str], list[Change]] = defaultdict(list)
-    for change in tried:
-        alike[change.mistake, change.says].append(change)
+def _phases(nodes: Iterable[Node]) -> dict[Node, Any]:
+    """Where operations of the forward pass are in a loop: the same for those that it repeats."""
+    lines: dict[str, list[Node]] = defaultdict(list)
+    for node in nodes:
+        if node.of is None and node.run:
+            lines[node.line].append(node)
+    phases = {}
+    for line, some in lines.items():
+        names, n = [node.name for node in some], len(some)
+        period = next(k for k in range(1, n + 1) if names[:k] * (n // k) == names)
+        phases.update({node: (line, k % period) for k, node in enumerate(some)})
+    return phases
+
+
+def _together(
+    some: Iterable[Change], phases: dict[Node, Any], least: int = 1
+) -> Iterator[Change]:
+    """Changes at the operations that a loop repeats, made together.
+
+    At one operation several may have the same words: the first ones go together, and so on.
+    """
+    alike: dict[Any, list[Change]] = defaultdict(list)
+    counts: dict[Any, int] = defaultdict(int)
+    for change in some:
+        node = next(iter(change.edits))
+        of, shape = node.of or node, getattr(node.value, "shape", ())
+        says = change.says.replace(place(change.at or of), "")  # may name arguments at some steps
+        kind = change.mistake, says, phases.get(of), node.name, shape
+        counts[kind, of] += 1
+        alike[kind, counts[kind, of]].append(change)
     for same in alike.values():
         if len(same) >= least:
             edits = {node: edit for change in same for node, edit in change.edits.items()}
-            yield replace(same[0], edits=edits)
+            yield replace(same[-1], edits=edits)
 
 
-def _by_all_of_a_loop(seen: Search, tried: list[Tried]) -> Iterator[Diagnosis]:
-    for change in _together((change for change, _ in tried), 2):
+def _by_all_of_a_loop(seen: Search, some: Iterable[Change]) -> Iterator[Diagnosis]:
+    """One change at every operation that a loop repeats. They act on each other, so run them."""
+    phases = _phases(seen.joint.nodes)
+    alike = (_together(these, phases, 2) for these in (_at_sums(seen), some))
+    repeated = itertools.chain(*alike, _at_steps(seen, phases))
+    found: set[str] = set()
+    for change in repeated:
+        _in_time(seen)
+        try:
+            values = _changed(change.edits)
+        except CANNOT:
+            continue
         for it in seen.wrong:
-            _in_time(seen)
-            if _explains(seen, it, change.edits):
+            value = values.get(seen.joint.gradients[it.name])
+            if it.name not in found and value is not None and _is_it(it, _array(value)):
+                found.add(it.name)
                 yield _said(it, change)
+        if len(found) == len(seen.wrong):
+            return
+
+
+def _at_sums(seen: Search) -> Iterator[Change]:
+    """A term of every sum of gradients, or any gradient, that is left out or has a wrong sign."""
+    forward = _uses(seen)
+    kinds = (
+        (0, "term-missing", f"the gradient of {THEIRS} lacks the term through"),
+        (-1, "sign-flipped", f"in the gradient of {THEIRS}, a wrong sign has the term through"),
+    )
+    for (c, mistake, says), node in itertools.product(kinds, seen.probes):
+        for k, it in enumerate(node.args[:2]) if _adds(node, seen) else ():
+            if not (_adds(it, seen) and _is_added(it, seen)):
+                way = _through(it, node, forward, seen)
+                edits = with_argument(node, k, partial(torch.mul, c))
+                words = f"{says} {place(way)}, at every step"
+                yield Change(mistake, words, "add all terms up", edits, way)
+        if c and node.of and node.run and not _adds(node, seen):
+            edits = {node: partial(_negative, node)}
+            yield Change(mistake, f"{says} {place(node.of)}, at every step", "change it", edits)
+
+
+def _negative(node: Node, *args: Any) -> Any:
+    return -unedited(node, *args)
+
+
+def _at_steps(seen: Search, phases: dict[Node, Any]) -> Iterator[Change]:
+    """What an operation of a loop uses at one step taken from another step, at all steps."""
+    steps: dict[Any, list[Node]] = defaultdict(list)
+    for node in _values(seen):
+        if node.run:
+            steps[phases[node]].append(node)
+    loops = [of for of in steps.values() if len(of) > 1]
+    streams = [_stream(of, k) for of in loops for k in (None, *range(len(of[0].args)))]
+    groups = _groups(seen)
+    for of, own, other in itertools.product(loops, streams, streams):
+        used = own and all(it is node or it in node.args for it, node in zip(own, of, strict=False))
+        if not used or not len(own) == len(of) == len(other) or own == other:
+            continue
+        edits: Edits = {}
+        for at, leaf, instead in zip(of, own, other, strict=True):
+            if leaf is not instead and leaf.value.shape == instead.value.shape:
+                edits |= instead_of(groups.get(at, []), leaf, instead)
+        if edits:
+            at, leaf, instead = of[-1], own[-1], other[-1]
+            says = f"{described(instead)}{' of another step' * (of is not own)} in place of"
+            says = f"{says} {described(leaf)} in the derivative of"
+            name = "wrong-layer-derivative" if is_function(at) else "wrong-layer-input"
+            says, remedy = f"{says} {place(at)}, at every step", "check the step of each value"
+            yield Change(name, says, remedy, edits)
+
+
+def _stream(of: list[Node], k: int | None) -> list[Node]:
+    """The results of an operation of a loop, or what it takes as argument k, step by step."""
+    found = of if k is None else [node.args[k] for node in of if k < len(node.args)]
+    return found if all(isinstance(getattr(it, "value", None), Tensor) for it in found) else []
 
 
 def _by_the_forward_pass(seen: Search, forward: Forward) -> Iterator[Diagnosis]:
     """Mistakes of the forward pass, as hand repeats it; with its derivative, and without."""
+    small = any(_is_small(it) for it in seen.wrong)
     every = (
         change
         for node in forward.nodes
         if node.run and isinstance(node.value, Tensor) and node.value.is_floating_point()
-        for change in changes(node, ())
+        for change in itertools.chain(changes(node, ()), epsilons(node) if small else ())
     )
-    for change in _together(every):
+    for change in _together(every, _phases(forward.nodes)):
         variants = [change]
-        if change.mistake == "scaled-by-constant":
+        if change.mistake in ("scaled-by-constant", "epsilon-placement", "log-epsilon"):
             also = {node: _value_only(node, edit) for node, edit in change.edits.items()}
             says = f"{change.says}, in the value and not in its derivative"
             variants.append(replace(change, says=says, edits=also))
@@ -600,6 +738,11 @@ def _by_the_forward_pass(seen: Search, forward: Forward) -> Iterator[Diagnosis]:
             for it in seen.wrong:
                 if _is_it(it, _array(gradients[it.name])):
                     yield _said(it, one)
+
+
+def _is_small(it: Wrong) -> bool:
+    """Whether an error is so small that an ε may make it."""
+    return bool(np.median(np.abs(it.own - it.value)) <= 0.05 * np.median(np.abs(it.value)))
 
 
 def _value_only(node: Node, edit: Any) -> Any:
@@ -631,7 +774,7 @@ def _by_two(seen: Search, terms: list[Term], tried: list[Tried]) -> Iterator[Dia
     ]
     both += [one for one in tried if one[0].mistake not in ("wrong-index", "wrong-layer-input")]
     for w, it in enumerate(seen.wrong):
-        if _varied(it.own[it.off], it.bound):
+        if it.off.sum() >= 6 and _varied(it.own[it.off], it.bound):
             for i, j in _pairs(
                 np.array([sums[w] for _, sums in both]), seen.sought[w], seen.slack[w]
             ):

@@ -57,7 +57,8 @@ class Forward:
         after: What is done after each operation.
         """
         for node in self.nodes:
-            if node.run and not node.draws and any(used in values for used in node.inputs):
+            moves = node in edits or any(used in values for used in node.inputs)
+            if node.run and not node.draws and moves:
                 with contextlib.nullcontext() if node.tracked else torch.no_grad():
                     values[node] = rerun(node, values, edits.get(node))
                 after(node)

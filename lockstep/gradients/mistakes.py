@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -187,16 +187,18 @@ def _at_a_kink(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
 
 def _by_themselves(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
     for one in left:
-        if (diagnosis := _by_itself(one, search.it.inputs)) is not None:
+        if (diagnosis := _by_itself(one, search.it)) is not None:
             yield diagnosis
 
 
-def _by_itself(it: Wrong, inputs: Quantities) -> Diagnosis | None:
+def _by_itself(it: Wrong, known: Check) -> Diagnosis | None:
     """A symmetry, a constant factor or float32's digits."""
     own, value = it.own, it.value
     if not np.isfinite(own).all():
         return None
-    c, why = times(own, value, 4 * it.bound, inputs, own.size > 1)
+    c, why = times(
+        own, value, 4 * it.bound, known.inputs, own.size > 1, known.used
+    )
     how = stored_by_columns(own, value, it.bound)
     near = 1e-4 * np.max(np.abs(value), initial=0.0)
     if not own.any():
@@ -235,7 +237,9 @@ def _by_edits(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
         search.not_edited = f"PyTorch {torch.__version__} lacks what that needs ({error})"
         return
     it = search.it
-    found, search.not_edited = edits(usable, it.reference, it.inputs, it.wanted, search.deadline)
+    found, search.not_edited = edits(
+        usable, it.reference, it.inputs, it.wanted, search.deadline, it.used
+    )
     yield from found.values()
 
 
@@ -250,7 +254,12 @@ def _by_quotients(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
 
 
 def times(
-    own: Array, part: Array, bound: Array, inputs: Quantities, several: bool
+    own: Array,
+    part: Array,
+    bound: Array,
+    inputs: Quantities,
+    several: bool,
+    used: Container[str] = (),
 ) -> tuple[float | None, str]:
     """How many times a part counts in a gradient, and the usual cause of that in words.
 
@@ -262,7 +271,7 @@ def times(
         return c, ""
     if abs(c) <= 1e-3 or abs(c - 1) <= 1e-5:
         return None, ""
-    why = _cause(c, inputs)
+    why = _cause(c, inputs, used)
     return (c, why) if why or several else (None, "")
 
 
@@ -334,37 +343,49 @@ def _pattern(it: Wrong) -> str:
     return ""
 
 
-def _cause(c: float, inputs: Quantities) -> str:
-    """ ", which is 1/N or …" for a factor with usual causes, three at the most, else nothing."""
-    factors = {
-        "what a 2 too many makes, as of a square halved": 2.0,
-        "what a missing 2 makes, as of a square": 0.5,
-        "√2": 2**0.5,
-        "1/√2": 0.5**0.5,
-    }
-    for p in (0.1, 0.2, 0.25, 0.3, 0.4):
-        factors |= {f"1/(1 − {p}) (as in dropout)": 1 / (1 - p), f"1 − {p} (as in dropout)": 1 - p}
+def _cause(c: float, inputs: Quantities, used: Container[str]) -> str:
+    """ ", which is 1/N" for a factor with a usual cause, the likeliest one; else nothing.
+
+    used: The names of the reference's operations, which say what causes there may be.
+    """
+
+    def has(*names: str) -> bool:
+        return any(name in used for name in names)
+
+    factors: dict[str, float] = {}
+    draws = has("bernoulli", "native_dropout", "bernoulli_")
+    for name, array in inputs.items():
+        if array.size == 1 and array.dtype.kind == "f" and (p := array.item()):
+            factors |= {name: p, f"1/{name}": 1 / p}
+            if 0 < p < 1 and (draws or name in _SHARES or any(_MASK in each for each in inputs)):
+                factors |= {
+                    f"1 − {name}": 1 - p,
+                    f"1/(1 − {name})": 1 / (1 - p),
+                    f"{name} · (1 − {name}), so {name} stands for 1/(1 − {name})": p * (1 - p),
+                }
+    factors["what a 2 too many makes, as of a square halved"] = 2.0
+    factors["what a missing 2 makes, as of a square"] = 0.5
+    roots = has("sqrt", "rsqrt", "pow", "linalg_vector_norm") or has(*_ATTENTION)
+    spread = has("var", "std", "var_mean", "std_mean", "mean")
     for name, array in inputs.items():
         numbers = {f"the length of axis {axis} of {name}": n for axis, n in enumerate(array.shape)}
         if array.ndim > 1:
             numbers[f"the size of {name}"] = array.size
         for number, n in numbers.items():
-            if n > 1:
-                factors |= {words.format(number): made(n) for words, made in _OF_A_NUMBER.items()}
-        if array.size == 1 and array.dtype.kind == "f" and array.item():
-            p = array.item()
-            factors |= {name: p, f"1/{name}": 1 / p, f"1 − {name}": 1 - p}
-            factors |= {f"1/(1 − {name})": 1 / (1 - p)} if p != 1 else {}
-    words = list(usual(c, factors, 1e-9))[:3]
-    return f", which is {' or '.join(words)}" if words else ""
+            made = {f"1 over {number}": 1 / n, number: float(n)} if n > 1 else {}
+            if n > 1 and roots:
+                made |= {f"the root of {number}": n**0.5, f"1 over the root of {number}": n**-0.5}
+            if n > 1 and spread:
+                made |= {f"n/(n − 1) for {number}": n / (n - 1)}
+                made |= {f"(n − 1)/n for {number}": (n - 1) / n}
+            factors |= made
+    for p in (0.1, 0.2, 0.25, 0.3, 0.4, 0.5) if draws else ():
+        factors |= {f"1/(1 − {p}) (as in dropout)": 1 / (1 - p), f"1 − {p} (as in dropout)": 1 - p}
+    factors |= {"√2": 2**0.5, "1/√2": 0.5**0.5} if roots else {}
+    words = next(iter(usual(c, factors, 1e-9)), "")
+    return f", which is {words}" if words else ""
 
 
-# what a number of things makes where it is forgotten, or there too often
-_OF_A_NUMBER: dict[str, Callable[[int], float]] = {
-    "1 over {}": lambda n: 1 / n,
-    "{}": float,
-    "the root of {}": lambda n: n**0.5,
-    "1 over the root of {}": lambda n: n**-0.5,
-    "n/(n − 1) for {}": lambda n: n / (n - 1),
-    "(n − 1)/n for {}": lambda n: (n - 1) / n,
-}
+_SHARES = ("p", "rate", "dropout", "drop", "keep")  # names of a share that is dropped
+_MASK = "mask"
+_ATTENTION = ("_scaled_dot_product_flash_attention_for_cpu", "scaled_dot_product_attention")

@@ -59,7 +59,7 @@ PLANTED = mistakes(
     ],
     cholesky=[
         *("(S + S.T) / 2", "S + S.T", "scaled-by-constant symmetric-convention"),
-        *("P - np.diag(np.diag(P)) / 2", "P", "unknown"),
+        *("P - np.diag(np.diag(P)) / 2", "P", "mask"),
         *("(S + S.T) / 2", "np.tril(S + S.T)", "symmetric-convention"),
     ],
     gram_log_determinant=[
@@ -74,14 +74,14 @@ PLANTED = mistakes(
         *(
             "W.reshape(m, p, n, q)",
             "W.reshape(p, m, q, n).swapaxes(0, 1).swapaxes(2, 3)",
-            "wrong-axis",
+            "wrong-axis wrong-index",
         )
     ],
     trace_form=[
-        *("A.T @ X @ B.T + A @ X @ B", "2 * A @ X @ B", "unknown"),
+        *("A.T @ X @ B.T + A @ X @ B", "2 * A @ X @ B", "term-missing scaled-by-constant"),
         *("A.T @ X @ B.T + A @ X @ B", "A @ X @ B", "term-missing"),
     ],
-    quadratic_form=[*("(A + A.T) @ x / 2", "A @ x", "symmetric-convention unknown")],
+    quadratic_form=[*("(A + A.T) @ x / 2", "A @ x", "symmetric-convention term-missing")],
     rayleigh_quotient=[*("(A + A.T) @ x - 2 * r * x", "(A + A.T) @ x", "term-missing")],
     normal_equations=[*(" - np.outer(X @ z, beta)", "", "term-missing")],
     ridge=[*("-z @ beta", "z @ beta", "sign-flipped")],
@@ -100,7 +100,7 @@ PLANTED = mistakes(
         *("x.conj()", "x", "conjugate"),
     ],
     fourier_convolution=[*("W * H.conj()", "W * H", "conjugate")],
-    cumulative_sum=[*("reverse_cumsum(d_s)", "np.cumsum(d_s)", "wrong-axis wrong-order")],
+    cumulative_sum=[*("reverse_cumsum(d_s)", "np.cumsum(d_s)", "wrong-axis wrong-order wrong-index")],
     cumulative_product=[*(" * w)[i:]", " * w)[i + 1 :]", "wrong-index partial-sum term-missing")],
     exponential_smoothing=[
         *("d_s * (x[t] - s[t])", "d_s * x[t]", "term-missing unknown"),
@@ -144,7 +144,7 @@ PLANTED = mistakes(
             "wrong-index partial-sum",
         ),
     ],
-    discounted_returns=[*("+ gamma * forth", "+ forth", "factor-missing")],
+    discounted_returns=[*("+ gamma * forth", "+ forth", "factor-missing scaled-by-constant")],
     causal_attention=[
         *("scale * d_s @ k", "d_s @ k", "scaled-by-constant"),
         *(
@@ -155,14 +155,14 @@ PLANTED = mistakes(
         *(
             "softmax_backward(w @ swap(v), p)",
             "p * (1 - p) * (w @ swap(v))",
-            "wrong-activation-derivative",
+            "wrong-activation-derivative partial-sum",
         ),
     ],
     padded_attention=[
         *("np.where(real[:, None], scale * q @ swap(k), -np.inf)", "scale * q @ swap(k)", "mask")
     ],
     grouped_query_attention=[
-        *("(swap(p) @ w).sum(axis=1)", "(swap(p) @ w)[:, 0]", "wrong-index partial-sum"),
+        *("(swap(p) @ w).sum(axis=1)", "(swap(p) @ w)[:, 0]", "one-sample-only wrong-index partial-sum"),
         *(
             "(scale * swap(d_s) @ q).sum(axis=1)",
             "(scale * swap(d_s) @ q).mean(axis=1)",
@@ -202,7 +202,6 @@ PLANTED = mistakes(
     ],
     arctangent_of_a_product=[
         *("d_u * w, ", "d_u * x, ", "swapped-gradients wrong-layer-input"),
-        *('"w": d_u * x', '"w": (d_u * x).astype(np.float32)', "single-precision"),
     ],
     maximum_mean_discrepancy=[
         *(
@@ -215,13 +214,13 @@ PLANTED = mistakes(
     leapfrog=[*("d_p = d_p + dt * d_q\n", "d_p = d_p - dt * d_q\n", "sign-flipped")],
     gated_linear_unit=[
         *("w * a * s * (1 - s)", "w * a * b * (1 - b)", "derivative-at-wrong-point"),
-        *("w * a * s * (1 - s)", "w * a * s", "factor-missing missing-activation-derivative"),
+        *("w * a * s * (1 - s)", "w * a * s", "factor-missing wrong-activation-derivative"),
     ],
     log_softmax=[
         *(
             "softmax(z) * w.sum(axis=1, keepdims=True)",
             "softmax(z) * w",
-            "wrong-axis term-missing unknown",
+            "wrong-axis term-missing partial-sum",
         )
     ],
     batch_norm_of_images=[
@@ -261,14 +260,14 @@ PLANTED = mistakes(
         *("float(real.sum())", "float(len(y))", "scaled-by-constant"),
     ],
     label_smoothing=[
-        *("target = 0.9 * one_hot(y, z) + 0.1 / z.shape[1]", "target = one_hot(y, z)", "unknown")
+        *("target = 0.9 * one_hot(y, z) + 0.1 / z.shape[1]", "target = one_hot(y, z)", "term-missing")
     ],
     focal_loss=[*(" - (1 - p) ** gamma  #", "  #", "term-missing")],
     distillation=[*("T * (softmax", "(softmax", "scaled-by-constant")],
     gaussian_likelihood=[*("1 / var - r * r / var**2", "r * r / var**2 - 1 / var", "sign-flipped")],
     info_nce=[*("(d_u - u * (d_u * u).sum(axis=1, keepdims=True))", "d_u", "term-missing")],
     soft_dice=[*("d_p * p * sigmoid(-z)", "d_p", "missing-activation-derivative")],
-    huber=[*("np.clip(a - b, -0.7, 0.7)", "(a - b)", "gradient-clipped unknown")],
+    huber=[*("np.clip(a - b, -0.7, 0.7)", "(a - b)", "gradient-clipped mask")],
     hinge=[*(" + 0.02 * w", " + 0.01 * w", "penalty term-missing")],
     variational_bound=[*("* noise * s / 2", "* noise * s", "scaled-by-constant")],
     average_pooling=[*("2 * w * y / 4", "2 * w * y", "scaled-by-constant")],
@@ -277,8 +276,8 @@ PLANTED = mistakes(
     depthwise_convolution=[
         *("w * v[:, 0, i, j]", "w * v[:, 0, 2 - i, 2 - j]", "wrong-index wrong-axis")
     ],
-    pixel_shuffle=[*("transpose(0, 1, 3, 5, 2, 4)", "transpose(0, 1, 5, 3, 2, 4)", "wrong-axis")],
-    sparse_embedding=[*("np.add.at(d_W, i, w)", "d_W[i] = w", "wrong-index partial-sum")],
+    pixel_shuffle=[*("transpose(0, 1, 3, 5, 2, 4)", "transpose(0, 1, 5, 3, 2, 4)", "wrong-axis wrong-index")],
+    sparse_embedding=[*("np.add.at(d_W, i, w)", "d_W[i] = w", "one-sample-only wrong-index partial-sum")],
     embedding_bag=[*(" / int(end - start)", "", "scaled-by-constant factor-missing")],
     scattered_sum=[*("np.add.at(s, i, x)", "s[i] += x", "wrong-index partial-sum unknown")],
     message_passing=[*("(d_z @ W.T)[end]", "(d_z @ W.T)[start]", "wrong-index")],
@@ -287,7 +286,7 @@ PLANTED = mistakes(
         *(
             "(s + x * s * sigmoid(-x))",
             "s * sigmoid(-x)",
-            "wrong-activation-derivative term-missing",
+            "wrong-activation-derivative term-missing factor-missing",
         ),
         *("s + x * s", "x * s", "term-missing"),
     ],
@@ -300,7 +299,7 @@ PLANTED = mistakes(
         )
     ],
     two_relu_layers=[*(" * (z > 0)  # (N, m)", "  # (N, m)", "missing-activation-derivative")],
-    leaky_relu=[*("0.1 * w", "0", "mask wrong-activation-derivative unknown")],
+    leaky_relu=[*("0.1 * w", "0", "mask wrong-activation-derivative")],
     cross_product=[*('"a": np.cross(b, w)', '"a": np.cross(w, b)', "sign-flipped")],
     quaternion_rotation=[*("(d_unit - unit * (unit @ d_unit))", "d_unit", "term-missing")],
     spherical_coordinates=[

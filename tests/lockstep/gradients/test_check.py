@@ -555,3 +555,25 @@ def test_a_reference_that_refuses_moved_inputs_leaves_the_facts():
 
     with pytest.raises(GradientMismatch, match="unknown: 7 of 7 elements differ"):
         check_gradients(lambda x: {"x": np.exp(x) + x + 1}, reference, x=np.linspace(0, 1, 7))
+
+
+class Rough(torch.autograd.Function):
+    """x², whose gradient is only right in float64."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, given):
+        (x,) = ctx.saved_tensors
+        return 2 * x * given * (1.001 if x.dtype == torch.float32 else 1)
+
+
+def test_what_is_right_by_the_gradient_in_float64_is_right_though_pytorchs_float32_is_not():
+    x = np.linspace(1, 2, 5, dtype=np.float32)
+    result = check_gradients(lambda x: {"x": 2 * x}, lambda x: Rough.apply(x).sum(), x=x)
+    assert any("PyTorch's gradient loses digits" in remark for remark in result.remarks)
+    with pytest.raises(GradientMismatch):
+        check_gradients(lambda x: {"x": 2.002 * x * 1.001}, lambda x: Rough.apply(x).sum(), x=x)
