@@ -53,7 +53,7 @@ OWN = (
     # what check_gradients measures by what rounding does here
     r"(?<=rounding explains )\S+$",
     r"(?<=error: )\S+(?= of a value \(typical\)\.)",
-    r"(?<=in float32 yours is off by )\S+, PyTorch by \S+$",
+    r"(?<=rounding puts yours off by )\S+, PyTorch's by \S+$",
 )
 
 

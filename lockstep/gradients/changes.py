@@ -41,7 +41,18 @@ class Change:
 
 def changes(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     """The usual mistakes at an operation. carrying: operations that carry a gradient back."""
-    for kind in (_left_out, _twice, _masks, _alone, _turned, _axes, _own_left_out, _means, _parts, _indices):
+    for kind in (
+        _left_out,
+        _twice,
+        _masks,
+        _alone,
+        _turned,
+        _axes,
+        _own_left_out,
+        _means,
+        _parts,
+        _indices,
+    ):
         yield from kind(node, carrying)
 
 
@@ -165,7 +176,9 @@ def _is_fixed(it: Any, carrying: Container[Node]) -> bool:
 
 def _is_mask(it: Any) -> bool:
     """Whether a term is −inf somewhere, and 0 elsewhere."""
-    return isinstance(it, Tensor) and bool((it == -torch.inf).any() and it.isneginf().eq(it != 0).all())
+    return isinstance(it, Tensor) and bool(
+        (it == -torch.inf).any() and it.isneginf().eq(it != 0).all()
+    )
 
 
 def _without(node: Node, k: int) -> str:

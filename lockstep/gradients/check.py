@@ -231,7 +231,9 @@ def checked(
         ValueError, TypeError: Something cannot be used.
     """
     demand_scalar(reference, known.arrays)
+    began = time.monotonic()
     first = answered(by_hand, known, known.arrays, who)
+    seconds = time.monotonic() - began
     wanted = [name for name in first if name in known.arrays]
     _demand_usable(wanted, known)
     attached, found = _differentiated(reference, known, first, wanted)
@@ -248,6 +250,7 @@ def checked(
         seed=options.seed,
         on_cpu=torch.device(options.device).type == "cpu",
         incoming=list(incoming),
+        seconds=seconds,
         units={name: torch.finfo(kind).eps / 2 for name, kind in known.kinds.items()},
     )
     values = {name: parts(found[name]) for name in own}

@@ -615,9 +615,7 @@ def _phases(nodes: Iterable[Node]) -> dict[Node, Any]:
     return phases
 
 
-def _together(
-    some: Iterable[Change], phases: dict[Node, Any], least: int = 1
-) -> Iterator[Change]:
+def _together(some: Iterable[Change], phases: dict[Node, Any], least: int = 1) -> Iterator[Change]:
     """Changes at the operations that a loop repeats, made together.
 
     At one operation several may have the same words: the first ones go together, and so on.

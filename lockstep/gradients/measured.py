@@ -25,7 +25,7 @@ from lockstep.gradients.reference import (
     leaves,
     same_draws,
 )
-from lockstep.gradients.rounding import modes, rounded
+from lockstep.gradients.rounding import limited, modes, rounded
 from lockstep.network.names import Array, Quantities
 
 Hand = Callable[[Quantities], Quantities]
@@ -36,6 +36,7 @@ _MOVED_DRAWS, MOVED_SAFETY = 24, 64  # where rounding modes can't be set: moves 
 SMALL = 1e-2  # of the largest value: a change beyond may be no rounding
 _FEW = 4  # moved inputs that tell rounding from branches
 _U = 2.0**-53
+_PATIENCE = 5.0  # seconds for code by hand under another rounding, where it may never end
 _UNSTEADY = 2.0**20  # units in the last place between two calls that are no longer rounding
 
 
@@ -76,6 +77,7 @@ class Check:
         on_cpu: Whether PyTorch computes on the processor, whose rounding can be directed.
         incoming: The names of inputs that are incoming gradients.
         units: Unit roundoffs of inputs in a precision that NumPy does not have.
+        seconds: How long a call of hand takes.
         used: The names of PyTorch's operations, once they are known.
     """
 
@@ -89,6 +91,7 @@ class Check:
     on_cpu: bool = True
     incoming: list[str] = field(default_factory=list)
     units: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
     used: set[str] = field(default_factory=set)
 
     def torch(self, inputs: Quantities | None = None, mode: Noise | None = None) -> Quantities:
@@ -205,7 +208,7 @@ def measure(it: Check, own: Quantities, values: Quantities) -> Measured:
     _take_in_a_call(seen.by_torch, it.torch(), seen.torch, seen.unit, "reference")
     directed = modes() if it.on_cpu else ()
     for mode in directed:
-        with rounded(mode):
+        with rounded(mode), limited(max(_PATIENCE, 20 * it.seconds)):
             found = _guarded(lambda: _by_hand(it), it.who, "rounding", seen)
         _grow(seen.by_hand, found, own)
         with rounded(mode):

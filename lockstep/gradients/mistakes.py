@@ -196,9 +196,7 @@ def _by_itself(it: Wrong, known: Check) -> Diagnosis | None:
     own, value = it.own, it.value
     if not np.isfinite(own).all():
         return None
-    c, why = times(
-        own, value, 4 * it.bound, known.inputs, own.size > 1, known.used
-    )
+    c, why = times(own, value, 4 * it.bound, known.inputs, own.size > 1, known.used)
     how = stored_by_columns(own, value, it.bound)
     near = 1e-4 * np.max(np.abs(value), initial=0.0)
     if not own.any():

@@ -136,7 +136,7 @@ def matched(it: Check, seen: Measured) -> CheckResult:
         known = finest[-1][value.ravel() != 0]
         typical[name] = _median(known) if known.size else 0.0
         worst = max(worst, _worst_ratio(seen, name))
-        accuracy[name] = _accuracy(name, seen, zero)
+        accuracy[name] = _accuracy(name, seen, zero, it.hand is not None)
         if not np.isfinite(value).all():
             typical[name] = np.inf
             reasons.append(f"the gradient of {name} is not finite on both sides")
@@ -210,7 +210,8 @@ def _is_zero(seen: Measured, name: str) -> bool:
     return bool(by_rounding and np.max(bound, initial=0.0) <= 1e-6 * seen.whole)
 
 
-def _accuracy(name: str, seen: Measured, zero: bool) -> dict[str, float | None]:
+def _accuracy(name: str, seen: Measured, zero: bool, calls: bool) -> dict[str, float | None]:
+    """How far both sides are from the truth. calls: whether yours is code, which was run again."""
     value = seen.torch[name]
     largest = np.max(np.abs(value[np.isfinite(value)]), initial=0.0)
     if seen.tolerance or zero or not largest:
@@ -221,8 +222,8 @@ def _accuracy(name: str, seen: Measured, zero: bool) -> dict[str, float | None]:
         if truth is None
         else (np.abs(seen.own[name] - truth), np.abs(value - truth))
     )
-    sizes = (float(np.max(each[np.isfinite(each)], initial=0.0) / largest) for each in off)
-    return dict(zip(("hand", "torch"), sizes, strict=True))
+    yours, torchs = (float(np.max(e[np.isfinite(e)], initial=0.0) / largest) for e in off)
+    return {"hand": yours if calls or truth is not None else None, "torch": torchs}
 
 
 def _little_known(typical: dict[str, float]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import ctypes.util
 import platform
+import threading
 from collections.abc import Callable, Iterator
 from functools import cache
 
@@ -42,6 +43,31 @@ def rounded(mode: int) -> Iterator[None]:
         yield
     finally:
         change(_NEAREST)
+
+
+@contextlib.contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Raise a TimeoutError in this thread's Python code if the block takes longer.
+
+    A loop that ends when nothing changes may never end under another rounding.
+    """
+    thread = ctypes.c_ulong(threading.get_ident())
+    lock, over = threading.Lock(), list[bool]()
+
+    def end() -> None:
+        with lock:
+            if not over:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(TimeoutError))
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        with lock:
+            over.append(True)
+        timer.cancel()
 
 
 @cache

@@ -350,3 +350,18 @@ def test_a_reference_may_differentiate_inside_and_its_value_is_known():
     assert check_gradients(hand, reference, x=X).verdict == "match"
     with pytest.raises(GradientMismatch):
         check_gradients(lambda x: {"x": 18 * x**3}, reference, x=X)
+
+
+def test_a_hand_that_never_ends_under_another_rounding_is_left_out_of_the_bound(monkeypatch):
+    def hand(x):
+        while x[0] / 3 * 3 != x[0]:  # only where a third is rounded to nearest
+            pass
+        return {"x": 2 * x}
+
+    monkeypatch.setattr("lockstep.gradients.measured._PATIENCE", 0.1)
+    result = check_gradients(hand, lambda x: (x * x).sum(), x=np.ones(3))
+    assert any("hand raised TimeoutError" in remark for remark in result.remarks)
+    with pytest.raises(GradientMismatch):
+        check_gradients(
+            lambda x: {"x": hand(x)["x"] * (1 + 1e-9)}, lambda x: (x * x).sum(), x=np.ones(3)
+        )
