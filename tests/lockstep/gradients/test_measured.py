@@ -251,7 +251,7 @@ def test_complex64_is_judged_against_complex128_and_integers_stay_what_they_are(
         (
             True,
             lambda d: d.copy(),
-            r"hand gives different gradients when it is called twice \(grad",
+            r"hand gives different gradients when it is called twice \(x",
         ),
         (False, lambda d: d.copy(), ""),
     ],
