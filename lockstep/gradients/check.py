@@ -282,6 +282,8 @@ def _differentiated(
             "expected one built from them"
         )
     for name in first:
+        if name in wanted and name not in found and not first[name].any():
+            found[name] = np.zeros_like(known.arrays[name])  # as it has no effect
         if name not in found:
             raise ValueError(f"hand returned {_why_not(name, found, known)}")
     return wanted, found
@@ -310,7 +312,7 @@ def answered(by_hand: Code, known: Given, arrays: Quantities, who: str) -> Quant
         raise ValueError("hand returned an empty dict; expected at least one gradient")
     answer = {}
     for name, value in flat(got, known).items():
-        array = as_array(value)
+        array = np.array(as_array(value))  # a copy: a buffer may be used again
         if array.dtype.kind not in "fiubc":
             kind = type(value).__name__ if array.dtype.kind == "O" else str(array.dtype)
             raise TypeError(f"hand returned {kind} for {name!r}; expected real numbers")

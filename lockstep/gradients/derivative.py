@@ -7,11 +7,17 @@ along a direction gives the derivative to about twelve digits, and an estimate o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import BackwardCFunction
+from torch.overrides import TorchFunctionMode
 
 from lockstep.gradients.kinks import scale
 from lockstep.gradients.measured import Check, Measured, noisy
+from lockstep.gradients.reference import asked, leaves, same_draws
 from lockstep.network.names import Quantities
 
 _WIDTHS = (2.0**-3, 2.0**-7, 2.0**-13, 2.0**-20)  # to begin with, relative to the inputs
@@ -26,7 +32,7 @@ def yours_is_the_derivative(it: Check, seen: Measured, off: Quantities) -> bool:
     off: by input, which elements differ.
     """
     asked_for = {name: where for name, where in off.items() if where.any()}
-    if not asked_for or not all(name in it.wanted for name in asked_for):
+    if not asked_for or not all(name in it.wanted for name in asked_for) or _is_cut(it):
         return False
     sure = False  # along some direction; along the others nothing may speak against it
     for direction in _directions(it, asked_for):
@@ -35,6 +41,51 @@ def yours_is_the_derivative(it: Check, seen: Measured, off: Quantities) -> bool:
             return False
         sure |= yours is True
     return sure
+
+
+def _is_cut(it: Check) -> bool:
+    """Whether the reference means its gradient to be no derivative.
+
+    It detaches, computes without gradients, changes gradients by hooks, or has a Function of its
+    own.
+    """
+    watching = _Cuts()
+    tensors = {name: leaf.clone() for name, leaf in leaves(it.inputs, it.attached).items()}
+    with torch.enable_grad(), same_draws(), watching:
+        loss = asked(it.reference, tensors)
+    waiting, seen = [loss.grad_fn], set[Any]()
+    while waiting and not watching.found:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        watching.found = isinstance(node, BackwardCFunction)
+        waiting += [before for before, _ in node.next_functions]
+    return watching.found
+
+
+class _Cuts(TorchFunctionMode):
+    """Looks for what cuts or changes gradients on the way."""
+
+    found = False
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        needs = any(isinstance(each, Tensor) and each.requires_grad for each in args)
+        self.found |= needs and (func in _CUTTING or not torch.is_grad_enabled())
+        return func(*args, **(kwargs or {}))
+
+
+_CUTTING = {
+    Tensor.detach,
+    Tensor.detach_,
+    Tensor.data.__get__,  # type: ignore[attr-defined]
+    Tensor.register_hook,
+    Tensor.numpy,
+    Tensor.item,
+    Tensor.tolist,
+}
 
 
 def _directions(it: Check, off: Quantities) -> Iterator[Quantities]:

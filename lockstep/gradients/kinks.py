@@ -219,8 +219,12 @@ def _moved(it: Check, direction: _Direction, by: float) -> Quantities:
     def change(name: str, array: Array) -> Array:
         if name not in direction.by:
             return array
-        far = by * float(np.finfo(array.dtype).eps) / 2
-        return array + far * direction.by[name] * scale(array)
+        limits = np.finfo(array.dtype)
+        far = by * float(limits.eps) / 2 * np.abs(array)
+        # what is steep at 0 is smooth closer by; a kink is not
+        at_zero = by * max(2.0**-110, float(limits.tiny) / _NEAR)
+        step: Array = np.where(array == 0, at_zero, far) * direction.by[name]
+        return array + step
 
     return it.torch(it.moved(change))
 

@@ -34,7 +34,9 @@ from lockstep.gradients.result import CheckResult, GradientMismatch, mismatch
 from lockstep.network.names import Array, Quantities
 from lockstep.run.record import Entry
 from lockstep.run.threads import threads
+from lockstep.text import counted
 
+_OURS = 0x10C57E9  # no input drawn by the user has the numbers of an incoming gradient
 _ALIKE = 2.0**14  # units in the last place between two runs on the same numbers
 
 
@@ -80,7 +82,8 @@ def check_function(
 
     Raises:
         GradientMismatch: A gradient or an output is wrong, or the backward returns None for an
-            input that the output depends on, raises an exception, or overwrites what it is given.
+            input that the output depends on, overwrites what it is given, or raises an exception
+            for an incoming gradient that PyTorch may pass.
         ValueError: As for `check_gradients`.
         TypeError: As for `check_gradients`; or the reference gives no tensor.
 
@@ -176,6 +179,7 @@ class _Layer:
         known: The inputs and the incoming gradients.
         outputs: The names of outputs that are compared, which are those of incoming gradients.
         numbers: Which of the layer's outputs these are.
+        given: How many outputs the reference gives.
         scalar: The reference as a scalar, from tensors by name.
         options: How it is checked.
     """
@@ -183,6 +187,7 @@ class _Layer:
     known: Given
     outputs: list[str]
     numbers: list[int]
+    given: int
     scalar: Code
     options: Options
 
@@ -201,7 +206,7 @@ def _as_scalar(
     with same_draws() as marks:
         results = _several(asked(as_function(reference, plain, options), leaves(plain.arrays, ())))
     compared = _compared(results, skipped or [], {*inputs, *marks})
-    random = np.random.default_rng(options.seed)
+    random = np.random.default_rng([options.seed, _OURS])
     weights = {name: _like(results[k], random) for name, k in compared.items()}
 
     def scalar(**passed: Any) -> Tensor:
@@ -211,7 +216,7 @@ def _as_scalar(
 
     known = given(weights | inputs)
     function = as_function(scalar, known, options)
-    return _Layer(known, list(compared), list(compared.values()), function, options)
+    return _Layer(known, list(compared), list(compared.values()), len(results), function, options)
 
 
 def _compared(results: list[Any], skipped: list[int], taken: set[str]) -> dict[str, int]:
@@ -336,6 +341,14 @@ class _Function:
         """The outputs that are compared, in their right shapes."""
         layer = self.layer
         results = self.apply(layer.without_incoming(passed))
+        if len(results) <= max(layer.numbers):
+            gives = f"the reference gives {layer.given}; expected as many"
+            raise ValueError(f"forward returned {counted(len(results), 'output')}; {gives}")
+        if any(getattr(more, "requires_grad", False) for more in results[layer.given :]):
+            raise ValueError(
+                f"forward returned {counted(len(results), 'output')} that can be differentiated; "
+                f"the reference gives {layer.given}; expected as many"
+            )
         outputs = [results[k] for k in layer.numbers]
         for name, output, weight in zip(layer.outputs, outputs, layer.incoming(), strict=True):
             if tuple(output.shape) != weight.shape:
@@ -418,10 +431,12 @@ def _bound(function: Any, names: list[str]) -> Callable[[dict[str, Any]], list[A
         ValueError: An argument that has no default is missing.
     """
     owner = getattr(function, "__self__", function)  # of Function.apply
-    forward, apply = getattr(owner, "forward", None), getattr(function, "apply", function)
+    is_module = isinstance(function, torch.nn.Module)  # whose `apply` is something else
+    forward = getattr(owner, "forward", None)
+    apply = function if is_module else getattr(function, "apply", function)
     arguments = list(inspect.signature(forward).parameters.values()) if forward else []
     own_setup = torch.autograd.function._SingleLevelFunction.setup_context
-    if arguments and getattr(owner, "setup_context", own_setup) is own_setup:
+    if arguments and not is_module and getattr(owner, "setup_context", own_setup) is own_setup:
         arguments = arguments[1:]  # without ctx
     known = [argument.name for argument in arguments]
     if not set(names) <= set(known):
@@ -584,7 +599,7 @@ class _Twice:
     wanted: list[str]
 
     def directions(self) -> dict[str, Tensor]:
-        random = np.random.default_rng(self.layer.options.seed + 1)
+        random = np.random.default_rng([self.layer.options.seed, _OURS, 2])
         arrays = self.layer.known.arrays
         return {name: _like(torch.tensor(arrays[name]), random) for name in self.wanted}
 
@@ -767,27 +782,25 @@ def _checked_layer(
             raise TypeError("forward returned no pair; expected (out, cache)")
         several = isinstance(result[0], tuple | list)
         outputs = _several(result[0])
-        if len(outputs) <= max(layer.numbers):
-            raise ValueError(
-                f"forward returned {len(outputs)} outputs; the reference gives "
-                f"{max(layer.numbers) + 1}"
-            )
+        if len(outputs) != layer.given:
+            gives = f"the reference gives {layer.given}; expected as many"
+            raise ValueError(f"forward returned {counted(len(outputs), 'output')}; {gives}")
         found = backward(incoming if several else incoming[0], result[1])
+        gradients = _by_input(found, list(inputs))
+        if not gradients:
+            raise ValueError("backward returned no gradient; expected at least one")
         for name, mine in zip(layer.outputs, incoming, strict=True):
             if not np.array_equal(arrays[name], mine) and "the incoming gradient" not in changed:
                 changed.append("the incoming gradient")
         own = dict(zip(layer.outputs, (outputs[k] for k in layer.numbers), strict=True))
-        return own | _by_input(found, list(inputs))
+        return own | gradients
 
     result = _checked_twice(answer, layer, answer, "the layer")
     plain = {name: as_array(value) for name, value in answer(layer.known.arrays).items()}
-    for form, words in (
-        (np.asfortranarray, "stored by columns"),
-        (_sliced, "sliced from a larger one"),
-    ):
+    for form, words in _ARRAY_FORMS:
         found = answer(layer.known.arrays, form)
         for name, value in plain.items():
-            if not _alike(torch.as_tensor(as_array(found[name])), torch.as_tensor(value)):
+            if not _alike(_tensor(found[name]), _tensor(value)):
                 raise _wrong(
                     name,
                     "strides",
@@ -795,6 +808,11 @@ def _checked_layer(
                     "with the same numbers in a plain array it is right",
                     "use its strides, or begin with dout = np.ascontiguousarray(dout)",
                 )
+    left = [name for name in _floats(layer.known, inputs) if name not in plain]
+    if left:
+        result.remarks.append(
+            f"backward gives no gradient of {', '.join(left)}, so none was checked"
+        )
     if changed:
         result.remarks.append(
             "backward overwrites the incoming gradient: work on a copy if it is needed elsewhere"
@@ -802,10 +820,35 @@ def _checked_layer(
     return result
 
 
+def _floats(known: Given, inputs: dict[str, Any]) -> list[str]:
+    """The names of arrays of floating-point numbers among the inputs."""
+    return [
+        name
+        for name, array in known.arrays.items()
+        if array.dtype.kind in "fc"
+        and name not in known.numbers
+        and name.partition("[")[0] in inputs
+    ]
+
+
+def _tensor(value: Any) -> Tensor:
+    return torch.from_numpy(np.array(as_array(value), order="C"))
+
+
+def _by_columns(array: Array) -> Array:
+    return np.asfortranarray(array) if array.ndim else array.copy()
+
+
 def _sliced(array: Array) -> Array:
     wider = np.zeros((*array.shape, 2), array.dtype)
     wider[..., 0] = array
     return wider[..., 0]
+
+
+_ARRAY_FORMS: tuple[tuple[Callable[[Array], Array], str], ...] = (
+    (_by_columns, "stored by columns"),
+    (_sliced, "sliced from a larger one"),
+)
 
 
 def _by_input(found: Any, names: list[str]) -> dict[str, Any]:

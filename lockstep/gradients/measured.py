@@ -214,6 +214,8 @@ def measure(it: Check, own: Quantities, values: Quantities) -> Measured:
         with rounded(mode):
             found = _guarded(lambda: it.torch(), "reference", "rounding", seen)
         _grow(seen.by_torch, found, seen.torch)
+    if it.hand is not None:  # state that shows after some calls
+        _take_in_a_call(seen.by_hand, it.hand(it.inputs), own, seen.unit, it.who)
     if directed:
         _forget_branches(it, seen)
     else:
@@ -354,17 +356,22 @@ def _by_moves(it: Check, seen: Measured) -> None:
 def moved_by_hand(it: Check, seen: Measured) -> None:
     """What rounding does to a formula by hand whose errors cancel under directed rounding.
 
+    It changes how far the formula is from PyTorch's as the inputs move; a mistake hardly does.
     Large changes are jumps, or no rounding, and do not count.
     """
     if it.hand is None:
         return
     for inputs in _moves(it, _MOVED_DRAWS):
         try:
-            found = it.hand(inputs)
-        except (ValueError, TypeError):  # at the edge of what it takes
+            by_hand, by_torch = it.hand(inputs), it.torch(inputs)
+        except (ValueError, TypeError):  # at the edge of what they take
             continue
         for name, own in seen.own.items():
-            apart = np.abs(found.get(name, own) - own)
+            value = seen.torch[name]
+            moved = by_hand.get(name, own) - by_torch.get(name, value)
+            apart = np.asarray(
+                np.abs(moved - (own - value))
+            )  # without what the gradient itself does
             small = apart <= SMALL * np.max(np.abs(own), initial=0.0)
             np.maximum(seen.by_hand[name], apart, out=seen.by_hand[name], where=small)
 
@@ -388,12 +395,13 @@ def _take_in_a_call(
     Raises:
         ValueError: That is more than rounding.
     """
-    _grow(largest, second, first)
-    for name, apart in largest.items():
+    for name, before in largest.items():
         known = np.isfinite(first[name])
         whole = np.max(np.abs(first[name]), initial=0.0, where=known)
-        another = name in second and (known != np.isfinite(second[name])).any()
-        if another or (apart > _UNSTEADY * unit[name] * whole).any():
+        again = second.get(name, np.zeros(()))
+        another = name in second and (known != np.isfinite(again)).any()
+        least = np.maximum(_UNSTEADY * unit[name] * whole, SAFETY * before)
+        if another or (np.abs(again - first[name]) > least).any():
             raise Unsteady(
                 who, name, name in second and bool((second[name] == 2 * first[name]).all())
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import threading
 import traceback
@@ -307,15 +308,15 @@ def asked(reference: Callable[..., Any], given: dict[str, Any]) -> Any:
 def blamed(who: str, error: Exception) -> ValueError | TypeError:
     """The exception that reports one in the user's code; its frames are the user's own."""
 
-    def users(frames: TracebackType | None) -> TracebackType | None:
-        """The frames that are the user's."""
-        while frames and frames.tb_frame.f_code.co_filename.startswith(NOT_THE_USERS):
-            frames = frames.tb_next
-        if frames:
-            frames.tb_next = users(frames.tb_next)
-        return frames
-
-    error.with_traceback(users(error.__traceback__))
+    frames: list[TracebackType] = []
+    frame = error.__traceback__
+    while frame is not None:
+        if not frame.tb_frame.f_code.co_filename.startswith(NOT_THE_USERS):
+            frames.append(frame)
+        frame = frame.tb_next
+    for one, following in itertools.zip_longest(frames, frames[1:]):
+        one.tb_next = following
+    error.with_traceback(frames[0] if frames else None)
     at = ""
     for last in traceback.extract_tb(error.__traceback__)[-1:]:
         at = f" (line {last.lineno} of {Path(last.filename).name})"
