@@ -276,12 +276,12 @@ def _explained(
     yield from _by_terms(seen, terms, lambda c, why: c in (0, -1))
     tried: list[Tried] = []
     every: list[Change] = []
-    for family in (_small, _replaced, _moved, _scaled):
+    for family in (_small, _replaced, _moved, _scaled):  # the last ones are too many for pairs
         changed = list(family(seen))
-        every += changed
+        every += changed if family in (_small, _replaced) else []
         some = list(_tried(seen, changed))
         yield from _by_one(seen, some)
-        tried += some
+        tried += some if family is not _scaled else []
     yield from _by_terms(seen, terms, lambda c, why: bool(why))
     yield from _stopped_early(seen)
     yield from _by_all_of_a_loop(seen, every)
@@ -444,6 +444,10 @@ def _by_term(seen: Search, it: Wrong, term: Term, only: bool, kinds: Kinds) -> D
     c, why = times(it.own - it.value + part, part, slack, seen.inputs, several, seen.used)
     if c is None or not kinds(c, why) or not informative.any():
         return None
+    of = term.whole.of
+    if c == 0 and term.alone and is_function(of):
+        says = f"a part of the derivative of {term.words} is left out"
+        return Diagnosis(name, "wrong-activation-derivative", says, "derive it again")
     if c == 0:
         return Diagnosis(name, "term-missing", f"the gradient of {name} lacks {through}", remedy)
     if c == -1:
@@ -615,9 +619,7 @@ def _phases(nodes: Iterable[Node]) -> dict[Node, Any]:
     return phases
 
 
-def _together(
-    some: Iterable[Change], phases: dict[Node, Any], least: int = 1
-) -> Iterator[Change]:
+def _together(some: Iterable[Change], phases: dict[Node, Any], least: int = 1) -> Iterator[Change]:
     """Changes at the operations that a loop repeats, made together.
 
     At one operation several may have the same words: the first ones go together, and so on.
@@ -625,13 +627,14 @@ def _together(
     alike: dict[Any, list[Change]] = defaultdict(list)
     counts: dict[Any, int] = defaultdict(int)
     for change in some:
+        alike[change.mistake, change.says].append(change)  # and all that read the same
         node = next(iter(change.edits))
         of, shape = node.of or node, getattr(node.value, "shape", ())
         says = change.says.replace(place(change.at or of), "")  # may name arguments at some steps
         kind = change.mistake, says, phases.get(of), node.name, shape
         counts[kind, of] += 1
         alike[kind, counts[kind, of]].append(change)
-    for same in alike.values():
+    for same in {tuple(map(id, some)): some for some in alike.values()}.values():
         if len(same) >= least:
             edits = {node: edit for change in same for node, edit in change.edits.items()}
             yield replace(same[-1], edits=edits)
@@ -742,7 +745,7 @@ def _by_the_forward_pass(seen: Search, forward: Forward) -> Iterator[Diagnosis]:
 
 def _is_small(it: Wrong) -> bool:
     """Whether an error is so small that an ε may make it."""
-    return bool(np.median(np.abs(it.own - it.value)) <= 0.05 * np.median(np.abs(it.value)))
+    return bool(np.median(np.abs(it.own - it.value)) <= 0.005 * np.median(np.abs(it.value)))
 
 
 def _value_only(node: Node, edit: Any) -> Any:
