@@ -175,7 +175,7 @@ def _of_what(node: Node, it: Any, which: str) -> tuple[str, str]:
     some = set(value.flatten()[:1000].tolist()) if source(it) else set[float]()
     name = "factor-missing"
     if len(some) == 2 and 0 in some:
-        name = "mask" if 1 in some else "dropout-mask"
+        name = "mask" if 1 in some else name
     return name, f"{which}, a factor of {at},"
 
 
