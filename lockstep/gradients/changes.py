@@ -556,8 +556,12 @@ def _using(group: list[Node], leaf: Node, change: Callable[[Tensor], Tensor]) ->
     """The edits by which a value is changed wherever operations use it."""
 
     def edit(node: Node, *args: Any) -> Any:
-        pairs = zip(node.args, args, strict=True)
-        return unedited(node, *(change(value) if it is leaf else value for it, value in pairs))
+        return unedited(node, *map(changed, node.args, args))
+
+    def changed(it: Any, value: Any) -> Any:
+        if isinstance(it, list):  # such as of indices
+            return list(map(changed, it, value))
+        return change(value) if it is leaf else value
 
     return {node: partial(edit, node) for node in group if leaf in node.inputs}
 
