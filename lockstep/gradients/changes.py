@@ -132,53 +132,56 @@ def _slope(node: Node, text: str, carrying: Container[Node]) -> str:
 
 def _left_out(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     """A factor or a term that is left out."""
-    at, of, back = _at(node), node.of, _back(node)
+    of = node.of
     if node.name in _PRODUCTS and node in carrying:
         for k, it in enumerate(node.args[:2]):
             if it in carrying and _shape(it) == _shape(node):
-                says = f"{_words(node.args[1 - k], of)}, a factor of {at}, is left out{back}"
-                edits: Edits = {node: partial(_argument, k)}
+                says = f"{_words(node.args[1 - k], of)}, a factor of {_at(node)}, is left out"
                 name = "wrong-weights" if of and of.name in _PRODUCTS else "factor-missing"
-                yield Change(name, says, "multiply with it", edits)
+                edits: Edits = {node: partial(_argument, k)}
+                yield Change(name, says + _back(node), "multiply with it", edits)
     if (neutral := _NEUTRAL.get(node.name)) is None:
         return
     for k, it in enumerate(node.args[:2]):
         if it == neutral or not _is_fixed(it, carrying):
             continue
         edits = with_argument(node, k, partial(_filled, neutral))
-        number = not isinstance(it, Node)
-        which = _words(it, of)
-        if node.name == "div" and k == 1:
-            which = f"1/{which}"
-        if of and is_function(of) and node not in carrying:
-            text = _slope(node, _without(node, k), carrying)
-            yield _other_slope(of, text, edits)
-        elif neutral == 0 and isinstance(it, Node) and _is_mask(it.value):
-            says = f"the mask {which} of {at} is left out"
-            yield Change("mask", says, "add −inf where it is masked", edits)
-        elif neutral == 0:
-            what = "the constant" if number else "the term"
-            yield Change("term-missing", f"{what} {which} of {at} is left out", "add it", edits)
-        elif of and is_function(of) and not number:
+        slope = of and is_function(of)
+        if of and slope and node not in carrying:
+            yield _other_slope(of, _slope(node, _without(node, k), carrying), edits)
+        elif of and slope and neutral and isinstance(it, Node):
             yield _other_slope(of, "1", edits)
-        elif number:
-            says = f"the factor {which} of {at} is left out{back}"
-            yield Change("scaled-by-constant", says, "multiply with it", edits)
         else:
-            says = f"{which}, a factor of {at}, is left out{back}"
-            yield Change("factor-missing", says, "multiply with it", edits)
+            which = f"1/{_words(it, of)}" if node.name == "div" and k else _words(it, of)
+            name, says = _of_what(node, it, which)
+            yield Change(name, f"{says} is left out{_back(node)}", _REMEDIES[neutral], edits)
+
+
+_REMEDIES = {0: "add it", 1: "multiply with it"}
+
+
+def _of_what(node: Node, it: Any, which: str) -> tuple[str, str]:
+    """The mistake of leaving out an argument that is no part of a slope, and what that is."""
+    at, value = _at(node), it.value if isinstance(it, Node) else None
+    if not _NEUTRAL[node.name]:
+        if value is None:
+            return "term-missing", f"the constant {which} of {at}"
+        masks = isinstance(value, Tensor) and bool((value == -torch.inf).any())
+        if masks and bool(((value == 0) | (value == -torch.inf)).all()):
+            return "mask", f"the mask {which} of {at}"
+        return "term-missing", f"the term {which} of {at}"
+    if value is None:
+        return "scaled-by-constant", f"the factor {which} of {at}"
+    some = set(value.flatten()[:1000].tolist()) if source(it) else set[float]()
+    name = "factor-missing"
+    if len(some) == 2 and 0 in some:
+        name = "mask" if 1 in some else name
+    return name, f"{which}, a factor of {at},"
 
 
 def _is_fixed(it: Any, carrying: Container[Node]) -> bool:
     """Whether an argument is a number or a value that carries no gradient."""
     return it not in carrying if isinstance(it, Node) else isinstance(it, int | float)
-
-
-def _is_mask(it: Any) -> bool:
-    """Whether a term is −inf somewhere, and 0 elsewhere."""
-    return isinstance(it, Tensor) and bool(
-        (it == -torch.inf).any() and it.isneginf().eq(it != 0).all()
-    )
 
 
 def _without(node: Node, k: int) -> str:
@@ -529,7 +532,8 @@ def replacements(of: Node, group: list[Node], leaf: Node, near: Iterable[Node]) 
     for other in near:
         if other is not leaf:
             yield Change(*_instead(of, leaf, other), instead_of(group, leaf, other))
-        if leaf is of and is_function(of) and other is not of.args[0]:
+        made = any(user.name == of.name for user in other.users)  # its result is another value
+        if leaf is of and is_function(of) and not made:
             says = f"the derivative of {at} is taken at {described(other)}"
             edits = using(partial(_always, unedited(of, other.value, *of.args[1:])))
             yield Change("derivative-at-wrong-point", says, f"use {described(of.args[0])}", edits)
@@ -552,8 +556,12 @@ def _using(group: list[Node], leaf: Node, change: Callable[[Tensor], Tensor]) ->
     """The edits by which a value is changed wherever operations use it."""
 
     def edit(node: Node, *args: Any) -> Any:
-        pairs = zip(node.args, args, strict=True)
-        return unedited(node, *(change(value) if it is leaf else value for it, value in pairs))
+        return unedited(node, *map(changed, node.args, args))
+
+    def changed(it: Any, value: Any) -> Any:
+        if isinstance(it, list):  # such as of indices
+            return list(map(changed, it, value))
+        return change(value) if it is leaf else value
 
     return {node: partial(edit, node) for node in group if leaf in node.inputs}
 
@@ -625,7 +633,7 @@ def scaled(node: Node, near: Iterable[Node]) -> Iterator[Change]:
             edits = _with_result(node, partial(torch.mul, _SLOPES[it.name][1](value)))
             says = f"{words} has the derivative of {place(it)} once too often"
             yield Change("extra-activation-derivative", says, "leave it out", edits)
-        else:
+        elif not any(user.name == "sigmoid" and not user.of for user in it.users):
             y = torch.sigmoid(value)
             edits = _with_result(node, partial(torch.mul, y * (1 - y)))
             says = f"{words} has σ'({which}) as a factor, which the loss contains already"

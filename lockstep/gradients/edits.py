@@ -45,6 +45,7 @@ from lockstep.gradients.inputs import parts
 from lockstep.gradients.mistakes import FACTORS, Wrong, times
 from lockstep.gradients.operations import Edits, Node, described, place, rerun, unedited
 from lockstep.gradients.reference import Reference
+from lockstep.gradients.tape import TooLong
 from lockstep.network.names import Array, Quantities
 
 TOO_LONG = "the search for the mistake stopped after its time limit"
@@ -52,10 +53,6 @@ _SUMS = 3  # random sums of every wrong gradient
 _MOST = 30_000_000  # numbers that the probes may have
 CANNOT = (RuntimeError, TypeError, ValueError, IndexError)  # of an edit that fits no operation
 _NEAR = 8  # values before and after an operation that may be taken for one that it uses
-
-
-class _TooLong(Exception):
-    """The time is up."""
 
 
 @np.errstate(all="ignore")
@@ -85,15 +82,13 @@ def search(
     for trace in (traced, traced_as_it_is):
         left = [it for it in wrong if it.name not in found]
         try:
-            if time.monotonic() > deadline:
-                raise _TooLong
-            joint = trace(reference, inputs, wanted)
+            joint = trace(reference, inputs, wanted, deadline)
             _demand_right(joint, left)
             for diagnosis in _explained(left, joint, inputs, deadline, used):
                 found.setdefault(diagnosis.quantity, diagnosis)
                 if len(found) == len(wrong):
                     return found, ""
-        except _TooLong:
+        except TooLong:
             return found, TOO_LONG
         except Exception as error:  # whatever the reference and PyTorch raise
             reasons.append(str(error).strip().partition("\n")[0] or type(error).__name__)
@@ -276,12 +271,12 @@ def _explained(
     yield from _by_terms(seen, terms, lambda c, why: c in (0, -1))
     tried: list[Tried] = []
     every: list[Change] = []
-    for family in (_small, _replaced, _moved, _scaled):
-        changed = list(family(seen))
-        every += changed
+    for family in (_small, _replaced, _moved, _scaled):  # the last ones are too many for pairs
+        changed = list(_in_turn(seen, family(seen)))
+        every += changed if family in (_small, _replaced) else []
         some = list(_tried(seen, changed))
         yield from _by_one(seen, some)
-        tried += some
+        tried += some if family is not _scaled else []
     yield from _by_terms(seen, terms, lambda c, why: bool(why))
     yield from _stopped_early(seen)
     yield from _by_all_of_a_loop(seen, every)
@@ -293,7 +288,7 @@ def _explained(
 
 def _in_time(seen: Search) -> None:
     if time.monotonic() > seen.deadline:
-        raise _TooLong
+        raise TooLong
 
 
 def _said(it: Wrong, change: Change) -> Diagnosis:
@@ -444,6 +439,10 @@ def _by_term(seen: Search, it: Wrong, term: Term, only: bool, kinds: Kinds) -> D
     c, why = times(it.own - it.value + part, part, slack, seen.inputs, several, seen.used)
     if c is None or not kinds(c, why) or not informative.any():
         return None
+    of = term.whole.of
+    if c == 0 and term.alone and is_function(of):
+        says = f"a part of the derivative of {term.words} is left out"
+        return Diagnosis(name, "wrong-activation-derivative", says, "derive it again")
     if c == 0:
         return Diagnosis(name, "term-missing", f"the gradient of {name} lacks {through}", remedy)
     if c == -1:
@@ -463,10 +462,16 @@ def _varied(array: Array, slack: Array) -> bool:
 Tried = tuple[Change, Array]  # what is changed, and what that changes the sums by
 
 
-def _tried(seen: Search, candidates: Iterable[Change]) -> Iterator[Tried]:
+def _in_turn(seen: Search, candidates: Iterable[Change]) -> Iterator[Change]:
+    """One after the other, as long as there is time."""
     for number, change in enumerate(candidates):
         if number % 64 == 0:
             _in_time(seen)
+        yield change
+
+
+def _tried(seen: Search, candidates: Iterable[Change]) -> Iterator[Tried]:
+    for change in _in_turn(seen, candidates):
         if (sums := _foretold(seen, change.edits)) is not None:
             yield change, sums
 
@@ -534,26 +539,27 @@ def _replaced(seen: Search) -> Iterator[Change]:
     alike: dict[Any, list[Node]] = defaultdict(list)
     for node in _values(seen):
         alike[node.value.shape].append(node)
-    given = [
-        node
-        for node in seen.joint.nodes
-        if not node.of and isinstance(node.value, Tensor) and node.value.dtype == torch.int64
-    ]
     for of, group in _groups(seen).items():
         own = {*group, *seen.probes}
         for leaf in dict.fromkeys(it for node in group for it in node.inputs if it not in own):
             if isinstance(leaf.value, Tensor) and leaf.value.dtype == torch.int64:
-                for other in given:
-                    if other is not leaf and other.value.shape == leaf.value.shape:
-                        edits = instead_of(group, leaf, other)
-                        says = f"{described(other)} in place of {described(leaf)}"
-                        says = f"{says} as the index in the derivative of {place(of)}"
-                        yield Change("wrong-index", says, f"use {described(leaf)}", edits)
+                yield from _other_indices(seen, of, group, leaf)
             elif isinstance(leaf.value, Tensor) and leaf.value.is_floating_point():
                 same = alike[leaf.value.shape]
                 near = [it for it in (*leaf.inputs, *of.inputs) if it in same]
                 near += [*_around(same, of), *(node for node in same if node.input)]
                 yield from replacements(of, group, leaf, dict.fromkeys(near))
+
+
+def _other_indices(seen: Search, of: Node, group: list[Node], leaf: Node) -> Iterator[Change]:
+    """Other indices in place of those that a derivative uses."""
+    for other in seen.joint.nodes:
+        same = isinstance(other.value, Tensor) and other.value.dtype == torch.int64
+        if same and not other.of and other is not leaf and other.value.shape == leaf.value.shape:
+            says = f"{described(other)} in place of {described(leaf)}"
+            says = f"{says} as the index in the derivative of {place(of)}"
+            edits = instead_of(group, leaf, other)
+            yield Change("wrong-index", says, f"use {described(leaf)}", edits)
 
 
 def _ends(seen: Search) -> Iterator[Node]:
@@ -623,13 +629,14 @@ def _together(some: Iterable[Change], phases: dict[Node, Any], least: int = 1) -
     alike: dict[Any, list[Change]] = defaultdict(list)
     counts: dict[Any, int] = defaultdict(int)
     for change in some:
+        alike[change.mistake, change.says].append(change)  # and all that read the same
         node = next(iter(change.edits))
         of, shape = node.of or node, getattr(node.value, "shape", ())
         says = change.says.replace(place(change.at or of), "")  # may name arguments at some steps
         kind = change.mistake, says, phases.get(of), node.name, shape
         counts[kind, of] += 1
         alike[kind, counts[kind, of]].append(change)
-    for same in alike.values():
+    for same in {tuple(map(id, some)): some for some in alike.values()}.values():
         if len(same) >= least:
             edits = {node: edit for change in same for node, edit in change.edits.items()}
             yield replace(same[-1], edits=edits)
@@ -740,7 +747,7 @@ def _by_the_forward_pass(seen: Search, forward: Forward) -> Iterator[Diagnosis]:
 
 def _is_small(it: Wrong) -> bool:
     """Whether an error is so small that an ε may make it."""
-    return bool(np.median(np.abs(it.own - it.value)) <= 0.05 * np.median(np.abs(it.value)))
+    return bool(np.median(np.abs(it.own - it.value)) <= 0.005 * np.median(np.abs(it.value)))
 
 
 def _value_only(node: Node, edit: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import linecache
+import math
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -98,15 +99,17 @@ class Joint:
     fused: bool = False
 
 
-def traced(reference: Reference, inputs: Quantities, wanted: Iterable[str]) -> Joint:
+def traced(
+    reference: Reference, inputs: Quantities, wanted: Iterable[str], deadline: float = math.inf
+) -> Joint:
     """The reference forward and backward, of simple operations throughout.
 
     Raises what the reference and PyTorch raise.
     """
-    first = Tape(aliases=False)
+    first = Tape(False, deadline)
     forward = _recorded(first, reference, inputs, wanted)[0]
     given = {id(node.value): node for node in forward.nodes if isinstance(node.value, Tensor)}
-    tape = Tape(aliases=True)
+    tape = Tape(True, deadline)
 
     def after(node: Node) -> None:
         for made in reversed(tape.nodes):
@@ -126,9 +129,11 @@ def traced(reference: Reference, inputs: Quantities, wanted: Iterable[str]) -> J
     return joint
 
 
-def traced_as_it_is(reference: Reference, inputs: Quantities, wanted: Iterable[str]) -> Joint:
+def traced_as_it_is(
+    reference: Reference, inputs: Quantities, wanted: Iterable[str], deadline: float = math.inf
+) -> Joint:
     """The reference and its own way back, whose fused operations are taken apart separately."""
-    tape = Tape(aliases=True)
+    tape = Tape(True, deadline)
     _, loss, moving = _recorded(tape, reference, inputs, wanted)
     return _with_gradients(tape, loss, moving)
 

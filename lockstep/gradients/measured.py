@@ -172,8 +172,8 @@ class Measured:
     accepted: Quantities = field(default_factory=dict)
 
     def least(self, name: str) -> float:
-        """Half of the smallest number, which is what rounding may do to a zero."""
-        return self.unit[name] * _TINY.get(self.unit[name], 2.0**-126)
+        """The smallest normal number: what underflow on the way may do to a gradient."""
+        return _TINY.get(self.unit[name], 2.0**-126)
 
     def references(self, name: str) -> Array:
         """How far rounding moves PyTorch's, by whatever was seen, and the last place at least."""

@@ -24,7 +24,7 @@ from lockstep.explain.facts import (
 )
 from lockstep.gradients.kinks import Kinks
 from lockstep.gradients.measured import Check, Measured
-from lockstep.gradients.patterns import Known, by_pattern
+from lockstep.gradients.patterns import Known, by_pattern, few_digits, where
 from lockstep.gradients.probe import by_probing
 from lockstep.gradients.quotients import quotient
 from lockstep.network.names import Array, Index, Quantities, element
@@ -119,7 +119,6 @@ class _Search:
     """What is looked through for mistakes.
 
     Attributes:
-        between: Values of intermediates, by words.
         facts: What is known of a gradient though nothing explains it.
         not_edited: Why operations could not be edited.
     """
@@ -129,27 +128,27 @@ class _Search:
     wrong: list[Wrong]
     kinks: Kinks
     deadline: float
-    between: Quantities = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
     not_edited: str = ""
 
-
-def _by_certain_patterns(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
-    yield from _by_patterns(search, left, certain=True)
-
-
-def _by_weak_patterns(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
-    yield from _by_patterns(search, left, certain=False)
+    @property
+    def known(self) -> Known:
+        """What is known beside the wrong gradients."""
+        return Known(self.seen.torch, self.it.inputs, self.seen.own)
 
 
-def _by_patterns(search: _Search, left: list[Wrong], certain: bool) -> Iterator[Diagnosis]:
-    seen = search.seen
-    known = Known(seen.torch, search.it.inputs, search.between, seen.own)
+def _by_patterns(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
+    """What the numbers show alone, such as rows in another order."""
     for one in left:
-        found = by_pattern(one, known, certain) if np.isfinite(one.own).all() else None
-        if found and found.mistake == "unknown":
-            search.facts[one.name] = found.says
-        elif found:
+        if found := by_pattern(one, search.known):
+            yield found
+
+
+def _by_digits(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
+    """Constants of few digits; and where exactly a gradient is wrong that nothing explains."""
+    for one in left:
+        search.facts[one.name] = where(one, search.known)
+        if found := few_digits(one, search.known):
             yield found
 
 
@@ -317,12 +316,12 @@ def _by_facts(it: Wrong, is_input: bool, fact: str, why: str) -> Diagnosis:
 _LOOKS: tuple[Callable[[_Search, list[Wrong]], Iterator[Diagnosis]], ...] = (
     _at_a_kink,
     _by_themselves,
-    _by_certain_patterns,
+    _by_patterns,
     _by_quotients,
     _by_probes,
     _by_edits,
     _by_proportion,
-    _by_weak_patterns,
+    _by_digits,
 )
 
 

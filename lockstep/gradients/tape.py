@@ -6,6 +6,8 @@ place and other libraries all become plain lists. Fused operations are taken apa
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
@@ -101,6 +103,10 @@ def taken_apart() -> dict[Any, Callable[..., Any]]:
 # Writing down
 
 
+class TooLong(Exception):
+    """The time is up."""
+
+
 class Tape(TorchDispatchMode):
     """Writes down every operation that is run.
 
@@ -110,14 +116,15 @@ class Tape(TorchDispatchMode):
         fused: Whether an operation had to be taken apart.
     """
 
-    def __init__(self, aliases: bool) -> None:
-        """aliases: whether a detached tensor counts as the tensor itself."""
+    def __init__(self, aliases: bool, deadline: float = math.inf) -> None:
+        """aliases: whether a detached tensor counts as the tensor; deadline: when to stop."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.nodes: list[Node] = []
         self.of: Node | None = None
         self.fused = False
         self._apart = taken_apart()
         self._aliases = aliases
+        self._deadline = deadline
         self._known: dict[int, tuple[Tensor, Node]] = {}  # holds the tensors, so that ids last
         self._sharing: dict[int, list[Tensor]] = {}  # tensors by where their numbers are
 
@@ -169,6 +176,8 @@ class Tape(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if time.monotonic() > self._deadline:
+            raise TooLong
         kwargs = kwargs or {}
         with self:  # what it is made of is written down
             apart = self._apart.get(func, func.decompose)

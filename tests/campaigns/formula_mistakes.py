@@ -100,7 +100,9 @@ PLANTED = mistakes(
         *("x.conj()", "x", "conjugate"),
     ],
     fourier_convolution=[*("W * H.conj()", "W * H", "conjugate")],
-    cumulative_sum=[*("reverse_cumsum(d_s)", "np.cumsum(d_s)", "wrong-axis wrong-order wrong-index")],
+    cumulative_sum=[
+        *("reverse_cumsum(d_s)", "np.cumsum(d_s)", "wrong-axis wrong-order wrong-index")
+    ],
     cumulative_product=[*(" * w)[i:]", " * w)[i + 1 :]", "wrong-index partial-sum term-missing")],
     exponential_smoothing=[
         *("d_s * (x[t] - s[t])", "d_s * x[t]", "term-missing unknown"),
@@ -162,7 +164,11 @@ PLANTED = mistakes(
         *("np.where(real[:, None], scale * q @ swap(k), -np.inf)", "scale * q @ swap(k)", "mask")
     ],
     grouped_query_attention=[
-        *("(swap(p) @ w).sum(axis=1)", "(swap(p) @ w)[:, 0]", "one-sample-only wrong-index partial-sum"),
+        *(
+            "(swap(p) @ w).sum(axis=1)",
+            "(swap(p) @ w)[:, 0]",
+            "one-sample-only wrong-index partial-sum",
+        ),
         *(
             "(scale * swap(d_s) @ q).sum(axis=1)",
             "(scale * swap(d_s) @ q).mean(axis=1)",
@@ -260,7 +266,11 @@ PLANTED = mistakes(
         *("float(real.sum())", "float(len(y))", "scaled-by-constant"),
     ],
     label_smoothing=[
-        *("target = 0.9 * one_hot(y, z) + 0.1 / z.shape[1]", "target = one_hot(y, z)", "term-missing")
+        *(
+            "target = 0.9 * one_hot(y, z) + 0.1 / z.shape[1]",
+            "target = one_hot(y, z)",
+            "term-missing",
+        )
     ],
     focal_loss=[*(" - (1 - p) ** gamma  #", "  #", "term-missing")],
     distillation=[*("T * (softmax", "(softmax", "scaled-by-constant")],
@@ -276,8 +286,12 @@ PLANTED = mistakes(
     depthwise_convolution=[
         *("w * v[:, 0, i, j]", "w * v[:, 0, 2 - i, 2 - j]", "wrong-index wrong-axis")
     ],
-    pixel_shuffle=[*("transpose(0, 1, 3, 5, 2, 4)", "transpose(0, 1, 5, 3, 2, 4)", "wrong-axis wrong-index")],
-    sparse_embedding=[*("np.add.at(d_W, i, w)", "d_W[i] = w", "one-sample-only wrong-index partial-sum")],
+    pixel_shuffle=[
+        *("transpose(0, 1, 3, 5, 2, 4)", "transpose(0, 1, 5, 3, 2, 4)", "wrong-axis wrong-index")
+    ],
+    sparse_embedding=[
+        *("np.add.at(d_W, i, w)", "d_W[i] = w", "one-sample-only wrong-index partial-sum")
+    ],
     embedding_bag=[*(" / int(end - start)", "", "scaled-by-constant factor-missing")],
     scattered_sum=[*("np.add.at(s, i, x)", "s[i] += x", "wrong-index partial-sum unknown")],
     message_passing=[*("(d_z @ W.T)[end]", "(d_z @ W.T)[start]", "wrong-index")],

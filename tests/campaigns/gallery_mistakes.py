@@ -95,7 +95,12 @@ PLANTED = [
     ("cross_entropy", "label] -= 1", "label] -= 0", "term-missing"),
     ("cross_entropy", "p[np.arange(len(z)), label] -= 1", "p[:, label] -= 1", "unknown"),
     ("cross_entropy", "p / len(z)}", "(p / len(z)).T}", "transposed-gradient"),
-    ("embedding", "np.add.at(d_table, token, d_rows)", "d_table[token] += d_rows", "one-sample-only"),
+    (
+        "embedding",
+        "np.add.at(d_table, token, d_rows)",
+        "d_table[token] += d_rows",
+        "one-sample-only",
+    ),
     (
         "embedding",
         "d_rows = table[token] - target",

@@ -500,8 +500,8 @@ def test_a_mistake_that_a_loop_repeats_is_one_mistake():
 
 
 def euler(y):
-    for _ in range(100):
-        y = y + 0.01 * torch.stack([y[0] - y[0] * y[1], y[0] * y[1] - y[1]])
+    for _ in range(50):
+        y = y + 0.02 * torch.stack([y[0] - y[0] * y[1], y[0] * y[1] - y[1]])
     return y.sum()
 
 
