@@ -308,7 +308,7 @@ def _by_facts(it: Wrong, is_input: bool, fact: str, why: str) -> Diagnosis:
     says = differing(it.own, it.off, lambda place: it.name + element(place), elements)
     if not np.isfinite(it.own).all():
         return Diagnosis(it.name, "unknown", says)
-    pattern = fact or _pattern(it) or ratios(it.own, it.value, it.off) or "PyTorch's is 0 there"
+    pattern = _pattern(it) or fact or ratios(it.own, it.value, it.off) or "PyTorch's is 0 there"
     says += f"; {pattern}{f'. {_NOT_EDITED}: {why}' if why else ''}"
     return Diagnosis(it.name, "unknown", says, _LOOK if is_input else _LOOK_ON)
 
