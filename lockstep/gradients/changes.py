@@ -269,6 +269,9 @@ def _alone(node: Node, carrying: Container[Node]) -> Iterator[Change]:
         says = f"`{sign(name)}` is left out in the derivative of {at}" if node.of else ""
         name = "wrong-index" if name in ("flip", "roll") else "wrong-axis"
         yield Change(name, says or f"{at} is left out", "do the same on the way back", edits)
+    elif node.of is None and name == "detach":
+        says = f"{at} stops the gradient, and yours goes on"
+        yield Change("term-too-many", says, "leave out what comes that way", edits)
     elif node.of is None and is_function(node):
         says, remedy = f"{at} is left out in the forward pass", f"apply {sign(name)}"
         yield Change("activation-forgotten", says, remedy, edits)

@@ -368,10 +368,11 @@ def moved_by_hand(it: Check, seen: Measured) -> None:
             continue
         for name, own in seen.own.items():
             value = seen.torch[name]
-            moved = by_hand.get(name, own) - by_torch.get(name, value)
-            apart = np.asarray(
-                np.abs(moved - (own - value))
-            )  # without what the gradient itself does
+            moved = by_torch.get(name, value)
+            error, before = by_hand.get(name, own) - moved, own - value
+            # what only scales with the gradient is no rounding
+            scaled = np.abs(error * (value / moved) - before)
+            apart = np.asarray(np.fmin(np.abs(error - before), scaled))
             small = apart <= SMALL * np.max(np.abs(own), initial=0.0)
             np.maximum(seen.by_hand[name], apart, out=seen.by_hand[name], where=small)
 

@@ -192,8 +192,8 @@ def _swapped(case: _Case) -> Iterator[_Guess]:
             return
     for name, other in known.gradients.items():
         theirs = known.returned.get(name, np.empty(0))
-        if name == case.name or name not in known.inputs or _alike(theirs, other):
-            continue  # that one is where it belongs
+        if name == case.name or name not in known.inputs:
+            continue
         least = 2 if _alike(theirs, value) else 3  # both are seen to be in the other's place
         ways = [(other, "", least), (-other, "minus ", 3), (other.T, "transposed, ", 3)]
         for array, how, least in ways:
@@ -334,7 +334,10 @@ def _symmetric(case: _Case) -> Iterator[_Guess]:
     fair = "right in every symmetric direction"
     one = "yours is G + Gᵀ of the right one G"
     forms = [
-        (by_halves, f"{twice}: G + Gᵀ − diag G of the right one G, as if one triangle were stored"),
+        (
+            by_halves,
+            f"{twice}: G + Gᵀ − diag G of the right one G, as for a symmetric matrix",
+        ),
         (np.tril(by_halves), f"{twice}, in the lower triangle alone: {fair}"),
         (np.triu(by_halves), f"{twice}, in the upper triangle alone: {fair}"),
         (both / 2, f"yours is (G + Gᵀ)/2 of the right one G: {fair}"),

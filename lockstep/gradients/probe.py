@@ -89,13 +89,18 @@ def _along(it: Check, incoming: str, axis: int, names: list[str]) -> Iterator[Di
             yours[name].append(by_hand[name])
             right[name].append(by_torch.get(name, np.zeros_like(by_hand[name])))
     for name in names:
-        said = _compared(_called(it, incoming), axis, name, yours[name], right[name])
+        said = _compared(_called(it, incoming), array.shape, axis, name, yours[name], right[name])
         if said:
             yield said
 
 
 def _compared(
-    called: str, axis: int, name: str, yours: list[Array], right: list[Array]
+    called: str,
+    shape: tuple[int, ...],
+    axis: int,
+    name: str,
+    yours: list[Array],
+    right: list[Array],
 ) -> Diagnosis | None:
     """What the parts from the rows of an incoming gradient say, if the wrong ones are left out."""
     used, needed = ([bool(part.any()) for part in parts] for parts in (yours, right))
@@ -103,10 +108,6 @@ def _compared(
         return None
     rows = "row" if axis == 0 else f"place (axis {axis})"
     only = [row for row, is_used in enumerate(used) if is_used]
-    if sum(needed) > 1 and len(only) == 1:
-        says = f"the gradient of {name} uses only {rows} {only[0]} of {called}, for all"
-        mistake = "one-sample-only" if axis == 0 else "partial-sum"
-        return Diagnosis(name, mistake, says, f"use every {rows} of it, where it belongs")
     lost = [row for row, is_needed in enumerate(needed) if is_needed and not used[row]]
     rest_is_right = all(
         _same(own, part) for own, part in zip(yours, right, strict=True) if own.any()
@@ -114,22 +115,35 @@ def _compared(
     if lost and only and rest_is_right:
         says = f"the gradient of {name} has no part from {_listed(rows, lost)} of {called}"
         return Diagnosis(name, "partial-sum", says, "sum over all of them")
-    return _elsewhere(called, rows, name, yours, right)
-
-
-def _elsewhere(
-    called: str, rows: str, name: str, yours: list[Array], right: list[Array]
-) -> Diagnosis | None:
-    """Whether rows of the incoming gradient are used at other rows of yours than they belong."""
-    if not yours[0].ndim or len(yours[0]) < 2:
+    if yours[0].shape == shape:  # else only the first axes are the same
+        yours, right = ([np.moveaxis(part, axis, 0) for part in parts] for parts in (yours, right))
+    elif axis or not yours[0].ndim:
         return None
+    at = [_rows(own) - _rows(part) for own, part in zip(yours, right, strict=True)]
+    if sum(needed) > 1 and len(only) == 1 and at[only[0]]:
+        says = f"the gradient of {name} uses only {rows} {only[0]} of {called}, for all"
+        mistake = "partial-sum" if axis else "one-sample-only"
+        return Diagnosis(name, mistake, says, f"use every {rows} of it, where it belongs")
+    everywhere = set(range(len(yours[0]))) if len(yours[0]) > 1 else {-1}
+    if all(_rows(own) == everywhere for own in yours) and all(at):
+        says = f"every {rows} of the gradient of {name} uses all of {called}, as a sum of it"
+        return Diagnosis(name, "wrong-axis", says, f"use the {rows} that belongs to it")
+    return _elsewhere(called, name, yours, right) if axis == 0 else None
+
+
+def _rows(part: Array) -> set[int]:
+    """The rows of a gradient that are not zero."""
+    return set(map(int, np.flatnonzero(_by_row(part))))
+
+
+def _elsewhere(called: str, name: str, yours: list[Array], right: list[Array]) -> Diagnosis | None:
+    """Whether rows of the incoming gradient are used at other rows of yours than they belong."""
     for row, (own, part) in enumerate(zip(yours, right, strict=True)):
-        mine, its = (np.flatnonzero(_by_row(array)) for array in (own, part))
-        strange = np.setdiff1d(mine, its)
-        if its.size and its.size < len(own) and strange.size and not np.intersect1d(mine, its).size:
+        mine, its = _rows(own), _rows(part)
+        if its and len(its) < len(own) and mine and not mine & its:
             says = (
-                f"the gradient of {name}: row {strange[0]} uses {rows} {row} of {called}, "
-                f"which belongs to row {its[0]}"
+                f"the gradient of {name}: row {min(mine)} uses row {row} of {called}, "
+                f"which belongs to row {min(its)}"
             )
             return Diagnosis(name, "wrong-index", says, "use the index of the forward pass")
     return None

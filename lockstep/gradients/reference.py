@@ -275,7 +275,7 @@ def differentiated(loss: Tensor, tensors: dict[str, Tensor]) -> dict[str, Array]
     if not wanted:
         return {}
     found = torch.autograd.grad(
-        loss.sum(), list(wanted.values()), allow_unused=True, retain_graph=True
+        loss.reshape(()), list(wanted.values()), allow_unused=True, retain_graph=True
     )
     named = zip(wanted, found, strict=True)
     return {name: as_array(g) for name, g in named if g is not None}

@@ -76,7 +76,7 @@ def test_a_module_is_called_with_parameters_in_a_dict():
     [
         ({"p": np.ones(2)}, "one gradient for 'p'; expected its parts, such as p['w']"),
         ({"p": {"z": np.ones(2)}}, "hand returned \"p['z']\"; expected the name of an input"),
-        ({"p": {"w": 1, "b": 0}}, "\"p['b']\", which reference does not depend on"),
+        ({"p": {"w": 1, "b": 1}}, "\"p['b']\", which reference does not depend on"),
         ({"s": np.ones(2)}, "a gradient for 's', which is no array of numbers; expected none"),
         ({"t": [1, 1, 1.0]}, "hand returned 't[2]'; expected the name"),
     ],

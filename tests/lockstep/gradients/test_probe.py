@@ -126,3 +126,18 @@ def test_a_zero_gradient_and_one_of_a_number_have_no_rows():
             g=G[:, 0],
         )
     assert error.value.diagnoses[0]["mistake"] == "gradient-missing"
+
+
+def test_a_gradient_that_uses_the_sum_of_the_incoming_one_is_named():
+    class Summed(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**2
+
+        @staticmethod
+        def backward(ctx, given):
+            return 2 * ctx.saved_tensors[0] * given.sum(0)
+
+    with pytest.raises(GradientMismatch, match="wrong-axis: every row of the gradient of x uses"):
+        check_function(Summed, lambda x: x**2, x=X)
