@@ -25,7 +25,7 @@ from lockstep.explain.facts import (
 from lockstep.gradients.kinks import Kinks
 from lockstep.gradients.measured import Check, Measured
 from lockstep.gradients.patterns import Known, by_pattern, few_digits, where
-from lockstep.gradients.probe import by_probing
+from lockstep.gradients.probe import by_probing, used_as_a_whole
 from lockstep.gradients.quotients import quotient
 from lockstep.gradients.result import labelled
 from lockstep.network.names import Array, Index, Quantities
@@ -152,6 +152,11 @@ def _by_digits(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
             yield found
 
 
+def _by_use(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
+    """Whether incoming gradients are used that are known as such."""
+    yield from used_as_a_whole(search.it, search.seen, _finite(left))
+
+
 def _by_probes(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
     """What incoming gradients show that are known as such."""
     if search.it.incoming:
@@ -160,8 +165,24 @@ def _by_probes(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
 
 def _by_proportion(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
     """What incoming gradients show that only look like ones."""
-    names = [one.name for one in left if np.isfinite(one.own).all()]
-    yield from by_probing(search.it, search.seen, names)
+    yield from by_probing(search.it, search.seen, _finite(left))
+
+
+def _finite(left: list[Wrong]) -> list[str]:
+    return [one.name for one in left if np.isfinite(one.own).all()]
+
+
+def _by_added(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
+    """Gradients with a multiple of an input added, as a penalty has it."""
+    for one in left:
+        for name, array in search.it.inputs.items():
+            if array.shape != one.own.shape or array.dtype.kind != "f" or one.off.sum() < 3:
+                continue
+            c = factor(one.own - one.value, array, 4 * one.bound)
+            if c:
+                says = f"the gradient of {one.name} is the right one plus {c:.6g} · {name}"
+                yield Diagnosis(one.name, "term-too-many", says, f"look for the term with {name}")
+                break
 
 
 def _at_a_kink(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
@@ -326,12 +347,14 @@ _INEXACT = frozenset("linalg_matrix_exp digamma polygamma special_zeta erfinv ig
 
 _LOOKS: tuple[Callable[[_Search, list[Wrong]], Iterator[Diagnosis]], ...] = (
     _at_a_kink,
-    _by_probes,
+    _by_use,
     _by_themselves,
     _by_patterns,
     _by_quotients,
+    _by_probes,
     _by_edits,
     _by_proportion,
+    _by_added,
     _by_digits,
 )
 

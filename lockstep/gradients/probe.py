@@ -19,20 +19,32 @@ _MOST = 32  # rows along an axis that are probed one by one
 _NEAR = 1e-9  # of the largest element: two gradients that are the same
 
 
+def used_as_a_whole(it: Check, seen: Measured, names: list[str]) -> Iterator[Diagnosis]:
+    """Wrong gradients that do not depend on a known incoming gradient, or as its square does."""
+    for incoming in it.incoming if it.hand is not None else ():
+        wrong = [name for name in names if name != incoming]
+        yield from _as_a_whole(it, seen, incoming, wrong)
+
+
 def by_probing(it: Check, seen: Measured, names: list[str]) -> Iterator[Diagnosis]:
     """What is wrong with the use of the incoming gradient, for wrong gradients by name."""
     if it.hand is None:
         return
     for incoming in it.incoming or _proportional(it):
         wrong = [name for name in names if name != incoming]
-        found = dict(_as_a_whole(it, seen, incoming, wrong))
-        yield from found.values()
-        wrong = [name for name in wrong if name not in found]
+        found = [] if it.incoming else list(_as_a_whole(it, seen, incoming, wrong))
+        yield from found
+        wrong = _without(wrong, found)
         for axis, length in enumerate(it.inputs[incoming].shape if wrong else ()):
             if 1 < length <= _MOST:
-                named = list(_along(it, incoming, axis, wrong))
-                yield from named
-                wrong = [name for name in wrong if name not in {d.quantity for d in named}]
+                found = list(_along(it, incoming, axis, wrong))
+                yield from found
+                wrong = _without(wrong, found)
+
+
+def _without(names: list[str], found: list[Diagnosis]) -> list[str]:
+    named = {diagnosis.quantity for diagnosis in found}
+    return [name for name in names if name not in named]
 
 
 def _proportional(it: Check) -> list[str]:
@@ -55,9 +67,7 @@ def _yours(it: Check, incoming: str, array: Array) -> dict[str, Array]:
     return it.hand(it.inputs | {incoming: array})
 
 
-def _as_a_whole(
-    it: Check, seen: Measured, incoming: str, names: list[str]
-) -> Iterator[tuple[str, Diagnosis]]:
+def _as_a_whole(it: Check, seen: Measured, incoming: str, names: list[str]) -> Iterator[Diagnosis]:
     """Gradients that do not depend on the incoming one, or as its square does."""
     array = it.inputs[incoming]
     without, twice = (_yours(it, incoming, by * array) for by in (0.0, 2.0))
@@ -69,10 +79,10 @@ def _as_a_whole(
         if _same(without[name], own):
             says = f"the gradient of {name} does not use {called}"
             remedy = f"multiply with {called}"
-            yield name, Diagnosis(name, "incoming-gradient-ignored", says, remedy)
+            yield Diagnosis(name, "incoming-gradient-ignored", says, remedy)
         elif _same(twice[name], 4 * own) and not without[name].any():
             says = f"the gradient of {name} has {called} as a factor twice"
-            yield name, Diagnosis(name, "factor-twice", says, "multiply with it once")
+            yield Diagnosis(name, "factor-twice", says, "multiply with it once")
 
 
 def _along(it: Check, incoming: str, axis: int, names: list[str]) -> Iterator[Diagnosis]:

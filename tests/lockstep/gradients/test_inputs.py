@@ -84,7 +84,7 @@ def test_a_module_is_called_with_parameters_in_a_dict():
 def test_a_gradient_for_what_has_none_is_refused_with_its_reason(answer, words):
     given = dict(p={"w": np.ones(2), "b": np.ones(())}, s="sum", t=[X, X])
     if "w" in answer.get("p", ()):
-        answer = {"p": {"w": 2 * np.ones(2), "b": np.zeros(())}}
+        answer = {"p": {"w": 2 * np.ones(2), "b": np.ones(())}}
     if "t" in answer:
         answer = {"t": [2 * X, 2 * X, 2 * X]}
     with pytest.raises(ValueError) as error:  # noqa: PT011

@@ -301,3 +301,13 @@ def test_what_cannot_be_recorded_is_said_and_changes_no_verdict():
 
     got = diagnosed(reference, lambda x: {"x": np.cos(x) ** 3 + x}, x=VECTOR)
     assert got["mistake"] == "unknown"
+
+
+def test_a_penalty_on_what_has_none_is_a_term_too_many():
+    b = np.array([0.3, -1.2, 0.7, 2.0])
+
+    def hand(b):
+        return {"b": np.sin(b) + 0.1 * b}
+
+    with pytest.raises(GradientMismatch, match=r"term-too-many: .* plus 0\.1 · b"):
+        check_gradients(hand, lambda b: -b.cos().sum(), b=b)
