@@ -179,7 +179,7 @@ def _by_added(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
             if array.shape != one.own.shape or array.dtype.kind != "f" or one.off.sum() < 3:
                 continue
             c = factor(one.own - one.value, array, 4 * one.bound)
-            if c:
+            if c and abs(c) > 1e-6 and np.unique(array).size > 2:
                 says = f"the gradient of {one.name} is the right one plus {c:.6g} · {name}"
                 yield Diagnosis(one.name, "term-too-many", says, f"look for the term with {name}")
                 break

@@ -88,6 +88,8 @@ def _as_a_whole(it: Check, seen: Measured, incoming: str, names: list[str]) -> I
 def _along(it: Check, incoming: str, axis: int, names: list[str]) -> Iterator[Diagnosis]:
     """Gradients that use other rows of the incoming one than PyTorch's do, along an axis."""
     array = it.inputs[incoming]
+    nothing = _yours(it, incoming, np.zeros_like(array))
+    names = [name for name in names if not nothing[name].any()]  # else the parts don't add up
     yours: dict[str, list[Array]] = {name: [] for name in names}
     right: dict[str, list[Array]] = {name: [] for name in names}
     for row in range(array.shape[axis]):

@@ -181,7 +181,7 @@ PLANTED = [
     ("lstm_cell", "* (1 - t * t) + 1", "* (1 - t * t)", "term-missing"),
     ("lstm_cell", "o * (1 - t * t) + 1", "o + 1", "missing-activation-derivative"),
     ("lstm_cell", "d_c_new * c * f * (1 - f)", "d_c_new * h * f * (1 - f)", "wrong-layer-input"),
-    ("lstm_cell", '"c": d_c_new * f', '"c": d_c_new * i', "unknown"),
+    ("lstm_cell", '"c": d_c_new * f', '"c": d_c_new * i', "factor-missing"),
     ("lstm_cell", '"b": d_z.sum(axis=0)', '"b": d_z.mean(axis=0)', "scaled-by-constant"),
     (
         "max_pooling",
