@@ -59,13 +59,14 @@ def planted(hand, size, place):
 
     def wrong(**given):
         own = everywhere(np.array, hand(**given), object)
-        parts = [part for part in flat(own) if part.any()]
-        which, place_within = divmod(place * len(parts), 1)
-        part = parts[int(which)]
+        parts = list(flat(own))
         if not at:
+            usable = [k for k, part in enumerate(parts) if part.any()]
+            which, place_within = divmod(place * len(usable), 1)
+            part = parts[usable[int(which)]]
             places = np.argwhere(np.abs(part) >= np.median(np.abs(part[part != 0])))
-            at.append(tuple(places[int(place_within * len(places))]))
-        part[at[0]] *= 1 + size
+            at.append((usable[int(which)], tuple(places[int(place_within * len(places))])))
+        parts[at[0][0]][at[0][1]] *= 1 + size
         return own
 
     return wrong

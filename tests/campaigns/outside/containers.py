@@ -274,7 +274,7 @@ class stopped_gradient:
         return {"w": x.T @ d_z, "x": np.outer(d_z, w)}
 
 
-@case()
+@case(smooth=False)
 class mixed_kinds_of_numbers:
     """Integers of another width and booleans among the factors."""
 
