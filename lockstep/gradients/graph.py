@@ -112,7 +112,7 @@ def traced(
     tape = Tape(True, deadline)
 
     def after(node: Node) -> None:
-        for made in reversed(tape.nodes):
+        for made in reversed(tape.nodes):  # pragma: no branch
             if made.line or made.of:
                 break
             _described_as(made, given.get(id(made.value), node) if made.run is None else node)

@@ -56,7 +56,7 @@ def limited(seconds: float) -> Iterator[None]:
 
     def end() -> None:
         with lock:
-            if not over:
+            if not over:  # pragma: no branch - it came just in time
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(TimeoutError))
 
     timer = threading.Timer(seconds, end)

@@ -586,3 +586,14 @@ def test_what_is_right_by_the_gradient_in_float64_is_right_though_pytorchs_float
     assert any("PyTorch's gradient loses digits" in remark for remark in result.remarks)
     with pytest.raises(GradientMismatch):
         check_gradients(lambda x: {"x": 2.002 * x * 1.001}, lambda x: Rough.apply(x).sum(), x=x)
+
+
+def test_zeros_for_an_input_without_an_effect_are_right():
+    zeros = check_gradients(
+        lambda x, w: {"x": np.ones(2), "w": np.zeros(3)}, lambda x, w: x.sum(), x=ONES, w=np.ones(3)
+    )
+    assert zeros.verdict == "match"
+    with pytest.raises(ValueError, match="'w', which reference does not depend on"):
+        check_gradients(
+            lambda x, w: {"x": np.ones(2), "w": np.ones(3)}, lambda x, w: x.sum(), x=ONES, w=ONES
+        )

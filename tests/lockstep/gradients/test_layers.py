@@ -636,3 +636,27 @@ def test_a_reference_of_a_layer_that_is_not_the_same_twice_is_refused():
         check_layer(
             lambda x: (x * x, x), lambda dout, x: {"x": 2 * dout * x}, reference, x=np.ones(3)
         )
+
+
+@pytest.mark.parametrize(
+    ("outputs", "words"),
+    [(1, "forward returned 1 output; the reference gives 2"), (3, "3 outputs that can be diff")],
+)
+def test_a_function_gives_as_many_outputs_as_the_reference(outputs, words):
+    class Several(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return tuple(x * (k + 1) for k in range(outputs))
+
+        @staticmethod
+        def backward(ctx, *given):
+            return sum((k + 1) * each for k, each in enumerate(given))
+
+    with pytest.raises(ValueError, match=words):
+        check_function(Several, lambda x: (x, 2 * x), x=X)
+
+
+@pytest.mark.parametrize("nothing", [None, {}, ()])
+def test_a_backward_without_any_gradient_is_refused(nothing):
+    with pytest.raises(ValueError, match="backward returned no gradient"):
+        check_layer(lambda x: (x * x, x), lambda dout, x: nothing, lambda x: x * x, x=X)

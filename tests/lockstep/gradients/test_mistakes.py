@@ -1,5 +1,7 @@
 """diagnose: each look names what it is for, through `check_gradients`."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -311,3 +313,32 @@ def test_a_penalty_on_what_has_none_is_a_term_too_many():
 
     with pytest.raises(GradientMismatch, match=r"term-too-many: .* plus 0\.1 · b"):
         check_gradients(hand, lambda b: -b.cos().sum(), b=b)
+
+
+def test_without_the_search_through_edits_the_report_says_why(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lockstep.gradients.edits", None)
+    with pytest.raises(GradientMismatch, match="lacks what that needs"):
+        check_gradients(
+            lambda x: {"x": np.cos(x) + np.exp(x) * x},
+            lambda x: x.sin().sum(),
+            x=np.linspace(0.1, 2, 7),
+        )
+
+
+def test_a_factor_of_dropout_is_named_where_a_mask_is_drawn():
+    def reference(x):
+        return torch.nn.functional.dropout(x * x, 0.2).sum()
+
+    x = np.linspace(1, 2, 9)
+    drawn = {"torch": None}
+
+    def hand(x):
+        if drawn["torch"] is None:
+            state = torch.default_generator.get_state()
+            torch.default_generator.manual_seed(0)
+            drawn["torch"] = torch.nn.functional.dropout(torch.ones(9, dtype=torch.float64), 0.2)
+            torch.default_generator.set_state(state)
+        return {"x": 2 * x * drawn["torch"].numpy() * 0.8}
+
+    with pytest.raises(GradientMismatch, match=r"0\.8 times .* 1 − 0\.2 \(as in dropout\)"):
+        check_gradients(hand, reference, x=x)

@@ -141,3 +141,11 @@ def test_a_gradient_that_uses_the_sum_of_the_incoming_one_is_named():
 
     with pytest.raises(GradientMismatch, match="wrong-axis: every row of the gradient of x uses"):
         check_function(Summed, lambda x: x**2, x=X)
+
+
+def test_an_axis_of_length_1_is_not_probed():
+    def hand(x, g):
+        return {"x": slope(x) * g[:, ::-1]}
+
+    with pytest.raises(GradientMismatch):
+        check_gradients(hand, reference, x=X[:1], g=G[:1])
