@@ -6,7 +6,7 @@ import difflib
 import inspect
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +29,8 @@ from lockstep.gradients.measured import (
 )
 from lockstep.gradients.mistakes import Wrong, by_shape, diagnose
 from lockstep.gradients.quotients import quotient
-from lockstep.gradients.reference import as_array, blamed, demand_scalar, gradients
-from lockstep.gradients.result import CheckResult, GradientMismatch, labelled, matched, mismatch
+from lockstep.gradients.reference import as_array, blamed, demand_scalar, floating, gradients
+from lockstep.gradients.result import CheckResult, GradientMismatch, first_of, matched, mismatch
 from lockstep.network.names import Array, Quantities
 from lockstep.run.record import Entry
 from lockstep.run.threads import threads
@@ -236,7 +236,7 @@ def checked(
     seconds = time.monotonic() - began
     wanted = [name for name in first if name in known.arrays]
     _demand_usable(wanted, known)
-    attached, found = _differentiated(reference, known, first, wanted)
+    attached, found = _differentiated(reference, known, first)
     own = {name: _alike(name, array, found[name]) for name, array in first.items()}
     it = Check(
         hand=None
@@ -259,23 +259,30 @@ def checked(
             seen = measure(it, own, values)
         else:
             seen = fixed(it, own, values, options.rtol or 0.0, options.atol or 0.0)
-        complex_ones = {name for name in own if found[name].dtype.kind == "c"}
-        _demand_right(it, seen, options, complex_ones)
+        _demand_right(it, seen, options, {name for name in own if found[name].dtype.kind == "c"})
     return matched(it, seen)
 
 
-def _differentiated(
-    reference: Code, known: Given, first: Quantities, wanted: list[str]
+def attached_for(
+    reference: Code, known: Given, names: Collection[str]
 ) -> tuple[list[str], Quantities]:
-    """PyTorch's gradients, and the inputs that are attached for them.
+    """The inputs that are attached for some gradients, and PyTorch's gradients.
 
-    These are the wanted ones; if gradients of intermediates are missing, all that can be.
+    These are the inputs that are named; if gradients of intermediates are missing, all that can be.
     """
-    floats = [name for name, array in known.arrays.items() if array.dtype.kind in "fc"]
+    floats = floating(known.arrays)
+    wanted = [name for name in floats if name in names]
     found = gradients(reference, known.arrays, wanted)
-    marked = [name for name in first if name not in known.arrays]
-    if not found or any(name not in found for name in marked):
-        wanted, found = floats, gradients(reference, known.arrays, floats)
+    if not found or any(name not in known.arrays and name not in found for name in names):
+        return floats, gradients(reference, known.arrays, floats)
+    return wanted, found
+
+
+def _differentiated(
+    reference: Code, known: Given, first: Quantities
+) -> tuple[list[str], Quantities]:
+    """The inputs that are attached, and PyTorch's gradients, with every one that hand returned."""
+    wanted, found = attached_for(reference, known, first)
     if not found:
         raise TypeError(
             "reference gives a tensor that does not depend on the inputs; "
@@ -364,8 +371,7 @@ def _why_not(name: str, values: Quantities, known: Given) -> str:
         if parts_of:
             return f"one gradient for {name!r}; expected its parts, such as {parts_of[0]}"
         return f"a gradient for {name!r}, which is no array of numbers; expected none"
-    floats = [each for each, array in known.arrays.items() if array.dtype.kind in "fc"]
-    named = ", ".join(dict.fromkeys([*floats, *values]))
+    named = ", ".join(dict.fromkeys([*floating(known.arrays), *values]))
     return f"{name!r}; expected the name of an input or of what is watched: {named}"
 
 
@@ -413,7 +419,6 @@ def _judge_by_hand(it: Check, seen: Measured, looked: list[Wrong]) -> None:
 
 def _excuse(it: Check, seen: Measured, looked: list[Wrong]) -> Kinks:
     """Accept elements that are right though they differ from PyTorch's."""
-    complex_ones = {one.name for one in looked if one.complex}
     off = {one.name: one.wrong for one in looked}
     if not any(where.any() for where in off.values()):
         return Kinks()
@@ -431,10 +436,10 @@ def _excuse(it: Check, seen: Measured, looked: list[Wrong]) -> Kinks:
         off = _accepted(seen, nearer, off, looked)
     kinks = look_around(it, seen, off)
     absolved = {name: kinks.jumps[name] & ~kinks.outside[name] for name in off}
-    seen.remarks += _at_kinks(absolved, kinks, complex_ones)
+    seen.remarks += _at_kinks(absolved, kinks, looked)
     off = _accepted(seen, absolved, off, looked)
     if yours_is_the_derivative(it, seen, off):
-        seen.remarks.append(_not_the_derivative(off, complex_ones))
+        seen.remarks.append(_not_the_derivative(off, looked))
         _accepted(seen, off, off, looked)
     return kinks
 
@@ -456,12 +461,8 @@ def _accepted(
     return {name: where & ~right[name] for name, where in off.items()}
 
 
-def _not_the_derivative(off: Quantities, complex_ones: set[str]) -> str:
-    places = [
-        labelled(name, tuple(map(int, np.argwhere(where)[0])), name in complex_ones)
-        for name, where in off.items()
-        if where.any()
-    ]
+def _not_the_derivative(off: Quantities, looked: list[Wrong]) -> str:
+    places = [one.label(first_of(where)) for one in looked if (where := off[one.name]).any()]
     return (
         f"PyTorch's gradient is not the derivative of this reference at {', '.join(places)}"
         f"{' and elsewhere' * (sum(int(w.sum()) for w in off.values()) > len(places))}; yours is, "
@@ -469,15 +470,16 @@ def _not_the_derivative(off: Quantities, complex_ones: set[str]) -> str:
     )
 
 
-def _at_kinks(absolved: Quantities, kinks: Kinks, complex_ones: set[str]) -> list[str]:
+def _at_kinks(absolved: Quantities, kinks: Kinks, looked: list[Wrong]) -> list[str]:
     """A remark for every gradient with elements that differ from PyTorch's at a kink."""
     remarks = []
-    for name, where in absolved.items():
+    for one in looked:
+        name, where = one.name, absolved[one.name]
         if where.any():
-            at = tuple(map(int, np.argwhere(where)[0]))
+            at = first_of(where)
             low, high = kinks.low[name][at], kinks.high[name][at]
             more = f" ({counted(int(where.sum()), 'value')} like this)" if where.sum() > 1 else ""
-            label = labelled(name, at, name in complex_ones)
+            label = one.label(at)
             remarks.append(
                 f"PyTorch's gradient is not the derivative of this reference at {label}: "
                 f"on both sides it is {low:.6g}, as yours{more}"
@@ -495,7 +497,7 @@ def _demand_finite(looked: list[Wrong]) -> None:
             at = tuple(map(int, place))
             raise ValueError(
                 f"reference is not differentiable there: PyTorch's gradient of {one.name} is "
-                f"{one.value[at]} at {labelled(one.name, at, one.complex)}, yours {one.own[at]!s}; "
+                f"{one.value[at]} at {one.label(at)}, yours {one.own[at]!s}; "
                 "expected a reference with finite gradients "
                 "(torch.where passes on NaN also from the branch that it leaves out)"
             )
@@ -504,9 +506,9 @@ def _demand_finite(looked: list[Wrong]) -> None:
 def _first(it: Wrong, tolerance: str) -> tuple[Entry, list[str]]:
     """The first wrong element, and what the report says of it."""
     off = it.wrong
-    at = tuple(map(int, np.argwhere(off)[0]))
+    at = first_of(off)
     own, value, allowed = (float(array[at]) for array in (it.own, it.value, it.bound))
-    apart, label = abs(own - value), labelled(it.name, at, it.complex)
+    apart, label = abs(own - value), it.label(at)
     how_many = f"{int(off.sum())} of {counted(off.size, 'element')} differ"
     report = [
         f"{it.name}: mismatch, {how_many}, first {label}",

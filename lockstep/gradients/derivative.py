@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from lockstep.gradients.kinks import scale
 from lockstep.gradients.measured import Check, Measured, noisy
-from lockstep.gradients.reference import asked, leaves, same_draws
+from lockstep.gradients.reference import asked, clones, same_draws, way_back
 from lockstep.network.names import Quantities
 
 _WIDTHS = (2.0**-3, 2.0**-7, 2.0**-13, 2.0**-20)  # to begin with, relative to the inputs
@@ -55,18 +55,9 @@ def _is_cut(it: Check) -> bool:
     own.
     """
     watching = _Cuts()
-    tensors = {name: leaf.clone() for name, leaf in leaves(it.inputs, it.attached).items()}
     with torch.enable_grad(), same_draws(), watching:
-        loss = asked(it.reference, tensors)
-    waiting, seen = [loss.grad_fn], set[Any]()
-    while waiting and not watching.found:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        watching.found = isinstance(node, BackwardCFunction)
-        waiting += [before for before, _ in node.next_functions]
-    return watching.found
+        loss = asked(it.reference, clones(it.inputs, it.attached))
+    return watching.found or any(isinstance(node, BackwardCFunction) for node in way_back(loss))
 
 
 class _Cuts(TorchFunctionMode):
@@ -165,8 +156,4 @@ def _shaking(it: Check) -> float:
 
 
 def _along(it: Check, steps: Quantities, by: float) -> Quantities:
-    moved = {
-        name: (it.inputs[name] + by * step).astype(it.inputs[name].dtype)
-        for name, step in steps.items()
-    }
-    return it.inputs | moved
+    return it.moved(lambda name, array: array + by * steps[name], steps)

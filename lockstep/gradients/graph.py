@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 from lockstep.gradients.operations import Edits, Node, rerun
 from lockstep.gradients.reference import NOT_THE_USERS, Reference, same_draws
 from lockstep.gradients.tape import Tape
-from lockstep.network.names import Array, Quantities
+from lockstep.network.names import Quantities
 
 
 @dataclass
@@ -216,23 +216,3 @@ class _Lines(TorchFunctionMode):
         called = getattr(func, "__name__", "").strip("_")
         self.tell(called, f"in {Path(file).name}, line {line}{f' ({code})' if code else ''}")
         return out
-
-
-@dataclass
-class Intermediate:
-    """A value of the forward pass, and the gradient that reaches it."""
-
-    value: Array
-    gradient: Array
-
-
-def intermediates(joint: Joint) -> dict[str, Intermediate]:
-    """What calls in the reference give, by words such as "the result of `tanh` in FILE, line 7"."""
-    last = {node.call: node for node in joint.reaching if node.call}  # of a call, its result
-    return {
-        f"the result of {call[0]}": Intermediate(
-            node.value.detach().numpy(), joint.reaching[node].value.detach().numpy()
-        )
-        for call, node in last.items()
-        if call
-    }

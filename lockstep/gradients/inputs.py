@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lockstep.gradients.reference import as_array
+from lockstep.gradients.reference import as_array, floating
 from lockstep.network.names import Array, Quantities
 
 
@@ -87,7 +87,7 @@ def given(inputs: dict[str, Any]) -> Given:
     """
     it = Given()
     it.tree = {name: _taken(it, name, value) for name, value in inputs.items()}
-    if not any(array.dtype.kind in "fc" for array in it.arrays.values()):
+    if not floating(it.arrays):
         raise TypeError(
             "no input holds floating-point numbers; "
             "expected at least one that can be differentiated, as x.astype(float)"

@@ -25,10 +25,13 @@ from lockstep.gradients.reference import (
     as_array,
     asked,
     blamed,
+    clones,
+    floating,
     gradients,
     leaves,
     same,
     same_draws,
+    way_back,
 )
 from lockstep.gradients.result import CheckResult, GradientMismatch, mismatch
 from lockstep.network.names import Array, Quantities
@@ -194,6 +197,13 @@ class _Layer:
     def incoming(self) -> list[Array]:
         return [self.known.arrays[name] for name in self.outputs]
 
+    def miscounted(self, results: list[Any], which: str = "") -> ValueError:
+        """What to raise for another number of outputs. which: what is said of them."""
+        return ValueError(
+            f"forward returned {counted(len(results), 'output')}{which}; "
+            f"the reference gives {self.given}; expected as many"
+        )
+
     def without_incoming(self, passed: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in passed.items() if name not in self.outputs}
 
@@ -210,9 +220,9 @@ def _as_scalar(
     weights = {name: _like(results[k], random) for name, k in compared.items()}
 
     def scalar(**passed: Any) -> Tensor:
-        factors = {k: passed.pop(name) for name, k in compared.items()}
+        incoming = [passed.pop(name) for name in compared]
         results = _several(reference(**passed))
-        return torch.stack([_weighed(results[k], f) for k, f in factors.items()]).sum()
+        return _weighed_sum([results[k] for k in compared.values()], incoming)
 
     known = given(weights | inputs)
     function = as_function(scalar, known, options)
@@ -253,6 +263,11 @@ def _weighed(output: Tensor, weight: Tensor) -> Tensor:
     return total.real if total.is_complex() else total
 
 
+def _weighed_sum(outputs: list[Tensor], weights: list[Tensor]) -> Tensor:
+    """A layer's scalar from its outputs, and their incoming gradients."""
+    return torch.stack([_weighed(o, w) for o, w in zip(outputs, weights, strict=True)]).sum()
+
+
 def _several(outputs: Any) -> list[Any]:
     return list(outputs) if isinstance(outputs, tuple | list) else [outputs]
 
@@ -268,7 +283,7 @@ def _checked_twice(answer: Code, layer: _Layer, it: Any, who: str) -> CheckResul
     try:
         return checked(layer.known, answer, layer.scalar, layer.options, it, who, layer.outputs)
     except Unsteady as error:
-        if str(error).startswith("reference"):
+        if error.who == "reference":
             raise
         mistake = "gradients-accumulated" if error.doubled else "unknown"
         says = f"{who} gives another gradient of {error.gradient} at its second call"
@@ -342,13 +357,9 @@ class _Function:
         layer = self.layer
         results = self.apply(layer.without_incoming(passed))
         if len(results) <= max(layer.numbers):
-            gives = f"the reference gives {layer.given}; expected as many"
-            raise ValueError(f"forward returned {counted(len(results), 'output')}; {gives}")
+            raise layer.miscounted(results)
         if any(getattr(more, "requires_grad", False) for more in results[layer.given :]):
-            raise ValueError(
-                f"forward returned {counted(len(results), 'output')} that can be differentiated; "
-                f"the reference gives {layer.given}; expected as many"
-            )
+            raise layer.miscounted(results, " that can be differentiated")
         outputs = [results[k] for k in layer.numbers]
         for name, output, weight in zip(layer.outputs, outputs, layer.incoming(), strict=True):
             if tuple(output.shape) != weight.shape:
@@ -401,11 +412,7 @@ def _checked_function(
 ) -> CheckResult:
     apply = _bound(function, list(inputs))
     plain = given(inputs)
-    floats = [
-        name
-        for name, array in plain.arrays.items()
-        if array.dtype.kind in "fc" and name not in plain.numbers
-    ]
+    floats = _differentiable(plain)
     marked = [name for name, tensor in _tensors(inputs).items() if tensor.requires_grad]
     floats = [name for name in floats if name in marked] if marked else floats
     skipped = _not_differentiable(apply, plain, floats, options)
@@ -461,10 +468,9 @@ def _not_differentiable(
     apply: Callable[[dict[str, Any]], list[Any]], plain: Given, floats: list[str], options: Options
 ) -> list[int]:
     """The numbers of outputs that the function does not differentiate."""
-    tensors = {name: leaf.clone() for name, leaf in leaves(plain.arrays, floats).items()}
     with same_draws(), torch.enable_grad():
         try:
-            results = apply(plain.for_torch(tensors, options.device))
+            results = apply(plain.for_torch(clones(plain.arrays, floats), options.device))
         except Exception as error:
             raise blamed("the function", error) from error
     skipped = [k for k, result in enumerate(results) if not getattr(result, "requires_grad", False)]
@@ -603,6 +609,9 @@ class _Twice:
         arrays = self.layer.known.arrays
         return {name: _like(torch.tensor(arrays[name]), random) for name in self.wanted}
 
+    def reference(self, /, **tensors: Tensor) -> Tensor:
+        return self.scalar(self.layer.scalar, tensors)
+
     def scalar(self, first: Code, tensors: dict[str, Tensor]) -> Tensor:
         """first: the layer's scalar, from tensors by name."""
         leaves = {
@@ -628,12 +637,7 @@ def _by_function(it: _Function) -> Code:
 
     def scalar(**tensors: Tensor) -> Tensor:
         passed = it.layer.known.for_torch(tensors, it.layer.options.device)
-        outputs = it._outputs(passed)
-        terms = [
-            _weighed(output, passed[name])
-            for name, output in zip(it.layer.outputs, outputs, strict=True)
-        ]
-        return torch.stack(terms).sum()
+        return _weighed_sum(it._outputs(passed), [passed[name] for name in it.layer.outputs])
 
     return scalar
 
@@ -647,31 +651,14 @@ def _second(it: _Function, first: Code) -> dict[str, Tensor]:
         total = twice.scalar(first, {name: tensor.clone() for name, tensor in tensors.items()})
         if not total.requires_grad:
             return {}
-        if _is_refused(total):  # where it leads to no input, PyTorch does not complain
+        # where it leads to no input, PyTorch does not complain
+        if any(node.name() == "torch::autograd::Error" for node in way_back(total)):
             raise RuntimeError("backward is marked with @once_differentiable")
         found = torch.autograd.grad(total, [tensors[name] for name in names], allow_unused=True)
     return {name: g for name, g in zip(names, found, strict=True) if g is not None}
 
 
-def _is_refused(total: Tensor) -> bool:
-    """Whether a backward on the way to a tensor may not be differentiated."""
-    left, seen = [total.grad_fn], set[Any]()
-    while left:
-        node = left.pop()
-        if node is not None and node not in seen:
-            if node.name() == "torch::autograd::Error":
-                return True
-            seen.add(node)
-            left += [before for before, _ in node.next_functions]
-    return False
-
-
 def _demand_second(it: _Function, options: Options) -> None:
-    twice = _Twice(it.layer, it.wanted)
-
-    def reference(**tensors: Tensor) -> Tensor:
-        return twice.scalar(it.layer.scalar, dict(tensors))
-
     try:
         right = _second(it, it.layer.scalar)
     except RuntimeError as error:
@@ -688,7 +675,12 @@ def _demand_second(it: _Function, options: Options) -> None:
         "second-derivative",
         "the second derivative",
         lambda: checked(
-            it.layer.known, answer, reference, options, it, "the function's double backward"
+            it.layer.known,
+            answer,
+            _Twice(it.layer, it.wanted).reference,
+            options,
+            it,
+            "the function's double backward",
         ),
     )
 
@@ -711,9 +703,6 @@ def _second_remark(it: _Function) -> Iterator[str]:
 def _demand_forward_mode(it: _Function, options: Options) -> None:
     twice = _Twice(it.layer, it.wanted)
 
-    def reference(**tensors: Tensor) -> Tensor:
-        return twice.scalar(it.layer.scalar, dict(tensors))
-
     def answer(_: Quantities) -> dict[str, Any]:
         tensors = {name: torch.tensor(array) for name, array in it.layer.known.arrays.items()}
         with same_draws(), forward_ad.dual_level():
@@ -733,7 +722,7 @@ def _demand_forward_mode(it: _Function, options: Options) -> None:
     _as_mistake(
         "forward-mode",
         "the forward-mode derivative",
-        lambda: checked(it.layer.known, answer, reference, options, it, "the function's jvp"),
+        lambda: checked(it.layer.known, answer, twice.reference, options, it, "the function's jvp"),
     )
 
 
@@ -772,9 +761,10 @@ def _checked_layer(
     forward: Code, backward: Code, reference: Code, inputs: dict[str, Any], options: Options
 ) -> CheckResult:
     layer = _as_scalar(reference, inputs, options, None)
-    changed: list[str] = []
+    overwritten = False
 
     def answer(arrays: Quantities, form: Callable[[Array], Array] = np.array) -> dict[str, Any]:
+        nonlocal overwritten
         arguments = layer.without_incoming(layer.known.for_hand(arrays))
         incoming = tuple(form(arrays[name]) for name in layer.outputs)
         result = forward(**arguments)
@@ -783,15 +773,13 @@ def _checked_layer(
         several = isinstance(result[0], tuple | list)
         outputs = _several(result[0])
         if len(outputs) != layer.given:
-            gives = f"the reference gives {layer.given}; expected as many"
-            raise ValueError(f"forward returned {counted(len(outputs), 'output')}; {gives}")
+            raise layer.miscounted(outputs)
         found = backward(incoming if several else incoming[0], result[1])
         gradients = _by_input(found, list(inputs))
         if not gradients:
             raise ValueError("backward returned no gradient; expected at least one")
         for name, mine in zip(layer.outputs, incoming, strict=True):
-            if not np.array_equal(arrays[name], mine) and "the incoming gradient" not in changed:
-                changed.append("the incoming gradient")
+            overwritten |= not np.array_equal(arrays[name], mine)
         own = dict(zip(layer.outputs, (outputs[k] for k in layer.numbers), strict=True))
         return own | gradients
 
@@ -808,27 +796,21 @@ def _checked_layer(
                     "with the same numbers in a plain array it is right",
                     "use its strides, or begin with dout = np.ascontiguousarray(dout)",
                 )
-    left = [name for name in _floats(layer.known, inputs) if name not in plain]
+    left = [name for name in _differentiable(layer.known) if name not in plain]
     if left:
         result.remarks.append(
             f"backward gives no gradient of {', '.join(left)}, so none was checked"
         )
-    if changed:
+    if overwritten:
         result.remarks.append(
             "backward overwrites the incoming gradient: work on a copy if it is needed elsewhere"
         )
     return result
 
 
-def _floats(known: Given, inputs: dict[str, Any]) -> list[str]:
-    """The names of arrays of floating-point numbers among the inputs."""
-    return [
-        name
-        for name, array in known.arrays.items()
-        if array.dtype.kind in "fc"
-        and name not in known.numbers
-        and name.partition("[")[0] in inputs
-    ]
+def _differentiable(known: Given) -> list[str]:
+    """The names of what can be differentiated, Python's own numbers left out."""
+    return [name for name in floating(known.arrays) if name not in known.numbers]
 
 
 def _tensor(value: Any) -> Tensor:

@@ -21,6 +21,7 @@ from lockstep.gradients.reference import (
     Noise,
     Reference,
     asked,
+    floating,
     gradients,
     leaves,
     same_draws,
@@ -44,6 +45,7 @@ class Unsteady(ValueError):
     """A side that gives other numbers when it is called again.
 
     Attributes:
+        who: What computes it, in words, or "reference".
         gradient: The name of one that differs.
         doubled: Whether it is twice the first, as where it is added to.
     """
@@ -59,7 +61,7 @@ class Unsteady(ValueError):
             f"{who} gives different gradients when it is called twice ({gradient}); "
             f"expected {expected}"
         )
-        self.gradient, self.doubled = gradient, doubled
+        self.who, self.gradient, self.doubled = who, gradient, doubled
 
 
 @dataclass
@@ -101,9 +103,8 @@ class Check:
 
     def value(self, inputs: Quantities | None = None) -> float:
         """The reference's value; NaN where it has none."""
-        tensors = leaves(
-            inputs or self.inputs, self.attached
-        )  # a reference may differentiate inside
+        # a reference may differentiate inside
+        tensors = leaves(inputs or self.inputs, self.attached)
         try:
             with torch.enable_grad(), same_draws():
                 return float(asked(self.reference, tensors).detach())
@@ -203,9 +204,8 @@ def measure(it: Check, own: Quantities, values: Quantities) -> Measured:
         ValueError: One side gives other numbers when it is called twice.
     """
     seen = _unmeasured(it, own, values)
-    if it.hand is not None:
-        _take_in_a_call(seen.by_hand, it.hand(it.inputs), own, seen.unit, it.who)
-    _take_in_a_call(seen.by_torch, it.torch(), seen.torch, seen.unit, "reference")
+    for side in _sides(it, seen):
+        _demand_steady(side, seen.unit, it.inputs)
     directed = modes() if it.on_cpu else ()
     for mode in directed:
         with rounded(mode), limited(max(_PATIENCE, 20 * it.seconds)):
@@ -214,8 +214,8 @@ def measure(it: Check, own: Quantities, values: Quantities) -> Measured:
         with rounded(mode):
             found = _guarded(lambda: it.torch(), "reference", "rounding", seen)
         _grow(seen.by_torch, found, seen.torch)
-    if it.hand is not None:  # state that shows after some calls
-        _take_in_a_call(seen.by_hand, it.hand(it.inputs), own, seen.unit, it.who)
+    for side in _sides(it, seen)[:-1]:  # state that shows after some calls
+        _demand_steady(side, seen.unit, it.inputs)
     if directed:
         _forget_branches(it, seen)
     else:
@@ -244,9 +244,10 @@ def _truth(it: Check, seen: Measured) -> Quantities:
     """PyTorch's gradients in float64 where the inputs have less, if the reference can do that."""
     if min(seen.unit.values()) < 2.0**-30:
         return {}
+    floats = floating(it.inputs)
     wide = {
         name: array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
-        if array.dtype.kind in "fc"
+        if name in floats
         else array
         for name, array in it.inputs.items()
     }
@@ -284,9 +285,34 @@ def _unmeasured(it: Check, own: Quantities, values: Quantities) -> Measured:
     )
 
 
+@dataclass
+class _Side:
+    """One of the two sides, and what rounding was seen to do to it.
+
+    Attributes:
+        who: What computes, in words, or "reference".
+        call: Gradients by name from the inputs.
+        values: Those of the first call.
+        largest: The largest changes of each element so far.
+    """
+
+    who: str
+    call: Hand
+    values: Quantities
+    largest: Quantities
+
+
+def _sides(it: Check, seen: Measured) -> list[_Side]:
+    """The side by hand, if it can be called, and PyTorch's."""
+    reference = _Side("reference", it.torch, seen.torch, seen.by_torch)
+    if it.hand is None:
+        return [reference]
+    return [_Side(it.who, it.hand, seen.own, seen.by_hand), reference]
+
+
 def noisy(it: Check) -> Iterator[Noise]:
     """Modes under which the reference is to run: the draws of noise."""
-    floats = [name for name, array in it.inputs.items() if array.dtype.kind in "fc"]
+    floats = floating(it.inputs)
     arrays = [name for name in floats if it.inputs[name].ndim]  # a number alone widens nothing
     widest = min((2 * it.unit(name) for name in arrays or floats), default=2.0**-52)
     for draw in range(DRAWS):
@@ -313,40 +339,32 @@ def _forget_branches(it: Check, seen: Measured) -> None:
 
     Such a change is as large as the gradients, and moving the inputs does not show it.
     """
-    sides: list[tuple[str, Quantities, Quantities, Hand]] = [
-        ("reference", seen.by_torch, seen.torch, lambda inputs: it.torch(inputs))
-    ]
-    if it.hand is not None:
-        sides.append((it.who, seen.by_hand, seen.own, it.hand))
-    for who, largest, values, side in sides:
-        large = {name: change > SMALL * seen.whole for name, change in largest.items()}
+    for side in reversed(_sides(it, seen)):
+        large = {name: change > SMALL * seen.whole for name, change in side.largest.items()}
         if not any(where.any() for where in large.values()):
             continue
-        by_moves = {name: np.zeros(change.shape) for name, change in largest.items()}
-        for inputs in _moves(it, _FEW, all_floats=who == "reference"):
+        by_moves = {name: np.zeros(change.shape) for name, change in side.largest.items()}
+        for inputs in _moves(it, _FEW, all_floats=side.who == "reference"):
             try:
-                _grow(by_moves, side(inputs), values)
+                _grow(by_moves, side.call(inputs), side.values)
             except (ValueError, TypeError):  # nothing is known
                 return
         for name, where in large.items():
-            branches = where & (by_moves[name] < 1e-3 * largest[name])
+            branches = where & (by_moves[name] < 1e-3 * side.largest[name])
             if branches.any():
-                largest[name][branches] = by_moves[name][branches]
+                side.largest[name][branches] = by_moves[name][branches]
                 seen.remarks.append(
-                    f"{who} takes another branch, or another index, under another rounding "
+                    f"{side.who} takes another branch, or another index, under another rounding "
                     f"(gradient of {name}); that is not counted as rounding"
                 )
 
 
 def _by_moves(it: Check, seen: Measured) -> None:
     """Both sides with the inputs moved by a unit in the last place."""
-    sides: list[tuple[Quantities, Quantities, Hand]] = [(seen.by_torch, seen.torch, it.torch)]
-    if it.hand is not None:
-        sides.append((seen.by_hand, seen.own, it.hand))
     for inputs in _moves(it, _MOVED_DRAWS):
-        for largest, values, side in sides:
+        for side in _sides(it, seen):
             with contextlib.suppress(ValueError, TypeError):  # at the edge of what it takes
-                _grow(largest, side(inputs), values)
+                _grow(side.largest, side.call(inputs), side.values)
     seen.remarks.append(
         "rounding can't be directed here, so the bound is measured with inputs that are moved "
         "by a unit in the last place"
@@ -380,7 +398,7 @@ def moved_by_hand(it: Check, seen: Measured) -> None:
 def _moves(it: Check, draws: int, all_floats: bool = False) -> Iterator[Quantities]:
     """The inputs that are differentiated, or all, moved by a unit in the last place at random."""
     random = np.random.default_rng(it.seed)
-    floats = [name for name, array in it.inputs.items() if array.dtype.kind in "fc"]
+    floats = floating(it.inputs)
     for _ in range(draws):
         yield it.moved(
             lambda _, array: array * (1 + 2 * _unit(array) * random.integers(-1, 2, array.shape)),
@@ -388,24 +406,18 @@ def _moves(it: Check, draws: int, all_floats: bool = False) -> Iterator[Quantiti
         )
 
 
-def _take_in_a_call(
-    largest: Quantities, second: Quantities, first: Quantities, unit: dict[str, float], who: str
-) -> None:
-    """Take in what a second call changes.
-
-    Raises:
-        ValueError: That is more than rounding.
-    """
-    for name, before in largest.items():
-        known = np.isfinite(first[name])
-        whole = np.max(np.abs(first[name]), initial=0.0, where=known)
+def _demand_steady(side: _Side, unit: dict[str, float], inputs: Quantities) -> None:
+    """Raise where another call on the same inputs changes more than rounding does."""
+    second = side.call(inputs)
+    for name, before in side.largest.items():
+        first = side.values[name]
+        known = np.isfinite(first)
+        whole = np.max(np.abs(first), initial=0.0, where=known)
         again = second.get(name, np.zeros(()))
         another = name in second and (known != np.isfinite(again)).any()
         least = np.maximum(_UNSTEADY * unit[name] * whole, SAFETY * before)
-        if another or (np.abs(again - first[name]) > least).any():
-            raise Unsteady(
-                who, name, name in second and bool((second[name] == 2 * first[name]).all())
-            )
+        if another or (np.abs(again - first) > least).any():
+            raise Unsteady(side.who, name, name in second and bool((again == 2 * first).all()))
 
 
 def _grow(largest: Quantities, ones: Quantities, others: Quantities) -> None:

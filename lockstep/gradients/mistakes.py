@@ -27,7 +27,7 @@ from lockstep.gradients.measured import Check, Measured
 from lockstep.gradients.patterns import Known, by_pattern, few_digits, where
 from lockstep.gradients.probe import by_probing, used_as_a_whole
 from lockstep.gradients.quotients import quotient
-from lockstep.gradients.result import labelled
+from lockstep.gradients.result import first_of, labelled
 from lockstep.network.names import Array, Index, Quantities
 
 FACTORS = (
@@ -69,6 +69,10 @@ class Wrong:
         """Where it is not, and there is a right one."""
         return self.off & np.isfinite(self.value)
 
+    def label(self, at: Index) -> str:
+        """An element as a reader writes it."""
+        return labelled(self.name, at, self.complex)
+
     def judge(self, bound: Array) -> None:
         """Judge it by another bound."""
         self.bound = bound
@@ -90,7 +94,7 @@ def diagnose(
         kinks: What is known of kinks.
         deadline: The time, as `time.monotonic` counts it, when the search ends.
     """
-    search = _Search(it, seen, wrong, kinks, deadline)
+    search = _Search(it, seen, kinks, deadline)
     found: dict[str, Diagnosis] = {}
     why: list[str] = []
     for look in _LOOKS:
@@ -125,7 +129,6 @@ class _Search:
 
     it: Check
     seen: Measured
-    wrong: list[Wrong]
     kinks: Kinks
     deadline: float
     facts: dict[str, str] = field(default_factory=dict)
@@ -191,11 +194,10 @@ def _at_a_kink(search: _Search, left: list[Wrong]) -> Iterator[Diagnosis]:
         outside = search.kinks.outside.get(one.name)
         if outside is None or not outside.any() or (one.off & ~outside).any():
             continue
-        at = tuple(map(int, np.argwhere(outside)[0]))
+        at = first_of(outside)
         low, high = (side[one.name][at] for side in (search.kinks.low, search.kinks.high))
-        label = labelled(one.name, at, one.complex)
         says = (
-            f"{label} is at a kink or tie: on its sides the gradient is between "
+            f"{one.label(at)} is at a kink or tie: on its sides the gradient is between "
             f"{low:.6g} and {high:.6g}; yours is {one.own[at]:.6g}"
         )
         together = low - 1e-9 <= one.own[at] <= high + 1e-9
@@ -328,7 +330,7 @@ def _sets_of_axes(array: Array) -> Iterator[Index]:
 def _by_facts(it: Wrong, check: Check, fact: str, why: str) -> Diagnosis:
     """What can be said where nothing explains it. why: the reference could not be edited, or ""."""
     elements = f"{it.off.size} elements"
-    says = differing(it.own, it.off, lambda place: labelled(it.name, place, it.complex), elements)
+    says = differing(it.own, it.off, it.label, elements)
     if not np.isfinite(it.own).all():
         return Diagnosis(it.name, "unknown", says)
     pattern = _pattern(it) or fact or ratios(it.own, it.value, it.off) or "PyTorch's is 0 there"

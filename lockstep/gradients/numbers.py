@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -14,9 +14,9 @@ import numpy as np
 from lockstep.errors import Unusable, short
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import agree
-from lockstep.gradients.check import Options, as_function, check_gradients
+from lockstep.gradients.check import Options, as_function, attached_for, check_gradients
 from lockstep.gradients.inputs import Given, flat, given, parts
-from lockstep.gradients.reference import demand_scalar, gradients
+from lockstep.gradients.reference import demand_scalar
 from lockstep.gradients.result import CheckResult, GradientMismatch, mismatch
 from lockstep.network.files import nearest, parsed, read_bytes, read_lines, read_text
 from lockstep.network.names import Array, Quantities
@@ -187,7 +187,8 @@ def check_numbers(
     function = as_function(reference, known, Options(**options))
     leaves = _leaves(objects, known)
     demand_scalar(function, known.arrays)
-    it = _numbers(leaves, known, right := _right(function, known, leaves))
+    _, right = attached_for(function, known, leaves)
+    it = _numbers(leaves, known, right)
     if not any(value.size for value in it.values.values()):
         raise Unusable(f"{path}: gives no number; expected gradients, such as {_EXAMPLE}")
 
@@ -200,15 +201,6 @@ def check_numbers(
     except GradientMismatch as wrong:
         found = wrong
     return Judged(found, it.values, right)
-
-
-def _right(function: Callable[..., Any], known: Given, leaves: Iterable[str]) -> Quantities:
-    """PyTorch's gradients: of the inputs that are asked for, of all where others are."""
-    floats = [name for name, array in known.arrays.items() if array.dtype.kind in "fc"]
-    found = gradients(function, known.arrays, [name for name in floats if name in leaves])
-    if any(name not in known.arrays and name not in found for name in leaves):
-        found = gradients(function, known.arrays, floats)
-    return found
 
 
 @dataclass

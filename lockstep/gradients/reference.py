@@ -113,6 +113,27 @@ def leaves(inputs: Quantities, wanted: Iterable[str]) -> dict[str, Tensor]:
     }
 
 
+def clones(inputs: Quantities, wanted: Iterable[str]) -> dict[str, Tensor]:
+    """What the user's code gets: clones of `leaves`, which it may overwrite."""
+    return {name: leaf.clone() for name, leaf in leaves(inputs, wanted).items()}
+
+
+def floating(arrays: Quantities) -> list[str]:
+    """The names of what can be differentiated: floating-point numbers, real or complex."""
+    return [name for name, array in arrays.items() if array.dtype.kind in "fc"]
+
+
+def way_back(tensor: Tensor) -> Iterator[Any]:
+    """The nodes by which autograd would go back from a tensor, each once."""
+    waiting, seen = [tensor.grad_fn], set[Any]()
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            yield node
+            seen.add(node)
+            waiting += [before for before, _ in node.next_functions]
+
+
 class Noise(TorchDispatchMode):
     """Makes every floating-point result wrong by up to one unit in the last place, at random.
 
@@ -238,18 +259,16 @@ def same(one: Tensor, other: Tensor) -> bool:
     )
 
 
-def _clones(inputs: Quantities, wanted: Iterable[str]) -> dict[str, Tensor]:
-    return {name: leaf.clone() for name, leaf in leaves(inputs, wanted).items()}
-
-
 def demand_scalar(reference: Reference, inputs: Quantities) -> None:
     """Raise a TypeError if the reference does not give a scalar tensor."""
-    floats = [name for name, array in inputs.items() if array.dtype.kind in "fc"]
     loss, first = None, None
     with same_draws(), torch.enable_grad():
-        for wanted in ([], floats):  # it may differentiate inside, or be made of Python's numbers
+        for wanted in (
+            [],
+            floating(inputs),
+        ):  # it may differentiate inside, or be made of Python's numbers
             try:
-                loss = asked(reference, _clones(inputs, wanted))
+                loss = asked(reference, clones(inputs, wanted))
             except (ValueError, TypeError) as error:
                 first = first or error
             if isinstance(loss, Tensor):

@@ -117,6 +117,11 @@ class CheckResult:
         return "\n".join([*lines, *(f"not tested: {sentence}" for sentence in self.untested)])
 
 
+def first_of(where: Array) -> Index:
+    """The place of the first element where something holds."""
+    return tuple(map(int, np.argwhere(where)[0]))
+
+
 def labelled(name: str, at: Index, is_complex: bool = False) -> str:
     """An element as a reader writes it: x[2, 1], or x[2].imag where complex numbers are pairs."""
     if is_complex:
@@ -155,7 +160,7 @@ def matched(it: Check, seen: Measured) -> CheckResult:
         raise ValueError(
             "the gradients that hand returned have no element; expected at least one to compare"
         )
-    unseen = untested(it, seen)
+    unseen = untested(it)
     return CheckResult(
         verdict="undecided" if reasons else "match",
         resolution={

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lockstep.gradients.measured import Check, Measured
+from lockstep.gradients.measured import Check
 from lockstep.network.names import Array
 
 Unseen = tuple[str, str]
@@ -27,7 +27,7 @@ _SUMS = frozenset("mean sum var_mean native_layer_norm native_batch_norm".split(
 _MOST = 10_000  # elements of an input that is looked at
 
 
-def untested(it: Check, seen: Measured) -> list[Unseen]:
+def untested(it: Check) -> list[Unseen]:
     """Names of mistakes, each with a sentence."""
     found: dict[tuple[str, str], Unseen] = {}  # the first of each kind
     for name, array in it.inputs.items():
