@@ -16,9 +16,10 @@ from lockstep.evidence.comparison import Comparison
 from lockstep.evidence.control import control
 from lockstep.evidence.referee import referee
 from lockstep.explain.case import Case
+from lockstep.explain.forgotten import forgotten_setting
 from lockstep.explain.sides import explain
 from lockstep.network.options import check
-from lockstep.network.problem import UNTOLD, Problem, make_problem, read_file
+from lockstep.network.problem import UNTOLD, Problem, make_problem, read_file, required
 from lockstep.report import remarks
 from lockstep.run.record import Record
 from lockstep.run.steps import records
@@ -127,7 +128,9 @@ def compare(
     values = dict(problem or {}) if isinstance(problem, dict | None) else read_file(problem)
     values = check(values | settings, str)
     side = side_by_hand(values, step)
-    result = run(make_problem(values), values, on_step, side)
+    made = make_problem(values)
+    values["require"] = required(values.get("require", ()), made.network)
+    result = run(made, values, on_step, side)
     if result.broken:
         raise result.broken
     if result.interrupted:
@@ -197,13 +200,16 @@ def _explain(result: Comparison, _: dict[str, Any]) -> None:
     problem, side, decisive = result.problem, result.by_hand, result.decisive
     if decisive is not None:
         result.found = explain(decisive, problem, result.history, side.written)
+        result.fits = forgotten_setting(decisive, problem)
+        if result.fits:
+            result.remarks.append(f"everything that was returned is right with {result.fits}")
         if not decisive.jump:
             wrong = Case(decisive, problem, result.history).globally_wrong()
             result.notes = remarks.follows(decisive, result.found, wrong)
     result.remarks += map(remarks.loses_digits, result.lost_digits.values())
     if side.is_users and result.last is not None:
         left_out = remarks.not_judged(result.last) if side.others else side.remarks(problem)
-        result.remarks += left_out
+        result.remarks += remarks.reshaped(result.last) + left_out
     if not result.values and not result.undecided:
         why = "nothing was returned that could be" if result.steps_run else "no step was run"
         result.remarks.append(f"{why}, so nothing was compared")

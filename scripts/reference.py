@@ -23,7 +23,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -35,7 +35,7 @@ sys.path.insert(0, str(ROOT))
 from lockstep import compare  # noqa: E402
 from lockstep.cli import compare as command  # noqa: E402
 from lockstep.explain.formulas import what_it_is  # noqa: E402
-from lockstep.network import names  # noqa: E402
+from lockstep.network.network import Network  # noqa: E402
 from lockstep.network.options import GROUPS, LOSS_NAMES, MISTAKE_NAMES, OPTIONS  # noqa: E402
 from lockstep.report.formulas import formula  # noqa: E402
 from manual_backprop.losses import LOSSES  # noqa: E402
@@ -46,6 +46,7 @@ MISTAKES = (
     *MISTAKE_NAMES,
     *sorted({path.stem for path in (PAGES / "mistakes").iterdir()} - {*MISTAKE_NAMES, "index"}),
 )
+LECTURES = Network((2, 2, 2), ("linear", "linear"), "half_sum", biases=(True, True))
 # Which check can give the names in a room of lockstep/, or in one file of it.
 CHECKS = {
     "explain": "`compare`",
@@ -211,23 +212,24 @@ def _quantities() -> Iterator[Sequence[str]]:
     """The names, in the order in which a step computes."""
     sizes: Any = ("n_in", "n_hidden", "n_out")
     samples: Any = "N"
-    for name in (*names.GIVEN[4:], *names.PARAMETERS, "lr", *names.COMPUTED):
+    general = replace(LECTURES, sizes=sizes)
+    for name in ("x", "y", *LECTURES.parameters, "lr", *LECTURES.computed):
         given = name in OPTIONS and name != "loss"
-        axes = ", ".join(map(str, names.shape_of(name, sizes, samples)))
-        scalars = names.scalar_names(name, (2, 2, 2), 1) or ()
-        meaning = OPTIONS[name].help if given else what_it_is(name, name)
+        axes = ", ".join(map(str, general.shape(name, samples)))
+        scalars = LECTURES.scalar_names(name, 1) or ()
+        meaning = OPTIONS[name].help if given else what_it_is(name, name, LECTURES)
         yield (
             f"`{name}`",
             f"({axes},)" if axes and "," not in axes else f"({axes})",
             "the loss" if name == "loss" else meaning,
             " ".join(f"`{scalar}`" for scalar in scalars),
             "" if given else "see below" if name in ("loss", "delta_o") else _formula(name),
-            "" if given else f"`{names.TORCH_PLACES[name].format('')}`",
+            "" if given else f"`{LECTURES.torch_place(name, ())}`",
         )
 
 
 def _formula(name: str, loss: str = "mse") -> str:
-    return formula(name, False, loss)
+    return formula(name, False, replace(LECTURES, loss=loss))
 
 
 def _losses() -> Iterator[Sequence[str]]:
@@ -238,9 +240,10 @@ def _losses() -> Iterator[Sequence[str]]:
 
 def _scalars() -> Iterator[Sequence[str]]:
     """The lecture's formulas, with the lecture's loss."""
-    for name in names.COMPUTED:
-        for scalar in names.scalar_names(name, (2, 2, 2), 1) or ():
-            yield f"`{scalar}`", what_it_is(scalar, name), formula(scalar, True, "half_sum")
+    for name in LECTURES.computed:
+        for scalar in LECTURES.scalar_names(name, 1) or ():
+            about = what_it_is(scalar, name, LECTURES)
+            yield f"`{scalar}`", about, formula(scalar, True, LECTURES)
 
 
 def _fields(place: str) -> Iterator[Sequence[str]]:

@@ -29,7 +29,7 @@ def test_the_side_by_pytorch_never_imports_the_side_by_hand():
     assert {"manual_backprop", "lockstep", "numpy"}.isdisjoint(imported("torch_reference"))
 
 
-@pytest.mark.parametrize("name", ["two_layer.py", "gradient_descent.py"])
+@pytest.mark.parametrize("name", ["two_layer.py", "network.py", "gradient_descent.py"])
 def test_the_two_files_have_the_same_public_names_in_the_same_order(name):
     def public(side):
         body = ast.parse((ROOT / side / name).read_text()).body

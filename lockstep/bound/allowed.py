@@ -4,71 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from math import exp
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from lockstep.bound.bounded import Bounded, Precision, growth
+from lockstep.bound.activations import bounded_activation
+from lockstep.bound.bounded import Bounded, Precision
 from lockstep.network.names import Array, Quantities
 from lockstep.network.problem import Problem, Start
-from manual_backprop import two_layer
-from manual_backprop.activations import ROUNDINGS, activation
-from manual_backprop.losses import divisor
+from manual_backprop import network as by_hand
+from manual_backprop.losses import SUMS, divisor, one_hot
 
 Limits: TypeAlias = Mapping[str, Array]
-Activation: TypeAlias = "tuple[Callable[..., Any], Callable[..., Any]]"
-
-_NEAR = 0.01  # so small a bound of z changes a slope by 2 %
-
-
-def bounded_activation(
-    name: str, known: tuple[Array, Array] | None = None, noisy: bool = False
-) -> Activation:
-    """The pair (σ, σ') of `activations.activation` for Bounded numbers.
-
-    Args:
-        name: One of ACTIVATIONS.
-        known: z and σ(z) of this step where they are known already, as PyTorch's values are: then
-            neither is computed again.
-        noisy: σ may be computed by a formula whose terms are of size 1 however small σ(z) is, such
-            as tanh by exponentials.
-    """
-    sigma, sigma_prime = activation(name)
-
-    def bounded_sigma(z: Bounded) -> Bounded:
-        if known is not None:
-            z._value = np.asarray(known[0], np.float64)
-        if name == "linear":
-            return z
-        value = sigma(z.value) if known is None else np.asarray(known[1], np.float64)
-        size = np.abs(value)
-        scale: Array = steepest(z, value, size) * z.scale
-        scale += (1 if noisy and name != "relu" else size) + z.precision.underflow
-        most = z.most + (z.most if name == "relu" else 1) + z.precision.underflow
-        return Bounded(value, scale, z.k + ROUNDINGS[name], z.precision, most)
-
-    def steepest(z: Bounded, s: Array, size: Array) -> Array:
-        """The largest slope that z can have within its own bound."""
-        if name == "relu":
-            return np.asarray(sigma_prime(z.value + z.bound(), s))
-        most = z.unit() * z.most
-        if most < _NEAR:  # |σ''| <= 2 |σ'|; 4 u |s| is what s may be off by, where 1 - s cancels
-            slope = 4 * z.precision.u * size + sigma_prime(z.value, s)
-            return np.asarray(slope * exp(2 * most))
-        z_there = -np.maximum(np.abs(z.value) - z.bound(), 0)
-        return np.asarray(sigma_prime(z_there, sigma(z_there)))
-
-    def bounded_relu_prime(z: Bounded, s: Bounded) -> Bounded:
-        value = sigma_prime(z.value, s).astype(np.float64)
-        undecided = np.abs(z.value) <= z.bound()  # at the kink either derivative is right
-        if not undecided.any():
-            return Bounded.exact(value, z.precision)
-        whole = 1 / (growth(z.k) * z.precision.u)
-        return Bounded(value, np.where(undecided, whole, 0.0), z.k, z.precision, whole)
-
-    # sigmoid and tanh: both sides form σ' from the rounded s, so the formula's own scale is right
-    return bounded_sigma, bounded_relu_prime if name == "relu" else sigma_prime
 
 
 class Allowed(Mapping[str, Array]):
@@ -117,7 +64,7 @@ def allowed(
     """How much two right answers to this step may differ.
 
     Args:
-        problem: The settings.
+        problem: The network and its dtype.
         start: What the step starts from.
         torch: PyTorch's quantities of the step, where they are known: what they have is not
             computed again.
@@ -134,22 +81,39 @@ def bounded(
     problem: Problem, start: Start, torch: Quantities | None = None, noisy: bool = False
 ) -> dict[str, Bounded]:
     """The step on Bounded numbers, by name. For the arguments see `allowed`."""
-    precision = Precision.of(problem.dtype)
+    network, precision = problem.network, Precision.of(problem.dtype)
     # A sum's factor 1/m may be multiplied in last: what comes before is then m times as large,
     # and overflows so much earlier.
-    m = divisor(problem.loss, *np.shape(start.y))
+    m = divisor(problem.loss, len(start.x), network.sizes[-1])
     precision = replace(precision, largest=precision.largest / m)
-    known_h, known_o = (
-        (torch[z], torch[s]) if torch is not None else None for z, s in (("z_h", "h"), ("z_o", "o"))
+
+    def exact(arrays: Mapping[str, Any]) -> dict[str, Any]:
+        return {network[name].numbered: Bounded.exact(arrays[name], precision) for name in arrays}
+
+    training = network.training
+    for name, value in network.settings:
+        if name != "nesterov" and value:  # 1 − β carries a rounding of its own
+            training[name] = Bounded.exact(value, precision)
+    names = [(network.of("z", l), network.of("a", l)) for l in network.layers]
+    known = [None if torch is None else (torch[z], torch[a]) for z, a in names]
+    training["activations"] = [
+        bounded_activation(which, values, noisy)
+        for which, values in zip(network.activations, known, strict=True)
+    ]
+    results = by_hand.step(
+        exact(start.parameters),
+        start.x,
+        start.y,
+        start.lr,
+        memory=None if start.memory is None else exact(start.memory),
+        masks=network.numbered(start.masks),
+        step=start.step,
+        **training,
     )
-    parameters = {n: Bounded.exact(array, precision) for n, array in start.parameters.items()}
-    return two_layer.step(
-        **parameters,
-        x=start.x,
-        y=start.y,
-        lr=start.lr,
-        hidden_activation=bounded_activation(problem.hidden_activation, known_h, noisy),
-        output_activation=bounded_activation(problem.output_activation, known_o, noisy),
-        loss=problem.loss,
-        frozen=problem.frozen,
-    )
+    if noisy and network.loss in SUMS:  # by the outputs, as textbooks write it
+        y = one_hot(start.y, network.sizes[-1], start.x.dtype)
+        loss, last = results["loss"], results[f"a{network.depth}"]
+        by_o = SUMS[network.loss][1](last, y) / m
+        scale, k = loss.scale + by_o.scale, max(loss.k, by_o.k)
+        results["loss"] = Bounded(lambda: loss.value, scale, k, precision)
+    return network.named(results)

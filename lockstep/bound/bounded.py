@@ -25,6 +25,7 @@ Take: TypeAlias = "Callable[[Bounded], Array]"
 _LARGE = 2**15  # elements from which a scale is computed piece by piece
 _WIDE = 2**16  # multiply-adds from which the scale of a product is computed in float32
 _FITS = 1e30  # float32 has room for scales up to here, and down to its inverse
+_TINY = 2.0**-1074  # keeps a quotient from being 0 / 0
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,6 @@ class Bounded:
     """
 
     __slots__ = ("_value", "_scale", "k", "precision", "most", "shape")
-    __array_ufunc__ = None  # an ndarray to the left leaves the operation to us
 
     def __init__(
         self,
@@ -143,18 +143,35 @@ class Bounded:
         scale = self.scale.T if callable(self._scale) else self._scale.T
         return Bounded(lambda: self.value.T, scale, self.k, self.precision, self.most)
 
+    def __array_ufunc__(self, ufunc: Any, method: str, *given: Any, **settings: Any) -> Any:
+        """What NumPy asks for: a function of its own, or an operation of an ndarray to the left."""
+        rule = _RULES.get(ufunc) if method == "__call__" and not settings else None
+        return NotImplemented if rule is None else rule(self._like(given[0]), *given[1:])
+
     def __gt__(self, number: float) -> Array:
         return np.greater(self.value, number)
 
     def __getitem__(self, where: Any) -> Bounded:
         return Bounded(self.value[where], self.scale[where], self.k, self.precision, self.most)
 
-    def sum(self, axis: int | None = None) -> Bounded:
+    def sum(self, axis: int | None = None, keepdims: bool = False) -> Bounded:
         n = math.prod(self.shape) if axis is None else self.shape[axis]
-        scale, most = self.scale.sum(axis), n * self.most
-        return Bounded(lambda: self.value.sum(axis), scale, self.k + n, self.precision, most)
+        scale, most = np.asarray(self.scale.sum(axis, keepdims=keepdims)), n * self.most
+
+        def value() -> Array:
+            return np.asarray(self.value.sum(axis, keepdims=keepdims))
+
+        return Bounded(value, scale, self.k + n, self.precision, most)
+
+    def max(self, axis: int, keepdims: bool = False) -> Bounded:
+        """Two largest elements differ by no more than some element does."""
+        value = self.value.max(axis, keepdims=keepdims)
+        scale = self.scale.max(axis, keepdims=keepdims)
+        return Bounded(value, scale, self.k, self.precision, self.most)
 
     def __add__(self, other: Operand) -> Bounded:
+        if isinstance(other, int) and other == 0:
+            return self  # nothing is rounded
         return self._sum(self._like(other), np.add)
 
     def __sub__(self, other: Operand) -> Bounded:
@@ -169,15 +186,84 @@ class Bounded:
     def __matmul__(self, other: Operand) -> Bounded:
         return self._matmul(self._like(other))
 
-    def __rmatmul__(self, other: Operand) -> Bounded:
-        return self._like(other)._matmul(self)
+    def __neg__(self) -> Bounded:
+        return Bounded(lambda: -self.value, self.scale, self.k, self.precision, self.most)
 
-    def __truediv__(self, number: float) -> Bounded:
-        scale = self.scale / abs(number) + self.precision.underflow
-        most = self.most / abs(number) + self.precision.underflow
-        return Bounded(lambda: self.value / number, scale, self.k + 1, self.precision, most)
+    def __truediv__(self, other: Operand) -> Bounded:
+        if not isinstance(other, int | float):
+            return self._over(self._like(other))
+        scale = self.scale / abs(other) + self.precision.underflow
+        most = self.most / abs(other) + self.precision.underflow
+        return Bounded(lambda: self.value / other, scale, self.k + 1, self.precision, most)
+
+    def __rtruediv__(self, other: Operand) -> Bounded:
+        return self._like(other)._over(self)
+
+    def __pow__(self, n: int) -> Bounded:
+        """Of a number that is at most 1: n factors, however they are multiplied."""
+        value = self.value**n
+        slope = n * np.abs(value) / np.maximum(np.abs(self.value), _TINY)
+        return self._applied(value, slope * self.scale)
 
     __radd__, __rmul__ = __add__, __mul__
+
+    def _applied(self, value: Array, scale: Array) -> Bounded:
+        """A function of this number: what S is worth in its value, and the value's own rounding.
+
+        Args:
+            value: Its value.
+            scale: S times the largest slope that the function has within the bound of this number.
+        """
+        scale = scale + np.abs(value) + self.precision.underflow
+        return Bounded(value, scale, self.k + 1, self.precision)
+
+    def exp(self) -> Bounded:
+        """|eᵃ − eᵇ| ≤ |a − b| e^max(a, b)."""
+        value = np.exp(self.value)
+        return self._applied(value, value * np.exp(self.bound()) * self.scale)
+
+    def log(self) -> Bounded:
+        """|log a − log b| ≤ |a − b| / min(a, b); nothing is known where that may be 0."""
+        return self._applied(np.log(self.value), self.scale / self._least(self.value))
+
+    def log1p(self) -> Bounded:
+        """As the logarithm of 1 + a."""
+        return self._applied(np.log1p(self.value), self.scale / self._least(1 + self.value))
+
+    def sqrt(self) -> Bounded:
+        """|√a − √b| is |a − b| / (√a + √b), and at most √|a − b|."""
+        value = np.sqrt(np.maximum(self.value, 0))
+        steep = value + np.sqrt(np.maximum(self.value - self.bound(), 0))
+        most = np.sqrt(self.scale / (self.unit() or self.precision.u))
+        return self._applied(value, np.minimum(self.scale / np.maximum(steep, _TINY), most))
+
+    def absolute(self) -> Bounded:
+        """||a| − |b|| ≤ |a − b|, and no bit is lost."""
+        return Bounded(np.abs(self.value), self.scale, self.k, self.precision, self.most)
+
+    def maximum(self, number: float) -> Bounded:
+        """|max(a, c) − max(b, c)| ≤ |a − b|."""
+        value = np.maximum(self.value, number)
+        return Bounded(value, self.scale, self.k, self.precision, self.most)
+
+    def sign(self) -> Bounded:
+        """An exact number, but where the bound reaches 0: there either sign is right."""
+        value, undecided = np.sign(self.value), np.abs(self.value) < self.bound()
+        whole = 2 / (self.unit() or self.precision.u)
+        scale = np.where(undecided, whole, np.abs(value))
+        return Bounded(value, scale, self.k, self.precision)
+
+    def _least(self, value: Array) -> Array:
+        """The smallest that a positive value may be within the bound; 0 where that is below 0."""
+        return np.asarray(np.maximum(value - self.bound(), 0.0))
+
+    def _over(self, other: Bounded) -> Bounded:
+        """|a/b − c/d| ≤ |a − c|/|d| + |a/b| |b − d|/|d|; nothing is known where d may be 0."""
+        value = self.value / other.value
+        least = other._least(np.abs(other.value))
+        scale = (self.scale + np.abs(value) * other.scale) / least + np.abs(value)
+        scale = np.where(least > 0, scale, np.inf) + self.precision.underflow
+        return Bounded(value, scale, max(self.k, other.k) + 1, self.precision)
 
     def _sum(self, other: Bounded, operation: Callable[..., Array]) -> Bounded:
         def scale(take: Take) -> Array:
@@ -253,6 +339,24 @@ class Bounded:
             size = abs(float(other))
             return Bounded(np.asarray(float(other)), np.asarray(size), 0, self.precision, size, ())
         return Bounded.exact(other, self.precision)
+
+
+# What NumPy's functions are on these numbers.
+_RULES: dict[Any, Callable[..., Bounded]] = {
+    np.add: Bounded.__add__,
+    np.subtract: Bounded.__sub__,
+    np.multiply: Bounded.__mul__,
+    np.matmul: Bounded.__matmul__,
+    np.divide: Bounded.__truediv__,
+    np.negative: Bounded.__neg__,
+    np.exp: Bounded.exp,
+    np.log: Bounded.log,
+    np.log1p: Bounded.log1p,
+    np.sqrt: Bounded.sqrt,
+    np.absolute: Bounded.absolute,
+    np.maximum: Bounded.maximum,
+    np.sign: Bounded.sign,
+}
 
 
 class Given(Bounded):

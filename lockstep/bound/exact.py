@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.network.names import Array, Quantities
-from lockstep.network.problem import Problem
-from manual_backprop import two_layer
+from lockstep.network.names import Quantities
+from lockstep.network.network import WITH_ACTIVATION
+from lockstep.network.problem import Problem, Start
+from manual_backprop import network as by_hand
 from manual_backprop.activations import activation
+from manual_backprop.number import Pair
 
 DIGITS = 50
 LARGEST = (
@@ -19,11 +21,17 @@ LARGEST = (
 
 @cache
 def _mp() -> Any:
-    """Arithmetic of 50 digits, from a package that nothing else needs."""
+    """Arithmetic of 50 digits, from a package that nothing else needs.
+
+    Its numbers get the functions that NumPy asks elements of an array for.
+    """
     import mpmath
 
     context = mpmath.MPContext()
     context.dps = DIGITS
+    for name in ("exp", "log", "log1p", "sqrt", "tanh"):
+        function = getattr(context, name)
+        setattr(context.mpf, name, lambda number, function=function: function(number))
     return context
 
 
@@ -31,10 +39,22 @@ def _sigmoid(z: Any) -> Any:
     return 1 / (1 + _mp().exp(-z))
 
 
+def _phi(z: Any) -> Any:
+    return _mp().ncdf(z)
+
+
+def _silu_prime(z: Any, s: Any) -> Any:
+    return _sigmoid(z) * (1 + z * _sigmoid(-z))
+
+
 # From z alone: 1 − s·s and s·(1 − s) would lose digits at the ends, which the truth must not.
-_SMOOTH = {
+_SMOOTH: dict[str, tuple[Any, Any]] = {
     "sigmoid": (_sigmoid, lambda z, s: _sigmoid(z) * _sigmoid(-z)),
     "tanh": (lambda z: _mp().tanh(z), lambda z, s: _mp().sech(z) ** 2),
+    "elu": (lambda z: z if z > 0 else _mp().expm1(z), lambda z, s: 1 if z > 0 else _mp().exp(z)),
+    "softplus": (lambda z: _mp().log1p(_mp().exp(z)), lambda z, s: _sigmoid(z)),
+    "silu": (lambda z: z * _sigmoid(z), _silu_prime),
+    "gelu": (lambda z: z * _phi(z), lambda z, s: _phi(z) + z * _mp().npdf(z)),
 }
 
 
@@ -45,40 +65,55 @@ def is_small(problem: Problem) -> bool:
 
 def arithmetic(problem: Problem) -> str:
     """What the truth is computed in, in words."""
-    smooth = {problem.hidden_activation, problem.output_activation} & _SMOOTH.keys()
-    return f"{DIGITS}-digit arithmetic" if smooth else "exact fractions"
+    network = problem.network
+    rational = {*network.activations} <= {"linear", "relu"} and network.optimizer == "sgd"
+    if rational and network.loss not in WITH_ACTIVATION:
+        return "exact fractions"
+    return f"{DIGITS}-digit arithmetic"
 
 
-def truth(problem: Problem, parameters: Quantities, x: Array, y: Array, lr: float) -> Quantities:
+def truth(problem: Problem, start: Start) -> Quantities:
     """The quantities of a step, exactly.
 
     Args:
-        problem: The settings.
-        parameters: Finite floats that the step starts from; x, y, lr likewise.
+        problem: The network.
+        start: Finite floats that the step starts from.
 
     Returns:
-        Object arrays by name, in the order of computation: fractions, without any rounding, for
-        linear and relu; 50-digit mpmath numbers where there is a sigmoid or a tanh.
+        Object arrays by name, in the order of computation: fractions, without any rounding, where
+        the formulas have nothing else; 50-digit mpmath numbers where there is a sigmoid, a root …
     """
+    network = problem.network
     number = Fraction if arithmetic(problem) == "exact fractions" else _mp().mpf
-    exactly = np.frompyfunc(lambda value: number(float(value)), 1, 1)
+    by_element = np.frompyfunc(lambda value: number(float(value)), 1, 1)
 
-    def by_element(name: str) -> Any:
-        if name not in _SMOOTH:
-            return activation(name)
-        sigma, sigma_prime = _SMOOTH[name]
-        return np.frompyfunc(sigma, 1, 1), np.frompyfunc(sigma_prime, 2, 1)
+    def exactly(arrays: Quantities) -> Quantities:
+        return {network[name].numbered: by_element(array) for name, array in arrays.items()}
 
-    return two_layer.step(
-        **{name: exactly(np.asarray(array)) for name, array in parameters.items()},
-        x=exactly(x),
-        y=exactly(y),
-        lr=number(lr),
-        hidden_activation=by_element(problem.hidden_activation),
-        output_activation=by_element(problem.output_activation),
-        loss=problem.loss,
-        frozen=problem.frozen,
+    training = network.training
+    training |= {name: number(value) for name, value in network.settings if value is not True}
+    training |= {"l1": number(network.l1), "l2": number(network.l2)}
+    training["activations"] = [_by_element(which) for which in network.activations]
+    y = start.y if network.labels else by_element(start.y)
+    results = by_hand.step(
+        exactly(start.parameters),
+        by_element(start.x),
+        y,
+        number(start.lr),
+        memory=None if start.memory is None else exactly(start.memory),
+        masks=exactly(start.masks),
+        step=start.step,
+        **training,
     )
+    return network.named(results)
+
+
+def _by_element(name: str) -> Pair:
+    """σ and σ' of an activation on arrays of exact numbers."""
+    if name not in _SMOOTH:
+        return activation(name)
+    sigma, sigma_prime = _SMOOTH[name]
+    return np.frompyfunc(sigma, 1, 1), np.frompyfunc(sigma_prime, 2, 1)
 
 
 def error(value: float, exact: Any) -> float:

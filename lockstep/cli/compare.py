@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int
 def _compare(given: dict[str, Any], came: list[int]) -> int:
     import numpy as np
 
-    from lockstep.network.problem import make_problem, read_file
+    from lockstep.network.problem import make_problem, read_file, required
     from lockstep.sides.chosen import side_by_hand
 
     path = given.pop("problem", None)
@@ -76,6 +76,8 @@ def _compare(given: dict[str, Any], came: list[int]) -> int:
     refuse_shared_files(values, path, values.get("data"), values.get("numbers"), derivation)
     step = side_by_hand(values)
     problem = make_problem(values)
+    values["require"] = required(values.get("require", ()), problem.network)
+    step.prepare(problem)
 
     from lockstep.api import run  # PyTorch with it, which bad input does not wait for
 

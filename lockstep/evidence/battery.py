@@ -1,27 +1,21 @@
 """Other problems for a derivation: one problem can hide a mistake that another shows."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
+
+import numpy as np
 
 from lockstep.errors import Unusable
 from lockstep.network.names import Sizes
 from lockstep.network.problem import Problem, make_problem
 from lockstep.run.result import Result
+from manual_backprop.losses import one_hot
 
-_WIDTHS = (
-    (1, 2, 1),
-    (2, 1, 2),
-    (2, 3, 1),
-    (3, 2, 2),
-    (2, 2, 2),
-    (3, 4, 2),
-    (4, 3, 5),
-    (5, 6, 3),
-    (7, 4, 6),
-    (8, 9, 5),
-)
+# of the inputs and the first hidden layer; the next ones are as wide, or one neuron wider
+_WIDTHS = ((1, 2), (2, 1), (2, 3), (3, 2), (2, 2), (3, 4), (4, 3), (5, 6), (7, 4), (8, 9))
 _SAMPLES = (1, 2, 5)
+_KEPT = 0.5  # by drawn masks
 STEPS = 3  # enough for what is carried from one step to the next
 
 
@@ -60,8 +54,8 @@ def battery(
 ) -> tuple[Battery, str]:
     """Try a derivation on other problems of growing size with the same settings.
 
-    A derivation may be written for a single output, or for a number of samples above one: then all
-    problems have these.
+    A derivation may be written for a number of outputs, or of samples above one: all problems have
+    these. Targets are drawn in the form that they are given in, and masks where there are any.
 
     Args:
         number: How many.
@@ -78,7 +72,8 @@ def battery(
     for i in range(number):
         sizes, samples = every[i * len(every) // number]
         try:
-            result = judge(make_problem(fixed | dict(sizes=sizes, samples=samples, seed=i + 1)))
+            other = make_problem(fixed | dict(sizes=sizes, samples=samples, seed=i + 1))
+            result = judge(_alike(problem, other))
         except Unusable as reason:
             reasons.append(str(reason))
             continue
@@ -96,7 +91,21 @@ def _shapes(problem: Problem, scalars: bool) -> list[tuple[Sizes, int]]:
     """The widths and numbers of samples to try, small ones first."""
     if scalars:
         return [(problem.sizes, 1)]
-    n_out, samples = problem.sizes[2], problem.batch_samples
-    widths = [(a, b, 1) if n_out == 1 else (a, b, c) for a, b, c in _WIDTHS]
+    (*_, n_out), samples = problem.sizes, problem.batch_samples
+    between = problem.network.depth - 1
+    widths = [(a, *(b + i % 2 for i in range(between)), n_out) for a, b in _WIDTHS]
     numbers = _SAMPLES if samples == 1 else (samples,)
     return sorted(product(widths, numbers), key=lambda shape: (shape[1] + 1) * sum(shape[0]))
+
+
+def _alike(problem: Problem, other: Problem) -> Problem:
+    """The other problem with its targets in the form of this one's, and with masks like its."""
+    network = replace(other.network, labels=problem.network.labels, masks=problem.network.masks)
+    y, random = other.y, np.random.default_rng(other.seed)
+    if other.network.labels and not network.labels:
+        y = one_hot(y, network.sizes[-1], other.x.dtype)
+    masks = {
+        name: (random.random(network.shape(name, len(y))) < _KEPT).astype(other.x.dtype) / _KEPT
+        for name in network.masked
+    }
+    return replace(other, network=network, y=y, masks=masks)

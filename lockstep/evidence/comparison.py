@@ -25,6 +25,7 @@ class Comparison(Result):
         missing: What was required and not returned.
         interrupted: Whether Ctrl-C ended the run.
         broken: Why a recording could not be read to its end.
+        fits: The option with which everything that was returned would be right, if one does.
     """
 
     found: list[Diagnosis] = field(default_factory=list)
@@ -37,6 +38,7 @@ class Comparison(Result):
     missing: list[str] = field(default_factory=list)
     interrupted: bool = False
     broken: Unusable | None = None
+    fits: str = ""
 
     @property
     def diagnoses(self) -> list[dict[str, Any]]:

@@ -50,7 +50,7 @@ class Referee:
 @np.errstate(all="ignore")
 def referee(problem: Problem, record: Record) -> Referee:
     """Compare both sides of a step with the same step in exact arithmetic."""
-    exact = truth(problem, record.parameters, record.x, record.y, record.lr)
+    exact = truth(problem, record.start)
     values = [
         value
         for name in record.manual

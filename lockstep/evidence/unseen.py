@@ -39,7 +39,7 @@ def cannot_see(problem: Problem, steps: list[tuple[Record, History]]) -> list[st
 
 def _changes(case: Case, mistake: Mistake) -> bool:
     """Whether the mistake, in any of its forms, gives its quantity another value."""
-    n = case.sizes[2] if mistake.each == "output" else case.samples
+    n = case.many(mistake)
     if mistake.each and n < 2:
         return False  # nothing can be left out
     given = {"c": _CONSTANT, f"{mistake.each}": [0], f"but_{mistake.each}": list(range(1, n))}

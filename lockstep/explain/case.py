@@ -1,16 +1,16 @@
 """A step that differs, formula by formula, each on the derivation's own earlier values."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from lockstep.bound.allowed import bounded_activation
+from lockstep.bound.activations import bounded_activation
 from lockstep.bound.bounded import Bounded, Precision
-from lockstep.explain.catalogue import catalogue
-from lockstep.explain.formulas import evaluate, inputs_of, sources, surroundings
-from lockstep.network.names import COMPUTED, PARAMETERS, Array
-from lockstep.network.problem import Problem, Start
+from lockstep.explain.catalogue import Mistake, catalogue
+from lockstep.explain.formulas import evaluate, formulas, inputs_of, surroundings
+from lockstep.network.names import Array, Quantities
+from lockstep.network.problem import Problem, zeros
 from lockstep.run.record import Record
 from lockstep.run.result import History
 
@@ -34,26 +34,41 @@ class Case:
     """
 
     def __init__(self, record: Record, problem: Problem, history: History) -> None:
-        self.record, self.sizes, self.samples = record, problem.sizes, len(record.x)
+        self.record, self.samples = record, record.samples
+        self.network = network = problem.network
         self.precision = Precision.of(record.dtype)
-        self.right, self.mistakes = sources(problem), catalogue(problem.loss)
+        self.right, self.mistakes = formulas(network), catalogue(network)
         self.accepted: Replaced = {}
-        x, y = np.asarray(record.x, np.float64), np.asarray(record.y, np.float64)
-        given = record.parameters.items()
-        parameters: Any = {name: Bounded.exact(array, self.precision) for name, array in given}
-        start = Start(parameters, x, y, record.lr)
-        self.names = surroundings(problem, start, bounded_activation)
+        start = record.start
+        bounded = replace(
+            start,
+            parameters=self._exact(start.parameters),
+            memory=self._exact(zeros(network, start.parameters) | (start.memory or {})),
+            x=np.asarray(start.x, np.float64),
+        )
+        self.names = surroundings(network, bounded, bounded_activation)
+        settings = dict(network.settings)
+        if start.memory is None and "dampening" in settings:
+            settings["dampening"] = 0.0
+        for name, value in settings.items():
+            is_number = name != "nesterov" and value
+            self.names[name] = Bounded.exact(value, self.precision) if is_number else value
         for name, gradients in vars(history).items():  # accumulated, previous
-            self.names[name] = gradients or dict.fromkeys(PARAMETERS, 0.0)
+            self.names[name] = gradients or dict.fromkeys(network.parameters, 0.0)
         self.own = {name: np.asarray(array, np.float64) for name, array in record.manual.items()}
         self._by_right_ones: dict[str, Bounded] = {}  # where no formula before is replaced
+        extras = {*network.extras} - self.own.keys()
+        self._order = [name for name in network.judged if name not in extras]
 
-    def evaluated(self, replaced: Replaced, last: str = COMPUTED[-1]) -> dict[str, Bounded]:
+    def _exact(self, arrays: Quantities) -> Any:
+        return {name: Bounded.exact(array, self.precision) for name, array in arrays.items()}
+
+    def evaluated(self, replaced: Replaced, last: str = "") -> dict[str, Bounded]:
         """Every quantity up to `last`, from the derivation's own earlier values.
 
         Args:
             replaced: formulas in place of the right ones, besides the accepted ones.
-            last: where to stop.
+            last: where to stop; at the end where it is empty.
 
         Raises:
             ValueError, IndexError: the shapes do not fit.
@@ -61,7 +76,7 @@ class Case:
         replaced = self.accepted | replaced
         names = dict(self.names)
         results = known = self._by_right_ones
-        for name in COMPUTED[: COMPUTED.index(last) + 1]:
+        for name in self._order[: self._order.index(last) + 1 if last else None]:
             if name in replaced and results is known:
                 results = dict(known)
             if results is not known or name not in known:
@@ -97,6 +112,12 @@ class Case:
         off: Array = ~(np.abs(own - result.value) <= allowed)
         return off & self.record.covered.get(name, True)
 
+    def many(self, mistake: Mistake) -> int:
+        """How many samples, or outputs of the layer, a mistake may be in one of."""
+        if mistake.each != "output":
+            return self.samples
+        return self.network.sizes[self.network[mistake.quantity].layer + 1]
+
     def returned(self, name: str) -> int:
         """How many elements of a quantity the derivation returned."""
         return len(self.record.elements(name))
@@ -115,6 +136,6 @@ class Case:
         """What can be behind a wrong quantity: its formula, and those not returned before it."""
         found = [name]
         for suspect in found:  # which grows meanwhile
-            unseen = inputs_of(self.right[suspect]) & set(COMPUTED) - self.own.keys()
+            unseen = inputs_of(self.right[suspect]) & set(self.network.computed) - self.own.keys()
             found += [earlier for earlier in unseen if earlier not in found]
         return found

@@ -1,23 +1,25 @@
 """The catalogue of mistakes: each is an edit of a right formula, with what to say about it."""
 
-from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from itertools import chain
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-from lockstep.explain.formulas import inputs_of, replaced, source_of, split, tidy
-from lockstep.network.names import BACKWARD, COMPUTED, UPDATE
+from lockstep.explain.formulas import formulas, functions_of, inputs_of, replaced, split, tidy
+from lockstep.explain.optimizing import Right, Rows, updates
+from lockstep.network.network import PER_SAMPLE, WITH_ACTIVATION, Network
+from lockstep.network.symbols import Symbol
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.losses import SUMS
 
-GRADIENTS = tuple(name for name in BACKWARD if name.startswith("grad_"))
-Right: TypeAlias = dict[str, str]  # the text of the right formulas by name
-Rows: TypeAlias = Iterator[tuple[str, ...]]  # quantity, name, says, remedy, each formula
+EPSILONS = (1e-15, 1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 
 
 class Mistake(NamedTuple):
     """One way to get a quantity wrong.
 
-    A formula is in the names of `two_layer.py`; N, `ones` (in the shape of W_o) and `positive`
-    (1 for a positive number, else 0); and those that the attributes below tell of.
+    A formula is in the names of the network's quantities; N, `ones_like` and `positive` (1 for a
+    positive number, else 0); and those that the attributes below tell of.
 
     Attributes:
         name: one of the names of mistakes.
@@ -27,7 +29,7 @@ class Mistake(NamedTuple):
         formulas: the quantity's formula with the mistake, in each way in which it can be made.
         fitted: the formulas have a constant `c`, to be fitted.
         each: "sample" or "output": the formulas are for one of them, `[sample]`, or for all others,
-            `[but_sample]`; each is to be tried in turn.
+            `[but_sample]`; each is to be tried in turn. An output is a neuron that it feeds.
         history: the formulas have gradients of earlier steps by parameter: `accumulated`, their
             sum, or `previous`, the last ones.
     """
@@ -42,106 +44,196 @@ class Mistake(NamedTuple):
     history: bool
 
 
-@lru_cache
-def catalogue(loss: str) -> tuple[Mistake, ...]:
-    """Every mistake with a loss, likelier ones first; in the update of a frozen parameter too."""
-    right = {name: source_of(name, loss) for name in COMPUTED}
-    parts = (_error_terms, _gradients, _updates, _others)
+@lru_cache(maxsize=64)
+def catalogue(network: Network) -> tuple[Mistake, ...]:
+    """Every mistake with a network, likelier ones first; in a frozen parameter's update too."""
+    right = formulas(trained(network))
+    parts = (_error_terms, _gradients, updates, _penalties, _dropout, _losses, _others, _forward)
+    rows = chain.from_iterable(part(network, right) for part in parts)
     found = []
-    for quantity, name, says, remedy, *texts in chain.from_iterable(part(right) for part in parts):
-        formulas = tuple(map(tidy, texts))
-        needs = set[str]().union(*map(inputs_of, formulas))
+    for quantity, name, says, remedy, *texts in rows:
+        wrong = tuple(map(tidy, texts))
+        needs = set[str]().union(*map(inputs_of, wrong))
         each = next(iter(needs & {"sample", "output"}), None)
         history = not needs.isdisjoint({"accumulated", "previous"})
-        found.append(Mistake(name, quantity, says, remedy, formulas, "c" in needs, each, history))
+        found.append(Mistake(name, quantity, says, remedy, wrong, "c" in needs, each, history))
     return tuple(found)
 
 
-def _error_terms(right: Right) -> Rows:
-    """Mistakes in the last factor of an error term, σ', and on the way back to delta_h."""
-    for s in "oh":
-        name, z, prime = f"delta_{s}", f"z_{s}", f"sigma_{s}_prime"
-        error, _ = split(right[name])
-        yield (
-            name,
-            "missing-activation-derivative",
-            "the derivative of the activation function is left out of {q}",
-            f"multiply by σ'({z})",
-            error,
-        )
-        yield (
-            name,
-            "derivative-at-wrong-point",
-            f"σ' in {{q}} is not taken at the pre-activation {z}",
-            f"take σ' at {z}; a formula in terms of σ(z), such as s·(1 − s), takes {s}",
-            f"({error}) * {prime}({s}, sigma_{s}({s}))",
-            f"({error}) * {prime}({z}, {z})",
-        )
-        yield (
-            name,
-            "wrong-activation-derivative",
-            "another function stands in {q} "
-            "where the derivative of the activation function belongs",
-            "sigmoid' is s·(1 − s), tanh' is 1 − s², relu' is 1 where z > 0",
-            f"({error}) * (1 - {s})",
-            f"({error}) * ({s} * (1 - {s}))",
-            f"({error}) * (1 - {s} * {s})",
-            f"({error}) * {s}",
-            f"({error}) * ({s} * (1 + {s}))",
-            f"({error}) * ((1 - {s}) * (1 - {s}))",
-            f"({error}) * positive({z})",
-        )
+def trained(network: Network) -> Network:
+    """The same network with every parameter trained."""
+    return replace(network, frozen=())
 
-    def back(weights: str = "W_o", sent: str = "delta_o") -> str:
-        return replaced(right["delta_h"], {"delta_o": sent, "W_o": weights})
 
-    error, _ = split(right["delta_o"])
-    _, slope = split(right["delta_h"])
+def _error_terms(network: Network, right: Right) -> Rows:
+    """Mistakes in the last factor of an error term, σ', and on the way back."""
+    for l in reversed(network.layers):
+        if l < network.depth or network.loss not in WITH_ACTIVATION:
+            yield from _slopes(network, right, l)
+    for l in reversed(network.layers[:-1]):
+        yield from _ways_back(network, right, l)
+        yield from _other_layers(network, right, l)
+    yield from _output_slope(network, right)
+
+
+def _slopes(network: Network, right: Right, l: int) -> Rows:
+    """Mistakes in the last factor of a layer's error term, σ'."""
+    name, z, s = (network.of(family, l) for family in ("delta", "z", "a"))
+    sigma, prime = functions_of(network.suffix(l))
+    error, _ = split(right[name])
     yield (
-        "delta_h",
+        name,
+        "missing-activation-derivative",
+        "the derivative of the activation function is left out of {q}",
+        f"multiply by σ'({z})",
+        error,
+    )
+    yield (
+        name,
+        "derivative-at-wrong-point",
+        f"σ' in {{q}} is not taken at the pre-activation {z}",
+        f"take σ' at {z}; a formula in terms of σ(z), such as s·(1 − s), takes {s}",
+        f"({error}) * {prime}({s}, {sigma}({s}))",
+        f"({error}) * {prime}({z}, {z})",
+    )
+    yield (
+        name,
+        "wrong-activation-derivative",
+        "another function stands in {q} where the derivative of the activation function belongs",
+        "sigmoid' is s·(1 − s), tanh' is 1 − s², relu' is 1 where z > 0",
+        f"({error}) * (1 - {s})",
+        f"({error}) * ({s} * (1 - {s}))",
+        f"({error}) * (1 - {s} * {s})",
+        f"({error}) * {s}",
+        f"({error}) * ({s} * (1 + {s}))",
+        f"({error}) * ((1 - {s}) * (1 - {s}))",
+        f"({error}) * positive({z})",
+    )
+
+
+def _ways_back(network: Network, right: Right, l: int) -> Rows:
+    """Mistakes in what a hidden layer's error term is sent back from, and through."""
+    name, sender, W = network.of("delta", l), network.of("delta", l + 1), network.of("W", l + 1)
+    here, there = network.adjective(l), network.adjective(l + 1)
+    _, slope = split(right[name])
+
+    def back(weights: str = W, sent: str = sender) -> str:
+        return replaced(right[name], {sender: sent, W: weights})
+
+    yield (
+        name,
         "updated-weights-used",
-        "the hidden error was computed with the output weights that this step had already changed",
-        "compute delta_h before you assign the new output weights",
-        back(right["new_W_o"]),
+        f"the {here} error was computed with the {there} weights that this step had already "
+        "changed",
+        f"compute {name} before you assign the new {there} weights",
+        back(right[f"new_{W}"]),
     )
     yield (
-        "delta_h",
+        name,
         "transposed-weights",
-        "W_o is used the wrong way round on the way back",
-        "delta_h[i, j] sums delta_o[i, k]·W_o[k, j] over the outputs k",
-        back("W_o.T"),
+        f"{W} is used the wrong way round on the way back",
+        f"{name}[i, j] sums {sender}[i, k]·{W}[k, j] over the outputs k",
+        back(f"{W}.T"),
     )
+    if l + 1 == network.depth and network.loss not in WITH_ACTIVATION:
+        error, _ = split(right[sender])
+        yield (
+            name,
+            "output-derivative-dropped",
+            f"the error {network.of('a', l + 1)} − y is sent back instead of {sender}",
+            f"send {sender} back, which contains the output's σ'",
+            back(sent=error),
+            back(sent=f"{network.of('a', l + 1)} - y"),
+        )
+    others = [network.of("W", other) for other in network.layers if other != l + 1]
     yield (
-        "delta_h",
-        "output-derivative-dropped",
-        "the error o − y is sent back instead of delta_o",
-        "send delta_o back, which contains the output's σ'",
-        back(sent=error),
-        back(sent="o - y"),
-    )
-    yield (
-        "delta_h",
+        name,
         "wrong-weights",
-        "something else stands in place of W_o on the way back",
-        "send delta_o back through W_o",
-        *map(back, ("W_h", "W_h.T", "grad_W_o", "ones")),
-        f"delta_o * {slope}",
+        f"something else stands in place of {W} on the way back",
+        f"send {sender} back through {W}",
+        *(back(text) for other in others for text in (other, f"{other}.T")),
+        back(f"grad_{W}"),
+        back(f"ones_like({W})"),
+        f"{sender} * {slope}",
     )
     yield (
-        "delta_h",
+        name,
         "term-missing",
         "only some of the outputs' terms are in the sum of {q}",
-        "every output that h feeds into sends its error back",
-        back("W_o[output]", "delta_o[:, output]"),
-        back("W_o[but_output]", "delta_o[:, but_output]"),
+        f"every output that {network.of('a', l)} feeds into sends its error back",
+        back(f"{W}[output]", f"{sender}[:, output]"),
+        back(f"{W}[but_output]", f"{sender}[:, but_output]"),
     )
 
 
-def _gradients(right: Right) -> Rows:
+def _other_layers(network: Network, right: Right, l: int) -> Rows:
+    """Another layer's derivative in an error term, or an error sent back past a layer."""
+    name = network.of("delta", l)
+    error, slope = split(right[name])
+    others = [network.of("z", other) for other in network.layers if other != l]
+    pairs = [(network.of("z", other), network.of("a", other)) for other in network.layers]
+    _, own = functions_of(network.suffix(l))
+    here = network.activations[l - 1]
+    bends = here != "linear"  # else its slope is the same everywhere
+    wrong = [f"({error}) * {own}({z}, {a})" for z, a in pairs if z in others and bends]
+    for other, which in zip(network.layers, network.activations, strict=True):
+        if which not in ("softmax", "linear", here):
+            _, prime = functions_of(network.suffix(other))
+            wrong.append(f"({error}) * {prime}({network.of('z', l)}, {network.of('a', l)})")
+    if wrong:
+        yield (
+            name,
+            "wrong-layer-derivative",
+            "σ' in {q} is that of another layer, or taken at another layer's values",
+            f"the derivative is that of this layer's activation, at {network.of('z', l)}",
+            *wrong,
+        )
+    if l + 2 <= network.depth:
+        far, W, near = network.of("delta", l + 2), network.of("W", l + 2), network.of("W", l + 1)
+        yield (
+            name,
+            "layer-skipped",
+            f"{{q}} is sent back from {far}, past a layer",
+            f"send {network.of('delta', l + 1)} back through {near}",
+            *(f"{far} @ {path} * {slope}" for path in (W, near)),
+        )
+
+
+def _output_slope(network: Network, right: Right) -> Rows:
+    """The output's σ' where the loss's derivative contains it, or there twice."""
+    name, a = network.of("delta", network.depth), network.of("a", network.depth)
+    if network.activations[-1] == "linear":
+        return  # it is 1
+    if network.loss in WITH_ACTIVATION:
+        slopes = [f"({a} * (1 - {a}))"]
+    else:
+        _, slope = split(right[name])
+        slopes = [slope]
+    yield (
+        name,
+        "extra-activation-derivative",
+        "the output's σ' is multiplied into {q}, which contains it already",
+        f"{name} is {right[name].replace(' * ', '·')}",
+        *(f"({right[name]}) * {slope}" for slope in slopes),
+    )
+
+
+def _by_sample(network: Network, text: str) -> list[str]:
+    """The names in a formula of arrays with a row a sample."""
+    names = (name for name in inputs_of(text) if name in network)
+    return [name for name in names if network[name].family in PER_SAMPLE]
+
+
+def _gradients(network: Network, right: Right) -> Rows:
     """Mistakes in a layer's gradients."""
-    for layer, given in (("o", "h"), ("h", "x")):
-        delta, weight, bias = f"delta_{layer}", f"grad_W_{layer}", f"grad_b_{layer}"
-        others = [other for other in ("x", "z_h", "h", "z_o", "o", "y") if other != given]
+    for l in reversed(network.layers):
+        delta, weight, given = (
+            network.of("delta", l),
+            network.of("grad_W", l),
+            network.of("a", l - 1),
+        )
+        arrays = ("x", *(network.of(kind, one) for one in network.layers for kind in "za"), "y")
+        others = [other for other in arrays if other != given]
         yield (
             weight,
             "wrong-layer-input",
@@ -156,10 +248,11 @@ def _gradients(right: Right) -> Rows:
             f"row j belongs to {delta}[:, j]: {right[weight]}",
             replaced(right[weight], {delta: given, given: delta}),
         )
-        for name in (weight, bias):
+        bias = network.of("grad_b", l)
+        for name in (weight, bias) if bias in right else (weight,):
             of = right[name]
             first, last, sample, but_sample = (
-                replaced(of, {array: f"{array}[{rows}]" for array in inputs_of(of)})
+                replaced(of, {array: f"{array}[{rows}]" for array in _by_sample(network, of)})
                 for rows in (":1", "-1:", "sample", "but_sample")
             )
             remedy = "sum over all samples"
@@ -167,6 +260,16 @@ def _gradients(right: Right) -> Rows:
             yield name, "one-sample-only", says, remedy, first, last
             says = "only some of the samples' terms are in the sum of {q}"
             yield name, "term-missing", says, remedy, sample, but_sample
+        if bias not in right:
+            continue
+        yield (
+            bias,
+            "bias-summed-over-neurons",
+            "{q} is one number for all biases: a sum without an axis",
+            f"sum {delta} over the samples alone: {delta}.sum(axis=0)",
+            f"{delta}.sum()",
+            f"{delta}.sum() * ones_like({network.of('b', l)})",
+        )
         yield (
             bias,
             "bias-gradient-averaged",
@@ -181,17 +284,21 @@ def _gradients(right: Right) -> Rows:
             f"the gradient of a bias is {delta}, summed over the samples",
             f"0 * ({right[bias]})",
         )
-    updated = replaced(right["delta_h"], {"W_o": right["new_W_o"]})
-    for name in ("grad_W_h", "grad_b_h"):
-        yield (
-            name,
-            "updated-weights-used",
-            "{q} was computed with the output weights that this step had already changed",
-            "compute every gradient before you assign new weights",
-            replaced(right[name], {"delta_h": updated}),
-        )
-    for name in GRADIENTS:
-        parameter = name.removeprefix("grad_")
+    for l in reversed(network.layers[:-1]):
+        delta, W = network.of("delta", l), network.of("W", l + 1)
+        updated = replaced(right[delta], {W: right[f"new_{W}"]})
+        for name in (network.of("grad_W", l), network.of("grad_b", l)):
+            if name in right:
+                yield (
+                    name,
+                    "updated-weights-used",
+                    f"{{q}} was computed with the {network.adjective(l + 1)} weights that this "
+                    "step had already changed",
+                    "compute every gradient before you assign new weights",
+                    replaced(right[name], {delta: updated}),
+                )
+    for name in network.gradients:
+        parameter = network.parameter(name)
         yield (
             name,
             "gradients-accumulated",
@@ -208,60 +315,121 @@ def _gradients(right: Right) -> Rows:
         )
 
 
-def _updates(right: Right) -> Rows:
-    for name in UPDATE:
-        update, parameter = right[name], name.removeprefix("new_")
-        gradient, (_, step) = f"grad_{parameter}", split(update)
-        subtract = f"subtract lr·{gradient}"
-        if parameter in ("b_h", "b_o"):
-            says = f"the bias {parameter} is never updated"
-            yield name, "bias-gradient-missing", says, subtract, parameter
-        yield name, "not-updated", f"{parameter} is left as it was", subtract, parameter
-        yield (
-            name,
-            "update-sign",
-            f"lr·{gradient} is added",
-            "subtract it: the step goes down the gradient",
-            f"{parameter} + {step}",
-        )
-        yield (
-            name,
-            "learning-rate",
-            "the learning rate is missing in {q}, in it twice, or divided by the batch size",
-            f"{name} is {update.replace(' * ', '·')}",
-            f"{parameter} - {gradient}",
-            f"{parameter} - lr * lr * {gradient}",
-            f"{parameter} - lr / N * {gradient}",
-            f"{parameter} - lr * N * {gradient}",
-        )
-        yield (
-            name,
-            "gradients-accumulated",
-            "the earlier steps' gradients are still inside {q}",
-            "start every step from zero gradients",
-            replaced(update, {gradient: f"{gradient} + accumulated['{parameter}']"}),
-        )
-        yield (
-            name,
-            "momentum",
-            "{q} also has the last step's gradient, {c} times: momentum",
-            "plain gradient descent has no memory",
-            f"{update} - c * (lr * previous['{parameter}'])",
-        )
-        yield (
-            name,
-            "weight-decay",
-            "{q} has an extra term, {c} times the parameter: weight decay",
-            "leave the term out, or set it on both sides",
-            f"{update} - c * (lr * {parameter})",
-        )
+def _penalties(network: Network, right: Right) -> Rows:
+    """L1 or L2 with another factor, on biases too, left out or there twice."""
+    terms = {"l2": ("l2 * {}", "l2 / 2 * square({}).sum()"), "l1": ("l1 * sign({})", "")}
+    for which, (of_gradient, of_loss) in terms.items():
+        if not getattr(network, which):
+            continue
+        for l in reversed(network.layers):
+            W, b = network.of("W", l), network.of("b", l)
+            name, term = f"grad_{W}", of_gradient.format(W)
+            factors = ("0", "2", "0.5", "1 / N", "-1")
+            yield (
+                name,
+                "penalty",
+                f"the {which.upper()} penalty of {{q}} is left out, or has another factor",
+                f"its part of the gradient is {term.replace(' * ', '·')}",
+                *(replaced(right[name], {term: f"{factor} * ({term})"}) for factor in factors),
+            )
+            if b in network.parameters:
+                yield (
+                    f"grad_{b}",
+                    "penalty",
+                    f"{{q}} contains an {which.upper()} penalty, which belongs to weights alone",
+                    "leave biases out of the penalty",
+                    f"{right[f'grad_{b}']} + {of_gradient.format(b)}",
+                )
+        if of_loss:
+            yield from _penalty_of_the_loss(network, right, of_loss)
 
 
-def _others(right: Right) -> Rows:
+def _penalty_of_the_loss(network: Network, right: Right, term: str) -> Rows:
+    """The loss without its L2 penalty, with λ for λ/2, or with that of biases too."""
+    whole = [term.format(network.of("W", l)) for l in network.layers]
+    biases = [term.format(name) for name in network.parameters if network[name].family == "b"]
+    yield (
+        "loss",
+        "penalty",
+        "the L2 penalty of {q} is left out, has another factor, or counts biases too",
+        "add λ/2 Σ W² over the weights of all layers",
+        *(replaced(right["loss"], {one: f"{f} * ({one})" for one in whole}) for f in ("0", "2")),
+        f"{right['loss']} + {' + '.join(biases)}" if biases else f"2 * ({right['loss']})",
+    )
+
+
+def _dropout(network: Network, right: Right) -> Rows:
+    """The mask, or its 1/(1 − p), left out."""
+    for mask in network.masked:
+        for name in [name for name in right if mask in inputs_of(right[name])]:
+            yield (
+                name,
+                "dropout-mask",
+                f"{mask}, or its 1/(1 − p), is left out of {{q}}",
+                f"multiply by {mask}, on the way forward and on the way back alike",
+                replaced(right[name], {mask: f"ones_like({mask})"}),
+                replaced(right[name], {mask: f"({mask} > 0)"}),
+            )
+
+
+def _losses(network: Network, right: Right) -> Rows:
+    """An ε inside a logarithm, and targets that are shifted by one."""
+    delta, o = network.of("delta", network.depth), network.of("a", network.depth)
+    if network.loss in SUMS:
+        by_z, by_o = SUMS[network.loss]
+        z = Symbol.called(network.of("z", network.depth))
+        y, outputs = Symbol.called("y"), Symbol.called(o)
+        whole = by_z(z, y).text()
+        yield (
+            "loss",
+            "log-epsilon",
+            "an ε stands inside the logarithm of {q}",
+            "compute the loss from the pre-activations, where none is needed",
+            *(
+                replaced(right["loss"], {whole: by_o(outputs, y, eps=eps).text()})
+                for eps in EPSILONS
+            ),
+        )
+    if network.sizes[-1] > 1:
+        for name in (delta, "loss"):
+            yield (
+                name,
+                "targets-shifted",
+                "the targets in {q} are shifted by one class",
+                "labels count from 0: check how they are turned into rows",
+                *(replaced(right[name], {"y": f"roll(y, {by})"}) for by in (1, -1)),
+            )
+
+
+def _forward(network: Network, right: Right) -> Rows:
+    """A forward pass without its activation, or with another one."""
+    for l, own in zip(network.layers, network.activations, strict=True):
+        name, z = network.of("a", l), network.of("z", l)
+        hidden = "hidden" if l < network.depth else "output"
+        option = f"--{hidden}-activation" if network.depth == 2 else "--activations"
+        if own != "linear":
+            yield (
+                name,
+                "activation-forgotten",
+                f"{{q}} is {z}, without the activation {own}",
+                f"apply {own}; or compare with {option} linear",
+                z,
+            )
+        for other in ACTIVATIONS:
+            if other not in ("linear", own):
+                yield (
+                    name,
+                    "activation-forgotten",
+                    f"your {{q}} is {other}({z}), not {z if own == 'linear' else f'{own}({z})'}",
+                    f"apply {own}; or compare with {option} {other}",
+                    f"{other}({z})",
+                )
+
+
+def _others(network: Network, right: Right) -> Rows:
     """A pre-activation, a batch that is broadcast, a sign, a factor."""
-    for layer in "ho":
-        name, weights = f"z_{layer}", f"W_{layer}"
-        weighted, bias = split(right[name])
+    for l in network.layers:
+        name, weights, biases = (network.of(family, l) for family in ("z", "W", "b"))
         yield (
             name,
             "transposed-weights",
@@ -269,21 +437,11 @@ def _others(right: Right) -> Rows:
             f"row j of {weights} holds the weights into neuron j",
             replaced(right[name], {f"{weights}.T": weights}),
         )
-        yield name, "bias-forgotten", "the bias is missing in {q}", f"add {bias}", weighted
-    errors = ("o - y.sum(axis=0) / N", "N * o - y.sum(axis=0)", "o - y.T")
-    squares = replaced(right["loss"], {"y - o": "y.T - o"})
-    for name, *formulas in (
-        ("delta_o", *(replaced(right["delta_o"], {"o - y": error}) for error in errors)),
-        ("loss", f"{squares} / N", squares),
-    ):
-        yield (
-            name,
-            "broadcast",
-            "every output meets every target in {q}: a (N,) target against (N, 1) outputs",
-            "give the targets the shape (N, 1): y.reshape(-1, 1)",
-            *formulas,
-        )
-    for name in (*BACKWARD, "loss"):
+        if biases in network.parameters:
+            weighted, bias = split(right[name])
+            yield name, "bias-forgotten", "the bias is missing in {q}", f"add {bias}", weighted
+    yield from _broadcast(network, right)
+    for name in (*network.backward, "loss"):
         yield (
             name,
             "sign-flipped",
@@ -297,4 +455,24 @@ def _others(right: Right) -> Rows:
             "{q} is {c} times the right one{cause}",
             "check the factor in front of the loss, and where the batch is averaged",
             f"c * ({right[name]})",
+        )
+
+
+def _broadcast(network: Network, right: Right) -> Rows:
+    """Every output against every target."""
+    if network.loss in WITH_ACTIVATION:
+        return
+    o, delta = network.of("a", network.depth), network.of("delta", network.depth)
+    errors = (f"{o} - y.sum(axis=0) / N", f"N * {o} - y.sum(axis=0)", f"{o} - y.T")
+    squares = replaced(right["loss"], {f"y - {o}": f"y.T - {o}"})
+    for name, *wrong in (
+        (delta, *(replaced(right[delta], {f"{o} - y": error}) for error in errors)),
+        ("loss", f"{squares} / N", squares),
+    ):
+        yield (
+            name,
+            "broadcast",
+            "every output meets every target in {q}: a (N,) target against (N, 1) outputs",
+            "give the targets the shape (N, 1): y.reshape(-1, 1)",
+            *wrong,
         )

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lockstep.bound.bounded import Bounded, growth
-from lockstep.explain.catalogue import GRADIENTS
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.formulas import evaluate
-from lockstep.network.names import FORWARD, Array, Index
+from lockstep.network.names import Array, Index
 from lockstep.run.record import Record
 from lockstep.text import right_digits
 
@@ -151,12 +150,14 @@ def by_facts(case: Case, name: str, accepted: Replaced) -> Diagnosis:
     if stored:
         return stored
     if returned > 1:
+        if name in case.network.gradients and (clipped := _clipped(name, own, right)):
+            return clipped
         if record.dtype == "float64" and many(off, right.value) and np.isfinite(own).all():
             digits = _by_its_digits(case, name, right, off)
             if digits:
                 return digits
         base = name.removeprefix("new_")
-        start = np.asarray(record.parameters.get(base, 0.0), np.float64)
+        start = np.asarray(record.start.parameters.get(base, 0.0), np.float64)
         c = factor(own - start, right.value - start, right.bound()) if name != base else None
         if c:
             says = f"{name} is updated with {c:.9g} times the learning rate"
@@ -166,6 +167,20 @@ def by_facts(case: Case, name: str, accepted: Replaced) -> Diagnosis:
     says = differing(own, off, lambda place: record.named(name, place), elements)
     known = ratios(own, record.torch[name], off)
     return Diagnosis(name, "unknown", f"{says}; {known}" if known else says)
+
+
+def _clipped(name: str, own: Array, right: Bounded) -> Diagnosis | None:
+    """A gradient that is right but for values cut off at a limit, which is its largest."""
+    limit = float(np.abs(own).max())
+    over = np.abs(right.value) > limit + right.bound()
+    if not over.any() or over.all() or not math.isfinite(limit):
+        return None
+    if not agree(own, np.clip(right.value, -limit, limit), right.bound()).all():
+        return None
+    says = f"{name} is cut off at {limit:.9g}: {over.sum()} of its {own.size} values are larger"
+    return Diagnosis(
+        name, "gradient-clipped", says, "compare the gradients before they are clipped"
+    )
 
 
 def _by_its_digits(case: Case, name: str, right: Bounded, off: Array) -> Diagnosis | None:
@@ -187,14 +202,14 @@ def _by_its_digits(case: Case, name: str, right: Bounded, off: Array) -> Diagnos
 
 def _width(case: Case, name: str, error: Array, off: Array) -> float | None:
     """The width with which difference quotients of the loss have errors like these, or None."""
-    parameter = name.removeprefix("grad_")
-    start = np.array(case.record.parameters.get(parameter, ()), np.float64)
-    if name not in GRADIENTS or start.size > _MOST_PARAMETERS:
+    network, parameter = case.network, name.removeprefix("grad_")
+    start = np.array(case.record.start.parameters.get(parameter, ()), np.float64)
+    if name not in network.gradients or start.size > _MOST_PARAMETERS:
         return None
 
     def loss(moved: Array) -> float:
         names = case.names | {parameter: Bounded.exact(moved, case.precision)}
-        for quantity in FORWARD:
+        for quantity in network.forward:
             names[quantity] = evaluate(case.right[quantity], names)
         return float(names["loss"].value)
 

@@ -1,11 +1,10 @@
-"""The formulas of the code by hand, read from its source: to be shown, evaluated, replaced.
+"""The formulas of the code by hand as text: to be shown, evaluated, replaced.
 
-The first assignment to a quantity's name is its formula. What it calls of the loss, L and L_prime,
-stands there in full: `2 * (o - y) / y.size` in the place of `L_prime(o, y)`.
+The code by hand runs on symbols and so says them itself; what it calls of the loss stands there in
+full: `2 * (o - y) / y.size`.
 """
 
 import ast
-import inspect
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -14,26 +13,17 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from lockstep.network.names import COMPUTED, PARAMETERS
-from lockstep.network.problem import Problem, Start
-from manual_backprop import neuron_by_neuron, two_layer
-from manual_backprop.losses import loss_function, square
-from manual_backprop.number import Function, Pair
+from lockstep.network.network import Network
+from lockstep.network.problem import Start
+from lockstep.network.symbols import Symbol, written
+from manual_backprop import network as by_hand
+from manual_backprop import neuron_by_neuron
+from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.losses import one_hot, square
+from manual_backprop.number import Pair
 
 Texts: TypeAlias = Mapping[str, str]
 _NONE: Texts = MappingProxyType({})
-
-_WHAT = {
-    "z_h": "pre-activation of {}: its weighted inputs and its bias",
-    "h": "activation of {}: σ of its pre-activation",
-    "z_o": "pre-activation of {}: its weighted inputs and its bias",
-    "o": "activation of {}: σ of its pre-activation",
-    "loss": "half the sum of the squared differences between targets and outputs",
-    "delta_o": "error term of {}: how the loss changes with its pre-activation",
-    "delta_h": "error term of {}: the outputs' error terms sent back, times σ'",
-    "grad": "how the loss changes with {}",
-    "new": "{} after a step of gradient descent",
-}
 
 
 def tidy(text: str) -> str:
@@ -88,39 +78,77 @@ class _Replacing(ast.NodeTransformer):
         return node
 
 
-def as_lambda(function: Function) -> str:
-    """A function that is one formula, as a lambda expression."""
-    match ast.parse(inspect.getsource(function)).body:
-        case [
-            ast.FunctionDef(args=given, body=[*docstring, ast.Return(value=ast.expr() as formula)])
-        ] if all(isinstance(line, ast.Expr) for line in docstring):
-            names = ", ".join(parameter.arg for parameter in given.args)
-            return f"lambda {names}: {ast.unparse(formula)}"
-    raise TypeError(f"{function.__name__} is not one formula that can stand in place of its call")
+def functions_of(layer: str) -> tuple[str, str]:
+    """The names of a layer's σ and σ' in formulas."""
+    return f"sigma{layer}", f"sigma{layer}_prime"
 
 
-@lru_cache
-def formulas(loss: str, scalars: bool = False) -> dict[str, ast.expr]:
-    """The right-hand sides in the code by hand, by the name that is assigned to.
+def _symbolic(layer: str, which: str = "") -> Pair:
+    """σ and σ' of a layer as symbols."""
+    sigma, sigma_prime = functions_of(layer)
+    if which == "softmax":
+        return lambda z: Symbol.call(which, z), lambda z, s: 1
+    return lambda z: Symbol.call(sigma, z), lambda z, s: Symbol.call(sigma_prime, z, s)
 
-    Args:
-        loss: A name of `LOSSES`, whose formulas stand in place of L and L_prime, or of c.
-        scalars: In the lecture's scalars; else in matrices.
+
+@lru_cache(maxsize=256)
+def formulas(network: Network) -> dict[str, str]:
+    """The text of every formula of a step, in the order of computation; last the `extras`.
+
+    A frozen parameter is not updated.
+
+    Examples:
+        >>> from lockstep.network.problem import make_problem
+        >>> formulas(make_problem({"loss": "half_sum"}).network)["delta_o"]
+        '(o - y) * sigma_o_prime(z_o, o)'
     """
-    found: dict[str, str] = {}
-    for line in ast.walk(ast.parse(inspect.getsource(neuron_by_neuron if scalars else two_layer))):
-        match line:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                found.setdefault(name, ast.unparse(value))
-    c = {"c": repr(evaluate(found.pop("c"), {"loss": loss}))} if scalars else {}
-    calls = dict(zip(("L", "L_prime"), map(as_lambda, loss_function(loss)), strict=True))
-    return {name: _tree(replaced(text, c, calls)) for name, text in found.items()}
+    given = {network[name].numbered: Symbol.called(name) for name in network.given}
+    training = network.training
+    settings = {name: value and Symbol.called(name) for name, value in network.settings}
+    settings |= {"nesterov": dict(network.settings).get("nesterov", False)}
+    if network.optimizer != "sgd":
+        del settings["nesterov"]
+    training |= settings
+    training |= {name: training[name] and Symbol.called(name) for name in ("l1", "l2")}
+    training["activations"] = [
+        _symbolic(network.suffix(l), which)
+        for l, which in zip(network.layers, network.activations, strict=True)
+    ]
+    results = by_hand.step(
+        {network[name].numbered: given[network[name].numbered] for name in network.parameters},
+        given["x"],
+        given["y"],
+        Symbol.called("lr"),
+        memory={network[name].numbered: given[network[name].numbered] for name in network.memory},
+        masks={network[name].numbered: given[network[name].numbered] for name in network.masked},
+        **training | {"step": Symbol.called("step")},
+    )
+    found = written(network.named(results), set(network.extras))
+    return {name: found[name] for name in (*network.computed, *network.extras)}
 
 
-@lru_cache
-def source_of(name: str, loss: str) -> str:
-    """The text of a quantity's right formula."""
-    return ast.unparse(formulas(loss)[name])
+@lru_cache(maxsize=64)
+def scalar_formulas(network: Network) -> dict[str, str]:
+    """The same in the lecture's scalars, of its 2-2-2 network on one sample."""
+    names = [name for of in (*network.parameters, "x", "y") for name in _scalars(network, of)]
+    results = neuron_by_neuron.step(
+        **{name: Symbol.called(name) for name in names},
+        lr=Symbol.called("lr"),
+        hidden_activation=_symbolic("_h"),
+        output_activation=_symbolic("_o"),
+        loss=network.loss,
+        frozen=network.frozen,
+    )
+    return written(results, set())
+
+
+def formula_of(name: str, scalars: bool, network: Network) -> str:
+    """The text of one quantity's formula, of a scalar or of a matrix."""
+    return (scalar_formulas if scalars else formulas)(network)[name]
+
+
+def _scalars(network: Network, name: str) -> tuple[str, ...]:
+    return network.scalar_names(name, 1) or ()
 
 
 @lru_cache(maxsize=512)
@@ -135,24 +163,40 @@ def inputs_of(source: str) -> set[str]:
 
 
 def surroundings(
-    problem: Problem, start: Start, activation_of: Callable[[str], Pair]
+    network: Network, start: Start, activation_of: Callable[[str], Pair]
 ) -> dict[str, Any]:
     """What every formula may refer to besides the quantities, a mistaken one included.
 
     Args:
-        problem: Its activations and sizes count.
+        network: Its activations, sizes and settings count.
         start: What the step starts from, in any kind of number.
         activation_of: Gives (σ, σ') for that kind of number, by the activation's name.
 
     Returns:
-        The values and functions by name; `ones`, `positive` and `N` are for mistakes alone.
+        The values and functions by name; `ones_like`, `positive` and `N` are for mistakes alone.
     """
-    names: dict[str, Any] = dict(start.parameters, x=start.x, y=start.y, lr=start.lr)
+    names: dict[str, Any] = {
+        name: np.zeros(network.shape(name, 1), start.x.dtype) for name in network.memory
+    }
+    names |= start.given
+    y = one_hot(start.y, network.sizes[-1], start.x.dtype)
+    names |= dict(x=start.x, y=y, lr=start.lr, step=start.step, N=len(start.x))
+    names |= dict(network.settings) | {"l1": network.l1, "l2": network.l2}
+    if start.memory is None:
+        names["dampening"] = 0.0
+    names |= {function.__name__: function for function in _FUNCTIONS}
     names |= dict(square=square, positive=lambda z: (z > 0) * 1.0)
-    names |= dict(N=len(start.x), ones=np.ones(problem.sizes[:0:-1]))
-    for s, which in (("h", problem.hidden_activation), ("o", problem.output_activation)):
-        names[f"sigma_{s}"], names[f"sigma_{s}_prime"] = activation_of(which)
+    names["roll"] = lambda y, by: np.roll(y, by, axis=1)
+    names |= {name: activation_of(name)[0] for name in ACTIVATIONS}
+    names["ones_like"] = lambda W: np.ones(W.shape)
+    for l, which in zip(network.layers, network.activations, strict=True):
+        pair = activation_of(which)
+        names |= dict(zip(functions_of(network.suffix(l)), pair, strict=True))
+        names |= {which: pair[0]} if which == "softmax" else {}
     return names
+
+
+_FUNCTIONS = (np.exp, np.log, np.log1p, np.sqrt, np.absolute, np.maximum, np.sign)
 
 
 def evaluate(source: str, names: dict[str, Any], right: Texts = _NONE) -> Any:
@@ -169,34 +213,66 @@ def evaluate(source: str, names: dict[str, Any], right: Texts = _NONE) -> Any:
     return eval(compiled(source), {"__builtins__": {}}, names)
 
 
-def sources(problem: Problem) -> dict[str, str]:
-    """The text of every formula of a step, in the order of computation.
-
-    A frozen parameter is not updated.
-
-    Examples:
-        >>> from lockstep.network.problem import make_problem
-        >>> sources(make_problem({"loss": "half_sum"}))["delta_o"]
-        '(o - y) * sigma_o_prime(z_o, o)'
-    """
-    right = {name: source_of(name, problem.loss) for name in COMPUTED}
-    return right | {f"new_{name}": name for name in PARAMETERS if name in problem.frozen}
-
-
-def what_it_is(name: str, of: str) -> str:
+def what_it_is(name: str, of: str, network: Network) -> str:
     """One line that says what a quantity is, not how to compute it.
 
     Args:
         name: In either vocabulary.
         of: The name of its matrix.
+        network: What it is a quantity of.
 
     Examples:
-        >>> what_it_is("grad_w31", "grad_W_o")
+        >>> from lockstep.network.problem import make_problem
+        >>> what_it_is("grad_w31", "grad_W_o", make_problem({}).network)
         'how the loss changes with w31'
     """
-    prefix, _, parameter = name.partition("_")
-    if prefix in ("grad", "new"):
-        return _WHAT[prefix].format(parameter)
-    layer = "hidden" if of.endswith("h") else "output"
-    number = re.sub(r"\D", "", name)
-    return _WHAT[of].format(f"{layer} neuron {number}" if number else f"the {layer} layer")
+    it = network[of]
+    if it.family.startswith("new_"):
+        return f"{name.removeprefix('new_')} after a step of {_STEPS[network.optimizer]}"
+    if it.family in ("grad_W", "grad_b"):
+        return f"how the loss changes with {name.removeprefix('grad_')}"
+    if it.family == "loss":
+        return _LOSSES[network.loss]
+    number = re.sub(r"\D", "", name.removeprefix(of))
+    layer = network.adjective(it.layer)
+    who = f"the {layer} layer" if network.depth == 2 else layer
+    if number and name != of:
+        who = f"{layer} neuron {number}"
+    return _WHAT[it.family].format(who, _error_of(it.layer, network))
+
+
+def _error_of(layer: int, network: Network) -> str:
+    """How a layer's error term comes about."""
+    if layer == network.depth:
+        return "how the loss changes with its pre-activation"
+    sender = "the outputs'" if layer == network.depth - 1 else f"layer {layer + 1}'s"
+    return f"{sender} error terms sent back, times σ'"
+
+
+_WHAT = {
+    "z": "pre-activation of {}: its weighted inputs and its bias",
+    "a": "activation of {}: σ of its pre-activation",
+    "grad_a": "how the loss changes with the activation of {}",
+    "delta": "error term of {}: {}",
+}
+_SQUARES = "the squared differences between targets and outputs"
+_CROSS = "the cross-entropy between targets and outputs"
+_LOSSES = {
+    "mse": f"the mean of {_SQUARES}",
+    "sum": f"the sum of {_SQUARES}",
+    "half_sum": f"half the sum of {_SQUARES}",
+    "sum_over_n": f"{_SQUARES}, summed over the outputs, the mean over the samples",
+    "half_sum_over_n": f"half of {_SQUARES}, summed over the outputs, the mean over the samples",
+    "bce": f"{_CROSS}, the mean over all elements",
+    "bce_sum": f"{_CROSS}, the sum over all elements",
+    "bce_over_n": f"{_CROSS}, summed over the outputs, the mean over the samples",
+    "cross_entropy": f"{_CROSS}, the mean over the samples",
+    "cross_entropy_sum": f"{_CROSS}, the sum over the samples",
+}
+_STEPS = {
+    "sgd": "gradient descent",
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "rmsprop": "RMSprop",
+    "adagrad": "Adagrad",
+}

@@ -13,11 +13,11 @@ import numpy as np
 
 from lockstep.bound.bounded import Bounded
 from lockstep.explain.case import Case, Replaced, StandIn
-from lockstep.explain.catalogue import GRADIENTS, Mistake
+from lockstep.explain.catalogue import Mistake
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import by_columns, by_facts, usual
 from lockstep.explain.formulas import replaced, tidy
-from lockstep.network.names import COMPUTED, UPDATE
+from lockstep.network.network import Network
 from lockstep.network.problem import Problem
 from lockstep.run.record import Record
 from lockstep.run.result import History
@@ -56,7 +56,7 @@ def diagnose(record: Record, problem: Problem, history: History | None = None) -
     found: list[Diagnosis] = []
     settled: set[str] = set()
     while wrong := case.differing({}) & case.globally_wrong() - settled:
-        name = min(wrong, key=COMPUTED.index)
+        name = min(wrong, key=problem.network.judged.index)
         best = _best(case, name)
         found += [_diagnosis(case, one) for one in best] or _without_one_mistake(case, name)
         for one in best[:1]:
@@ -75,26 +75,42 @@ def _best(case: Case, name: str) -> list[Explanation]:
     found = [
         Explanation(mistake, formulas, explained)
         for mistake, formulas in _tries(
-            case, name, [one for one in case.mistakes if one.quantity in suspects]
+            case, name, [one for one in _possible(case) if one.quantity in suspects]
         )
         if (explained := _explained(case, name, formulas, before))
     ]
     most = max((len(one.explained) for one in found), default=0)
     kept = [one for one in found if len(one.explained) == most]
-    likely = [one for one in kept if one.mistake.name != _FACTOR or _usual(case, one.constant)]
+    exact = any(not one.mistake.fitted for one in kept)
+    likely = [one for one in kept if _is_likely(case, one, exact)]
     by_name: dict[str, Explanation] = {}
     for one in likely or kept:
         by_name.setdefault(one.mistake.name, one)
     return list(by_name.values())
 
 
+def _is_likely(case: Case, one: Explanation, exact: bool) -> bool:
+    """Whether a cause is likely by itself, and not a constant that fits anything.
+
+    exact: some other cause explains as much without a constant.
+    """
+    if one.mistake.name == _FACTOR:
+        return bool(_usual(case, one.constant))
+    return not (one.mistake.fitted and exact)
+
+
+def _possible(case: Case) -> list[Mistake]:
+    """The catalogue's mistakes; the biases' own learning rate only where weights are right."""
+    updates = {name for name in case.network.update if case.network[name].family == "new_W"}
+    if updates.isdisjoint(case.globally_wrong()):
+        return list(case.mistakes)
+    return [one for one in case.mistakes if one.name != "bias-learning-rate"]
+
+
 def _tries(case: Case, name: str, mistakes: list[Mistake]) -> Iterator[tuple[Mistake, Replaced]]:
     """What to put in place of right formulas: in all gradients or updates alike, or in one."""
     for mistake in mistakes:
-        alike = next((group for group in (GRADIENTS, UPDATE) if mistake.quantity in group), ())
-        family = [
-            one for one in case.mistakes if one.name == mistake.name and one.quantity in alike
-        ]
+        family = [one for one in case.mistakes if _is_alike(case.network, one, mistake)]
         for which, text in enumerate(mistake.formulas):
             for given in _givens(case, name, mistake, text):
                 for together in (family or [mistake], [mistake]):
@@ -102,6 +118,13 @@ def _tries(case: Case, name: str, mistakes: list[Mistake]) -> Iterator[tuple[Mis
                         mistake,
                         {one.quantity: StandIn(one.formulas[which], given) for one in together},
                     )
+
+
+def _is_alike(network: Network, one: Mistake, other: Mistake) -> bool:
+    """Whether two are the same mistake in gradients, or in updates, of several parameters."""
+    same = one.name == other.name and len(one.formulas) == len(other.formulas)
+    groups = (network.gradients, network.update)
+    return same and any({one.quantity, other.quantity} <= {*group} for group in groups)
 
 
 def _explained(case: Case, name: str, formulas: Replaced, before: set[str]) -> set[str]:
@@ -128,7 +151,7 @@ def _givens(case: Case, name: str, mistake: Mistake, text: str) -> list[dict[str
         return _fitted(case, name, mistake, text)
     if not mistake.each:
         return [{}]
-    n = case.samples if mistake.each == "sample" else case.sizes[2]
+    n = case.many(mistake)
     every = set(range(n)) if 1 < n <= _TRIED else set()
     return [{mistake.each: [i], f"but_{mistake.each}": sorted(every - {i})} for i in sorted(every)]
 
@@ -152,7 +175,7 @@ def _fitted(case: Case, name: str, mistake: Mistake, text: str) -> list[dict[str
 
 def _usual(case: Case, constant: float) -> dict[str, float]:
     """The factors with a usual cause that a fitted constant may be: {words: factor}."""
-    n, n_out = case.samples, case.sizes[2]
+    n, n_out = case.samples, case.network.sizes[-1]
     factors = {"2": 2.0, "½": 0.5, "4": 4.0, "¼": 0.25}
     for below, size in (("N", n), ("n_out", n_out), ("(N·n_out)", n * n_out)):
         words = below.strip("()")
@@ -180,7 +203,8 @@ def _cause(case: Case, found: Explanation) -> str:
         why = causes.get(factors[0], "a mean against a sum")
         cause = f", which is {' or '.join(factors)}: {why}"
     after = {name for name in case.own if name.startswith(("grad_", "new_"))}
-    is_delta = found.mistake.quantity == "delta_o" in case.own
+    error = case.network.of("delta", case.network.depth)
+    is_delta = found.mistake.quantity == error in case.own
     if is_delta and after and not after & case.globally_wrong():
         cause += "; your gradients are right, so it is only a convention"
     return cause
@@ -256,8 +280,9 @@ def _diagnosis(case: Case, found: Explanation, where: str = "") -> Diagnosis:
     """An explanation in words; where: what its sentence starts with."""
     mistake, text = found.mistake, found.stand_in.text
     number = f"{found.constant:.9g}" if mistake.fitted else ""
-    together = found.formulas.keys() & found.explained if mistake.quantity in UPDATE else set()
-    what = ", ".join(sorted(together, key=COMPUTED.index)) or mistake.quantity
+    order, is_update = case.network.judged.index, mistake.quantity in case.network.update
+    together = found.formulas.keys() & found.explained if is_update else set()
+    what = ", ".join(sorted(together, key=order)) or mistake.quantity
     cause = _cause(case, found) if mistake.name == _FACTOR else ""
     says = mistake.says.format(q=what, c=number, cause=cause)
     return Diagnosis(
@@ -266,5 +291,5 @@ def _diagnosis(case: Case, found: Explanation, where: str = "") -> Diagnosis:
         f"{where}: {says}" if where else says,
         mistake.remedy,
         replaced(text, {"c": number}) if mistake.fitted else text,
-        sorted(found.explained, key=COMPUTED.index),
+        sorted(found.explained, key=order),
     )

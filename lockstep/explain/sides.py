@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from lockstep.explain.catalogue import catalogue
 from lockstep.explain.diagnosis import Diagnosis
-from lockstep.explain.formulas import evaluate, sources, surroundings
+from lockstep.explain.formulas import evaluate, formulas, surroundings
 from lockstep.explain.search import diagnose
-from lockstep.network.names import COMPUTED, FORWARD, Array, Quantities
-from lockstep.network.problem import Problem
+from lockstep.network.names import Array, Quantities
+from lockstep.network.problem import Problem, State
 from lockstep.run.record import Jump, Record
 from lockstep.run.result import History
 from lockstep.sides.written import (
@@ -24,7 +25,7 @@ from lockstep.sides.written import (
     printed_as,
 )
 from lockstep.text import right_digits
-from manual_backprop import two_layer
+from manual_backprop import network as by_hand
 from manual_backprop.activations import activation
 
 _EXACT = 17  # of digits: as many as none is lost
@@ -53,7 +54,7 @@ def explain(
     found = diagnose(record, problem, history)
     unsaid = record.origin.unsaid if record.origin else ()
     for first in found[:1]:
-        if unsaid and first.mistake == "unknown" and first.quantity in FORWARD:
+        if unsaid and first.mistake == "unknown" and first.quantity in problem.network.forward:
             names = ", ".join(unsaid)
             first.remedy = f"give {names} in each line: one that changes in between looks like this"
     return found
@@ -78,9 +79,9 @@ def _by_whole_trainings(
     later = {number: written[number] for number in sorted(written) if number >= record.number}
     wrong = set(_differing(problem, {}, later))
     digits = ", ".join(f"{name} of step {number}" for number, name in sorted(wrong))
-    explains = sorted({name for _, name in wrong}, key=COMPUTED.index)
+    explains = sorted({name for _, name in wrong}, key=problem.network.judged.index)
     found: dict[str, Diagnosis] = {}
-    for mistake in catalogue(problem.loss) if wrong else ():
+    for mistake in catalogue(problem.network) if wrong else ():
         quantity, says = mistake.quantity, mistake.says.format(q=mistake.quantity, c="", cause="")
         special = mistake.fitted or mistake.each or mistake.history
         says += f"; trained like that from the first step on, every digit of {digits} comes out"
@@ -99,15 +100,15 @@ def _differing(
     problem: Problem, replaced: dict[str, str], later: dict[int, Written]
 ) -> Iterator[tuple[int, str]]:
     """The (step, name) whose numbers a training with some formulas replaced does not give."""
-    right = sources(problem)
-    parameters = problem.parameters
+    network, state = problem.network, problem.state
+    right = formulas(network)
     for number in range(1, max(later, default=0) + 1):
-        start = problem.start(number, parameters)
-        names = surroundings(problem, start, activation)
+        start = problem.start(number, state)
+        names = surroundings(network, start, activation)
         with np.errstate(all="ignore"):
             for name, formula in (right | replaced).items():
                 names[name] = evaluate(formula, names, right)
-        parameters = {name: names[f"new_{name}"] for name in parameters}
+        state = State(network.after(names), network.kept(names))
         answer = as_answer(later.get(number, {}), problem, len(start.x), names)
         for name, value in answer.values.items():
             apart, printed = np.abs(value - names[name]), answer.printed.get(name, np.zeros(()))
@@ -174,7 +175,8 @@ def _moved_starts(
     weight such as 0.5878 beside numbers of 14 decimals is just short by itself.
     """
     random = np.random.default_rng(0)
-    start = record.parameters | {"x": record.x, "y": record.y}
+    network, began = problem.network, record.start
+    start = {name: array for name, array in began.given.items() if array.dtype.kind == "f"}
     room = {name: np.zeros(value.shape) for name, value in start.items()}
     for name, value in start.items():
         form = printed_as(value)
@@ -185,4 +187,10 @@ def _moved_starts(
             name: value.astype(float) + size * random.choice([-1.0, 1.0], value.shape) * room[name]
             for name, value in start.items()
         }
-        yield two_layer.step(**moved, lr=record.lr, **problem.network_settings)
+        moved_start = replace(
+            began,
+            parameters={name: moved[name] for name in began.parameters},
+            x=moved["x"],
+            y=moved.get("y", began.y),
+        )
+        yield network.named(by_hand.step(**network.start(moved_start), **network.training))

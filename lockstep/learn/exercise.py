@@ -20,13 +20,14 @@ from lockstep.explain.formulas import replaced
 from lockstep.explain.search import diagnose
 from lockstep.learn.template import (
     LOSS,
+    NETWORK,
     in_the_files_words,
     names_to_derive,
     right_formula,
     template,
 )
 from lockstep.network.files import read_text
-from lockstep.network.names import COMPUTED, Array, scalars
+from lockstep.network.names import Array
 from lockstep.network.problem import Problem, make_problem
 from lockstep.run.judge import judge
 from lockstep.run.record import Record
@@ -52,7 +53,7 @@ MATRIX_EXAMPLES: dict[str, dict[str, Any]] = {
 }
 COMMAND = "--hidden-activation sigmoid --output-activation sigmoid --loss half_sum"
 # the catalogue's names, and what stands for them in a file
-_WORDS = {"c": "2", "N": "len(x)", "ones": "np.ones_like(W_o)", "output": "[0]"}
+_WORDS = {"c": "2", "N": "len(x)", "ones_like": "np.ones_like", "output": "[0]"}
 
 
 @dataclass
@@ -97,13 +98,13 @@ class _Example(NamedTuple):
     def truth(self) -> dict[str, Any]:
         """PyTorch's values in either vocabulary, copies that a file may change."""
         step = self.record
-        given = step.parameters | step.torch | {"x": step.x, "y": step.y}
-        table = scalars(self.problem.sizes, len(step.x))
+        given = step.start.given | step.torch
+        table = self.problem.network.scalars(step.samples)
         values: dict[str, Any] = {
-            scalar: float(given[of].flat[i]) for scalar, (of, i) in table.items()
+            scalar: float(given[of].flat[i]) for scalar, (of, i) in table.items() if of in given
         }
         values |= {name: array.copy() for name, array in given.items()}
-        return values | {"lr": step.lr, "loss": float(step.torch["loss"])}
+        return values | {"lr": step.start.lr, "loss": float(step.torch["loss"])}
 
 
 @lru_cache
@@ -118,7 +119,7 @@ def _examples(matrix: bool) -> list[_Example]:
 
 def plantable() -> list[str]:
     """The mistakes that a finished file can have."""
-    return [name for name in dict.fromkeys(it.name for it in catalogue(LOSS)) if planted(name)]
+    return [name for name in dict.fromkeys(it.name for it in catalogue(NETWORK)) if planted(name)]
 
 
 @lru_cache
@@ -127,7 +128,7 @@ def planted(mistake: str) -> dict[str, str] | None:
 
     It runs on every example, differs on one, and is named rightly.
     """
-    for name, quantity, _, _, formulas, *_ in catalogue(LOSS):
+    for name, quantity, _, _, formulas, *_ in catalogue(NETWORK):
         for formula in formulas if name == mistake else ():
             wrong = {quantity: _planted(formula, quantity)}
             outcome = _checked(template(True, wrong), "planted.py", Statements)
@@ -288,12 +289,13 @@ def _judge(verdict: Verdict, value: Array | Unusable | None, example: _Example, 
         return
     name, problem, step = example
     try:
-        answer = sort_out({verdict.name: value}, problem, len(step.x), step.torch, verdict.name)
+        answer = sort_out({verdict.name: value}, problem, step.samples, step.torch, verdict.name)
     except Unusable as reason:
         verdict.error = str(reason)
         return
     (of,) = answer.values or answer.misshapen
-    right = {name: step.torch[name] for name in COMPUTED[: COMPUTED.index(of)]}  # as was given
+    order = problem.network.computed
+    right = {name: step.torch[name] for name in order[: order.index(of)]}  # as was given
     alone = replace(
         step,
         manual=right | answer.values,

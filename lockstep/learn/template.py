@@ -3,11 +3,11 @@
 import ast
 from collections.abc import Mapping
 
-from lockstep.explain.formulas import formulas, replaced, what_it_is
-from lockstep.network.names import COMPUTED, PARAMETERS, scalar_names
+from lockstep.explain.formulas import formula_of, replaced, what_it_is
+from lockstep.network.network import Network
 
 LOSS = "half_sum"  # the lecture's ½ Σ
-_SIZES = (2, 2, 2)
+NETWORK = Network((2, 2, 2), ("sigmoid", "sigmoid"), LOSS)
 _WORDS = {"square": "lambda a: a ** 2"}  # functions of the code by hand, as the file has them
 for _s in "ho":
     _WORDS[f"sigma_{_s}"] = "lambda z: sigma(z)"
@@ -39,18 +39,18 @@ def step({given}, lr):
 def names_to_derive(matrix: bool) -> dict[str, str]:
     """The names to fill in, in order, and the name of each one's matrix."""
     if matrix:
-        return {name: name for name in COMPUTED}
-    return {scalar: name for name in COMPUTED for scalar in _names(name, matrix)}
+        return {name: name for name in NETWORK.computed}
+    return {scalar: name for name in NETWORK.computed for scalar in _names(name, matrix)}
 
 
 def _names(name: str, matrix: bool) -> tuple[str, ...]:
     """What stands for a matrix in the exercise: itself, or the lecture's scalars."""
-    return (name,) if matrix else scalar_names(name, _SIZES, 1) or ()
+    return (name,) if matrix else NETWORK.scalar_names(name, 1) or ()
 
 
 def right_formula(name: str, matrix: bool) -> str:
     """The lecture's formula as a line of the file."""
-    return in_the_files_words(ast.unparse(formulas(LOSS, scalars=not matrix)[name]))
+    return in_the_files_words(formula_of(name, not matrix, NETWORK))
 
 
 def in_the_files_words(source: str) -> str:
@@ -77,7 +77,7 @@ def template(matrix: bool, planted: Mapping[str, str] | None = None) -> str:
     order = names_to_derive(matrix)
     right = {name: "..." if planted is None else right_formula(name, matrix) for name in order}
     lines = [
-        f"    {name} = {formula}  # {what_it_is(name, order[name])}"
+        f"    {name} = {formula}  # {what_it_is(name, order[name], NETWORK)}"
         for name, formula in (right | dict(planted or {})).items()
     ]
     return _FILE.format(
@@ -85,9 +85,7 @@ def template(matrix: bool, planted: Mapping[str, str] | None = None) -> str:
         kind="matrices; x is (N, n_in), rows are samples"
         if matrix
         else "numbers: w21 goes from x2 to h1",
-        given=", ".join(
-            given for name in (*PARAMETERS, "x", "y") for given in _names(name, matrix)
-        ),
+        given=", ".join(given for name in NETWORK.given for given in _names(name, matrix)),
         formulas="\n".join(lines),
         returned="\n".join(f"        {name}={name}," for name in order),
     )
@@ -109,7 +107,7 @@ def hints(name: str, matrix: bool) -> list[str]:
         if not word.id.startswith("sigma"):
             word.id = "□"
     return [
-        what_it_is(name, names_to_derive(matrix)[name]),
+        what_it_is(name, names_to_derive(matrix)[name], NETWORK),
         f"it is made of {', '.join(parts)}",
         f"its shape is {ast.unparse(tree)}",
         f"{name} = {formula}",

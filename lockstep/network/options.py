@@ -1,6 +1,8 @@
 """The options: keys of a problem file, options of `lockstep compare`, settings of `compare()`."""
 
+import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -8,10 +10,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from lockstep.errors import Unusable, need, short
-from lockstep.network.names import COMPUTED, PARAMETERS, Array, scalars
+from lockstep.network.names import Array
+from lockstep.network.network import Network
 
-ACTIVATION_NAMES = ("linear", "sigmoid", "tanh", "relu")
-LOSS_NAMES = ("mse", "sum", "half_sum")
+ACTIVATION_NAMES = tuple(
+    "linear sigmoid tanh relu leaky_relu elu softplus silu gelu gelu_tanh".split()
+)
+LOSS_NAMES = tuple(
+    """
+    mse sum half_sum sum_over_n half_sum_over_n bce bce_sum bce_over_n
+    cross_entropy cross_entropy_sum
+    """.split()
+)
+# by name, the settings of each optimiser, with PyTorch's defaults
+OPTIMIZERS: dict[str, dict[str, float]] = {
+    "sgd": {"momentum": 0.0, "dampening": 0.0, "nesterov": False, "weight_decay": 0.0},
+    "adam": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0},
+    "adamw": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01},
+    "rmsprop": {"alpha": 0.99, "eps": 1e-8, "weight_decay": 0.0},
+    "adagrad": {"eps": 1e-10, "weight_decay": 0.0},
+}
 MISTAKE_NAMES = tuple(
     """
     sign-flipped scaled-by-constant missing-activation-derivative derivative-at-wrong-point
@@ -19,7 +37,11 @@ MISTAKE_NAMES = tuple(
     output-derivative-dropped term-missing wrong-layer-input transposed-gradient
     bias-gradient-missing bias-gradient-averaged one-sample-only gradients-accumulated
     not-updated update-sign learning-rate weight-decay momentum broadcast wrong-shape
-    single-precision finite-differences too-few-digits bias-forgotten unknown
+    single-precision finite-differences too-few-digits bias-forgotten
+    activation-forgotten extra-activation-derivative wrong-layer-derivative layer-skipped
+    bias-summed-over-neurons bias-learning-rate gradient-clipped log-epsilon targets-shifted
+    penalty dropout-mask repeated-update momentum-form bias-correction epsilon-placement
+    weight-decay-form unknown
     """.split()
 )
 DTYPE_NAMES = ("float64", "float32")
@@ -120,7 +142,7 @@ def _digits(text: str) -> int:
 
 def _sizes(value: Any) -> tuple[int, ...] | None:
     numbers = [*map(_digits, value.split("-"))] if isinstance(value, str) else value
-    usable = isinstance(numbers, list | tuple) and len(numbers) == 3
+    usable = isinstance(numbers, list | tuple) and len(numbers) >= 2
     return tuple(numbers) if usable and all(map(_POSITIVE.take, numbers)) else None
 
 
@@ -130,16 +152,35 @@ def _columns(value: Any) -> list[str] | None:
     return names or None if usable else None
 
 
-def _frozen(value: Any) -> tuple[str, ...] | None:
-    usable = isinstance(value, list | tuple) and all(name in PARAMETERS for name in value)
-    return tuple(name for name in PARAMETERS if name in value) if usable else None
+def _names(value: Any) -> tuple[str, ...] | None:
+    usable = isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+    return tuple(value) if usable else None
+
+
+def _activation(value: Any) -> str | None:
+    """The name of an activation, leaky_relu also with its slope behind a colon."""
+    if not isinstance(value, str):
+        return None
+    name, colon, slope = value.partition(":")
+    if name == "leaky_relu" and colon:
+        with suppress(ValueError):
+            return value if _REAL.take(float(slope)) is not None else None
+    return value if value in (*ACTIVATION_NAMES, "softmax") else None
+
+
+def _activations(value: Any) -> tuple[str, ...] | None:
+    names = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    usable = isinstance(names, list | tuple) and names and all(map(_activation, names))
+    return tuple(names) if usable else None
+
+
+def _biases(value: Any) -> bool | tuple[bool, ...] | None:
+    every = isinstance(value, list | tuple) and value and all(isinstance(b, bool) for b in value)
+    return tuple(value) if every else value if isinstance(value, bool) else None
 
 
 def _required(value: Any) -> tuple[str, ...] | None:
-    gradients = tuple(name for name in COMPUTED if name.startswith("grad_"))
-    names = {"all": COMPUTED, "gradients": gradients}.get(value) if isinstance(value, str) else None
-    names = names or tuple(_columns(value) or ())
-    return names if names and set(names) <= set(COMPUTED) else None
+    return (value,) if value in ("all", "gradients") else tuple(_columns(value) or ()) or None
 
 
 def _shown(value: Any) -> str | frozenset[int] | None:
@@ -172,6 +213,15 @@ def _numbers(value: Any, place: str = "the list", position: str = "element") -> 
     return np.array(value, np.float64)
 
 
+def _targets(rows: Any) -> "Array | None":
+    """A float64 array from a list of lists, or of whole numbers, which are labels."""
+    import numpy as np
+
+    if isinstance(rows, list | tuple) and rows and all(type(label) is int for label in rows):
+        return np.array(rows, np.int64)
+    return _matrix(rows)
+
+
 def _matrix(rows: Any) -> "Array | None":
     """A float64 array from a list of lists."""
     import numpy as np
@@ -188,13 +238,24 @@ def _matrix(rows: Any) -> "Array | None":
 
 
 FLAG = Kind("true or false", lambda value: value if isinstance(value, bool) else None, None, bool)
-_SIZES = Kind("three positive whole numbers, inputs-hidden-outputs, such as 2-2-2", _sizes, "2-2-2")
+_SIZES = Kind(
+    "two or more positive whole numbers, inputs-hidden-…-outputs, such as 2-2-2", _sizes, "2-2-2"
+)
 _COLUMNS = Kind("column names, separated by commas", _columns, "A,B")
 _MATRIX = Kind("a list of rows, each a list of numbers", _matrix, None)
 _VECTOR = Kind("a list of numbers", _numbers, None)
-_FROZEN = Kind(f"a list of parameters out of {', '.join(PARAMETERS)}", _frozen, None)
+_TARGETS = Kind("a list of rows, each a list of numbers, or a list of labels", _targets, None)
+_FROZEN = Kind("a list of names of parameters", _names, None)
+_BIASES = Kind("true or false, or a list of these, one a layer", _biases, None)
 _SHOW = Kind("step numbers such as 1,10, or all, or none", _shown, "1,10")
-_ACTIVATION = _choice(ACTIVATION_NAMES)
+_ACTIVATION = Kind(
+    f"one of {', '.join(ACTIVATION_NAMES)}, leaky_relu:0.2 with a slope of its own",
+    _activation,
+    "NAME",
+)
+_ACTIVATIONS = Kind(
+    f"names, one a layer, out of {', '.join(ACTIVATION_NAMES)}", _activations, "A,B"
+)
 _MISTAKE = _choice(MISTAKE_NAMES, "the name of a mistake:")
 _STEPS = number(int, "a whole number of steps, 0 or more", 0)
 _PROBLEMS = number(int, "a whole number of problems, 0 to 10 000", 0, 10_000)
@@ -202,9 +263,10 @@ _SEED = number(int, "a whole number, 0 or more", 0)
 _POSITIVE = number(int, "a positive whole number", 1)
 _MEBIBYTES = number(int, "a positive whole number of MiB, up to 2**30", 1, 2**30)
 _SECONDS = number(float, "a number of seconds above 0, up to 1 000 000", sys.float_info.min, 1e6)
-_REQUIRED = Kind(f"all, gradients, or names out of {', '.join(COMPUTED)}", _required, "NAMES")
+_REQUIRED = Kind("all, gradients, or names of quantities", _required, "NAMES")
 _REAL = number(float, "a finite number")
 _TOLERANCE = number(float, "a finite number, 0 or more", 0)
+_BETA = number(float, "a number from 0 on, below 1", 0, math.nextafter(1, 0))
 # By the heading of their group.
 GROUPS = {
     "network and data": (
@@ -217,24 +279,43 @@ GROUPS = {
     ),
     FILE: (
         Option("x", "the inputs, one row per sample", _MATRIX),
-        Option("y", "the targets, one row per sample", _MATRIX),
-        Option("W_h", "the hidden weights, one row per neuron", _MATRIX),
-        Option("b_h", "the hidden biases", _VECTOR),
-        Option("W_o", "the output weights, one row per neuron", _MATRIX),
-        Option("b_o", "the output biases", _VECTOR),
+        Option("y", "the targets, one row per sample, or labels", _TARGETS),
+        Option("W_h", "the hidden weights, one row per neuron (or W1 …)", _MATRIX),
+        Option("b_h", "the hidden biases (or b1 …)", _VECTOR),
+        Option("W_o", "the output weights, one row per neuron (or W2 …)", _MATRIX),
+        Option("b_o", "the output biases (or b2 …)", _VECTOR),
+        Option("biases", "whether there are biases, one for all layers or a list", _BIASES),
         Option("frozen", "the parameters that are not trained", _FROZEN, (), "none"),
     ),
     "settings": (
-        Option("hidden_activation", ", ".join(ACTIVATION_NAMES), _ACTIVATION, "linear"),
-        Option("output_activation", ", ".join(ACTIVATION_NAMES), _ACTIVATION, "linear"),
+        Option("activations", "one per layer", _ACTIVATIONS, otherwise="see the next two"),
+        Option("hidden_activation", ", ".join(ACTIVATION_NAMES), _ACTIVATION, otherwise="linear"),
         Option(
-            "loss", "mse: nn.MSELoss(); sum; half_sum: half the sum", _choice(LOSS_NAMES), "mse"
+            "output_activation",
+            "the same",
+            _ACTIVATION,
+            otherwise="linear, or the one that belongs to the loss",
         ),
+        Option("loss", ", ".join(LOSS_NAMES), _choice(LOSS_NAMES), "mse"),
         Option("lr", "learning rate", _REAL, 0.05),
         Option("steps", "number of training steps", _STEPS, 100),
         Option("batch_size", "samples per step, taken in turn", _POSITIVE, otherwise="all"),
         Option("dtype", " or ".join(DTYPE_NAMES), _choice(DTYPE_NAMES), "float64"),
         Option("seed", "seed of the random numbers", _SEED, 0),
+    ),
+    "optimiser and penalty": (
+        Option("optimizer", ", ".join(OPTIMIZERS), _choice(tuple(OPTIMIZERS)), "sgd"),
+        Option("momentum", "of sgd", _TOLERANCE, otherwise="0"),
+        Option("dampening", "of sgd's momentum", _REAL, otherwise="0"),
+        Option("nesterov", "sgd's momentum in Nesterov's form", FLAG),
+        Option("beta1", "of adam and adamw", _BETA, otherwise="0.9"),
+        Option("beta2", "of adam and adamw", _BETA, otherwise="0.999"),
+        Option("alpha", "of rmsprop", _TOLERANCE, otherwise="0.99"),
+        Option("eps", "of all but sgd", _TOLERANCE, otherwise="1e-8, of adagrad 1e-10"),
+        Option("weight_decay", "of any optimiser", _TOLERANCE, otherwise="0, of adamw 0.01"),
+        Option("l1", "λ of the penalty λ Σ |W|", _TOLERANCE, 0.0),
+        Option("l2", "λ of the penalty λ/2 Σ W²", _TOLERANCE, 0.0),
+        Option("no_biases", "a network without biases", FLAG),
     ),
     "the side by hand": (
         Option(
@@ -322,7 +403,7 @@ _READING = ("data", "inputs", "targets")
 # What a recording may say: it describes a network and its data, and nothing else.
 DESCRIBING = {
     option.name: option
-    for heading in ("network and data", FILE, "settings")
+    for heading in ("network and data", FILE, "settings", "optimiser and penalty")
     for option in GROUPS[heading]
     if option.name not in (*_READING, "steps")
 }
@@ -357,7 +438,28 @@ def file_and_function(location: str) -> tuple[str, str]:
 
 def _is_a_result(key: str) -> bool:
     """Whether a key is the name of a computed quantity, in either vocabulary."""
-    return key in COMPUTED or scalars((2, 2, 2), 1).get(key, ("",))[0] in COMPUTED
+    deep = re.fullmatch(r"(z|a|delta|grad_a|(grad_|new_)[a-z_]*[Wb])[1-9]\d*", key)
+    lecture = Network((2, 2, 2), ("linear", "linear"))
+    return bool(deep) or bool(lecture.meant([key], 1, lecture.computed))
+
+
+_ARRAY = re.compile(r"(?:(?:velocity|mean|square)_)?([Wb])(_[ho]|[1-9]\d*)|mask(_h|[1-9]\d*)")
+
+
+def array_option(key: str) -> Option | None:
+    """The option of an array by name: a parameter, an optimiser's memory, dropout's mask; or None.
+
+    Examples:
+        >>> array_option("velocity_W3").help
+        "a parameter, or an optimiser's memory of one"
+    """
+    found = _ARRAY.fullmatch(key)
+    if not found:
+        return None
+    if key.startswith("mask"):
+        return Option(key, "the mask of dropout, 1/(1 − p) included", _MATRIX)
+    what = "a parameter, or an optimiser's memory of one"
+    return Option(key, what, _MATRIX if found[1] == "W" else _VECTOR)
 
 
 def check(
@@ -377,11 +479,12 @@ def check(
     """
     values = {}
     for key, value in raw.items():
-        if key not in options:
+        option = options.get(key) or (array_option(key) if "x" in options else None)
+        if option is None:
             results = "; a file of results goes with --numbers" if _is_a_result(key) else ""
             expected = f"expected one of {', '.join(options)}{results}"
             raise Unusable(f"{where(key)}: unknown key; {expected}")
-        kind = options[key].kind
+        kind = option.kind
         plain = value.tolist() if hasattr(value, "tolist") else value  # of an array
         try:
             values[key] = kind.take(plain)
@@ -389,6 +492,6 @@ def check(
                 raise Unusable(f"expected {kind.words}, got {short(plain)}")
         except Unusable as reason:
             raise Unusable(f"{where(key)}: {reason}") from None
-        if options[key].extra and values[key]:
-            need(where(key), options[key].extra)
+        if option.extra and values[key]:
+            need(where(key), option.extra)
     return values

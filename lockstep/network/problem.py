@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,18 +14,17 @@ from typing import Any
 import numpy as np
 
 from lockstep.errors import Unusable
-from lockstep.network.files import read_table, read_toml
-from lockstep.network.names import (
-    COMPUTED,
-    GIVEN,
-    PARAMETERS,
-    Array,
-    Quantities,
-    Sizes,
-    shape_of,
-    values_in,
+from lockstep.network.description import described
+from lockstep.network.files import nearest, read_table, read_toml
+from lockstep.network.names import Array, Quantities, Sizes
+from lockstep.network.network import WITH_ACTIVATION, Network
+from lockstep.network.options import (
+    DEFAULTS,
+    array_option,
+    check,
+    demand_describing,
+    file_and_function,
 )
-from lockstep.network.options import DEFAULTS, check, demand_describing, file_and_function
 from lockstep.text import base_name
 
 # What `compare.py` runs with no argument: the lecture's 2-2-2 network on fixed example numbers.
@@ -36,16 +37,20 @@ LECTURE: dict[str, Any] = {
     "b_o": [0.25, 0.15],
 }
 UNTOLD = 10**12  # how many steps a run has whose end only its recording knows
-# With none of these keys given, the lecture's numbers are used.
-_AXES = {
-    "x": ("N", "n_in"),
-    "y": ("N", "n_out"),
-    "W_h": ("n_hidden", "n_in"),
-    "b_h": ("n_hidden",),
-    "W_o": ("n_out", "n_hidden"),
-    "b_o": ("n_out",),
-}
-_DRAWN_BY = {"sizes", "samples", "data", "seed", "x", "y", *PARAMETERS}
+_DRAWN_BY = {"sizes", "samples", "data", "seed", "x", "y", "activations", "biases", "no_biases"}
+
+
+@dataclass(frozen=True)
+class State:
+    """What a training step leaves to the next one.
+
+    Attributes:
+        parameters: By name.
+        memory: What the optimiser kept, by name; None before the first step.
+    """
+
+    parameters: Quantities
+    memory: Quantities | None = None
 
 
 @dataclass
@@ -53,16 +58,32 @@ class Start:
     """What a training step starts from.
 
     Attributes:
-        parameters: W_h, b_h, W_o, b_o by name.
+        parameters: By name.
         x: Inputs, (N, n_in).
-        y: Targets, (N, n_out).
+        y: Targets, (N, n_out), or labels, (N,).
         lr: The learning rate.
+        memory: What the optimiser kept, by name; None where no step came before.
+        masks: Of dropout, by name.
+        step: The number of the step.
     """
 
     parameters: Quantities
     x: Array
     y: Array
     lr: float
+    memory: Quantities | None = None
+    masks: Quantities = field(default_factory=dict)
+    step: int = 1
+
+    @property
+    def state(self) -> State:
+        """What the step before left."""
+        return State(self.parameters, self.memory)
+
+    @property
+    def given(self) -> Quantities:
+        """Every array of it by name, the memory where there is one."""
+        return self.parameters | (self.memory or {}) | self.masks | {"x": self.x, "y": self.y}
 
 
 @dataclass(frozen=True)
@@ -70,31 +91,42 @@ class Problem:
     """What to train, and on what.
 
     Attributes:
-        sizes: (n_in, n_hidden, n_out).
-        parameters: W_h, b_h, W_o, b_o by name, in `dtype`.
+        network: What is trained.
+        parameters: By name, in `dtype`.
         x: Inputs, (N, n_in).
-        y: Targets, (N, n_out).
-        frozen: The parameters that are not trained.
+        y: Targets, (N, n_out), or labels, (N,).
+        memory: What the optimiser starts from, by name; None where nothing is given.
+        masks: Of dropout, by name, a row a sample.
         seed: Of the numbers that were drawn; None where all were given.
         data: The name of the table that x and y come from; None where there is none.
         standardize: Whether the columns of x and y were scaled.
     """
 
-    sizes: Sizes
+    network: Network
     parameters: Quantities
     x: Array
     y: Array
     lr: float
     steps: int
     batch_size: int | None
-    hidden_activation: str
-    output_activation: str
-    loss: str
-    frozen: tuple[str, ...]
     dtype: str
+    memory: Quantities | None = None
+    masks: Quantities = field(default_factory=dict)
     seed: int | None = None
     data: str | None = None
     standardize: bool = False
+
+    @property
+    def sizes(self) -> Sizes:
+        return self.network.sizes
+
+    @property
+    def loss(self) -> str:
+        return self.network.loss
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        return self.network.frozen
 
     @property
     def samples(self) -> int:
@@ -108,43 +140,67 @@ class Problem:
     @property
     def is_the_lectures(self) -> bool:
         """Whether it is the lecture's network on one sample, whose numbers are scalars."""
-        return self.sizes == (2, 2, 2) and self.batch_samples == 1
+        plain = self.network.is_plain and self.sizes == (2, 2, 2)
+        return plain and self.batch_samples == 1
 
     @property
     def multiply_adds(self) -> int:
         """Of the forward products of a step: what its cost grows with."""
-        n_in, n_hidden, n_out = self.sizes
-        return self.batch_samples * n_hidden * (n_in + n_out)
+        return self.batch_samples * sum(a * b for a, b in itertools.pairwise(self.sizes))
 
     @property
     def network_settings(self) -> dict[str, Any]:
-        """The settings as the keyword arguments of a built-in step."""
-        names = ("hidden_activation", "output_activation", "loss", "frozen")
-        return {name: getattr(self, name) for name in names}
+        """What describes the network, by the keys of a problem file."""
+        network = self.network
+        *hidden, output = network.activations
+        described: dict[str, Any] = {"activations": network.activations}
+        if network.depth == 2:
+            described = {"hidden_activation": hidden[0], "output_activation": output}
+        described |= {"loss": network.loss, "frozen": network.frozen}
+        if not network.is_plain:
+            described |= {"optimizer": network.optimizer} | dict(network.settings)
+            described |= {"l1": network.l1, "l2": network.l2, "biases": network.biases}
+        return described
 
     @property
     def settings(self) -> dict[str, Any]:
         """What was set or follows from it, by the keys of a problem file."""
-        names = (
-            "samples data standardize seed hidden_activation output_activation loss lr batch_size "
-            "frozen dtype"
-        )
+        first = ("samples", "data", "standardize", "seed")
         sizes = "-".join(map(str, self.sizes))
-        return {"sizes": sizes} | {name: getattr(self, name) for name in names.split()}
+        described = self.network_settings
+        frozen = described.pop("frozen")
+        loss = {"loss": described.pop("loss")}
+        activations = {n: described.pop(n) for n in list(described) if "activation" in n}
+        return (
+            {"sizes": sizes}
+            | {name: getattr(self, name) for name in first}
+            | activations
+            | loss
+            | described
+            | {"lr": self.lr, "batch_size": self.batch_size, "frozen": frozen, "dtype": self.dtype}
+        )
 
     @cached_property
-    def _batches(self) -> list[tuple[Array, Array]]:
+    def _batches(self) -> list[slice]:
         size = self.batch_size or self.samples
-        return [(self.x[i : i + size], self.y[i : i + size]) for i in range(0, self.samples, size)]
+        return [slice(i, i + size) for i in range(0, self.samples, size)]
 
     def batch(self, n: int) -> tuple[Array, Array]:
         """The rows (x, y) of training step n = 1, 2, …: in file order, then from the top again."""
-        return self._batches[(n - 1) % len(self._batches)]
+        rows = self._batches[(n - 1) % len(self._batches)]
+        return self.x[rows], self.y[rows]
 
-    def start(self, n: int, parameters: Quantities) -> Start:
+    @property
+    def state(self) -> State:
+        """What the first step starts from."""
+        return State(self.parameters, self.memory)
+
+    def start(self, n: int, state: State) -> Start:
         """What training step n starts from."""
         x, y = self.batch(n)
-        return Start(parameters, x, y, self.lr)
+        rows = self._batches[(n - 1) % len(self._batches)]
+        masks = {name: mask[rows] for name, mask in self.masks.items()}
+        return Start(state.parameters, x, y, self.lr, state.memory, masks, n)
 
 
 def read_file(path: str | Path, untrusted: bool = False) -> dict[str, Any]:
@@ -177,34 +233,95 @@ def make_problem(values: dict[str, Any]) -> Problem:
     Raises:
         Unusable: If they do not agree, or are beyond the dtype.
     """
-    if not _DRAWN_BY & values.keys():
-        values = values | check(LECTURE, str)
-    given = {name: values.get(name) for name in PARAMETERS} | _given_data(values)
-    sizes, samples = _agreed_sizes({n: a for n, a in given.items() if a is not None}, values)
-    _fits_into_memory(sizes, samples)
+    if not _DRAWN_BY & values.keys() and not any(map(array_option, values)):
+        lectures = {name: value for name, value in LECTURE.items() if name not in values}
+        if values.get("loss") in WITH_ACTIVATION:
+            del lectures["y"]  # classes are drawn
+        values = values | check(lectures, str)
+    usual = {name: value for name, value in DEFAULTS.items() if name != "samples"}
+    values = usual | values
+    data = {name: array for name, array in _given_data(values).items() if array is not None}
+    arrays = {name: array for name, array in values.items() if array_option(name)}
+    network, samples = described(values, arrays, data)
+    given = dict(data)
+    for name, array in arrays.items():
+        own = network.name(name)
+        if own not in network.given:
+            raise Unusable(f"{name}: this network has none; expected {', '.join(network.given)}")
+        if own in given:
+            raise Unusable(f"{name}: given twice, also as {own}; expected one of the two")
+        given[own] = array
+    _fits_into_memory(network, samples)
+    all_given = {*network.parameters, "x", "y"} <= given.keys()
 
-    values = DEFAULTS | values
     dtype = values["dtype"]
     random = np.random.default_rng(values["seed"])
-    arrays: Quantities = {}
-    for name, array in given.items():
-        shape = shape_of(name, sizes, samples)
-        is_weight = name in PARAMETERS
-        drawn = random.uniform(-1, 1, shape) if is_weight else random.standard_normal(shape)
-        arrays[name] = _rounded(name, drawn if array is None else array, dtype)
-    x, y = arrays.pop("x"), arrays.pop("y")
+    found: Quantities = {}
+    for name in (*network.parameters, "x", "y"):
+        array = given.pop(name, None)
+        drawn = _drawn(network, name, samples, random)
+        found[name] = _rounded(name, drawn if array is None else array, dtype)
+    others = {name: _rounded(name, array, dtype) for name, array in given.items()}
+    x, y = found.pop("x"), found.pop("y")
     if values.get("standardize"):
-        x, y = _standardized("x", x), _standardized("y", y)
+        x = _standardized("x", x)
+        y = y if network.loss in WITH_ACTIVATION else _standardized("y", y)
 
     lr, largest = values["lr"], np.finfo(dtype).max
     if abs(lr) > float(largest):
         raise Unusable(f"lr: {lr!r} is beyond the largest {dtype}; expected up to {largest:g}")
-    names = "lr steps batch_size hidden_activation output_activation loss frozen dtype".split()
-    settings: dict[str, Any] = {name: values.get(name) for name in names}
-    settings["seed"] = None if all(a is not None for a in given.values()) else values["seed"]
-    settings["data"] = base_name(values["data"]) if "data" in values else None
-    settings["standardize"] = values.get("standardize", False)
-    return Problem(sizes, arrays, x, y, **settings)
+    memory = {name: array for name, array in others.items() if name in network.memory}
+    return Problem(
+        network,
+        found,
+        x,
+        y,
+        lr=lr,
+        steps=values["steps"],
+        batch_size=values.get("batch_size"),
+        dtype=dtype,
+        memory=zeros(network, found) | memory if memory else None,
+        masks={name: others[name] for name in network.masked},
+        seed=None if all_given else values["seed"],
+        data=base_name(values["data"]) if "data" in values else None,
+        standardize=values.get("standardize", False),
+    )
+
+
+def required(asked: Sequence[str], network: Network) -> tuple[str, ...]:
+    """The names of what must be returned, of all, gradients or names in either vocabulary.
+
+    Raises:
+        Unusable: There is no such quantity.
+    """
+    groups = {"all": network.computed, "gradients": network.gradients}
+    found: list[str] = []
+    for name in asked:
+        own = network.name(name)
+        if name not in groups and own not in network.judged:
+            names, near = ", ".join(network.computed), nearest(name, network.judged)
+            raise Unusable(
+                f"require: expected all, gradients, or names out of {names}, got {name}{near}"
+            )
+        found += groups.get(name, (own,))
+    return tuple(found)
+
+
+def zeros(network: Network, parameters: Quantities) -> Quantities:
+    """The memory of an optimiser before its first step."""
+    return {name: np.zeros_like(parameters[network.parameter(name)]) for name in network.memory}
+
+
+def _drawn(network: Network, name: str, samples: int, random: np.random.Generator) -> Array:
+    """A parameter uniform in (−1, 1), inputs and targets standard normal, classes evenly."""
+    shape = network.shape(name, samples)
+    if name in network.parameters:
+        return random.uniform(-1, 1, shape)
+    if name == "y" and network.labels:
+        return random.integers(0, network.sizes[-1], shape)
+    if name == "y" and network.loss in WITH_ACTIVATION:
+        return random.integers(0, 2, shape).astype(np.float64)
+    return random.standard_normal(shape)
 
 
 def _given_data(values: dict[str, Any]) -> dict[str, Array | None]:
@@ -225,43 +342,12 @@ def _given_data(values: dict[str, Any]) -> dict[str, Array | None]:
     return {"x": x, "y": y}
 
 
-def _agreed_sizes(arrays: Quantities, values: dict[str, Any]) -> tuple[Sizes, int]:
-    """(n_in, n_hidden, n_out) and N: what is given must agree; the rest has its default."""
-    claims = []
-    for name, array in arrays.items():
-        origin = values["data"] if name in ("x", "y") and "data" in values else name
-        for axis, length in zip(_AXES[name], array.shape, strict=True):
-            claims.append((axis, length, f"{origin} (shape {'×'.join(map(str, array.shape))})"))
-    if "sizes" in values:
-        text = "-".join(map(str, values["sizes"]))
-        claims += [
-            (axis, n, f"sizes {text}")
-            for axis, n in zip(("n_in", "n_hidden", "n_out"), values["sizes"], strict=True)
-        ]
-    if "samples" in values:
-        claims.append(("N", values["samples"], "samples"))
-
-    agreed: dict[str, tuple[int, str]] = {}
-    for axis, length, origin in claims:
-        known, first = agreed.setdefault(axis, (length, origin))
-        if known != length:
-            raise Unusable(
-                f"{origin}: has {axis} = {length}, but {first} has {axis} = {known}; expected them "
-                "to agree"
-            )
-    n_in = agreed.get("n_in", (2, ""))[0]
-    n_hidden = agreed.get("n_hidden", (n_in, ""))[0]
-    n_out = agreed.get("n_out", (2, ""))[0]
-    return (n_in, n_hidden, n_out), agreed.get("N", (1, ""))[0]
-
-
-def _fits_into_memory(sizes: Sizes, samples: int) -> None:
+def _fits_into_memory(network: Network, samples: int) -> None:
     """Raise Unusable where a step of both sides needs more than the machine's memory."""
-    numbers = values_in((*GIVEN, *COMPUTED), sizes, samples)
+    numbers = network.size((*network.given, *network.computed), samples)
     if 8 * 6 * numbers > _memory():
-        raise Unusable(
-            f"sizes: {'-'.join(map(str, sizes))} with {samples} samples do not fit into memory"
-        )
+        sizes = "-".join(map(str, network.sizes))
+        raise Unusable(f"sizes: {sizes} with {samples} samples do not fit into memory")
 
 
 def _memory() -> float:
@@ -274,7 +360,9 @@ def _memory() -> float:
 
 
 def _rounded(name: str, array: Array, dtype: str) -> Array:
-    """The array in a dtype that can tell its values apart from 0 and infinity."""
+    """The array in a dtype that can tell its values from 0 and infinity; labels as they are."""
+    if array.dtype.kind == "i":
+        return array
     with np.errstate(over="ignore"):
         rounded = array.astype(dtype)
     if (lost := (rounded == 0) & (array != 0)).any():

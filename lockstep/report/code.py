@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.text import Text
 
-from lockstep.network.names import scalar_names
 from lockstep.network.problem import Problem
 from lockstep.report import sources
 from lockstep.report.step import MARK_STYLES, Compared, compared
@@ -74,7 +73,7 @@ def _values(record: Record) -> dict[str, list[Compared]]:
         shapes = str(returned.shape), str(record.torch[name].shape)
         values[name] = [Compared(f"shape of {name}", *shapes, "", "", "", False)]
     for name, positions in record.spans():
-        scalars = scalar_names(name, record.sizes, len(record.x))
+        scalars = record.network.scalar_names(name, record.samples)
         shown = positions if scalars else [worst[name]]
         values[name] = [compared(record.entry(at), record.dtype) for at in shown]
         values |= {of.label: [of] for of in values[name]}

@@ -31,13 +31,16 @@ def strict(value: Any) -> Any:
 
 def problem_line(problem: Problem) -> str:
     """The first line of a trace: the problem, with the keys of a problem file."""
-    names = ("lr", "loss", "hidden_activation", "output_activation", "dtype", "frozen")
+    described = problem.network_settings
+    frozen, loss = described.pop("frozen"), described.pop("loss")
     keys: dict[str, Any] = {
         "sizes": "-".join(map(str, problem.sizes)),
         "x": problem.x,
         "y": problem.y,
     }
-    keys |= problem.parameters | {name: getattr(problem, name) for name in names}
+    keys |= problem.parameters | (problem.memory or {}) | problem.masks
+    keys |= {"lr": problem.lr, "loss": loss} | described
+    keys |= {"dtype": problem.dtype, "frozen": frozen}
     if problem.batch_size:
         keys["batch_size"] = problem.batch_size
     return line({"problem": keys})
@@ -45,7 +48,8 @@ def problem_line(problem: Problem) -> str:
 
 def step_line(record: Record) -> str:
     """A line of a trace: what the step started from, both sides' values, PyTorch's by "torch"."""
-    sides = record.parameters | record.returned() | {"torch": record.torch}
+    start = record.start
+    sides = start.parameters | (start.memory or {}) | record.returned() | {"torch": record.torch}
     return line({"step": record.number} | sides)
 
 

@@ -2,27 +2,34 @@
 
 import ast
 from functools import lru_cache
+from typing import ClassVar
 
-from lockstep.explain.formulas import formulas
+from lockstep.explain.formulas import formula_of
+from lockstep.network.network import Network
 from lockstep.network.problem import Problem
 
 SUM, JUXTAPOSED, PRODUCT, ATOM = 1, 2, 3, 4  # how tightly an expression binds
 _LETTERS = {"delta": "δ", "lr": "α", "loss": "L"}
 
 
-def formula(name: str, scalars: bool, loss: str) -> str:
+def formula(name: str, scalars: bool, network: Network) -> str:
     """A quantity's formula as text, in names.
 
     Args:
-        name: Of a scalar of the 2-2-2 network or of a matrix.
+        name: Of a scalar of the lecture's network or of a matrix.
         scalars: Which of the two.
-        loss: A name of `LOSSES`.
+        network: What it is a quantity of.
 
     Examples:
-        >>> formula("delta_o", False, "mse")
+        >>> from lockstep.network.problem import make_problem
+        >>> formula("delta_o", False, make_problem({}).network)
         "2·(o − y)/(N·n_out)·σ'(z_o)"
     """
-    return Notation().written(formulas(loss, scalars)[name])
+    return Notation().written(_tree(name, scalars, network))
+
+
+def _tree(name: str, scalars: bool, network: Network) -> ast.expr:
+    return ast.parse(formula_of(name, scalars, network), mode="eval").body
 
 
 def places(name: str, problem: Problem) -> list[str | tuple[str]]:
@@ -35,7 +42,7 @@ def places(name: str, problem: Problem) -> list[str | tuple[str]]:
     Returns:
         Texts, and between them the names of what is put in, each in a tuple.
     """
-    text = _Places(problem).written(formulas(problem.loss, scalars=True)[name])
+    text = _Places(problem).written(_tree(name, True, problem.network))
     return [(part,) if i % 2 else part for i, part in enumerate(text.split("\0")) if part]
 
 
@@ -45,11 +52,16 @@ def number(value: float) -> str:
     return f"({text})" if text.startswith("-") else text
 
 
+def _axis(keywords: list[ast.keyword]) -> int | None:
+    """The axis of a sum; None where it is over everything."""
+    return next((ast.literal_eval(it.value) for it in keywords if it.arg == "axis"), None)
+
+
 class Notation:
     """How a formula is written: here as plain text, in names."""
 
     # by operator: how it is written, how tightly it binds, and how tightly both sides have to
-    operators = {
+    operators: ClassVar = {
         ast.Add: ("{} + {}", SUM, SUM, SUM),
         ast.Sub: ("{} − {}", SUM, SUM, JUXTAPOSED),
         ast.MatMult: ("{} {}", JUXTAPOSED, JUXTAPOSED, JUXTAPOSED),
@@ -57,7 +69,18 @@ class Notation:
         ast.Div: ("{}/{}", PRODUCT, PRODUCT, ATOM),
     }
     constant, brackets, transposed, squared = "{}", "({})", "{}ᵀ", "{}²"
-    total, over_samples, elements = "Σ {}", "Σ over samples {}", "N·n_out"
+    sums: ClassVar = {None: "Σ {}", 0: "Σ over samples {}", 1: "Σ over classes {}"}
+    elements, samples, largest, minus, power = "N·n_out", "N", "max over classes {}", "−{}", "{}^{}"
+    functions: ClassVar = {
+        "softmax": "softmax({})",
+        "exp": "exp({})",
+        "log": "log({})",
+        "log1p": "log(1 + {})",
+        "sqrt": "√({})",
+        "absolute": "|{}|",
+        "maximum": "max({}, {})",
+        "sign": "sign({})",
+    }
     sigma_prime = "σ'({})"
 
     def written(self, tree: ast.expr, at_least: int = SUM) -> str:
@@ -76,24 +99,42 @@ class Notation:
                 return self.name(name), ATOM
             case ast.Constant(value=constant):
                 return self.constant.format(constant), ATOM
+            case ast.UnaryOp(op=ast.USub(), operand=inner):
+                return self.minus.format(self.written(inner, JUXTAPOSED)), JUXTAPOSED
             case ast.Attribute(attr="size"):
                 return self.elements, PRODUCT
+            case ast.Subscript(value=ast.Attribute(attr="shape")):
+                return self.samples, ATOM
             case ast.Attribute(value=matrix, attr="T"):
                 return self.transposed.format(self.written(matrix, ATOM)), ATOM
+            case ast.BinOp(left=left, op=ast.Pow(), right=right):
+                return self.power.format(self.written(left, ATOM), self.written(right)), ATOM
             case ast.BinOp(left=left, op=op, right=right):
                 template, binds, of_left, of_right = self.operators[type(op)]
                 sides = self.written(left, of_left), self.written(right, of_right)
                 return template.format(*sides), binds
+            case ast.Call():
+                return self._called(tree)
+        raise TypeError(f"no way to write {ast.unparse(tree)}")
+
+    def _called(self, call: ast.Call) -> tuple[str, int]:
+        """The text of a call, and how tightly it binds."""
+        match call:
             case ast.Call(func=ast.Name(id="square"), args=[argument]):
                 return self.squared.format(self.written(argument, ATOM)), ATOM
+            case ast.Call(func=ast.Name(id=function), args=given) if function in self.functions:
+                inside = (self.written(one) for one in given)
+                return self.functions[function].format(*inside), ATOM
             case ast.Call(func=ast.Name(), args=[ast.Name(id=z), _]):
                 return self.slope(z), ATOM
             case ast.Call(func=ast.Name(id=function), args=[z]):
                 return self.sigma(function).format(self.written(z)), ATOM
+            case ast.Call(func=ast.Attribute(value=matrix, attr="max")):
+                return self.largest.format(self.written(matrix, ATOM)), JUXTAPOSED
             case ast.Call(func=ast.Attribute(value=matrix, attr="sum"), keywords=axis):
-                template = self.over_samples if axis else self.total
+                template = self.sums[_axis(axis)]
                 return template.format(self.written(matrix, JUXTAPOSED)), JUXTAPOSED
-        raise TypeError(f"no way to write {ast.unparse(tree)}")
+        raise TypeError(f"no way to write {ast.unparse(call)}")
 
     def name(self, name: str) -> str:
         """A quantity."""
@@ -118,8 +159,7 @@ class _Places(Notation):
         return f"\0{name}\0"
 
     def sigma(self, function: str) -> str:
-        problem = self.problem
-        hidden, output = problem.hidden_activation, problem.output_activation
+        hidden, output = self.problem.network.activations
         which = hidden if function == "sigma_h" else output
         return "{}" if which == "linear" else f"{which}({{}})"
 
@@ -128,15 +168,15 @@ class _Places(Notation):
 
 
 @lru_cache(maxsize=512)
-def equation(name: str, scalars: bool, loss: str) -> str:
+def equation(name: str, scalars: bool, network: Network) -> str:
     """name = formula, as MathML; a name that stands in it is marked with data-q.
 
     Args:
-        name: Of a scalar of the 2-2-2 network or of a matrix.
+        name: Of a scalar of the lecture's network or of a matrix.
         scalars: Which of the two.
-        loss: A name of `LOSSES`.
+        network: What it is a quantity of.
     """
-    right = MathML().written(formulas(loss, scalars)[name])
+    right = MathML().written(_tree(name, scalars, network))
     return f"<math>{named(name)}<mo>=</mo>{right}</math>"
 
 
@@ -173,7 +213,7 @@ def _symbol(name: str) -> str:
 class MathML(Notation):
     """A formula in MathML."""
 
-    operators = {
+    operators: ClassVar = {
         ast.Add: ("{}<mo>+</mo>{}", SUM, SUM, SUM),
         ast.Sub: ("{}<mo>−</mo>{}", SUM, SUM, JUXTAPOSED),
         ast.MatMult: ("{}<mo>\N{INVISIBLE TIMES}</mo>{}", PRODUCT, PRODUCT, PRODUCT),
@@ -184,8 +224,23 @@ class MathML(Notation):
     brackets = "<mrow><mo>(</mo>{}<mo>)</mo></mrow>"
     transposed = "<msup>{}<mi>T</mi></msup>"
     squared = "<msup>{}<mn>2</mn></msup>"
-    total = "<mo>Σ</mo>{}"
-    over_samples = "<munder><mo>Σ</mo><mi>samples</mi></munder>{}"
+    sums: ClassVar = {
+        None: "<mo>Σ</mo>{}",
+        0: "<munder><mo>Σ</mo><mi>samples</mi></munder>{}",
+        1: "<munder><mo>Σ</mo><mi>classes</mi></munder>{}",
+    }
+    samples, minus = "<mi>N</mi>", "<mo>−</mo>{}"
+    largest = "<munder><mo>max</mo><mi>classes</mi></munder>{}"
+    power = "<msup>{}<mrow>{}</mrow></msup>"
+    functions: ClassVar = {
+        name: f"<mi>{name}</mi><mo>(</mo>{{}}<mo>)</mo>"
+        for name in ("softmax", "exp", "log", "sign")
+    } | {
+        "log1p": "<mi>log</mi><mo>(</mo><mn>1</mn><mo>+</mo>{}<mo>)</mo>",
+        "sqrt": "<msqrt>{}</msqrt>",
+        "absolute": "<mo>|</mo>{}<mo>|</mo>",
+        "maximum": "<mi>max</mi><mo>(</mo>{}<mo>,</mo>{}<mo>)</mo>",
+    }
     elements = "<mi>N</mi><mo>·</mo><msub><mi>n</mi><mi>out</mi></msub>"
     sigma_prime = "<msup><mi>σ</mi><mo>′</mo></msup><mo>(</mo>{}<mo>)</mo>"
 

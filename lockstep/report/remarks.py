@@ -3,7 +3,7 @@
 from typing import Any
 
 from lockstep.explain.diagnosis import Diagnosis
-from lockstep.network.names import COMPUTED
+from lockstep.network.network import WITH_ACTIVATION
 from lockstep.network.problem import Problem
 from lockstep.run.record import Record
 from lockstep.run.result import LostDigits
@@ -13,12 +13,20 @@ from lockstep.text import counted, grouped
 def not_judged(record: Record) -> list[str]:
     """What a derivation did not return."""
     returned = {*record.manual, *record.misshapen}
-    missing = [name for name in COMPUTED if name not in {*returned, *record.given}]
+    asked = {*returned, *record.given}
+    missing = [name for name in record.network.computed if name not in asked]
     missing += [f"a part of {name}" for name in record.covered if name not in record.given]
     found = [f"not returned, so not judged: {', '.join(missing)}"] if missing else []
     if record.given:
         found.append(f"given, not derived, so not judged: {', '.join(record.given)}")
     return found
+
+
+def reshaped(record: Record) -> list[str]:
+    """Biases that came as a row or a column."""
+    names = [record.names.get(name, name) for name in record.reshaped]
+    shape = "the shape of a row or a column and was read as a list of numbers"
+    return [f"{', '.join(names)} has {shape}"] if names else []
 
 
 def loses_digits(lost: LostDigits) -> str:
@@ -59,11 +67,15 @@ def wrong_elsewhere(battery: dict[str, Any]) -> str:
 
 def would_show(problem: Problem, steps: int) -> str:
     """Options with which the same network would show more; "" where nothing is left to ask for."""
+    square = "-".join(["3"] * len(problem.sizes))
+    *hidden, output = problem.network.activations
+    own = problem.loss in WITH_ACTIVATION  # the output's activation belongs to it
     options = {
         "--samples 5": problem.batch_samples == 1,
-        "--hidden-activation sigmoid --output-activation tanh": "linear"
-        in (problem.hidden_activation, problem.output_activation),
+        "--hidden-activation sigmoid --output-activation tanh": "linear" in (*hidden, output)
+        and not own,
+        "--hidden-activation sigmoid": "linear" in hidden and own,
         "--steps 2": steps < 2,
-        "a square network such as --sizes 3-3-3": len(set(problem.sizes)) > 1,
+        f"a square network such as --sizes {square}": len(set(problem.sizes)) > 1,
     }
     return ", ".join(option for option, helps in options.items() if helps)

@@ -2,8 +2,7 @@
 
 import ast
 import inspect
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -12,12 +11,13 @@ from operator import itemgetter
 from types import ModuleType
 from typing import Any
 
+import torch_reference.network
+import torch_reference.two_layer
 from lockstep.errors import visible
-from lockstep.network.names import COMPUTED, scalars
+from lockstep.network.network import Network
 from lockstep.network.problem import Problem
-from lockstep.sides.built_in import built_in
+from lockstep.sides.built_in import exhibit
 from lockstep.sides.side import Side
-from torch_reference import two_layer as torch_two_layer
 
 
 @dataclass(frozen=True)
@@ -59,22 +59,23 @@ def by_hand(problem: Problem, side: Side | None = None) -> Source:
     """
     source = side.source if side else None
     if source is None:
-        module = sys.modules[built_in(problem).func.__module__]
         title = "numbers; their formulas in " if side and side.is_users else ""
-        return _of_module(module, problem, title)
+        return _of_module(exhibit(problem), problem, title)
     with suppress(SyntaxError, ValueError, RecursionError):
         if source.lines:
-            return Source(source.name, _lines("".join(source.lines), source.first, problem))
+            return Source(source.name, _lines_of(problem, "".join(source.lines), source.first))
     return Source(f"{source.name} (its source cannot be read)", [])
 
 
 def by_torch(problem: Problem) -> Source:
     """The source of the side by PyTorch."""
-    return _of_module(torch_two_layer, problem)
+    plain = problem.network.is_plain
+    module = torch_reference.two_layer if plain else torch_reference.network
+    return _of_module(module, problem)
 
 
 def _of_module(module: ModuleType, problem: Problem, title: str = "") -> Source:
-    lines = _lines(inspect.getsource(module), 1, problem)
+    lines = _lines_of(problem, inspect.getsource(module), 1)
     return Source(f"{title}{module.__name__.replace('.', '/')}.py", lines)
 
 
@@ -94,21 +95,23 @@ def aligned(left: Source, right: Source) -> list[Pair]:
     return rows
 
 
-def _lines(source: str, first: int, problem: Problem) -> list[Line]:
+def _lines_of(problem: Problem, source: str, first: int) -> list[Line]:
+    return _lines(source, first, problem.network, problem.batch_samples)
+
+
+def _lines(source: str, first: int, network: Network, samples: int) -> list[Line]:
     """Each function that computes quantities, up to the last line that does, without docstrings."""
-    every = scalars(problem.sizes, problem.batch_samples)
-    table = {scalar: name for scalar, (name, _) in every.items() if name in COMPUTED}
-    table |= {name: name for name in COMPUTED}
     source = inspect.cleandoc("\n" + source) if source[:1].isspace() else source
     texts = source.splitlines()
+    functions = [it for it in ast.parse(source).body if isinstance(it, ast.FunctionDef)]
+    assigned = {it.name: sorted(_assigned(it), key=itemgetter(1)) for it in functions}
+    table = _meanings((name for each in assigned.values() for name, *_ in each), network, samples)
     computed: set[str] = set()
     lines: list[Line] = []
-    for function in ast.parse(source).body:
-        if not isinstance(function, ast.FunctionDef):
-            continue
+    for function in functions:
         names: dict[int, list[str]] = {}
         last = 0
-        for name, line, end in sorted(_assigned(function), key=itemgetter(1)):
+        for name, line, end in assigned[function.name]:
             if name in table and name not in computed:
                 computed.add(name)
                 names.setdefault(line, []).append(name)
@@ -116,9 +119,25 @@ def _lines(source: str, first: int, problem: Problem) -> list[Line]:
         for n in _body(function, last):
             text, here = visible(texts[n - 1].expandtabs().rstrip()), names.get(n, ())
             if text or (lines and lines[-1].text):  # no two blank lines in a row
-                of = dict.fromkeys(table[name] for name in here)
+                of = dict.fromkeys(of for name in here for of in table[name])
                 lines.append(Line(first + n - 1, text, tuple(here), tuple(of)))
     return lines
+
+
+def _meanings(names: Iterable[str], network: Network, samples: int) -> dict[str, tuple[str, ...]]:
+    """By name in a source the quantities that it may stand for: of `z[l]` those of all layers."""
+    names = [name for name in names if isinstance(name, str)]
+    meant = network.meant(names, samples, network.judged)
+    found: dict[str, tuple[str, ...]] = {
+        name: (of,) for name, (of, _) in meant.items() if of in network.judged
+    }
+    for name in names:
+        if name.endswith("[]"):
+            family = name.removesuffix("[]")
+            of_family = [of for of in network.judged if network[of].family == family]
+            of_family += network.update if family == "new" else ()
+            found |= {name: tuple(of_family)} if of_family else {}
+    return found
 
 
 def _body(function: ast.FunctionDef, last: int) -> list[int]:
@@ -138,6 +157,10 @@ def _assigned(function: ast.FunctionDef) -> Iterator[tuple[Any, int, Any]]:
     """
     for node in ast.walk(function):
         match node:
+            case ast.Assign(targets=[ast.Subscript(value=ast.Name(id=name))]):
+                yield f"{name}[]", node.lineno, node.end_lineno
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.DictComp()):
+                yield f"{name}[]", node.lineno, node.end_lineno
             case ast.Assign(targets=[ast.Name(id=name)]):
                 yield name, node.lineno, node.end_lineno
             case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple()):

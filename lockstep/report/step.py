@@ -9,7 +9,8 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from rich.text import Text
 
-from lockstep.network.names import BACKWARD, FORWARD, UPDATE, Quantities, label
+from lockstep.network.names import Array, Quantities
+from lockstep.network.network import PER_SAMPLE, Network
 from lockstep.network.problem import Problem
 from lockstep.report.formulas import formula, number, places
 from lockstep.run.record import Entry, Record
@@ -17,12 +18,10 @@ from lockstep.text import MOST_ULPS, columns, digits, distance
 from manual_backprop.activations import activation
 
 WIDE = 140  # from this many columns on, a formula, its numbers and its values share a line
-STAGES = (("forward", FORWARD), ("backward", BACKWARD), ("update", UPDATE))
 MISSED = "missed"  # an error that was planted and not caught
 MARK_STYLES = {"✓": "green", "✗": "bold red", "": ""}
 _INDENT = " " * 4
 _Shown: TypeAlias = "tuple[list[Text], dict[str, list[Text]]]"  # a head, lines by quantity
-_PER_SAMPLE = ("x", "y", "z_h", "h", "z_o", "o", "delta_o", "delta_h")
 
 
 @dataclass(frozen=True)
@@ -68,32 +67,43 @@ def compared(entry: Entry, dtype: str) -> Compared:
 
 def is_in_scalars(record: Record) -> bool:
     """Whether it is a step of the lecture's network on one sample: a recording has its own x."""
-    return record.sizes == (2, 2, 2) and len(record.x) == 1
+    network = record.network
+    return network.is_plain and network.sizes == (2, 2, 2) and record.samples == 1
 
 
 def everything(record: Record) -> Quantities:
     """All arrays of a step by name: by hand where returned, else PyTorch's."""
-    given = record.parameters | {"x": record.x, "y": record.y}
-    return given | record.torch | record.manual
+    return record.start.given | record.torch | record.manual
 
 
 def by_element(arrays: Quantities, problem: Problem, n: int) -> dict[str, Any]:
     """Every element by what a report calls it in batches of n samples; the first sample's alone."""
     return {
-        label(name, index, problem.sizes, n): array[index]
+        problem.network.label(name, index, n): array[index]
         for name, array in arrays.items()
-        for index in np.ndindex((array[:1] if name in _PER_SAMPLE else array).shape)
+        for index in np.ndindex(_first(array, name, problem.network).shape)
     }
+
+
+def stages(network: Network) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The parts of a step, and what each computes."""
+    forward, update = network.forward, network.update
+    backward = tuple(name for name in network.judged if name not in {*forward, *update})
+    return ("forward", forward), ("backward", backward), ("update", update)
+
+
+def _first(array: Array, name: str, network: Network) -> Array:
+    """Of what has a row a sample the first one's."""
+    return array[:1] if network[name].family in PER_SAMPLE else array
 
 
 def numbers_of(record: Record, problem: Problem) -> dict[str, str]:
     """The numbers put into the formulas of the lecture's network, by name, and of each σ'."""
-    values = {"lr": record.lr} | by_element(everything(record), problem, 1)
+    values = {"lr": record.start.lr} | by_element(everything(record), problem, 1)
     put = {name: number(value) for name, value in values.items()}
     for neuron in ("h1", "h2", "o1", "o2"):
         is_hidden = neuron.startswith("h")
-        which = problem.hidden_activation if is_hidden else problem.output_activation
-        _, slope = activation(which)
+        _, slope = activation(problem.network.activations[0 if is_hidden else 1])
         put[f"σ'(z_{neuron})"] = number(slope(values[f"z_{neuron}"], values[neuron]))
     return put
 
@@ -107,7 +117,7 @@ def in_numbers(scalar: str, problem: Problem, put: dict[str, str]) -> str:
 
 def is_frozen(name: str, problem: Problem) -> bool:
     """Whether it is the new value of a parameter that is not trained."""
-    return name.removeprefix("new_") in problem.frozen
+    return name.startswith("new_") and problem.network.parameter(name) in problem.frozen
 
 
 def step_lines(
@@ -120,7 +130,7 @@ def step_lines(
         shown = _scalar_entries if is_in_scalars(record) else _matrix_table
         head, lines = shown(record, problem, width, side)
         yield from head
-        for stage, names in STAGES:
+        for stage, names in stages(record.network):
             of_stage = [line for name in names for line in lines.get(name, ())]
             if of_stage:
                 yield Text(f" {stage}", "bold")
@@ -138,7 +148,7 @@ def _scalar_entries(record: Record, problem: Problem, width: int, side: str) -> 
         equation = f"{scalar.removeprefix('new_')} (frozen)", ""
         if not frozen:
             numbers = re.sub(r"^\(([^()]*)\)$", r"\1", in_numbers(scalar, problem, put))
-            equation = formula(scalar, True, problem.loss), numbers
+            equation = formula(scalar, True, problem.network), numbers
         of = compared(entry, record.dtype)
         lines.setdefault(entry.quantity, []).extend(_entry(of, *equation, width, side))
     return [], lines
@@ -174,7 +184,7 @@ def _matrix_table(record: Record, problem: Problem, width: int, side: str) -> _S
     for name, position in worst.items():
         of = compared(record.entry(position), record.dtype)
         far = of.far.removesuffix(" ULP")
-        how = "frozen" if is_frozen(name, problem) else formula(name, False, problem.loss)
+        how = "frozen" if is_frozen(name, problem) else formula(name, False, problem.network)
         rows.append([f"  {of.label}", of.manual, of.torch, far, of.limit, of.mark, how])
     shown = 7 if width >= WIDE else 6
     head, *lines = table([row[:shown] for row in rows], "<>>>><<")

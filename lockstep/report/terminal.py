@@ -8,6 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from lockstep.evidence.comparison import Comparison
+from lockstep.network.network import Network
 from lockstep.network.problem import UNTOLD, Problem
 from lockstep.report.step import MISSED, compared, step_lines, table
 from lockstep.report.verdict import Verdict, verdict
@@ -36,10 +37,27 @@ def heading(problem: Problem, side: str = "by hand") -> Iterator[Text]:
     yield Text(
         f"{side} next to PyTorch: {size} network, {samples}{batches}, {problem.dtype}", "bold"
     )
-    yield Text(
-        f"hidden {problem.hidden_activation}, output {problem.output_activation}, "
-        f"loss {problem.loss}, lr {problem.lr!r}, {steps}{frozen}"
-    )
+    yield Text(f"{_settings(problem.network)}, lr {problem.lr!r}, {steps}{frozen}")
+
+
+def _settings(network: Network) -> str:
+    """The activations, the loss with its penalty, and the optimiser where it is not plain."""
+    *hidden, output = network.activations
+    parts = [f"activations {', '.join(network.activations)}", f"loss {network.loss}"]
+    if network.depth == 2:
+        parts[0] = f"hidden {hidden[0]}, output {output}"
+    penalties = {"l1": network.l1, "l2": network.l2}
+    parts += [f"{name} {value:g}" for name, value in penalties.items() if value]
+    if not all(network.biases):
+        layers = [str(l) for l, has in zip(network.layers, network.biases, strict=True) if not has]
+        where = f" in layer {', '.join(layers)}" if any(network.biases) else ""
+        parts.append(f"no biases{where}")
+    settings = [
+        name if value is True else f"{name} {value:g}" for name, value in network.settings if value
+    ]
+    if settings or network.optimizer != "sgd":
+        parts.append(" ".join([network.optimizer, *settings]))
+    return ", ".join(parts)
 
 
 def summary_lines(result: Comparison, width: int) -> Iterator[Text]:
@@ -81,7 +99,7 @@ def verdict_lines(result: Comparison, width: int, quiet: bool = False) -> Iterat
     if words.stopped:
         yield Text(words.stopped, "bold")
     if words.difference:
-        yield Text(words.headline, "bold red")
+        yield from _wrapped(words.headline, width, "bold red")
         yield from _mismatch_lines(words, width)
     else:
         yield from _wrapped(words.headline, width, f"bold {_COLORS[result.verdict]}")

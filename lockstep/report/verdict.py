@@ -8,7 +8,6 @@ import numpy as np
 
 from lockstep.evidence.comparison import Comparison
 from lockstep.evidence.control import TIMES
-from lockstep.network.names import COMPUTED, torch_place
 from lockstep.network.problem import UNTOLD
 from lockstep.report.formulas import formula
 from lockstep.report.remarks import would_show, wrong_elsewhere
@@ -68,7 +67,8 @@ def verdict(result: Comparison) -> Verdict:
 def headline(result: Comparison) -> str:
     """The verdict alone."""
     if result.verdict == "mismatch":
-        return f"mismatch: {_mismatch(result)}"
+        fits = f"everything that was returned is right with {result.fits}; " if result.fits else ""
+        return f"mismatch: {fits}{_mismatch(result)}"
     if result.verdict == "undecided" and not result.undecided:
         if result.values:
             return "undecided: no value could be judged, since the bound of each overflowed."
@@ -81,7 +81,7 @@ def headline(result: Comparison) -> str:
             "so there is nothing to compare."
         )
     judged = (
-        f"match: {len(result.returned)} of {len(COMPUTED)} quantities, "
+        f"match: {len(result.returned)} of {_all_there_are(result)} quantities, "
         f"{counted(result.steps_run, 'step')}, {counted(result.values, 'value')}."
     )
     limit = "the tolerance given" if result.fixed_tolerance else "what rounding explains"
@@ -90,6 +90,12 @@ def headline(result: Comparison) -> str:
     if not np.isfinite(result.worst_ratio):
         return f"{judged} Rounding alone could explain any difference: its bound overflowed."
     return f"{judged} The largest difference is {percent(result.worst_ratio)} of {limit}."
+
+
+def _all_there_are(result: Comparison) -> int:
+    """How many quantities there are, with those that need not be returned and were."""
+    network = result.problem.network
+    return len(network.computed) + len(result.returned & {*network.extras})
 
 
 def _mismatch(result: Comparison) -> str:
@@ -180,13 +186,14 @@ def _difference(result: Comparison, first: Entry, record: Record) -> Iterator[La
         yield "expected", str(record.torch[name].shape)
         return
     if is_in_scalars(record):
-        yield "formula", formula(first.label, True, problem.loss)
+        yield "formula", formula(first.label, True, problem.network)
         yield "numbers", in_numbers(first.label, problem, numbers_of(record, problem))
     else:
-        yield "formula", formula(name, False, problem.loss)
+        yield "formula", formula(name, False, problem.network)
     of = compared(first, result.dtype)
+    place = problem.network.torch_place(name, tuple(first.index))
     yield result.side, of.manual
-    yield "PyTorch", f"{of.torch}    {torch_place(name, tuple(first.index))}"
+    yield "PyTorch", f"{of.torch}    {place}"
 
 
 def _how_far(result: Comparison, first: Entry, record: Record) -> str:

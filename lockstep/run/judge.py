@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lockstep.bound.bounded import Precision
-from lockstep.network.names import COMPUTED, Array
+from lockstep.network.names import Array
 from lockstep.run.record import Record
 from lockstep.run.resolution import Ratios
 
@@ -130,6 +130,7 @@ def _with_shapes(record: Record, fixed: bool) -> Judgement:
     found = judge(replace(record, misshapen={}, bound=lambda: record.allowed), fixed)
     if isinstance(found.position, int):
         name, _ = record.place(found.position)
-        if COMPUTED.index(name) < COMPUTED.index(misshapen):
+        order = record.network.judged
+        if order.index(name) < order.index(misshapen):
             return found
     return Judgement("mismatch", misshapen)

@@ -11,7 +11,8 @@ from functools import cached_property
 import numpy as np
 
 from lockstep.bound.allowed import Allowed, Limits
-from lockstep.network.names import Array, Index, Quantities, Sizes, label
+from lockstep.network.names import Array, Index, Quantities
+from lockstep.network.network import Network
 from lockstep.network.problem import Start
 from lockstep.sides.side import Origin
 
@@ -75,16 +76,18 @@ class Record:
 
     Attributes:
         number: The number of the step.
-        parameters: W_h, b_h, W_o, b_o that it starts from, by name; x, y, lr likewise.
+        start: What it starts from.
         manual: What was returned by hand, arrays by name.
         torch: PyTorch's quantities.
         bound: Gives `allowed`, how much they may differ; called when that is first looked at.
-        sizes: The network's widths.
+        network: What is trained.
         dtype: The run's.
         covered: Of quantities that were returned in part, which elements were.
         misshapen: What was returned in another shape than the table's.
         given: What was asked for and returned unchanged, in whole or in part; it is not judged.
         printed: Half a unit of printed numbers' last digits.
+        names: What was used in place of the table's names, by the quantity.
+        reshaped: Biases that came as a row or a column.
         jump: Where the step does not start where the one before ended.
         origin: Of a recording, where its numbers come from.
         free: By hand, the parameters of its own training up to here.
@@ -92,28 +95,27 @@ class Record:
     """
 
     number: int
-    parameters: Quantities
-    x: Array
-    y: Array
-    lr: float
+    start: Start
     manual: Quantities
     torch: Quantities
     bound: Callable[[], Limits]
-    sizes: Sizes
+    network: Network
     dtype: str
     covered: Quantities = field(default_factory=dict)
     misshapen: Quantities = field(default_factory=dict)
     given: list[str] = field(default_factory=list)
     printed: Quantities = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    reshaped: list[str] = field(default_factory=list)
     jump: Jump | None = None
     origin: Origin | None = None
     free: Quantities | None = None
     torch_free: Quantities | None = None
 
     @property
-    def start(self) -> Start:
-        """What the step starts from."""
-        return Start(self.parameters, self.x, self.y, self.lr)
+    def samples(self) -> int:
+        """N, how many samples the step sees."""
+        return len(self.start.x)
 
     def returned(self) -> dict[str, Array]:
         """What was returned by hand and nothing else: of a quantity in part, its scalars."""
@@ -129,7 +131,7 @@ class Record:
     @property
     def is_finite(self) -> bool:
         """Whether what the step starts from is finite."""
-        arrays = (*self.parameters.values(), self.x, self.y, np.asarray(self.lr))
+        arrays = (*self.start.given.values(), np.asarray(self.start.lr))
         return all(bool(np.isfinite(array).all()) for array in arrays)
 
     @cached_property
@@ -206,7 +208,7 @@ class Record:
 
     def named(self, name: str, index: Index) -> str:
         """What a report calls an element."""
-        return label(name, index, self.sizes, len(self.x))
+        return self.network.label(name, index, self.samples)
 
     def entry(self, position: int | str) -> Entry:
         """One element; of a quantity of another shape, or of a jump, its name stands for it."""

@@ -10,7 +10,8 @@ import numpy as np
 
 from lockstep.bound.allowed import allowed
 from lockstep.bound.bounded import Precision
-from lockstep.network.names import PARAMETERS, Array, Quantities
+from lockstep.network.names import Array, Quantities
+from lockstep.network.network import WITH_ACTIVATION, Network
 from lockstep.network.problem import UNTOLD, Problem
 from lockstep.run.judge import MATCH, Judgement, Worst, judge, worst
 from lockstep.run.record import Entry, Record
@@ -67,7 +68,11 @@ class History:
 
     def add(self, torch: Quantities) -> None:
         """Take in PyTorch's quantities of a step."""
-        self.previous = {name: torch[f"grad_{name}"] for name in PARAMETERS}
+        self.previous = {
+            name.removeprefix("grad_"): array
+            for name, array in torch.items()
+            if name.startswith(("grad_W", "grad_b"))
+        }
         self.accumulated = {
             name: self.accumulated.get(name, 0.0) + array for name, array in self.previous.items()
         }
@@ -183,8 +188,8 @@ class Result:
         if self.last is None:
             return {side: _lists(self.problem.parameters) for side in ("manual", "torch")}
         return {
-            "manual": _lists(self.free or _after(self.last.returned())),
-            "torch": _lists(_after(self.last.torch)),
+            "manual": _lists(self.free or self.problem.network.after(self.last.returned())),
+            "torch": _lists(self.problem.network.after(self.last.torch)),
         }
 
     @property
@@ -193,7 +198,9 @@ class Result:
         if self.last is None:
             return {"manual": {}, "torch": {}}
         names = {*self.last.manual, *self.last.misshapen}
-        torch = {name: array for name, array in self.last.torch.items() if name in names}
+        torch = {
+            name: self.last.torch[name] for name in self.problem.network.judged if name in names
+        }
         return {"manual": _lists(self.last.returned()), "torch": _lists(torch)}
 
     def is_shown(self, number: int) -> bool:
@@ -265,10 +272,9 @@ class Result:
             return judgement, record
         position = judgement.position
         name = position if isinstance(position, str) else record.place(position or 0)[0]
-        problem = self.problem
-        activations = {"h": problem.hidden_activation, "o": problem.output_activation}
-        which = activations.get(name)
-        if which not in ("sigmoid", "tanh") or name not in record.manual:
+        problem, network = self.problem, self.problem.network
+        which = _lossy(name, network)
+        if name not in record.manual or not which:
             return judgement, record
         again = replace(
             record, bound=lambda: allowed(problem, record.start, record.torch, noisy=True)
@@ -316,6 +322,15 @@ class Result:
         self._since = None
 
 
+def _lossy(name: str, network: Network) -> str:
+    """The activation or loss whose formula by hand may be right and lose digits; "" where none."""
+    if name == "loss":
+        return network.loss if network.loss in WITH_ACTIVATION else ""
+    it = network[name]
+    which = network.activations[it.layer - 1] if it.family == "a" else "linear"
+    return "" if which.startswith(("linear", "relu", "leaky_relu")) else which
+
+
 def _lost_digits(record: Record, name: str, activation: str) -> LostDigits:
     """How many digits an activation's formula by hand leaves where it loses most."""
     with np.errstate(all="ignore"):
@@ -323,11 +338,6 @@ def _lost_digits(record: Record, name: str, activation: str) -> LostDigits:
     index = tuple(int(i) for i in np.unravel_index(int(np.nanargmax(off)), off.shape))
     digits = right_digits(float(off[index]))
     return LostDigits(name, activation, record.number, record.named(name, index), digits)
-
-
-def _after(quantities: Quantities) -> Quantities:
-    """The parameters after a step, those that are there."""
-    return {n: quantities[f"new_{n}"] for n in PARAMETERS if f"new_{n}" in quantities}
 
 
 def _relative(a: Array, b: Array) -> float:

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from lockstep.bound.allowed import Limits
-from lockstep.network.names import PARAMETERS, Quantities
-from lockstep.network.problem import Problem, Start
+from lockstep.network.names import Array, Quantities
+from lockstep.network.network import Network
+from lockstep.network.problem import Problem, Start, State
 from lockstep.run.record import Jump, Record
 from lockstep.sides.answer import Answer
 from lockstep.sides.side import Claim, Side, Turn
+from torch_reference import network as deep
 from torch_reference import two_layer
 
 Tolerance = Callable[[Quantities, Start], Limits]
@@ -28,64 +30,85 @@ def records(problem: Problem, tolerance: Tolerance, side: Side) -> Iterator[Reco
     apart is in `Record.free`; it is not judged.
     """
     side.prepare(problem)
-    parameters = problem.parameters
-    alone = parameters if side.trains_alone else None
-    own: Quantities | None = None  # PyTorch's, beside a recording
+    network = problem.network
+    state = problem.state
+    alone = state if side.trains_alone else None
+    own: State | None = None  # PyTorch's, beside a recording
     last: Record | None = None
     number = 1
-    while (turn := side.turn(number, problem, parameters)) is not None:
+    while (turn := side.turn(number, problem, state)) is not None:
         torch = by_torch(problem, turn.start)
-        parameters = after(torch)
+        started, state = turn.start.state, after(network, torch)
         with np.errstate(all="ignore"):
             answer = side.answer(turn, problem, torch)
             if alone is not None:
-                alone = after(_again(side, turn, alone, answer, problem, torch))
+                alone = after(network, _again(side, turn, alone, answer, problem, torch))
             if side.by_its_own_weights:
-                started = turn.start.parameters if own is None else own
-                own = after(by_torch(problem, replace(turn.start, parameters=started)))
+                own = after(network, by_torch(problem, _from(turn.start, own or started)))
         last = Record(
             turn.number,
-            turn.start.parameters,
-            turn.start.x,
-            turn.start.y,
-            turn.start.lr,
+            turn.start,
             answer.values,
             torch,
             bound=_bound(tolerance, turn.start, torch, answer),
-            sizes=problem.sizes,
+            network=network,
             dtype=problem.dtype,
             covered=answer.covered,
             misshapen=answer.misshapen,
             given=answer.given,
             printed=answer.printed,
+            names=answer.names,
+            reshaped=answer.reshaped,
             jump=next(filter(None, (_jump(claim, last) for claim in turn.claims if last)), None),
             origin=turn.origin,
-            free=alone,
-            torch_free=own,
+            free=alone.parameters if alone else None,
+            torch_free=own.parameters if own else None,
         )
         yield last
         number += 1
 
 
+class _WithExtras(dict[str, Array]):
+    """The quantities of a step; those that are seldom asked for are computed when they are."""
+
+    def __init__(self, quantities: Quantities, network: Network, start: Start) -> None:
+        super().__init__(quantities)
+        self._network, self._start = network, start
+
+    def __missing__(self, name: str) -> Array:
+        return _by_deep(self._network, self._start)[name]
+
+
 def by_torch(problem: Problem, start: Start) -> Quantities:
     """A step by PyTorch."""
-    given: dict[str, Any] = start.parameters | problem.network_settings
-    return two_layer.step(**given, x=start.x, y=start.y, lr=start.lr)
+    network = problem.network
+    if not network.is_plain:
+        return _by_deep(network, start)
+    given: dict[str, Any] = start.given
+    return _WithExtras(two_layer.step(**given, lr=start.lr, **network.two_layers), network, start)
 
 
-def after(quantities: Quantities) -> Quantities:
-    """The parameters after a step."""
-    return {name: quantities[f"new_{name}"] for name in PARAMETERS}
+def _by_deep(network: Network, start: Start) -> Quantities:
+    return network.named(deep.step(**network.start(start), **network.training))
+
+
+def after(network: Network, quantities: Quantities) -> State:
+    """What a step leaves to the next one."""
+    return State(network.after(quantities), network.kept(quantities))
+
+
+def _from(start: Start, state: State) -> Start:
+    """The same step from other weights."""
+    return replace(start, parameters=state.parameters, memory=state.memory)
 
 
 def _again(
-    side: Side, turn: Turn, alone: Quantities, answer: Answer, problem: Problem, torch: Quantities
+    side: Side, turn: Turn, alone: State, answer: Answer, problem: Problem, torch: Quantities
 ) -> Quantities:
     """The step by hand from its own weights; where these are the very same, the answer is known."""
-    if alone is turn.start.parameters:
+    if alone.parameters is turn.start.parameters:
         return answer.values
-    free = replace(turn, start=replace(turn.start, parameters=alone))
-    return side.answer(free, problem, torch).values
+    return side.answer(replace(turn, start=_from(turn.start, alone)), problem, torch).values
 
 
 def _bound(
@@ -109,6 +132,6 @@ def _jump(claim: Claim, last: Record) -> Jump | None:
     if not differs.any():
         return None
     at = tuple(int(i) for i in np.argwhere(differs)[0])
-    is_old = bool((claim.given == last.parameters[claim.name])[differs].all())
+    is_old = bool((claim.given == last.start.given[claim.name])[differs].all())
     started, ended = float(claim.given[at]), float(claim.ended[at])
     return Jump(claim.name, at, started, ended, last.number, is_old)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +12,8 @@ import numpy as np
 
 from lockstep.errors import Unusable, short
 from lockstep.network.files import nearest
-from lockstep.network.names import COMPUTED, Array, Quantities, shape_of
-from lockstep.network.names import scalars as scalar_table
+from lockstep.network.names import Array, Quantities
+from lockstep.network.network import Network
 from lockstep.network.problem import Problem
 
 
@@ -28,6 +28,8 @@ class Answer:
         misshapen: Values of another shape than the table's.
         printed: How far a printed number may be off by its printing.
         given: What was asked for and returned unchanged, in whole or in part; it is not judged.
+        names: The names that were used, by the quantity, where they are not the table's.
+        reshaped: Biases that came as a row or a column.
     """
 
     values: Quantities = field(default_factory=dict)
@@ -35,6 +37,8 @@ class Answer:
     misshapen: Quantities = field(default_factory=dict)
     printed: Quantities = field(default_factory=dict)
     given: list[str] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+    reshaped: list[str] = field(default_factory=list)
 
 
 def why_not(name: str) -> str | None:
@@ -49,7 +53,7 @@ def why_not(name: str) -> str | None:
 
 def scalar_names_anywhere() -> set[str]:
     """Every scalar name of the lecture's network."""
-    return set(scalar_table((2, 2, 2), 1))
+    return set(Network((2, 2, 2), ("linear", "linear")).scalars(1))
 
 
 def sort_out(
@@ -58,28 +62,37 @@ def sort_out(
     samples: int,
     torch: Quantities,
     where: str,
+    beside: Iterable[str] = (),
 ) -> Answer:
     """An Answer from what a step returned by name, in either vocabulary.
 
     Args:
         got: What was returned; of a value that is no number, why not.
-        problem: Its sizes say which scalar names exist, and which shapes are right.
+        problem: Its network says which names exist, and which shapes are right.
         samples: How many samples the step saw.
         torch: PyTorch's quantities, for the elements that were not returned.
         where: What a message starts with.
+        beside: The names that the step asked for, which tell its vocabulary.
 
     Raises:
-        Unusable: If a name is not that of a computed quantity, or a value is no number.
+        Unusable: If no name is that of a computed quantity, one of them is that of a given one, or
+            a value is no number.
     """
-    scalars = scalar_table(problem.sizes, samples)
+    network = problem.network
+    meant = network.meant((*got, *beside), samples, (*network.judged, *network.given))
+    answer = Answer()
     whole: Quantities = {}
     parts: dict[str, dict[int, float]] = {}
     for name, value in got.items():
-        of, i = (name, None) if name in COMPUTED else scalars.get(name, ("", None))
-        if of not in COMPUTED:
-            raise Unusable(f"{where} {name!r}: {_unknown(name, scalars)}")
+        of, i = meant.get(name, ("", None))
+        if of not in network.judged:
+            raise Unusable(f"{where} {name!r}: {_unknown(name, network, samples)}")
         if isinstance(value, Unusable):
             raise value
+        if i is None and of in whole:
+            raise Unusable(f"{where} {of} twice, also as {name}; expected one of the two")
+        if name not in (of, *(network.scalar_names(of, samples) or ())):
+            answer.names[of] = name
         if i is None:
             whole[of] = value
         elif value.size == 1:
@@ -90,20 +103,33 @@ def sort_out(
     twice = next((name for name in parts if name in whole), None)
     if twice:
         raise Unusable(f"{where} {twice} and scalars of it; expected one of the two")
-    answer = Answer()
-    for name in COMPUTED:
+    for name in network.judged:
         if name in parts:
             _put_together(answer, name, parts[name], torch[name])
         elif name in whole:
-            is_right = whole[name].shape == shape_of(name, problem.sizes, samples)
-            (answer.values if is_right else answer.misshapen)[name] = whole[name]
+            is_numbered = network.depth != 2 or name in answer.names
+            _put(answer, name, whole[name], network.shape(name, samples), is_numbered)
     return answer
 
 
-def _unknown(name: str, scalars: dict[str, tuple[str, int]]) -> str:
+def _put(
+    answer: Answer, name: str, array: Array, shape: tuple[int, ...], is_numbered: bool
+) -> None:
+    """A quantity in whole. Under a numbered name biases may come as a row or a column."""
+    if is_numbered and len(shape) == 1 and array.shape in ((1, *shape), (*shape, 1)):
+        array = array.reshape(shape)
+        answer.reshaped.append(name)
+    (answer.values if array.shape == shape else answer.misshapen)[name] = array
+
+
+def _unknown(name: str, network: Network, samples: int) -> str:
     """Why a name is none that a step may return."""
-    names = (*COMPUTED, *(scalar for scalar, (of, _) in scalars.items() if of in COMPUTED))
-    near = nearest(name, names) or f": {', '.join(COMPUTED)}"
+    scalars = network.scalars(samples)
+    names = (
+        *network.judged,
+        *(scalar for scalar, (of, _) in scalars.items() if of in network.judged),
+    )
+    near = nearest(name, names) or f": {', '.join(network.computed)}"
     return why_not(name) or f"expected names of computed quantities{near}"
 
 

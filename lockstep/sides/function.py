@@ -6,9 +6,9 @@ import numpy as np
 
 from lockstep.errors import Unusable
 from lockstep.network.files import nearest
-from lockstep.network.names import COMPUTED, GIVEN, Array, Quantities, scalar_names
-from lockstep.network.names import scalars as scalar_table
-from lockstep.network.problem import Problem
+from lockstep.network.names import Array, Quantities
+from lockstep.network.network import Meant, Network
+from lockstep.network.problem import Problem, Start, zeros
 from lockstep.sides.answer import Answer, scalar_names_anywhere, sort_out, why_not
 from lockstep.sides.code import Argument, Code
 from lockstep.sides.side import Side, Turn
@@ -28,7 +28,7 @@ class Function(Side):
         self.code, self.source, self.prints_here = code, code.source, code.is_here
         self._where = f"{code.path}: {code.source.name}"  # what a message starts with
         self._asked: list[Argument] = []
-        self._scalars: dict[str, tuple[str, int]] = {}
+        self._meant: dict[str, Meant] = {}
 
     def again(self) -> "Function":
         """The side for another problem, without what it kept between calls if that is possible."""
@@ -38,47 +38,54 @@ class Function(Side):
         self.code.close()
 
     def prepare(self, problem: Problem) -> None:
-        self._scalars = scalar_table(problem.sizes, problem.batch_samples)
-        known = (*GIVEN, "lr", *COMPUTED, *self._scalars)
-        self._asked = [it for it in self.code.arguments if it.name in known or not it.optional]
-        asked = {it.name for it in self._asked} - {"lr"}
+        network = problem.network
+        names = [it.name for it in self.code.arguments]
+        known = (*network.given, "lr", "step", *network.judged)
+        self._meant = network.meant(names, problem.batch_samples, known)
+        self._asked = [
+            it for it in self.code.arguments if it.name in self._meant or not it.optional
+        ]
+        asked = {it.name for it in self._asked if self._meant.get(it.name, ("", 0))[1] is not None}
         self.asks_for_scalars = not scalar_names_anywhere().isdisjoint(asked)
         for argument in self._asked:
-            if argument.name not in known:
+            if argument.name not in self._meant:
                 raise Unusable(
                     f"{self._where} asks for {argument.name!r}: "
-                    f"{_why_unknown(argument.name, known)}"
+                    f"{_why_unknown(argument.name, network, problem.batch_samples)}"
                 )
 
     def answer(self, turn: Turn, problem: Problem, torch: Quantities) -> Answer:
         start = turn.start
-        arrays = {**start.parameters, "x": start.x, "y": start.y, **torch}
-        given = {it.name: self._given(it.name, arrays, start.lr) for it in self._asked}
+        given = {it.name: self._given(it.name, start, problem, torch) for it in self._asked}
         got = self.code.call(given)
-        answer = sort_out(got, problem, len(start.x), torch, f"{self._where} returned")
+        where, asked = f"{self._where} returned", [it.name for it in self._asked]
+        answer = sort_out(got, problem, len(start.x), torch, where, asked)
         return self._without_what_was_given(answer, problem, torch)
 
-    def _given(self, name: str, arrays: Quantities, lr: float) -> Any:
+    def _given(self, name: str, start: Start, problem: Problem, torch: Quantities) -> Any:
         """What an argument gets: a copy of an array, or a number."""
-        if name in self._scalars:
-            of, i = self._scalars[name]
-            return float(np.ravel(arrays[of])[i])
-        if name == "lr":
-            return lr
-        return arrays[name].copy() if np.ndim(arrays[name]) else float(arrays[name])
+        of, i = self._meant[name]
+        if of in ("lr", "step"):
+            return getattr(start, of)
+        given = zeros(problem.network, start.parameters) | start.given
+        array = given[of] if of in given else torch[of]
+        if i is not None:
+            return float(np.ravel(array)[i])
+        return array.copy() if np.ndim(array) else float(array)
 
     def _without_what_was_given(
         self, answer: Answer, problem: Problem, torch: Quantities
     ) -> Answer:
         """The answer without the computed values that were asked for and returned unchanged."""
-        asked = {it.name for it in self._asked}
-        for name in [name for name in COMPUTED if name in answer.values]:
-            scalars = scalar_names(name, problem.sizes, problem.batch_samples) or ()
-            one_by_one = [name in asked or scalar in asked for scalar in scalars]
-            was_asked = np.reshape(one_by_one, torch[name].shape) if scalars else name in asked
-            covered = answer.covered.get(name, np.ones(torch[name].shape, bool))
+        asked = {self._meant[it.name] for it in self._asked}
+        for name in list(answer.values):
+            shape = torch[name].shape
+            one_by_one = [(name, i) in asked for i in range(int(np.prod(shape)))]
+            is_asked = (name, None) in asked
+            was_asked = np.reshape(one_by_one, shape) | is_asked
+            covered = answer.covered.get(name, np.ones(shape, bool))
             same: Array = covered & was_asked & (answer.values[name] == torch[name])
-            if name in asked and not same[covered].all():
+            if is_asked and not same[covered].all():
                 continue  # one element that comes out alike is no proof that none was derived
             if same.any():
                 answer.given.append(name)
@@ -88,10 +95,11 @@ class Function(Side):
         return answer
 
 
-def _why_unknown(name: str, known: tuple[str, ...]) -> str:
+def _why_unknown(name: str, network: Network, samples: int) -> str:
     """Why a step cannot ask for a name, and what it can ask for."""
     elsewhere = why_not(name)
     if elsewhere:
         return elsewhere
-    near = nearest(name, known) or f": {', '.join((*GIVEN, 'lr', *COMPUTED))}"
+    known = (*network.given, "lr", "step", *network.computed)
+    near = nearest(name, (*known, *network.scalars(samples))) or f": {', '.join(known)}"
     return f"expected names of quantities{near}"

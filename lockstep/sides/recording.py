@@ -1,5 +1,6 @@
 """A recording: what a program in any language computed as it trained, a line a step."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,10 +8,11 @@ import numpy as np
 
 from lockstep.errors import Unusable, short
 from lockstep.network.files import read_lines
-from lockstep.network.names import COMPUTED, GIVEN, Array, Quantities, scalar_names, scalars
-from lockstep.network.options import DESCRIBING, check, demand_describing
-from lockstep.network.problem import Problem, Start
-from lockstep.sides.answer import Answer
+from lockstep.network.names import Array, Quantities
+from lockstep.network.network import Network
+from lockstep.network.options import DESCRIBING, array_option, check, demand_describing
+from lockstep.network.problem import Problem, Start, State, zeros
+from lockstep.sides.answer import Answer, scalar_names_anywhere
 from lockstep.sides.side import Claim, Origin, Side, Turn
 from lockstep.sides.written import as_answer, written
 
@@ -66,19 +68,27 @@ class Recording(Side):
         self._own_from: tuple[int, str] | None = None  # where PyTorch's own parameter went in
         self._names: set[str] = set()  # the quantities that some line gives, or a part of them
         self.assumed: set[str] = set()
-        numbers = self._next.numbers
+        where, numbers = self._next.where, self._next.numbers
         self.keys |= {
-            name: _of_dimensions(self._next.where, name, numbers[name])
-            for name in GIVEN
-            if name in numbers
+            name: _of_dimensions(where, name, numbers[name])
+            for name in numbers
+            if name in ("x", "y") or (array_option(name) and _is_given(name, numbers[name]))
         }
-        missing = [n for n in GIVEN if n not in self.keys and not _in_part(n, self._next)]
+
+    def prepare(self, problem: Problem) -> None:
+        network = problem.network
+        missing = [
+            name
+            for name in (*network.parameters, *network.masked, "x", "y")
+            if not {name, network[name].numbered} & self.keys.keys()
+            and not {*(network.scalar_names(name, 1) or ())} & self._next.numbers.keys()
+        ]
         if self._problem and missing:
             names = ", ".join(missing)
             where = "here or in the first step's line"
             raise Unusable(f"{self._problem}problem: expected {names} as well, {where}")
 
-    def turn(self, number: int, problem: Problem, parameters: Quantities) -> Turn | None:
+    def turn(self, number: int, problem: Problem, state: State) -> Turn | None:
         """Where the next line's step starts.
 
         Each element of a parameter is taken from this line if given, otherwise from the line
@@ -90,7 +100,13 @@ class Recording(Side):
         line = self._advance()
         if line is None:
             return None
-        x, y = self._data(line, problem)
+        network = problem.network
+        usual = problem.start(line.step, state)
+        x = _rows(line, "x", usual.x)
+        y = _rows(line, "y", usual.y)
+        if len(x) != len(y):
+            raise Unusable(f"{line.where}x has {len(x)} rows, y has {len(y)}; expected as many")
+        masks = {name: _rows(line, name, mask) for name, mask in usual.masks.items()}
         lr = line.numbers.get("lr", np.float64(problem.lr))
         if lr.ndim:
             raise Unusable(f"{line.where}lr: expected a number, got a list")
@@ -98,13 +114,14 @@ class Recording(Side):
         started: Quantities = {}
         claims: list[Claim] = []
         unsaid: list[str] = []
-        for name, own in parameters.items():
-            given, here = _given(line, name, problem, own)
+        memory = zeros(network, state.parameters) | (state.memory or {})
+        for name, own in (state.parameters | memory).items():
+            given, here = _given(line, name, network, own)
             ended, there = self._ended(name, own) if follows else (own, np.zeros(own.shape, bool))
             started[name] = np.where(here, given, ended)
             if last and not here.all():
                 unsaid.append(name)
-            if last and not (here | there).all() and name not in problem.frozen:
+            if last and not (here | there).all() and network.parameter(name) not in problem.frozen:
                 self._own_from = self._own_from or (line.step, name)
             differs = here & there & (given != ended)
             if differs.any():
@@ -114,23 +131,26 @@ class Recording(Side):
             raise Unusable(
                 f"{line.where}{gap}; expected {', '.join(unsaid)} as well, which it starts from"
             )
-        origin = Origin(tuple(unsaid))
-        return Turn(line.step, Start(started, x, y, float(lr)), claims, origin)
+        parameters = {name: started[name] for name in network.parameters}
+        kept = {name: started[name] for name in network.memory}
+        is_first = line.step == 1 and state.memory is None and not any(map(np.any, kept.values()))
+        start = Start(
+            parameters, x, y, float(lr), None if is_first or not kept else kept, masks, line.step
+        )
+        return Turn(line.step, start, claims, Origin(tuple(unsaid)))
 
     def answer(self, turn: Turn, problem: Problem, torch: Quantities) -> Answer:
         """The line's quantities."""
         assert self._line is not None
         line, where, samples = self._line, self._line.where.rstrip(), len(turn.start.x)
-        table = scalars(problem.sizes, samples)
-        got = {
-            name: numbers
-            for name, numbers in line.numbers.items()
-            if name != "lr" and table.get(name, (name,))[0] not in GIVEN
-        }
+        network = problem.network
+        meant = network.meant(line.numbers, samples, (*network.given, *network.judged))
+        given = {name for name, (of, _) in meant.items() if of in (*network.given, "lr")}
+        got = {name: numbers for name, numbers in line.numbers.items() if name not in given}
         if "lr" in line.numbers:
             self.assumed.discard("lr")
         pairs = {name: (numbers, line.halves[name]) for name, numbers in got.items()}
-        found = as_answer(pairs, problem, samples, torch, where)
+        found = as_answer(pairs, problem, samples, torch, where, given)
         self._names |= {*found.values, *found.misshapen}
         self._before = found
         return found
@@ -147,7 +167,7 @@ class Recording(Side):
             keys = [key for key in ("lr", "loss") if key in self.assumed]
             usual = ", ".join(f"{key} {getattr(problem, key)}" for key in keys)
             remarks.append(f"not given by the recording, so the defaults were used: {usual}")
-        missing = [name for name in COMPUTED if name not in self._names]
+        missing = [name for name in problem.network.computed if name not in self._names]
         if missing:
             remarks.append(f"not recorded, so not judged: {', '.join(missing)}")
         if self._own_from:
@@ -175,16 +195,6 @@ class Recording(Side):
         self._line = self._next = line
         return line
 
-    def _data(self, line: Line, problem: Problem) -> tuple[Array, Array]:
-        """x and y of the line, or the problem's."""
-        x, y = (
-            _rows(line, name, array)
-            for name, array in zip(("x", "y"), problem.batch(line.step), strict=True)
-        )
-        if len(x) != len(y):
-            raise Unusable(f"{line.where}x has {len(x)} rows, y has {len(y)}; expected as many")
-        return x, y
-
     def _ended(self, name: str, own: Array) -> tuple[Array, Array]:
         """A parameter as the line before says that it ended, and which of its elements it says."""
         new = f"new_{name}"
@@ -194,38 +204,41 @@ class Recording(Side):
         return np.where(there, self._before.values[new], own).astype(own.dtype), there
 
 
+def _is_given(name: str, array: Array) -> bool:
+    """Whether a name is that of a whole parameter: b1 and b2 are scalars of the lecture's too."""
+    return array.ndim > 0 or name not in scalar_names_anywhere()
+
+
 def _rows(line: Line, name: str, array: Array) -> Array:
-    """x or y as the line gives it, else as the problem does."""
+    """x, y or a mask as the line gives it, else as the problem does."""
     if name not in line.numbers:
         return array
     given = line.numbers[name]
-    if given.ndim != 2 or given.shape[1] != array.shape[1] or not len(given):
+    if array.ndim == 1 and given.ndim == 1 and len(given) and not (given % 1).any():
+        return given.astype(array.dtype)
+    if given.ndim != array.ndim or given.shape[1:] != array.shape[1:] or not len(given):
+        expected = f"rows of {array.shape[1]} numbers" if array.ndim == 2 else "a list of labels"
         raise Unusable(
-            f"{line.where}{name}: expected rows of {array.shape[1]} numbers, got an array of shape "
-            f"{given.shape}"
+            f"{line.where}{name}: expected {expected}, got an array of shape {given.shape}"
         )
     return given.astype(array.dtype)
 
 
-def _given(line: Line, name: str, problem: Problem, own: Array) -> tuple[Array, Array]:
-    """A parameter as the line gives it, and which of its elements it gives."""
-    numbers = line.numbers
-    if name in numbers:
-        if numbers[name].shape != own.shape:
-            raise Unusable(
-                f"{line.where}{name}: expected shape {own.shape}, got {numbers[name].shape}"
-            )
-        return numbers[name].astype(own.dtype), np.ones(own.shape, bool)
+def _given(line: Line, name: str, network: Network, own: Array) -> tuple[Array, Array]:
+    """A parameter, or a memory, as the line gives it, and which of its elements it gives."""
+    meant = network.meant(line.numbers, 1, (*network.given, *network.judged))
     values, here = own.copy(), np.zeros(own.shape, bool)
-    for i, scalar in enumerate(scalar_names(name, problem.sizes, 1) or ()):
-        if scalar in numbers:
-            values.flat[i], here.flat[i] = numbers[scalar].item(), True
+    for word, (of, i) in meant.items():
+        numbers = line.numbers[word]
+        if of != name:
+            continue
+        if i is not None:
+            values.flat[i], here.flat[i] = numbers.item(), True
+        elif numbers.shape != own.shape:
+            raise Unusable(f"{line.where}{word}: expected shape {own.shape}, got {numbers.shape}")
+        else:
+            return numbers.astype(own.dtype), np.ones(own.shape, bool)
     return values, here
-
-
-def _in_part(name: str, line: Line) -> bool:
-    """Whether a line gives some scalar of a quantity, under the lecture's names."""
-    return any(scalar in line.numbers for scalar in scalar_names(name, (2, 2, 2), 1) or ())
 
 
 def _problem(where: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -240,7 +253,10 @@ def _problem(where: str, values: dict[str, Any]) -> dict[str, Any]:
 
 def _of_dimensions(where: str, name: str, array: Array) -> Array:
     """The array, if it has as many dimensions as the table of names says."""
-    wanted = 1 if name.startswith("b_") else 2
+    if name == "y" and array.ndim == 1 and array.size and not (array % 1).any():
+        return array.astype(np.int64)  # labels
+    is_bias = re.search(r"(^|_)b(_[ho]|\d+)$", name) is not None
+    wanted = 1 if is_bias else 2
     if array.ndim != wanted or not array.size:
         forms = {1: "a list of numbers", 2: "a list of rows, each a list of numbers"}
         shape = f"got an array of shape {array.shape}" if array.ndim else "got a number"

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 from lockstep.network.names import Array, Quantities
-from lockstep.network.problem import Problem, Start
+from lockstep.network.problem import Problem, Start, State
 from lockstep.sides.answer import Answer
 from lockstep.sides.code import Source
 from lockstep.sides.written import Written
@@ -87,20 +87,20 @@ class Side(ABC):
     def prepare(self, problem: Problem) -> None:  # noqa: B027 (most need nothing)
         """Get ready for a run. Raises Unusable where the side does not fit the problem."""
 
-    def turn(self, number: int, problem: Problem, parameters: Quantities) -> Turn | None:
+    def turn(self, number: int, problem: Problem, state: State) -> Turn | None:
         """Where the next step starts.
 
         Args:
             number: How many steps came before, and one.
             problem: What is trained.
-            parameters: PyTorch's current ones.
+            state: PyTorch's current parameters, and its optimiser's memory.
 
         Returns:
             None where there is no further step.
         """
         if number > problem.steps:
             return None
-        return Turn(number, problem.start(number, parameters))
+        return Turn(number, problem.start(number, state))
 
     @abstractmethod
     def answer(self, turn: Turn, problem: Problem, torch: Quantities) -> Answer:

@@ -1,5 +1,6 @@
 """Numbers as they are written: computed ones, and printed ones in quotes, good to half a digit."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from math import isfinite
 from typing import Any, NamedTuple, TypeAlias
@@ -27,16 +28,21 @@ _WORDS = {
 
 
 def as_answer(
-    numbers: Written, problem: Problem, samples: int, torch: Quantities, where: str = ""
+    numbers: Written,
+    problem: Problem,
+    samples: int,
+    torch: Quantities,
+    where: str = "",
+    beside: Iterable[str] = (),
 ) -> Answer:
     """An Answer from written numbers; `printed` is theirs."""
     if not numbers:
         return Answer()
     zeros = {name: np.zeros(np.shape(array)) for name, array in torch.items()}
     values, halves = ({n: pair[i] for n, pair in numbers.items()} for i in (0, 1))
-    answer = sort_out(values, problem, samples, torch, where)
+    answer = sort_out(values, problem, samples, torch, where, beside)
     if any(half.any() for half in halves.values()):
-        answer.printed = sort_out(halves, problem, samples, zeros, where).values
+        answer.printed = sort_out(halves, problem, samples, zeros, where, beside).values
     return answer
 
 

@@ -85,7 +85,7 @@ def by_hand(problem: Problem, error: float = 0.0) -> Callable[..., Arrays]:
     def step(
         W_h: Array, b_h: Array, W_o: Array, b_o: Array, x: Array, y: Array, lr: float
     ) -> Arrays:
-        got = two_layer.step(W_h, b_h, W_o, b_o, x, y, lr, **problem.network_settings)
+        got = two_layer.step(W_h, b_h, W_o, b_o, x, y, lr, **problem.network.two_layers)
         got["grad_W_o"][1, 3] *= 1 + error
         return {f"grad_{name}": got[f"grad_{name}"] for name in NAMES}
 
@@ -105,9 +105,7 @@ def by_lockstep(problem: Problem, error: float = 0.0) -> bool:
 
 def loss_by_hand(problem: Problem, **parameters: Array) -> Any:
     """The loss by hand of the problem's network, forward alone: what the checkers difference."""
-    (sigma_h, _), (sigma_o, _) = (
-        activation(which) for which in (problem.hidden_activation, problem.output_activation)
-    )
+    (sigma_h, _), (sigma_o, _) = (activation(which) for which in problem.network.activations)
     *_, o = two_layer.forward(**parameters, x=problem.x, sigma_h=sigma_h, sigma_o=sigma_o)
     return two_layer.loss_of(o, problem.y, loss_function(problem.loss)[0])
 

@@ -1,18 +1,20 @@
 """A training step of one network in six ways, timed in turn: the rows of the benchmark's table."""
 
+import itertools
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 import numpy as np
 
-from lockstep.network.names import PARAMETERS, Array, scalar_names
-from lockstep.network.problem import Problem, Start, make_problem
-from lockstep.sides.built_in import built_in
+from lockstep.network.names import Array
+from lockstep.network.problem import Problem, State, make_problem
+from lockstep.run.steps import after
+from lockstep.run.steps import by_torch as step_by_torch
 from lockstep.sides.built_in import by_hand as step_by_hand
+from lockstep.sides.built_in import exhibit
 from manual_backprop import neuron_by_neuron
 from scripts.benchmarks.timing import Step, block_seconds, verified_step
-from torch_reference import two_layer as torch_two_layer
 
 # A part's name is the field of its time in the JSON, with _us: microseconds.
 PARTS = ("manual", "torch", "turns", "lockstep", "run", "matmul")
@@ -22,7 +24,7 @@ PARTS = ("manual", "torch", "turns", "lockstep", "run", "matmul")
 class Row:
     """One network: the median time of each part, and the median over the rounds of each ratio."""
 
-    sizes: tuple[int, int, int]
+    sizes: tuple[int, ...]
     samples: int
     dtype: str
     seconds: dict[str, float]
@@ -35,9 +37,9 @@ class Row:
 
     @property
     def multiply_adds(self) -> int:
-        """Of the five matrix products of a step."""
-        n_in, n_hidden, n_out = self.sizes
-        return self.samples * n_hidden * (2 * n_in + 3 * n_out)
+        """Of the matrix products of a step: three a layer, two of the first."""
+        pairs = [a * b for a, b in itertools.pairwise(self.sizes)]
+        return self.samples * (3 * sum(pairs) - pairs[0])
 
     def document(self) -> dict[str, str | int | float]:
         """The row as it stands in the JSON."""
@@ -114,17 +116,29 @@ def network(sizes: tuple[int, int, int], samples: int, dtype: str) -> Problem:
 
 def by_hand(problem: Problem) -> Step:
     """A training step by hand, each from the weights of the one before."""
-    step = built_in(problem)
+    if exhibit(problem) is neuron_by_neuron:
+        return _in_scalars(problem)
+    state = problem.state
+
+    def train() -> State:
+        nonlocal state
+        with np.errstate(all="ignore"):
+            state = after(problem.network, step_by_hand(problem, problem.start(2, state)))
+        return state
+
+    return train
+
+
+def _in_scalars(problem: Problem) -> Step:
+    """A training step of the lecture's network in Python's floats, or NumPy's float32."""
+    settings = problem.network.two_layers
     x, y = problem.batch(1)
-    data: dict[str, Any] = {"x": x, "y": y}
-    weights: dict[str, Any] = dict(problem.parameters)
-    if step.func is neuron_by_neuron.step:
-        data, weights = _scalars(problem, data), _scalars(problem, weights)
+    data, weights = _scalars(problem, {"x": x, "y": y}), _scalars(problem, problem.parameters)
 
     def train() -> dict[str, Any]:
         nonlocal weights
         with np.errstate(all="ignore"):
-            got = step(**weights, **data, lr=problem.lr)
+            got = neuron_by_neuron.step(**weights, **data, lr=problem.lr, **settings)
         weights = {name: got[f"new_{name}"] for name in weights}
         return weights
 
@@ -138,55 +152,46 @@ def _scalars(problem: Problem, arrays: dict[str, Array]) -> dict[str, Any]:
         scalar: kind(number)
         for name, array in arrays.items()
         for scalar, number in zip(
-            scalar_names(name, problem.sizes, 1) or (), array.flat, strict=True
+            problem.network.scalar_names(name, 1) or (), array.flat, strict=True
         )
     }
 
 
 def by_torch(problem: Problem) -> Step:
     """A training step by PyTorch, each from the weights of the one before."""
-    weights = problem.parameters
+    state = problem.state
 
-    def train() -> dict[str, Array]:
-        nonlocal weights
-        weights = _after(_torch_step(problem, weights))
-        return weights
+    def train() -> State:
+        nonlocal state
+        state = after(problem.network, step_by_torch(problem, problem.start(2, state)))
+        return state
 
     return train
 
 
 def in_turn(problem: Problem) -> Step:
     """A step by PyTorch and the same by hand, from the same weights, and nothing compared."""
-    x, y = problem.batch(1)
-    weights = problem.parameters
+    state = problem.state
 
     def train() -> None:
-        nonlocal weights
-        got = _torch_step(problem, weights)
+        nonlocal state
+        start = problem.start(2, state)
+        got = step_by_torch(problem, start)
         with np.errstate(all="ignore"):
-            step_by_hand(problem, Start(weights, x, y, problem.lr))
-        weights = _after(got)
+            step_by_hand(problem, start)
+        state = after(problem.network, got)
 
     return train
 
 
-def _torch_step(problem: Problem, weights: dict[str, Array]) -> dict[str, Array]:
-    x, y = problem.batch(1)
-    numbers: dict[str, Any] = {**weights, "x": x, "y": y, "lr": problem.lr}
-    return torch_two_layer.step(**numbers, **problem.network_settings)
-
-
-def _after(quantities: dict[str, Array]) -> dict[str, Array]:
-    """The parameters after a step."""
-    return {name: quantities[f"new_{name}"] for name in PARAMETERS}
-
-
 def products(problem: Problem) -> Step:
-    """The five matrix products of a step alone, into arrays that are there."""
-    W_h, W_o = problem.parameters["W_h"], problem.parameters["W_o"]
-    x, y = problem.batch(1)
-    h = np.ones((len(x), len(W_h)), x.dtype)
-    factors = [(x, W_h.T), (h, W_o.T), (y, W_o), (y.T, h), (h.T, x)]
+    """The matrix products of a step alone, into arrays that are there."""
+    x, _ = problem.batch(1)
+    weights = [array for array in problem.parameters.values() if array.ndim == 2]
+    ones = [x, *(np.ones((len(x), len(W)), x.dtype) for W in weights)]
+    factors = [(a, W.T) for a, W in zip(ones, weights, strict=False)]
+    factors += [(z, W) for z, W in zip(ones[2:], weights[1:], strict=True)]
+    factors += [(z.T, a) for a, z in itertools.pairwise(ones)]
     outs = [a @ b for a, b in factors]
 
     def multiply() -> None:

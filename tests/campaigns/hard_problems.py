@@ -3,11 +3,12 @@
 import numpy as np
 import torch
 
-from lockstep.network.options import ACTIVATION_NAMES, LOSS_NAMES
+from lockstep.network.network import Network
 from lockstep.network.problem import Problem
 from manual_backprop import two_layer
 from manual_backprop.activations import activation
 from manual_backprop.losses import divisor
+from tests.lecture import ACTIVATIONS, LOSSES
 
 KINDS = (
     "plain",
@@ -29,7 +30,7 @@ def hard_problem(random, kind, largest=40, steps=3, dtype=None, most_samples=Non
     Widths go from 1 to `largest`, samples from 1 to `most_samples` (default: the same).
     """
     dtype = dtype or str(random.choice(["float64", "float32"]))
-    hidden, output = (str(random.choice(ACTIVATION_NAMES)) for _ in range(2))
+    hidden, output = (str(random.choice(ACTIVATIONS)) for _ in range(2))
     n_in, n_hidden, n_out = (int((largest + 1) ** random.uniform(0, 1)) for _ in range(3))
     samples = int(((most_samples or largest) + 1) ** random.uniform(0, 1))
     normal = random.standard_normal
@@ -71,18 +72,17 @@ def hard_problem(random, kind, largest=40, steps=3, dtype=None, most_samples=Non
     if kind == "solved":
         o = two_layer.forward(*arrays[:5], activation(hidden)[0], activation(output)[0])[3]
         arrays[5] = (o * (1 + 10 ** random.uniform(-16, -3) * normal(o.shape))).astype(dtype)
+    lr, loss = float(10 ** random.uniform(-3, -1)), str(random.choice(LOSSES))
+    frozen = tuple(name for name in ("b_h", "b_o") if random.random() < 0.1)
+    sizes, activations = (n_in, n_hidden, n_out), (hidden, output)
     return Problem(
-        sizes=(n_in, n_hidden, n_out),
+        Network(sizes, activations, loss, biases=(True, True), frozen=frozen),
         parameters=dict(zip(("W_h", "b_h", "W_o", "b_o"), arrays[:4], strict=True)),
         x=arrays[4],
         y=arrays[5],
-        lr=float(10 ** random.uniform(-3, -1)),
+        lr=lr,
         steps=steps,
         batch_size=None,
-        hidden_activation=hidden,
-        output_activation=output,
-        loss=str(random.choice(LOSS_NAMES)),
-        frozen=tuple(name for name in ("b_h", "b_o") if random.random() < 0.1),
         dtype=dtype,
     )
 
@@ -109,9 +109,7 @@ STYLES = {
 def right_step(problem, style="as written"):
     """A right step in another order of summation, as `compare` takes it. style: a key of STYLES."""
     times, factor_last = STYLES[style]
-    (sigma_h, prime_h), (sigma_o, prime_o) = map(
-        activation, (problem.hidden_activation, problem.output_activation)
-    )
+    (sigma_h, prime_h), (sigma_o, prime_o) = map(activation, problem.network.activations)
 
     def total(a):
         return times(np.ones((1, len(a)), a.dtype), a)[0]

@@ -9,8 +9,8 @@ import sys
 import numpy as np
 
 from lockstep.api import run
-from lockstep.network.options import ACTIVATION_NAMES, LOSS_NAMES
 from lockstep.network.problem import Problem, make_problem
+from tests.lecture import ACTIVATIONS, LOSSES
 
 SIGMA = {
     "linear": lambda z: z,
@@ -65,10 +65,10 @@ def random_problem(random, **fixed):
     values = dict(
         sizes=sizes,
         samples=int(random.integers(1, 10)),
-        loss=str(random.choice(LOSS_NAMES)),
+        loss=str(random.choice(LOSSES)),
         steps=3,
-        hidden_activation=str(random.choice(ACTIVATION_NAMES)),
-        output_activation=str(random.choice(ACTIVATION_NAMES)),
+        hidden_activation=str(random.choice(ACTIVATIONS)),
+        output_activation=str(random.choice(ACTIVATIONS)),
         seed=int(random.integers(10**9)),
         lr=float(random.choice([0.01, 0.05, 0.3])),
     )
@@ -90,7 +90,7 @@ class Planted:
         return self.mistake == mistake and self.place.split()[0] == place
 
     def slope(self, layer, z):
-        kind = getattr(self.problem, {"h": "hidden_activation", "o": "output_activation"}[layer])
+        kind = self.problem.network.activations["ho".index(layer)]
         if self.is_at("missing-activation-derivative", f"delta_{layer}"):
             return 1.0
         if self.is_at("derivative-at-wrong-point", f"delta_{layer}"):
@@ -111,9 +111,9 @@ class Planted:
             )
         n, n_out = y.shape
         z_h = x @ W_h.T + b_h
-        h = SIGMA[problem.hidden_activation](z_h)
+        h = SIGMA[problem.network.activations[0]](z_h)
         z_o = h @ W_o.T + b_o
-        o = SIGMA[problem.output_activation](z_o)
+        o = SIGMA[problem.network.activations[1]](z_o)
         m = {"mse": n * n_out, "sum": 1, "half_sum": 2}[problem.loss]
         loss = ((o - y) ** 2).sum() / m
         error = 2 * (o - y) / m
@@ -204,8 +204,8 @@ class Planted:
         m = {"mse": y.size, "sum": 1, "half_sum": 2}[problem.loss]
 
         def loss(W):
-            o = SIGMA[problem.hidden_activation](x @ W.T + b_h) @ W_o.T + b_o
-            return ((SIGMA[problem.output_activation](o) - y) ** 2).sum() / m
+            o = SIGMA[problem.network.activations[0]](x @ W.T + b_h) @ W_o.T + b_o
+            return ((SIGMA[problem.network.activations[1]](o) - y) ** 2).sum() / m
 
         gradient = np.empty_like(W_h)
         for i in np.ndindex(*W_h.shape):

@@ -1,7 +1,8 @@
 """No false alarm: the strict check on many random problems where rounding is at its worst.
 
-`python -m tests.campaigns.networks [PROBLEMS] [--largest WIDTH] [--seed N]` prints the largest
-difference / allowed by kind.
+`python -m tests.campaigns.networks [PROBLEMS] [--deep] [--largest WIDTH] [--seed N]` prints the
+largest difference / allowed by kind: with two layers as the lecture has them or, with --deep, with
+1 to 8 layers, every activation, loss, optimiser, penalty and setting.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import torch
 
 from lockstep.api import run
 from lockstep.cli.main import progress
+from tests.campaigns import deep_problems
 from tests.campaigns.hard_problems import DRESSES, KINDS, STYLES, hard_problem, right_step
 
 
@@ -27,23 +29,25 @@ def main():
         "--largest", type=int, default=256, help="widths and most samples are 1 to so many"
     )
     options.add_argument("--seed", type=int, default=7)
+    options.add_argument("--deep", action="store_true", help="networks of any depth and kind")
     asked = options.parse_args()
 
-    largest = {(kind, dtype): 0.0 for kind in KINDS for dtype in ("float64", "float32")}
+    kinds = deep_problems.KINDS if asked.deep else KINDS
+    largest = {(kind, dtype): 0.0 for kind in kinds for dtype in ("float64", "float32")}
     steps = values = undecided = 0
     blamed = []
-    judge = partial(judged, seed=asked.seed, largest=asked.largest)
+    judge = partial(judged, seed=asked.seed, largest=asked.largest, deep=asked.deep)
     with (
         progress(asked.problems, "problems") as show,
         ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), initializer=alone) as pool,
     ):
-        for i, found in enumerate(pool.map(judge, range(asked.problems), chunksize=10)):
-            steps, values = steps + found["steps"], values + found["values"]
-            undecided += found["verdict"] == "undecided"
-            if found["verdict"] == "mismatch":
-                blamed.append((i, found["first_mismatch"]))
-            key = found["kind"], found["dtype"]
-            largest[key] = max(largest[key], found["worst_ratio"])
+        for i, row in enumerate(pool.map(judge, range(asked.problems), chunksize=10)):
+            steps, values = steps + row["steps"], values + row["values"]
+            undecided += row["verdict"] == "undecided"
+            if row["verdict"] == "mismatch":
+                blamed.append((i, row["first_mismatch"]))
+            key = row["kind"], row["dtype"]
+            largest[key] = max(largest[key], row["worst_ratio"])
             show(i + 1)
 
     for (kind, dtype), ratio in largest.items():
@@ -64,11 +68,18 @@ def alone():
     warnings.simplefilter("ignore")  # overflow is part of the game
 
 
-def judged(i, seed, largest):
+def judged(i, seed, largest, deep=False):
     """What the strict check says of problem i, whose side by hand is right."""
     random = np.random.default_rng([seed, i])
-    kind = KINDS[i % len(KINDS)]
+    kinds = deep_problems.KINDS if deep else KINDS
+    kind = kinds[i % len(kinds)]
     size = dict(largest=largest, steps=int(random.integers(1, 5)))
+    if deep:
+        if i % 50 == i // 50 % len(kinds):
+            size = dict(largest=12, steps=int(random.integers(50, 201)))
+        problem = deep_problems.deep_problem(random, kind, **size)
+        style = list(STYLES)[i // len(kinds) % len(STYLES)]
+        return found(kind, problem, run(problem, {}, step=deep_problems.right_step(problem, style)))
     if i % 50 == 20 + i // 50 % len(KINDS):  # now and then many samples, or many steps
         size = dict(largest=16, steps=2, most_samples=30_000)
     elif i % 50 == 35 + i // 50 % len(KINDS):
@@ -76,7 +87,11 @@ def judged(i, seed, largest):
     problem = hard_problem(random, kind, **size)
     style = list(STYLES)[i // len(KINDS) % len(STYLES)]
     dress = DRESSES[str(random.choice(list(DRESSES)))]
-    result = run(problem, {}, step=dress(right_step(problem, style)))
+    return found(kind, problem, run(problem, {}, step=dress(right_step(problem, style))))
+
+
+def found(kind, problem, result):
+    """What a table's row is made from."""
     return dict(
         kind=kind,
         dtype=problem.dtype,

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from lockstep import compare
 from lockstep.api import run
 from lockstep.errors import Unusable
-from lockstep.network.names import COMPUTED, PARAMETERS
-from lockstep.network.options import ACTIVATION_NAMES, DTYPE_NAMES, LOSS_NAMES
+from lockstep.network.options import DTYPE_NAMES
 from lockstep.network.problem import make_problem
 from manual_backprop import neuron_by_neuron, two_layer
+from tests.lecture import ACTIVATIONS, COMPUTED, LOSSES, PARAMETERS
 from torch_reference import two_layer as torch_two_layer
 
 IRIS = Path(__file__).parents[2] / "scripts" / "data" / "iris.csv"
@@ -45,8 +45,8 @@ def test_the_lectures_network_matches_at_every_step_in_every_quantity():
 @given(
     sizes=st.tuples(*[st.integers(1, 6)] * 3),
     samples=st.integers(1, 7),
-    activations=st.tuples(*[st.sampled_from(ACTIVATION_NAMES)] * 2),
-    loss=st.sampled_from(LOSS_NAMES),
+    activations=st.tuples(*[st.sampled_from(ACTIVATIONS)] * 2),
+    loss=st.sampled_from(LOSSES),
     dtype=st.sampled_from(DTYPE_NAMES),
     batch=st.none() | st.integers(1, 8),
     seed=st.integers(0, 10**6),
@@ -88,7 +88,7 @@ def test_both_sides_start_each_step_from_pytorchs_weights(dtype):
     _, records = records_of(problem={"sizes": "3-2-2", "samples": 4, "dtype": dtype, "steps": 5})
     for before, after in zip(records, records[1:], strict=False):
         for name in PARAMETERS:
-            np.testing.assert_array_equal(after.parameters[name], before.torch[f"new_{name}"])
+            np.testing.assert_array_equal(after.start.parameters[name], before.torch[f"new_{name}"])
 
 
 def test_the_free_run_keeps_its_own_weights():

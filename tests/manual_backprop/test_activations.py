@@ -38,11 +38,24 @@ def test_a_single_number_gives_a_single_number(name):
     assert float(sigma(0.5)) == sigma(np.array([0.5]))[0]
 
 
+def test_a_softmax_is_a_row_of_shares_and_its_derivative_stands_in_the_loss():
+    sigma, sigma_prime = activation("softmax")
+    z = np.array([[1000.0, 1000.0], [0.0, -np.log(3.0)]])
+    np.testing.assert_allclose(sigma(z), [[0.5, 0.5], [0.75, 0.25]])
+    assert sigma_prime(z, sigma(z)) == 1
+
+
+def test_leaky_relu_takes_a_slope():
+    sigma, sigma_prime = activation("leaky_relu:0.25")
+    assert sigma(np.array([-4.0, 2.0])).tolist() == [-1.0, 2.0]
+    assert sigma_prime(np.array([-4.0, 2.0]), None).tolist() == [0.25, 1.0]
+
+
 def test_a_pair_stands_for_itself():
     assert activation((abs, round)) == (abs, round)
 
 
 def test_an_unknown_name_is_refused():
-    expected = "activation: expected one of linear, sigmoid, tanh, relu, got 'swish'"
+    expected = "activation: expected one of linear, sigmoid, tanh, relu, leaky_relu, .* got 'swish'"
     with pytest.raises(ValueError, match=expected):
         activation("swish")

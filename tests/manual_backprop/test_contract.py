@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import manual_backprop
-from lockstep.network.names import COMPUTED, scalar_names
+from tests.lecture import COMPUTED, scalar_names
 
 FOLDER = Path(manual_backprop.__file__).parent
 SHAPES = {

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import sympy
 
-from lockstep.network.names import BACKWARD, shape_of
 from manual_backprop import neuron_by_neuron, two_layer
 from manual_backprop.activations import ACTIVATIONS
+from tests.lecture import BACKWARD, shape_of
 
 LOSSES = {
     "mse": lambda count: sympy.Rational(1, count),

@@ -5,8 +5,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lockstep.network.names import COMPUTED, PARAMETERS, scalar_names, shape_of
 from manual_backprop import neuron_by_neuron, two_layer
+from tests.lecture import COMPUTED, PARAMETERS, scalar_names, shape_of
 from tests.manual_backprop.test_neuron_by_neuron import NUMBERS, SIGMA
 
 SIZES = (2, 2, 2)
@@ -79,7 +79,7 @@ def test_an_unknown_frozen_name_is_refused(frozen):
 
 
 def test_an_unknown_loss_is_refused():
-    with pytest.raises(ValueError, match="loss: expected one of mse, sum, half_sum, got 'banana'"):
+    with pytest.raises(ValueError, match="loss: expected one of mse, sum, .* got 'banana'"):
         two_layer.step(**matrices(), loss="banana")
 
 

@@ -107,7 +107,7 @@ def test_by_hand_and_by_torch_train_the_same_weights():
     problem = steps.network((5, 4, 3), 6, "float64")
     manual, torch = steps.by_hand(problem), steps.by_torch(problem)
     for _ in range(3):
-        by_hand, by_torch = manual(), torch()
+        by_hand, by_torch = manual().parameters, torch().parameters
     assert set(by_hand) == set(by_torch) == set(problem.parameters)
     for name, array in problem.parameters.items():
         np.testing.assert_allclose(by_hand[name], by_torch[name], rtol=1e-12)

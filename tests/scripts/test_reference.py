@@ -8,9 +8,9 @@ import tomllib
 import pytest
 
 from lockstep.cli import check, compare, descend, exercise
-from lockstep.network.names import COMPUTED, PARAMETERS
 from lockstep.network.options import FILE, GROUPS, MISTAKE_NAMES, OPTIONS
 from scripts import reference
+from tests.lecture import COMPUTED, PARAMETERS
 
 PAGES = sorted(reference.PAGES.rglob("*.md"))
 MISTAKES = reference.PAGES / "mistakes"

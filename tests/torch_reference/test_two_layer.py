@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lockstep.network.names import COMPUTED, PARAMETERS, shape_of
+from tests.lecture import COMPUTED, PARAMETERS, shape_of
 from torch_reference import two_layer
 
 SIZES, SAMPLES = (3, 4, 2), 5

@@ -1,8 +1,8 @@
 """The page: a run to step through, one HTML file that needs no network. A view of the result."""
 
-import ast
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -12,20 +12,21 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from lockstep.evidence.comparison import Comparison
-from lockstep.explain.formulas import formulas, inputs_of, what_it_is
-from lockstep.network.names import COMPUTED, label, scalar_names, torch_place
+from lockstep.explain.formulas import formula_of, inputs_of, what_it_is
 from lockstep.network.problem import Problem
 from lockstep.report import sources
 from lockstep.report.album import Album
 from lockstep.report.formulas import equation, places, symbol
 from lockstep.report.page.step_data import (
     Data,
+    across,
+    is_labelled,
     loss_curve,
     most_steps,
     row_names,
     step_data,
 )
-from lockstep.report.step import STAGES, is_frozen
+from lockstep.report.step import is_frozen, stages
 from lockstep.report.terminal import heading
 from lockstep.report.verdict import verdict
 from lockstep.text import counted, grouped, unbroken
@@ -78,8 +79,10 @@ def _rendered(template: str, result: Comparison, rows: list[Data], **more: Any) 
     """A template filled with what every view of a result needs, and with more."""
     problem = result.problem
 
+    network = replace(problem.network, labels=False)  # a class is drawn as a 1
+
     def named(of: list[str], *index: int) -> list[str]:
-        return [label(name, index, problem.sizes, problem.batch_samples) for name in of]
+        return [network.label(name, index, problem.batch_samples) for name in of]
 
     more |= {
         "heading": [line.plain for line in heading(problem, result.by_hand.title)],
@@ -88,8 +91,10 @@ def _rendered(template: str, result: Comparison, rows: list[Data], **more: Any) 
         "rows": rows,
         "problem": problem,
         "scalars": problem.is_the_lectures,
+        "labelled": is_labelled(problem),
+        "across": across(network.depth),
         "decisive": _decisive(result),
-        "stages": STAGES,
+        "stages": stages(problem.network),
         "named": named,
     }
     return _environment().get_template(template).render(more)
@@ -122,14 +127,16 @@ def _rows(result: Comparison) -> list[Data]:
             why.setdefault(of, f"{found.mistake}: {found.says}")
     rows = []
     for name, of, index in row_names(problem):
-        row: Data = {"name": name, "of": of, "why": why.get(of, ""), "what": what_it_is(name, of)}
-        row |= {"place": torch_place(of, index), "frozen": is_frozen(of, problem)}
+        network = problem.network
+        row: Data = {"name": name, "of": of, "why": why.get(of, "")}
+        row |= {"what": what_it_is(name, of, network), "frozen": is_frozen(of, problem)}
+        row |= {"place": network.torch_place(of, index)}
         row |= {"formula": symbol(name), "needs": [], "numbers": []}
         if of == "loss":
             row["what"] = "the loss, before this step's update"
         if not row["frozen"]:
-            row["formula"] = equation(name, scalars, problem.loss)
-            row["needs"] = sorted(inputs_of(ast.unparse(formulas(problem.loss, scalars)[name])))
+            row["formula"] = equation(name, scalars, network)
+            row["needs"] = sorted(inputs_of(formula_of(name, scalars, network)))
             row["numbers"] = places(name, problem) if scalars else []
         rows.append(row)
     return rows
@@ -147,7 +154,8 @@ def _cells(lines: list[sources.Line | None], problem: Problem) -> list[Data | No
     source = "\n".join(line.text if line else "" for line in lines)
     html = highlight(source, PythonLexer(stripnl=False), HtmlFormatter(nowrap=True))
 
-    scalars = {name: " ".join(scalar_names(name, problem.sizes, 1) or ()) for name in COMPUTED}
+    network = problem.network
+    scalars = {name: " ".join(network.scalar_names(name, 1) or ()) for name in network.computed}
 
     def rows(line: sources.Line) -> str:
         if not problem.is_the_lectures:

@@ -6,33 +6,45 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.network.names import COMPUTED, PARAMETERS, Array, Index, label, shape_of
+from lockstep.network.names import Array, Index
 from lockstep.network.problem import Problem
 from lockstep.report.document import strict
 from lockstep.report.step import by_element, compared, everything, numbers_of
 from lockstep.run.record import Entry, Record
 from lockstep.text import digits
+from manual_backprop.losses import one_hot
 
 Data = dict[str, Any]  # what a template or the page's script reads
 
 MOST_STEPS, MOST_BYTES = 101, 750_000  # of a page
 _STEP_BYTES, _NEURON_BYTES, _CELL_BYTES = 2500, 600, 18  # about what each takes up
 MOST_CELLS = 24  # a side of a map
-MOST_NEURONS = 6  # a layer that can be drawn with their numbers
-_DRAWN = ("x", "y", "h", "o", "delta_h", "delta_o", *PARAMETERS)  # whose values are drawn
+MOST_NEURONS, MOST_LAYERS = 6, 5  # a layer that can be drawn with their numbers, and layers
+MOST_LABELLED = 4  # neurons a layer beside whose lines there is room for their numbers
 _CURVE_WIDTH, _CURVE_HEIGHT, _CURVE_TOP = 560, 140, 10
 
 
 def is_drawable(problem: Problem) -> bool:
     """Whether the network is small enough for a drawing."""
-    return max(problem.sizes) <= MOST_NEURONS
+    return max(problem.sizes) <= MOST_NEURONS and problem.network.depth <= MOST_LAYERS
+
+
+def is_labelled(problem: Problem) -> bool:
+    """Whether there is room for its weights' numbers beside the lines."""
+    return is_drawable(problem) and max(problem.sizes) <= MOST_LABELLED
+
+
+def across(depth: int) -> list[int]:
+    """Where the layers are drawn, from left to right."""
+    return [70, 350, 600] if depth == 2 else [70 + 270 * layer for layer in range(depth + 1)]
 
 
 def most_steps(problem: Problem) -> int:
     """How many steps fit into a page."""
     if problem.is_the_lectures:
         return MOST_STEPS
-    shapes = [shape_of(name, problem.sizes, problem.batch_samples) for name in COMPUTED]
+    network, samples = problem.network, problem.batch_samples
+    shapes = [network.shape(name, samples) for name in network.computed]
     cells = sum(int(np.prod(np.minimum(shape, MOST_CELLS))) for shape in shapes)
     drawn = _NEURON_BYTES * max(problem.sizes) if is_drawable(problem) else 0
     return max(3, min(MOST_STEPS, MOST_BYTES // (_STEP_BYTES + drawn + _CELL_BYTES * cells)))
@@ -44,10 +56,11 @@ def row_names(problem: Problem) -> Iterator[tuple[str, str, Index]]:
     Yields:
         Its name, the quantity that it belongs to, and its index there, () for a matrix.
     """
-    for of in COMPUTED:
-        shape = shape_of(of, problem.sizes, 1) if problem.is_the_lectures else ()
+    network = problem.network
+    for of in network.computed:
+        shape = network.shape(of, 1) if problem.is_the_lectures else ()
         for index in np.ndindex(shape):
-            yield label(of, index, problem.sizes, 1) if shape else of, of, index
+            yield network.label(of, index, 1) if shape else of, of, index
 
 
 def step_data(record: Record, problem: Problem) -> Data:
@@ -72,10 +85,15 @@ def step_data(record: Record, problem: Problem) -> Data:
         },
     }
     if is_drawable(problem):
-        samples, arrays = problem.batch_samples, everything(record)
-        drawn = by_element({name: arrays[name] for name in _DRAWN}, problem, samples)
-        weights = by_element({name: arrays[name] for name in ("W_h", "W_o")}, problem, samples)
-        values = by_element(arrays, problem, samples)
+        drawn_problem = replace(problem, network=replace(problem.network, labels=False))
+        samples, arrays, network = problem.batch_samples, everything(record), problem.network
+        arrays["y"] = one_hot(arrays["y"], network.sizes[-1], arrays["x"].dtype)
+        neurons = [network.of(kind, l) for l in network.layers for kind in ("a", "delta")]
+        named = ("x", "y", *neurons, *network.parameters)
+        matrices = [network.of("W", l) for l in network.layers]
+        drawn = by_element({name: arrays[name] for name in named}, drawn_problem, samples)
+        weights = by_element({name: arrays[name] for name in matrices}, drawn_problem, samples)
+        values = by_element(arrays, drawn_problem, samples)
         data["put"] = {name: f"{value:.9g}" for name, value in values.items()}
         data["drawn"] = {name: f"{value:.4g}" for name, value in drawn.items()}
         data["widths"] = widths(weights)

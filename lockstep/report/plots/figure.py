@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from lockstep.evidence.comparison import Comparison
-from lockstep.network.names import Array, Index, label
+from lockstep.network.names import Array, Index
 from lockstep.network.problem import Problem
 from lockstep.report.album import Album
 from lockstep.report.plots.descent import BLUE, GREY, ORANGE, RED, canvas, write
@@ -65,7 +65,7 @@ def _places(problem: Problem) -> list[_Place]:
             chosen = {0, array.size // 2, array.size - 1}
         for i in sorted(chosen):
             index = tuple(map(int, np.unravel_index(i, array.shape)))
-            it = label(name, index, problem.sizes, problem.batch_samples)
+            it = problem.network.label(name, index, problem.batch_samples)
             places.append((it, f"new_{name}", index))
     return places
 

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 
 from lockstep.api import compare, run
-from lockstep.bound.allowed import allowed, bounded_activation
+from lockstep.bound.activations import bounded_activation
+from lockstep.bound.allowed import allowed
 from lockstep.bound.bounded import Bounded, Precision, growth
 from lockstep.bound.exact import error, truth
 from lockstep.network.options import check
-from lockstep.network.problem import Start, make_problem
+from lockstep.network.problem import make_problem
 from manual_backprop import two_layer
 from manual_backprop.activations import activation
 from tests.campaigns.hard_problems import DRESSES, KINDS, STYLES, hard_problem, right_step
+from tests.lecture import COMPUTED
 
 DOUBLE = Precision.of("float64")
 
@@ -113,7 +115,7 @@ def test_the_derivatives_of_sigmoid_and_tanh_are_bound_through_the_rounded_outpu
 
 def test_frozen_parameters_have_no_room_at_all():
     problem = make_problem({"frozen": ("b_o",)})
-    bound = allowed(problem, Start(problem.parameters, problem.x, problem.y, problem.lr))
+    bound = allowed(problem, problem.start(1, problem.state))
     assert not bound["new_b_o"].any()
     assert bound["new_b_h"].all()
     assert bound["grad_b_o"].all()
@@ -286,8 +288,9 @@ def test_both_sides_lie_within_their_bound_of_the_exact_step(kind):
         if result.verdict == "undecided":
             continue
         record = result.last
-        exact = truth(problem, record.parameters, record.x, record.y, record.lr)
-        for name, values in exact.items():
+        exact = truth(problem, record.start)
+        for name in COMPUTED:
+            values = exact[name]
             for side in (record.manual, record.torch):
                 pairs = zip(
                     np.ravel(side[name]),
@@ -414,6 +417,7 @@ def test_the_steepest_slope_is_one_of_those_within_the_bound(name):
 
 def test_every_quantity_has_its_bound():
     problem = make_problem({})
-    limits = allowed(problem, problem.start(1, problem.parameters))
-    assert len(limits) == 15
+    limits = allowed(problem, problem.start(1, problem.state))
+    assert {*COMPUTED} <= {*limits}
+    assert len(limits) == 17  # with the gradients by the activations
     assert all(limits[name].shape == np.shape(limits[name]) for name in limits)

@@ -6,9 +6,8 @@ import pytest
 from lockstep import compare
 from lockstep.api import run
 from lockstep.bound.allowed import allowed
-from lockstep.network.names import COMPUTED
-from lockstep.network.options import ACTIVATION_NAMES, LOSS_NAMES
 from lockstep.network.problem import Start, make_problem
+from tests.lecture import ACTIVATIONS, COMPUTED, LOSSES
 from torch_reference import two_layer as torch_two_layer
 
 
@@ -21,9 +20,9 @@ def drawn(seed):
             samples=int(random.integers(1, 9)),
             seed=seed,
             steps=6,
-            hidden_activation=str(random.choice(ACTIVATION_NAMES)),
-            output_activation=str(random.choice(ACTIVATION_NAMES)),
-            loss=str(random.choice(LOSS_NAMES)),
+            hidden_activation=str(random.choice(ACTIVATIONS)),
+            output_activation=str(random.choice(ACTIVATIONS)),
+            loss=str(random.choice(LOSSES)),
             lr=0.01,
         )
     )

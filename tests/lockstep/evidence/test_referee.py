@@ -17,7 +17,7 @@ from lockstep.network.problem import make_problem
 
 def exact_of(values):
     problem = make_problem(values | {"steps": 1})
-    return problem, truth(problem, problem.parameters, problem.x, problem.y, problem.lr)
+    return problem, truth(problem, problem.start(1, problem.state))
 
 
 def test_linear_networks_are_exact_fractions():
@@ -138,7 +138,7 @@ def test_every_count_and_distance_is_the_elements_own(dtype):
     )
     record = run(problem, {}).last
     found = asdict(referee(problem, record))
-    exact = truth(problem, record.parameters, record.x, record.y, record.lr)
+    exact = truth(problem, record.start)
     counts = {"manual": 0, "torch": 0, "equal": 0}
     for entry in found["worst"]:
         name, index = entry["quantity"], tuple(entry["index"])

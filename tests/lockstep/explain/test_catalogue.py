@@ -4,23 +4,24 @@ import pytest
 
 from lockstep.api import compare
 from lockstep.explain.catalogue import catalogue
-from lockstep.explain.formulas import inputs_of, replaced, sources, split, tidy
-from lockstep.network.options import LOSS_NAMES, MISTAKE_NAMES
+from lockstep.explain.formulas import formulas, inputs_of, replaced, split, tidy
+from lockstep.network.options import MISTAKE_NAMES
 from lockstep.network.problem import make_problem
+from tests.lecture import LOSSES
 
 
-@pytest.mark.parametrize("loss", LOSS_NAMES)
+@pytest.mark.parametrize("loss", LOSSES)
 def test_every_mistake_has_other_formulas_than_the_right_one(loss):
-    problem = make_problem({"loss": loss})
-    right = sources(problem)
-    for mistake in catalogue(loss):
+    network = make_problem({"loss": loss}).network
+    right = formulas(network)
+    for mistake in catalogue(network):
         assert mistake.formulas
         assert right[mistake.quantity] not in mistake.formulas
         assert mistake.name in MISTAKE_NAMES
 
 
 def test_a_mistake_says_what_its_formulas_need():
-    for mistake in catalogue("mse"):
+    for mistake in catalogue(make_problem({}).network):
         for formula in mistake.formulas:
             needed = inputs_of(formula)
             assert mistake.fitted == ("c" in needed)

@@ -13,7 +13,7 @@ from lockstep.network.problem import make_problem
 def test_every_option_is_on_the_command_line_or_in_files_only():
     flags = {action.dest for action in parser()._actions if action.option_strings} - {"help"}
     in_files = {option.name for option in GROUPS[FILE]}
-    assert in_files == {"x", "y", "W_h", "b_h", "W_o", "b_o", "frozen"}
+    assert in_files == {"x", "y", "W_h", "b_h", "W_o", "b_o", "biases", "frozen"}
     assert flags == OPTIONS.keys() - in_files
 
 
@@ -36,7 +36,7 @@ def test_a_default_is_a_value_that_its_check_accepts():
 
 def test_a_default_is_what_a_problem_has_where_nothing_is_given():
     problem = make_problem({})
-    for name in ("lr", "steps", "dtype", "loss", "hidden_activation", "output_activation"):
+    for name in ("lr", "steps", "dtype", "loss"):
         assert getattr(problem, name) == DEFAULTS[name]
     assert (problem.frozen, problem.samples) == (DEFAULTS["frozen"], DEFAULTS["samples"])
     assert make_problem({"sizes": (2, 2, 2)}).x == pytest.approx(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lockstep.errors import Unusable
+from lockstep.network.network import Network
 from lockstep.network.options import check
 from lockstep.network.problem import _fits_into_memory, make_problem, read_file
 
@@ -21,11 +22,7 @@ def test_the_lectures_numbers_stand_when_nothing_says_which_network():
 def test_defaults():
     problem = made()
     assert (problem.sizes, problem.samples, problem.lr, problem.steps) == ((2, 2, 2), 1, 0.05, 100)
-    assert (problem.loss, problem.hidden_activation, problem.output_activation) == (
-        "mse",
-        "linear",
-        "linear",
-    )
+    assert (problem.loss, problem.network.activations) == ("mse", ("linear", "linear"))
     assert (problem.dtype, problem.frozen, problem.batch_size) == ("float64", (), None)
 
 
@@ -75,9 +72,9 @@ def test_float32_is_rounded_once():
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"sizes": "2-2"}, "sizes: expected three positive whole numbers"),
-        ({"sizes": "2-0-2"}, "sizes: expected three positive whole numbers"),
-        ({"sizes": [2, 2.5, 2]}, "sizes: expected three positive whole numbers"),
+        ({"sizes": "2"}, "sizes: expected two or more positive whole numbers"),
+        ({"sizes": "2-0-2"}, "sizes: expected two or more positive whole numbers"),
+        ({"sizes": [2, 2.5, 2]}, "sizes: expected two or more positive whole numbers"),
         (
             {"sizes": "3-2-2", "x": [[1, 2]]},
             "sizes 3-2-2: has n_in = 3, but x (shape 1×2) has n_in = 2",
@@ -111,9 +108,9 @@ def test_float32_is_rounded_once():
         ({"samples": 0}, "samples: expected a positive whole number, got 0"),
         ({"batch_size": 0}, "batch_size: expected a positive whole number, got 0"),
         ({"seed": -1}, "seed: expected a whole number, 0 or more, got -1"),
-        ({"loss": "mae"}, "loss: expected one of mse, sum, half_sum, got 'mae'"),
+        ({"loss": "mae"}, "loss: expected one of mse, sum, half_sum, sum_over_n"),
         (
-            {"hidden_activation": "gelu"},
+            {"hidden_activation": "swish"},
             "hidden_activation: expected one of linear, sigmoid, tanh, relu",
         ),
         ({"dtype": "float16"}, "dtype: expected one of float64, float32"),
@@ -237,7 +234,7 @@ def test_where_the_system_does_not_say_how_much_memory_there_is_any_network_may_
     else:
         monkeypatch.setattr("os.sysconf", sysconf)
     assert make_problem({"sizes": (3, 4, 2)}).sizes == (3, 4, 2)
-    _fits_into_memory((10**6, 10**6, 1), 1)
+    _fits_into_memory(Network((10**6, 10**6, 1), ("linear", "linear")), 1)
 
 
 def test_a_network_beyond_memory_is_told():

@@ -7,12 +7,12 @@ import pytest
 
 from lockstep.api import run
 from lockstep.bound.allowed import tolerance
-from lockstep.network.names import COMPUTED
 from lockstep.network.problem import make_problem
 from lockstep.run.judge import Judgement, judge
 from lockstep.run.steps import records
 from lockstep.sides.built_in import BuiltIn
 from lockstep.text import ulps
+from tests.lecture import COMPUTED
 
 
 def verdict_and_place(record, fixed=False):

@@ -148,7 +148,7 @@ def test_float32_runs_accept_steps_in_double_precision():
         ("def step(x): return {'h': [[10**400, x.sum]]}\n", "returned h as list with 1000000"),
         (
             "def step(q): return {}\n",
-            "asks for 'q': expected names of quantities: W_h, b_h, W_o, b_o, x, y, lr, z_h",
+            "asks for 'q': expected names of quantities: W_h, b_h, W_o, b_o, x, y, lr, step, z_h",
         ),
         (
             "def step(x): return {'h1': x}\n",

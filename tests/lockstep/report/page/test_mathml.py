@@ -2,17 +2,18 @@
 
 import ast
 import math
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 
 from lockstep.bound.allowed import tolerance
-from lockstep.network.names import COMPUTED, scalar_names
 from lockstep.network.problem import make_problem
 from lockstep.report.formulas import MathML, equation, places, symbol
 from lockstep.report.page.step_data import step_data
 from lockstep.run.steps import records
 from lockstep.sides.built_in import BuiltIn
+from tests.lecture import COMPUTED, LECTURE, scalar_names
 
 _FUNCTIONS = {"tanh": math.tanh, "sigmoid": lambda z: 1 / (1 + math.exp(-z))}
 
@@ -73,7 +74,7 @@ def test_the_same_formula_in_names_gives_the_value_of_these_names(loss):
     put = step_data(record, problem)["put"]
     for name in COMPUTED:
         for scalar in scalar_names(name, (2, 2, 2), 1):
-            tree = ElementTree.fromstring(equation(scalar, True, loss))
+            tree = ElementTree.fromstring(equation(scalar, True, problem.network))
             assert tree[0].attrib == {"data-q": scalar}
             named = [node.attrib["data-q"] for node in tree.iter() if "data-q" in node.attrib][1:]
             assert named
@@ -81,7 +82,7 @@ def test_the_same_formula_in_names_gives_the_value_of_these_names(loss):
 
 
 def test_a_matrix_formula_names_the_matrices_it_is_made_of():
-    tree = ElementTree.fromstring(equation("delta_h", False, "mse"))
+    tree = ElementTree.fromstring(equation("delta_h", False, LECTURE))
     assert [node.attrib["data-q"] for node in tree.iter() if "data-q" in node.attrib] == [
         "delta_h",
         "delta_o",
@@ -122,15 +123,17 @@ def test_a_formula_in_symbols_is_the_same_arithmetic_as_with_numbers():
     put = step_data(record, problem)["put"]
     for name in COMPUTED:
         for scalar in scalar_names(name, (2, 2, 2), 1):
-            written = arithmetic(ElementTree.fromstring(equation(scalar, True, "sum")), put)
+            written = arithmetic(
+                ElementTree.fromstring(equation(scalar, True, problem.network)), put
+            )
             sigma, slope = (math.tanh, _slope) if name.endswith("h") else (lambda z: z, lambda z: 1)
             value = eval(written.partition("=")[2], {"sigma": sigma, "slope": slope})
             assert value == pytest.approx(float(put[scalar].strip("()")), rel=1e-6), scalar
 
 
 def test_a_divisor_of_one_is_left_out():
-    assert equation("loss", False, "sum").count("<mfrac>") == 0
-    assert equation("loss", False, "half_sum").count("<mfrac>") == 1
+    assert equation("loss", False, replace(LECTURE, loss="sum")).count("<mfrac>") == 0
+    assert equation("loss", False, replace(LECTURE, loss="half_sum")).count("<mfrac>") == 1
 
 
 def test_what_has_no_way_to_be_written_is_told():

@@ -1,0 +1,87 @@
+"""A forgotten setting: what was returned fits the network under another one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from lockstep.bound.allowed import allowed
+from lockstep.network.network import WITH_ACTIVATION, Network
+from lockstep.network.options import ACTIVATION_NAMES, LOSS_NAMES, OPTIMIZERS
+from lockstep.network.problem import Problem
+from lockstep.run.record import Record
+from lockstep.sides.built_in import by_hand
+
+MOST = 2 * 10**7  # multiply-adds of a step beyond which trying every setting takes too long
+
+
+@np.errstate(all="ignore")
+def forgotten_setting(record: Record, problem: Problem) -> str:
+    """The option with which everything that was returned would be right, as a command line has it.
+
+    Args:
+        record: A step that differs.
+        problem: What it was judged by.
+
+    Returns:
+        "" where no other activation, loss or optimiser gives these numbers.
+    """
+    if record.misshapen or record.jump or problem.multiply_adds > MOST or not record.is_finite:
+        return ""
+    for option, network in _others(problem.network):
+        if _fits(record, replace(problem, network=network)):
+            return option
+    return ""
+
+
+def _fits(record: Record, other: Problem) -> bool:
+    """Whether every value that was returned is the other network's, to rounding."""
+    if not {*record.manual} <= {*other.network.computed}:
+        return False
+    right = by_hand(other, record.start)
+    limits = allowed(other, record.start)
+    for name, own in record.manual.items():
+        room = limits[name] + record.printed.get(name, 0.0)
+        off = ~(np.abs(own.astype(np.float64) - right[name]) <= room)
+        if (off & record.covered.get(name, True)).any():
+            return False
+    return True
+
+
+def _others(network: Network) -> Iterator[tuple[str, Network]]:
+    """Networks with one other setting, likelier ones first, and the option that sets it."""
+    own = WITH_ACTIVATION.get(network.loss)
+    for loss in LOSS_NAMES:
+        theirs = WITH_ACTIVATION.get(loss)
+        if loss != network.loss and (theirs == "softmax") == (own == "softmax"):
+            last = theirs or ("linear" if own else network.activations[-1])
+            activations = (*network.activations[:-1], last)
+            yield f"--loss {loss}", replace(network, loss=loss, activations=activations)
+    for which in ACTIVATION_NAMES:
+        yield from _with_activation(network, which, own is not None)
+    for optimizer, settings in OPTIMIZERS.items():
+        if optimizer != network.optimizer:
+            changed = replace(network, optimizer=optimizer, settings=tuple(settings.items()))
+            yield f"--optimizer {optimizer}", changed
+
+
+def _with_activation(
+    network: Network, which: str, keeps_last: bool
+) -> Iterator[tuple[str, Network]]:
+    """The network with another activation in its hidden layers, its last one, or all of them."""
+    *hidden, last = network.activations
+    ways = [(*[which] * len(hidden), last), (*hidden, which), (*[which] * network.depth,)]
+    for changed in ways:
+        if changed != network.activations and not (keeps_last and changed[-1] != last):
+            yield _option(network, changed), replace(network, activations=changed)
+
+
+def _option(network: Network, activations: tuple[str, ...]) -> str:
+    """The options that set these activations where the network has others."""
+    if network.depth != 2:
+        return f"--activations {','.join(activations)}"
+    names = ("--hidden-activation", "--output-activation")
+    changed = zip(names, network.activations, activations, strict=True)
+    return " ".join(f"{name} {new}" for name, old, new in changed if new != old)

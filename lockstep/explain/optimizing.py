@@ -1,0 +1,219 @@
+"""Mistakes in an optimiser's step: in its memory, in the new parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+from lockstep.explain.formulas import replaced, split
+from lockstep.network.network import Network
+
+Right: TypeAlias = dict[str, str]  # the text of the right formulas by name
+Rows: TypeAlias = Iterator[tuple[str, ...]]  # quantity, name, says, remedy, each formula
+
+
+def updates(network: Network, right: Right) -> Rows:
+    """Mistakes in the new parameters and in the new memory."""
+    for parameter in map(network.parameter, network.gradients):
+        name, gradient = f"new_{parameter}", f"grad_{parameter}"
+        update = right[name]
+        _, step = split(update)
+        subtract = f"subtract lr·{gradient}"
+        if network[parameter].family == "b":
+            yield (
+                name,
+                "bias-learning-rate",
+                "{q} is updated with {c} times the learning rate of the weights",
+                "update biases with the learning rate of the weights",
+                replaced(update, {"lr": "c * lr"}),
+            )
+            says = f"the bias {parameter} is never updated"
+            yield name, "bias-gradient-missing", says, subtract, parameter
+        yield name, "not-updated", f"{parameter} is left as it was", subtract, parameter
+        yield (
+            name,
+            "update-sign",
+            f"lr·{gradient} is added",
+            "subtract it: the step goes down the gradient",
+            f"{parameter} + {step}",
+        )
+        yield (
+            name,
+            "learning-rate",
+            "the learning rate is missing in {q}, in it twice, or divided by the batch size",
+            f"{name} is {update.replace(' * ', '·')}",
+            *(replaced(update, {"lr": rate}) for rate in ("1", "lr * lr", "lr / N", "lr * N")),
+        )
+        yield (
+            name,
+            "gradients-accumulated",
+            "the earlier steps' gradients are still inside {q}",
+            "start every step from zero gradients",
+            replaced(update, {gradient: f"{gradient} + accumulated['{parameter}']"}),
+        )
+        if network.keeps:
+            yield from _memory(network, right, parameter)
+            continue
+        yield (
+            name,
+            "repeated-update",
+            "the update of {q} was done twice, or three times",
+            "update once a step",
+            *(replaced(update, {"lr": f"{times} * lr"}) for times in (2, 3)),
+        )
+        yield (
+            name,
+            "momentum",
+            "{q} also has the last step's gradient, {c} times: momentum",
+            "plain gradient descent has no memory",
+            f"{update} - c * (lr * previous['{parameter}'])",
+        )
+        yield (
+            name,
+            "weight-decay",
+            "{q} has an extra term, {c} times the parameter: weight decay",
+            "leave the term out, or set it on both sides",
+            f"{update} - c * (lr * {parameter})",
+        )
+
+
+def _memory(network: Network, right: Right, parameter: str) -> Rows:
+    """Mistakes that an optimiser with memory allows."""
+    if network.optimizer == "sgd":
+        yield from _momentum(network, right, parameter)
+    else:
+        yield from _roots(right, parameter)
+    if network.optimizer in ("adam", "adamw"):
+        yield from _corrections(network, right, parameter)
+    if dict(network.settings).get("weight_decay"):
+        yield from _decays(network, right, parameter)
+
+
+def _momentum(network: Network, right: Right, parameter: str) -> Rows:
+    """Momentum in another form, with another sign, or Nesterov's step for the plain one."""
+    memory, new = f"new_velocity_{parameter}", f"new_{parameter}"
+    kept, added = split(right[memory])
+    plain = replaced(added, {"1 - dampening": "1"})
+    yield (
+        memory,
+        "momentum-form",
+        "{q} is momentum in another form: with (1 − β), with or without dampening, or another sign",
+        f"{memory} is {right[memory].replace(' * ', '·')}",
+        f"{kept} + (1 - momentum) * ({plain})",
+        f"{kept} + {plain}",
+        f"{kept} - {plain}",
+        f"{kept} - lr * ({plain})",
+        f"{kept} + lr * ({plain})",
+    )
+    nesterov = bool(dict(network.settings).get("nesterov"))
+    other = f"{parameter} - lr * {memory}" if nesterov else ""
+    ahead = f"{parameter} - lr * ({plain} + momentum * {memory})"
+    old = f"velocity_{parameter}"
+    yield (
+        new,
+        "momentum-form",
+        "{q} is a step of momentum in another form or direction: plain for Nesterov's, or reversed",
+        f"{new} is {right[new].replace(' * ', '·')}",
+        *filter(None, (other, "" if nesterov else ahead)),
+        f"{parameter} - lr * ({plain} - momentum * {memory})",
+        f"{parameter} - lr * {old}",
+        f"{parameter} + momentum * {old} - (1 + momentum) * {memory}",
+        f"{parameter} + {memory}",
+        f"{parameter} - {memory}",
+    )
+
+
+def _roots(right: Right, parameter: str) -> Rows:
+    """ε inside the root, left out, or another one; the root or the square left out."""
+    new = f"new_{parameter}"
+    denominator = split(right[new])[1]
+    below = split(denominator)[1]
+    root, _ = split(below)
+    radicand = root.removeprefix("sqrt(").removesuffix(")")
+    yield (
+        new,
+        "epsilon-placement",
+        "ε in {q} stands inside the root, is left out, or is another one",
+        f"the step is divided by {below}",
+        *(
+            replaced(right[new], {below: other})
+            for other in (
+                f"sqrt({radicand} + eps)",
+                f"sqrt({radicand} + eps * eps)",
+                root,
+                *(f"{root} + {eps}" for eps in (1e-10, 1e-8, 1e-7, 1e-6, 1e-5, 1e-3)),
+            )
+        ),
+    )
+
+
+def _corrections(network: Network, right: Right, parameter: str) -> Rows:
+    """Adam's 1 − βᵗ left out, without the power, or with another t."""
+    new = f"new_{parameter}"
+    corrections = ("1 - beta1 ** step", "1 - beta2 ** step")
+    ways = [dict.fromkeys(corrections, "1"), *({one: "1"} for one in corrections)]
+    ways += [{one: one.replace(" ** step", "") for one in corrections}]
+    ways += [
+        {one: one.replace("step", f"(step {by} 1)") for one in corrections} for by in ("-", "+")
+    ]
+    yield (
+        new,
+        "bias-correction",
+        "Adam's correction 1 − βᵗ is left out of {q}, without its power, or t counts from 0",
+        "divide the mean by 1 − β₁ᵗ and the square by 1 − β₂ᵗ; t is 1 at the first step",
+        *(replaced(right[new], way) for way in ways),
+    )
+    for which, beta in (("mean", "beta1"), ("square", "beta2")):
+        name = f"new_{which}_{parameter}"
+        kept, added = split(right[name])
+        _, gradient = split(added)
+        yield (
+            name,
+            "momentum-form",
+            "{q} lacks the factor 1 − β, or has β and 1 − β in each other's place",
+            f"{name} is {right[name].replace(' * ', '·')}",
+            f"{kept} + {gradient}",
+            replaced(right[name], {beta: f"(1 - {beta})", f"1 - {beta}": beta}),
+        )
+
+
+def _decays(network: Network, right: Right, parameter: str) -> Rows:
+    """Coupled decay where decoupled belongs, or the reverse."""
+    new, gradient = f"new_{parameter}", f"grad_{parameter}"
+    decayed = f"{gradient} + weight_decay * {parameter}"
+    if network.optimizer == "adamw":
+        for which in ("mean", "square"):
+            name = f"new_{which}_{parameter}"
+            yield (
+                name,
+                "weight-decay-form",
+                "the decay of the weights is inside {q}: coupled, as in Adam",
+                "AdamW takes it from the parameter, and leaves the gradient alone",
+                replaced(right[name], {gradient: f"({decayed})"}),
+            )
+        first = f"{parameter} - lr * weight_decay * {parameter}"
+        yield (
+            new,
+            "weight-decay-form",
+            "the decay of the weights is left out of {q}, or not scaled by the learning rate",
+            f"{new} starts from {first.replace(' * ', '·')}",
+            replaced(right[new], {first: parameter}),
+            replaced(right[new], {first: f"{parameter} - weight_decay * {parameter}"}),
+        )
+        return
+    for name in (*(f"new_{kept}_{parameter}" for kept in network.keeps), new):
+        if decayed in right[name]:
+            yield (
+                name,
+                "weight-decay-form",
+                "the decay of the weights is left out of {q}: decoupled, as in AdamW, or forgotten",
+                f"the gradient is {decayed.replace(' * ', '·')}",
+                replaced(right[name], {decayed: gradient}),
+            )
+    yield (
+        new,
+        "weight-decay-form",
+        "the parameter in {q} decays by itself: decoupled, as in AdamW",
+        "leave the parameter alone: the decay is in the gradient",
+        f"{right[new]} - lr * weight_decay * {parameter}",
+    )

@@ -1,0 +1,227 @@
+"""Networks of any depth, end to end: judged, recorded, explained, reported."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lockstep.api import compare, run
+from lockstep.cli.compare import main
+from lockstep.errors import Unusable
+from lockstep.report.document import line
+from lockstep.report.page.page import new_album, page
+from lockstep.report.step import step_lines
+from lockstep.run.steps import after, by_torch
+from manual_backprop.activations import softmax
+from tests.deep import PROBLEMS, name_of, problem
+
+CLASSIFIER = dict(
+    sizes="4-5-3",
+    activations="relu,linear",
+    loss="cross_entropy",
+    samples=6,
+    momentum=0.9,
+)
+
+
+def classifier(W1, b1, W2, b2, X, Y, eta, velocity_W1, v_dW2):
+    """Softmax and momentum as many write them, with names of their own."""
+    Z1 = X @ W1.T + b1
+    A1 = np.maximum(Z1, 0)
+    A2 = softmax(A1 @ W2.T + b2)
+    dZ2 = (A2 - np.eye(A2.shape[1])[Y]) / len(X)
+    dW2, db2 = dZ2.T @ A1, dZ2.sum(axis=0, keepdims=True)
+    dA1 = dZ2 @ W2
+    dZ1 = dA1 * (Z1 > 0)
+    dW1, db1 = dZ1.T @ X, dZ1.sum(axis=0)
+    new_velocity_W1, new_v_dW2 = 0.9 * velocity_W1 + dW1, 0.9 * v_dW2 + dW2
+    return dict(
+        A2=A2, dZ2=dZ2, dA1=dA1, dZ1=dZ1, dW2=dW2, db2=db2, dW1=dW1, db1=db1,
+        cost=-np.log(A2[np.arange(len(Y)), Y]).mean(),
+        new_velocity_W1=new_velocity_W1, new_v_dW2=new_v_dW2,
+        new_W1=W1 - eta * new_velocity_W1, new_w2=W2 - eta * new_v_dW2,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("values", PROBLEMS, ids=name_of)
+def test_the_code_by_hand_matches_at_every_step(values, dtype):
+    result = run(problem(values, dtype=dtype), {"control": True})
+    assert result.verdict == "match", str(result)
+    assert 0 < result.worst_ratio < 1
+    assert result.steps_run == 3
+    assert result.control["caught"] == len(result.control["planted"])
+    assert f"{len(result.problem.network.computed)} of" in str(result)
+
+
+def test_a_step_may_use_other_names_labels_and_a_row_of_biases():
+    result = compare(classifier, CLASSIFIER, steps=4, battery=6)
+    assert result.verdict == "match", str(result)
+    assert result.battery["matching"] == result.battery["problems"] == 6
+    assert "match: 13 of 20 quantities, 4 steps" in " ".join(str(result).split())
+    assert any("db2 has the shape of a row or a column" in remark for remark in result.remarks)
+
+
+def test_a_wrong_step_is_told_by_our_names_and_the_users():
+    def wrong(A2, Y, W2):
+        return {"dZ2": A2 - np.eye(3)[Y]}
+
+    result = compare(wrong, CLASSIFIER)
+    assert result.first_mismatch["quantity"] == "delta_o"
+    found = result.diagnoses[0]
+    assert found["mistake"] == "scaled-by-constant"
+    assert "N" in found["says"]
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "mistake"),
+    [
+        ("delta2", lambda g: g["delta3"] @ g["W3"], "missing-activation-derivative"),
+        ("grad_W2", lambda g: g["delta2"].T @ np.tanh(g["a1"]), "unknown"),
+        ("grad_W3", lambda g: g["delta3"].T @ g["z2"], "wrong-layer-input"),
+        ("new_W2", lambda g: g["W2"] + g["lr"] * g["grad_W2"], "update-sign"),
+        ("new_b1", lambda g: g["b1"], "bias-gradient-missing"),
+        ("grad_b2", lambda g: g["delta2"].mean(axis=0), "bias-gradient-averaged"),
+    ],
+)
+def test_a_mistake_in_a_layer_in_the_middle_is_named(name, wrong, mistake):
+    names = "W2, W3, b1, lr, delta2, delta3, a1, z2, grad_W2"
+    names = ", ".join(each for each in names.split(", ") if each != name)
+    scope = {"wrong": wrong}
+    exec(f"def step({names}): return {{{name!r}: wrong(dict(locals()))}}", scope)
+    values = dict(sizes="3-4-5-2", activations="tanh,sigmoid,linear", samples=5)
+    result = compare(scope["step"], values)
+    assert result.first_mismatch["quantity"] == name
+    assert result.diagnoses[0]["mistake"] == mistake
+
+
+@pytest.mark.parametrize("values", PROBLEMS, ids=name_of)
+def test_a_trace_reads_back_and_matches(values, tmp_path, capsys):
+    made = problem(values)
+    arguments = [f"{tmp_path}/p.toml", "--steps", "3", "--trace", f"{tmp_path}/run.jsonl"]
+    settings = {n: v for n, v in made.settings.items() if v is not None and n != "data"}
+    arrays = made.parameters | made.masks | {"x": made.x, "y": made.y}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items() if n_is_key(name)]
+    lines += [f"{name} = {json.dumps(array.tolist())}" for name, array in arrays.items()]
+    (tmp_path / "p.toml").write_text("\n".join(lines))
+    assert main([*arguments, "--quiet"]) == 0
+    assert main(["--numbers", f"{tmp_path}/run.jsonl", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert f"match: {len(made.network.computed)} of" in out
+
+
+def n_is_key(name):
+    return name not in ("samples", "standardize", "batch_size")
+
+
+def test_a_line_of_a_recording_may_give_memory_and_labels(tmp_path):
+    made = problem(dict(sizes="2-3-3", loss="cross_entropy", optimizer="adam", samples=2))
+    start = made.start(1, made.state)
+    got = by_torch(made, start)
+    state = after(made.network, got)
+    again = by_torch(made, made.start(5, state))
+    first = {"sizes": "2-3-3", "loss": "cross_entropy", "optimizer": "adam", "lr": made.lr}
+    lines = [
+        {"problem": first},
+        {"step": 1, **start.given, "dW2": got["grad_W_o"], "new_W1": got["new_W_h"]},
+        {"step": 5, **state.parameters, **state.memory, "new_square_W2": again["new_square_W_o"]},
+    ]
+    path = tmp_path / "run.jsonl"
+    path.write_text("".join(map(line, lines)))
+    result = compare(None, None, numbers=str(path))
+    assert result.verdict == "match", str(result)
+    assert result.returned == {"grad_W_o", "new_W_h", "new_square_W_o"}
+
+
+def test_adam_at_the_solution_divides_rounding_by_rounding_and_the_verdict_says_so():
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(9, 2)), random.normal(size=(9, 1))
+    solution = np.linalg.lstsq(x, y, rcond=None)[0].T.tolist()
+    values = dict(W1=solution, x=x.tolist(), y=y.tolist(), optimizer="adam", no_biases=True)
+    result = compare(None, values | {"eps": 1e-30}, steps=1)
+    assert result.verdict == "match"
+    assert result.resolution["blind"] >= 6  # the gradient and both memories
+    assert result.last.allowed["new_W1"].max() > 0.01  # a step of the learning rate's size
+    assert "could not be judged: rounding alone could change them" in " ".join(str(result).split())
+
+
+def test_the_referee_knows_the_exact_step_of_any_network():
+    for values in PROBLEMS:
+        result = run(problem(values), {"referee": True})
+        counted = result.referee["nearer"]
+        assert sum(counted.values()) == result.last.size
+        for entry in result.referee["worst"]:
+            assert entry["manual_error"] <= 3 * entry["allowed"]
+
+
+@pytest.mark.parametrize("values", PROBLEMS, ids=name_of)
+def test_every_view_shows_a_deep_network(values):
+    made = problem(values)
+    album = new_album(made)
+    result = run(made, {"show": "all"}, album.add)
+    text = page(result, album)
+    assert "match:" in text
+    assert (f"{made.network.name('W1')}[0, 0] = " in text) == (max(made.sizes) <= 4)
+    lines = "\n".join(line.plain for line in step_lines(result.last, made, 160))
+    assert f"{made.network.name('delta1')}[" in lines or made.samples == 1
+    assert lines.count("✓") == len(made.network.computed)
+
+
+def test_the_sources_of_a_deep_network_stand_side_by_side(tmp_path, capsys):
+    path = tmp_path / "step.py"
+    path.write_text("def step(a3, y): return {'delta3': a3 - y}\n")
+    arguments = ["--sizes", "3-2-2-4", "--loss", "bce_sum", "--derivation", str(path)]
+    assert main([*arguments, "--code", "--plot", f"{tmp_path}/a.png"]) == 0
+    out = capsys.readouterr().out
+    assert "delta3" in out
+    assert "torch_reference/network.py" in out
+
+
+def test_what_a_problem_hides_is_told_of_a_deep_network_too():
+    result = compare(None, dict(sizes="2-2-2-2"), steps=1)
+    assert "missing-activation-derivative" in result.cannot_see
+
+
+def test_names_that_mean_nothing_are_told():
+    with pytest.raises(Unusable, match="asks for 'W9': expected names of quantities"):
+        compare(lambda W9: {"loss": 0.0}, dict(sizes="2-2-2-2"))
+    with pytest.raises(Unusable, match=r"returned 'dW9': expected names of computed quantities"):
+        compare(lambda W1: {"dW9": W1}, dict(sizes="2-2-2-2"))
+    with pytest.raises(Unusable, match="returned grad_W1 twice, also as dW1; expected one"):
+        compare(lambda W1: {"grad_W1": W1, "dW1": W1}, dict(sizes="2-2-2-2"))
+    with pytest.raises(Unusable, match="require: expected all, gradients, or names"):
+        compare(None, dict(sizes="2-2-2-2"), require="grad_W9")
+
+
+def test_textbook_formulas_of_a_cross_entropy_are_right_and_lose_digits():
+    def softmax_loss(a2, y):
+        return {"loss": -np.log(a2[np.arange(len(y)), y]).mean()}
+
+    def binary_loss(a2, y):
+        return {"loss": -(y * np.log(a2) + (1 - y) * np.log(1 - a2)).mean()}
+
+    far = {"W_o": [[9.0, 9.0], [-9.0, 9.0]], "b_o": [0.0, 0.0], "x": [[1.5, 1.0]], "y": [0]}
+    identity = {"W_h": [[1.0, 0.0], [0.0, 1.0]], "b_h": [0.0, 0.0]}
+    for step, loss, y in ((softmax_loss, "cross_entropy", [0]), (binary_loss, "bce", [[0.0, 0.0]])):
+        result = compare(step, far | identity | {"loss": loss, "y": y}, steps=1)
+        assert result.verdict == "match", str(result)
+        if loss == "bce":
+            assert any("its formula for bce loses digits" in it for it in result.remarks)
+
+
+def test_a_gradient_by_the_activation_is_judged_of_two_layers_too():
+    right = compare(lambda delta_o, W_o: {"dA1": delta_o @ W_o}, dict(sizes="3-4-2", samples=2))
+    assert right.verdict == "match"
+    assert "1 of 16 quantities" in str(right)
+    wrong = compare(lambda delta_o: {"grad_h": 2 * delta_o}, steps=1)
+    assert wrong.first_mismatch["quantity"] == "grad_h"
+
+
+def test_the_battery_draws_one_hot_rows_and_masks_where_the_problem_has_them():
+    def step(y, a2, mask1, delta2, W2, z1):
+        delta1 = (delta2 @ W2) * mask1 * (z1 > 0)
+        return dict(delta2=(a2 - y) / len(y), dA1=(delta2 @ W2) * mask1, delta1=delta1)
+
+    values = PROBLEMS[12] | dict(mask1=[[2.0, 0.0, 2.0], [0.0, 2.0, 0.0]], hidden_activation="relu")
+    result = compare(step, values, battery=9)
+    assert (result.verdict, result.battery["matching"]) == ("match", 9)
