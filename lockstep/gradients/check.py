@@ -117,7 +117,7 @@ def check_gradients(
     Raises:
         GradientMismatch: A gradient is wrong. It is an AssertionError, and its message is the
             report.
-        ValueError: Something cannot be used: a side that gives other numbers at a second call, an
+        ValueError: Something cannot be used: a side that gives other numbers when called again, an
             exception in `hand` or `reference`, differentiated inputs that are not finite.
         TypeError: `hand` returns no dict of numbers, or the reference no scalar tensor.
 

@@ -62,7 +62,7 @@ def check_function(
 
     Besides the gradients for a random incoming gradient, it checks: incoming gradients that are
     expanded, transposed, sliced or missing; that nothing given is overwritten; that every input
-    may be the only one that needs a gradient; that a second call gives the same.
+    may be the only one that needs a gradient; that further calls give the same.
 
     Reports call the result of the forward `output`, or `output_0`, `output_1` … if there are
     several. If an input has that name already, an underscore is added: `output_`.
@@ -279,14 +279,14 @@ def _wrong(name: str, mistake: str, says: str, remedy: str) -> GradientMismatch:
 
 
 def _checked_twice(answer: Code, layer: _Layer, it: Any, who: str) -> CheckResult:
-    """The check of both passes; another answer at the second call is a mismatch."""
+    """The check of both passes; another answer at a later call is a mismatch."""
     try:
         return checked(layer.known, answer, layer.scalar, layer.options, it, who, layer.outputs)
     except Unsteady as error:
         if error.who == "reference":
             raise
         mistake = "gradients-accumulated" if error.doubled else "unknown"
-        says = f"{who} gives another gradient of {error.gradient} at its second call"
+        says = f"{who} gives another gradient of {error.gradient} when it is called again"
         more = ", twice the first" if error.doubled else ""
         remedy = "keep nothing from one call to the next"
         raise _wrong(error.gradient, mistake, says + more, remedy) from None

@@ -382,7 +382,7 @@ REFERENCES = {
     ),
     "another value at each call": (
         THREE + "import random\ndef reference(x): return x.sum() * random.random()\n",
-        "ref.py: reference gives different gradients when it is called twice",
+        "ref.py: reference gives different gradients when it is called again",
     ),
     "an exit at once": ("import sys\nsys.exit(0)\n", "ref.py, line 2: SystemExit: 0"),
     "an exit": (

@@ -620,9 +620,29 @@ def test_a_layer_that_gives_another_gradient_at_its_second_call_is_a_mismatch(gr
         calls.append(1)
         return {"x": 2 * dout * x * grows(len(calls))}
 
-    with pytest.raises(GradientMismatch, match="at its second call") as error:
+    with pytest.raises(GradientMismatch, match="when it is called again") as error:
         check_layer(lambda x: (x * x, x), backward, lambda x: x * x, x=np.linspace(1, 2, 5))
     assert error.value.diagnoses[0]["mistake"] == mistake
+
+
+@pytest.mark.parametrize("first", [2, 3, 5])
+def test_a_function_whose_backward_drifts_after_some_calls_is_a_mismatch(first):
+    calls = []
+
+    class Drifts(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x.sin()
+
+        @staticmethod
+        def backward(ctx, incoming):
+            calls.append(1)
+            (x,) = ctx.saved_tensors
+            return incoming * x.cos() * (1.01 if len(calls) >= first else 1)
+
+    with pytest.raises(GradientMismatch, match="when it is called again"):
+        check_function(Drifts, lambda x: x.sin(), x=torch.linspace(-1, 2, 7, dtype=torch.float64))
 
 
 def test_a_reference_of_a_layer_that_is_not_the_same_twice_is_refused():
