@@ -13,7 +13,7 @@ from lockstep.cli.main import (
     status,
     whole_file,
 )
-from lockstep.errors import Unusable, short
+from lockstep.errors import Unusable, first_line_of, short
 from lockstep.network.options import OPTIONS, Kind, Option, check, file_kind
 
 _FILES = {
@@ -161,15 +161,17 @@ def _users_code(path: str, file: str) -> Iterator[None]:
             yield
     except Unusable:
         raise
-    except SystemExit as error:
-        raise Unusable(raised(error, path)) from None
     except (ValueError, TypeError) as error:
-        says = str(error).partition("\n")[0]
+        says = first_line_of(error)
         if says.startswith("device"):
             raise Unusable(f"--{says}") from None
         is_of_file = says.startswith("hand returned")
         raise Unusable(
             f"{file if is_of_file else path}: {says.replace('hand returned', 'gives')}"
         ) from None
+    except (Exception, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # an end of the process, or what test runners raise
+        raise Unusable(raised(error, path)) from None
     finally:
         os._exit = end

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lockstep.errors import first_line_of
 from lockstep.explain.facts import agree
 from lockstep.gradients.derivative import yours_is_the_derivative
 from lockstep.gradients.inputs import Given, flat, given, parts
@@ -29,7 +30,14 @@ from lockstep.gradients.measured import (
 )
 from lockstep.gradients.mistakes import Wrong, by_shape, diagnose
 from lockstep.gradients.quotients import quotient
-from lockstep.gradients.reference import as_array, blamed, demand_scalar, floating, gradients
+from lockstep.gradients.reference import (
+    as_array,
+    at_once,
+    blamed,
+    demand_scalar,
+    floating,
+    gradients,
+)
 from lockstep.gradients.result import CheckResult, GradientMismatch, first_of, matched, mismatch
 from lockstep.network.names import Array, Quantities
 from lockstep.run.record import Entry
@@ -71,7 +79,7 @@ class Options:
         try:
             torch.zeros(1, device=self.device)
         except (RuntimeError, AssertionError, TypeError) as error:
-            says = str(error).partition("\n")[0]
+            says = first_line_of(error)
             raise ValueError(f"device {self.device!r} can't be used: {says}") from None
 
 
@@ -312,7 +320,7 @@ def answered(by_hand: Code, known: Given, arrays: Quantities, who: str) -> Quant
         raise
     except Exception as error:
         raise blamed(who, error) from error
-    if not isinstance(got, dict):
+    if not isinstance(at_once(who, got), dict):
         kind = "nothing" if got is None else type(got).__name__
         raise TypeError(f"hand returned {kind}; expected a dict of gradients by input name")
     if not got:

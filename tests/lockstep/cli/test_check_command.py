@@ -389,6 +389,31 @@ REFERENCES = {
         THREE + "import sys\ndef reference(x):\n    sys.exit(0)\n",
         "ref.py, line 6: SystemExit: 0",
     ),
+    "an end of another kind at once": (
+        "class End(BaseException): pass\nraise End('now')\n",
+        "ref.py, line 2: End: now",
+    ),
+    "an end of another kind": (
+        THREE + "import pytest\ndef reference(x):\n    pytest.fail('now')\n",
+        "ref.py, line 6: Failed: now",
+    ),
+    "an end of another kind in the inputs": (
+        "import pytest\ndef inputs():\n    pytest.skip('now')\ndef reference(x): pass\n",
+        "ref.py, line 3: Skipped: now",
+    ),
+    "an async reference": (
+        THREE + "async def reference(x): return x.sum()\n",
+        "ref.py: reference is an async function; expected one without async",
+    ),
+    "a message that raises": (
+        THREE + "class Bad(Exception):\n    def __str__(self): raise KeyError\n"
+        "def reference(x):\n    raise Bad\n",
+        "ref.py: reference raised Bad: (its message cannot be shown) (line 7 of ref.py)",
+    ),
+    "a message that raises at once": (
+        "class Bad(ValueError):\n    def __str__(self): return 3\nraise Bad\n",
+        "ref.py, line 3: Bad: (its message cannot be shown)",
+    ),
     "a hard exit at once": ("import os\nos._exit(0)\n", "ref.py, line 2: SystemExit: os._exit(0)"),
     "a hard exit": (
         THREE + "from os import _exit\ndef reference(x):\n    _exit(0)\n",
