@@ -222,6 +222,7 @@ def checked(
     hand: Any,
     who: str = "hand",
     incoming: Sequence[str] = (),
+    tolerance: str = "",
 ) -> CheckResult:
     """Judge gradients by hand.
 
@@ -233,6 +234,7 @@ def checked(
         hand: What the user passed; a dict is not called again.
         who: What computes by hand, in words.
         incoming: The names of inputs that are known to be incoming gradients.
+        tolerance: What rtol and atol are, in words, where the user did not choose them.
 
     Raises:
         GradientMismatch: A gradient is wrong.
@@ -266,7 +268,7 @@ def checked(
         if options.rtol is None and options.atol is None:
             seen = measure(it, own, values)
         else:
-            seen = fixed(it, own, values, options.rtol or 0.0, options.atol or 0.0)
+            seen = fixed(it, own, values, options.rtol or 0.0, options.atol or 0.0, tolerance)
         _demand_right(it, seen, options, {name for name in own if found[name].dtype.kind == "c"})
     return matched(it, seen)
 

@@ -259,10 +259,12 @@ def _truth(it: Check, seen: Measured) -> Quantities:
     return {name: array for name, array in found.items() if name in seen.own}
 
 
-def fixed(it: Check, own: Quantities, values: Quantities, rtol: float, atol: float) -> Measured:
-    """A tolerance that was given, in place of the measured bound."""
+def fixed(
+    it: Check, own: Quantities, values: Quantities, rtol: float, atol: float, words: str = ""
+) -> Measured:
+    """A tolerance in place of the measured bound: the user's, or what the words say."""
     seen = _unmeasured(it, own, values)
-    seen.tolerance = f"your tolerance (rtol {rtol:g}, atol {atol:g})"
+    seen.tolerance = words or f"your tolerance (rtol {rtol:g}, atol {atol:g})"
     for name, value in seen.torch.items():
         seen.bound[name] = np.asarray(atol + rtol * np.abs(value))
     return seen
