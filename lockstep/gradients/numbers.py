@@ -381,7 +381,7 @@ def _too_few(first: Entry, near: dict[str, _Printed]) -> GradientMismatch:
     likely = Diagnosis(
         name,
         "too-few-digits",
-        f"{name} is right to {counted(digits, 'digit')}; the numbers have {one.form.words}",
+        f"{name} is right to {counted(digits, 'digit')}, with {one.form.words}",
         f'print {one.enough} significant digits, as with "%.{one.enough}g" in C, '
         'or put printed numbers in quotes, as in "0.593"',
         explains=wrong,

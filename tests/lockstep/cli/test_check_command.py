@@ -360,7 +360,7 @@ def test_two_numbers_of_a_digit_each_were_printed_too(capsys):
     status, found = document(capsys, {"x": [0.9, 0.3]}, reference=source)
     likely = found["diagnoses"][0]
     assert (status, likely["mistake"]) == (1, "too-few-digits")
-    assert likely["says"] == "x is right to 1 digit; the numbers have 1 printed decimal"
+    assert likely["says"] == "x is right to 1 digit, with 1 printed decimal"
     status, found = document(capsys, {"x": [0.8, 0.3]}, reference=source)
     assert (status, found["diagnoses"][0]["mistake"] == "too-few-digits") == (1, False)
 
