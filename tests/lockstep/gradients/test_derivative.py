@@ -164,3 +164,52 @@ def test_a_number_that_the_reference_takes_out_of_a_tensor_is_constant(number):
     with pytest.raises(GradientMismatch):
         check_gradients(through_the_largest, reference, x=x)
     assert check_gradients(through_the_largest, lambda x: (x / x.max()).sum(), x=x).values == 3
+
+
+def d_cross_entropy(p, y):
+    return {"p": ((1 - y) / (1 - p) - y / p) / p.size}
+
+
+NEAR_BOTH_ENDS = np.array([1e-13, 0.5, 1 - 1e-13]), np.array([1.0, 1.0, 0.0])
+
+
+@pytest.mark.parametrize("places", [[0, 1], [2], [0, 1, 2], [0, 2]])
+def test_a_denominator_that_pytorch_cuts_off_is_not_yours_to_copy(places):
+    p, y = (array[places] for array in NEAR_BOTH_ENDS)
+    reference = torch.nn.functional.binary_cross_entropy
+    result = check_gradients(d_cross_entropy, lambda p, y: reference(p, y), p=p, y=y)
+    assert "is not the derivative of this reference at p[0]" in "; ".join(result.remarks)
+    with pytest.raises(GradientMismatch):
+        check_gradients(
+            lambda p, y: {"p": 1.01 * d_cross_entropy(p, y)["p"]},
+            lambda p, y: reference(p, y),
+            p=p,
+            y=y,
+        )
+
+
+def test_a_small_gradient_that_pytorch_gets_wrong_beside_large_values():
+    x = np.array([-0.6651, -360.0, 26.86])
+    w = np.array([-4.108e-06, -2.618, 0.187])
+
+    def hand(x, w):
+        return {"x": np.where(np.abs(x) < 3, w / 6, 0)}
+
+    def reference(x, w):
+        return (torch.nn.functional.hardsigmoid(x) * w).sum()
+
+    result = check_gradients(hand, reference, x=x, w=w)
+    assert "is not the derivative of this reference at x[0]" in result.remarks[0]
+
+
+def test_where_pytorchs_value_is_another_function_its_gradient_is_the_derivative():
+    from torch.distributions import VonMises
+
+    def reference(k):  # its Bessel function is a polynomial, right to 8 digits
+        return VonMises(torch.zeros_like(k), k).log_prob(torch.ones_like(k)).sum()
+
+    k = np.array([1.0, 3.0])
+    ratio = np.array([0.44639_99658_59499, 0.80998_52592_48])  # I₁/I₀
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(lambda k: {"k": np.cos(1) - ratio}, reference, k=k)
+    assert error.value.diagnoses[0]["mistake"] == "unknown"
