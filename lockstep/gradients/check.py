@@ -39,6 +39,7 @@ from lockstep.gradients.reference import (
     gradients,
 )
 from lockstep.gradients.result import CheckResult, GradientMismatch, first_of, matched, mismatch
+from lockstep.gradients.saturation import saturated
 from lockstep.network.names import Array, Quantities
 from lockstep.run.record import Entry
 from lockstep.run.threads import threads
@@ -444,6 +445,16 @@ def _excuse(it: Check, seen: Measured, looked: list[Wrong]) -> Kinks:
             if where.any()
         ]
         off = _accepted(seen, nearer, off, looked)
+    tails = {name: np.zeros(where.shape, bool) for name, where in off.items()}
+    tails |= saturated(it, seen, off)
+    seen.remarks += [
+        f"{one.name}: right, but your gradient loses digits at "
+        f"{one.label(first_of(tails[one.name]))}, where it saturates "
+        f"({counted(int(tails[one.name].sum()), 'value')})"
+        for one in looked
+        if tails[one.name].any()
+    ]
+    off = _accepted(seen, tails, off, looked)
     kinks = look_around(it, seen, off)
     absolved = {name: kinks.jumps[name] & ~kinks.outside[name] for name in off}
     seen.remarks += _at_kinks(absolved, kinks, looked)
