@@ -445,14 +445,12 @@ def _excuse(it: Check, seen: Measured, looked: list[Wrong]) -> Kinks:
             if where.any()
         ]
         off = _accepted(seen, nearer, off, looked)
-    tails = {name: np.zeros(where.shape, bool) for name, where in off.items()}
-    tails |= saturated(it, seen, off)
+    tails = saturated(it, seen, off)
     seen.remarks += [
-        f"{one.name}: right, but your gradient loses digits at "
-        f"{one.label(first_of(tails[one.name]))}, where it saturates "
-        f"({counted(int(tails[one.name].sum()), 'value')})"
+        f"{one.name}: right, but your gradient loses digits at {one.label(first_of(where))}, "
+        f"where it saturates ({counted(int(where.sum()), 'value')})"
         for one in looked
-        if tails[one.name].any()
+        if (where := tails[one.name]).any()
     ]
     off = _accepted(seen, tails, off, looked)
     kinks = look_around(it, seen, off)

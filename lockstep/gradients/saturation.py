@@ -28,21 +28,22 @@ def saturated(it: Check, seen: Measured, off: Quantities) -> Quantities:
         for name, where in off.items()
     }
     found = {name: _Way(where) for name, where in slight.items() if where.any()}
+    nothing = {name: np.zeros(where.shape, bool) for name, where in off.items()}
     if it.hand is None or not found:
-        return {}
+        return nothing
     for part in _WAY:
         inputs = it.moved(lambda _, array: array * part)  # noqa: B023
         try:
             own, torch = it.hand(inputs), it.torch(inputs)
         except (ValueError, TypeError):  # outside of what they take
-            return {}
+            return nothing
         for name, way in found.items():
             mine, value = (side.get(name, np.zeros(())) for side in (own, torch))
             way.take_in(mine, value, seen.unit[name])
     for name, way in found.items():
         rounding = seen.unit[name] * np.minimum(way.largest, largest[name])
         slight[name] &= (way.apart <= SAFETY * rounding) & (way.first >= rounding / SAFETY)
-    return {name: slight[name] for name in found}
+    return slight
 
 
 class _Way:
