@@ -49,6 +49,26 @@ Code = Callable[..., Any]  # of the user's
 REPORTED = (GradientMismatch, ValueError, TypeError)
 
 
+class WrongAnswer(Exception):
+    """What the side by hand returned cannot be used.
+
+    Attributes:
+        says: What it returned, and what is expected.
+    """
+
+    def __init__(self, says: str) -> None:
+        super().__init__(f"hand returned {says}")
+        self.says = says
+
+
+class WrongValue(WrongAnswer, ValueError):
+    """A name or a number that is not expected."""
+
+
+class WrongKind(WrongAnswer, TypeError):
+    """No dict of numbers."""
+
+
 @dataclass
 class Options:
     """How a check is done.
@@ -303,7 +323,7 @@ def _differentiated(
         if name in wanted and name not in found and not first[name].any():
             found[name] = np.zeros_like(known.arrays[name])  # as it has no effect
         if name not in found:
-            raise ValueError(f"hand returned {_why_not(name, found, known)}")
+            raise WrongValue(_why_not(name, found, known))
     return wanted, found
 
 
@@ -325,15 +345,15 @@ def answered(by_hand: Code, known: Given, arrays: Quantities, who: str) -> Quant
         raise blamed(who, error) from error
     if not isinstance(at_once(who, got), dict):
         kind = "nothing" if got is None else type(got).__name__
-        raise TypeError(f"hand returned {kind}; expected a dict of gradients by input name")
+        raise WrongKind(f"{kind}; expected a dict of gradients by input name")
     if not got:
-        raise ValueError("hand returned an empty dict; expected at least one gradient")
+        raise WrongValue("an empty dict; expected at least one gradient")
     answer = {}
     for name, value in flat(got, known).items():
         array = np.array(as_array(value))  # a copy: a buffer may be used again
         if array.dtype.kind not in "fiubc":
             kind = type(value).__name__ if array.dtype.kind == "O" else str(array.dtype)
-            raise TypeError(f"hand returned {kind} for {name!r}; expected real numbers")
+            raise WrongKind(f"{kind} for {name!r}; expected real numbers")
         answer[name] = array if array.dtype.kind in "fc" else array.astype(np.float64)
     return answer
 
@@ -351,7 +371,7 @@ def _alike(name: str, array: Array, right: Array) -> Array:
     if right.dtype.kind == "c":
         return parts(array.astype(np.complex128))
     if array.dtype.kind == "c":
-        raise TypeError(f"hand returned {array.dtype} for {name!r}; expected real numbers")
+        raise WrongKind(f"{array.dtype} for {name!r}; expected real numbers")
     return parts(array)
 
 
@@ -360,8 +380,8 @@ def _demand_usable(wanted: list[str], known: Given) -> None:
         array = known.arrays[name]
         if array.dtype.kind not in "fc":
             holds = "booleans" if array.dtype.kind == "b" else "integers"
-            raise ValueError(
-                f"hand returned a gradient for {name!r}, which holds {holds}; expected none "
+            raise WrongValue(
+                f"a gradient for {name!r}, which holds {holds}; expected none "
                 "(pass it as floating-point numbers if it is to be differentiated)"
             )
         if not np.isfinite(array).all():

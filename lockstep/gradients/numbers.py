@@ -6,7 +6,7 @@ import io
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -171,7 +171,7 @@ def check_numbers(
     path: str,
     reference: Callable[..., Any],
     inputs: dict[str, Any],
-    options: dict[str, Any],
+    options: Options,
 ) -> Judged:
     """Judge the gradients in a file.
 
@@ -187,7 +187,7 @@ def check_numbers(
         ValueError, TypeError: Whatever else cannot be used, as in `check_gradients`.
     """
     known = given(inputs)
-    function = as_function(reference, known, Options(**options))
+    function = as_function(reference, known, options)
     leaves = _leaves(objects, known)
     demand_scalar(function, known.arrays)
     _, right = attached_for(function, known, leaves)
@@ -196,13 +196,13 @@ def check_numbers(
         raise Unusable(f"{path}: gives no number; expected gradients, such as {_EXAMPLE}")
 
     def check(numbers: Quantities, tolerance: str = "", **more: Any) -> CheckResult:
-        chosen = Options(**(options | more))
+        chosen = replace(options, **more)
         with threads(1):
             return checked(known, lambda _: numbers, function, chosen, numbers, tolerance=tolerance)
 
     found: CheckResult | GradientMismatch
     try:
-        found = _judged(it, right, check, not options.keys().isdisjoint(("rtol", "atol")))
+        found = _judged(it, right, check, options.rtol is not None or options.atol is not None)
     except GradientMismatch as wrong:
         found = wrong
     return Judged(found, it.values, right)
