@@ -213,3 +213,20 @@ def test_where_pytorchs_value_is_another_function_its_gradient_is_the_derivative
     with pytest.raises(GradientMismatch) as error:
         check_gradients(lambda k: {"k": np.cos(1) - ratio}, reference, k=k)
     assert error.value.diagnoses[0]["mistake"] == "unknown"
+
+
+def test_where_pytorch_has_no_gradient_beside_the_inputs_quotients_decide_nothing():
+    x = np.array([0.3, 0.7])
+
+    class OnlyThere(Off):
+        @staticmethod
+        def backward(ctx, incoming):
+            if not np.array_equal(ctx.saved_tensors[0].numpy(), x):
+                raise ValueError("no gradient here")
+            return Off.backward(ctx, incoming)
+
+    Off.least = -9
+    with pytest.raises(GradientMismatch):
+        check_gradients(
+            lambda x: {"x": 3 * x**2}, lambda x: OnlyThere.apply(x).sum(), x=x, diagnose=False
+        )
