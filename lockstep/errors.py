@@ -32,6 +32,19 @@ def brief(text: str) -> str:
     return re.sub(r"\S{400,}", lambda word: f"{word[0][:60]}...", text)
 
 
+def message_of(error: BaseException) -> str:
+    """The message of an exception, which may be one of the user's own making."""
+    try:
+        return str(error)
+    except Exception:  # of its __str__
+        return "(its message cannot be shown)"
+
+
+def first_line_of(error: BaseException) -> str:
+    """The first line of an exception's message."""
+    return message_of(error).strip().partition("\n")[0]
+
+
 def short(value: object) -> str:
     """A value in an error message, in no more than 60 characters."""
     try:

@@ -13,7 +13,7 @@ from lockstep.cli.main import (
     status,
     whole_file,
 )
-from lockstep.errors import Unusable, short
+from lockstep.errors import Unusable, first_line_of, short
 from lockstep.network.options import OPTIONS, Kind, Option, check, file_kind
 
 _FILES = {
@@ -92,9 +92,14 @@ def _check(given: dict[str, Any], came: list[int]) -> int:
     refuse_shared_files({"json": to} if to else {}, path, file)
     source = read_bytes(path, "Python")
 
+    from lockstep.gradients.check import Options
     from lockstep.gradients.numbers import check_numbers, read_objects
     from lockstep.report.document import line
 
+    try:
+        options = Options(**values)
+    except ValueError as error:
+        raise Unusable(f"--{error}") from None
     objects = read_objects(file)
     with ExitStack() as files:
         document = sys.stdout
@@ -102,7 +107,7 @@ def _check(given: dict[str, Any], came: list[int]) -> int:
             document = files.enter_context(whole_file(to, "--json"))
         with _users_code(path, file):
             reference, inputs = _loaded(source, path)
-            result = check_numbers(objects, file, reference, inputs, values)
+            result = check_numbers(objects, file, reference, inputs, options)
         if came:  # and the user's code went on
             raise KeyboardInterrupt
         if to:
@@ -146,6 +151,7 @@ def _users_code(path: str, file: str) -> Iterator[None]:
     Raises:
         Unusable: For whatever cannot be used.
     """
+    from lockstep.gradients.check import WrongAnswer
     from lockstep.sides.code import raised
 
     process, end = os.getpid(), os._exit
@@ -161,15 +167,13 @@ def _users_code(path: str, file: str) -> Iterator[None]:
             yield
     except Unusable:
         raise
-    except SystemExit as error:
-        raise Unusable(raised(error, path)) from None
+    except WrongAnswer as error:
+        raise Unusable(f"{file}: gives {error.says}") from None
     except (ValueError, TypeError) as error:
-        says = str(error).partition("\n")[0]
-        if says.startswith("device"):
-            raise Unusable(f"--{says}") from None
-        is_of_file = says.startswith("hand returned")
-        raise Unusable(
-            f"{file if is_of_file else path}: {says.replace('hand returned', 'gives')}"
-        ) from None
+        raise Unusable(f"{path}: {first_line_of(error)}") from None
+    except (Exception, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # an end of the process, or what test runners raise
+        raise Unusable(raised(error, path)) from None
     finally:
         os._exit = end

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeAlias
 
-from lockstep.errors import Unusable, brief, visible
+from lockstep.errors import Unusable, brief, message_of, visible
 from lockstep.network.options import FILE, Option
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _status_of(error: Exception, name: str | None) -> int:
     if isinstance(error, BrokenPipeError):
         _close_output()
         return 141
-    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+    if isinstance(error, MemoryError) or "allocate memory" in message_of(error):
         complain("there is not enough memory; expected smaller sizes or fewer samples", name)
         return 2
     if isinstance(error, ModuleNotFoundError) and error.name in ("torch", "numpy", "rich"):

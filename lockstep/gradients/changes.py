@@ -140,7 +140,7 @@ def _left_out(node: Node, carrying: Container[Node]) -> Iterator[Change]:
                 name = "wrong-weights" if of and of.name in _PRODUCTS else "factor-missing"
                 edits: Edits = {node: partial(_argument, k)}
                 yield Change(name, says + _back(node), "multiply with it", edits)
-    if (neutral := _NEUTRAL.get(node.name)) is None:
+    if (neutral := _NEUTRAL.get(node.name)) is None or _only_compared(node):
         return
     for k, it in enumerate(node.args[:2]):
         if it == neutral or not _is_fixed(it, carrying):
@@ -155,6 +155,12 @@ def _left_out(node: Node, carrying: Container[Node]) -> Iterator[Change]:
             which = f"1/{_words(it, of)}" if node.name == "div" and k else _words(it, of)
             name, says = _of_what(node, it, which)
             yield Change(name, f"{says} is left out{_back(node)}", _REMEDIES[neutral], edits)
+
+
+def _only_compared(node: Node) -> bool:
+    """Whether a value only decides on a branch, such as where a slope is cut off."""
+    values = [user.value for user in node.users]
+    return bool(values) and all(isinstance(v, Tensor) and v.dtype == torch.bool for v in values)
 
 
 _REMEDIES = {0: "add it", 1: "multiply with it"}
@@ -238,10 +244,22 @@ def _masks(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     for always in (True, False) if both else (fixed[-1] if node.name == "where" else keeps,):
         edits = with_argument(node, k, partial(_filled, always))
         if node.of and is_function(node.of):
-            yield _other_slope(node.of, "1", edits)
+            yield _one_branch(node, node.args[1 if always else 2], carrying, edits)
         else:
             says = f"the mask of {_at(node)} is left out{_back(node)}"
             yield Change("mask", says, "let nothing through where it is masked", edits)
+
+
+def _one_branch(node: Node, branch: Any, carrying: Container[Node], edits: Edits) -> Change:
+    """One branch of a derivative taken everywhere; which may be that of a slope of 1."""
+    assert node.of
+    incoming = node
+    while incoming.of is node.of:
+        incoming = next(it for it in incoming.inputs if it in carrying)
+    if node.name != "where" or torch.equal(branch.value, incoming.value):
+        return _other_slope(node.of, "1", edits)
+    says = f"the derivative of {place(node.of)} has two branches, and yours takes one everywhere"
+    return Change("mask", says, "take each branch where PyTorch does", edits)
 
 
 def _alone(node: Node, carrying: Container[Node]) -> Iterator[Change]:

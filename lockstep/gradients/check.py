@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lockstep.errors import first_line_of
 from lockstep.explain.facts import agree
 from lockstep.gradients.derivative import yours_is_the_derivative
 from lockstep.gradients.inputs import Given, flat, given, parts
@@ -29,8 +30,16 @@ from lockstep.gradients.measured import (
 )
 from lockstep.gradients.mistakes import Wrong, by_shape, diagnose
 from lockstep.gradients.quotients import quotient
-from lockstep.gradients.reference import as_array, blamed, demand_scalar, floating, gradients
+from lockstep.gradients.reference import (
+    as_array,
+    at_once,
+    blamed,
+    demand_scalar,
+    floating,
+    gradients,
+)
 from lockstep.gradients.result import CheckResult, GradientMismatch, first_of, matched, mismatch
+from lockstep.gradients.saturation import saturated
 from lockstep.network.names import Array, Quantities
 from lockstep.run.record import Entry
 from lockstep.run.threads import threads
@@ -38,6 +47,26 @@ from lockstep.text import counted, distance
 
 Code = Callable[..., Any]  # of the user's
 REPORTED = (GradientMismatch, ValueError, TypeError)
+
+
+class WrongAnswer(Exception):
+    """What the side by hand returned cannot be used.
+
+    Attributes:
+        says: What it returned, and what is expected.
+    """
+
+    def __init__(self, says: str) -> None:
+        super().__init__(f"hand returned {says}")
+        self.says = says
+
+
+class WrongValue(WrongAnswer, ValueError):
+    """A name or a number that is not expected."""
+
+
+class WrongKind(WrongAnswer, TypeError):
+    """No dict of numbers."""
 
 
 @dataclass
@@ -71,7 +100,7 @@ class Options:
         try:
             torch.zeros(1, device=self.device)
         except (RuntimeError, AssertionError, TypeError) as error:
-            says = str(error).partition("\n")[0]
+            says = first_line_of(error)
             raise ValueError(f"device {self.device!r} can't be used: {says}") from None
 
 
@@ -117,7 +146,7 @@ def check_gradients(
     Raises:
         GradientMismatch: A gradient is wrong. It is an AssertionError, and its message is the
             report.
-        ValueError: Something cannot be used: a side that gives other numbers at a second call, an
+        ValueError: Something cannot be used: a side that gives other numbers when called again, an
             exception in `hand` or `reference`, differentiated inputs that are not finite.
         TypeError: `hand` returns no dict of numbers, or the reference no scalar tensor.
 
@@ -214,6 +243,7 @@ def checked(
     hand: Any,
     who: str = "hand",
     incoming: Sequence[str] = (),
+    tolerance: str = "",
 ) -> CheckResult:
     """Judge gradients by hand.
 
@@ -225,6 +255,7 @@ def checked(
         hand: What the user passed; a dict is not called again.
         who: What computes by hand, in words.
         incoming: The names of inputs that are known to be incoming gradients.
+        tolerance: What rtol and atol are, in words, where the user did not choose them.
 
     Raises:
         GradientMismatch: A gradient is wrong.
@@ -258,7 +289,7 @@ def checked(
         if options.rtol is None and options.atol is None:
             seen = measure(it, own, values)
         else:
-            seen = fixed(it, own, values, options.rtol or 0.0, options.atol or 0.0)
+            seen = fixed(it, own, values, options.rtol or 0.0, options.atol or 0.0, tolerance)
         _demand_right(it, seen, options, {name for name in own if found[name].dtype.kind == "c"})
     return matched(it, seen)
 
@@ -292,7 +323,7 @@ def _differentiated(
         if name in wanted and name not in found and not first[name].any():
             found[name] = np.zeros_like(known.arrays[name])  # as it has no effect
         if name not in found:
-            raise ValueError(f"hand returned {_why_not(name, found, known)}")
+            raise WrongValue(_why_not(name, found, known))
     return wanted, found
 
 
@@ -312,17 +343,17 @@ def answered(by_hand: Code, known: Given, arrays: Quantities, who: str) -> Quant
         raise
     except Exception as error:
         raise blamed(who, error) from error
-    if not isinstance(got, dict):
+    if not isinstance(at_once(who, got), dict):
         kind = "nothing" if got is None else type(got).__name__
-        raise TypeError(f"hand returned {kind}; expected a dict of gradients by input name")
+        raise WrongKind(f"{kind}; expected a dict of gradients by input name")
     if not got:
-        raise ValueError("hand returned an empty dict; expected at least one gradient")
+        raise WrongValue("an empty dict; expected at least one gradient")
     answer = {}
     for name, value in flat(got, known).items():
         array = np.array(as_array(value))  # a copy: a buffer may be used again
         if array.dtype.kind not in "fiubc":
             kind = type(value).__name__ if array.dtype.kind == "O" else str(array.dtype)
-            raise TypeError(f"hand returned {kind} for {name!r}; expected real numbers")
+            raise WrongKind(f"{kind} for {name!r}; expected real numbers")
         answer[name] = array if array.dtype.kind in "fc" else array.astype(np.float64)
     return answer
 
@@ -340,7 +371,7 @@ def _alike(name: str, array: Array, right: Array) -> Array:
     if right.dtype.kind == "c":
         return parts(array.astype(np.complex128))
     if array.dtype.kind == "c":
-        raise TypeError(f"hand returned {array.dtype} for {name!r}; expected real numbers")
+        raise WrongKind(f"{array.dtype} for {name!r}; expected real numbers")
     return parts(array)
 
 
@@ -349,8 +380,8 @@ def _demand_usable(wanted: list[str], known: Given) -> None:
         array = known.arrays[name]
         if array.dtype.kind not in "fc":
             holds = "booleans" if array.dtype.kind == "b" else "integers"
-            raise ValueError(
-                f"hand returned a gradient for {name!r}, which holds {holds}; expected none "
+            raise WrongValue(
+                f"a gradient for {name!r}, which holds {holds}; expected none "
                 "(pass it as floating-point numbers if it is to be differentiated)"
             )
         if not np.isfinite(array).all():
@@ -434,6 +465,14 @@ def _excuse(it: Check, seen: Measured, looked: list[Wrong]) -> Kinks:
             if where.any()
         ]
         off = _accepted(seen, nearer, off, looked)
+    tails = saturated(it, seen, off)
+    seen.remarks += [
+        f"{one.name}: right, but your gradient loses digits at {one.label(first_of(where))}, "
+        f"where it saturates ({counted(int(where.sum()), 'value')})"
+        for one in looked
+        if (where := tails[one.name]).any()
+    ]
+    off = _accepted(seen, tails, off, looked)
     kinks = look_around(it, seen, off)
     absolved = {name: kinks.jumps[name] & ~kinks.outside[name] for name in off}
     seen.remarks += _at_kinks(absolved, kinks, looked)

@@ -2,11 +2,14 @@
 
 Ridders' extrapolation (Advances in Engineering Software 4, 1982) of central difference quotients
 along a direction gives the derivative to about twelve digits, and an estimate of its own error.
+The narrowest quotient that tells the two sides apart decides, as what lies beside the inputs, such
+as a kink, disturbs it least. It counts only where PyTorch's gradient does not change within it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,13 +21,15 @@ from torch.overrides import TorchFunctionMode
 from lockstep.gradients.kinks import scale
 from lockstep.gradients.measured import Check, Measured, noisy
 from lockstep.gradients.reference import asked, clones, same_draws, way_back
-from lockstep.network.names import Quantities
+from lockstep.network.names import Array, Quantities
 
-_WIDTHS = (2.0**-3, 2.0**-7, 2.0**-13, 2.0**-20)  # to begin with, relative to the inputs
+_WIDTHS = tuple(2.0**-k for k in (44, 36, 28, 20, 13, 7, 3, 1))  # at first, relative to the inputs
 _SHRINK, _ROWS = 1.6, 9
 _ALONE = 24  # elements that are looked at one by one
 _LITTLE = 1e-6  # of the largest value: no gradient that is cut differs by less
 _SURE = 30  # errors of the quotients
+_KNOWN = 1e-3  # of the derivative: quotients that know less tell nothing
+_STEADY = 0.25  # of the difference between the sides: PyTorch's may change by less within a width
 
 
 def yours_is_the_derivative(it: Check, seen: Measured, off: Quantities) -> bool:
@@ -81,6 +86,8 @@ _CUTTING = {
     Tensor.numpy,
     Tensor.item,
     Tensor.tolist,
+    Tensor.__float__,
+    Tensor.__complex__,
 }
 
 
@@ -113,36 +120,109 @@ def _yours(it: Check, seen: Measured, direction: Quantities) -> bool | None:
         steps = {
             name: by * np.maximum(scale(it.inputs[name]), least) for name, by in direction.items()
         }
-        yours, torchs = (
-            sum(float(np.sum(side[name] * step)) for name, step in steps.items())
-            for side in (seen.own, seen.torch)
-        )
-        derivative, error = _ridders(it, steps)
-        if _SURE * error < abs(yours - torchs):
-            return abs(derivative - yours) <= min(_SURE * error, abs(derivative - torchs) / 3)
-        may_be |= abs(derivative - yours) <= _SURE * error < 1e-6 * abs(yours)
+        yours, torchs = (_sum(side, steps) for side in (seen.own, seen.torch))
+        apart, size = abs(yours - torchs), max(abs(yours), abs(torchs))
+        found = _ridders(it, seen, steps, min(apart, _KNOWN * size))
+        off = abs(found.value - yours)
+        if _SURE * found.error < min(apart, _KNOWN * size):
+            is_yours = off <= min(_SURE * found.error, abs(found.value - torchs) / 3)
+            return is_yours and abs(_beside(it, steps, found) - torchs) <= _STEADY * apart
+        may_be |= off <= _SURE * found.error < 1e-6 * abs(yours)
     return None if may_be else False
 
 
-def _ridders(it: Check, steps: Quantities) -> tuple[float, float]:
-    """The derivative of the reference's value along steps, and an estimate of its error."""
-    shaking = _shaking(it) / it.unit(next(iter(steps)))
-    best, error = np.nan, np.inf
-    for width in _WIDTHS:
-        previous: list[float] = []
-        for row in range(_ROWS):
-            h = width / _SHRINK**row
-            ends = [it.value(_along(it, steps, way * h)) for way in (1, -1)]
-            rounding = it.unit(next(iter(steps))) * max(shaking, *map(abs, ends)) / h
-            current = [(ends[0] - ends[1]) / (2 * h)]
-            for order, before in enumerate(previous, 1):
-                factor = _SHRINK ** (2 * order)
-                current.append((current[-1] * factor - before) / (factor - 1))
-                wrong = max(abs(current[-1] - current[-2]), abs(current[-1] - before), rounding)
-                if wrong < error:
-                    best, error = current[-1], wrong
-            previous = current
-    return best, error
+def _sum(gradients: Quantities, steps: Quantities) -> float:
+    """The derivative along steps."""
+    return sum(float(np.sum(gradients[name] * step)) for name, step in steps.items())
+
+
+@dataclass
+class _Slope:
+    """The derivative along a direction by difference quotients.
+
+    Attributes:
+        value: The derivative.
+        error: An estimate of how far it is off.
+        weights: By width how much its quotient counts.
+    """
+
+    value: float = np.nan
+    error: float = np.inf
+    weights: dict[float, float] = field(default_factory=dict)
+
+
+def _ridders(it: Check, seen: Measured, steps: Quantities, apart: float) -> _Slope:
+    """The derivative of the reference's value along steps, by the first width that tells.
+
+    Args:
+        it: The two sides.
+        seen: Their gradients.
+        steps: How far each input moves, by name.
+        apart: How far it has to be known.
+    """
+    unit = max(map(it.unit, steps))
+    least = _shaking(it) / unit
+    if sum(np.count_nonzero(step) for step in steps.values()) > 1:  # each moves as it is rounded
+        sizes = (np.sum(np.abs(seen.torch[name] * step)) for name, step in steps.items())
+        least = max(least, float(sum(sizes)))
+    best = _Slope()
+    for first in _WIDTHS:
+        quotients = []
+        for width in first / _SHRINK ** np.arange(_ROWS):
+            moves, moved = _moves(it, steps, width)
+            up, down = (it.value(_along(it, moves, way)) for way in (1, -1))
+            rounding = unit * max(least, abs(up), abs(down)) / moved
+            quotients.append((width, moved, (up - down) / (2 * moved), rounding))
+        best = min(best, _to_zero(np.array(quotients)), key=lambda slope: slope.error)
+        if _SURE * best.error < apart:
+            break
+    return best
+
+
+def _moves(it: Check, steps: Quantities, width: float) -> tuple[Quantities, float]:
+    """What inputs of limited precision move by, up and down, and which width that is."""
+    moves = {
+        name: it.inputs[name] + (width * step).astype(it.inputs[name].dtype) - it.inputs[name]
+        for name, step in steps.items()
+    }
+    signs = {name: np.sign(step) for name, step in steps.items()}
+    return moves, np.float64(_sum(moves, signs)) / _sum(steps, signs)  # which may be 0
+
+
+def _to_zero(quotients: Array) -> _Slope:
+    """Quotients extrapolated to width 0; of each the width, that moved by, itself, its rounding."""
+    widths, moved, values, rounding = quotients.T
+    best = _Slope()
+    previous: list[Array] = []
+    for k, row in enumerate(np.column_stack([values, np.eye(_ROWS)])):
+        current = [row]  # a quotient, and how much each counts in it
+        for order, before in enumerate(previous, 1):
+            factor = (moved[k - order] / moved[k]) ** 2
+            last = current[-1]
+            current.append((last * factor - before) / (factor - 1))
+            value = float(current[-1][0])
+            error = float(max(abs(value - last[0]), abs(value - before[0]), rounding[k]))
+            if error < best.error:
+                counts = zip(widths.tolist(), current[-1][1:].tolist(), strict=True)
+                best = _Slope(value, error, {width: by for width, by in counts if by})
+        previous = current
+    return best
+
+
+def _beside(it: Check, steps: Quantities, slope: _Slope) -> float:
+    """PyTorch's derivative along steps on both sides of the inputs, extrapolated as the slope is.
+
+    NaN where there is none.
+    """
+    total = 0.0
+    for width, weight in slope.weights.items():
+        moves, _ = _moves(it, steps, width)
+        for way in (1, -1):
+            try:
+                total += weight / 2 * _sum(it.torch(_along(it, moves, way)), steps)
+            except (ValueError, TypeError, KeyError):  # it has no gradient there
+                return np.nan
+    return total
 
 
 def _shaking(it: Check) -> float:
@@ -155,5 +235,5 @@ def _shaking(it: Check) -> float:
     return float(np.max(np.abs(np.array(under_noise) - here)))
 
 
-def _along(it: Check, steps: Quantities, by: float) -> Quantities:
-    return it.moved(lambda name, array: array + by * steps[name], steps)
+def _along(it: Check, moves: Quantities, way: int) -> Quantities:
+    return it.moved(lambda name, array: array + way * moves[name], moves)

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lockstep.errors import first_line_of
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import agree
 from lockstep.gradients.changes import (
@@ -91,7 +92,7 @@ def search(
         except TooLong:
             return found, TOO_LONG
         except Exception as error:  # whatever the reference and PyTorch raise
-            reasons.append(str(error).strip().partition("\n")[0] or type(error).__name__)
+            reasons.append(first_line_of(error) or type(error).__name__)
         else:
             if not joint.fused:  # else what was taken apart has a way back of its own
                 return found, ""

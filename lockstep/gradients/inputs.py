@@ -84,6 +84,7 @@ def given(inputs: dict[str, Any]) -> Given:
 
     Raises:
         TypeError: lists of numbers are no array, or nothing can be differentiated.
+        ValueError: Two have the same name, as a part of a dict and another input may.
     """
     it = Given()
     it.tree = {name: _taken(it, name, value) for name, value in inputs.items()}
@@ -120,6 +121,8 @@ def _taken(it: Given, name: str, value: Any) -> Any:
         return value
     if isinstance(value, Tensor) and value.dtype == torch.bfloat16:
         it.kinds[name] = value.dtype
+    if name in it.arrays:
+        raise ValueError(f"two inputs are called {name}; expected different names")
     it.arrays[name] = _native(array)
     return _Leaf(name)
 

@@ -1,21 +1,24 @@
 """Kinks, ties and jumps: where a gradient is not one number but anything between two.
 
 At a kink the gradients on its sides differ, and no bound on rounding says which is right. So the
-reference is differentiated at points close by. An element that jumps, and stays where it jumped to
-as the distance shrinks, is at a kink; right is what lies in the hull of the gradients seen there.
+reference is differentiated at points close by. An element that jumps as near as rounding reaches,
+and stays where it jumped to, is at a kink; right is what lies in the hull of the gradients there.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from lockstep.gradients.measured import SAFETY, Check, Measured, noises
+from lockstep.gradients.measured import SAFETY, Check, Measured, noises, noisy
+from lockstep.gradients.reference import Noise
 from lockstep.network.names import Array, Quantities
 
 _NEAR, _FAR = 2.0**10, 2.0**18  # distances in units in the last place; a slope is 256 times more
+_AT = 16.0  # of inputs and of noise: rounding does not reach a kink that is farther away
 _FEW, _MANY = 8, 32  # points that differ in all inputs: at first, and where some jump
 _SINGLE = 64  # elements that are moved alone
 _CLOSE = 2.0**14  # units in the last place to which a hull is known
@@ -56,11 +59,13 @@ class _Point:
     """Gradients at a point close to the inputs, and which elements jump on the way there.
 
     Those that are still on the move halfway, as a cosine of a huge number is, are at no kink.
+    Neither are those that jump farther away than rounding reaches, or go on changing from there.
     """
 
     gradients: Quantities
     jumps: Quantities
     unsteady: Quantities
+    reached: Quantities
     moved: _Direction
 
 
@@ -119,11 +124,12 @@ def look_around(it: Check, seen: Measured, off: Quantities) -> Kinks:
 
 def _jumped(name: str, points: list[_Point]) -> Array:
     """The elements that jump on the way to some point, and mostly stay there."""
-    often, unsteady = np.zeros(()), np.zeros(())
+    often, unsteady, reached = np.zeros(()), np.zeros(()), np.zeros((), bool)
     for point in points:
         often = often + point.jumps[name]
         unsteady = unsteady + point.unsteady[name]
-    jumps: Array = (often > 0) & (2 * unsteady <= often)
+        reached = reached | point.reached[name]
+    jumps: Array = reached & (often > 0) & (2 * unsteady <= often)
     return jumps
 
 
@@ -155,16 +161,18 @@ def _points(
     it: Check, seen: Measured, off: Quantities, directions: Iterable[_Direction]
 ) -> Iterator[_Point]:
     """Gradients close to the inputs, along some directions."""
-    for direction in directions:
+    for direction, noise in zip(directions, itertools.cycle(noisy(it))):
+        noise.louder = _AT
         try:
             half, near, far = (_moved(it, direction, by) for by in (_NEAR / 2, _NEAR, _FAR))
+            at = _moved(it, direction, _AT, noise)
         except (ValueError, TypeError):  # the reference may end there
             continue
-        point = _Point({}, {}, {}, direction)
+        point = _Point({}, {}, {}, {}, direction)
         for name in off:
             value = seen.torch[name]
-            halfway, beside, beyond = (
-                found.get(name, np.zeros_like(value)) for found in (half, near, far)
+            nearest, halfway, beside, beyond = (
+                found.get(name, np.zeros_like(value)) for found in (at, half, near, far)
             )
             changed = np.abs(beside - value)
             rounding = np.maximum(4 * SAFETY * seen.references(name), seen.bound[name])
@@ -173,6 +181,7 @@ def _points(
             point.jumps[name] = jumps & np.isfinite(beside)
             moves = ~(np.abs(beside - halfway) <= changed / 4)
             point.unsteady[name] = point.jumps[name] & moves
+            point.reached[name] = point.jumps[name] & (np.abs(beside - nearest) <= changed / 4)
         yield point
 
 
@@ -213,7 +222,7 @@ def _apart(it: Check, seen: Measured, jumping: Quantities) -> Iterator[_Directio
                 yield _Direction({name: by}, name, int(number))
 
 
-def _moved(it: Check, direction: _Direction, by: float) -> Quantities:
+def _moved(it: Check, direction: _Direction, by: float, noise: Noise | None = None) -> Quantities:
     """PyTorch's gradients where the inputs are moved by so many units in the last place."""
 
     def change(name: str, array: Array) -> Array:
@@ -226,7 +235,7 @@ def _moved(it: Check, direction: _Direction, by: float) -> Quantities:
         step: Array = np.where(array == 0, at_zero, far) * direction.by[name]
         return array + step
 
-    return it.torch(it.moved(change))
+    return it.torch(it.moved(change), noise)
 
 
 def scale(array: Array) -> Array:

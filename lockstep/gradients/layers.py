@@ -17,13 +17,15 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from lockstep.errors import first_line_of
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.gradients.check import REPORTED, Code, Options, as_function, checked, taken_out
-from lockstep.gradients.inputs import Given, given
+from lockstep.gradients.inputs import Given, flat, given
 from lockstep.gradients.measured import Unsteady
 from lockstep.gradients.reference import (
     as_array,
     asked,
+    at_once,
     blamed,
     clones,
     floating,
@@ -62,7 +64,7 @@ def check_function(
 
     Besides the gradients for a random incoming gradient, it checks: incoming gradients that are
     expanded, transposed, sliced or missing; that nothing given is overwritten; that every input
-    may be the only one that needs a gradient; that a second call gives the same.
+    may be the only one that needs a gradient; that further calls give the same.
 
     Reports call the result of the forward `output`, or `output_0`, `output_1` … if there are
     several. If an input has that name already, an underscore is added: `output_`.
@@ -213,8 +215,12 @@ def _as_scalar(
 ) -> _Layer:
     """The layer, with a random incoming gradient for every output that is compared."""
     plain = given(inputs)
+    function = as_function(reference, plain, options)
     with same_draws() as marks:
-        results = _several(asked(as_function(reference, plain, options), leaves(plain.arrays, ())))
+        for wanted in ([], floating(plain.arrays)):  # of Python's numbers alone it makes others
+            results = _several(asked(function, clones(plain.arrays, wanted)))
+            if any(isinstance(result, Tensor) for result in results):
+                break
     compared = _compared(results, skipped or [], {*inputs, *marks})
     random = np.random.default_rng([options.seed, _OURS])
     weights = {name: _like(results[k], random) for name, k in compared.items()}
@@ -225,8 +231,8 @@ def _as_scalar(
         return _weighed_sum([results[k] for k in compared.values()], incoming)
 
     known = given(weights | inputs)
-    function = as_function(scalar, known, options)
-    return _Layer(known, list(compared), list(compared.values()), len(results), function, options)
+    as_scalar = as_function(scalar, known, options)
+    return _Layer(known, list(compared), list(compared.values()), len(results), as_scalar, options)
 
 
 def _compared(results: list[Any], skipped: list[int], taken: set[str]) -> dict[str, int]:
@@ -279,14 +285,14 @@ def _wrong(name: str, mistake: str, says: str, remedy: str) -> GradientMismatch:
 
 
 def _checked_twice(answer: Code, layer: _Layer, it: Any, who: str) -> CheckResult:
-    """The check of both passes; another answer at the second call is a mismatch."""
+    """The check of both passes; another answer at a later call is a mismatch."""
     try:
         return checked(layer.known, answer, layer.scalar, layer.options, it, who, layer.outputs)
     except Unsteady as error:
         if error.who == "reference":
             raise
         mistake = "gradients-accumulated" if error.doubled else "unknown"
-        says = f"{who} gives another gradient of {error.gradient} at its second call"
+        says = f"{who} gives another gradient of {error.gradient} when it is called again"
         more = ", twice the first" if error.doubled else ""
         remedy = "keep nothing from one call to the next"
         raise _wrong(error.gradient, mistake, says + more, remedy) from None
@@ -507,12 +513,11 @@ def _demand_any_incoming(it: _Function) -> None:
             except GradientMismatch:
                 raise
             except Exception as error:
-                says = str(error).partition("\n")[0]
                 raise _wrong(
                     name,
                     mistake,
                     f"backward raises {type(error).__name__} for an incoming gradient of {name} "
-                    f"that is {form}: {says}",
+                    f"that is {form}: {first_line_of(error)}",
                     _OF_FORMS[mistake],
                 ) from error
             for each, gradient in found.items():
@@ -583,8 +588,7 @@ def _demand_each_alone(it: _Function) -> None:
         except GradientMismatch:
             raise
         except Exception as error:
-            says = str(error).partition("\n")[0]
-            right, problem = False, f"raises {type(error).__name__} ({says})"
+            right, problem = False, f"raises {type(error).__name__} ({first_line_of(error)})"
         if not right:
             raise _wrong(
                 name,
@@ -767,15 +771,16 @@ def _checked_layer(
         nonlocal overwritten
         arguments = layer.without_incoming(layer.known.for_hand(arrays))
         incoming = tuple(form(arrays[name]) for name in layer.outputs)
-        result = forward(**arguments)
+        result = at_once("forward", forward(**arguments))
         if not (isinstance(result, tuple) and len(result) == 2):
             raise TypeError("forward returned no pair; expected (out, cache)")
         several = isinstance(result[0], tuple | list)
         outputs = _several(result[0])
         if len(outputs) != layer.given:
             raise layer.miscounted(outputs)
-        found = backward(incoming if several else incoming[0], result[1])
-        gradients = _by_input(found, list(inputs))
+        found = at_once("backward", backward(incoming if several else incoming[0], result[1]))
+        gradients = flat(_by_input(found, list(inputs)), layer.known)
+        gradients = {name: value for name, value in gradients.items() if value is not None}
         if not gradients:
             raise ValueError("backward returned no gradient; expected at least one")
         for name, mine in zip(layer.outputs, incoming, strict=True):

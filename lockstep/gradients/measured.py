@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -58,7 +58,7 @@ class Unsteady(ValueError):
             else "the same: set accumulated gradients to zero, and pass random masks as inputs"
         )
         super().__init__(
-            f"{who} gives different gradients when it is called twice ({gradient}); "
+            f"{who} gives different gradients when it is called again ({gradient}); "
             f"expected {expected}"
         )
         self.who, self.gradient, self.doubled = who, gradient, doubled
@@ -201,21 +201,22 @@ def measure(it: Check, own: Quantities, values: Quantities) -> Measured:
         values: PyTorch's gradients.
 
     Raises:
-        ValueError: One side gives other numbers when it is called twice.
+        ValueError: One side gives other numbers when it is called again.
     """
     seen = _unmeasured(it, own, values)
-    for side in _sides(it, seen):
+    sides = _sides(it, seen)
+    for side in (*sides, *sides[:-1]):
         _demand_steady(side, seen.unit, it.inputs)
     directed = modes() if it.on_cpu else ()
     for mode in directed:
         with rounded(mode), limited(max(_PATIENCE, 20 * it.seconds)):
             found = _guarded(lambda: _by_hand(it), it.who, "rounding", seen)
+        for side in sides[:-1]:  # state that shows after some calls is no rounding
+            _demand_steady(side, seen.unit, it.inputs)
         _grow(seen.by_hand, found, own)
         with rounded(mode):
             found = _guarded(lambda: it.torch(), "reference", "rounding", seen)
         _grow(seen.by_torch, found, seen.torch)
-    for side in _sides(it, seen)[:-1]:  # state that shows after some calls
-        _demand_steady(side, seen.unit, it.inputs)
     if directed:
         _forget_branches(it, seen)
     else:
@@ -258,10 +259,12 @@ def _truth(it: Check, seen: Measured) -> Quantities:
     return {name: array for name, array in found.items() if name in seen.own}
 
 
-def fixed(it: Check, own: Quantities, values: Quantities, rtol: float, atol: float) -> Measured:
-    """A tolerance that was given, in place of the measured bound."""
+def fixed(
+    it: Check, own: Quantities, values: Quantities, rtol: float, atol: float, words: str = ""
+) -> Measured:
+    """A tolerance in place of the measured bound: the user's, or what the words say."""
     seen = _unmeasured(it, own, values)
-    seen.tolerance = f"your tolerance (rtol {rtol:g}, atol {atol:g})"
+    seen.tolerance = words or f"your tolerance (rtol {rtol:g}, atol {atol:g})"
     for name, value in seen.torch.items():
         seen.bound[name] = np.asarray(atol + rtol * np.abs(value))
     return seen
@@ -361,10 +364,14 @@ def _forget_branches(it: Check, seen: Measured) -> None:
 
 def _by_moves(it: Check, seen: Measured) -> None:
     """Both sides with the inputs moved by a unit in the last place."""
+    sides = _sides(it, seen)
     for inputs in _moves(it, _MOVED_DRAWS):
-        for side in _sides(it, seen):
+        for side in sides:
             with contextlib.suppress(ValueError, TypeError):  # at the edge of what it takes
                 _grow(side.largest, side.call(inputs), side.values)
+    for side in sides[:-1]:  # state that showed meanwhile is no rounding
+        unmoved = {name: np.zeros(value.shape) for name, value in side.values.items()}
+        _demand_steady(replace(side, largest=unmoved), seen.unit, it.inputs)
     seen.remarks.append(
         "rounding can't be directed here, so the bound is measured with inputs that are moved "
         "by a unit in the last place"

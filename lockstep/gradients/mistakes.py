@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from lockstep.errors import first_line_of
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import (
     agree,
@@ -105,7 +106,7 @@ def diagnose(
             for diagnosis in look(search, left):
                 found.setdefault(diagnosis.quantity, diagnosis)
         except Exception as error:  # whatever happens, the verdict stands
-            says = str(error).strip().partition("\n")[0]
+            says = first_line_of(error)
             why.append(f"{type(error).__name__}{': ' if says else ''}{says}")
     if search.not_edited:
         why.append(search.not_edited)

@@ -6,7 +6,7 @@ import io
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,20 +14,23 @@ import numpy as np
 from lockstep.errors import Unusable, short
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import agree
-from lockstep.gradients.check import Options, as_function, attached_for, check_gradients
+from lockstep.gradients.check import Options, as_function, attached_for, checked
 from lockstep.gradients.inputs import Given, flat, given, parts
 from lockstep.gradients.reference import demand_scalar
 from lockstep.gradients.result import CheckResult, GradientMismatch, mismatch
 from lockstep.network.files import nearest, parsed, read_bytes, read_lines, read_text
 from lockstep.network.names import Array, Quantities
 from lockstep.run.record import Entry
+from lockstep.run.threads import threads
 from lockstep.sides.written import ENOUGH, FEWEST, Printed, half_units, printed_as, written
-from lockstep.text import distance, right_digits
+from lockstep.text import counted, distance, right_digits
 from lockstep.version import versions
 
 # What is in a file, each object behind what a message about it starts with.
 Objects: TypeAlias = "list[tuple[str, dict[str, Any]]]"
 _NEAR = 1e-9  # what rounding may add to printing, whose errors are larger
+_REPORTED = 1 + 1e-6  # halves of a unit: a number that is farther off is reported as written
+_TELLING = 2  # digits that numbers have together: so many are not right by accident
 _SINGLE = 1e-6  # errors in single precision, beside the largest value
 _EXAMPLE = '{"w": [0.5, -2.0]}'
 
@@ -69,7 +72,7 @@ def _arrays(path: str) -> dict[str, Array]:
     for name, value in _members(path, data) if data else ():
         if name in found:
             raise Unusable(_twice(f"{path}: ", name))
-        if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiubc":
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiuc":
             kind = value.dtype if isinstance(value, np.ndarray) else "no array"
             raise Unusable(f"{path}: {name} holds {kind}; expected an array of numbers")
         found[name] = value
@@ -168,7 +171,7 @@ def check_numbers(
     path: str,
     reference: Callable[..., Any],
     inputs: dict[str, Any],
-    options: dict[str, Any],
+    options: Options,
 ) -> Judged:
     """Judge the gradients in a file.
 
@@ -184,7 +187,7 @@ def check_numbers(
         ValueError, TypeError: Whatever else cannot be used, as in `check_gradients`.
     """
     known = given(inputs)
-    function = as_function(reference, known, Options(**options))
+    function = as_function(reference, known, options)
     leaves = _leaves(objects, known)
     demand_scalar(function, known.arrays)
     _, right = attached_for(function, known, leaves)
@@ -192,12 +195,14 @@ def check_numbers(
     if not any(value.size for value in it.values.values()):
         raise Unusable(f"{path}: gives no number; expected gradients, such as {_EXAMPLE}")
 
-    def check(numbers: Quantities, **more: Any) -> CheckResult:
-        return check_gradients(numbers, reference, **(options | more | inputs))
+    def check(numbers: Quantities, tolerance: str = "", **more: Any) -> CheckResult:
+        chosen = replace(options, **more)
+        with threads(1):
+            return checked(known, lambda _: numbers, function, chosen, numbers, tolerance=tolerance)
 
     found: CheckResult | GradientMismatch
     try:
-        found = _judged(it, right, check, not options.keys().isdisjoint(("rtol", "atol")))
+        found = _judged(it, right, check, options.rtol is not None or options.atol is not None)
     except GradientMismatch as wrong:
         found = wrong
     return Judged(found, it.values, right)
@@ -234,17 +239,19 @@ class _Printed:
             return self.quoted
         return half_units(self.value, self.form.decimals, self.form.digits)
 
-    @property
-    def nearest(self) -> Array:
-        """What may have been printed like this, as near to the right numbers as can be."""
+    def nearest(self, halves: float = 2.0) -> Array:
+        """What may have been printed like this: the nearest to the right numbers.
+
+        halves: of a unit, how far a number may be from the right one; others stay as they are.
+        """
         apart = self.right - self.value
         moved = self.value + np.clip(apart, -self.half, self.half)
-        return np.where(np.isfinite(apart), moved, self.value)
+        return np.where(np.abs(apart) <= halves * self.half, moved, self.value)
 
     @property
     def agrees(self) -> bool:
         """Whether digits were lost, and all others are right."""
-        near = agree(self.nearest, self.right, _NEAR * np.abs(self.right))
+        near = agree(self.nearest(), self.right, _NEAR * np.abs(self.right))
         return self.is_short and not self.is_quoted and bool(near.all())
 
     @property
@@ -297,26 +304,29 @@ def _judged(
         GradientMismatch: A gradient is wrong.
     """
     printed = _printed(it, right)
-    quoted = {name: one.nearest for name, one in printed.items() if one.is_quoted}
-    numbers = it.values | quoted
-    if is_fixed:
-        return check(numbers)
+    quoted = {name: one for name, one in printed.items() if one.is_quoted}
+    numbers, reported = (
+        it.values | {name: one.nearest(halves) for name, one in quoted.items()}
+        for halves in (2.0, _REPORTED)
+    )
     with suppress(GradientMismatch):
         result = check(numbers, diagnose=False)
-        if quoted:
+        if quoted and not is_fixed:
             names = ", ".join(quoted)
             remark = f"{names}: numbers in quotes are judged to half a unit of their last digit"
             result.remarks.append(remark)
             result.same = False
         return result
+    if is_fixed:
+        return check(reported)
     near = {name: one for name, one in printed.items() if one.agrees}
-    if sum(one.digits for one in near.values()) < FEWEST:  # so few may be right by accident
+    if sum(one.digits for one in near.values()) < _TELLING:
         near = {}
-    rest = numbers | {name: one.nearest for name, one in near.items()}
+    rest = reported | {name: one.nearest() for name, one in near.items()}
     _demand_right_as_printed(rest, printed, near, check)
     check(rest)
     try:
-        return check({name: numbers[name] for name in near}, diagnose=False)
+        return check({name: it.values[name] for name in near}, diagnose=False)
     except GradientMismatch as found:
         raise _too_few(Entry(**found.first_mismatch), near) from None
 
@@ -350,7 +360,7 @@ def _demand_right_as_printed(
     rtol = max(0.5 * 10.0 ** (1 - one.form.digits) for one in wrong.values())
     values = {name: one.in_single() for name, one in wrong.items()}
     try:
-        check(rest | values, atol=atol, rtol=rtol)
+        check(rest | values, "the rounding of printed numbers", atol=atol, rtol=rtol)
     except GradientMismatch as found:
         words = " or ".join(dict.fromkeys(one.form.words for one in short.values()))
         enough = max(one.enough for one in short.values())
@@ -371,7 +381,7 @@ def _too_few(first: Entry, near: dict[str, _Printed]) -> GradientMismatch:
     likely = Diagnosis(
         name,
         "too-few-digits",
-        f"{name} is right to {digits} digits, as far as {one.form.words} reach",
+        f"{name} is right to {counted(digits, 'digit')}, with {one.form.words}",
         f'print {one.enough} significant digits, as with "%.{one.enough}g" in C, '
         'or put printed numbers in quotes, as in "0.593"',
         explains=wrong,

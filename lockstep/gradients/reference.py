@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import itertools
 import re
 import threading
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lockstep.errors import first_line_of
 from lockstep.network.names import Array, Quantities
 
 Reference = Callable[..., Tensor]  # of tensors by name
@@ -319,9 +321,18 @@ def as_array(value: Any) -> Array:
 def asked(reference: Callable[..., Any], given: dict[str, Any]) -> Any:
     """What the reference gives. An exception in it becomes a ValueError or TypeError."""
     try:
-        return reference(**given)
+        got = reference(**given)
     except Exception as error:
         raise blamed("reference", error) from error
+    return at_once("reference", got)
+
+
+def at_once(who: str, result: Any) -> Any:
+    """What a function of the user's gives, if it is not `async`."""
+    if inspect.iscoroutine(result):
+        result.close()  # else Python warns that nobody waited for it
+        raise TypeError(f"{who} is an async function; expected one without async")
+    return result
 
 
 def blamed(who: str, error: Exception) -> ValueError | TypeError:
@@ -340,7 +351,7 @@ def blamed(who: str, error: Exception) -> ValueError | TypeError:
     for last in traceback.extract_tb(error.__traceback__)[-1:]:
         at = f" (line {last.lineno} of {Path(last.filename).name})"
     kind = TypeError if isinstance(error, TypeError) else ValueError
-    says = str(error).partition("\n")[0]
+    says = first_line_of(error)
     if isinstance(error, RuntimeError) and re.search("dtype|scalar type", says):
         at += (
             "; expected inputs in the precision that it computes in: x.astype(float), "

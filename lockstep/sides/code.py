@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from lockstep.errors import Unusable
+from lockstep.errors import Unusable, message_of
 from lockstep.network.names import Array
 from lockstep.sides.answer import as_numbers
 
@@ -199,7 +199,9 @@ def users_code(path: str) -> Iterator[None]:
     try:
         with contextlib.redirect_stdout(sys.stderr), np.errstate(all="ignore"):
             yield
-    except (Exception, SystemExit) as error:
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # an end of the process, or what test runners raise
         raise Unusable(raised(error, path)) from None
 
 
@@ -208,11 +210,7 @@ def raised(error: BaseException, path: str) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [frame for frame in frames if frame.filename == path]
     line = f", line {theirs[-1].lineno}" if theirs else ""
-    try:
-        text = " ".join(str(error).split())
-    except Exception:  # the user's own __str__
-        text = "(its message cannot be shown)"
-    return f"{path}{line}: {type(error).__name__}: {text}"
+    return f"{path}{line}: {type(error).__name__}: {' '.join(message_of(error).split())}"
 
 
 def readable(got: Any, where: str) -> Returned:

@@ -12,6 +12,7 @@ from lockstep.network.files import real_number
 from lockstep.network.names import Array, Quantities
 from lockstep.network.problem import Problem
 from lockstep.sides.answer import Answer, sort_out
+from lockstep.text import counted
 
 # By name an array, and of printed numbers half a unit of the last digit, else 0.
 Written: TypeAlias = "dict[str, tuple[Array, Array]]"
@@ -55,7 +56,7 @@ def written(value: Any, where: str) -> tuple[Array, Array]:
     """Numbers as an array, and for those in quotes half a unit of their last digit, else 0."""
     try:
         array = np.asarray(value)
-        if array.dtype.kind in "fiu":
+        if array.dtype.kind in "fiu" and not _holds_bool(value):
             return array.astype(np.float64), np.zeros(array.shape)
         items = np.asarray(value, dtype=object)
         found = [_number(item) for item in items.flat]
@@ -67,6 +68,15 @@ def written(value: Any, where: str) -> tuple[Array, Array]:
     return pairs[..., 0], pairs[..., 1]
 
 
+def _holds_bool(value: Any) -> bool:
+    """Whether a truth value stands among numbers, which NumPy would take for 0 or 1."""
+    if not isinstance(value, list):
+        return isinstance(value, bool)
+    return bool in set(map(type, value)) or any(
+        _holds_bool(row) for row in value if isinstance(row, list)
+    )
+
+
 def _number(item: Any) -> tuple[float, float]:
     """A number, and half a unit of its last digit where it stands in quotes, else 0."""
     if isinstance(item, str):
@@ -76,7 +86,7 @@ def _number(item: Any) -> tuple[float, float]:
             number, half = real_number(item), half_a_unit(item)
         except (ValueError, ArithmeticError):
             number = half = float("inf")
-        if "_" in item or not isfinite(half):
+        if "_" in item or not item.isascii() or not isfinite(half):
             raise Unusable(f"expected a number, got {short(item)}")
         return number, half
     if isinstance(item, bool) or not isinstance(item, int | float):
@@ -103,7 +113,11 @@ def printed_as(values: Array) -> Printed:
     digits = [len(number.digits) for number in numbers] or [0]
     most, longest = max(decimals), max(digits)
     is_fixed = decimals.count(most) >= digits.count(longest)
-    words = f"{most} printed decimals" if is_fixed else f"{longest} printed significant digits"
+    words = (
+        counted(most, "printed decimal")
+        if is_fixed
+        else counted(longest, "printed significant digit")
+    )
     return Printed(most, longest, words)
 
 

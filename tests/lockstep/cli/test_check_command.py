@@ -316,6 +316,55 @@ def test_numbers_that_are_short_by_themselves_are_not_called_printed(capsys):
     assert (status, found["diagnoses"][0]["mistake"] != "too-few-digits") == (1, True)
 
 
+SQUARES = THREE + "def reference(x): return (x * x).sum()\n"  # the gradient is 1, -2.5, 4
+
+
+@pytest.mark.parametrize(
+    ("numbers", "first", "mistake"),
+    [
+        (["1.0", "-2.5", "3.7"], 3.7, "unknown"),
+        (["1.0", "-2.5", "4.1"], 4.1, None),
+        (["1.00", "-2.5", "4.006"], 4.006, None),
+        (["2.0", "-5.0", "8.0"], 2.0, "scaled-by-constant"),
+        (["-1.0", "2.5", "-4.0"], -1.0, "sign-flipped"),
+        (["-1", "2.5", "-4"], -1.0, "sign-flipped"),
+    ],
+)
+@pytest.mark.parametrize("options", [(), ("--rtol", "1e-5")])
+def test_wrong_numbers_in_quotes_are_reported_as_they_stand(
+    capsys, numbers, first, mistake, options
+):
+    status, out, _ = ran(capsys, {"x": numbers}, *options, reference=SQUARES)
+    assert (status, f"yours     {first!r}\n" in out) == (1, True)
+    status, found = document(capsys, {"x": numbers}, *options, reference=SQUARES)
+    assert found["first_mismatch"]["manual"] == first
+    assert mistake in (None, found["diagnoses"][0]["mistake"])
+
+
+@pytest.mark.parametrize("numbers", [["1.0", "-2.5", "4.0"], ["1", "-2", "4.0"], ["1", "-3", "4"]])
+def test_numbers_in_quotes_are_right_to_half_a_unit_whatever_else_is(capsys, numbers):
+    assert ran(capsys, {"x": numbers}, reference=SQUARES)[0] == 0
+
+
+@pytest.mark.parametrize("form", ["%.6f", "%.9f"])
+def test_where_all_numbers_in_quotes_are_wrong_the_tolerance_is_not_called_yours(capsys, form):
+    for by, mistake in ((-1, "sign-flipped"), (1.5, "scaled-by-constant")):
+        status, out, _ = ran(capsys, nested(lambda v: form % (by * v), right()))  # noqa: B023
+        assert (status, "your tolerance" in out) == (1, False)
+        assert "; the rounding of printed numbers allows " in out
+        assert f"mistake   {mistake}: " in out
+
+
+def test_two_numbers_of_a_digit_each_were_printed_too(capsys):
+    source = THREE.replace(", 2.0", "") + "def reference(x): return torch.sin(x).sum()\n"
+    status, found = document(capsys, {"x": [0.9, 0.3]}, reference=source)
+    likely = found["diagnoses"][0]
+    assert (status, likely["mistake"]) == (1, "too-few-digits")
+    assert likely["says"] == "x is right to 1 digit, with 1 printed decimal"
+    status, found = document(capsys, {"x": [0.8, 0.3]}, reference=source)
+    assert (status, found["diagnoses"][0]["mistake"] == "too-few-digits") == (1, False)
+
+
 # The document
 
 
@@ -382,12 +431,37 @@ REFERENCES = {
     ),
     "another value at each call": (
         THREE + "import random\ndef reference(x): return x.sum() * random.random()\n",
-        "ref.py: reference gives different gradients when it is called twice",
+        "ref.py: reference gives different gradients when it is called again",
     ),
     "an exit at once": ("import sys\nsys.exit(0)\n", "ref.py, line 2: SystemExit: 0"),
     "an exit": (
         THREE + "import sys\ndef reference(x):\n    sys.exit(0)\n",
         "ref.py, line 6: SystemExit: 0",
+    ),
+    "an end of another kind at once": (
+        "class End(BaseException): pass\nraise End('now')\n",
+        "ref.py, line 2: End: now",
+    ),
+    "an end of another kind": (
+        THREE + "import pytest\ndef reference(x):\n    pytest.fail('now')\n",
+        "ref.py, line 6: Failed: now",
+    ),
+    "an end of another kind in the inputs": (
+        "import pytest\ndef inputs():\n    pytest.skip('now')\ndef reference(x): pass\n",
+        "ref.py, line 3: Skipped: now",
+    ),
+    "an async reference": (
+        THREE + "async def reference(x): return x.sum()\n",
+        "ref.py: reference is an async function; expected one without async",
+    ),
+    "a message that raises": (
+        THREE + "class Bad(Exception):\n    def __str__(self): raise KeyError\n"
+        "def reference(x):\n    raise Bad\n",
+        "ref.py: reference raised Bad: (its message cannot be shown) (line 7 of ref.py)",
+    ),
+    "a message that raises at once": (
+        "class Bad(ValueError):\n    def __str__(self): return 3\nraise Bad\n",
+        "ref.py, line 3: Bad: (its message cannot be shown)",
     ),
     "a hard exit at once": ("import os\nos._exit(0)\n", "ref.py, line 2: SystemExit: os._exit(0)"),
     "a hard exit": (
@@ -486,6 +560,13 @@ FILES = {
         archive(x=np.array([{}, 1], dtype=object)),
         "x cannot be read: Object arrays cannot be loaded when allow_pickle=False",
     ),
+    "truth": ("g.npz", archive(x=np.array([True])), "x holds bool; expected an array of numbers"),
+    "truth among numbers": (
+        "g.json",
+        '{"params": {"W": [[0.5, true], [1.5, 2]]}}',
+        "params['W']: expected a number, got True",
+    ),
+    "wide digits": ("g.json", '{"x": ["\uff14.0"]}', "x: expected a number, got '\uff14.0'"),
     "text": ("g.npz", archive(x=np.array(["a"])), "x holds <U1; expected an array of numbers"),
     "a text file": (
         "g.npz",
@@ -572,7 +653,7 @@ def test_an_error_of_ours_is_status_70(capsys, monkeypatch):
     def fails(*_, **__):
         raise RuntimeError("ours")
 
-    monkeypatch.setattr("lockstep.gradients.numbers.check_gradients", fails)
+    monkeypatch.setattr("lockstep.gradients.numbers.checked", fails)
     status, out, err = ran(capsys, {"x": right()["x"].tolist()})
     assert (status, out) == (70, "")
     assert "this is an error of lockstep, not of yours (RuntimeError)" in err

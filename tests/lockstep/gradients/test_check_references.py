@@ -146,7 +146,7 @@ def test_a_reference_that_seeds_itself_is_the_same_in_every_draw():
 def test_random_numbers_that_are_not_the_same_in_every_call_are_refused(draw):
     with pytest.raises(
         ValueError,
-        match="different gradients when it is called twice.*draw random numbers with torch",
+        match="different gradients when it is called again.*draw random numbers with torch",
     ):
         check_gradients(lambda x: {"x": x}, lambda x: (x * draw()).sum(), x=X)
 
@@ -709,3 +709,36 @@ def test_of_a_module_only_the_gradient_of_an_intermediate_may_be_checked(by):
         return
     with pytest.raises(GradientMismatch, match="s: mismatch"):
         check_gradients(hand, reference, x=X)
+
+
+class Unsayable(Exception):
+    def __str__(self):
+        raise KeyError("no message")
+
+
+def unsayable(x):
+    raise Unsayable
+
+
+@pytest.mark.parametrize(
+    ("hand", "reference", "who"),
+    [(unsayable, lambda x: x.sum(), "hand"), (lambda x: {"x": x}, unsayable, "reference")],
+)
+def test_an_exception_whose_message_raises_is_the_users(hand, reference, who):
+    words = rf"^{who} raised Unsayable: \(its message cannot be shown\) \(line \d+ of test_check_"
+    with pytest.raises(ValueError, match=words):
+        check_gradients(hand, reference, x=ONES)
+
+
+async def later(x):
+    return {"x": x}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("hand", "reference", "who"),
+    [(later, lambda x: x.sum(), "hand"), (lambda x: {"x": x}, later, "reference")],
+)
+def test_an_async_function_is_refused_in_one_sentence_and_without_a_warning(hand, reference, who):
+    with pytest.raises(TypeError, match=f"^{who} is an async function; expected one without async"):
+        check_gradients(hand, reference, x=ONES)

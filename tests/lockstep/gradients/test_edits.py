@@ -661,3 +661,20 @@ def test_the_intermediates_have_names_values_and_gradients():
     tanh = next(calls[name] for name in calls if name.startswith("`tanh` in test_edits.py"))
     np.testing.assert_allclose(tanh.value.numpy(), np.tanh(inputs["x"]), rtol=1e-14)
     assert np.array_equal(joint.reaching[tanh].value.numpy(), inputs["g"])
+
+
+@pytest.mark.parametrize(
+    ("function", "slope", "mistake"),
+    [
+        (F.softplus, sigmoid, "mask"),
+        (F.elu, np.exp, "mask"),
+        (F.elu, np.ones_like, "missing-activation-derivative"),
+        (F.hardtanh, np.ones_like, "missing-activation-derivative"),
+    ],
+)
+def test_one_branch_of_a_derivative_taken_everywhere_is_no_other_function(function, slope, mistake):
+    x = np.array([25.0, 1, -3])
+    found, _ = searched(lambda x: function(x).sum(), {"x": slope(x)}, {"x": x}, near=1e-14)
+    assert found["x"].mistake == mistake
+    if mistake == "mask":
+        assert found["x"].says.endswith("has two branches, and yours takes one everywhere")

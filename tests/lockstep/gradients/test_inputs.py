@@ -279,3 +279,15 @@ def test_gradients_in_a_structure_are_flattened_by_that_of_the_inputs():
 def test_complex_numbers_become_pairs_of_real_ones():
     assert parts(np.array([1 + 2j, 3j], np.complex64)).tolist() == [[1, 2], [0, 3]]
     assert parts(np.array([1, 2], np.float32)).dtype == np.float64
+
+
+@pytest.mark.parametrize("other", [np.ones(2), 2.0, np.arange(2), [1.0, 2.0]])
+@pytest.mark.parametrize("first", [True, False])
+def test_two_inputs_of_one_name_are_refused(other, first):
+    part, whole = {"a": {"b": np.ones(2)}}, {"a['b']": other}
+    with pytest.raises(ValueError, match=r"^two inputs are called a\['b'\]; expected different na"):
+        check_gradients(
+            lambda **given: given["a"],
+            lambda **given: given["a"]["b"].sum(),
+            **(part | whole if first else whole | part),
+        )

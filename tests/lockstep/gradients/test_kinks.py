@@ -147,3 +147,59 @@ def test_of_inputs_that_only_tie_after_a_step_the_shared_gradient_is_no_plane_bu
     assert check_gradients(lambda x, w: {"x": w, "w": x}, reference, x=x, w=w).verdict == "match"
     with pytest.raises(GradientMismatch):
         check_gradients(lambda x, w: {"x": 1.1 * w, "w": x}, reference, x=x, w=w)
+
+
+def steep_root(x):
+    return ((x - 200) ** 2 + 1e-6).sqrt().sum()
+
+
+def sharp_root(x):
+    return ((x - 1e4) ** 2 + 1e-24).sqrt().sum()
+
+
+def pytorchs(reference, x):
+    tensor = torch.tensor(x, requires_grad=True)
+    return torch.autograd.grad(reference(tensor), tensor)[0].numpy()
+
+
+@pytest.mark.parametrize(
+    ("reference", "x"),
+    [
+        (lambda x: (x - 1000).abs().sum(), np.float32([1000.02, 1000.05, 999.97])),
+        (lambda x: (1 - x).relu().sum(), np.float32([1 - 2e-6, 2, 0.3])),
+        (steep_root, np.float32([200.004, 199.998])),
+        (sharp_root, np.array([1e4 + 1e-10])),
+        (lambda x: torch.sigmoid(1000 * (x - 100)).sum(), np.float32([100.0001, 99.999])),
+    ],
+)
+def test_a_kink_or_a_steep_slope_beyond_the_reach_of_rounding_excuses_nothing(reference, x):
+    right = pytorchs(reference, x)
+    assert check_gradients(lambda x: {"x": right}, reference, x=x).verdict == "match"
+    with pytest.raises(GradientMismatch):
+        check_gradients(lambda x: {"x": right * x.dtype.type(0.5)}, reference, x=x)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("units", [0, 2, -6])
+def test_a_kink_that_rounding_reaches_is_one_as_no_side_is_sure(kind, units):
+    def reference(x):
+        return (x / 3 - 1).relu().sum()
+
+    x = np.array([3 * (1 + units * np.finfo(kind).eps / 2), 5], kind)
+    for slope in (0, kind(1) / 3):
+        gradient = np.array([slope, kind(1) / 3], kind)
+        result = check_gradients(lambda x: {"x": gradient}, reference, x=x)  # noqa: B023
+        assert result.verdict == "match"
+    with pytest.raises(GradientMismatch, match="mistake   kink"):
+        check_gradients(lambda x: {"x": np.array([1, kind(1) / 3], kind)}, reference, x=x)
+
+
+def test_a_steep_slope_is_named_no_kink():
+    x = np.float32([50, 50.0001, 49.9998])
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(
+            lambda x: {"x": 1e4 / (1 + 1e4 * (x - 50) ** 2)},
+            lambda x: torch.atan(1e4 * (x - 50)).sum(),
+            x=x,
+        )
+    assert error.value.diagnoses[0]["mistake"] != "kink"

@@ -576,6 +576,11 @@ def test_a_layer_that_overwrites_the_incoming_gradient_gets_a_remark():
     ]
 
 
+async def later(x):
+    return x, 1
+
+
+@pytest.mark.filterwarnings("error:coroutine")
 @pytest.mark.parametrize(
     ("forward", "backward", "reference", "words"),
     [
@@ -583,6 +588,9 @@ def test_a_layer_that_overwrites_the_incoming_gradient_gets_a_remark():
         (lambda x: (x, 1), lambda g, c: g, lambda x: (x, x), "returned 1 output; the reference"),
         (lambda x: (x, 1), lambda g, c: (g, g), lambda x: x, "returned 2 gradients; expected at"),
         (lambda x: (x, 1), lambda g, c: 1 / 0, lambda x: x, "the layer raised ZeroDivisionError"),
+        (later, lambda g, c: g, lambda x: x, "forward is an async function; expected one without"),
+        (lambda x: (x, 1), lambda g, c: later(g), lambda x: x, "backward is an async function"),
+        (lambda x: (x, 1), lambda g, c: g, later, "^reference is an async function"),
         (lambda x: (x, 1), lambda g, c: g, lambda x: 3, "reference gives int; expected a tensor"),
         (lambda x: (x, 1), lambda g, c: g, lambda x: x.long(), "no floating-point output"),
     ],
@@ -620,9 +628,29 @@ def test_a_layer_that_gives_another_gradient_at_its_second_call_is_a_mismatch(gr
         calls.append(1)
         return {"x": 2 * dout * x * grows(len(calls))}
 
-    with pytest.raises(GradientMismatch, match="at its second call") as error:
+    with pytest.raises(GradientMismatch, match="when it is called again") as error:
         check_layer(lambda x: (x * x, x), backward, lambda x: x * x, x=np.linspace(1, 2, 5))
     assert error.value.diagnoses[0]["mistake"] == mistake
+
+
+@pytest.mark.parametrize("first", [2, 3, 5])
+def test_a_function_whose_backward_drifts_after_some_calls_is_a_mismatch(first):
+    calls = []
+
+    class Drifts(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x.sin()
+
+        @staticmethod
+        def backward(ctx, incoming):
+            calls.append(1)
+            (x,) = ctx.saved_tensors
+            return incoming * x.cos() * (1.01 if len(calls) >= first else 1)
+
+    with pytest.raises(GradientMismatch, match="when it is called again"):
+        check_function(Drifts, lambda x: x.sin(), x=torch.linspace(-1, 2, 7, dtype=torch.float64))
 
 
 def test_a_reference_of_a_layer_that_is_not_the_same_twice_is_refused():
@@ -660,3 +688,116 @@ def test_a_function_gives_as_many_outputs_as_the_reference(outputs, words):
 def test_a_backward_without_any_gradient_is_refused(nothing):
     with pytest.raises(ValueError, match="backward returned no gradient"):
         check_layer(lambda x: (x * x, x), lambda dout, x: nothing, lambda x: x * x, x=X)
+
+
+def affine(x, params):
+    return x @ params["W"] + params["b"]
+
+
+def affine_by_list(x, params):
+    return x @ params[0] + params[1]
+
+
+def d_affine(wrong=1.0):
+    """The gradients of x, W and b."""
+
+    def gradients(dout, x, weight):
+        return dout @ weight.T, wrong * x.T @ dout, dout.sum(axis=0)
+
+    return gradients
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda x, w, b: {"x": x, "params": {"W": w, "b": b}},
+        lambda x, w, b: {"dx": x, "dparams": {"W": w, "b": b}},
+        lambda x, w, b: (x, {"W": w, "b": b}),
+        lambda x, w, b: {"x": x, "params": {"W": w, "b": None}},
+        lambda x, w, b: {"params": {"W": w}},
+    ],
+)
+@pytest.mark.parametrize("wrong", [1.0, 1.001])
+def test_a_layer_with_a_dict_of_parameters_has_a_dict_of_gradients(form, wrong):
+    def backward(dout, cache):
+        x, params = cache
+        return form(*d_affine(wrong)(dout, x, params["W"]))
+
+    def check():
+        return check_layer(
+            lambda x, params: (affine(x, params), (x, params)),
+            backward,
+            affine,
+            x=X,
+            params={"W": W.T[:, :2], "b": W[0, :2]},
+        )
+
+    if wrong == 1:
+        assert check().verdict == "match"
+        return
+    found = mistake(check)
+    assert (found["quantity"], found["mistake"]) == ("params['W']", "scaled-by-constant")
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+@pytest.mark.parametrize("wrong", [1.0, 1.001])
+def test_a_layer_with_a_list_of_parameters_has_a_list_of_gradients(kind, wrong):
+    def backward(dout, cache):
+        x, params = cache
+        dx, dw, db = d_affine(wrong)(dout, x, params[0])
+        return dx, kind([dw, db])
+
+    def check():
+        return check_layer(
+            lambda x, params: (affine_by_list(x, params), (x, params)),
+            backward,
+            affine_by_list,
+            x=X,
+            params=kind([W.T[:, :2], W[0, :2]]),
+        )
+
+    if wrong == 1:
+        assert check().verdict == "match"
+    else:
+        assert mistake(check)["quantity"] == "params[0]"
+
+
+def test_a_gradient_of_a_layer_that_is_no_part_of_its_input_is_told():
+    with pytest.raises(ValueError, match="one gradient for 'params'; expected its parts, such as"):
+        check_layer(
+            lambda x, params: (affine(x, params), 0),
+            lambda dout, cache: {"params": dout},
+            affine,
+            x=X,
+            params={"W": W.T, "b": W[:, 0]},
+        )
+
+
+@pytest.mark.parametrize(("by", "right"), [(2, True), (2.1, False)])
+def test_a_layer_of_numbers_alone_is_one(by, right):
+    def one():
+        return check_layer(
+            lambda a: (a**2, a), lambda dout, a: (by * a * dout,), lambda a: a**2, a=1.5
+        )
+
+    def two():
+        return check_layer(
+            lambda a, k: ((a**2 * k, a + k), (a, k)),
+            lambda dout, cache: {"a": by * cache[0] * cache[1] * dout[0] + dout[1]},
+            lambda a, k: (a**2 * k, a + k),
+            a=1.5,
+            k=3,
+        )
+
+    for check in (one, two):
+        if right:
+            assert check().verdict == "match"
+        else:
+            assert mistake(check)["quantity"] == "a"
+
+
+def test_a_wrong_forward_of_a_number_is_found():
+    found = mistake(
+        check_layer, lambda a: (1.1 * a**2, a), lambda d, a: (2 * a * d,), lambda a: a**2, a=1.5
+    )
+    assert found["quantity"] == "output"

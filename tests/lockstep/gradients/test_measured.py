@@ -251,7 +251,7 @@ def test_complex64_is_judged_against_complex128_and_integers_stay_what_they_are(
         (
             True,
             lambda d: d.copy(),
-            r"hand gives different gradients when it is called twice \(x",
+            r"hand gives different gradients when it is called again \(x",
         ),
         (False, lambda d: d.copy(), ""),
     ],
@@ -270,6 +270,49 @@ def test_state_in_hand_is_refused(accumulates, returns, words):
             check_gradients(hand, lambda x: (x**2).sum(), x=X)
     else:
         assert check_gradients(hand, lambda x: (x**2).sum(), x=X).verdict == "match"
+
+
+@pytest.mark.parametrize("first", range(2, 10))
+@pytest.mark.parametrize("wrong", [1, 1.1])
+def test_state_that_shows_after_some_calls_is_refused_and_widens_no_bound(first, wrong):
+    calls = []
+
+    def hand(x):
+        calls.append(x)
+        return {"x": 2 * x * wrong * (1.02 if len(calls) >= first else 1)}
+
+    with pytest.raises(ValueError, match="hand gives different gradients when it is called again"):
+        check_gradients(hand, lambda x: (x**2).sum(), x=X)
+
+
+@pytest.mark.usefixtures("without_modes")
+@pytest.mark.parametrize("first", [2, 5, 20])
+def test_state_that_shows_while_inputs_are_moved_is_refused(first):
+    test_state_that_shows_after_some_calls_is_refused_and_widens_no_bound(1.001, first)
+
+
+@pytest.mark.parametrize("period", [2, 3, 5])
+def test_state_that_shows_at_some_calls_is_refused(period):
+    calls = []
+
+    def hand(x):
+        calls.append(x)
+        return {"x": 2 * x * (1.01 if len(calls) % period == 0 else 1)}
+
+    with pytest.raises(ValueError, match="hand gives different gradients when it is called again"):
+        check_gradients(hand, lambda x: (x**2).sum(), x=X)
+
+
+@DIRECTED
+def test_a_match_calls_your_function_nine_times():
+    calls = []
+
+    def hand(x):
+        calls.append(x)
+        return {"x": 2 * x}
+
+    assert check_gradients(hand, lambda x: (x**2).sum(), x=X).verdict == "match"
+    assert len(calls) == 9
 
 
 def test_a_value_that_is_finite_at_one_call_alone_is_refused():

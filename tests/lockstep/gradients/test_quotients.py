@@ -158,3 +158,17 @@ def test_a_width_of_the_root_of_epsilon_is_found_though_its_numbers_are_short():
 
     with pytest.raises(GradientMismatch, match="finite-differences: .* of width 1.49e-08"):
         check_gradients(hand, lambda x: x.sin().sum(), x=np.linspace(0.3, 2, 12))
+
+
+@pytest.mark.filterwarnings("ignore:Converting a tensor")
+def test_a_derivative_that_pytorchs_gradient_is_not_is_no_quotient():
+    x = np.array([0.5, 2, -1])
+
+    def hand(x):  # through the largest element too, which the reference takes as a number
+        gradient = np.full(3, 1 / x.max())
+        gradient[1] -= x.sum() / x.max() ** 2
+        return {"x": gradient}
+
+    with pytest.raises(GradientMismatch) as error:
+        check_gradients(hand, lambda x: (x / float(x.max())).sum(), x=x)
+    assert error.value.diagnoses[0]["mistake"] != "finite-differences"

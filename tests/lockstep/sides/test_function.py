@@ -116,6 +116,7 @@ def test_float32_runs_accept_steps_in_double_precision():
         ("def step(x):\n    y = x\n    return y['a']\n", "line 3: IndexError: "),
         ("def step(x):\n    raise KeyError('no\\nsuch')\n", "line 2: KeyError: "),
         ("import sys\ndef step(x):\n    sys.exit(0)\n", "line 3: SystemExit: 0"),
+        ("class End(BaseException): pass\ndef step(x):\n    raise End\n", "line 3: End: "),
         (
             "def step(dleta_o): return {}\n",
             "asks for 'dleta_o': expected names of quantities; did you mean delta_o",
