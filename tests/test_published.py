@@ -13,6 +13,8 @@ FILES = {
     "mazur": ROOT / "scripts" / "examples" / "mazur.toml",
     "han_kamber": ROOT / "tests" / "published" / "han_kamber.toml",
     "hmkcode": ROOT / "tests" / "published" / "hmkcode.toml",
+    "keras_binary": ROOT / "tests" / "published" / "keras_binary.toml",
+    "keras_classes": ROOT / "tests" / "published" / "keras_classes.toml",
 }
 
 # Quantities of a step as they are printed there; a number holds to half a unit of its last digit.
@@ -50,6 +52,8 @@ PRINTED = {
         "new_W_o": [["0.17", "0.17"]],
         "new_W_h": [["0.12", "0.23"], ["0.13", "0.10"]],
     },
+    ("keras_binary", 1): {"a1": [["0.6", "0.4"]], "loss": "0.916"},
+    ("keras_classes", 1): {"a1": [["0.1", "0.8", "0.1"]], "loss": "2.303"},
 }
 
 

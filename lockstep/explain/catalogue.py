@@ -1,9 +1,11 @@
 """The catalogue of mistakes: each is an edit of a right formula, with what to say about it."""
 
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from lockstep.explain.formulas import formulas, functions_of, inputs_of, replaced, split, tidy
 from lockstep.explain.optimizing import Right, Rows, updates
@@ -12,6 +14,7 @@ from lockstep.network.symbols import Symbol
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import SUMS
 
+Part: TypeAlias = Callable[[Network, Right], Rows]
 EPSILONS = (1e-15, 1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 
 
@@ -47,16 +50,48 @@ class Mistake(NamedTuple):
 @lru_cache(maxsize=64)
 def catalogue(network: Network) -> tuple[Mistake, ...]:
     """Every mistake with a network, likelier ones first; in a frozen parameter's update too."""
-    right = formulas(trained(network))
     parts = (_error_terms, _gradients, updates, _penalties, _dropout, _losses, _others, _forward)
-    rows = chain.from_iterable(part(network, right) for part in parts)
+    return _mistakes(network, formulas(trained(network)), parts)
+
+
+def on_top(network: Network, quantity: str, text: str) -> tuple[Mistake, ...]:
+    """The mistakes of a quantity whose formula has one already.
+
+    Args:
+        network: The network.
+        quantity: Its name.
+        text: Its formula with the first mistake.
+    """
+    family = network[quantity].family.partition("_")[0]
+    right = formulas(trained(network)) | {quantity: text}
+    with suppress(AssertionError, ValueError):  # it cannot be split as the right one can
+        found = _mistakes(network, right, _PARTS.get(family, ()))
+        return tuple(one for one in found if one.quantity == quantity and not one.fitted)
+    return ()
+
+
+def _mistakes(network: Network, right: Right, parts: Iterable[Part]) -> tuple[Mistake, ...]:
+    """The rows of the catalogue's parts, with what their formulas need."""
     found = []
-    for quantity, name, says, remedy, *texts in rows:
+    for quantity, name, says, remedy, *texts in chain.from_iterable(
+        part(network, right) for part in parts
+    ):
         wrong = tuple(map(tidy, texts))
         needs = set[str]().union(*map(inputs_of, wrong))
         each = next(iter(needs & {"sample", "output"}), None)
         history = not needs.isdisjoint({"accumulated", "previous"})
-        found.append(Mistake(name, quantity, says, remedy, wrong, "c" in needs, each, history))
+        found.append(
+            Mistake(
+                quantity=quantity,
+                name=name,
+                says=says,
+                remedy=remedy,
+                formulas=wrong,
+                fitted="c" in needs,
+                each=each,
+                history=history,
+            )
+        )
     return tuple(found)
 
 
@@ -391,13 +426,14 @@ def _losses(network: Network, right: Right) -> Rows:
             ),
         )
     if network.sizes[-1] > 1:
+        kept = {size: size for size in ("y.shape[0]", "y.size")}
         for name in (delta, "loss"):
             yield (
                 name,
                 "targets-shifted",
                 "the targets in {q} are shifted by one class",
                 "labels count from 0: check how they are turned into rows",
-                *(replaced(right[name], {"y": f"roll(y, {by})"}) for by in (1, -1)),
+                *(replaced(right[name], kept | {"y": f"roll(y, {by})"}) for by in (1, -1)),
             )
 
 
@@ -476,3 +512,12 @@ def _broadcast(network: Network, right: Right) -> Rows:
             "give the targets the shape (N, 1): y.reshape(-1, 1)",
             *wrong,
         )
+
+
+# by the beginning of a quantity's family, what may be wrong with its formula
+_PARTS: dict[str, tuple[Part, ...]] = {
+    "delta": (_error_terms, _dropout, _losses, _others),
+    "grad": (_gradients, _penalties, _others),
+    "new": (updates,),
+    "loss": (_penalties, _losses, _others),
+}

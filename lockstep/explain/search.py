@@ -4,16 +4,18 @@ Every formula is judged by itself, on the derivation's own values before it. Whe
 catalogue's mistakes are tried in its place.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from lockstep.bound.bounded import Bounded
 from lockstep.explain.case import Case, Replaced, StandIn
-from lockstep.explain.catalogue import Mistake
+from lockstep.explain.catalogue import Mistake, on_top
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import by_columns, by_facts, usual
 from lockstep.explain.formulas import replaced, tidy
@@ -23,6 +25,9 @@ from lockstep.run.record import Record
 from lockstep.run.result import History
 
 _TRIED = 50  # the most samples or outputs that are tried one by one
+# what an edit of an edit may raise: its shapes do not fit, or nothing but a number is left of it
+_NO_FORMULA = (ValueError, IndexError, TypeError, AttributeError)
+_SECONDS = 3.0  # that two mistakes in one formula are looked for
 _FACTOR, _SIGN = "scaled-by-constant", "sign-flipped"
 
 
@@ -242,19 +247,51 @@ def _of_few_elements(case: Case, name: str) -> list[Diagnosis]:
 
 
 def _two_at_once(case: Case, name: str) -> list[Diagnosis]:
-    """A mistake and a turned sign or a lost factor of 2 in the same formula, as two; else []."""
+    """Two mistakes in the same formula, neither of which explains it alone; else []."""
+    end = time.monotonic() + _SECONDS
+    return next(chain(_with_factors(case, name), _pairs(case, name, end)), [])
+
+
+def _with_factors(case: Case, name: str) -> Iterator[list[Diagnosis]]:
+    """A mistake, and a turned sign or a factor with a usual cause."""
     here = {mistake.name: mistake for mistake in case.mistakes if mistake.quantity == name}
-    for factor, second in ((-1, _SIGN), (2, _FACTOR), (0.5, _FACTOR)) if _SIGN in here else ():
-        for found, result in _alone(case, name):
-            given = factor * result
-            fits = not case.off(name, given).any() and _is_finer(case, name, given)
-            if found.mistake.name == _SIGN or not fits:
+    if _SIGN not in here:
+        return
+    n, n_out = case.samples, case.network.sizes[-1]
+    sizes = [f for size in (n, n_out, n * n_out) for f in (size, 1 / size) if size > 1]
+    factors = [-1, *dict.fromkeys([2, 0.5, *sizes])]
+    for found, result in _alone(case, name):
+        for factor in factors if found.mistake.name != _SIGN else ():
+            given = float(factor) * result
+            if case.off(name, given).any() or not _is_finer(case, name, given):
                 continue
             text = tidy(f"{factor} * ({found.stand_in.text})")
             alone = {name: StandIn(text, {"c": float(factor)})}
-            pair = (found, Explanation(here[second], alone, {name}))
-            return [replace(_diagnosis(case, one), formula=text) for one in pair]
-    return []
+            second = here[_SIGN if factor == -1 else _FACTOR]
+            yield _as_two(case, found, Explanation(second, alone, {name}), text)
+
+
+def _pairs(case: Case, name: str, end: float) -> Iterator[list[Diagnosis]]:
+    """A mistake, and another one on top of it. end: when to give up."""
+    for found, _ in _alone(case, name):
+        if found.mistake.each:
+            continue
+        for second in on_top(case.network, name, found.stand_in.text):
+            if second.each or second.name == found.mistake.name:
+                continue
+            for text in second.formulas:
+                if time.monotonic() > end:
+                    return
+                both = {name: StandIn(text)}
+                with suppress(*_NO_FORMULA):
+                    result = case.value(name, both)
+                    if not case.off(name, result).any() and _is_finer(case, name, result):
+                        yield _as_two(case, found, Explanation(second, both, {name}), text)
+
+
+def _as_two(case: Case, one: Explanation, other: Explanation, text: str) -> list[Diagnosis]:
+    """A diagnosis for each of two mistakes, with the formula that has both."""
+    return [replace(_diagnosis(case, each), formula=text) for each in (one, other)]
 
 
 def _of_another_shape(case: Case, name: str) -> Diagnosis:

@@ -150,6 +150,7 @@ class Child(Code):
             raise
         if function is not None:
             self.arguments = [Argument(*it) for it in found["arguments"]]
+            self.settings = found["settings"]
             self.source = Source(found["name"], tuple(found["lines"]), found["first"])
             self.packages: list[str] = found["imports"]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from lockstep.errors import Unusable
-from lockstep.network.files import read_bytes
-from lockstep.network.options import file_and_function
+from lockstep.network.files import parsed, read_bytes
+from lockstep.network.options import DESCRIBING, check, demand_describing, file_and_function
 from lockstep.network.problem import UNTOLD
 from lockstep.sides.built_in import BuiltIn
 from lockstep.sides.child import Child, Limits
@@ -43,6 +43,7 @@ def side_by_hand(
         limits = Limits(values.get("time_limit", 0), values.get("memory_limit", 0))
         function = Function(Child(path, read_bytes(path, "Python"), name, limits))
         function.file = base_name(path) + (f":{name}" if name != "step" else "")
+        _set(values, parsed(function.code.settings, f"{path}: PROBLEM: ", "{}"), path)
         return function
     if "numbers" in values:
         numbers = _numbers(values)
@@ -51,6 +52,22 @@ def side_by_hand(
     if isinstance(step, Side):
         return step
     return BuiltIn() if step is None or isinstance(step, str | Path) else Function(Here(step))
+
+
+def _set(values: dict[str, Any], own: dict[str, Any], path: str) -> None:
+    """Set what a derivation's own file says of the problem, where the options do not say it."""
+
+    def where(key: str) -> str:
+        return f"{path}: PROBLEM: {key}"
+
+    demand_describing(own, where, "a derivation")
+    found = check(own, where, DESCRIBING)
+    layers = ("activations", "hidden_activation", "output_activation")
+    for group in (layers, ("data", "x", "y")):  # which say the same
+        if values.keys() & {*group}:
+            found = {key: value for key, value in found.items() if key not in group}
+    for key, value in found.items():
+        values.setdefault(key, value)
 
 
 def _numbers(values: dict[str, Any]) -> Side:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import json
 import linecache
 import sys
 import traceback
@@ -52,12 +53,14 @@ class Code:
         path: The file that it is in, for messages.
         arguments: What it asks for.
         source: Its lines.
+        settings: What its file says of the problem, as JSON.
         is_here: Whether it runs in this process.
     """
 
     path: str
     arguments: list[Argument]
     source: Source
+    settings = "{}"
     is_here = False
 
     def call(self, given: dict[str, Any]) -> Returned:
@@ -166,6 +169,26 @@ def function_of(names: dict[str, Any], path: str, name: str) -> Callable[..., An
         known = f"Its functions are: {', '.join(there)}." if there else "It defines no function."
         raise Unusable(f"{path}: has no function {name!r}. {known} Expected `def {name}(...)`")
     return function  # type: ignore[no-any-return]
+
+
+def settings_of(names: dict[str, Any], path: str) -> str:
+    """The settings PROBLEM of a file as JSON; "{}" where it has none.
+
+    Args:
+        names: What the file defines.
+        path: Where it is, for messages.
+
+    Raises:
+        Unusable: They are no dict of plain values.
+    """
+    settings = names.get("PROBLEM", {})
+    try:
+        if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
+            raise TypeError
+        return json.dumps(settings, default=lambda value: value.tolist())
+    except Exception:
+        expected = 'expected a dict with the keys of a problem file, such as dict(sizes="3-4-2")'
+        raise Unusable(f"{path}: PROBLEM: {expected}") from None
 
 
 def new_module(path: str, name: str) -> types.ModuleType:

@@ -25,7 +25,17 @@ import numpy as np
 
 from lockstep.errors import Unusable
 from lockstep.network.names import Quantities
-from lockstep.sides.code import Here, Returned, Statements, load, new_module, raised
+from lockstep.sides.code import (
+    Here,
+    Returned,
+    Statements,
+    function_of,
+    load,
+    names_of,
+    new_module,
+    raised,
+    settings_of,
+)
 
 _LENGTHS = struct.Struct("<QQ")  # of a message's text and of its numbers
 _ALIGNED = 16  # bytes; each array begins at a multiple
@@ -162,12 +172,14 @@ class Worker:
             self.statements = Statements(self.path, new_module(self.path, "exercise").__dict__)
             return {}
         before = set(sys.modules)
-        self.step = Here(load(source, self.path, message["function"]))
+        names = names_of(source, self.path)
+        self.step = Here(function_of(names, self.path, message["function"]))
         arguments = tuple((it.name, it.optional) for it in self.step.arguments)
         it = self.step.source
         source_of_it = {"name": it.name, "lines": it.lines, "first": it.first}
         installed = tuple(filter(_is_installed, sorted(sys.modules.keys() - before)))
-        return {"arguments": arguments, "imports": installed} | source_of_it
+        own = settings_of(names, self.path)
+        return {"arguments": arguments, "imports": installed, "settings": own} | source_of_it
 
     def _exits(self, status: int) -> None:
         """What stands in place of `os._exit`: say where the user's code called it."""

@@ -1,6 +1,7 @@
 """Networks of any depth, end to end: judged, recorded, explained, reported."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from lockstep.report.document import line
 from lockstep.report.page.page import new_album, page
 from lockstep.report.step import step_lines
 from lockstep.run.steps import after, by_torch
+from lockstep.sides.built_in import by_hand
 from manual_backprop.activations import softmax
 from tests.deep import PROBLEMS, name_of, problem
 
@@ -225,3 +227,131 @@ def test_the_battery_draws_one_hot_rows_and_masks_where_the_problem_has_them():
     values = PROBLEMS[12] | dict(mask1=[[2.0, 0.0, 2.0], [0.0, 2.0, 0.0]], hidden_activation="relu")
     result = compare(step, values, battery=9)
     assert (result.verdict, result.battery["matching"]) == ("match", 9)
+
+
+def test_settings_may_stand_in_the_derivations_own_file_and_options_override_them(tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    problem = 'PROBLEM = dict(sizes="3-4-2", hidden_activation="tanh", samples=5, lr=0.5)\n'
+    path.write_text(problem + "def step(x, W1, b1): return {'z1': x @ W1.T + b1}\n")
+    assert main(["--derivation", str(path), "--steps", "2", "--quiet", "--lr", "0.25"]) == 0
+    out = main(["--derivation", str(path), "--steps", "1", "--show", "none", "--lr", "0.25"])
+    text = capsys.readouterr().out
+    assert out == 0
+    assert "3-4-2 network, 5 samples" in text
+    assert "hidden tanh, output linear, loss mse, lr 0.25" in text
+    assert main(["--derivation", str(path), "--activations", "relu,relu", "--show", "none"]) == 0
+    assert "hidden relu, output relu" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("3", "PROBLEM: expected a dict with the keys of a problem file"),
+        ("{1: 2}", "PROBLEM: expected a dict with the keys of a problem file"),
+        ("dict(lr=print)", "PROBLEM: expected a dict with the keys of a problem file"),
+        ("dict(loss='mae')", "PROBLEM: loss: expected one of mse"),
+        ("dict(rtol=1.0)", "PROBLEM: rtol: a derivation cannot set this; expected keys"),
+        ("dict(color='red')", "PROBLEM: color: unknown key"),
+    ],
+)
+def test_settings_in_a_derivation_that_cannot_be_used_are_told(tmp_path, capsys, settings, words):
+    path = tmp_path / "mine.py"
+    path.write_text(f"PROBLEM = {settings}\ndef step(x): return {{'z1': x}}\n")
+    assert main(["--derivation", str(path)]) == 2
+    assert words in capsys.readouterr().err
+
+
+DIGITS = Path(__file__).parents[1] / "data" / "digits.csv"
+
+
+def test_a_classifier_of_digits_matches_at_each_of_200_mini_batches():
+    """The UCI digits (Alpaydin and Kaynak 1998, CC BY 4.0), 8 x 8 pixels, from scikit-learn."""
+    result = compare(
+        None,
+        dict(
+            data=str(DIGITS),
+            inputs=",".join(f"p{i}" for i in range(64)),
+            targets="digit",
+            sizes="64-32-10",
+            hidden_activation="relu",
+            loss="cross_entropy",
+            optimizer="adam",
+            lr=0.001,
+            batch_size=32,
+        ),
+        steps=200,
+    )
+    assert (result.verdict, result.steps_run) == ("match", 200)
+    assert result.loss["last"] < 0.5 * result.loss["first"]
+
+
+DEEP = dict(
+    sizes="3-3-3-3", samples=7, activations="tanh,tanh,linear", loss="cross_entropy", steps=1
+)
+
+
+@pytest.mark.parametrize(
+    ("step", "names"),
+    [
+        (
+            lambda delta3, W3: dict(delta2=-(delta3 @ W3)),
+            {"missing-activation-derivative", "sign-flipped"},
+        ),
+        (
+            lambda delta3, W3, a2: dict(delta2=(delta3 @ W3) * a2 * (1 - a2) * 7),
+            {"wrong-activation-derivative", "scaled-by-constant"},
+        ),
+        (
+            lambda a3, y: dict(delta3=(a3 - np.eye(3)[(y + 1) % 3]) * a3 * (1 - a3) / 7),
+            {"extra-activation-derivative", "targets-shifted"},
+        ),
+    ],
+)
+def test_two_mistakes_in_one_formula_are_named_as_two(step, names):
+    result = compare(step, DEEP)
+    assert {found["mistake"] for found in result.diagnoses} == names
+    assert len({found["formula"] for found in result.diagnoses}) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "settings", "option"),
+    [
+        (dict(sizes="3-4-2", samples=5), dict(loss="half_sum"), "--loss half_sum"),
+        (
+            dict(sizes="3-4-2", samples=5),
+            dict(hidden_activation="tanh"),
+            "--hidden-activation tanh",
+        ),
+        (dict(sizes="3-4-2", samples=5), dict(optimizer="adagrad"), "--optimizer adagrad"),
+        (
+            dict(sizes="3-4-4-2", samples=5),
+            dict(activations="relu,relu,linear"),
+            "--activations relu,relu,linear",
+        ),
+        (
+            dict(sizes="3-4-2", samples=5),
+            dict(activations="gelu,gelu"),
+            "--hidden-activation gelu --output-activation gelu",
+        ),
+    ],
+)
+def test_a_forgotten_setting_is_named_in_the_first_line(values, settings, option):
+    meant = problem(values | settings)
+    names = [
+        name for name in meant.network.computed if "new_" not in name or "optimizer" in settings
+    ]
+
+    def step(**given):
+        found = by_hand(meant, meant.start(1, meant.state))
+        return {name: found[name] for name in names if name in given_names}
+
+    given_names = {*problem(values).network.computed}
+    result = compare(lambda x: step(x=x), values, steps=1)
+    first = " ".join(str(result).split("mismatch: ")[1].split())
+    assert first.startswith(f"everything that was returned is right with {option}; first at step 1")
+    assert result.fits == option
+
+
+def test_a_mistake_that_no_setting_explains_names_none():
+    assert compare(lambda delta_o: {"delta_h": delta_o * 0}, steps=1).fits == ""
+    assert compare(lambda x: {"z_h": x.T}, dict(sizes="3-4-2", samples=2), steps=1).fits == ""
