@@ -114,7 +114,9 @@ class Bounded:
         return self._scale
 
     def piece(self, where: slice) -> Array:
-        """A piece of the scale, flat, in the run's dtype."""
+        """A piece of the scale, flat, in the run's dtype; of a single number it itself."""
+        if not self.shape:
+            return self.scale
         if callable(self._scale):
             return self._scale(lambda part: part.piece(where))
         return np.asarray(self._scale.reshape(-1)[where], self.precision.dtype)
@@ -282,12 +284,7 @@ class Bounded:
             return self._product(whole, lambda: self.value * other.value, k, (2 + error) * most)
 
         def scale(take: Take) -> Array:
-            if not self.shape:
-                return self.scale * take(other) + self.precision.underflow
-            return (
-                take(self) * (take(other) if other.shape else other.scale)
-                + self.precision.underflow
-            )
+            return take(self) * take(other) + self.precision.underflow
 
         if not most <= self.precision.largest:
             return self._product(scale(_whole), lambda: self.value * other.value, k, most)

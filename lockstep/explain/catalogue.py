@@ -71,12 +71,14 @@ def on_top(network: Network, quantity: str, text: str) -> tuple[Mistake, ...]:
 
 
 def _mistakes(network: Network, right: Right, parts: Iterable[Part]) -> tuple[Mistake, ...]:
-    """The rows of the catalogue's parts, with what their formulas need."""
+    """The rows of the catalogue's parts that change a formula, with what their formulas need."""
     found = []
     for quantity, name, says, remedy, *texts in chain.from_iterable(
         part(network, right) for part in parts
     ):
-        wrong = tuple(map(tidy, texts))
+        wrong = tuple(text for text in map(tidy, texts) if text != right[quantity])
+        if not wrong:
+            continue
         needs = set[str]().union(*map(inputs_of, wrong))
         each = next(iter(needs & {"sample", "output"}), None)
         history = not needs.isdisjoint({"accumulated", "previous"})

@@ -18,7 +18,8 @@ def updates(network: Network, right: Right) -> Rows:
         name, gradient = f"new_{parameter}", f"grad_{parameter}"
         update = right[name]
         _, step = split(update)
-        subtract = f"subtract lr·{gradient}"
+        subtracted = step.replace(" * ", "·")
+        subtract = f"subtract {subtracted}"
         if network[parameter].family == "b":
             yield (
                 name,
@@ -33,7 +34,7 @@ def updates(network: Network, right: Right) -> Rows:
         yield (
             name,
             "update-sign",
-            f"lr·{gradient} is added",
+            f"{subtracted} is added",
             "subtract it: the step goes down the gradient",
             f"{parameter} + {step}",
         )

@@ -390,16 +390,17 @@ def test_the_scale_of_a_wide_product_with_zeros_and_tiny_terms_is_right():
     assert product.scale[0, 0] == DOUBLE.underflow
 
 
-def test_the_bound_of_a_large_sum_is_the_same_piece_by_piece():
+@pytest.mark.parametrize("number", [0, 0.25])
+def test_the_bound_of_a_large_sum_is_the_same_piece_by_piece(number):
     random = np.random.default_rng(0)
     W, gradient = random.normal(size=(2, 300, 200))
     carried = Bounded.exact(gradient, DOUBLE) * Bounded.exact(np.ones((300, 200)), DOUBLE)
-    new = Bounded.exact(W, DOUBLE) - 0.1 * carried
+    new = Bounded.exact(W, DOUBLE) - 0.1 * carried + number
     whole = new.bound().ravel()
     pieces = [new.unit() * new.piece(slice(i, i + 7000)) for i in range(0, 60_000, 7000)]
     np.testing.assert_array_equal(np.concatenate(pieces), whole)
     np.testing.assert_allclose(
-        new.scale, np.abs(W) + 0.1 * (np.abs(gradient) + DOUBLE.underflow), rtol=1e-15
+        new.scale, np.abs(W) + 0.1 * (np.abs(gradient) + DOUBLE.underflow) + number, rtol=1e-15
     )
 
 

@@ -3,17 +3,22 @@
 import pytest
 
 from lockstep.api import compare
-from lockstep.explain.catalogue import catalogue
+from lockstep.explain.catalogue import catalogue, trained
 from lockstep.explain.formulas import formulas, inputs_of, replaced, split, tidy
 from lockstep.network.options import MISTAKE_NAMES
 from lockstep.network.problem import make_problem
+from tests.deep import PROBLEMS, name_of, problem
 from tests.lecture import LOSSES
 
+_NO_BIAS = dict(sizes="3-4-4-2", biases=[True, False, True])
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_every_mistake_has_other_formulas_than_the_right_one(loss):
-    network = make_problem({"loss": loss}).network
-    right = formulas(network)
+
+@pytest.mark.parametrize(
+    "values", [*(dict(sizes="2-2-2", loss=it) for it in LOSSES), *PROBLEMS, _NO_BIAS], ids=name_of
+)
+def test_every_mistake_has_other_formulas_than_the_right_one(values):
+    network = problem(values).network
+    right = formulas(trained(network))
     for mistake in catalogue(network):
         assert mistake.formulas
         assert right[mistake.quantity] not in mistake.formulas
