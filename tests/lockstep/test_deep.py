@@ -14,6 +14,7 @@ from lockstep.report.page.page import new_album, page
 from lockstep.report.step import step_lines
 from lockstep.run.steps import after, by_torch
 from lockstep.sides.built_in import by_hand
+from lockstep.sides.code import settings_of
 from manual_backprop.activations import softmax
 from tests.deep import PROBLEMS, name_of, problem
 
@@ -259,6 +260,15 @@ def test_settings_in_a_derivation_that_cannot_be_used_are_told(tmp_path, capsys,
     path.write_text(f"PROBLEM = {settings}\ndef step(x): return {{'z1': x}}\n")
     assert main(["--derivation", str(path)]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_the_settings_of_a_file_are_plain_values():
+    own = {"PROBLEM": {"sizes": "3-2", "x": np.ones((1, 3))}}
+    assert json.loads(settings_of(own, "mine.py")) == {"sizes": "3-2", "x": [[1.0, 1.0, 1.0]]}
+    assert settings_of({}, "mine.py") == "{}"
+    for wrong in (3, {1: 2}, {"lr": print}):
+        with pytest.raises(Unusable, match="mine.py: PROBLEM: expected a dict"):
+            settings_of({"PROBLEM": wrong}, "mine.py")
 
 
 DIGITS = Path(__file__).parents[1] / "data" / "digits.csv"

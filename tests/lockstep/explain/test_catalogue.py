@@ -10,7 +10,7 @@ from lockstep.network.problem import make_problem
 from tests.deep import PROBLEMS, name_of, problem
 from tests.lecture import LOSSES
 
-_NO_BIAS = dict(sizes="3-4-4-2", biases=[True, False, True])
+_NO_BIAS = dict(sizes="3-4-4-2", biases=[True, False, True], l2=0.1)
 
 
 @pytest.mark.parametrize(
