@@ -28,6 +28,7 @@ NETWORKS = (
     ((2, 2, 2), 1),
     ((64, 64, 64), 32),
     ((784, 128, 10), 64),
+    ((784, 128, 64, 10), 64),
     ((784, 300, 10), 128),
     ((1024, 1024, 1024), 256),
     ((2048, 2048, 2048), 512),
@@ -142,7 +143,7 @@ def _other(options: Namespace) -> None:
 
 
 def _rows(options: Namespace) -> Iterator[Row]:
-    networks = NETWORKS[:3] if options.quick else NETWORKS
+    networks = NETWORKS[:4] if options.quick else NETWORKS
     rounds, seconds = (7, 0.03) if options.quick else (9, 0.05)
     cases = list(itertools.product(networks, ("float64", "float32")))
     with progress(len(cases), "networks") as show, threads(options.threads):

@@ -18,6 +18,10 @@ from scripts.benchmarks.timing import Step, block_seconds, verified_step
 
 # A part's name is the field of its time in the JSON, with _us: microseconds.
 PARTS = ("manual", "torch", "turns", "lockstep", "run", "matmul")
+LECTURE: dict[str, Any] = dict(hidden_activation="sigmoid")
+CLASSIFIER: dict[str, Any] = dict(
+    activations=("relu", "relu", "linear"), loss="cross_entropy", optimizer="adam"
+)
 
 
 @dataclass
@@ -53,7 +57,7 @@ class Row:
         }
 
 
-def row(sizes: tuple[int, int, int], samples: int, dtype: str, rounds: int, seconds: float) -> Row:
+def row(sizes: tuple[int, ...], samples: int, dtype: str, rounds: int, seconds: float) -> Row:
     """Time one network: in each round, one after the other, a block of seconds for each part."""
     problem = network(sizes, samples, dtype)
     ways = parts(problem)
@@ -96,22 +100,19 @@ def parts(problem: Problem) -> dict[str, Step]:
     )
 
 
-def network(sizes: tuple[int, int, int], samples: int, dtype: str) -> Problem:
-    """A problem with nn.Linear's initial weights, uniform within 1 / √inputs, and sigmoid h."""
-    n_in, n_hidden, n_out = sizes
-    random = np.random.default_rng(0)
+def network(sizes: tuple[int, ...], samples: int, dtype: str) -> Problem:
+    """A problem with nn.Linear's initial weights, uniform within 1 / √inputs.
 
-    def drawn(*shape: int, inputs: int) -> Array:
-        return np.asarray(random.uniform(-1, 1, shape) / np.sqrt(inputs))
-
-    weights = dict(
-        W_h=drawn(n_hidden, n_in, inputs=n_in),
-        b_h=drawn(n_hidden, inputs=n_in),
-        W_o=drawn(n_out, n_hidden, inputs=n_hidden),
-        b_o=drawn(n_out, inputs=n_hidden),
-    )
-    settings = dict(hidden_activation="sigmoid", lr=1e-3, steps=10**9)
-    return make_problem(dict(sizes=sizes, samples=samples, dtype=dtype, **weights, **settings))
+    Two layers are the lecture's with a sigmoid h; more are a classifier, trained by Adam.
+    """
+    kind = LECTURE if len(sizes) == 3 else CLASSIFIER
+    asked = dict(sizes=sizes, samples=samples, dtype=dtype, lr=1e-3, steps=10**9, **kind)
+    drawn, random = make_problem(asked), np.random.default_rng(0)
+    weights = {
+        name: random.uniform(-1, 1, array.shape) / np.sqrt(sizes[drawn.network[name].layer - 1])
+        for name, array in drawn.parameters.items()
+    }
+    return make_problem(asked | weights)
 
 
 def by_hand(problem: Problem) -> Step:

@@ -19,7 +19,7 @@ PEERS_SECONDS = peers.seconds
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(command, "NETWORKS", (((2, 2, 2), 1), ((5, 4, 3), 6)))
+    monkeypatch.setattr(command, "NETWORKS", (((2, 2, 2), 1), ((5, 4, 4, 3), 6)))
     monkeypatch.setattr(
         steps,
         "block_seconds",
@@ -36,7 +36,7 @@ def test_rows_and_machine_as_json(tmp_path, capsys):
     document = json.loads((tmp_path / "b.json").read_text())
     assert [(row["sizes"], row["samples"], row["dtype"]) for row in document["rows"]] == [
         (sizes, samples, dtype)
-        for sizes, samples in (("2-2-2", 1), ("5-4-3", 6))
+        for sizes, samples in (("2-2-2", 1), ("5-4-4-3", 6))
         for dtype in ("float64", "float32")
     ]
     for row in document["rows"]:
@@ -47,7 +47,7 @@ def test_rows_and_machine_as_json(tmp_path, capsys):
         )
     assert document["machine"]["threads"] == 1
     out = capsys.readouterr().out
-    assert "5-4-3" in out
+    assert "5-4-4-3" in out
     assert "1 thread on both sides" in out
 
 
