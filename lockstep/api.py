@@ -267,9 +267,9 @@ def _battery(result: Comparison, values: dict[str, Any]) -> None:
         many = f"{asked - found.problems} of {asked} other problems"
         result.remarks.append(f"could not be tried on {many}: {reason}")
     if not found.smallest and found.problems:
-        result.remarks.append(
-            f"right on all {found.problems} other problems that were tried as well"
-        )
+        many = f"all {found.problems} other problems that were"
+        many = "one other problem that was" if found.problems == 1 else many
+        result.remarks.append(f"right on {many} tried as well")
     elif found.smallest and result.first is None:
         result.remarks.append(remarks.wrong_elsewhere(result.battery))
 

@@ -361,7 +361,7 @@ def _penalties(network: Network, right: Right) -> Rows:
         for l in reversed(network.layers):
             W, b = network.of("W", l), network.of("b", l)
             name, term = f"grad_{W}", of_gradient.format(W)
-            factors = ("0", "2", "0.5", "1 / N", "-1")
+            factors = ("0", "2", "0.5", "1 / N", "N", "-1")
             yield (
                 name,
                 "penalty",

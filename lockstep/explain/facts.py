@@ -135,7 +135,9 @@ def ratios(own: Array, right: Array, off: Array) -> str:
 def by_columns(record: Record, name: str, own: Array) -> Diagnosis | None:
     """A matrix that is right but for its being stored by columns. own: what was returned."""
     how = stored_by_columns(np.asarray(own, np.float64), record.torch[name], record.allowed[name])
-    remedy = "row j has the weights into neuron j, as in nn.Linear"
+    is_weight = name.removeprefix("grad_").removeprefix("new_").startswith("W")
+    rows = "has the weights into neuron" if is_weight else "is sample"
+    remedy = f"row j {rows} j, as in nn.Linear"
     says = f"{name} is stored by columns: {how}"
     return Diagnosis(name, "transposed-gradient", says, remedy) if how else None
 
@@ -157,9 +159,8 @@ def by_facts(case: Case, name: str, accepted: Replaced) -> Diagnosis:
             if digits:
                 return digits
         base = name.removeprefix("new_")
-        start = np.asarray(record.start.parameters.get(base, 0.0), np.float64)
-        c = factor(own - start, right.value - start, right.bound()) if name != base else None
-        if c:
+        start = record.start.parameters.get(base) if name != base else None
+        if start is not None and (c := factor(own - start, right.value - start, right.bound())):
             says = f"{name} is updated with {c:.9g} times the learning rate"
             remedy = "compare the learning rates, and what the gradient is multiplied by"
             return Diagnosis(name, "learning-rate", says, remedy)

@@ -31,7 +31,8 @@ def forgotten_setting(record: Record, problem: Problem) -> str:
     if record.misshapen or record.jump or problem.multiply_adds > MOST or not record.is_finite:
         return ""
     for option, network in _others(problem.network):
-        if _fits(record, replace(problem, network=network)):
+        is_known = record.start.memory is None or network.memory == problem.network.memory
+        if is_known and _fits(record, replace(problem, network=network)):
             return option
     return ""
 

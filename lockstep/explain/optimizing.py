@@ -11,6 +11,9 @@ from lockstep.network.network import Network
 Right: TypeAlias = dict[str, str]  # the text of the right formulas by name
 Rows: TypeAlias = Iterator[tuple[str, ...]]  # quantity, name, says, remedy, each formula
 
+CORRECTIONS = ("1 - beta1 ** step", "1 - beta2 ** step")
+EPSILONS = (1e-10, 1e-8, 1e-7, 1e-6, 1e-5, 1e-3)
+
 
 def updates(network: Network, right: Right) -> Rows:
     """Mistakes in the new parameters and in the new memory."""
@@ -99,7 +102,7 @@ def _momentum(network: Network, right: Right, parameter: str) -> Rows:
         memory,
         "momentum-form",
         "{q} is momentum in another form: with (1 − β), with or without dampening, or another sign",
-        f"{memory} is {right[memory].replace(' * ', '·')}",
+        f"{memory} is {right[memory].replace(' * ', '·')}; at the first step {plain}",
         f"{kept} + (1 - momentum) * ({plain})",
         f"{kept} + {plain}",
         f"{kept} - {plain}",
@@ -130,6 +133,7 @@ def _roots(right: Right, parameter: str) -> Rows:
     denominator = split(right[new])[1]
     below = split(denominator)[1]
     root, _ = split(below)
+    corrected = [one for one in CORRECTIONS if one in root]
     radicand = root.removeprefix("sqrt(").removesuffix(")")
     yield (
         new,
@@ -139,10 +143,12 @@ def _roots(right: Right, parameter: str) -> Rows:
         *(
             replaced(right[new], {below: other})
             for other in (
+                root,
                 f"sqrt({radicand} + eps)",
                 f"sqrt({radicand} + eps * eps)",
-                root,
-                *(f"{root} + {eps}" for eps in (1e-10, 1e-8, 1e-7, 1e-6, 1e-5, 1e-3)),
+                *(f"{root} + {eps}" for eps in EPSILONS),
+                *(f"sqrt({radicand} + {eps})" for eps in EPSILONS),
+                *(f"{root} + eps / sqrt({one})" for one in corrected),
             )
         ),
     )
@@ -151,16 +157,17 @@ def _roots(right: Right, parameter: str) -> Rows:
 def _corrections(network: Network, right: Right, parameter: str) -> Rows:
     """Adam's 1 − βᵗ left out, without the power, or with another t."""
     new = f"new_{parameter}"
-    corrections = ("1 - beta1 ** step", "1 - beta2 ** step")
-    ways = [dict.fromkeys(corrections, "1"), *({one: "1"} for one in corrections)]
-    ways += [{one: one.replace(" ** step", "") for one in corrections}]
+    ways = [dict.fromkeys(CORRECTIONS, "1"), *({one: "1"} for one in CORRECTIONS)]
+    ways += [{one: one.replace(" ** step", "") for one in CORRECTIONS}]
+    ways += [{one: f"1 / ({one})" for one in CORRECTIONS}]
     ways += [
-        {one: one.replace("step", f"(step {by} 1)") for one in corrections} for by in ("-", "+")
+        {one: one.replace("step", f"(step {by} 1)") for one in CORRECTIONS} for by in ("-", "+")
     ]
     yield (
         new,
         "bias-correction",
-        "Adam's correction 1 − βᵗ is left out of {q}, without its power, or t counts from 0",
+        "Adam's correction 1 − βᵗ is left out of {q}, multiplied, without its power, or its t is "
+        "one off",
         "divide the mean by 1 − β₁ᵗ and the square by 1 − β₂ᵗ; t is 1 at the first step",
         *(replaced(right[new], way) for way in ways),
     )

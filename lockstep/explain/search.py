@@ -56,10 +56,10 @@ def diagnose(record: Record, problem: Problem, history: History | None = None) -
     well, all are given, likelier ones first. Where none does, it is `unknown`, with the facts.
     """
     case = Case(record, problem, history or History())
-    if record.misshapen:
-        return [_of_another_shape(case, next(iter(record.misshapen)))]
-    found: list[Diagnosis] = []
-    settled: set[str] = set()
+    found = [_of_another_shape(case, name) for name in record.misshapen]
+    settled = {
+        name for name in case.own if not record.misshapen.keys().isdisjoint(case.suspects(name))
+    }
     while wrong := case.differing({}) & case.globally_wrong() - settled:
         name = min(wrong, key=problem.network.judged.index)
         best = _best(case, name)
@@ -296,8 +296,16 @@ def _as_two(case: Case, one: Explanation, other: Explanation, text: str) -> list
 
 def _of_another_shape(case: Case, name: str) -> Diagnosis:
     """The diagnosis of a quantity of another shape: what gives that shape, or just the shapes."""
-    own = case.own[name] = np.asarray(case.record.misshapen[name], np.float64)
-    expected = np.shape(case.record.torch[name])
+    case.own[name] = np.asarray(case.record.misshapen[name], np.float64)
+    try:
+        return _by_its_shape(case, name)
+    finally:
+        del case.own[name]
+
+
+def _by_its_shape(case: Case, name: str) -> Diagnosis:
+    """The diagnosis, with what was returned among the case's own."""
+    own, expected = case.own[name], np.shape(case.record.torch[name])
     shapes = f"{name} has shape {own.shape}; expected {expected}"
     for found, result in _alone(case, name):
         if not case.off(name, result).any():

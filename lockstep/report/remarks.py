@@ -25,8 +25,10 @@ def not_judged(record: Record) -> list[str]:
 def reshaped(record: Record) -> list[str]:
     """Biases that came as a row or a column."""
     names = [record.names.get(name, name) for name in record.reshaped]
-    shape = "the shape of a row or a column and was read as a list of numbers"
-    return [f"{', '.join(names)} has {shape}"] if names else []
+    words = "has the shape of a row or a column and was read as a list of numbers"
+    if len(names) > 1:
+        words = "have the shape of a row or a column and were read as lists of numbers"
+    return [f"{', '.join(names)} {words}"] if names else []
 
 
 def loses_digits(lost: LostDigits) -> str:

@@ -8,7 +8,7 @@ from lockstep.errors import Unusable
 from lockstep.network.files import nearest
 from lockstep.network.names import Array, Quantities
 from lockstep.network.network import Meant, Network
-from lockstep.network.problem import Problem, Start, zeros
+from lockstep.network.problem import Problem, Start, State, zeros
 from lockstep.sides.answer import Answer, scalar_names_anywhere, sort_out, why_not
 from lockstep.sides.code import Argument, Code
 from lockstep.sides.side import Side, Turn
@@ -29,6 +29,7 @@ class Function(Side):
         self._where = f"{code.path}: {code.source.name}"  # what a message starts with
         self._asked: list[Argument] = []
         self._meant: dict[str, Meant] = {}
+        self._kept: Quantities = {}  # of the optimiser's memory, what the step keeps itself
 
     def again(self) -> "Function":
         """The side for another problem, without what it kept between calls if that is possible."""
@@ -54,13 +55,30 @@ class Function(Side):
                     f"{_why_unknown(argument.name, network, problem.batch_samples)}"
                 )
 
+    def turn(self, number: int, problem: Problem, state: State) -> Turn | None:
+        """Where the next step starts: memory that the function keeps itself is its own."""
+        memory = {**(state.memory or {}), **self._kept}
+        return super().turn(number, problem, State(state.parameters, memory or None))
+
     def answer(self, turn: Turn, problem: Problem, torch: Quantities) -> Answer:
         start = turn.start
         given = {it.name: self._given(it.name, start, problem, torch) for it in self._asked}
         got = self.code.call(given)
         where, asked = f"{self._where} returned", [it.name for it in self._asked]
         answer = sort_out(got, problem, len(start.x), torch, where, asked)
+        self._kept = {
+            name: answer.values[f"new_{name}"].astype(problem.dtype)
+            for name in problem.network.memory
+            if self._keeps(name, answer)
+        }
         return self._without_what_was_given(answer, problem, torch)
+
+    def _keeps(self, name: str, answer: Answer) -> bool:
+        """Whether the function keeps this memory: it returns all of it, and asks for none."""
+        new = f"new_{name}"
+        is_asked = any(of == name for of, _ in self._meant.values())
+        is_whole = new in answer.values and new not in answer.covered
+        return is_whole and not is_asked and bool(np.isfinite(answer.values[new]).all())
 
     def _given(self, name: str, start: Start, problem: Problem, torch: Quantities) -> Any:
         """What an argument gets: a copy of an array, or a number."""

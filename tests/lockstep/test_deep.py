@@ -262,6 +262,100 @@ def test_settings_in_a_derivation_that_cannot_be_used_are_told(tmp_path, capsys,
     assert words in capsys.readouterr().err
 
 
+def keeping(wrong_at=0):
+    """A step that keeps RMSprop's memory itself, and returns it."""
+    kept = {}
+
+    def step(x, y, W1, b1, W2, b2, lr, step):
+        if step == 1:
+            kept.clear()
+        z1 = x @ W1.T + b1
+        a1 = np.maximum(z1, 0)
+        o = softmax(a1 @ W2.T + b2)
+        delta2 = (o - np.eye(len(b2))[y]) / len(x)
+        delta1 = delta2 @ W2 * (z1 > 0)
+        found = {}
+        for name, W, gradient in (("W1", W1, delta1.T @ x), ("W2", W2, delta2.T @ a1)):
+            share = 0.02 if step == wrong_at else 0.01
+            kept[name] = 0.99 * kept.get(name, 0.0) + share * gradient**2
+            found[f"new_square_{name}"] = kept[name]
+            found[f"new_{name}"] = W - lr * gradient / (np.sqrt(kept[name]) + 1e-8)
+        return found
+
+    return step
+
+
+_KEPT = CLASSIFIER | dict(optimizer="rmsprop", steps=40, battery=2)
+del _KEPT["momentum"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_memory_that_a_step_keeps_itself_is_judged_from_its_own(seed):
+    result = compare(keeping(), _KEPT | dict(seed=seed))
+    assert result.verdict == "match", result.first_mismatch
+    assert result.worst_ratio < 0.5
+
+
+def test_a_mistake_in_memory_that_a_step_keeps_itself_is_found_at_its_step():
+    result = compare(keeping(wrong_at=9), _KEPT)
+    assert result.verdict == "mismatch"
+    assert result.first_mismatch["step"] == 9
+    assert result.first_mismatch["quantity"].startswith("new_square_W")
+
+
+def test_another_optimizer_is_no_forgotten_setting_where_its_memory_is_not_known():
+    def step(dW1, square_W1, step):
+        return dict(new_square_W1=0.999 * square_W1 + (0.001 if step < 2 else 0.003) * dW1**2)
+
+    result = compare(step, dict(optimizer="adam", steps=3))
+    assert result.first_mismatch["step"] == 2
+    assert [found["mistake"] for found in result.diagnoses] == ["unknown"]
+
+
+def test_a_wrong_shape_hides_no_other_mistake():
+    def step(x, delta_o, W_o, z_h, h):
+        delta_h = delta_o @ W_o
+        return dict(grad_W_h=delta_h.T @ x, grad_b_o=delta_o.sum(), grad_W_o=delta_o.T @ h)
+
+    values = dict(sizes="3-4-2", samples=5, hidden_activation="relu")
+    found = [(one["quantity"], one["mistake"]) for one in compare(step, values).diagnoses]
+    assert found == [
+        ("grad_b_o", "bias-summed-over-neurons"),
+        ("delta_h", "missing-activation-derivative"),
+    ]
+
+
+def adam(step_of):
+    """Adam's step from PyTorch's memory, by a formula of the mean, the square and t."""
+
+    def step(W1, lr, grad_W1, mean_W1, square_W1, step):
+        mean, square = 0.9 * mean_W1 + 0.1 * grad_W1, 0.999 * square_W1 + 0.001 * grad_W1**2
+        return dict(new_W1=W1 - lr * step_of(mean, square, 1 - 0.9**step, 1 - 0.999**step))
+
+    return step
+
+
+@pytest.mark.parametrize(
+    ("step_of", "mistake"),
+    [
+        (lambda m, v, b1, b2: m * np.sqrt(b2) / b1 / (np.sqrt(v) + 1e-8), "epsilon-placement"),
+        (lambda m, v, b1, b2: m * b1 / (np.sqrt(v * b2) + 1e-8), "bias-correction"),
+        (lambda m, v, b1, b2: m / b1 / np.sqrt(v / b2 + 1e-7), "epsilon-placement"),
+    ],
+)
+def test_common_forms_of_adams_step_have_a_name(step_of, mistake):
+    result = compare(adam(step_of), dict(sizes="3-4-2", samples=5, optimizer="adam"))
+    assert [found["mistake"] for found in result.diagnoses] == [mistake]
+
+
+def test_a_penalty_that_is_not_divided_by_the_number_of_samples_has_a_name():
+    def step(W_o, delta_o, h):
+        return dict(grad_W_o=delta_o.T @ h + 5 * 0.1 * W_o)
+
+    result = compare(step, dict(sizes="3-4-2", samples=5, l2=0.1))
+    assert [found["mistake"] for found in result.diagnoses] == ["penalty"]
+
+
 def test_the_settings_of_a_file_are_plain_values():
     own = {"PROBLEM": {"sizes": "3-2", "x": np.ones((1, 3))}}
     assert json.loads(settings_of(own, "mine.py")) == {"sizes": "3-2", "x": [[1.0, 1.0, 1.0]]}
