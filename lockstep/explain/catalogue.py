@@ -145,6 +145,7 @@ def _slopes(network: Network, right: Right, l: int) -> Rows:
         f"({error}) * ({s} * (1 + {s}))",
         f"({error}) * ((1 - {s}) * (1 - {s}))",
         f"({error}) * positive({z})",
+        f"({error}) * positive({error})",
     )
 
 
@@ -452,6 +453,14 @@ def _forward(network: Network, right: Right) -> Rows:
                 f"{{q}} is {z}, without the activation {own}",
                 f"apply {own}; or compare with {option} linear",
                 z,
+            )
+        if own == "softmax":
+            yield (
+                name,
+                "activation-forgotten",
+                "your {q} is softmax over the samples: its columns add up to 1, and not its rows",
+                "sum over the classes of each sample: axis=1, keepdims=True",
+                f"softmax({z}.T).T",
             )
         for other in ACTIVATIONS:
             if other not in ("linear", own):

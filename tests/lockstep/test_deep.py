@@ -348,6 +348,25 @@ def test_common_forms_of_adams_step_have_a_name(step_of, mistake):
     assert [found["mistake"] for found in result.diagnoses] == [mistake]
 
 
+def test_a_relu_that_looks_at_the_error_in_place_of_z_has_a_name():
+    def step(delta_o, W_o):
+        error = delta_o @ W_o
+        return dict(delta_h=error * (error > 0))
+
+    result = compare(step, dict(sizes="3-4-2", samples=5, hidden_activation="relu"))
+    assert [found["mistake"] for found in result.diagnoses] == ["wrong-activation-derivative"]
+
+
+def test_a_softmax_over_the_samples_has_a_name():
+    def step(z_o):
+        return dict(o=np.exp(z_o) / np.exp(z_o).sum(axis=0))
+
+    result = compare(step, CLASSIFIER)
+    found = result.diagnoses[0]
+    assert (found["mistake"], found["quantity"]) == ("activation-forgotten", "o")
+    assert "softmax over the samples" in found["says"]
+
+
 def test_a_penalty_that_is_not_divided_by_the_number_of_samples_has_a_name():
     def step(W_o, delta_o, h):
         return dict(grad_W_o=delta_o.T @ h + 5 * 0.1 * W_o)
