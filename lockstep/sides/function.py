@@ -63,7 +63,10 @@ class Function(Side):
     def answer(self, turn: Turn, problem: Problem, torch: Quantities) -> Answer:
         start = turn.start
         given = {it.name: self._given(it.name, start, problem, torch) for it in self._asked}
-        got = self.code.call(given)
+        try:
+            got = self.code.call(given)
+        except Unusable as error:
+            raise Unusable(f"{error}{self._of_labels(str(error), start)}") from error
         where, asked = f"{self._where} returned", [it.name for it in self._asked]
         answer = sort_out(got, problem, len(start.x), torch, where, asked)
         self._kept = {
@@ -72,6 +75,13 @@ class Function(Side):
             if self._keeps(name, answer)
         }
         return self._without_what_was_given(answer, problem, torch)
+
+    def _of_labels(self, error: str, start: Start) -> str:
+        """What else there is to say where labels were taken for rows of targets."""
+        has_y = any(of == "y" for of, _ in self._meant.values())
+        if "broadcast" not in error or not has_y or start.y.ndim > 1:
+            return ""
+        return "; y holds labels here, one a sample: np.eye(n_out)[y] makes rows of 0 and 1 of them"
 
     def _keeps(self, name: str, answer: Answer) -> bool:
         """Whether the function keeps this memory: it returns all of it, and asks for none."""

@@ -367,6 +367,14 @@ def test_a_softmax_over_the_samples_has_a_name():
     assert "softmax over the samples" in found["says"]
 
 
+def test_labels_taken_for_rows_are_told():
+    with pytest.raises(Unusable, match=r"y holds labels here, one a sample: np.eye\(n_out\)\[y\]"):
+        compare(lambda o, y: {"delta_o": o - y}, CLASSIFIER)
+    with pytest.raises(Unusable, match="broadcast") as told:
+        compare(lambda o, x: {"delta_o": o - x}, CLASSIFIER)
+    assert "labels" not in str(told.value)
+
+
 def test_a_penalty_that_is_not_divided_by_the_number_of_samples_has_a_name():
     def step(W_o, delta_o, h):
         return dict(grad_W_o=delta_o.T @ h + 5 * 0.1 * W_o)
