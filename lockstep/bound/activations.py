@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from math import exp
 from typing import Any, TypeAlias
 
@@ -56,28 +57,41 @@ def _value(sigma: Callable[..., Any], z: Bounded, known: Known) -> Array:
 
 
 def _softmax(z: Bounded, known: Known) -> Bounded:
+    """The formula's bound, or what is known of any softmax, where that is less.
+
+    It lies between 0 and 1. Where every z is off by at most b, s grows or shrinks to at most e²ᵇ
+    times itself, and 1 − s, which is the others' sum, likewise.
+    """
     s: Bounded = softmax(_at(z, known))
-    return s if known is None else Bounded(known[1], s.scale, s.k, s.precision, s.most)
+    value = s.value if known is None else np.asarray(known[1], np.float64)
+    b = (z - z.max(axis=1, keepdims=True)).bound().max(axis=1, keepdims=True)
+    growing = np.fmin(np.minimum(value, np.maximum(1 - value, 0)) * np.expm1(2 * b), 1)
+    scale = np.fmin(s.scale, growing / s.unit() + value + s.precision.underflow)
+    return Bounded(value, scale, s.k, s.precision)
 
 
 def _kinked(name: str, known: Known) -> Activation:
     """relu and its like: straight but for the kink at 0, where either slope is right."""
     sigma, sigma_prime = activation(name)
+    base, slope = named(name)
+    largest = max(1.0, abs(slope or 0.0))  # of the slopes of both sides of the kink
+    ends = (1,) if 0 <= (slope or 0.0) <= 1 else (1, -1)  # where z is steepest within its bound
 
     def bounded_sigma(z: Bounded) -> Bounded:
         value = _value(sigma, _at(z, known), known)
-        steepest = np.asarray(sigma_prime(z.value + z.bound(), value))
+        slopes = (np.abs(sigma_prime(z.value + end * z.bound(), value)) for end in ends)
+        steepest: Array = reduce(np.maximum, slopes)
         scale: Array = steepest * z.scale
         scale += np.abs(value) + z.precision.underflow
-        most = 2 * z.most + z.precision.underflow
-        return Bounded(value, scale, z.k + ROUNDINGS[named(name)[0]], z.precision, most)
+        most = 2 * largest * z.most + z.precision.underflow
+        return Bounded(value, scale, z.k + ROUNDINGS[base], z.precision, most)
 
     def bounded_prime(z: Bounded, s: Bounded) -> Bounded:
         value = np.asarray(sigma_prime(z.value, z.value), np.float64)
         undecided = np.abs(z.value) <= z.bound()
         if not undecided.any():
             return Bounded.exact(value, z.precision)
-        whole = 1 / (z.unit() or z.precision.u)
+        whole = max(1.0, abs(1 - (slope or 0.0))) / (z.unit() or z.precision.u)
         return Bounded(value, np.where(undecided, whole, 0.0), z.k, z.precision, whole)
 
     return bounded_sigma, bounded_prime

@@ -11,9 +11,10 @@ import numpy as np
 from lockstep.bound.activations import bounded_activation
 from lockstep.bound.bounded import Bounded, Precision
 from lockstep.network.names import Array, Quantities
+from lockstep.network.network import Network
 from lockstep.network.problem import Problem, Start
 from manual_backprop import network as by_hand
-from manual_backprop.losses import SUMS, divisor, one_hot
+from manual_backprop.losses import OUTPUT_ACTIVATIONS, cross_entropy_by_o, divisor, one_hot, penalty
 
 Limits: TypeAlias = Mapping[str, Array]
 
@@ -110,10 +111,53 @@ def bounded(
         step=start.step,
         **training,
     )
-    if noisy and network.loss in SUMS:  # by the outputs, as textbooks write it
+    total = results["loss"]
+    if network.loss in OUTPUT_ACTIVATIONS and not total.bound() < np.abs(total.value):
+        results["loss"] = _at_its_steepest(network, results, start, m)
+    if noisy and network.loss in OUTPUT_ACTIVATIONS:  # by the outputs, as textbooks write it
         y = one_hot(start.y, network.sizes[-1], start.x.dtype)
         loss, last = results["loss"], results[f"a{network.depth}"]
-        by_o = SUMS[network.loss][1](last, y) / m
+        by_o = _by_the_outputs(last, y, network.activations[-1] == "softmax") / m
         scale, k = loss.scale + by_o.scale, max(loss.k, by_o.k)
         results["loss"] = Bounded(lambda: loss.value, scale, k, precision)
     return network.named(results)
+
+
+def _by_the_outputs(o: Bounded, y: Array, is_softmax: bool) -> Bounded:
+    """A cross-entropy's sum as textbooks write it, −Σ y log o, of σ also −Σ (1 − y) log(1 − o).
+
+    At the ends no digit of it is right, but no answer that is a number is that of 0: floats near
+    1 are u apart, and so 1 − o is off by its own size, not by anything.
+    """
+    u = o.precision.u
+    value = np.clip(o.value, o.precision.tiny * u, 1 - u)
+    room = np.minimum(value, 1 - value) / (2 * o.unit())
+    inside = Bounded(value, np.fmin(o.scale, room), o.k, o.precision)
+    by_o: Bounded = cross_entropy_by_o(inside, y)
+    if is_softmax:
+        return by_o
+    rest = Bounded(1 - value, np.fmin(o.scale + 1 - value, room), o.k, o.precision)
+    by_o += cross_entropy_by_o(rest, 1 - y)
+    return by_o
+
+
+def _at_its_steepest(
+    network: Network, results: dict[str, Bounded], start: Start, m: float
+) -> Bounded:
+    """A cross-entropy's loss where its formula's bound is as large as it, or overflows.
+
+    log Σ eᶻ and softplus(z) change by no more than the z that changes most: with the y·z beside
+    them, at most by 2 |y|, or 1 + |y|, times as much. A penalty has a bound of its own.
+    """
+    loss, z = results["loss"], results[f"z{network.depth}"]
+    y = np.abs(one_hot(start.y, network.sizes[-1], start.x.dtype))
+    bound, size, steepest = z.bound(), np.abs(z.value) + 1, 1 + y
+    if network.activations[-1] == "softmax":
+        bound, size = bound.max(axis=1), size.max(axis=1) + np.log(network.sizes[-1])
+        steepest = 2 * y.sum(axis=1)
+    scale = (steepest * (bound / loss.unit() + size)).sum() / m
+    weights = (start.parameters[network.of("W", l)] for l in network.layers)
+    for W in weights if network.l1 or network.l2 else ():
+        scale += penalty(Bounded.exact(W, z.precision), network.l1, network.l2).scale
+    scale = np.fmin(loss.scale, scale)
+    return Bounded(lambda: loss.value, np.asarray(scale), loss.k, z.precision)

@@ -86,7 +86,7 @@ def _memory(network: Network, right: Right, parameter: str) -> Rows:
     if network.optimizer == "sgd":
         yield from _momentum(network, right, parameter)
     else:
-        yield from _roots(right, parameter)
+        yield from _roots(network, right, parameter)
     if network.optimizer in ("adam", "adamw"):
         yield from _corrections(network, right, parameter)
     if dict(network.settings).get("weight_decay"):
@@ -127,12 +127,12 @@ def _momentum(network: Network, right: Right, parameter: str) -> Rows:
     )
 
 
-def _roots(right: Right, parameter: str) -> Rows:
+def _roots(network: Network, right: Right, parameter: str) -> Rows:
     """ε inside the root, left out, or another one; the root or the square left out."""
     new = f"new_{parameter}"
     denominator = split(right[new])[1]
     below = split(denominator)[1]
-    root, _ = split(below)
+    root = split(below)[0] if dict(network.settings)["eps"] else below
     corrected = [one for one in CORRECTIONS if one in root]
     radicand = root.removeprefix("sqrt(").removesuffix(")")
     yield (
@@ -156,7 +156,7 @@ def _roots(right: Right, parameter: str) -> Rows:
 
 def _corrections(network: Network, right: Right, parameter: str) -> Rows:
     """Adam's 1 − βᵗ left out, without the power, or with another t."""
-    new = f"new_{parameter}"
+    new, settings = f"new_{parameter}", dict(network.settings)
     ways = [dict.fromkeys(CORRECTIONS, "1"), *({one: "1"} for one in CORRECTIONS)]
     ways += [{one: one.replace(" ** step", "") for one in CORRECTIONS}]
     ways += [{one: f"1 / ({one})" for one in CORRECTIONS}]
@@ -171,7 +171,8 @@ def _corrections(network: Network, right: Right, parameter: str) -> Rows:
         "divide the mean by 1 − β₁ᵗ and the square by 1 − β₂ᵗ; t is 1 at the first step",
         *(replaced(right[new], way) for way in ways),
     )
-    for which, beta in (("mean", "beta1"), ("square", "beta2")):
+    betas = {"mean": "beta1", "square": "beta2"}
+    for which, beta in ((it, beta) for it, beta in betas.items() if settings[beta]):
         name = f"new_{which}_{parameter}"
         kept, added = split(right[name])
         _, gradient = split(added)

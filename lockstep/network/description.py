@@ -210,6 +210,8 @@ def _claims(
             raise Unusable(f"{name}: expected the name of a layer's array; there are {names.depth}")
         layer, words = names[own].layer, f"{name} (shape {'×'.join(map(str, array.shape))})"
         if name.startswith("mask"):
+            if layer == names.depth:
+                raise Unusable(f"{name}: the last layer has no dropout; expected a hidden layer's")
             yield "N", len(array), words
             yield layer, array.shape[1], words
         else:

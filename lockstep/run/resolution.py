@@ -61,7 +61,7 @@ class Ratios:
             reached = ratio < 1
             blind = ~reached & (allowed > self.known)
             self.blind += int(np.count_nonzero(blind))
-            self.unlimited += int(np.count_nonzero(np.isinf(allowed)))
+            self.unlimited += int(np.count_nonzero(~np.isfinite(allowed)))
             kept = ratio[reached | blind]
             largest = float(kept.max()) if len(kept) else 0.0
             ratio = kept

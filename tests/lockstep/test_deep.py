@@ -9,6 +9,7 @@ import pytest
 from lockstep.api import compare, run
 from lockstep.cli.compare import main
 from lockstep.errors import Unusable
+from lockstep.explain import search
 from lockstep.report.document import line
 from lockstep.report.page.page import new_album, page
 from lockstep.report.step import step_lines
@@ -365,6 +366,59 @@ def test_a_softmax_over_the_samples_has_a_name():
     found = result.diagnoses[0]
     assert (found["mistake"], found["quantity"]) == ("activation-forgotten", "o")
     assert "softmax over the samples" in found["says"]
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "bce"])
+@pytest.mark.parametrize("penalty", [{}, {"l2": 0.1}])
+def test_a_bound_of_many_layers_in_single_precision_leaves_room_for_no_other_answer(loss, penalty):
+    values = dict(sizes="784-128-64-10", loss=loss, dtype="float32", battery=0, steps=1)
+    last = "sigmoid" if loss == "bce" else "linear"
+    values |= dict(activations=f"relu,relu,{last}") | penalty
+    problem_ = problem(values)
+    torch = by_torch(problem_, problem_.start(1, problem_.state))
+    assert compare(None, values).verdict == "match"
+    wrong = {
+        "loss": torch["loss"] * (0.5 if not penalty else 0.01),
+        "delta3": -torch["z3"],
+        "a3": torch["a3"] + 0.01,
+        "grad_W2": torch["grad_W2"] * 1.5,
+    }
+    for name, array in wrong.items():
+        result = compare(lambda: {name: array}, values)  # noqa: B023 (called at once)
+        assert result.verdict == "mismatch", name
+
+
+@pytest.mark.parametrize("slope", [-1, -0.3, 3])
+def test_a_leaky_relu_may_have_any_slope(slope):
+    values = dict(sizes="5-7-3", samples=9, steps=50, lr=0.01)
+    result = compare(None, values | dict(activations=f"leaky_relu:{slope},linear"))
+    assert result.verdict == "match"
+    assert 0.01 < result.worst_ratio < 0.7
+
+
+def test_the_last_layer_has_no_dropout():
+    with pytest.raises(Unusable, match="mask2: the last layer has no dropout"):
+        problem(dict(sizes="2-3-2", mask2=[[1.0, 1.0]]))
+
+
+def test_rows_of_several_biases_are_told_at_once():
+    def step(b1, b2, grad_b1, grad_b2, lr):
+        return dict(new_b1=(b1 - lr * grad_b1)[None], new_b2=(b2 - lr * grad_b2)[:, None])
+
+    result = compare(step, dict(sizes="3-4-3-2", samples=5))
+    words = "new_b2, new_b1 have the shape of a row or a column and were read as lists of numbers"
+    assert (result.verdict, words in result.remarks) == ("match", True)
+
+
+def test_two_mistakes_are_not_looked_for_without_end(monkeypatch):
+    monkeypatch.setattr(search, "_SECONDS", -1.0)
+
+    def step(delta_o, W_o, h):
+        return dict(delta_h=2.5 * (delta_o @ W_o) * h)
+
+    values = dict(sizes="3-4-2", samples=5, hidden_activation="sigmoid")
+    found = [it["mistake"] for it in compare(step, values).diagnoses]
+    assert found == ["unknown"]
 
 
 def test_labels_taken_for_rows_are_told():

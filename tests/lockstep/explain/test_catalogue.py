@@ -10,11 +10,20 @@ from lockstep.network.problem import make_problem
 from tests.deep import PROBLEMS, name_of, problem
 from tests.lecture import LOSSES
 
+_ZEROS = [
+    dict(sizes="3-4-2", optimizer="adam", beta1=0.0, beta2=0.0, eps=0.0),
+    dict(sizes="3-4-2", optimizer="adamw", beta1=0.0, weight_decay=0.0),
+    dict(sizes="3-4-2", optimizer="adagrad", eps=0.0),
+    dict(sizes="3-4-2", optimizer="rmsprop", alpha=0.0, eps=0.0),
+    dict(sizes="3-4-2", momentum=0.5, dampening=1.0),
+]
 _NO_BIAS = dict(sizes="3-4-4-2", biases=[True, False, True], l2=0.1)
 
 
 @pytest.mark.parametrize(
-    "values", [*(dict(sizes="2-2-2", loss=it) for it in LOSSES), *PROBLEMS, _NO_BIAS], ids=name_of
+    "values",
+    [*(dict(sizes="2-2-2", loss=it) for it in LOSSES), *PROBLEMS, *_ZEROS, _NO_BIAS],
+    ids=name_of,
 )
 def test_every_mistake_has_other_formulas_than_the_right_one(values):
     network = problem(values).network
