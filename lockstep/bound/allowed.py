@@ -88,9 +88,14 @@ def bounded(
     m = divisor(problem.loss, len(start.x), network.sizes[-1])
     precision = replace(precision, largest=precision.largest / m)
 
-    def exact(arrays: Mapping[str, Any]) -> dict[str, Any]:
-        return {network[name].numbered: Bounded.exact(arrays[name], precision) for name in arrays}
+    def exact(arrays: Quantities) -> Any:
+        return {name: Bounded.exact(array, precision) for name, array in arrays.items()}
 
+    exactly = replace(
+        start,
+        parameters=exact(start.parameters),
+        memory=None if start.memory is None else exact(start.memory),
+    )
     training = network.training
     for name, value in network.settings:
         if name != "nesterov" and value:  # 1 − β carries a rounding of its own
@@ -101,16 +106,7 @@ def bounded(
         bounded_activation(which, values, noisy)
         for which, values in zip(network.activations, known, strict=True)
     ]
-    results = by_hand.step(
-        exact(start.parameters),
-        start.x,
-        start.y,
-        start.lr,
-        memory=None if start.memory is None else exact(start.memory),
-        masks=network.numbered(start.masks),
-        step=start.step,
-        **training,
-    )
+    results = by_hand.step(**network.start(exactly), **training)
     total = results["loss"]
     if network.loss in OUTPUT_ACTIVATIONS and not total.bound() < np.abs(total.value):
         results["loss"] = _at_its_steepest(network, results, start, m)

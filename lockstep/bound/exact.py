@@ -1,5 +1,6 @@
 """The same step in exact arithmetic, from the same floats."""
 
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
 from typing import Any
@@ -87,25 +88,24 @@ def truth(problem: Problem, start: Start) -> Quantities:
     number = Fraction if arithmetic(problem) == "exact fractions" else _mp().mpf
     by_element = np.frompyfunc(lambda value: number(float(value)), 1, 1)
 
-    def exactly(arrays: Quantities) -> Quantities:
-        return {network[name].numbered: by_element(array) for name, array in arrays.items()}
+    def exact(arrays: Quantities) -> Quantities:
+        return {name: by_element(array) for name, array in arrays.items()}
 
+    lr: Any = number(start.lr)
+    exactly = replace(
+        start,
+        parameters=exact(start.parameters),
+        x=by_element(start.x),
+        y=start.y if network.labels else by_element(start.y),
+        lr=lr,
+        memory=None if start.memory is None else exact(start.memory),
+        masks=exact(start.masks),
+    )
     training = network.training
     training |= {name: number(value) for name, value in network.settings if value is not True}
     training |= {"l1": number(network.l1), "l2": number(network.l2)}
     training["activations"] = [_by_element(which) for which in network.activations]
-    y = start.y if network.labels else by_element(start.y)
-    results = by_hand.step(
-        exactly(start.parameters),
-        by_element(start.x),
-        y,
-        number(start.lr),
-        memory=None if start.memory is None else exactly(start.memory),
-        masks=exactly(start.masks),
-        step=start.step,
-        **training,
-    )
-    return network.named(results)
+    return network.named(by_hand.step(**network.start(exactly), **training))
 
 
 def _by_element(name: str) -> Pair:

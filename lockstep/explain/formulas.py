@@ -6,7 +6,7 @@ full: `2 * (o - y) / y.size`.
 
 import ast
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from types import CodeType, MappingProxyType
 from typing import Any, TypeAlias
@@ -102,25 +102,25 @@ def formulas(network: Network) -> dict[str, str]:
         >>> formulas(make_problem({"loss": "half_sum"}).network)["delta_o"]
         '(o - y) * sigma_o_prime(z_o, o)'
     """
-    given = {network[name].numbered: Symbol.called(name) for name in network.given}
+
+    def symbols(names: Iterable[str]) -> dict[str, Any]:
+        called: dict[str, Any] = {name: Symbol.called(name) for name in names}
+        return network.numbered(called)
+
     training = network.training
-    settings = {name: value and Symbol.called(name) for name, value in network.settings}
-    settings |= {"nesterov": dict(network.settings).get("nesterov", False)}
-    if network.optimizer != "sgd":
-        del settings["nesterov"]
-    training |= settings
-    training |= {name: training[name] and Symbol.called(name) for name in ("l1", "l2")}
+    numbers = [name for name, _ in network.settings if name != "nesterov"]
+    training |= {name: training[name] and Symbol.called(name) for name in (*numbers, "l1", "l2")}
     training["activations"] = [
         _symbolic(network.suffix(l), which)
         for l, which in zip(network.layers, network.activations, strict=True)
     ]
     results = by_hand.step(
-        {network[name].numbered: given[network[name].numbered] for name in network.parameters},
-        given["x"],
-        given["y"],
+        symbols(network.parameters),
+        Symbol.called("x"),
+        Symbol.called("y"),
         Symbol.called("lr"),
-        memory={network[name].numbered: given[network[name].numbered] for name in network.memory},
-        masks={network[name].numbered: given[network[name].numbered] for name in network.masked},
+        memory=symbols(network.memory),
+        masks=symbols(network.masked),
         **training | {"step": Symbol.called("step")},
     )
     found = written(network.named(results), set(network.extras))

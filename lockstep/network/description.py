@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -186,12 +187,7 @@ def _with_frozen(network: Network, frozen: Iterable[str]) -> Network:
             )
         found.add(own)
     in_order = tuple(name for name in network.parameters if name in found)
-    return Network(**{**vars_of(network), "frozen": in_order})
-
-
-def vars_of(network: Network) -> dict[str, Any]:
-    """The fields of a network by name."""
-    return {name: getattr(network, name) for name in network.__dataclass_fields__}
+    return replace(network, frozen=in_order)
 
 
 def _claims(

@@ -394,7 +394,8 @@ class Network:
 
 # the families that have a row a sample
 PER_SAMPLE = ("x", "y", "z", "a", "delta", "grad_a", "mask")
-# the losses that contain the derivative of the last activation, and which that is
+# the losses that contain the derivative of the last activation, and which that is: what
+# `losses.OUTPUT_ACTIVATIONS` says, here for a command's help, which starts without NumPy
 WITH_ACTIVATION = {
     "bce": "sigmoid",
     "bce_sum": "sigmoid",

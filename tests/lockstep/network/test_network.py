@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import lockstep
-from lockstep.network.network import Network
+from lockstep.network.network import WITH_ACTIVATION, Network
+from manual_backprop.losses import OUTPUT_ACTIVATIONS
 from tests.lecture import LECTURE
 
 DEEP = Network(
@@ -19,6 +20,10 @@ DEEP = Network(
     masks=(True, False, False),
     labels=True,
 )
+
+
+def test_the_losses_with_an_activation_of_their_own_are_those_of_the_formulas():
+    assert WITH_ACTIVATION == OUTPUT_ACTIVATIONS
 
 
 def test_the_lectures_names_are_those_of_two_layers():
