@@ -184,6 +184,9 @@ RUNS = (
     ["--derivation", "mine.py", "--sizes", "2-3-2", "--battery", "0"],
     ["--lr", "30"],
     ["--steps", "0"],
+    ["--sizes", "2-3-3-2", "--momentum", "0.9", "--steps", "1"],
+    ["--optimizer", "adam", "--steps", "1"],
+    ["--optimizer", "rmsprop", "--steps", "1"],
 )
 
 
