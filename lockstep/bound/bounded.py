@@ -233,11 +233,10 @@ class Bounded:
         return self._applied(np.log1p(self.value), self.scale / self._least(1 + self.value))
 
     def sqrt(self) -> Bounded:
-        """|√a − √b| is |a − b| / (√a + √b), and at most √|a − b|."""
-        value = np.sqrt(np.maximum(self.value, 0))
-        steep = value + np.sqrt(np.maximum(self.value - self.bound(), 0))
-        most = np.sqrt(self.scale / (self.unit() or self.precision.u))
-        return self._applied(value, np.minimum(self.scale / np.maximum(steep, _TINY), most))
+        """|√a − √b| = |a − b| / (√a + √b), and (√a + √b)² ≥ max(4a − 3|a − b|, |a − b|)."""
+        value, bound = np.maximum(self.value, 0), self.bound()
+        steep = np.sqrt(np.maximum(np.maximum(4 * value - 3 * bound, bound), _TINY))
+        return self._applied(np.sqrt(value), self.scale / steep)
 
     def absolute(self) -> Bounded:
         """||a| − |b|| ≤ |a − b|, and no bit is lost."""
