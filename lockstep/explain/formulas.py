@@ -39,7 +39,7 @@ def split(text: str) -> tuple[str, str]:
 
 
 def replaced(text: str, parts: Texts, functions: Texts = _NONE) -> str:
-    """A formula with parts and calls replaced; a factor of 1 that this leaves in front is dropped.
+    """A formula with parts and calls replaced; a factor of 1 that this leaves is dropped.
 
     Args:
         text: The formula.
@@ -74,6 +74,8 @@ class _Replacing(ast.NodeTransformer):
                 arguments = dict(zip(parameters, map(ast.unparse, given), strict=True))
                 return _Replacing(arguments, {}).visit(function.body)
             case ast.BinOp(left=ast.Constant(value=1), op=ast.Mult(), right=factor):
+                return factor
+            case ast.BinOp(left=factor, op=ast.Mult(), right=ast.Constant(value=1)):
                 return factor
         return node
 

@@ -6,29 +6,33 @@ import ast
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from itertools import takewhile
+from functools import lru_cache, partial
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lockstep.bound.allowed import tolerance
+from lockstep.bound.allowed import Limits as Rounding
+from lockstep.bound.allowed import allowed
 from lockstep.errors import Unusable
 from lockstep.explain.catalogue import catalogue
 from lockstep.explain.formulas import replaced
 from lockstep.explain.search import diagnose
 from lockstep.learn.template import (
-    LOSS,
-    NETWORK,
+    LECTURES,
+    Exercise,
+    classes,
+    described,
     in_the_files_words,
-    names_to_derive,
     right_formula,
     template,
 )
 from lockstep.network.files import read_text
-from lockstep.network.names import Array
-from lockstep.network.problem import Problem, make_problem
+from lockstep.network.names import Array, Quantities
+from lockstep.network.network import WITH_ACTIVATION, Network
+from lockstep.network.options import DESCRIBING, check
+from lockstep.network.problem import Problem, Start, make_problem
 from lockstep.run.judge import judge
 from lockstep.run.record import Record
 from lockstep.run.steps import records
@@ -37,9 +41,6 @@ from lockstep.sides.built_in import BuiltIn
 from lockstep.sides.child import Child, Limits
 from lockstep.sides.code import Statements, reading_python
 
-_SETTINGS: dict[str, Any] = dict(
-    hidden_activation="sigmoid", output_activation="sigmoid", loss=LOSS, steps=1
-)
 # what each formula is tried on: a name for the user, and the problem
 SCALAR_EXAMPLES: dict[str, dict[str, Any]] = {
     "the first example": {"seed": 1},
@@ -47,9 +48,9 @@ SCALAR_EXAMPLES: dict[str, dict[str, Any]] = {
     "a large learning rate": {"seed": 3, "lr": 0.9},
 }
 MATRIX_EXAMPLES: dict[str, dict[str, Any]] = {
-    "one sample": {"sizes": (3, 4, 2)},
-    "a batch of 5 samples": {"sizes": (3, 4, 2), "samples": 5},
-    "other widths": {"sizes": (4, 3, 5), "samples": 3},
+    "one sample": {},
+    "a batch of 5 samples": {"samples": 5},
+    "other widths": {"samples": 3},
 }
 COMMAND = "--hidden-activation sigmoid --output-activation sigmoid --loss half_sum"
 # the catalogue's names, and what stands for them in a file
@@ -88,6 +89,13 @@ class Verdict:
         return self.filled and not self.differs and self.error is None and bool(self.agrees)
 
 
+class Checked(NamedTuple):
+    """What a file is an exercise in, and what became of its formulas, by name and in order."""
+
+    exercise: Exercise
+    verdicts: dict[str, Verdict]
+
+
 class _Example(NamedTuple):
     """What each formula is tried on: its name for the user, and a step that PyTorch has taken."""
 
@@ -104,49 +112,68 @@ class _Example(NamedTuple):
             scalar: float(given[of].flat[i]) for scalar, (of, i) in table.items() if of in given
         }
         values |= {name: array.copy() for name, array in given.items()}
-        return values | {"lr": step.start.lr, "loss": float(step.torch["loss"])}
+        numbers = {"lr": step.start.lr, "step": step.number, "loss": float(step.torch["loss"])}
+        return values | numbers
 
 
 @lru_cache
-def _examples(matrix: bool) -> list[_Example]:
-    found = []
-    for name, values in (MATRIX_EXAMPLES if matrix else SCALAR_EXAMPLES).items():
-        problem = make_problem(_SETTINGS | values)
-        record = next(records(problem, tolerance(problem, {}), BuiltIn()))
-        found.append(_Example(name, problem, record))
+def _examples(it: Exercise) -> list[_Example]:
+    """A step of each example: the second one where there is a memory, which is then not empty."""
+    network, found = it.network, []
+    sizes = (3, 4, 2) if it.is_the_lectures else network.sizes
+    widths = tuple(n + 1 for n in sizes)
+    for name, values in (MATRIX_EXAMPLES if it.matrix else SCALAR_EXAMPLES).items():
+        values = described(network) | {"steps": 2} | values
+        if it.matrix:
+            values["sizes"] = "-".join(map(str, widths if name == "other widths" else sizes))
+        if network.loss in WITH_ACTIVATION:
+            outputs = int(str(values["sizes"]).rpartition("-")[2])
+            values["y"] = classes(outputs, network, values.get("samples", 1))
+        problem = make_problem(check(values, str))
+        steps = records(problem, partial(_rounding, problem), BuiltIn())
+        found.append(_Example(name, problem, list(islice(steps, 1 + bool(network.memory)))[-1]))
     return found
 
 
-def plantable() -> list[str]:
+def _rounding(problem: Problem, torch: Quantities, start: Start) -> Rounding:
+    """The bound of σ and the loss by any right formula."""
+    return allowed(problem, start, torch, noisy=True)
+
+
+def plantable(network: Network = LECTURES) -> list[str]:
     """The mistakes that a finished file can have."""
-    return [name for name in dict.fromkeys(it.name for it in catalogue(NETWORK)) if planted(name)]
+    names = dict.fromkeys(it.name for it in catalogue(network))
+    return [name for name in names if planted(name, network)]
 
 
 @lru_cache
-def planted(mistake: str) -> dict[str, str] | None:
+def planted(mistake: str, network: Network = LECTURES) -> dict[str, str] | None:
     """What to plant in which quantity; None where no formula with the mistake will do.
 
     It runs on every example, differs on one, and is named rightly.
     """
-    for name, quantity, _, _, formulas, *_ in catalogue(NETWORK):
+    it = Exercise(network)
+    for name, quantity, _, _, formulas, *_ in catalogue(network):
         for formula in formulas if name == mistake else ():
-            wrong = {quantity: _planted(formula, quantity)}
-            outcome = _checked(template(True, wrong), "planted.py", Statements)
-            raised = any(verdict.error for verdict in outcome.values())
-            if outcome[quantity].says.startswith(f"{name}:") and not raised:
+            wrong = {quantity: _planted(formula, quantity, it)}
+            _, verdicts = _checked(template(it, wrong), "planted.py", Statements)
+            raised = any(verdict.error for verdict in verdicts.values())
+            if verdicts[quantity].says.startswith(f"{name}:") and not raised:
                 return wrong
     return None
 
 
-def _planted(formula: str, quantity: str) -> str:
+def _planted(formula: str, quantity: str, it: Exercise) -> str:
     """A formula of the catalogue as a line of a finished file, in the place of the quantity's."""
-    words = dict(_WORDS)
-    if quantity == "delta_h":  # grad_W_o is not there yet
-        words["lr * grad_W_o"] = f"lr * ({right_formula('grad_W_o', matrix=True)})"
-    return in_the_files_words(replaced(formula, words)).replace("-1 * ((o - y)", "((y - o)")
+    words, of = dict(_WORDS), it.network[quantity]
+    if of.family == "delta" and of.layer < it.network.depth:  # these gradients are not there yet
+        gradient = f"grad_{it.network.of('W', of.layer + 1)}"
+        words[f"lr * {gradient}"] = f"lr * ({right_formula(gradient, it)})"
+    text = in_the_files_words(replaced(formula, words), it.network)
+    return text.replace("-1 * ((o - y)", "((y - o)")
 
 
-def check_file(path: str | Path, seconds: float = 0) -> dict[str, Verdict]:
+def check_file(path: str | Path, seconds: float = 0) -> Checked:
     """What became of every formula of a file, by name, in order.
 
     Args:
@@ -159,7 +186,7 @@ def check_file(path: str | Path, seconds: float = 0) -> dict[str, Verdict]:
     return check_text(read_text(path, "Python"), str(path), seconds)
 
 
-def check_text(text: str, path: str, seconds: float = 0) -> dict[str, Verdict]:
+def check_text(text: str, path: str, seconds: float = 0) -> Checked:
     """`check_file` for a file's text, which runs in a process of its own."""
     limits, shown = Limits(seconds), list[bool]()
     with contextlib.ExitStack() as children:
@@ -170,19 +197,20 @@ def check_text(text: str, path: str, seconds: float = 0) -> dict[str, Verdict]:
             shown.append(True)  # what the file prints on the first example
             return child
 
-        verdicts = _checked(text, path, start)
-    if all(verdict.done for verdict in verdicts.values()):
-        _call(text, path, verdicts, limits)
-    return verdicts
+        checked = _checked(text, path, start)
+    if all(verdict.done for verdict in checked.verdicts.values()):
+        _call(text, path, checked, limits)
+    return checked
 
 
-def _call(text: str, path: str, verdicts: dict[str, Verdict], limits: Limits) -> None:
+def _call(text: str, path: str, checked: Checked, limits: Limits) -> None:
     """Call the function as a whole, now that each formula is right by itself.
 
     A later line may still change a value, or another one may be returned.
     """
+    exercise, verdicts = checked
     with contextlib.closing(Child(path, text.encode(), "step", limits, shown=False)) as child:
-        for example in _examples("delta_h" in verdicts):
+        for example in _examples(exercise):
             truth = example.truth()
             given = {it.name: truth[it.name] for it in child.arguments if it.name in truth}
             try:
@@ -198,9 +226,7 @@ def _call(text: str, path: str, verdicts: dict[str, Verdict], limits: Limits) ->
                     verdict.error = "its formula is right, but step returns another value"
 
 
-def _checked(
-    text: str, path: str, start: Callable[[str], Statements | Child]
-) -> dict[str, Verdict]:
+def _checked(text: str, path: str, start: Callable[[str], Statements | Child]) -> Checked:
     """The verdict on each formula of a file.
 
     The function is run statement by statement, in place of a call. A formula counts when it gives
@@ -213,13 +239,12 @@ def _checked(
         start: Gives what runs statements that share their names.
     """
     module, step = _parsed(text, path)
-    every = (*step.args.posonlyargs, *step.args.args, *step.args.kwonlyargs)
-    asked = {given.arg for given in every}
-    matrix = "W_h" in asked
-    verdicts = {name: Verdict(name) for name in names_to_derive(matrix)}
+    asked = _asked(step)
+    exercise = _exercise(module, path, asked)
+    verdicts = {name: Verdict(name) for name in exercise.names}
     body = list(takewhile(lambda line: not isinstance(line, ast.Return), step.body))
     last = {name: line for line in body for name in _assigned(line)}
-    for example in _examples(matrix):
+    for example in _examples(exercise):
         truth = example.truth()
         running = start(path)
         raised, _ = running.run(ast.unparse(module), {}, [])
@@ -239,7 +264,49 @@ def _checked(
                     _judge(verdicts[name], values.get(name), example, truth[name])
                 if name in verdicts and last[name] is line:
                     given[name] = truth[name]
-    return verdicts
+    return Checked(exercise, verdicts)
+
+
+def exercise_of(text: str, path: str) -> Exercise:
+    """What a file is an exercise in. Raises Unusable where it is none."""
+    module, step = _parsed(text, path)
+    return _exercise(module, path, _asked(step))
+
+
+def _asked(step: ast.FunctionDef) -> set[str]:
+    every = (*step.args.posonlyargs, *step.args.args, *step.args.kwonlyargs)
+    return {given.arg for given in every}
+
+
+def _exercise(module: ast.Module, path: str, asked: set[str]) -> Exercise:
+    """What the file says of the network, in its PROBLEM; else the lecture's."""
+    for node in module.body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id="PROBLEM")], value=value):
+                break
+    else:
+        return Exercise(matrix="W_h" in asked)
+
+    def where(key: str) -> str:
+        return f"{path}: PROBLEM: {key}"
+
+    try:
+        own = ast.literal_eval(value)
+    except ValueError:
+        own = None
+    if not isinstance(own, dict):
+        words = f"line {node.lineno}: expected a dict of plain values, as it was written"
+        raise Unusable(f"{path}: PROBLEM: {words}")
+    return Exercise(network_of(check(own, where, DESCRIBING)))
+
+
+def network_of(values: dict[str, Any]) -> Network:
+    """The network of checked options, with the exercise's usual activations and loss."""
+    usual: dict[str, Any] = {"loss": LECTURES.loss}
+    if "activations" not in values:
+        usual["hidden_activation"] = "sigmoid"
+        usual |= {} if values.get("loss") in WITH_ACTIVATION else {"output_activation": "sigmoid"}
+    return replace(make_problem(usual | values).network, labels=False)
 
 
 def _is_empty(statement: ast.stmt) -> bool:

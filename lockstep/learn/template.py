@@ -1,25 +1,47 @@
-"""The file of the exercise: the lecture's formulas to fill in, what each of them is, and hints."""
+"""The file of the exercise: a network's formulas to fill in, what each of them is, and hints."""
+
+from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+import inspect
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
-from lockstep.explain.formulas import formula_of, replaced, what_it_is
-from lockstep.network.network import Network
+from lockstep.explain.formulas import formula_of, functions_of, replaced, what_it_is
+from lockstep.network.network import WITH_ACTIVATION, Network
+from lockstep.network.options import OPTIMIZERS
+from lockstep.network.symbols import Symbol
+from manual_backprop import activations, losses
 
-LOSS = "half_sum"  # the lecture's ½ Σ
-NETWORK = Network((2, 2, 2), ("sigmoid", "sigmoid"), LOSS)
-_WORDS = {"square": "lambda a: a ** 2"}  # functions of the code by hand, as the file has them
-for _s in "ho":
-    _WORDS[f"sigma_{_s}"] = "lambda z: sigma(z)"
-    _WORDS[f"sigma_{_s}_prime"] = "lambda z, s: sigma_prime(z)"
+LECTURES = Network((2, 2, 2), ("sigmoid", "sigmoid"), "half_sum")  # the lecture's ½ Σ
+SAMPLES = 5
+_WIDTH = 91  # of a line behind "def step("
+_NUMPY = {f: f"lambda a: np.{f}(a)" for f in ("exp", "log", "log1p", "sqrt", "abs", "sign")}
+_FUNCTIONS = {
+    "square": "lambda a: a ** 2",
+    "maximum": "lambda a, b: np.maximum(a, b)",
+    "roll": "lambda y, by: np.roll(y, by, axis=1)",  # of mistakes alone, as the next
+    "positive": "lambda z: (z > 0)",
+    "absolute": _NUMPY.pop("abs"),
+    **_NUMPY,
+}
 _FILE = '''"""A step of back-propagation: {title}.
 
-All quantities are {kind}. L = ½ Σ (y − o)². The activation is the sigmoid on both layers.
+{about}
 """
 
-import numpy as np
+{imports}
 
-
+{before}def step({given}):
+{formulas}
+    return dict(
+{returned}
+    )
+'''
+_SIGMA = """
 def sigma(z):
     return 1 / (1 + np.exp(-z))
 
@@ -28,86 +50,208 @@ def sigma_prime(z):
     return sigma(z) * (1 - sigma(z))
 
 
-def step({given}, lr):
-{formulas}
-    return dict(
-{returned}
-    )
-'''
+"""
 
 
-def names_to_derive(matrix: bool) -> dict[str, str]:
-    """The names to fill in, in order, and the name of each one's matrix."""
-    if matrix:
-        return {name: name for name in NETWORK.computed}
-    return {scalar: name for name in NETWORK.computed for scalar in _names(name, matrix)}
+@dataclass(frozen=True)
+class Exercise:
+    """What is to be derived.
+
+    Attributes:
+        network: Whose step.
+        matrix: Whether in matrices; else in the lecture's scalars, of its own network alone.
+    """
+
+    network: Network = LECTURES
+    matrix: bool = True
+
+    @property
+    def is_the_lectures(self) -> bool:
+        return self.network == LECTURES
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The names to fill in, in order, and the name of each one's matrix."""
+        return {own: of for of in self.network.computed for own in self.own(of)}
+
+    def own(self, name: str) -> tuple[str, ...]:
+        """What stands for a matrix in the file: itself, or the lecture's scalars."""
+        return (name,) if self.matrix else self.network.scalar_names(name, 1) or ()
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """The numbers that its formulas have by name."""
+        network = self.network
+        penalties = {"l1": network.l1, "l2": network.l2}
+        return {
+            name: value
+            for name, value in (dict(network.settings) | penalties).items()
+            if value and name != "nesterov"
+        }
 
 
-def _names(name: str, matrix: bool) -> tuple[str, ...]:
-    """What stands for a matrix in the exercise: itself, or the lecture's scalars."""
-    return (name,) if matrix else NETWORK.scalar_names(name, 1) or ()
+def described(network: Network) -> dict[str, Any]:
+    """A network as the keys of a problem file that are not the usual ones."""
+    usual = {"optimizer": "sgd", "l1": 0.0, "l2": 0.0, **OPTIMIZERS[network.optimizer]}
+    settings: dict[str, Any] = {"optimizer": network.optimizer, "l1": network.l1, "l2": network.l2}
+    settings |= dict(network.settings)
+    values: dict[str, Any] = {"sizes": "-".join(map(str, network.sizes))}
+    values |= {"activations": list(network.activations), "loss": network.loss}
+    values |= {name: value for name, value in settings.items() if value != usual.get(name)}
+    return values if all(network.biases) else values | {"biases": list(network.biases)}
 
 
-def right_formula(name: str, matrix: bool) -> str:
-    """The lecture's formula as a line of the file."""
-    return in_the_files_words(formula_of(name, not matrix, NETWORK))
+def classes(outputs: int, network: Network, samples: int) -> list[list[int]]:
+    """Targets of a cross-entropy: 1 at each sample's class, or of each output either 0 or 1."""
+    if network.activations[-1] == "softmax":
+        return [[int(k == n % outputs) for k in range(outputs)] for n in range(samples)]
+    return [[(n + k) % 2 for k in range(outputs)] for n in range(samples)]
 
 
-def in_the_files_words(source: str) -> str:
+def right_formula(name: str, it: Exercise) -> str:
+    """The right formula as a line of the file."""
+    return in_the_files_words(formula_of(name, not it.matrix, it.network), it.network)
+
+
+def in_the_files_words(source: str, network: Network = LECTURES) -> str:
     """A formula of the code by hand in the words of the exercise.
 
     Examples:
         >>> in_the_files_words("(o - y) * sigma_o_prime(z_o, o)")
         '(o - y) * sigma_prime(z_o)'
     """
-    return replaced(source, {}, _WORDS)
+    return replaced(source, *_words(network))
 
 
-def template(matrix: bool, planted: Mapping[str, str] | None = None) -> str:
+@lru_cache
+def _words(network: Network) -> tuple[dict[str, str], dict[str, str]]:
+    """What the file says for a part of a formula, and for a function."""
+    z = network.of("z", network.depth)
+    parts = {
+        function(Symbol.called(z)).text(): f"{function.__name__}({z})"
+        for function in (losses.log_softmax, activations.softplus)
+    }
+    functions = dict(_FUNCTIONS)
+    for l, which in zip(network.layers, network.activations, strict=True):
+        name, _, slope = which.partition(":")
+        more = f", {slope}" if slope else ""
+        pair = f"lambda z: {name}(z{more})", f"lambda z, s: {name}_prime(z, s{more})"
+        if name == "linear":
+            pair = "lambda z: z", "lambda z, s: 1"
+        if network == LECTURES:
+            pair = "lambda z: sigma(z)", "lambda z, s: sigma_prime(z)"
+        functions |= zip(functions_of(network.suffix(l)), pair, strict=True)
+    return parts, functions
+
+
+def template(it: Exercise, planted: Mapping[str, str] | None = None) -> str:
     """The text of a file of the exercise.
 
     Args:
-        matrix: In matrices; else in the lecture's scalars.
+        it: What is to be derived.
         planted: Formulas by name that stand in place of the right ones in a finished file. None: a
             file to be filled in.
     """
     title = "fill in the formulas, one after the other"
     if planted:
         title = "one formula of it is wrong: find it"
-    order = names_to_derive(matrix)
-    right = {name: "..." if planted is None else right_formula(name, matrix) for name in order}
+    order = it.names
+    right = {name: right_formula(name, it) for name in order}
+    shown = dict.fromkeys(order, "...") if planted is None else right | dict(planted)
     lines = [
-        f"    {name} = {formula}  # {what_it_is(name, order[name], NETWORK)}"
-        for name, formula in (right | dict(planted or {})).items()
+        f"    {name} = {formula}  # {what_it_is(name, order[name], it.network)}"
+        for name, formula in shown.items()
     ]
+    functions = _SIGMA if it.is_the_lectures else _functions(right.values())
+    given = [own for name in it.network.given for own in it.own(name)] + ["lr"]
+    given += ["step"] if it.network.optimizer in ("adam", "adamw") else []
     return _FILE.format(
         title=title,
-        kind="matrices; x is (N, n_in), rows are samples"
-        if matrix
-        else "numbers: w21 goes from x2 to h1",
-        given=", ".join(given for name in NETWORK.given for given in _names(name, matrix)),
+        about=_about(it),
+        imports=("import math\n\n" if "math." in functions else "") + "import numpy as np",
+        before=functions if it.is_the_lectures else _problem(it) + functions,
+        given=textwrap.fill(", ".join(given), _WIDTH, subsequent_indent=" " * len("def step(")),
         formulas="\n".join(lines),
         returned="\n".join(f"        {name}={name}," for name in order),
     )
 
 
-def hints(name: str, matrix: bool) -> list[str]:
+def _about(it: Exercise) -> str:
+    """What the file says of its quantities."""
+    network, kind = it.network, "matrices; x is (N, n_in), rows are samples"
+    kind = kind if it.matrix else "numbers: w21 goes from x2 to h1"
+    if it.is_the_lectures:
+        loss, sigmas = "½ Σ (y − o)²", "The activation is the sigmoid on both layers."
+        return f"All quantities are {kind}. L = {loss}. {sigmas}"
+    lines = [
+        f"All quantities are {kind}.",
+        f"L is {what_it_is('loss', 'loss', network)}.",
+        f"The activations are {', '.join(network.activations)}.",
+    ]
+    penalties = {"l1": "l1 Σ |W|", "l2": "l2/2 Σ W²"}
+    lines += [f"Its penalty is {penalties[name]}." for name in penalties if name in it.settings]
+    if network.activations[-1] == "softmax":
+        lines.append("y has a row a sample too: 1 at its class, 0 elsewhere.")
+    return "\n".join(lines)
+
+
+def _problem(it: Exercise) -> str:
+    """The lines that say which network it is, and the settings' values."""
+    values = described(it.network) | {"samples": SAMPLES}
+    if it.network.loss in WITH_ACTIVATION:
+        values["y"] = classes(it.network.sizes[-1], it.network, SAMPLES)
+    lines = [f"    {name!r}: {value!r},".replace("'", '"') for name, value in values.items()]
+    text = "\n".join(["PROBLEM = {  # what the commands train with this file", *lines, "}\n"])
+    return text + "".join(f"{name} = {value!r}\n" for name, value in it.settings.items()) + "\n\n"
+
+
+def _functions(formulas: Iterable[str]) -> str:
+    """The code by hand of the functions that formulas call, and of what these need."""
+    nodes = {name: node for module in (activations, losses) for name, node in _parts(module)}
+    wanted, found = {name for formula in formulas for name in _named(ast.parse(formula))}, set()
+    while wanted:
+        name = wanted.pop()
+        if name in nodes and name not in found:
+            found.add(name)
+            wanted |= _named(nodes[name])
+    return "".join(f"{ast.unparse(node)}\n\n\n" for name, node in nodes.items() if name in found)
+
+
+def _named(tree: ast.AST) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def _parts(module: Any) -> Iterable[tuple[str, ast.stmt]]:
+    """The functions and constants of a module by name, without annotations."""
+    for node in ast.parse(inspect.getsource(module)).body:
+        match node:
+            case ast.FunctionDef(name=name):
+                node.returns = None
+                for argument in node.args.args:
+                    argument.annotation = None
+                yield name, node
+            case ast.Assign(targets=[ast.Name(id=name)]):
+                yield name, node
+
+
+def hints(name: str, it: Exercise) -> list[str]:
     """Ever more of a formula: what it is, what it is made of, its shape, the formula itself.
 
     Examples:
-        >>> hints("z_o", True)[1:3]
+        >>> hints("z_o", Exercise())[1:3]
         ['it is made of h, W_o, b_o', 'its shape is □ @ □.T + □']
     """
-    formula = right_formula(name, matrix)
+    formula = right_formula(name, it)
     tree = ast.parse(formula, mode="eval")
-    words = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    words = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id != "np"]
     words.sort(key=lambda word: word.col_offset)
     parts = dict.fromkeys(word.id for word in words)
+    functions = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for word in words:
-        if not word.id.startswith("sigma"):
+        if word not in functions:
             word.id = "□"
     return [
-        what_it_is(name, names_to_derive(matrix)[name], NETWORK),
+        what_it_is(name, it.names[name], it.network),
         f"it is made of {', '.join(parts)}",
         f"its shape is {ast.unparse(tree)}",
         f"{name} = {formula}",

@@ -41,9 +41,9 @@ def test_the_exercise_as_a_subcommand_points_to_a_subcommand(capsys, tmp_path):
     path = str(tmp_path / "net.py")
     assert ran(capsys, main, "exercise", path, "--mistake", "sign-flipped")[0] == 0
     assert ran(capsys, main, "exercise", path)[0] == 1
-    from lockstep.learn.template import template
+    from lockstep.learn.template import Exercise, template
 
-    Path(path).write_text(template(True, {}))
+    Path(path).write_text(template(Exercise(), {}))
     status, out, _ = ran(capsys, main, "exercise", path)
     assert (status, out.splitlines()[-1].split()[:2]) == (0, ["lockstep", "compare"])
 

@@ -12,7 +12,7 @@ from lockstep.cli import exercise as practice
 from lockstep.cli.compare import main as compare
 from lockstep.cli.exercise import main
 from lockstep.learn.exercise import check_text, plantable
-from lockstep.learn.template import hints, names_to_derive, right_formula, template
+from lockstep.learn.template import Exercise, hints, right_formula, template
 from tests.campaigns.other_end import interrupt, terminal, wait_until, with_other_end
 
 ROOT = Path(__file__).parents[3]
@@ -20,9 +20,9 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.mark.parametrize("matrix", [False, True])
 def test_a_template_has_nothing_right_and_a_solution_everything(matrix):
-    empty = check_text(template(matrix), "a.py")
+    _, empty = check_text(template(Exercise(matrix=matrix)), "a.py")
     assert not any(verdict.filled or verdict.done for verdict in empty.values())
-    full = check_text(template(matrix, {}), "a.py")
+    _, full = check_text(template(Exercise(matrix=matrix), {}), "a.py")
     assert all(verdict.done for verdict in full.values())
     assert len(full) == (15 if matrix else 37)
 
@@ -42,7 +42,7 @@ def test_each_planted_mistake_is_the_only_thing_wrong_and_named(tmp_path, capsys
 
 def filled(tmp_path, **formulas):
     """A file of the exercise in scalars with some formulas filled in."""
-    text = template(False)
+    text = template(Exercise(matrix=False))
     for name, formula in formulas.items():
         assert f"    {name} = ..." in text
         text = text.replace(f"    {name} = ...", f"    {name} = {formula}")
@@ -70,11 +70,104 @@ def test_a_formula_that_raises_is_told_with_its_line(tmp_path, capsys):
 
 def test_what_agrees_on_one_sample_only_is_told(tmp_path, capsys):
     path = tmp_path / "net.py"
-    path.write_text(template(True, {"grad_b_o": "delta_o[0]"}))
+    path.write_text(template(Exercise(), {"grad_b_o": "delta_o[0]"}))
     assert main([str(path)]) == 1
     out = capsys.readouterr().out
     assert "agrees on one sample; differs on a batch of 5 samples, other widths" in out
     assert "something depends on the number of samples" in out
+
+
+NETWORKS = [
+    "--network 3-4-3 --loss cross_entropy",
+    "--network 3-2 --loss cross_entropy_sum --optimizer adamw --l1 0.1",
+    "--network 3-4-4-2 --activations tanh,relu,sigmoid --loss bce --optimizer adam",
+    "--network 2-3-2 --momentum 0.9 --nesterov --l2 0.1",
+    "--network 3-3-3-3-2 --activations gelu,gelu_tanh,silu,linear --optimizer rmsprop --no-biases",
+    "--network 3-3-2 --activations leaky_relu:0.2,softplus --optimizer adagrad --loss mse",
+    "--activations elu,linear --loss sum_over_n --weight-decay 0.1",
+]
+
+
+@pytest.mark.parametrize("options", NETWORKS)
+def test_the_exercise_of_any_network_is_written_checked_and_trained(options, tmp_path, capsys):
+    asked, path = options.split(), tmp_path / "net.py"
+    assert main([str(path), *asked]) == 0
+    assert main([str(path), *asked]) == 0  # nothing is filled in yet
+    it, empty = check_text(path.read_text(), str(path))
+    assert f"0 of {len(empty)} formulas are right." in capsys.readouterr().out
+    path.write_text(template(it, {}))
+    assert main([str(path)]) == 0
+    out = capsys.readouterr().out
+    assert f"ALL {len(empty)} FORMULAS ARE RIGHT" in out
+    *_, command = out.splitlines()
+    assert command.strip() == f"python scripts/compare.py --derivation {path}"
+    assert compare([*command.split()[2:], "--quiet"]) == 0
+    assert "match" in capsys.readouterr().out
+
+
+def test_a_network_of_ones_own_has_its_hints_and_its_mistakes(tmp_path, capsys):
+    asked, path = ["--network", "3-4-4-3", "--loss", "cross_entropy"], tmp_path / "net.py"
+    assert main([str(path), *asked, "--mistake", "typo"]) == 2
+    possible = capsys.readouterr().err
+    for name in ("layer-skipped", "wrong-layer-derivative", "targets-shifted"):
+        assert name in possible
+    assert main([str(path), *asked, "--mistake", "layer-skipped"]) == 0
+    assert main([str(path)]) == 1
+    assert "  layer-skipped: " in capsys.readouterr().out
+    it = check_text(path.read_text(), str(path)).exercise
+    assert hints("delta2", it)[1] == "it is made of delta3, W3, sigmoid_prime, z2, a2"
+    assert hints("loss", it)[3] == "loss = -(y * log_softmax(z3)).sum() / y.shape[0]"
+
+
+@pytest.mark.parametrize(
+    ("right", "others"),
+    [
+        ("-(y * log_softmax(z_o)).sum() / y.shape[0]", "-np.sum(y * np.log(o)) / len(y)"),
+        ("softmax(z_o)", "(lambda e: e / e.sum(axis=1, keepdims=True))(np.exp(z_o))"),
+        ("delta_o @ W_o * sigmoid_prime(z_h, h)", "(delta_o @ W_o) * h * (1 - h)"),
+    ],
+)
+def test_other_right_formulas_of_a_classifier_are_right(right, others, tmp_path, capsys):
+    path = tmp_path / "net.py"
+    main([str(path), "--network", "3-4-3", "--loss", "cross_entropy"])
+    text = template(check_text(path.read_text(), str(path)).exercise, {})
+    assert text.count(f" = {right}  #") == 1
+    path.write_text(text.replace(f" = {right}  #", f" = {others}  #"))
+    assert main([str(path)]) == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--network 3", "--network: expected two or more positive whole numbers"),
+        ("--network 3-4-2 --activations tanh", "activations: says"),
+        ("--loss hinge", "--loss: expected one of mse"),
+        ("--optimizer adam --momentum 0.9", "momentum"),
+        ("--network 3-4-2 --loss mse", "net.py is there already, for 3-4-3 sigmoid,softmax"),
+    ],
+)
+def test_bad_networks_and_another_one_than_the_files_are_told(options, words, tmp_path, capsys):
+    path = tmp_path / "net.py"
+    assert main([str(path), "--network", "3-4-3", "--loss", "cross_entropy"]) == 0
+    before = path.read_text()
+    assert main([str(path), *options.split()]) == 2
+    assert words in capsys.readouterr().err
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [
+        ("PROBLEM = dict(sizes=n)", "line 1: expected a dict of plain values"),
+        ("PROBLEM = {'sizes': 'wide'}", "PROBLEM: sizes: expected two or more positive"),
+        ("PROBLEM = {'steps': 3}", "PROBLEM: steps: unknown key"),
+    ],
+)
+def test_a_problem_that_cannot_be_read_is_told(problem, words, tmp_path, capsys):
+    path = tmp_path / "net.py"
+    path.write_text(f"{problem}\ndef step(x): pass")
+    assert main([str(path)]) == 2
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("matrix", [False, True])
@@ -82,7 +175,7 @@ def test_finishing_says_what_was_proven_and_points_to_a_command_that_matches(
     matrix, tmp_path, capsys, monkeypatch
 ):
     path = tmp_path / "net.py"
-    path.write_text(template(matrix, {}))
+    path.write_text(template(Exercise(matrix=matrix), {}))
     assert main([str(path)]) == 0
     out = capsys.readouterr().out
     assert f"ALL {15 if matrix else 37} FORMULAS ARE RIGHT" in out
@@ -92,23 +185,26 @@ def test_finishing_says_what_was_proven_and_points_to_a_command_that_matches(
 
 
 def test_hints_say_more_and_more_and_end_with_the_formula():
-    for matrix in (False, True):
-        for name in names_to_derive(matrix):
-            ladder = hints(name, matrix)
+    for it in (Exercise(), Exercise(matrix=False)):
+        for name in it.names:
+            ladder = hints(name, it)
             assert len(ladder) == 4
             assert ladder[-1].startswith(f"{name} = ")
     assert (
-        hints("delta_h1", False)[1]
+        hints("delta_h1", Exercise(matrix=False))[1]
         == "it is made of delta_o1, w31, delta_o2, w32, sigma_prime, z_h1"
     )
-    assert hints("delta_h1", False)[2] == "its shape is (□ * □ + □ * □) * sigma_prime(□)"
+    assert (
+        hints("delta_h1", Exercise(matrix=False))[2]
+        == "its shape is (□ * □ + □ * □) * sigma_prime(□)"
+    )
 
 
 def test_the_file_is_written_only_where_none_is(tmp_path, capsys):
     path = tmp_path / "net.py"
     assert main([str(path), "--matrix"]) == 0
-    assert path.read_text() == template(True)
-    path.write_text(template(True, {}))
+    assert path.read_text() == template(Exercise())
+    path.write_text(template(Exercise(), {}))
     assert main([str(path)]) == 0
 
 
@@ -160,7 +256,7 @@ def test_watching_checks_at_each_save_and_gives_hints_on_a_key(monkeypatch, tmp_
         read_until("not yet: z_h1")
         press("v")
         read_until("z_h1: PyTorch ")
-        path.write_text(template(False, {}))
+        path.write_text(template(Exercise(matrix=False), {}))
         read_until("ALL 37 FORMULAS ARE RIGHT")
 
     assert watched(monkeypatch, path, student) == 0
@@ -190,8 +286,8 @@ def test_a_formula_that_gives_no_number_is_told_with_its_line(tmp_path, capsys):
 
 
 def test_a_function_without_a_return_is_checked_all_the_same():
-    text = template(True).rpartition("    return")[0]
-    assert not any(verdict.filled for verdict in check_text(text, "a.py").values())
+    text = template(Exercise()).rpartition("    return")[0]
+    assert not any(verdict.filled for verdict in check_text(text, "a.py").verdicts.values())
 
 
 def test_watching_begins_with_a_template_goes_on_after_a_syntax_error_and_ends_with_q(
@@ -240,7 +336,7 @@ def test_on_a_system_without_termios_watching_works_without_keys_and_says_so(
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
     path = tmp_path / "net.py"
-    done = template(True, {})
+    done = template(Exercise(), {})
 
     def finish(_):
         path.write_text(done)
@@ -254,12 +350,12 @@ def test_on_a_system_without_termios_watching_works_without_keys_and_says_so(
 
 
 def test_a_file_may_have_names_of_its_own(tmp_path):
-    text = template(False).replace(
+    text = template(Exercise(matrix=False)).replace(
         "    z_h1 = ...", "    mine = w11 * x1\n    z_h1 = mine + w21 * x2 + b1"
     )
     path = tmp_path / "mine.py"
     path.write_text(text)
-    assert check_text(text, str(path))["z_h1"].done
+    assert check_text(text, str(path)).verdicts["z_h1"].done
 
 
 FAKED = {
@@ -306,24 +402,24 @@ def test_a_file_that_is_as_it_was_written_is_no_failure(tmp_path, capsys):
 
 def test_what_a_file_of_the_exercise_does_stays_in_its_process(tmp_path, capsys):
     path = tmp_path / "net.py"
-    path.write_text("import os\nos.chdir('/')\nprint('a word')\n" + template(True, None))
+    path.write_text("import os\nos.chdir('/')\nprint('a word')\n" + template(Exercise(), None))
     before = os.getcwd()
     assert main([str(path)]) == 0
     assert os.getcwd() == before
     out, err = capsys.readouterr()
     assert (err, "a word" in out) == ("net.py | a word\n", False)
-    path.write_text("import os\nos._exit(0)\n" + template(True, None))
+    path.write_text("import os\nos._exit(0)\n" + template(Exercise(), None))
     assert main([str(path)]) == 2
     assert "net.py, line 2: ends the process (os._exit(0))" in capsys.readouterr().err
 
 
-MATRIX = {name: right_formula(name, True) for name in names_to_derive(True)}
+MATRIX = {name: right_formula(name, Exercise()) for name in Exercise().names}
 
 
 def finished(tmp_path, **lines):
     """A finished file of the exercise in matrices, with some lines in other words."""
     path = tmp_path / "net.py"
-    text = template(True, {})
+    text = template(Exercise(), {})
     for name, words in lines.items():
         assert f"    {name} = {MATRIX[name]}  #" in text
         text = text.replace(f"    {name} = {MATRIX[name]}  #", f"    {words}  #")
@@ -356,7 +452,7 @@ def test_a_formula_may_be_written_in_many_ways(tmp_path, capsys, lines):
 )
 def test_the_function_as_a_whole_counts_too(tmp_path, capsys, before, after, name):
     path = tmp_path / "net.py"
-    text = template(True, {})
+    text = template(Exercise(), {})
     assert before in text
     path.write_text(text.replace(before, after))
     assert main([str(path)]) == 1
@@ -372,7 +468,9 @@ def test_an_exercise_may_use_what_a_program_may(tmp_path, capsys):
     )
     path.write_text(
         head
-        + template(True, {}).replace("step(W_h,", "step(*, W_h,").replace("h=h,", "h=h, mine=1,")
+        + template(Exercise(), {})
+        .replace("step(W_h,", "step(*, W_h,")
+        .replace("h=h,", "h=h, mine=1,")
     )
     assert main([str(path)]) == 0, capsys.readouterr().out
 
