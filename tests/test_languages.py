@@ -10,6 +10,7 @@ from lockstep import compare
 
 LANGUAGES = Path(__file__).parents[1] / "scripts" / "examples" / "languages"
 SOURCE = (LANGUAGES / "two_layer.c").read_text()
+CLASSIFIER = (LANGUAGES / "classifier.c").read_text()
 needs_cc = pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler: `apt install gcc`")
 needs_node = pytest.mark.skipif(not shutil.which("node"), reason="no node: `apt install nodejs`")
 
@@ -53,6 +54,11 @@ def built(folder, source, *flags):
 def test_the_c_program_matches_whatever_the_compiler_makes_of_its_sums(
     flags, dtype, resolution, tmp_path
 ):
+    program = built(tmp_path, CLASSIFIER, *flags)
+    result = recorded(tmp_path, [program])
+    assert (result.verdict, result.dtype, result.steps_run) == ("match", dtype, 20)
+    assert result.resolution["typical"] < 2 * resolution
+    assert result.problem.sizes == (4, 5, 4, 3)
     program = built(tmp_path, SOURCE, *flags)
     for arguments, sizes in (([], (2, 2, 2)), (["batch"], (3, 4, 2))):
         result = recorded(tmp_path, [program, *arguments])
@@ -62,11 +68,14 @@ def test_the_c_program_matches_whatever_the_compiler_makes_of_its_sums(
 
 
 @needs_node
-@pytest.mark.parametrize("batch", [[], ["batch"]])
-def test_the_javascript_program_matches(batch, tmp_path):
-    result = recorded(tmp_path, ["node", str(LANGUAGES / "two_layer.mjs"), *batch])
+@pytest.mark.parametrize(
+    "words", [["two_layer.mjs"], ["two_layer.mjs", "batch"], ["classifier.mjs"]]
+)
+def test_the_javascript_program_matches(words, tmp_path):
+    name, *arguments = words
+    result = recorded(tmp_path, ["node", str(LANGUAGES / name), *arguments])
     assert (result.verdict, result.steps_run) == ("match", 20)
-    assert result.resolution["typical"] < 1e-13
+    assert result.resolution["typical"] < 2e-13
     assert not any("not recorded" in remark for remark in result.remarks)
 
 
@@ -100,6 +109,39 @@ def test_a_slip_in_one_line_of_c_is_called_by_its_name(right, wrong, name, tmp_p
     assert result.diagnoses[0]["mistake"] == name
 
 
-@pytest.mark.parametrize("name", ["two_layer.c", "two_layer.mjs"])
-def test_an_example_is_one_file_below_eighty_lines(name):
-    assert len((LANGUAGES / name).read_text().splitlines()) < 80
+CLASSIFIERS_SLIPS = [
+    (
+        "velocity[l][j][i] + gradient",
+        "velocity[l][j][i] + (1 - momentum) * gradient",
+        "momentum-form",
+    ),
+    ("(labels[n] == k)", "((labels[n] + 1) % 3 == k)", "targets-shifted"),
+    ("sent_back * sigma_prime(l, ", "sent_back * sigma_prime(3 - l, ", "wrong-layer-derivative"),
+    (
+        "sent_back * sigma_prime(l, z[l][n][j])",
+        "sent_back + 0 * sigma_prime(l, 0)",
+        "missing-activation-derivative",
+    ),
+    ("largest - log(total))", "largest - log(total + 1e-8))", "log-epsilon"),
+    ("p[l][j][i] -= lr", "p[l][j][i] += lr", "update-sign"),
+    ("memset(grad_W, 0, sizeof grad_W), ", "", "gradients-accumulated"),
+]
+
+
+@needs_cc
+@pytest.mark.parametrize(
+    ("right", "wrong", "name"), CLASSIFIERS_SLIPS, ids=[slip[2] for slip in CLASSIFIERS_SLIPS]
+)
+def test_a_slip_in_one_line_of_the_classifier_is_called_by_its_name(right, wrong, name, tmp_path):
+    assert CLASSIFIER.count(right) == 1
+    result = recorded(tmp_path, [built(tmp_path, CLASSIFIER.replace(right, wrong))])
+    assert result.verdict == "mismatch"
+    assert result.diagnoses[0]["mistake"] == name
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [("two_layer.c", 80), ("two_layer.mjs", 80), ("classifier.c", 100), ("classifier.mjs", 80)],
+)
+def test_an_example_is_one_short_file(name, most):
+    assert len((LANGUAGES / name).read_text().splitlines()) < most

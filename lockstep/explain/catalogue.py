@@ -7,6 +7,8 @@ from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple, TypeAlias
 
+import numpy as np
+
 from lockstep.explain.formulas import formulas, functions_of, inputs_of, replaced, split, tidy
 from lockstep.explain.optimizing import Right, Rows, updates
 from lockstep.network.network import PER_SAMPLE, WITH_ACTIVATION, Network
@@ -118,6 +120,7 @@ def _slopes(network: Network, right: Right, l: int) -> Rows:
     name, z, s = (network.of(family, l) for family in ("delta", "z", "a"))
     sigma, prime = functions_of(network.suffix(l))
     error, _ = split(right[name])
+    others = [other for other in ACTIVATIONS if other not in ("linear", *network.activations)]
     yield (
         name,
         "missing-activation-derivative",
@@ -146,6 +149,7 @@ def _slopes(network: Network, right: Right, l: int) -> Rows:
         f"({error}) * ((1 - {s}) * (1 - {s}))",
         f"({error}) * positive({z})",
         f"({error}) * positive({error})",
+        *(f"({error}) * {other}_prime({z}, {other}({z}))" for other in others),
     )
 
 
@@ -216,8 +220,9 @@ def _other_layers(network: Network, right: Right, l: int) -> Rows:
     wrong = [f"({error}) * {own}({z}, {a})" for z, a in pairs if z in others and bends]
     for other, which in zip(network.layers, network.activations, strict=True):
         if which not in ("softmax", "linear", here):
-            _, prime = functions_of(network.suffix(other))
-            wrong.append(f"({error}) * {prime}({network.of('z', l)}, {network.of('a', l)})")
+            sigma, prime = functions_of(network.suffix(other))
+            z, a = network.of("z", l), network.of("a", l)
+            wrong += [f"({error}) * {prime}({z}, {s})" for s in (a, f"{sigma}({z})")]
     if wrong:
         yield (
             name,
@@ -418,6 +423,8 @@ def _losses(network: Network, right: Right) -> Rows:
         z = Symbol.called(network.of("z", network.depth))
         y, outputs = Symbol.called("y"), Symbol.called(o)
         whole = by_z(z, y).text()
+        total = np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True).text()
+        inside = EPSILONS if network.activations[-1] == "softmax" else ()
         yield (
             "loss",
             "log-epsilon",
@@ -427,6 +434,7 @@ def _losses(network: Network, right: Right) -> Rows:
                 replaced(right["loss"], {whole: by_o(outputs, y, eps=eps).text()})
                 for eps in EPSILONS
             ),
+            *(replaced(right["loss"], {total: f"{total} + {eps}"}) for eps in inside),
         )
     if network.sizes[-1] > 1:
         kept = {size: size for size in ("y.shape[0]", "y.size")}

@@ -189,7 +189,8 @@ def surroundings(
     names |= {function.__name__: function for function in _FUNCTIONS}
     names |= dict(square=square, positive=lambda z: (z > 0) * 1.0)
     names["roll"] = lambda y, by: np.roll(y, by, axis=1)
-    names |= {name: activation_of(name)[0] for name in ACTIVATIONS}
+    for name in ACTIVATIONS:
+        names |= zip((name, f"{name}_prime"), activation_of(name), strict=True)
     names["ones_like"] = lambda W: np.ones(W.shape)
     for l, which in zip(network.layers, network.activations, strict=True):
         pair = activation_of(which)
