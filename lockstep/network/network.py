@@ -267,7 +267,9 @@ class Network:
             return names[_position(index, self.shape(name, samples))]
         return name + element(index)
 
-    def meant(self, names: Iterable[str], samples: int, among: Iterable[str]) -> dict[str, Meant]:
+    def meant(
+        self, names: Iterable[str], samples: int, among: Iterable[str], wide: Iterable[str] = ()
+    ) -> dict[str, Meant]:
         """What names mean that are used together; those that mean nothing are left out.
 
         A name that both vocabularies have (b1, h1) is read in that of the other names; alone, in
@@ -277,19 +279,22 @@ class Network:
             names: As they are used.
             samples: How many samples the step sees.
             among: The quantities that may be meant.
+            wide: Names that stand for more than one number, so for no scalar.
         """
-        lectures, numbered = _vocabularies(self, samples)
         possible = {*among, "lr", "step"}
         readings = [
             {name: table[name] for name in names if name in table and table[name][0] in possible}
-            for table in (lectures, numbered)
+            for table in _vocabularies(self, samples)
         ]
         by_lecture, by_number = readings
-        only_lecture = by_lecture.keys() - by_number.keys()
-        only_numbered = by_number.keys() - by_lecture.keys()
+        both = by_lecture.keys() & by_number.keys()
+        only_lecture = by_lecture.keys() - both
+        only_numbered = by_number.keys() - both
         first = bool(only_lecture) or (
             not only_numbered and self.sizes == (2, 2, 2) and samples == 1
         )
+        if any(by_lecture[name][1] is not None for name in both.intersection(wide)):
+            first = False
         return by_number | by_lecture if first else by_lecture | by_number
 
     def torch_place(self, name: str, index: Index) -> str:

@@ -79,7 +79,10 @@ def sort_out(
             a value is no number.
     """
     network = problem.network
-    meant = network.meant((*got, *beside), samples, (*network.judged, *network.given))
+    wide = [
+        name for name, value in got.items() if not isinstance(value, Unusable) and value.size > 1
+    ]
+    meant = network.meant((*got, *beside), samples, (*network.judged, *network.given), wide)
     answer = Answer()
     whole: Quantities = {}
     parts: dict[str, dict[int, float]] = {}

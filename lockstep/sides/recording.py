@@ -9,7 +9,7 @@ import numpy as np
 from lockstep.errors import Unusable, short
 from lockstep.network.files import read_lines
 from lockstep.network.names import Array, Quantities
-from lockstep.network.network import Network
+from lockstep.network.network import Meant, Network
 from lockstep.network.options import DESCRIBING, array_option, check, demand_describing
 from lockstep.network.problem import Problem, Start, State, zeros
 from lockstep.sides.answer import Answer, scalar_names_anywhere
@@ -144,7 +144,7 @@ class Recording(Side):
         assert self._line is not None
         line, where, samples = self._line, self._line.where.rstrip(), len(turn.start.x)
         network = problem.network
-        meant = network.meant(line.numbers, samples, (*network.given, *network.judged))
+        meant = _meant(line, samples, network)
         given = {name for name, (of, _) in meant.items() if of in (*network.given, "lr")}
         got = {name: numbers for name, numbers in line.numbers.items() if name not in given}
         if "lr" in line.numbers:
@@ -224,9 +224,15 @@ def _rows(line: Line, name: str, array: Array) -> Array:
     return given.astype(array.dtype)
 
 
+def _meant(line: Line, samples: int, network: Network) -> dict[str, Meant]:
+    """What the names of a line mean."""
+    wide = [name for name, numbers in line.numbers.items() if np.size(numbers) > 1]
+    return network.meant(line.numbers, samples, (*network.given, *network.judged), wide)
+
+
 def _given(line: Line, name: str, network: Network, own: Array) -> tuple[Array, Array]:
     """A parameter, or a memory, as the line gives it, and which of its elements it gives."""
-    meant = network.meant(line.numbers, 1, (*network.given, *network.judged))
+    meant = _meant(line, 1, network)
     values, here = own.copy(), np.zeros(own.shape, bool)
     for word, (of, i) in meant.items():
         numbers = line.numbers[word]

@@ -540,3 +540,13 @@ def test_a_forgotten_setting_is_named_in_the_first_line(values, settings, option
 def test_a_mistake_that_no_setting_explains_names_none():
     assert compare(lambda delta_o: {"delta_h": delta_o * 0}, steps=1).fits == ""
     assert compare(lambda x: {"z_h": x.T}, dict(sizes="3-4-2", samples=2), steps=1).fits == ""
+
+
+def test_a_name_of_both_vocabularies_is_a_vector_where_its_value_is_one():
+    def step(W_h, b_h, W_o, b_o, x, y):
+        h = x @ W_h.T + b_h
+        delta_o = h @ W_o.T + b_o - y
+        delta1 = delta_o @ W_o
+        return dict(grad_b1=delta1.sum(axis=0), grad_b2=delta_o.sum(axis=0))
+
+    assert run(make_problem({"loss": "half_sum"}), {}, step=step).verdict == "match"

@@ -115,6 +115,9 @@ def test_a_name_that_both_vocabularies_have_is_read_in_that_of_the_others():
     assert meant(LECTURE, "b1", "W1", samples=1)["b1"] == ("b_h", None)
     assert meant(LECTURE, "b2", "dW2", samples=1)["b2"] == ("b_o", None)
     assert meant(LECTURE, "h1", samples=5) == {"h1": ("h", None)}
+    both, every = ("W_h", "grad_b1"), (*LECTURE.given, *LECTURE.judged)
+    assert LECTURE.meant(both, 1, every)["grad_b1"] == ("grad_b_h", 0)
+    assert LECTURE.meant(both, 1, every, wide=["grad_b1"])["grad_b1"] == ("grad_b_h", None)
     other = Network((3, 4, 2), ("linear", "linear"), biases=(True, True))
     assert meant(other, "h1", "z1", samples=1)["h1"] == ("h", None)
     assert meant(other, "h1", "delta_h2", samples=1)["h1"] == ("h", 0)

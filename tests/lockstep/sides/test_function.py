@@ -152,8 +152,8 @@ def test_float32_runs_accept_steps_in_double_precision():
             "asks for 'q': expected names of quantities: W_h, b_h, W_o, b_o, x, y, lr, step, z_h",
         ),
         (
-            "def step(x): return {'h1': x}\n",
-            "returned h1 of shape (1, 2); expected a single number",
+            "def step(x): return {'z_h1': x}\n",
+            "returned z_h1 of shape (1, 2); expected a single number",
         ),
     ],
 )
