@@ -229,7 +229,7 @@ def _quantities() -> Iterator[Sequence[str]]:
 
 
 def _formula(name: str, loss: str = "mse") -> str:
-    return formula(name, False, replace(LECTURES, loss=loss))
+    return formula(name, None, replace(LECTURES, loss=loss))
 
 
 def _losses() -> Iterator[Sequence[str]]:

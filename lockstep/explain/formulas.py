@@ -7,6 +7,7 @@ full: `2 * (o - y) / y.size`.
 import ast
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from types import CodeType, MappingProxyType
 from typing import Any, TypeAlias
@@ -15,11 +16,11 @@ import numpy as np
 
 from lockstep.network.network import Network
 from lockstep.network.problem import Start
-from lockstep.network.symbols import Symbol, written
+from lockstep.network.symbols import Cells, Symbol, written
 from manual_backprop import network as by_hand
 from manual_backprop import neuron_by_neuron
 from manual_backprop.activations import ACTIVATIONS
-from manual_backprop.losses import one_hot, square
+from manual_backprop.losses import SUMS, divisor, one_hot, penalty, square
 from manual_backprop.number import Pair
 
 Texts: TypeAlias = Mapping[str, str]
@@ -109,9 +110,7 @@ def formulas(network: Network) -> dict[str, str]:
         called: dict[str, Any] = {name: Symbol.called(name) for name in names}
         return network.numbered(called)
 
-    training = network.training
-    numbers = [name for name, _ in network.settings if name != "nesterov"]
-    training |= {name: training[name] and Symbol.called(name) for name in (*numbers, "l1", "l2")}
+    training = _named_settings(network, Symbol.called)
     training["activations"] = [
         _symbolic(network.suffix(l), which)
         for l, which in zip(network.layers, network.activations, strict=True)
@@ -129,6 +128,19 @@ def formulas(network: Network) -> dict[str, str]:
     return {name: found[name] for name in (*network.computed, *network.extras)}
 
 
+def _named_settings(network: Network, called: Callable[[str], Any]) -> dict[str, Any]:
+    """How a network is trained, with symbols for the settings that are not 0."""
+    training = network.training
+    numbers = [name for name, _ in network.settings if name != "nesterov"]
+    return training | {name: training[name] and called(name) for name in (*numbers, "l1", "l2")}
+
+
+def _elementwise(layer: str) -> Pair:
+    """σ and σ' of a layer as symbols, element by element."""
+    sigma, sigma_prime = _symbolic(layer)
+    return lambda z: Cells.each(sigma, z), lambda z, s: Cells.each(sigma_prime, z, s)
+
+
 @lru_cache(maxsize=64)
 def scalar_formulas(network: Network) -> dict[str, str]:
     """The same in the lecture's scalars, of its 2-2-2 network on one sample."""
@@ -144,9 +156,75 @@ def scalar_formulas(network: Network) -> dict[str, str]:
     return written(results, set())
 
 
-def formula_of(name: str, scalars: bool, network: Network) -> str:
-    """The text of one quantity's formula, of a scalar or of a matrix."""
-    return (scalar_formulas if scalars else formulas)(network)[name]
+@lru_cache(maxsize=64)
+def element_formulas(network: Network, samples: int) -> dict[str, str]:
+    """The same element by element, of a step on so many samples, under the elements' labels.
+
+    A cross-entropy is written by the outputs, without what keeps its digits.
+    """
+    network = replace(network, labels=False)
+
+    def cells(names: Iterable[str]) -> dict[str, Any]:
+        return {
+            network[name].numbered: Cells.called(labels(network, name, samples)) for name in names
+        }
+
+    training, given = _named_settings(network, Cells.called), cells(network.parameters)
+    training["activations"] = [
+        which if which == "softmax" else _elementwise(network.suffix(l))
+        for l, which in zip(network.layers, network.activations, strict=True)
+    ]
+    y = cells("y")["y"]
+    results = by_hand.step(
+        given,
+        cells("x")["x"],
+        y,
+        Cells.called("lr"),
+        memory=cells(network.memory),
+        masks=cells(network.masked),
+        **training | {"step": Cells.called("step")},
+    )
+    if network.loss in SUMS:
+        _, by_o = SUMS[network.loss]
+        m = divisor(network.loss, samples, network.sizes[-1])
+        error = by_o(results[f"a{network.depth}"], y)
+        weights = [given[f"W{l}"] for l in network.layers]
+        results["loss"] = (error / m if m > 1 else error) + sum(
+            penalty(W, training["l1"], training["l2"]) for W in weights
+        )
+    elements = {
+        str(label): symbol
+        for name, array in network.named(results).items()
+        for label, symbol in zip(
+            labels(network, name, samples).flat, np.asarray(array).flat, strict=True
+        )
+    }
+    return written(
+        elements, {str(it) for of in network.extras for it in labels(network, of, samples).flat}
+    )
+
+
+def labels(network: Network, name: str, samples: int) -> Any:
+    """An array of what reports call the elements of a quantity."""
+    found = np.empty(network.shape(name, samples), object)
+    for index in np.ndindex(found.shape):
+        found[index] = network.label(name, index, samples)
+    return found
+
+
+def formula_of(name: str, samples: int | None, network: Network) -> str:
+    """The text of a formula.
+
+    Args:
+        name: Of an element, or of a matrix.
+        samples: Of an element, how many the step is on; None of a matrix.
+        network: What it is of.
+    """
+    if samples is None:
+        return formulas(network)[name]
+    if samples == 1 and network.sizes == (2, 2, 2) and network.is_plain:
+        return scalar_formulas(network)[name]
+    return element_formulas(network, samples)[name]
 
 
 def _scalars(network: Network, name: str) -> tuple[str, ...]:
@@ -202,6 +280,27 @@ def surroundings(
 _FUNCTIONS = (np.exp, np.log, np.log1p, np.sqrt, np.absolute, np.maximum, np.sign)
 
 
+def quantities_of(source: str) -> set[str]:
+    """The matrices, or the elements, that a formula refers to, and its settings.
+
+    Examples:
+        >>> sorted(quantities_of("W1[0, 1] - lr * sigma(z1)"))
+        ['W1[0, 1]', 'lr', 'z1']
+    """
+    found, nodes = set(), [_tree(source)]
+    while nodes:
+        match nodes.pop():
+            case ast.Name() | ast.Subscript(value=ast.Name()) as quantity:
+                found.add(ast.unparse(quantity))
+            case ast.Call(func=ast.Name(), args=given):
+                nodes += given
+            case node:
+                nodes += [
+                    inner for inner in ast.iter_child_nodes(node) if isinstance(inner, ast.expr)
+                ]
+    return found
+
+
 def evaluate(source: str, names: dict[str, Any], right: Texts = _NONE) -> Any:
     """The value of a formula.
 
@@ -236,11 +335,11 @@ def what_it_is(name: str, of: str, network: Network) -> str:
         return f"how the loss changes with {name.removeprefix('grad_')}"
     if it.family == "loss":
         return _LOSSES[network.loss]
-    number = re.sub(r"\D", "", name.removeprefix(of))
+    *sample, number = re.findall(r"\d+", name.removeprefix(of)) or [""]
     layer = network.adjective(it.layer)
     who = f"the {layer} layer" if network.depth == 2 else layer
     if number and name != of:
-        who = f"{layer} neuron {number}"
+        who = f"{layer} neuron {number}" + (f", sample {sample[0]}" if sample else "")
     return _WHAT[it.family].format(who, _error_of(it.layer, network))
 
 

@@ -110,7 +110,7 @@ def classes(outputs: int, network: Network, samples: int) -> list[list[int]]:
 
 def right_formula(name: str, it: Exercise) -> str:
     """The right formula as a line of the file."""
-    return in_the_files_words(formula_of(name, not it.matrix, it.network), it.network)
+    return in_the_files_words(formula_of(name, None if it.matrix else 1, it.network), it.network)
 
 
 def in_the_files_words(source: str, network: Network = LECTURES) -> str:

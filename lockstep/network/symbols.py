@@ -10,6 +10,8 @@ import ast
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+import numpy as np
+
 Part: TypeAlias = "Symbol | float"
 Build: TypeAlias = Callable[..., ast.expr]
 
@@ -76,7 +78,7 @@ class Symbol:
         return self if _is(other, 1) else self._with(ast.Mult(), other, turned=True)
 
     def __truediv__(self, other: Part) -> Symbol:
-        return self._with(ast.Div(), other)
+        return self if _is(other, 1) else self._with(ast.Div(), other)
 
     def __rtruediv__(self, other: Part) -> Symbol:
         return self._with(ast.Div(), other, turned=True)
@@ -127,6 +129,39 @@ class Symbol:
     def __array_ufunc__(self, ufunc: Any, method: str, *given: Part) -> Symbol:
         """A function of NumPy's, by its name."""
         return Symbol.call(ufunc.__name__, *given)
+
+
+class Cells(np.ndarray[Any, Any]):
+    """An array of symbols, so that the code by hand says its formulas element by element.
+
+    Examples:
+        >>> x, W = Cells.called(np.array([["x1", "x2"]])), Cells.called(np.array([["w1", "w2"]]))
+        >>> (x @ W.T)[0, 0].text()
+        'x1 * w1 + x2 * w2'
+    """
+
+    @classmethod
+    def called(cls, names: Any) -> Cells:
+        """An array of names."""
+        return cls.each(Symbol.called, names)
+
+    @classmethod
+    def each(cls, function: Callable[..., Symbol], *given: Any) -> Cells:
+        """A function of every element."""
+        found: Cells = np.vectorize(function, otypes=[object])(*given).view(cls)
+        return found
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *given: Any, **settings: Any) -> Any:
+        """An operation is the symbols', a function is called by its name."""
+        plain = [np.asarray(one) for one in given]
+        if ufunc is np.maximum and method == "reduce":  # by which a softmax is shifted: it cancels
+            return np.zeros((len(self), 1), int)
+        if ufunc in _FUNCTIONS:
+            return Cells.each(lambda *one: Symbol.call(ufunc.__name__, *one), *plain)
+        return np.asarray(getattr(ufunc, method)(*plain, **settings), object).view(Cells)
+
+
+_FUNCTIONS = (np.exp, np.log, np.log1p, np.sqrt, np.absolute, np.maximum, np.sign)
 
 
 def _is(part: Part, number: int) -> bool:

@@ -4,45 +4,41 @@ import ast
 from functools import lru_cache
 from typing import ClassVar
 
-from lockstep.explain.formulas import formula_of
+from lockstep.explain.formulas import formula_of, functions_of
 from lockstep.network.network import Network
 from lockstep.network.problem import Problem
 
 SUM, JUXTAPOSED, PRODUCT, ATOM = 1, 2, 3, 4  # how tightly an expression binds
+_ON_A_LINE = 3  # terms of a sum that stay together
 _LETTERS = {"delta": "δ", "lr": "α", "loss": "L"}
 
 
-def formula(name: str, scalars: bool, network: Network) -> str:
-    """A quantity's formula as text, in names.
-
-    Args:
-        name: Of a scalar of the lecture's network or of a matrix.
-        scalars: Which of the two.
-        network: What it is a quantity of.
+def formula(name: str, samples: int | None, network: Network) -> str:
+    """A quantity's formula as text, in names. For the arguments see `formula_of`.
 
     Examples:
         >>> from lockstep.network.problem import make_problem
-        >>> formula("delta_o", False, make_problem({}).network)
+        >>> formula("delta_o", None, make_problem({}).network)
         "2·(o − y)/(N·n_out)·σ'(z_o)"
     """
-    return Notation().written(_tree(name, scalars, network))
+    return Notation().written(_tree(name, samples, network))
 
 
-def _tree(name: str, scalars: bool, network: Network) -> ast.expr:
-    return ast.parse(formula_of(name, scalars, network), mode="eval").body
+def _tree(name: str, samples: int | None, network: Network) -> ast.expr:
+    return ast.parse(formula_of(name, samples, network), mode="eval").body
 
 
 def places(name: str, problem: Problem) -> list[str | tuple[str]]:
-    """A scalar's formula with a place for each number.
+    """An element's formula with a place for each number.
 
     Args:
-        name: Of a scalar of the 2-2-2 network.
-        problem: Its loss and activations count.
+        name: Of the element.
+        problem: Its network and its number of samples count.
 
     Returns:
         Texts, and between them the names of what is put in, each in a tuple.
     """
-    text = _Places(problem).written(_tree(name, True, problem.network))
+    text = _Places(problem.network).written(_tree(name, problem.batch_samples, problem.network))
     return [(part,) if i % 2 else part for i, part in enumerate(text.split("\0")) if part]
 
 
@@ -95,8 +91,8 @@ class Notation:
     def _written(self, tree: ast.expr) -> tuple[str, int]:
         """The text of an expression, and how tightly it binds."""
         match tree:
-            case ast.Name(id=name):
-                return self.name(name), ATOM
+            case ast.Name() | ast.Subscript(value=ast.Name()):
+                return self.name(ast.unparse(tree)), ATOM
             case ast.Constant(value=constant):
                 return self.constant.format(constant), ATOM
             case ast.UnaryOp(op=ast.USub(), operand=inner):
@@ -125,8 +121,8 @@ class Notation:
             case ast.Call(func=ast.Name(id=function), args=given) if function in self.functions:
                 inside = (self.written(one) for one in given)
                 return self.functions[function].format(*inside), ATOM
-            case ast.Call(func=ast.Name(), args=[ast.Name(id=z), _]):
-                return self.slope(z), ATOM
+            case ast.Call(func=ast.Name(), args=[z, _]):
+                return self.slope(ast.unparse(z)), ATOM
             case ast.Call(func=ast.Name(id=function), args=[z]):
                 return self.sigma(function).format(self.written(z)), ATOM
             case ast.Call(func=ast.Attribute(value=matrix, attr="max")):
@@ -152,32 +148,44 @@ class Notation:
 class _Places(Notation):
     """Plain text with each number's name between two zero characters."""
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
+    def __init__(self, network: Network) -> None:
+        names = (functions_of(network.suffix(l))[0] for l in network.layers)
+        self.activations = dict(zip(names, network.activations, strict=True))
 
     def name(self, name: str) -> str:
         return f"\0{name}\0"
 
     def sigma(self, function: str) -> str:
-        hidden, output = self.problem.network.activations
-        which = hidden if function == "sigma_h" else output
+        which = self.activations[function]
         return "{}" if which == "linear" else f"{which}({{}})"
 
     def slope(self, z: str) -> str:
         return f"\0σ'({z})\0"
 
 
-@lru_cache(maxsize=512)
-def equation(name: str, scalars: bool, network: Network) -> str:
+@lru_cache(maxsize=2048)
+def equation(name: str, samples: int | None, network: Network) -> str:
     """name = formula, as MathML; a name that stands in it is marked with data-q.
 
-    Args:
-        name: Of a scalar of the lecture's network or of a matrix.
-        scalars: Which of the two.
-        network: What it is a quantity of.
+    A long sum has an element for each term, between which a line can break. For the arguments see
+    `formula_of`.
     """
-    right = MathML().written(_tree(name, scalars, network))
-    return f"<math>{named(name)}<mo>=</mo>{right}</math>"
+    tree = _tree(name, samples, network)
+    terms = _terms(tree)
+    if len(terms) <= _ON_A_LINE:
+        terms = [("", tree)]
+    first, *rest = (sign + MathML().written(term) for sign, term in terms)
+    return " ".join(
+        (f"<math>{named(name)}<mo>=</mo>{first}</math>", *(f"<math>{term}</math>" for term in rest))
+    )
+
+
+def _terms(tree: ast.expr) -> list[tuple[str, ast.expr]]:
+    """The terms of a sum, each with the sign in front of it."""
+    match tree:
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return [*_terms(left), ('<mo form="infix">+</mo>', right)]
+    return [("", tree)]
 
 
 def symbol(name: str) -> str:
@@ -189,7 +197,7 @@ def named(name: str) -> str:
     """A name as its symbol, marked with data-q.
 
     delta_h1 is δ with h1 below; grad_w11 is ∂L/∂w11; new_w11 is w11 with new above; W_h[0, 1] has
-    its index after it.
+    its index below, too.
     """
     return f'<mrow data-q="{name}">{_symbol(name)}</mrow>'
 
@@ -203,11 +211,12 @@ def _symbol(name: str) -> str:
     if not below:
         letter = base.rstrip("0123456789")
         below = base.removeprefix(letter)
-    letter = f"<mi>{_LETTERS.get(letter, letter)}</mi>"
-    place = f"<mtext>{bracket}{index}</mtext>" if index else ""
+    letter, below = f"<mi>{_LETTERS.get(letter, letter)}</mi>", f"<mi>{below}</mi>" if below else ""
+    if index:
+        below = f"<mrow>{below}<mtext>{bracket}{index}</mtext></mrow>"
     if name.startswith("new_"):
-        return f"<msubsup>{letter}<mi>{below}</mi><mi>new</mi></msubsup>{place}"
-    return (f"<msub>{letter}<mi>{below}</mi></msub>" if below else letter) + place
+        return f"<msubsup>{letter}{below}<mi>new</mi></msubsup>"
+    return f"<msub>{letter}{below}</msub>" if below else letter
 
 
 class MathML(Notation):

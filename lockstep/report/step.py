@@ -3,19 +3,20 @@
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, cast
 
 import numpy as np
 from rich.text import Text
 
-from lockstep.network.names import Array, Quantities
+from lockstep.network.names import Quantities
 from lockstep.network.network import PER_SAMPLE, Network
 from lockstep.network.problem import Problem
 from lockstep.report.formulas import formula, number, places
 from lockstep.run.record import Entry, Record
 from lockstep.text import MOST_ULPS, columns, digits, distance
 from manual_backprop.activations import activation
+from manual_backprop.losses import one_hot
 
 WIDE = 140  # from this many columns on, a formula, its numbers and its values share a line
 MISSED = "missed"  # an error that was planted and not caught
@@ -76,12 +77,12 @@ def everything(record: Record) -> Quantities:
     return record.start.given | record.torch | record.manual
 
 
-def by_element(arrays: Quantities, problem: Problem, n: int) -> dict[str, Any]:
-    """Every element by what a report calls it in batches of n samples; the first sample's alone."""
+def by_element(arrays: Quantities, network: Network, n: int) -> dict[str, Any]:
+    """Every element by what a report calls it in batches of n samples."""
     return {
-        problem.network.label(name, index, n): array[index]
+        network.label(name, index, n): array[index]
         for name, array in arrays.items()
-        for index in np.ndindex(_first(array, name, problem.network).shape)
+        for index in np.ndindex(array.shape)
     }
 
 
@@ -92,20 +93,30 @@ def stages(network: Network) -> tuple[tuple[str, tuple[str, ...]], ...]:
     return ("forward", forward), ("backward", backward), ("update", update)
 
 
-def _first(array: Array, name: str, network: Network) -> Array:
+def first_sample(arrays: Quantities, network: Network) -> Quantities:
     """Of what has a row a sample the first one's."""
-    return array[:1] if network[name].family in PER_SAMPLE else array
+    return {
+        name: array[:1] if network[name].family in PER_SAMPLE else array
+        for name, array in arrays.items()
+    }
 
 
 def numbers_of(record: Record, problem: Problem) -> dict[str, str]:
-    """The numbers put into the formulas of the lecture's network, by name, and of each σ'."""
-    values = {"lr": record.start.lr} | by_element(everything(record), problem, 1)
-    put = {name: number(value) for name, value in values.items()}
-    for neuron in ("h1", "h2", "o1", "o2"):
-        is_hidden = neuron.startswith("h")
-        _, slope = activation(problem.network.activations[0 if is_hidden else 1])
-        put[f"σ'(z_{neuron})"] = number(slope(values[f"z_{neuron}"], values[neuron]))
-    return put
+    """The numbers put into the formulas of elements, by name, and of each σ'."""
+    network, n = replace(problem.network, labels=False), problem.batch_samples
+    arrays, settings = everything(record), dict(network.settings)
+    if network.memory and record.start.memory is None:
+        arrays |= {name: np.zeros(network.shape(name, n)) for name in network.memory}
+        settings["dampening"] = 0.0
+    arrays["y"] = one_hot(arrays["y"], network.sizes[-1], arrays["x"].dtype)
+    values = by_element(arrays, network, n)
+    for l, which in zip(network.layers, network.activations, strict=True):
+        z, a = network.of("z", l), network.of("a", l)
+        slopes = np.broadcast_to(activation(which)[1](arrays[z], arrays[a]), arrays[z].shape)
+        marked = by_element({z: slopes}, network, n)
+        values |= {f"σ'({name})": slope for name, slope in marked.items()}
+    values |= {"lr": record.start.lr, "step": record.number, "l1": network.l1, "l2": network.l2}
+    return {name: number(value) for name, value in (values | settings).items()}
 
 
 def in_numbers(scalar: str, problem: Problem, put: dict[str, str]) -> str:
@@ -148,7 +159,7 @@ def _scalar_entries(record: Record, problem: Problem, width: int, side: str) -> 
         equation = f"{scalar.removeprefix('new_')} (frozen)", ""
         if not frozen:
             numbers = re.sub(r"^\(([^()]*)\)$", r"\1", in_numbers(scalar, problem, put))
-            equation = formula(scalar, True, problem.network), numbers
+            equation = formula(scalar, 1, problem.network), numbers
         of = compared(entry, record.dtype)
         lines.setdefault(entry.quantity, []).extend(_entry(of, *equation, width, side))
     return [], lines
@@ -184,7 +195,7 @@ def _matrix_table(record: Record, problem: Problem, width: int, side: str) -> _S
     for name, position in worst.items():
         of = compared(record.entry(position), record.dtype)
         far = of.far.removesuffix(" ULP")
-        how = "frozen" if is_frozen(name, problem) else formula(name, False, problem.network)
+        how = "frozen" if is_frozen(name, problem) else formula(name, None, problem.network)
         rows.append([f"  {of.label}", of.manual, of.torch, far, of.limit, of.mark, how])
     shown = 7 if width >= WIDE else 6
     head, *lines = table([row[:shown] for row in rows], "<>>>><<")

@@ -186,10 +186,10 @@ def _difference(result: Comparison, first: Entry, record: Record) -> Iterator[La
         yield "expected", str(record.torch[name].shape)
         return
     if is_in_scalars(record):
-        yield "formula", formula(first.label, True, problem.network)
+        yield "formula", formula(first.label, 1, problem.network)
         yield "numbers", in_numbers(first.label, problem, numbers_of(record, problem))
     else:
-        yield "formula", formula(name, False, problem.network)
+        yield "formula", formula(name, None, problem.network)
     of = compared(first, result.dtype)
     place = problem.network.torch_place(name, tuple(first.index))
     yield result.side, of.manual

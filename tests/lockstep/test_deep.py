@@ -10,6 +10,7 @@ from lockstep.api import compare, run
 from lockstep.cli.compare import main
 from lockstep.errors import Unusable
 from lockstep.explain import search
+from lockstep.network.problem import make_problem
 from lockstep.report.document import line
 from lockstep.report.page.page import new_album, page
 from lockstep.report.step import step_lines

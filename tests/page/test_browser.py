@@ -23,6 +23,8 @@ RUNS = {
     "lecture": [],
     "wrong": ["--derivation", str(WRONG), "--sizes", "3-4-2", "--samples", "5"],
     "late": ["--derivation", "LATE", "--steps", "10"],
+    "classifier": ["--sizes", "3-4-4-3", "--activations", "tanh,relu,linear"]
+    + ["--loss", "cross_entropy", "--momentum", "0.9", "--samples", "3"],
     "large": ["--sizes", "40-30-10", "--samples", "20", "--steps", "40"],
     "undecided": ["--lr", "1e200", "--steps", "20"],
 }
@@ -225,11 +227,11 @@ def test_the_page_of_a_mismatch_names_the_mistake_and_marks_what_differs(opened)
     verdict = page.inner_text(".verdict")
     assert "updated-weights-used" in verdict
     assert "compute delta_h before you assign the new output weights" in verdict
-    assert "computation 7 of 15: delta_h" in panel(page)
+    assert "computation 72 of 143: delta_h[0, 0]" in panel(page)
     assert "✗ differs" in panel(page)
-    assert page.inner_text("#values tr[data-row=delta_h] .mark") == "✗ differs"
-    assert page.inner_text("#values tr[data-row=delta_o] .mark") == "✓ agrees"
-    assert page.inner_text("#values tr[data-row=delta_h] .why").startswith(
+    assert page.inner_text("#values tr[data-row='delta_h[0, 0]'] .mark") == "✗ differs"
+    assert page.inner_text("#values tr[data-row='delta_o[4, 1]'] .mark") == "✓ agrees"
+    assert page.inner_text("#values tr[data-row='delta_h[0, 0]'] .why").startswith(
         "looks like updated-weights-used"
     )
     assert "updated-weights-used" in panel(page)
@@ -247,6 +249,30 @@ def test_a_mismatch_at_a_later_step_is_where_the_page_opens(opened):
     page.fill("#step", "0")
     assert page.inner_text("#values tr[data-row=grad_b3] .mark") == "✓ agrees"
     assert not page.is_visible("#values tr[data-row=grad_b3] .why")
+
+
+def test_a_deep_network_has_its_numbers_put_in_and_is_lit_as_it_is_computed(opened):
+    page = opened("classifier")
+    assert "computation 1 of 253: z1[0, 0]" in panel(page)
+    assert "pre-activation of layer 1 neuron 0, sample 0" in panel(page)
+    row = page.locator("#values tr[data-row='delta2[0, 3]']")
+    row.click()
+    assert "delta2[0, 3]" in panel(page)
+    numbers = page.inner_text(".now .numbers")
+    run = page.evaluate("JSON.parse(document.getElementById('run').textContent)")
+    put = run["steps"][0]["put"]
+    for name in ("delta3[0, 0]", "W3[0, 3]", "delta3[0, 2]", "W3[2, 3]", "σ'(z2[0, 3])"):
+        assert put[name] in numbers.replace("\u200b", "")
+    page.mouse.move(5, 5)
+    assert page.get_attribute(".node.lit", "aria-label") == "hidden a2[0, 3]"
+    needed = page.eval_on_selector_all(
+        "#network .needed", "all => all.map(one => one.getAttribute('aria-label'))"
+    )
+    assert {"weight W3[0, 3]", "weight W3[2, 3]", "output a3[0, 0]"} <= set(needed)
+    page.click("[data-edge='W1[0, 0]'] .reach", force=True)
+    page.mouse.move(5, 5)
+    assert "how the loss changes with W1[0, 0]" in panel(page)
+    assert "W1[0, 0] after a step of gradient descent" in panel(page)
 
 
 def test_a_large_network_is_shown_as_three_maps_of_each_matrix(opened):

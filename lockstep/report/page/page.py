@@ -12,7 +12,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from lockstep.evidence.comparison import Comparison
-from lockstep.explain.formulas import formula_of, inputs_of, what_it_is
+from lockstep.explain.formulas import formula_of, labels, quantities_of, what_it_is
 from lockstep.network.problem import Problem
 from lockstep.report import sources
 from lockstep.report.album import Album
@@ -24,6 +24,7 @@ from lockstep.report.page.step_data import (
     loss_curve,
     most_steps,
     row_names,
+    samples_of,
     step_data,
 )
 from lockstep.report.step import is_frozen, stages
@@ -34,16 +35,19 @@ from lockstep.text import counted, grouped, unbroken
 
 def new_album(problem: Problem) -> Album[Data]:
     """An empty album of what a page needs of each step."""
-    return Album(lambda record, result: step_data(record, problem), most_steps(problem))
+    n = samples_of(problem)
+    return Album(lambda record, result: step_data(record, problem, n), most_steps(problem))
 
 
 def page(result: Comparison, album: Album[Data], step: Any = None) -> str:
     """The HTML of a run. album: see `new_album`; step: see `sources.by_hand`."""
     steps, problem = album.steps(result), result.problem
-    rows, decisive = _rows(result), _decisive(result)
+    n = samples_of(problem)
+    rows, decisive = _rows(result, n), _decisive(result)
     at = next((i for i, kept in enumerate(steps) if kept["step"] == decisive), 0)
+    _tell(rows, steps[at] if steps else None)
     data: Data = {
-        "scalars": problem.is_the_lectures,
+        "scalars": n is not None,
         "start": at,
         "side": result.side,
         "needs": {row["name"]: row["needs"] for row in rows},
@@ -58,6 +62,7 @@ def page(result: Comparison, album: Album[Data], step: Any = None) -> str:
         "page.html",
         result,
         rows,
+        n,
         steps=steps,
         shown=[steps[0], steps[at]] if at else steps[:1],
         kept=" ".join(_kept(album, len(steps), result)),
@@ -71,11 +76,16 @@ def page(result: Comparison, album: Album[Data], step: Any = None) -> str:
 def fragment(result: Comparison) -> str:
     """The verdict and a step's table as HTML without scripts, for a notebook."""
     record = result.decisive or next(iter(result.shown), result.last)
-    step = step_data(record, result.problem) if record else None
-    return _rendered("fragment.html", result, _rows(result), step=step)
+    n = 1 if result.problem.is_the_lectures else None
+    step = step_data(record, result.problem, n) if record else None
+    rows = _rows(result, n)
+    _tell(rows, step)
+    return _rendered("fragment.html", result, rows, n, step=step)
 
 
-def _rendered(template: str, result: Comparison, rows: list[Data], **more: Any) -> str:
+def _rendered(
+    template: str, result: Comparison, rows: list[Data], n: int | None, **more: Any
+) -> str:
     """A template filled with what every view of a result needs, and with more."""
     problem = result.problem
 
@@ -90,7 +100,7 @@ def _rendered(template: str, result: Comparison, rows: list[Data], **more: Any) 
         "words": verdict(result),
         "rows": rows,
         "problem": problem,
-        "scalars": problem.is_the_lectures,
+        "scalars": n is not None,
         "labelled": is_labelled(problem),
         "across": across(network.depth),
         "decisive": _decisive(result),
@@ -118,15 +128,15 @@ def _kept(album: Album[Data], shown: int, result: Comparison) -> Iterator[str]:
         )
 
 
-def _rows(result: Comparison) -> list[Data]:
+def _rows(result: Comparison, n: int | None) -> list[Data]:
     """What does not change of each row: what it is, its formula, and where PyTorch has it."""
-    problem, scalars = result.problem, result.problem.is_the_lectures
+    problem = result.problem
     why: dict[str, str] = {}
     for found in result.found:
         for of in (found.quantity, *found.explains):
             why.setdefault(of, f"{found.mistake}: {found.says}")
     rows = []
-    for name, of, index in row_names(problem):
+    for name, of, index in row_names(problem, n):
         network = problem.network
         row: Data = {"name": name, "of": of, "why": why.get(of, "")}
         row |= {"what": what_it_is(name, of, network), "frozen": is_frozen(of, problem)}
@@ -135,11 +145,20 @@ def _rows(result: Comparison) -> list[Data]:
         if of == "loss":
             row["what"] = "the loss, before this step's update"
         if not row["frozen"]:
-            row["formula"] = equation(name, scalars, network)
-            row["needs"] = sorted(inputs_of(formula_of(name, scalars, network)))
-            row["numbers"] = places(name, problem) if scalars else []
+            row["formula"] = equation(name, n, network)
+            row["needs"] = sorted(quantities_of(formula_of(name, n, network)))
+            row["numbers"] = places(name, problem) if n else []
         rows.append(row)
     return rows
+
+
+def _tell(rows: list[Data], step: Data | None) -> None:
+    """Mark the rows that tell the mistake: of each quantity the first one that differs."""
+    told = set[str]()
+    for row in rows:
+        differs = step is not None and step["rows"][row["name"]][3] is False
+        row["told"] = bool(row["why"]) and differs and row["of"] not in told
+        told |= {row["of"]} if differs else set()
 
 
 def _code(problem: Problem, step: Any) -> Data:
@@ -154,13 +173,12 @@ def _cells(lines: list[sources.Line | None], problem: Problem) -> list[Data | No
     source = "\n".join(line.text if line else "" for line in lines)
     html = highlight(source, PythonLexer(stripnl=False), HtmlFormatter(nowrap=True))
 
-    network = problem.network
-    scalars = {name: " ".join(network.scalar_names(name, 1) or ()) for name in network.computed}
+    network, n = problem.network, samples_of(problem)
+    elements = {of: list(labels(network, of, n).flat) for of in network.computed if n}
 
     def rows(line: sources.Line) -> str:
-        if not problem.is_the_lectures:
-            return " ".join(line.of)
-        return " ".join(scalars.get(name, name) for name in line.names)
+        names = line.names if problem.is_the_lectures else line.of
+        return "|".join(label for name in names for label in elements.get(name, [name]))
 
     return [
         {"number": line.number, "text": text, "names": rows(line)} if line else None

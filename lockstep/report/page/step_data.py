@@ -9,7 +9,7 @@ import numpy as np
 from lockstep.network.names import Array, Index
 from lockstep.network.problem import Problem
 from lockstep.report.document import strict
-from lockstep.report.step import by_element, compared, everything, numbers_of
+from lockstep.report.step import by_element, compared, everything, first_sample, numbers_of
 from lockstep.run.record import Entry, Record
 from lockstep.text import digits
 from manual_backprop.losses import one_hot
@@ -21,6 +21,8 @@ _STEP_BYTES, _NEURON_BYTES, _CELL_BYTES = 2500, 600, 18  # about what each takes
 MOST_CELLS = 24  # a side of a map
 MOST_NEURONS, MOST_LAYERS = 6, 5  # a layer that can be drawn with their numbers, and layers
 MOST_LABELLED = 4  # neurons a layer beside whose lines there is room for their numbers
+MOST_ELEMENTS = 1000  # of a step that is shown element by element, with its numbers put in
+_ELEMENT_BYTES = 100
 _CURVE_WIDTH, _CURVE_HEIGHT, _CURVE_TOP = 560, 140, 10
 
 
@@ -32,6 +34,13 @@ def is_drawable(problem: Problem) -> bool:
 def is_labelled(problem: Problem) -> bool:
     """Whether there is room for its weights' numbers beside the lines."""
     return is_drawable(problem) and max(problem.sizes) <= MOST_LABELLED
+
+
+def samples_of(problem: Problem) -> int | None:
+    """Of what is shown element by element the number of samples; None where matrices are."""
+    network, n = problem.network, problem.batch_samples
+    small = is_labelled(problem) and network.size(network.computed, n) <= MOST_ELEMENTS
+    return n if small and problem.samples % n == 0 else None
 
 
 def across(depth: int) -> list[int]:
@@ -46,34 +55,37 @@ def most_steps(problem: Problem) -> int:
     network, samples = problem.network, problem.batch_samples
     shapes = [network.shape(name, samples) for name in network.computed]
     cells = sum(int(np.prod(np.minimum(shape, MOST_CELLS))) for shape in shapes)
+    if samples_of(problem):
+        return max(3, min(MOST_STEPS, MOST_BYTES // (_STEP_BYTES + _ELEMENT_BYTES * cells)))
     drawn = _NEURON_BYTES * max(problem.sizes) if is_drawable(problem) else 0
     return max(3, min(MOST_STEPS, MOST_BYTES // (_STEP_BYTES + drawn + _CELL_BYTES * cells)))
 
 
-def row_names(problem: Problem) -> Iterator[tuple[str, str, Index]]:
-    """What has a row: every scalar of the lecture's network, else every matrix.
+def row_names(problem: Problem, n: int | None) -> Iterator[tuple[str, str, Index]]:
+    """What has a row: every element of a step on n samples or, where n is None, every matrix.
 
     Yields:
         Its name, the quantity that it belongs to, and its index there, () for a matrix.
     """
     network = problem.network
     for of in network.computed:
-        shape = network.shape(of, 1) if problem.is_the_lectures else ()
+        shape = network.shape(of, n) if n else ()
         for index in np.ndindex(shape):
-            yield network.label(of, index, 1) if shape else of, of, index
+            yield network.label(of, index, n) if n and shape else of, of, index
 
 
-def step_data(record: Record, problem: Problem) -> Data:
+def step_data(record: Record, problem: Problem, n: int | None) -> Data:
     """One step as plain data: its loss, its rows by name, its formulas' and drawing's numbers.
+
+    n: see `row_names`.
 
     put: the numbers in the formulas; by_torch: PyTorch's where they are others, for rows that were
     not returned.
     """
-    in_scalars = problem.is_the_lectures
     loss = record.manual.get("loss")
-    shown = range(record.size) if in_scalars else record.worst_positions().values()
+    shown = range(record.size) if n else record.worst_positions().values()
     entries = {
-        (entry.quantity, tuple(entry.index or ()) if in_scalars else ()): entry
+        (entry.quantity, tuple(entry.index or ()) if n else ()): entry
         for entry in map(record.entry, shown)
     }
     data: Data = {
@@ -81,23 +93,24 @@ def step_data(record: Record, problem: Problem) -> Data:
         "loss": [None if loss is None else float(loss), float(record.torch["loss"])],
         "rows": {
             name: _row(record, of, index, entries.get((of, index)))
-            for name, of, index in row_names(problem)
+            for name, of, index in row_names(problem, n)
         },
     }
     if is_drawable(problem):
-        drawn_problem = replace(problem, network=replace(problem.network, labels=False))
-        samples, arrays, network = problem.batch_samples, everything(record), problem.network
+        samples, network = problem.batch_samples, replace(problem.network, labels=False)
+        arrays = everything(record)
         arrays["y"] = one_hot(arrays["y"], network.sizes[-1], arrays["x"].dtype)
         neurons = [network.of(kind, l) for l in network.layers for kind in ("a", "delta")]
         named = ("x", "y", *neurons, *network.parameters)
         matrices = [network.of("W", l) for l in network.layers]
-        drawn = by_element({name: arrays[name] for name in named}, drawn_problem, samples)
-        weights = by_element({name: arrays[name] for name in matrices}, drawn_problem, samples)
-        values = by_element(arrays, drawn_problem, samples)
+        arrays = first_sample(arrays, network)
+        drawn = by_element({name: arrays[name] for name in named}, network, samples)
+        weights = by_element({name: arrays[name] for name in matrices}, network, samples)
+        values = by_element(arrays, network, samples)
         data["put"] = {name: f"{value:.9g}" for name, value in values.items()}
         data["drawn"] = {name: f"{value:.4g}" for name, value in drawn.items()}
         data["widths"] = widths(weights)
-    if in_scalars:
+    if n:
         put = data["put"] = numbers_of(record, problem)
         by_torch = numbers_of(replace(record, manual={}), problem)
         data["by_torch"] = {name: text for name, text in by_torch.items() if text != put[name]}

@@ -6,7 +6,7 @@
   const find = (selector, root = document) => root.querySelector(selector);
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const rows = new Map(all("#values tr[data-row]").map((tr) => [tr.dataset.row, tr]));
-  const things = all("[data-q]").map((node) => ({ node, of: node.dataset.q.split(" ") }));
+  const things = all("[data-q]").map((node) => ({ node, of: node.dataset.q.split("|") }));
   const symbols = new Map(all("template[data-symbol]").map((it) => [it.dataset.symbol, it]));
   const facts = new Map(all("template[data-what]").map((it) => [it.dataset.what, it]));
   const slider = find("#step");
@@ -14,6 +14,7 @@
   const points = find(".curve .torch").getAttribute("points").split(" ").map((point) => point.split(","));
 
   let at = run.start; // which of the kept steps
+  let filled = null; // which of them the table and the drawing show
   let now = 0; // which computation in it
   let pointed = null; // what the pointer or the focus is on: { of: rows, show: names }
   let pinned = null; // what was clicked
@@ -96,7 +97,7 @@
     const fact = facts.get(name);
     box.append(make("p", fact.content.textContent, "what"));
     const formula = make("p", undefined, "formula");
-    formula.append(find("math", tr).cloneNode(true));
+    for (const math of all("math", tr)) formula.append(math.cloneNode(true), " ");
     box.append(formula);
     if (run.scalars && find("[data-put]", tr)) box.append(make("p", `= ${find(".numbers", tr).textContent}`, "numbers"));
     const list = make("dl");
@@ -188,8 +189,11 @@
     slider.setAttribute("aria-valuetext", `training step ${step.step}`);
     find("#number").textContent = step.step;
     find("#tablestep").textContent = step.step;
-    fillTable(step);
-    fillDrawing(step);
+    if (filled !== at) {
+      fillTable(step);
+      fillDrawing(step);
+      filled = at;
+    }
     const point = points[at] || points[points.length - 1];
     if (point) {
       curve.setAttribute("cx", point[0]);
@@ -198,8 +202,14 @@
     const what = subject();
     light(what);
     showPanel(step, what);
-    for (const box of all(".entry .formula")) {
-      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    reachable(".entry .formula");
+  }
+
+  // What is wider than its box can be scrolled by keys, too.
+  function reachable(selector) {
+    const boxes = all(selector).map((box) => [box, box.scrollWidth > box.clientWidth]);
+    for (const [box, isWide] of boxes) {
+      if (isWide) box.tabIndex = 0;
       else box.removeAttribute("tabindex");
     }
   }
@@ -271,7 +281,7 @@
     if (row) return { of: [row.dataset.row], show: [row.dataset.row] };
     const thing = node.closest("[data-q]");
     if (!thing) return null;
-    const of = thing.dataset.q.split(" ");
+    const of = thing.dataset.q.split("|");
     const shown = thing.dataset.show ? thing.dataset.show.split("|") : of;
     const known = shown.filter((name) => steps[at].rows[name] || (steps[at].put && name in steps[at].put));
     return known.length ? { of, show: known } : null;
@@ -338,7 +348,10 @@
   });
 
   document.documentElement.classList.add("live");
-  const bar = () => document.documentElement.style.setProperty("--bar", `${find(".controls").offsetHeight}px`);
+  const bar = () => {
+    document.documentElement.style.setProperty("--bar", `${find(".controls").offsetHeight}px`);
+    reachable(".step .formula");
+  };
   window.addEventListener("resize", bar);
   bar();
   fromAddress();

@@ -126,9 +126,10 @@ def test_the_page_of_a_mismatch_tells_the_mistake_and_starts_at_its_step(tmp_pat
         assert text in html
     run = data(html)
     assert run["start"] == 0
-    assert run["steps"][0]["rows"]["delta_h"][3] is False
-    assert run["steps"][0]["rows"]["delta_o"][3] is True
-    assert run["steps"][0]["rows"]["grad_W_o"][2] == "not given"
+    rows = run["steps"][0]["rows"]
+    assert rows["delta_h[0, 0]"][3] is False
+    assert rows["delta_o[4, 1]"][3] is True
+    assert rows["grad_W_o[1, 3]"][2] == "not given"
 
 
 def test_numbers_on_paper_have_the_projects_formulas_beside_them(tmp_path):
