@@ -81,7 +81,10 @@ def _values(record: Record) -> dict[str, list[Compared]]:
 
 
 def _values_of(line: sources.Line | None, values: dict[str, list[Compared]]) -> list[Compared]:
-    return [value for name in (line.names if line else ()) for value in values.get(name, ())]
+    if line is None:
+        return []
+    own = [value for name in line.names for value in values.get(name, ())]
+    return own or [value for name in line.of for value in values.get(name, ())]
 
 
 def _source(line: sources.Line | None) -> Text:

@@ -106,35 +106,43 @@ def _lines(source: str, first: int, network: Network, samples: int) -> list[Line
     functions = [it for it in ast.parse(source).body if isinstance(it, ast.FunctionDef)]
     assigned = {it.name: sorted(_assigned(it), key=itemgetter(1)) for it in functions}
     table = _meanings((name for each in assigned.values() for name, *_ in each), network, samples)
-    computed: set[str] = set()
+    computed: set[str] = set()  # names, and of families the quantities
     lines: list[Line] = []
     for function in functions:
         names: dict[int, list[str]] = {}
+        quantities: dict[int, list[str]] = {}
         last = 0
         for name, line, end in assigned[function.name]:
-            if name in table and name not in computed:
-                computed.add(name)
+            of = [it for it in table.get(name, ()) if it not in computed or "[" not in name]
+            if of and name not in computed:
+                computed |= {name, *of} if "[" in name else {name}
                 names.setdefault(line, []).append(name)
+                quantities.setdefault(line, []).extend(of)
                 last = max(last, end)
         for n in _body(function, last):
-            text, here = visible(texts[n - 1].expandtabs().rstrip()), names.get(n, ())
+            text = visible(texts[n - 1].expandtabs().rstrip())
             if text or (lines and lines[-1].text):  # no two blank lines in a row
-                of = dict.fromkeys(of for name in here for of in table[name])
-                lines.append(Line(first + n - 1, text, tuple(here), tuple(of)))
+                of = list(dict.fromkeys(quantities.get(n, ())))
+                lines.append(Line(first + n - 1, text, tuple(names.get(n, ())), tuple(of)))
     return lines
 
 
 def _meanings(names: Iterable[str], network: Network, samples: int) -> dict[str, tuple[str, ...]]:
-    """By name in a source the quantities that it may stand for: of `z[l]` those of all layers."""
+    """By name in a source the quantities that it stands for.
+
+    `z[]` is assigned in a loop, and stands for all layers; `z[-1]` outside of one, for the last.
+    """
     names = [name for name in names if isinstance(name, str)]
     meant = network.meant(names, samples, network.judged)
     found: dict[str, tuple[str, ...]] = {
         name: (of,) for name, (of, _) in meant.items() if of in network.judged
     }
     for name in names:
-        if name.endswith("[]"):
-            family = name.removesuffix("[]")
+        family, bracket, which = name.partition("[")
+        if bracket:
             of_family = [of for of in network.judged if network[of].family == family]
+            if which == "-1]":
+                of_family = [of for of in of_family if network[of].layer == network.depth]
             of_family += network.update if family == "new" else ()
             found |= {name: tuple(of_family)} if of_family else {}
     return found
@@ -155,10 +163,26 @@ def _assigned(function: ast.FunctionDef) -> Iterator[tuple[Any, int, Any]]:
     Yields:
         The name, the first and the last line.
     """
+    loops = [node for node in ast.walk(function) if isinstance(node, ast.For | ast.While)]
+    looped = {n for it in loops for n in range(it.lineno, (it.end_lineno or it.lineno) + 1)}
     for node in ast.walk(function):
         match node:
-            case ast.Assign(targets=[ast.Subscript(value=ast.Name(id=name))]):
+            case (
+                ast.Assign(
+                    targets=[
+                        ast.Subscript(
+                            slice=ast.JoinedStr(values=[ast.Constant(value=str(name)), _])
+                        )
+                    ]
+                )
+                | ast.Expr(
+                    value=ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="append"))
+                )
+            ):
                 yield f"{name}[]", node.lineno, node.end_lineno
+            case ast.Assign(targets=[ast.Subscript(value=ast.Name(id=name))]):
+                which = "" if node.lineno in looped else "-1"
+                yield f"{name}[{which}]", node.lineno, node.end_lineno
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.DictComp()):
                 yield f"{name}[]", node.lineno, node.end_lineno
             case ast.Assign(targets=[ast.Name(id=name)]):

@@ -157,3 +157,42 @@ def test_a_value_is_shown_once_though_both_sources_have_it_on_other_rows(
         2,
         4,
     ]
+
+
+DEEP = make_problem({"sizes": (3, 4, 4, 2), "samples": 5})
+
+
+def test_a_loop_over_layers_computes_the_quantities_of_all_layers():
+    computed = {line.text.strip(): line.of for line in sources.by_hand(DEEP).lines if line.of}
+    assert computed["a[l] = sigma[l](z[l])  # (N, n_l)"] == ("a1", "a2", "a3")
+    last = next(of for text, of in computed.items() if text.startswith("delta[last] = "))
+    others = next(of for text, of in computed.items() if text.startswith("delta[l] = "))
+    assert (last, others) == (("delta3",), ("delta2", "delta1"))
+    assert {of for each in computed.values() for of in each} >= {*DEEP.network.computed}
+
+
+def test_the_values_of_a_loop_stand_below_its_lines(tmp_path, capsys):
+    path = tmp_path / "loop.py"
+    path.write_text(
+        "def step(W1, b1, W2, b2, W3, b3, x):\n"
+        "    W, b, z, a, out = [W1, W2, W3], [b1, b2, b3], [], [x], {}\n"
+        "    for l in (0, 1, 2):\n"
+        "        z.append(a[-1] @ W[l].T + b[l])\n"
+        "        a.append(z[-1])\n"
+        "        out[f'z{l + 1}'] = z[-1]\n"
+        "    return out\n"
+    )
+    options = ["--derivation", str(path), "--sizes", "3-4-4-2", "--code", "--steps", "1"]
+    assert main([*options, "--battery", "0"]) == 0
+    out = capsys.readouterr().out
+    at = out.index("z.append(a[-1] @ W[l].T + b[l])")
+    assert at < out.index("z1[0, ") < out.index("z2[0, ") < out.index("z3[0, ")
+    assert out.index("z3[0, ") < out.index("a.append(z[-1])")
+
+
+def test_numbered_names_in_a_two_layer_derivation_have_their_values(tmp_path, capsys):
+    path = tmp_path / "net.py"
+    path.write_text("def step(W1, b1, x):\n    z1 = x @ W1.T + b1\n    return dict(z1=z1)\n")
+    assert main(["--derivation", str(path), "--code", "--steps", "1", "--battery", "0"]) == 0
+    ours, _, _ = capsys.readouterr().out.partition("PyTorch: torch_reference")
+    assert "z_h1 = 0.060000000000000026  ✓" in ours
