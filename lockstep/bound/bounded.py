@@ -234,7 +234,7 @@ class Bounded:
 
     def sqrt(self) -> Bounded:
         """|√a − √b| = |a − b| / (√a + √b), and (√a + √b)² ≥ max(4a − 3|a − b|, |a − b|)."""
-        value, bound = np.maximum(self.value, 0), self.bound()
+        value, bound = self.value, self.bound()
         steep = np.sqrt(np.maximum(np.maximum(4 * value - 3 * bound, bound), _TINY))
         return self._applied(np.sqrt(value), self.scale / steep)
 

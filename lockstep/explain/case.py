@@ -7,7 +7,7 @@ import numpy as np
 
 from lockstep.bound.activations import bounded_activation
 from lockstep.bound.bounded import Bounded, Precision
-from lockstep.explain.catalogue import Mistake, catalogue
+from lockstep.explain.catalogue import Mistake, by_the_outputs, catalogue
 from lockstep.explain.formulas import evaluate, formulas, inputs_of, surroundings
 from lockstep.network.names import Array, Quantities
 from lockstep.network.problem import Problem, zeros
@@ -56,6 +56,8 @@ class Case:
         for name, gradients in vars(history).items():  # accumulated, previous
             self.names[name] = gradients or dict.fromkeys(network.parameters, 0.0)
         self.own = {name: np.asarray(array, np.float64) for name, array in record.manual.items()}
+        if network.of("a", network.depth) in self.globally_wrong():
+            self.right = self.right | by_the_outputs(network)
         self._by_right_ones: dict[str, Bounded] = {}  # where no formula before is replaced
         extras = {*network.extras} - self.own.keys()
         self._order = [name for name in network.judged if name not in extras]
@@ -110,6 +112,7 @@ class Case:
             return np.ones(own.shape, bool)
         allowed = result.bound() + self.record.printed.get(name, 0.0)
         off: Array = ~(np.abs(own - result.value) <= allowed)
+        off &= ~(np.isnan(own) & np.isnan(result.value))
         return off & self.record.covered.get(name, True)
 
     def many(self, mistake: Mistake) -> int:

@@ -188,6 +188,7 @@ def _ways_back(network: Network, right: Right, l: int) -> Rows:
             back(sent=f"{network.of('a', l + 1)} - y"),
         )
     others = [network.of("W", other) for other in network.layers if other != l + 1]
+    adds_up_to_0 = l + 1 == network.depth and network.activations[-1] == "softmax"
     yield (
         name,
         "wrong-weights",
@@ -195,7 +196,7 @@ def _ways_back(network: Network, right: Right, l: int) -> Rows:
         f"send {sender} back through {W}",
         *(back(text) for other in others for text in (other, f"{other}.T")),
         back(f"grad_{W}"),
-        back(f"ones_like({W})"),
+        *([] if adds_up_to_0 else [back(f"ones_like({W})")]),
         f"{sender} * {slope}",
     )
     yield (
@@ -415,14 +416,25 @@ def _dropout(network: Network, right: Right) -> Rows:
             )
 
 
+def by_the_outputs(network: Network, eps: float = 0) -> Right:
+    """The loss of a cross-entropy as a formula of the outputs; of squares nothing.
+
+    eps: What is added inside the logarithm.
+    """
+    if network.loss not in SUMS:
+        return {}
+    by_z, by_o = SUMS[network.loss]
+    z, o = (Symbol.called(network.of(kind, network.depth)) for kind in "za")
+    y = Symbol.called("y")
+    whole, other = by_z(z, y).text(), by_o(o, y, eps=eps).text()
+    return {"loss": replaced(formulas(trained(network))["loss"], {whole: other})}
+
+
 def _losses(network: Network, right: Right) -> Rows:
     """An ε inside a logarithm, and targets that are shifted by one."""
-    delta, o = network.of("delta", network.depth), network.of("a", network.depth)
+    delta = network.of("delta", network.depth)
     if network.loss in SUMS:
-        by_z, by_o = SUMS[network.loss]
         z = Symbol.called(network.of("z", network.depth))
-        y, outputs = Symbol.called("y"), Symbol.called(o)
-        whole = by_z(z, y).text()
         total = np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True).text()
         inside = EPSILONS if network.activations[-1] == "softmax" else ()
         yield (
@@ -430,10 +442,7 @@ def _losses(network: Network, right: Right) -> Rows:
             "log-epsilon",
             "an ε stands inside the logarithm of {q}",
             "compute the loss from the pre-activations, where none is needed",
-            *(
-                replaced(right["loss"], {whole: by_o(outputs, y, eps=eps).text()})
-                for eps in EPSILONS
-            ),
+            *(by_the_outputs(network, eps)["loss"] for eps in EPSILONS),
             *(replaced(right["loss"], {total: f"{total} + {eps}"}) for eps in inside),
         )
     if network.sizes[-1] > 1:
@@ -497,6 +506,10 @@ def _others(network: Network, right: Right) -> Rows:
             yield name, "bias-forgotten", "the bias is missing in {q}", f"add {bias}", weighted
     yield from _broadcast(network, right)
     for name in (*network.backward, "loss"):
+        if network[name].family != "grad_b":
+            says = "{q} is zero"
+            remedy = "look at what it is multiplied by, and whether it is filled in at all"
+            yield name, "scaled-by-constant", says, remedy, f"0 * ({right[name]})"
         yield (
             name,
             "sign-flipped",

@@ -14,6 +14,7 @@ from lockstep.network.problem import Problem
 from lockstep.run.record import Record
 from lockstep.sides.built_in import by_hand
 
+_MAY_BE_0 = ("momentum", "dampening", "weight_decay")
 MOST = 2 * 10**7  # multiply-adds of a step beyond which trying every setting takes too long
 
 
@@ -31,8 +32,12 @@ def forgotten_setting(record: Record, problem: Problem) -> str:
     if record.misshapen or record.jump or problem.multiply_adds > MOST or not record.is_finite:
         return ""
     for option, network in _others(problem.network):
-        is_known = record.start.memory is None or network.memory == problem.network.memory
-        if is_known and _fits(record, replace(problem, network=network)):
+        is_known = record.start.memory is None or {*network.memory} <= {*problem.network.memory}
+        if (
+            network != problem.network
+            and is_known
+            and _fits(record, replace(problem, network=network))
+        ):
             return option
     return ""
 
@@ -62,10 +67,28 @@ def _others(network: Network) -> Iterator[tuple[str, Network]]:
             yield f"--loss {loss}", replace(network, loss=loss, activations=activations)
     for which in ACTIVATION_NAMES:
         yield from _with_activation(network, which, own is not None)
+    yield from _with_settings(network)
     for optimizer, settings in OPTIMIZERS.items():
         if optimizer != network.optimizer:
             changed = replace(network, optimizer=optimizer, settings=tuple(settings.items()))
             yield f"--optimizer {optimizer}", changed
+
+
+def _with_settings(network: Network) -> Iterator[tuple[str, Network]]:
+    """The network without a penalty, or with its optimiser's usual settings, or without them."""
+    yield from (("--l1 0", replace(network, l1=0.0)), ("--l2 0", replace(network, l2=0.0)))
+    settings = dict(network.settings)
+    for name, value in settings.items():
+        usual = OPTIMIZERS[network.optimizer][name]
+        for other in dict.fromkeys((usual, 0.0)) if name != "nesterov" else ():
+            if other != value and (name in _MAY_BE_0 or other):
+                changed = tuple((settings | {name: other}).items())
+                flag = f"--{name.replace('_', '-')} {other:g}"
+                yield flag, replace(network, settings=changed)
+    if settings.get("momentum"):
+        other = not settings["nesterov"]
+        changed = tuple((settings | {"nesterov": other}).items())
+        yield "--nesterov" if other else "no --nesterov", replace(network, settings=changed)
 
 
 def _with_activation(

@@ -20,7 +20,7 @@ def updates(network: Network, right: Right) -> Rows:
     for parameter in map(network.parameter, network.gradients):
         name, gradient = f"new_{parameter}", f"grad_{parameter}"
         update = right[name]
-        _, step = split(update)
+        start, step = split(update)
         subtracted = step.replace(" * ", "·")
         subtract = f"subtract {subtracted}"
         if network[parameter].family == "b":
@@ -39,7 +39,7 @@ def updates(network: Network, right: Right) -> Rows:
             "update-sign",
             f"{subtracted} is added",
             "subtract it: the step goes down the gradient",
-            f"{parameter} + {step}",
+            f"{start} + {step}",
         )
         yield (
             name,
@@ -87,6 +87,7 @@ def _memory(network: Network, right: Right, parameter: str) -> Rows:
         yield from _momentum(network, right, parameter)
     else:
         yield from _roots(network, right, parameter)
+        yield from _means(network, right, parameter)
     if network.optimizer in ("adam", "adamw"):
         yield from _corrections(network, right, parameter)
     if dict(network.settings).get("weight_decay"):
@@ -101,13 +102,22 @@ def _momentum(network: Network, right: Right, parameter: str) -> Rows:
     yield (
         memory,
         "momentum-form",
-        "{q} is momentum in another form: with (1 − β), with or without dampening, or another sign",
+        "{q} is momentum in another form: with (1 − β), with or without dampening, another sign, "
+        "or without the velocity before",
         f"{memory} is {right[memory].replace(' * ', '·')}; at the first step {plain}",
+        plain,
         f"{kept} + (1 - momentum) * ({plain})",
         f"{kept} + {plain}",
         f"{kept} - {plain}",
         f"{kept} - lr * ({plain})",
         f"{kept} + lr * ({plain})",
+    )
+    yield (
+        memory,
+        "momentum-form",
+        "{q} has the momentum {c}",
+        "compare with --momentum and that number, or take the one that is set",
+        f"c * velocity_{parameter} + {added}",
     )
     nesterov = bool(dict(network.settings).get("nesterov"))
     other = f"{parameter} - lr * {memory}" if nesterov else ""
@@ -116,8 +126,10 @@ def _momentum(network: Network, right: Right, parameter: str) -> Rows:
     yield (
         new,
         "momentum-form",
-        "{q} is a step of momentum in another form or direction: plain for Nesterov's, or reversed",
+        "{q} is a step of momentum in another form or direction: plain for Nesterov's, reversed, "
+        "or without the velocity",
         f"{new} is {right[new].replace(' * ', '·')}",
+        f"{parameter} - lr * ({plain})",
         *filter(None, (other, "" if nesterov else ahead)),
         f"{parameter} - lr * ({plain} - momentum * {memory})",
         f"{parameter} - lr * {old}",
@@ -133,8 +145,27 @@ def _roots(network: Network, right: Right, parameter: str) -> Rows:
     denominator = split(right[new])[1]
     below = split(denominator)[1]
     root = split(below)[0] if dict(network.settings)["eps"] else below
+    if not root.startswith("sqrt("):
+        return  # it is left out already
     corrected = [one for one in CORRECTIONS if one in root]
     radicand = root.removeprefix("sqrt(").removesuffix(")")
+    start, step = split(right[new])
+    longer, _ = split(step)
+    plain = f"{start} - lr * grad_{parameter}"
+    old = {f"new_{kept}_{parameter}": f"{kept}_{parameter}" for kept in network.keeps}
+    yield (
+        new,
+        "momentum-form",
+        "{q} is a step in another form: without the root, not divided by it, of the gradient "
+        "alone, or of the memory from before the step",
+        f"{new} is {right[new].replace(' * ', '·')}",
+        replaced(right[new], {root: radicand}),
+        f"{start} - {longer}",
+        plain,
+        plain.replace(f"grad_{parameter}", f"grad_{parameter} / ({below})"),
+        replaced(right[new], old),
+        *(replaced(right[new], {name: before}) for name, before in old.items()),
+    )
     yield (
         new,
         "epsilon-placement",
@@ -156,7 +187,7 @@ def _roots(network: Network, right: Right, parameter: str) -> Rows:
 
 def _corrections(network: Network, right: Right, parameter: str) -> Rows:
     """Adam's 1 − βᵗ left out, without the power, or with another t."""
-    new, settings = f"new_{parameter}", dict(network.settings)
+    new = f"new_{parameter}"
     ways = [dict.fromkeys(CORRECTIONS, "1"), *({one: "1"} for one in CORRECTIONS)]
     ways += [{one: one.replace(" ** step", "") for one in CORRECTIONS}]
     ways += [{one: f"1 / ({one})" for one in CORRECTIONS}]
@@ -171,18 +202,37 @@ def _corrections(network: Network, right: Right, parameter: str) -> Rows:
         "divide the mean by 1 − β₁ᵗ and the square by 1 − β₂ᵗ; t is 1 at the first step",
         *(replaced(right[new], way) for way in ways),
     )
-    betas = {"mean": "beta1", "square": "beta2"}
-    for which, beta in ((it, beta) for it, beta in betas.items() if settings[beta]):
+
+
+def _means(network: Network, right: Right, parameter: str) -> Rows:
+    """A mean of Adam's or RMSprop's without its factor, with another β, or not of squares."""
+    settings = dict(network.settings)
+    betas = {"mean": "beta1", "square": "alpha" if "alpha" in settings else "beta2"}
+    for which, beta in ((it, betas[it]) for it in network.keeps):
         name = f"new_{which}_{parameter}"
+        formula = f"{name} is {right[name].replace(' * ', '·')}"
+        if which == "square":
+            says = "the gradient in {q} is not squared"
+            linear = replaced(right[name], {}, {"square": "lambda a: a"})
+            yield name, "momentum-form", says, formula, linear
+        if not settings.get(beta):
+            continue
         kept, added = split(right[name])
         _, gradient = split(added)
         yield (
             name,
             "momentum-form",
             "{q} lacks the factor 1 − β, or has β and 1 − β in each other's place",
-            f"{name} is {right[name].replace(' * ', '·')}",
+            formula,
             f"{kept} + {gradient}",
             replaced(right[name], {beta: f"(1 - {beta})", f"1 - {beta}": beta}),
+        )
+        yield (
+            name,
+            "momentum-form",
+            f"{{q}} is a mean with {{c}} in place of {beta}",
+            f"compare with --{beta} and that number, or take the one that is set",
+            f"c * {which}_{parameter} + (1 - c) * ({gradient})",
         )
 
 
@@ -225,4 +275,5 @@ def _decays(network: Network, right: Right, parameter: str) -> Rows:
         "the parameter in {q} decays by itself: decoupled, as in AdamW",
         "leave the parameter alone: the decay is in the gradient",
         f"{right[new]} - lr * weight_decay * {parameter}",
+        f"{right[new]} - weight_decay * {parameter}",
     )

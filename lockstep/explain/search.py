@@ -99,7 +99,7 @@ def _is_likely(case: Case, one: Explanation, exact: bool) -> bool:
 
     exact: some other cause explains as much without a constant.
     """
-    if one.mistake.name == _FACTOR:
+    if one.mistake.name == _FACTOR and one.mistake.fitted:
         return bool(_usual(case, one.constant))
     return not (one.mistake.fitted and exact)
 
@@ -128,6 +128,9 @@ def _tries(case: Case, name: str, mistakes: list[Mistake]) -> Iterator[tuple[Mis
 def _is_alike(network: Network, one: Mistake, other: Mistake) -> bool:
     """Whether two are the same mistake in gradients, or in updates, of several parameters."""
     same = one.name == other.name and len(one.formulas) == len(other.formulas)
+    if one.fitted or other.fitted:  # a constant is that of one kind of memory
+        kinds = {network[it.quantity].family.rstrip("Wb") for it in (one, other)}
+        same &= one.fitted == other.fitted and len(kinds) == 1
     groups = (network.gradients, network.update)
     return same and any({one.quantity, other.quantity} <= {*group} for group in groups)
 
@@ -254,7 +257,7 @@ def _two_at_once(case: Case, name: str) -> list[Diagnosis]:
 
 def _with_factors(case: Case, name: str) -> Iterator[list[Diagnosis]]:
     """A mistake, and a turned sign or a factor with a usual cause."""
-    here = {mistake.name: mistake for mistake in case.mistakes if mistake.quantity == name}
+    here = {one.name: one for one in case.mistakes if one.quantity == name}  # the last of a name
     if _SIGN not in here:
         return
     n, n_out = case.samples, case.network.sizes[-1]
@@ -328,7 +331,7 @@ def _diagnosis(case: Case, found: Explanation, where: str = "") -> Diagnosis:
     order, is_update = case.network.judged.index, mistake.quantity in case.network.update
     together = found.formulas.keys() & found.explained if is_update else set()
     what = ", ".join(sorted(together, key=order)) or mistake.quantity
-    cause = _cause(case, found) if mistake.name == _FACTOR else ""
+    cause = _cause(case, found) if mistake.name == _FACTOR and mistake.fitted else ""
     says = mistake.says.format(q=what, c=number, cause=cause)
     return Diagnosis(
         mistake.quantity,
