@@ -99,7 +99,9 @@ def _is_likely(case: Case, one: Explanation, exact: bool) -> bool:
 
     exact: some other cause explains as much without a constant.
     """
-    if one.mistake.name == _FACTOR and one.mistake.fitted:
+    if one.mistake.name == _FACTOR:
+        if not one.mistake.fitted:  # zero, which would be seen
+            return one.mistake.quantity in case.own
         return bool(_usual(case, one.constant))
     return not (one.mistake.fitted and exact)
 
