@@ -53,6 +53,7 @@ class Case:
         for name, value in settings.items():
             is_number = name != "nesterov" and value
             self.names[name] = Bounded.exact(value, self.precision) if is_number else value
+        self.has_history = any(vars(history).values())
         for name, gradients in vars(history).items():  # accumulated, previous
             self.names[name] = gradients or dict.fromkeys(network.parameters, 0.0)
         self.own = {name: np.asarray(array, np.float64) for name, array in record.manual.items()}

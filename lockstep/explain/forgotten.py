@@ -76,6 +76,7 @@ def _others(network: Network) -> Iterator[tuple[str, Network]]:
 
 def _with_settings(network: Network) -> Iterator[tuple[str, Network]]:
     """The network without a penalty, or with its optimiser's usual settings, or without them."""
+    yield "nothing frozen", replace(network, frozen=())
     yield from (("--l1 0", replace(network, l1=0.0)), ("--l2 0", replace(network, l2=0.0)))
     settings = dict(network.settings)
     for name, value in settings.items():

@@ -117,6 +117,8 @@ def _possible(case: Case) -> list[Mistake]:
 def _tries(case: Case, name: str, mistakes: list[Mistake]) -> Iterator[tuple[Mistake, Replaced]]:
     """What to put in place of right formulas: in all gradients or updates alike, or in one."""
     for mistake in mistakes:
+        if mistake.history and not case.has_history:
+            continue
         family = [one for one in case.mistakes if _is_alike(case.network, one, mistake)]
         for which, text in enumerate(mistake.formulas):
             for given in _givens(case, name, mistake, text):

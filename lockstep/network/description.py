@@ -14,6 +14,7 @@ from lockstep.network.files import nearest
 from lockstep.network.names import Array, Quantities, Sizes
 from lockstep.network.network import WITH_ACTIVATION, Network
 from lockstep.network.options import OPTIMIZERS, OPTIONS
+from lockstep.text import counted
 
 _SETTINGS = {name for settings in OPTIMIZERS.values() for name in settings}
 
@@ -74,8 +75,8 @@ def _depth(values: Mapping[str, Any], arrays: Quantities) -> int:
     for other, theirs in others:
         if theirs != depth:
             raise Unusable(
-                f"{other}: says that there are {theirs} layers, but {first} says {depth}; expected "
-                "them to agree"
+                f"{other}: says that there are {counted(theirs, 'layer')}, but {first} says "
+                f"{depth}; expected them to agree"
             )
     return depth
 
@@ -178,7 +179,7 @@ def _with_frozen(network: Network, frozen: Iterable[str]) -> Network:
     """The network with its parameters that are not trained, by the names that reports use."""
     found = set()
     for name in frozen:
-        own = network.name(name)
+        own, _ = network.meant([name], 0, network.parameters).get(name, (name, None))
         if own not in network.parameters:
             names = ", ".join(network.parameters)
             near = nearest(name, network.parameters)

@@ -217,9 +217,13 @@ def _targets(rows: Any) -> "Array | None":
     """A float64 array from a list of lists, or of whole numbers, which are labels."""
     import numpy as np
 
-    if isinstance(rows, list | tuple) and rows and all(type(label) is int for label in rows):
+    if isinstance(rows, list | tuple) and rows and all(map(_is_whole, rows)):
         return np.array(rows, np.int64)
     return _matrix(rows)
+
+
+def _is_whole(label: Any) -> bool:
+    return type(label) is int or (type(label) is float and label.is_integer())
 
 
 def _matrix(rows: Any) -> "Array | None":
@@ -462,6 +466,21 @@ def array_option(key: str) -> Option | None:
     return Option(key, what, _MATRIX if found[1] == "W" else _VECTOR)
 
 
+def _expected(key: str, options: Mapping[str, Option]) -> str:
+    """What a message says for an unknown key: which it may be meant for, and all there are."""
+    from lockstep.network.files import nearest
+
+    if _is_a_result(key):
+        hint = "; a file of results goes with --numbers"
+    else:
+        deep = Network((1,) * 100, ("linear",) * 99)
+        meant = deep.meant([key], 1, (*deep.given, "lr")).values()
+        hint = nearest(key, options)
+        hint = next((f"; did you mean {of}?" for of, _ in meant if of != key), hint)
+    arrays = ", W1 …, velocity_W1 …, mask1 …" if "x" in options else ""
+    return f"expected one of {', '.join(options)}{arrays}{hint}"
+
+
 def check(
     raw: Mapping[str, Any],
     where: Callable[[str], str],
@@ -481,9 +500,7 @@ def check(
     for key, value in raw.items():
         option = options.get(key) or (array_option(key) if "x" in options else None)
         if option is None:
-            results = "; a file of results goes with --numbers" if _is_a_result(key) else ""
-            expected = f"expected one of {', '.join(options)}{results}"
-            raise Unusable(f"{where(key)}: unknown key; {expected}")
+            raise Unusable(f"{where(key)}: unknown key; {_expected(key, options)}")
         kind = option.kind
         plain = value.tolist() if hasattr(value, "tolist") else value  # of an array
         try:

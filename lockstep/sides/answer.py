@@ -133,6 +133,11 @@ def _unknown(name: str, network: Network, samples: int) -> str:
         *(scalar for scalar, (of, _) in scalars.items() if of in network.judged),
     )
     near = nearest(name, names) or f": {', '.join(network.computed)}"
+    last = network.of("grad_a", network.depth)
+    if last not in network.judged and network.meant([name], samples, [last]):
+        error = network.of("delta", network.depth)
+        why = f"{network.loss} is a loss of the pre-activations here, so there is no {last}"
+        return f"{why}; return {error}"
     return why_not(name) or f"expected names of computed quantities{near}"
 
 

@@ -551,3 +551,35 @@ def test_a_name_of_both_vocabularies_is_a_vector_where_its_value_is_one():
         return dict(grad_b1=delta1.sum(axis=0), grad_b2=delta_o.sum(axis=0))
 
     assert run(make_problem({"loss": "half_sum"}), {}, step=step).verdict == "match"
+
+
+def test_synonyms_are_understood_where_parameters_and_quantities_are_asked_for():
+    result = compare(classifier, **CLASSIFIER | {"require": ["dW1", "new_w2"], "steps": 1})
+    assert result.verdict == "match"
+    frozen = make_problem({"sizes": (2, 3, 2, 2), "frozen": ("w1", "bias2")}).network.frozen
+    assert frozen == ("W1", "b2")
+
+
+def test_labels_may_be_whole_floats():
+    labels = compare(classifier, **CLASSIFIER | {"y": [0.0, 1.0, 2.0, 0.0, 1.0, 2.0]})
+    assert labels.verdict == "match"
+
+
+def test_the_derivative_by_the_outputs_of_a_cross_entropy_is_told_to_be_none():
+    with pytest.raises(Unusable, match=r"cross_entropy is a loss of the pre-activations here"):
+        compare(lambda x, a2, y: dict(dA2=-1 / a2), **CLASSIFIER)
+
+
+def test_a_frozen_parameter_that_is_trained_is_told():
+    def step(W_h, x, lr, grad_W_h):
+        return dict(new_W_h=W_h - lr * grad_W_h)
+
+    result = compare(step, frozen=["W1"], steps=1)
+    assert [it["mistake"] for it in result.diagnoses] == ["unknown"]
+    assert "everything that was returned is right with nothing frozen" in result.remarks
+
+
+@pytest.mark.parametrize(("key", "meant"), [("X", "x"), ("w3", "W3"), ("alpha_", "alpha")])
+def test_an_unknown_key_is_told_with_what_may_be_meant(key, meant):
+    with pytest.raises(Unusable, match=rf"mask1 …; did you mean {meant}"):
+        compare(**{key: 1})

@@ -127,7 +127,7 @@ def test_a_column_of_a_table_holds_labels(tmp_path):
         (dict(eps=float("nan"), optimizer="adam"), "eps: expected a finite number, 0 or more"),
         (dict(no_biases=True, biases=[True, True]), "biases: given together with no_biases"),
         (dict(biases=["yes"]), "biases: expected true or false, or a list of these"),
-        (dict(biases=[True], sizes="2-2-2"), "biases: says that there are 1 layers, but sizes"),
+        (dict(biases=[True], sizes="2-2-2"), "biases: says that there are 1 layer, but sizes"),
         (dict(no_biases=True, b_h=[1.0, 2.0]), "b_h: this network has none; expected W_h, W_o"),
         (dict(W_o=[[1.0]], b3=[1.0]), "b3: expected the name of a layer's array; there are 2"),
         (dict(W_h=[[1.0, 2.0]], W1=[[1.0, 2.0]]), "W_h: given twice, also as W_h|W1: given twice"),
