@@ -46,8 +46,11 @@ def _fits(record: Record, other: Problem) -> bool:
     """Whether every value that was returned is the other network's, to rounding."""
     if not {*record.manual} <= {*other.network.computed}:
         return False
-    right = by_hand(other, record.start)
-    limits = allowed(other, record.start)
+    memory = record.start.memory or {}
+    kept = {name: memory[name] for name in other.network.memory if name in memory}
+    start = replace(record.start, memory=kept or None)
+    right = by_hand(other, start)
+    limits = allowed(other, start)
     for name, own in record.manual.items():
         room = limits[name] + record.printed.get(name, 0.0)
         off = ~(np.abs(own.astype(np.float64) - right[name]) <= room)

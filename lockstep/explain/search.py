@@ -15,10 +15,10 @@ import numpy as np
 
 from lockstep.bound.bounded import Bounded
 from lockstep.explain.case import Case, Replaced, StandIn
-from lockstep.explain.catalogue import Mistake, on_top
+from lockstep.explain.catalogue import Mistake, on_top, trained
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import by_columns, by_facts, usual
-from lockstep.explain.formulas import replaced, tidy
+from lockstep.explain.formulas import formulas, replaced, tidy
 from lockstep.network.network import Network
 from lockstep.network.problem import Problem
 from lockstep.run.record import Record
@@ -62,13 +62,27 @@ def diagnose(record: Record, problem: Problem, history: History | None = None) -
     }
     while wrong := case.differing({}) & case.globally_wrong() - settled:
         name = min(wrong, key=problem.network.judged.index)
-        best = _best(case, name)
-        found += [_diagnosis(case, one) for one in best] or _without_one_mistake(case, name)
+        unfrozen = _trained_though_frozen(case, name)
+        best = [] if unfrozen else _best(case, name)
+        found += unfrozen or [_diagnosis(case, one) for one in best]
+        found += [] if unfrozen or best else _without_one_mistake(case, name)
         for one in best[:1]:
             case.accepted |= one.formulas
             settled |= one.explained
         settled.add(name)
     return found
+
+
+def _trained_though_frozen(case: Case, name: str) -> list[Diagnosis]:
+    """A frozen parameter that is trained like any other."""
+    right = formulas(trained(case.network))[name]
+    if right == case.right[name] or case.off(name, case.value(name, {name: StandIn(right)})).any():
+        return []
+    parameter = case.network.parameter(name)
+    says = f"{parameter} is frozen here, and yours is trained"
+    return [
+        Diagnosis(name, "unknown", says, f"leave {parameter} as it is, or out of frozen", right)
+    ]
 
 
 # One mistake of the catalogue

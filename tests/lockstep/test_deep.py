@@ -576,6 +576,7 @@ def test_a_frozen_parameter_that_is_trained_is_told():
 
     result = compare(step, frozen=["W1"], steps=1)
     assert [it["mistake"] for it in result.diagnoses] == ["unknown"]
+    assert result.diagnoses[0]["says"] == "W_h is frozen here, and yours is trained"
     assert "everything that was returned is right with nothing frozen" in result.remarks
 
 
