@@ -7,7 +7,7 @@ import numpy as np
 
 from lockstep.bound.activations import bounded_activation
 from lockstep.bound.bounded import Bounded, Precision
-from lockstep.explain.catalogue import Mistake, by_the_outputs, catalogue
+from lockstep.explain.catalogue import Mistake, by_the_outputs, catalogue, trained
 from lockstep.explain.formulas import evaluate, formulas, inputs_of, surroundings
 from lockstep.network.names import Array, Quantities
 from lockstep.network.problem import Problem, zeros
@@ -30,6 +30,7 @@ class Case:
     """A step's record, and what formulas, right or replaced, give on its earlier values.
 
     own: what the derivation returned, in float64. right: the text of the right formulas.
+    trained: those of the same network where nothing is frozen.
     accepted: the formulas with mistakes that were found so far.
     """
 
@@ -38,6 +39,7 @@ class Case:
         self.network = network = problem.network
         self.precision = Precision.of(record.dtype)
         self.right, self.mistakes = formulas(network), catalogue(network)
+        self.trained = formulas(trained(network))
         self.accepted: Replaced = {}
         start = record.start
         bounded = replace(

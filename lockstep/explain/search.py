@@ -15,10 +15,10 @@ import numpy as np
 
 from lockstep.bound.bounded import Bounded
 from lockstep.explain.case import Case, Replaced, StandIn
-from lockstep.explain.catalogue import Mistake, on_top, trained
+from lockstep.explain.catalogue import Mistake, on_top
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import by_columns, by_facts, usual
-from lockstep.explain.formulas import formulas, replaced, tidy
+from lockstep.explain.formulas import replaced, tidy
 from lockstep.network.network import Network
 from lockstep.network.problem import Problem
 from lockstep.run.record import Record
@@ -75,7 +75,7 @@ def diagnose(record: Record, problem: Problem, history: History | None = None) -
 
 def _trained_though_frozen(case: Case, name: str) -> list[Diagnosis]:
     """A frozen parameter that is trained like any other."""
-    right = formulas(trained(case.network))[name]
+    right = case.trained[name]
     if right == case.right[name] or case.off(name, case.value(name, {name: StandIn(right)})).any():
         return []
     parameter = case.network.parameter(name)
