@@ -10,14 +10,13 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from lockstep.explain.formulas import formulas, functions_of, inputs_of, replaced, split, tidy
-from lockstep.explain.optimizing import Right, Rows, updates
+from lockstep.explain.optimizing import EPSILONS, Right, Rows, updates
 from lockstep.network.network import PER_SAMPLE, WITH_ACTIVATION, Network
 from lockstep.network.symbols import Symbol
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import SUMS
 
 Part: TypeAlias = Callable[[Network, Right], Rows]
-EPSILONS = (1e-15, 1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 
 
 class Mistake(NamedTuple):

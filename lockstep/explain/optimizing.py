@@ -12,7 +12,7 @@ Right: TypeAlias = dict[str, str]  # the text of the right formulas by name
 Rows: TypeAlias = Iterator[tuple[str, ...]]  # quantity, name, says, remedy, each formula
 
 CORRECTIONS = ("1 - beta1 ** step", "1 - beta2 ** step")
-EPSILONS = (1e-10, 1e-8, 1e-7, 1e-6, 1e-5, 1e-3)
+EPSILONS = (1e-15, 1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 
 
 def updates(network: Network, right: Right) -> Rows:

@@ -196,7 +196,9 @@ def _matrix_table(record: Record, problem: Problem, width: int, side: str) -> _S
         of = compared(record.entry(position), record.dtype)
         far = of.far.removesuffix(" ULP")
         how = "frozen" if is_frozen(name, problem) else formula(name, None, problem.network)
-        rows.append([f"  {of.label}", of.manual, of.torch, far, of.limit, of.mark, how])
+        rows.append(
+            [f"  {of.label}{record.yours(name)}", of.manual, of.torch, far, of.limit, of.mark, how]
+        )
     shown = 7 if width >= WIDE else 6
     head, *lines = table([row[:shown] for row in rows], "<>>>><<")
     return [head], {name: [line] for name, line in zip(worst, lines, strict=True)}

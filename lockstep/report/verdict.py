@@ -1,5 +1,6 @@
 """The verdict in words, as plain data: every view renders these parts."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -105,7 +106,8 @@ def _mismatch(result: Comparison) -> str:
             return f"required, but not returned: {', '.join(result.missing)}"
         return wrong_elsewhere(result.battery or {})
     if first.index is None:
-        return f"at step {grouped(first.step)}, the shape of {first.quantity} differs"
+        name = first.quantity + record.yours(first.quantity)
+        return f"at step {grouped(first.step)}, the shape of {name} differs"
     if record.jump:
         return (
             f"step {grouped(first.step)} does not start where step {grouped(record.jump.before)} "
@@ -115,7 +117,8 @@ def _mismatch(result: Comparison) -> str:
     agree = f"; the {grouped(before)} values before it agree" if before else ""
     if before == 1:
         agree = "; the value before it agrees"
-    return f"first at step {grouped(first.step)}, {first.label}{agree}"
+    yours = record.yours(first.quantity)
+    return f"first at step {grouped(first.step)}, {first.label}{yours}{agree}"
 
 
 def _stopped(result: Comparison) -> str:
@@ -232,6 +235,17 @@ def _explanation(result: Comparison) -> Iterator[Labelled]:
             yield "remedy", diagnosis.remedy
     for note in result.notes:
         yield "note", note
+    yours = _yours(result)
+    if yours:
+        yield "names", yours
+
+
+def _yours(result: Comparison) -> str:
+    """What the user calls the quantities that the diagnoses speak of, where that differs."""
+    names = result.decisive.names if result.decisive else {}
+    said = " ".join(f"{it.says} {it.formula} {it.remedy}" for it in result.found)
+    words = {*re.findall(r"\w+", said), *(name for it in result.found for name in it.explains)}
+    return ", ".join(f"{of} is your {own}" for of, own in names.items() if of in words)
 
 
 def _control(result: Comparison) -> str:

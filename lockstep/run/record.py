@@ -210,6 +210,10 @@ class Record:
         """What a report calls an element."""
         return self.network.label(name, index, self.samples)
 
+    def yours(self, name: str) -> str:
+        """What the user calls a quantity, in brackets, where that is another name."""
+        return f" (your {self.names[name]})" if name in self.names else ""
+
     def entry(self, position: int | str) -> Entry:
         """One element; of a quantity of another shape, or of a jump, its name stands for it."""
         jump = self.jump

@@ -584,3 +584,18 @@ def test_a_frozen_parameter_that_is_trained_is_told():
 def test_an_unknown_key_is_told_with_what_may_be_meant(key, meant):
     with pytest.raises(Unusable, match=rf"mask1 …; did you mean {meant}"):
         compare(**{key: 1})
+
+
+def test_the_users_own_names_stand_beside_ours(tmp_path, capsys):
+    path = tmp_path / "own.py"
+    path.write_text(
+        "def step(W3, X, A3, Y):\n"
+        "    dZ3 = 2 * (A3 - Y) / Y.size\n"
+        "    dZ2 = dZ3 @ W3\n"
+        "    return dict(dZ3=dZ3, dZ2=dZ2)\n"
+    )
+    options = ["--sizes", "3-4-4-2", "--activations", "tanh,tanh,linear", "--battery", "0"]
+    assert main(["--derivation", str(path), *options]) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "first at step 1, delta2[0, 0] (your dZ2); the 2 values before it agree" in out
+    assert "names delta3 is your dZ3, delta2 is your dZ2" in out

@@ -18,8 +18,11 @@ from lockstep.report import sources
 from lockstep.report.album import Album
 from lockstep.report.formulas import equation, places, symbol
 from lockstep.report.page.step_data import (
+    MOST_LAYERS,
+    MOST_NEURONS,
     Data,
     across,
+    is_drawable,
     is_labelled,
     loss_curve,
     most_steps,
@@ -116,7 +119,10 @@ def _decisive(result: Comparison) -> int | None:
 
 
 def _kept(album: Album[Data], shown: int, result: Comparison) -> Iterator[str]:
-    """Why the run ended, where before its time, and which steps the page shows, where not all."""
+    """What the page does not show: a drawing, steps that were not run, steps that are left out."""
+    if not is_drawable(result.problem):
+        most = f"{MOST_LAYERS} layers of up to {MOST_NEURONS} neurons"
+        yield f"A network of up to {most} is drawn; of this one there are maps of its matrices."
     if result.steps_run < result.steps_asked and _decisive(result):
         run, asked = grouped(result.steps_run), grouped(result.steps_asked)
         yield f"The run ended at step {run} of {asked}."

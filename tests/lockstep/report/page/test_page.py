@@ -184,6 +184,7 @@ def test_a_large_network_is_drawn_as_maps_of_its_matrices_and_stays_below_a_mega
     assert len(html.encode()) < 1_000_000
     run = data(html)
     assert 'id="network"' not in html
+    assert "of this one there are maps of its matrices" in html
     assert run["steps"][0]["heat"]["W_h" if "W_h" in run["steps"][0]["heat"] else "new_W_h"][
         "grid"
     ] == [24, 24]
