@@ -100,15 +100,6 @@ SLIPS = [
 ]
 
 
-@needs_cc
-@pytest.mark.parametrize(("right", "wrong", "name"), SLIPS, ids=[slip[2] for slip in SLIPS])
-def test_a_slip_in_one_line_of_c_is_called_by_its_name(right, wrong, name, tmp_path):
-    assert SOURCE.count(right) == 1
-    result = recorded(tmp_path, [built(tmp_path, SOURCE.replace(right, wrong)), "batch"])
-    assert result.verdict == "mismatch"
-    assert result.diagnoses[0]["mistake"] == name
-
-
 CLASSIFIERS_SLIPS = [
     (
         "velocity[l][j][i] + gradient",
@@ -128,13 +119,17 @@ CLASSIFIERS_SLIPS = [
 ]
 
 
+EVERY = [(SOURCE, *slip) for slip in SLIPS] + [(CLASSIFIER, *slip) for slip in CLASSIFIERS_SLIPS]
+
+
 @needs_cc
 @pytest.mark.parametrize(
-    ("right", "wrong", "name"), CLASSIFIERS_SLIPS, ids=[slip[2] for slip in CLASSIFIERS_SLIPS]
+    ("source", "right", "wrong", "name"), EVERY, ids=[f"{slip[3]}-{len(slip[0])}" for slip in EVERY]
 )
-def test_a_slip_in_one_line_of_the_classifier_is_called_by_its_name(right, wrong, name, tmp_path):
-    assert CLASSIFIER.count(right) == 1
-    result = recorded(tmp_path, [built(tmp_path, CLASSIFIER.replace(right, wrong))])
+def test_a_slip_in_one_line_of_c_is_called_by_its_name(source, right, wrong, name, tmp_path):
+    assert source.count(right) == 1
+    program = built(tmp_path, source.replace(right, wrong))
+    result = recorded(tmp_path, [program, "batch"])  # which the classifier does not look at
     assert result.verdict == "mismatch"
     assert result.diagnoses[0]["mistake"] == name
 
