@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from lockstep.evidence.control import control
 from lockstep.evidence.referee import referee
 from lockstep.explain.case import Case
 from lockstep.explain.forgotten import forgotten_setting
+from lockstep.explain.search import confirmed, diagnose
 from lockstep.explain.sides import explain
 from lockstep.network.options import check
 from lockstep.network.problem import UNTOLD, Problem, make_problem, read_file, required
@@ -177,13 +179,17 @@ def _train(result: Comparison, values: dict[str, Any], on_step: OnStep | None) -
     """Both sides step by step, until the end or the first step that differs."""
     problem, side = result.problem, result.by_hand
     try:
-        for record in records(problem, tolerance(problem, values), side):
+        steps = records(problem, tolerance(problem, values), side)
+        for record in steps:
             goes_on = result.add(record)
             if on_step is not None:
                 on_step(record, result)
             elif result.is_shown(record.number):
                 result.shown.append(record)
             if not goes_on or (result.verdict == "mismatch" and not values.get("keep_going")):
+                if problem.network.memory and len(result.first_records) == 1:
+                    with contextlib.suppress(Unusable):  # for the explanation alone
+                        result.first_records += [(it, result.history) for it in islice(steps, 1)]
                 break
     except KeyboardInterrupt:
         result.interrupted = True
@@ -200,6 +206,10 @@ def _explain(result: Comparison, _: dict[str, Any]) -> None:
     problem, side, decisive = result.problem, result.by_hand, result.decisive
     if decisive is not None:
         result.found = explain(decisive, problem, result.history, side.written)
+        if len(result.first_records) == 2 and decisive is result.first_records[0][0]:
+            (later, history) = result.first_records[1]
+            if problem.network.memory and not (decisive.jump or later.jump):
+                result.found = confirmed(result.found, diagnose(later, problem, history))
         result.fits = forgotten_setting(decisive, problem)
         if result.fits:
             result.remarks.append(f"everything that was returned is right with {result.fits}")
@@ -266,7 +276,7 @@ def _battery(result: Comparison, values: dict[str, Any]) -> None:
     if reason:
         many = f"{asked - found.problems} of {asked} other problems"
         result.remarks.append(f"could not be tried on {many}: {reason}")
-    if not found.smallest and found.problems:
+    if not found.smallest and found.problems and result.first is None:
         many = f"all {found.problems} other problems that were"
         many = "one other problem that was" if found.problems == 1 else many
         result.remarks.append(f"right on {many} tried as well")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from lockstep.cli.main import Parser, Printed, printer, real, status, whole_file
 from lockstep.errors import Unusable
-from lockstep.network.options import OPTIONS, check
+from lockstep.network.options import MISTAKE_NAMES, OPTIONS, check
 
 if TYPE_CHECKING:
     from lockstep.learn.exercise import Checked, Verdict
@@ -138,8 +138,9 @@ def _write(options: Namespace, asked: "Exercise | None") -> str:
         what, task, it = "A finished step with one mistake", "Find it", replace(it, matrix=True)
         wrong = planted(options.mistake, it.network)
         if wrong is None:
-            names = ", ".join(plantable(it.network))
-            raise Unusable(f"--mistake {options.mistake}: expected one of {names}")
+            names, known = ", ".join(plantable(it.network)), options.mistake in MISTAKE_NAMES
+            why = "no formula of this network can have it alone; " if known else ""
+            raise Unusable(f"--mistake {options.mistake}: {why}expected one of {names}")
     with whole_file(options.file, "file") as file:
         file.write(template(it, wrong))
     return f"{what} is in {options.file}. {task}, then run this again."

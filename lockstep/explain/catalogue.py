@@ -303,6 +303,17 @@ def _gradients(network: Network, right: Right) -> Rows:
             yield name, "one-sample-only", says, remedy, first, last
             says = "only some of the samples' terms are in the sum of {q}"
             yield name, "term-missing", says, remedy, sample, but_sample
+        if l < network.depth:
+            error, _ = split(right[delta])
+            for name in (weight, bias) if bias in right else (weight,):
+                yield (
+                    name,
+                    "missing-activation-derivative",
+                    "the derivative of the activation function is left out of {q}: it is made from "
+                    f"what is sent back, and not from {delta}",
+                    f"{name} is made from {delta}, which has the factor σ'",
+                    replaced(right[name], {delta: f"({error})"}),
+                )
         if bias not in right:
             continue
         yield (
@@ -413,6 +424,14 @@ def _dropout(network: Network, right: Right) -> Rows:
                 replaced(right[name], {mask: f"ones_like({mask})"}),
                 replaced(right[name], {mask: f"({mask} > 0)"}),
             )
+        a = network.of("a", network[mask].layer)
+        yield (
+            a,
+            "dropout-mask",
+            f"your {{q}} is {a}·{mask}: after the mask",
+            f"return {a} before the mask, which the next layer's input has",
+            f"({right[a]}) * {mask}",
+        )
 
 
 def by_the_outputs(network: Network, eps: float = 0) -> Right:
@@ -444,7 +463,7 @@ def _losses(network: Network, right: Right) -> Rows:
             *(by_the_outputs(network, eps)["loss"] for eps in EPSILONS),
             *(replaced(right["loss"], {total: f"{total} + {eps}"}) for eps in inside),
         )
-    if network.sizes[-1] > 1:
+    if network.activations[-1] == "softmax":
         kept = {size: size for size in ("y.shape[0]", "y.size")}
         for name in (delta, "loss"):
             yield (
@@ -453,6 +472,13 @@ def _losses(network: Network, right: Right) -> Rows:
                 "the targets in {q} are shifted by one class",
                 "labels count from 0: check how they are turned into rows",
                 *(replaced(right[name], kept | {"y": f"roll(y, {by})"}) for by in (1, -1)),
+            )
+            yield (
+                name,
+                "targets-shifted",
+                "the targets in {q} have a 1 wherever any sample has its class",
+                "a row a sample: y[range(N), labels] = 1, or np.eye(n_out)[labels]",
+                replaced(right[name], kept | {"y": "(y * 0 + (y.sum(axis=0) > 0))"}),
             )
 
 
@@ -471,12 +497,23 @@ def _forward(network: Network, right: Right) -> Rows:
                 z,
             )
         if own == "softmax":
+            e, own_e = f"exp({z})", f"exp({z} - {z}.max(axis=1, keepdims=True))"
             yield (
                 name,
                 "activation-forgotten",
-                "your {q} is softmax over the samples: its columns add up to 1, and not its rows",
+                "your {q} is softmax over the samples: it is divided by sums over them",
                 "sum over the classes of each sample: axis=1, keepdims=True",
                 f"softmax({z}.T).T",
+                *(f"{one} / {one}.sum({axis})" for one in (own_e, e) for axis in ("axis=0", "")),
+            )
+        if l > 1:
+            below, before = network.of("a", l - 1), network.of("z", l - 1)
+            yield (
+                z,
+                "activation-forgotten",
+                f"{{q}} is computed from {before}, without the activation of {below}",
+                f"the input of these weights is {below}",
+                replaced(right[z], {below: before}),
             )
         for other in ACTIVATIONS:
             if other not in ("linear", own):

@@ -191,14 +191,16 @@ def _corrections(network: Network, right: Right, parameter: str) -> Rows:
     ways = [dict.fromkeys(CORRECTIONS, "1"), *({one: "1"} for one in CORRECTIONS)]
     ways += [{one: one.replace(" ** step", "") for one in CORRECTIONS}]
     ways += [{one: f"1 / ({one})" for one in CORRECTIONS}]
+    ways += [dict(zip(CORRECTIONS, CORRECTIONS[::-1], strict=True))]
+    ways += [dict.fromkeys(CORRECTIONS, one) for one in CORRECTIONS]
     ways += [
         {one: one.replace("step", f"(step {by} 1)") for one in CORRECTIONS} for by in ("-", "+")
     ]
     yield (
         new,
         "bias-correction",
-        "Adam's correction 1 − βᵗ is left out of {q}, multiplied, without its power, or its t is "
-        "one off",
+        "Adam's correction 1 − βᵗ is left out of {q}, multiplied, without its power, with the "
+        "other β, or its t is one off",
         "divide the mean by 1 − β₁ᵗ and the square by 1 − β₂ᵗ; t is 1 at the first step",
         *(replaced(right[new], way) for way in ways),
     )
@@ -215,6 +217,12 @@ def _means(network: Network, right: Right, parameter: str) -> Rows:
             says = "the gradient in {q} is not squared"
             linear = replaced(right[name], {}, {"square": "lambda a: a"})
             yield name, "momentum-form", says, formula, linear
+            if "mean" in network.keeps:
+                says = "{q} has the square of the mean in place of the gradient's"
+                of_mean = replaced(
+                    right[name], {}, {"square": f"lambda a: square(new_mean_{parameter})"}
+                )
+                yield name, "momentum-form", says, formula, of_mean
         if not settings.get(beta):
             continue
         kept, added = split(right[name])
@@ -222,11 +230,20 @@ def _means(network: Network, right: Right, parameter: str) -> Rows:
         yield (
             name,
             "momentum-form",
-            "{q} lacks the factor 1 − β, or has β and 1 − β in each other's place",
+            "{q} lacks the factor 1 − β, has β and 1 − β in each other's place, or starts from 0",
             formula,
+            added,
             f"{kept} + {gradient}",
             replaced(right[name], {beta: f"(1 - {beta})", f"1 - {beta}": beta}),
         )
+        if "beta1" in settings:
+            yield (
+                name,
+                "bias-correction",
+                "{q} is kept with its correction 1 − βᵗ, which belongs into the step alone",
+                f"keep {name} uncorrected, and correct a copy of it",
+                f"({right[name]}) / (1 - {beta} ** step)",
+            )
         yield (
             name,
             "momentum-form",

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,25 @@ def diagnose(record: Record, problem: Problem, history: History | None = None) -
     return found
 
 
+def confirmed(found: list[Diagnosis], later: list[Diagnosis]) -> list[Diagnosis]:
+    """Those diagnoses of a first step that the second one has too.
+
+    At the first step a memory is 0 and t is 1, so that different formulas give the same numbers.
+
+    Args:
+        found: Of the first step.
+        later: Of the second one.
+    """
+    kept: list[Diagnosis] = []
+    for _, group in groupby(found, lambda it: it.explains):
+        alike = list(group)
+        again = [it for it in later if it.quantity in {one.quantity for one in alike}]
+        same = [it for it in alike if any(it.mistake == other.mistake for other in again)]
+        known = [it for it in again if it.mistake != "unknown"]
+        kept += same or known or alike
+    return kept
+
+
 def _trained_though_frozen(case: Case, name: str) -> list[Diagnosis]:
     """A frozen parameter that is trained like any other."""
     right = case.trained[name]
@@ -134,9 +153,10 @@ def _tries(case: Case, name: str, mistakes: list[Mistake]) -> Iterator[tuple[Mis
         if mistake.history and not case.has_history:
             continue
         family = [one for one in case.mistakes if _is_alike(case.network, one, mistake)]
+        kind = [one for one in family if _kind(case.network, one) == _kind(case.network, mistake)]
         for which, text in enumerate(mistake.formulas):
             for given in _givens(case, name, mistake, text):
-                for together in (family or [mistake], [mistake]):
+                for together in (family or [mistake], kind or [mistake], [mistake]):
                     yield (
                         mistake,
                         {one.quantity: StandIn(one.formulas[which], given) for one in together},
@@ -145,12 +165,23 @@ def _tries(case: Case, name: str, mistakes: list[Mistake]) -> Iterator[tuple[Mis
 
 def _is_alike(network: Network, one: Mistake, other: Mistake) -> bool:
     """Whether two are the same mistake in gradients, or in updates, of several parameters."""
-    same = one.name == other.name and len(one.formulas) == len(other.formulas)
-    if one.fitted or other.fitted:  # a constant is that of one kind of memory
-        kinds = {network[it.quantity].family.rstrip("Wb") for it in (one, other)}
-        same &= one.fitted == other.fitted and len(kinds) == 1
+    if one.name != other.name or len(one.formulas) != len(other.formulas):
+        return False
+    if one.fitted and _kind(network, one) != _kind(network, other):
+        return False  # a constant is that of one kind of memory
     groups = (network.gradients, network.update)
+    same = _without_names(network, one) == _without_names(network, other)
     return same and any({one.quantity, other.quantity} <= {*group} for group in groups)
+
+
+def _kind(network: Network, mistake: Mistake) -> str:
+    """Of which kind a mistake's quantity is, whatever the parameter: new_mean_, grad_."""
+    return network[mistake.quantity].family.rstrip("Wb")
+
+
+def _without_names(network: Network, mistake: Mistake) -> str:
+    """What a mistake says, without the name of its parameter."""
+    return mistake.says.replace(network.parameter(mistake.quantity), "")
 
 
 def _explained(case: Case, name: str, formulas: Replaced, before: set[str]) -> set[str]:

@@ -256,8 +256,8 @@ def _checked(text: str, path: str, start: Callable[[str], Statements | Child]) -
             raised, values = running.run(ast.unparse(line), given, names)
             given = {}
             for name in names:
-                if name in verdicts and raised:
-                    verdicts[name].error = raised
+                if name in verdicts and raised and not verdicts[name].error:
+                    verdicts[name].error = f"{raised} (on {example.name})"
                 if name in verdicts and last[name] is line:
                     verdicts[name].line = line.lineno
                     verdicts[name].filled = not _is_empty(line)

@@ -9,6 +9,8 @@ from lockstep.run.record import Record
 from lockstep.run.result import LostDigits
 from lockstep.text import counted, grouped
 
+_NAMED = 12  # quantities that a note lists
+
 
 def not_judged(record: Record) -> list[str]:
     """What a derivation did not return."""
@@ -45,7 +47,10 @@ def follows(record: Record, found: list[Diagnosis], wrong: set[str]) -> list[str
     explained = {name for diagnosis in found for name in diagnosis.explains}
     led = [name for name in record.manual if name in wrong - explained]
     differ = "differs" if len(led) == 1 else "differ"
-    return [f"{', '.join(led)} {differ} only because of that"] if led and explained else []
+    names = ", ".join(led[:_NAMED])
+    if len(led) > _NAMED:
+        names += f" and {len(led) - _NAMED} more"
+    return [f"{names} {differ} only because of that"] if led and explained else []
 
 
 def wrong_elsewhere(battery: dict[str, Any]) -> str:
@@ -67,16 +72,20 @@ def wrong_elsewhere(battery: dict[str, Any]) -> str:
     )
 
 
-def would_show(problem: Problem, steps: int) -> str:
-    """Options with which the same network would show more; "" where nothing is left to ask for."""
+def would_show(problem: Problem, steps: int, is_users: bool = False) -> str:
+    """Options with which the same network would show more; "" where nothing is left to ask for.
+
+    is_users: The side by hand is the user's, who may have written its activations into it.
+    """
     square = "-".join(["3"] * len(problem.sizes))
     *hidden, output = problem.network.activations
     own = problem.loss in WITH_ACTIVATION  # the output's activation belongs to it
+    is_users &= {*problem.network.activations} > {"linear"}
     options = {
         "--samples 5": problem.batch_samples == 1,
         "--hidden-activation sigmoid --output-activation tanh": "linear" in (*hidden, output)
-        and not own,
-        "--hidden-activation sigmoid": "linear" in hidden and own,
+        and not (own or is_users),
+        "--hidden-activation sigmoid": "linear" in hidden and own and not is_users,
         "--steps 2": steps < 2,
         f"a square network such as --sizes {square}": len(set(problem.sizes)) > 1,
     }

@@ -172,7 +172,11 @@ def _not_tested(result: Comparison) -> str:
     """The mistakes that a problem could not have shown, where it matches."""
     if result.verdict != "match" or not result.cannot_see:
         return ""
-    options = "" if result.numbers else would_show(result.problem, result.steps_run)
+    options = (
+        ""
+        if result.numbers
+        else would_show(result.problem, result.steps_run, result.by_hand.is_users)
+    )
     more = f" Try {options}." if options else ""
     return f"Not tested by this problem: {', '.join(result.cannot_see)}.{more}"
 

@@ -79,7 +79,7 @@ class Function(Side):
     def _of_labels(self, error: str, start: Start) -> str:
         """What else there is to say where labels were taken for rows of targets."""
         has_y = any(of == "y" for of, _ in self._meant.values())
-        if "broadcast" not in error or not has_y or start.y.ndim > 1:
+        if "broadcast" not in error or not has_y or start.y.ndim > 1 or not _is_about(start, error):
             return ""
         return "; y holds labels here, one a sample: np.eye(n_out)[y] makes rows of 0 and 1 of them"
 
@@ -121,6 +121,11 @@ class Function(Side):
                 if (same == covered).all():
                     del answer.values[name], answer.covered[name]
         return answer
+
+
+def _is_about(start: Start, error: str) -> bool:
+    """Whether a shape in an error of NumPy's is that of the labels."""
+    return f"({len(start.y)},)" in error
 
 
 def _why_unknown(name: str, network: Network, samples: int) -> str:
