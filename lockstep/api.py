@@ -276,7 +276,8 @@ def _battery(result: Comparison, values: dict[str, Any]) -> None:
     if reason:
         many = f"{asked - found.problems} of {asked} other problems"
         result.remarks.append(f"could not be tried on {many}: {reason}")
-    if not found.smallest and found.problems and result.first is None:
+    is_late = result.first is not None and result.first.step > 1  # the others have few steps
+    if not found.smallest and found.problems and not is_late:
         many = f"all {found.problems} other problems that were"
         many = "one other problem that was" if found.problems == 1 else many
         result.remarks.append(f"right on {many} tried as well")

@@ -203,7 +203,7 @@ def _smooth(name: str, rule: Smooth, known: Known, noisy: bool) -> Activation:
     def bounded_prime(z: Bounded, s: Bounded) -> Bounded:
         value = np.asarray(sigma_prime(z.value, s.value))
         scale = bend(z) * z.scale + rule.size_prime(z.value, s.value) + left_out(z)
-        scale += z.precision.underflow
+        scale += (1 if noisy else 0) + z.precision.underflow
         return Bounded(value, scale, z.k + ROUNDINGS[name] + 2, z.precision)
 
     return bounded_sigma, bounded_prime

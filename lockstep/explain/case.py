@@ -142,6 +142,7 @@ class Case:
         """What can be behind a wrong quantity: its formula, and those not returned before it."""
         found = [name]
         for suspect in found:  # which grows meanwhile
-            unseen = inputs_of(self.right[suspect]) & set(self.network.computed) - self.own.keys()
+            given = self.own.keys() | {*self.record.asked}
+            unseen = inputs_of(self.right[suspect]) & set(self.network.computed) - given
             found += [earlier for earlier in unseen if earlier not in found]
         return found

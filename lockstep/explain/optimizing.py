@@ -268,13 +268,16 @@ def _decays(network: Network, right: Right, parameter: str) -> Rows:
                 replaced(right[name], {gradient: f"({decayed})"}),
             )
         first = f"{parameter} - lr * weight_decay * {parameter}"
+        stepped = f"({replaced(right[new], {first: parameter})})"
         yield (
             new,
             "weight-decay-form",
-            "the decay of the weights is left out of {q}, or not scaled by the learning rate",
+            "the decay of the weights is left out of {q}, not scaled by the learning rate, or done "
+            "after the step",
             f"{new} starts from {first.replace(' * ', '·')}",
             replaced(right[new], {first: parameter}),
             replaced(right[new], {first: f"{parameter} - weight_decay * {parameter}"}),
+            f"{stepped} - lr * weight_decay * {stepped}",
         )
         return
     for name in (*(f"new_{kept}_{parameter}" for kept in network.keeps), new):

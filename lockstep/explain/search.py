@@ -28,7 +28,7 @@ _TRIED = 50  # the most samples or outputs that are tried one by one
 # what an edit of an edit may raise: its shapes do not fit, or nothing but a number is left of it
 _NO_FORMULA = (ValueError, IndexError, TypeError, AttributeError)
 _SECONDS = 3.0  # that two mistakes in one formula are looked for
-_FACTOR, _SIGN = "scaled-by-constant", "sign-flipped"
+_FACTOR, _SIGN, _FORM = "scaled-by-constant", "sign-flipped", "momentum-form"
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,8 @@ def _best(case: Case, name: str) -> list[Explanation]:
     kept = [one for one in found if len(one.explained) == most]
     exact = any(not one.mistake.fitted for one in kept)
     likely = [one for one in kept if _is_likely(case, one, exact)]
+    if name in case.network.update:  # what was seen, first
+        likely.sort(key=lambda one: one.mistake.quantity not in case.own)
     by_name: dict[str, Explanation] = {}
     for one in likely or kept:
         by_name.setdefault(one.mistake.name, one)
@@ -142,9 +144,13 @@ def _is_likely(case: Case, one: Explanation, exact: bool) -> bool:
 def _possible(case: Case) -> list[Mistake]:
     """The catalogue's mistakes; the biases' own learning rate only where weights are right."""
     updates = {name for name in case.network.update if case.network[name].family == "new_W"}
-    if updates.isdisjoint(case.globally_wrong()):
-        return list(case.mistakes)
-    return [one for one in case.mistakes if one.name != "bias-learning-rate"]
+    out = set() if updates.isdisjoint(case.globally_wrong()) else {"bias-learning-rate"}
+    return [one for one in case.mistakes if one.name not in out and not _is_unseen(case, one)]
+
+
+def _is_unseen(case: Case, mistake: Mistake) -> bool:
+    """Whether a constant would be fitted to a memory that was not returned."""
+    return mistake.fitted and mistake.name == _FORM and mistake.quantity not in case.own
 
 
 def _tries(case: Case, name: str, mistakes: list[Mistake]) -> Iterator[tuple[Mistake, Replaced]]:
@@ -224,6 +230,7 @@ def _fitted(case: Case, name: str, mistake: Mistake, text: str) -> list[dict[str
     found = [*(_usual(case, c).values() if is_factor else ()), c]
     is_any = len(returned) < 2 and len(found) == 1  # a single number is some multiple of any other
     is_none = not 1e-12 <= abs(c) < np.inf or (is_factor and c == -1)
+    is_none |= mistake.name == _FORM and not 0 < c < 1
     return [] if is_any or is_none else [{"c": found[0]}]
 
 
@@ -358,6 +365,9 @@ def _of_another_shape(case: Case, name: str) -> Diagnosis:
 def _by_its_shape(case: Case, name: str) -> Diagnosis:
     """The diagnosis, with what was returned among the case's own."""
     own, expected = case.own[name], np.shape(case.record.torch[name])
+    if not own.size:
+        says = f"{name} is empty, of shape {own.shape}; expected {expected}"
+        return Diagnosis(name, "wrong-shape", says, f"return {name} in shape {expected}")
     shapes = f"{name} has shape {own.shape}; expected {expected}"
     for found, result in _alone(case, name):
         if not case.off(name, result).any():

@@ -253,7 +253,8 @@ def _checked(text: str, path: str, start: Callable[[str], Statements | Child]) -
         given = {name: truth[name] for name in asked & truth.keys()}
         for line in body:
             names = _assigned(line)
-            raised, values = running.run(ast.unparse(line), given, names)
+            text = "\n" * (line.lineno - 1) + ast.unparse(line)  # at its own line
+            raised, values = running.run(text, given, names)
             given = {}
             for name in names:
                 if name in verdicts and raised and not verdicts[name].error:
@@ -282,7 +283,9 @@ def _exercise(module: ast.Module, path: str, asked: set[str]) -> Exercise:
     """What the file says of the network, in its PROBLEM; else the lecture's."""
     for node in module.body:
         match node:
-            case ast.Assign(targets=[ast.Name(id="PROBLEM")], value=value):
+            case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value) if (
+                "PROBLEM" in _assigned(node)
+            ):
                 break
     else:
         return Exercise(matrix="W_h" in asked)
@@ -292,12 +295,15 @@ def _exercise(module: ast.Module, path: str, asked: set[str]) -> Exercise:
 
     try:
         own = ast.literal_eval(value)
-    except ValueError:
+    except (ValueError, TypeError):
         own = None
-    if not isinstance(own, dict):
+    if not isinstance(own, dict) or not all(isinstance(key, str) for key in own):
         words = f"line {node.lineno}: expected a dict of plain values, as it was written"
         raise Unusable(f"{path}: PROBLEM: {words}")
-    return Exercise(network_of(check(own, where, DESCRIBING)))
+    network = network_of(check(own, where, DESCRIBING))
+    if network.masked:
+        raise Unusable(f"{path}: PROBLEM: {network.masked[0]}: an exercise has no dropout")
+    return Exercise(network)
 
 
 def network_of(values: dict[str, Any]) -> Network:

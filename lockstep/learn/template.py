@@ -98,6 +98,7 @@ def described(network: Network) -> dict[str, Any]:
     values: dict[str, Any] = {"sizes": "-".join(map(str, network.sizes))}
     values |= {"activations": list(network.activations), "loss": network.loss}
     values |= {name: value for name, value in settings.items() if value != usual.get(name)}
+    values |= {"frozen": list(network.frozen)} if network.frozen else {}
     return values if all(network.biases) else values | {"biases": list(network.biases)}
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from lockstep.errors import Unusable, need, short
@@ -223,7 +224,8 @@ def _targets(rows: Any) -> "Array | None":
 
 
 def _is_whole(label: Any) -> bool:
-    return type(label) is int or (type(label) is float and label.is_integer())
+    is_number = isinstance(label, Integral | float) and not isinstance(label, bool)
+    return is_number and abs(label) < 2**53 and int(label) == label
 
 
 def _matrix(rows: Any) -> "Array | None":

@@ -93,10 +93,10 @@ def stages(network: Network) -> tuple[tuple[str, tuple[str, ...]], ...]:
     return ("forward", forward), ("backward", backward), ("update", update)
 
 
-def first_sample(arrays: Quantities, network: Network) -> Quantities:
-    """Of what has a row a sample the first one's."""
+def first_samples(arrays: Quantities, network: Network, n: int = 1) -> Quantities:
+    """Of what has a row a sample the first n samples'."""
     return {
-        name: array[:1] if network[name].family in PER_SAMPLE else array
+        name: array[:n] if network[name].family in PER_SAMPLE else array
         for name, array in arrays.items()
     }
 
@@ -109,6 +109,7 @@ def numbers_of(record: Record, problem: Problem) -> dict[str, str]:
         arrays |= {name: np.zeros(network.shape(name, n)) for name in network.memory}
         settings["dampening"] = 0.0
     arrays["y"] = one_hot(arrays["y"], network.sizes[-1], arrays["x"].dtype)
+    arrays = first_samples(arrays, network, n)
     values = by_element(arrays, network, n)
     for l, which in zip(network.layers, network.activations, strict=True):
         z, a = network.of("z", l), network.of("a", l)

@@ -85,6 +85,7 @@ class Record:
         covered: Of quantities that were returned in part, which elements were.
         misshapen: What was returned in another shape than the table's.
         given: What was asked for and returned unchanged, in whole or in part; it is not judged.
+        asked: The computed quantities that were asked for, as PyTorch has them.
         printed: Half a unit of printed numbers' last digits.
         names: What was used in place of the table's names, by the quantity.
         reshaped: Biases that came as a row or a column.
@@ -104,6 +105,7 @@ class Record:
     covered: Quantities = field(default_factory=dict)
     misshapen: Quantities = field(default_factory=dict)
     given: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
     printed: Quantities = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     reshaped: list[str] = field(default_factory=list)

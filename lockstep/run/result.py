@@ -327,8 +327,9 @@ def _lossy(name: str, network: Network) -> str:
     if name == "loss":
         return network.loss if network.loss in WITH_ACTIVATION else ""
     it = network[name]
-    which = network.activations[it.layer - 1] if it.family == "a" else "linear"
-    return "" if which.startswith(("linear", "relu", "leaky_relu")) else which
+    which = network.activations[it.layer - 1] if it.family in ("a", "delta") else "linear"
+    exact = ("linear", "relu", "leaky_relu", *(("sigmoid", "tanh") if it.family == "delta" else ()))
+    return "" if which.startswith(exact) else which
 
 
 def _lost_digits(record: Record, name: str, activation: str) -> LostDigits:

@@ -56,6 +56,7 @@ def records(problem: Problem, tolerance: Tolerance, side: Side) -> Iterator[Reco
             covered=answer.covered,
             misshapen=answer.misshapen,
             given=answer.given,
+            asked=answer.asked,
             printed=answer.printed,
             names=answer.names,
             reshaped=answer.reshaped,

@@ -28,6 +28,7 @@ class Answer:
         misshapen: Values of another shape than the table's.
         printed: How far a printed number may be off by its printing.
         given: What was asked for and returned unchanged, in whole or in part; it is not judged.
+        asked: The computed quantities that were asked for.
         names: The names that were used, by the quantity, where they are not the table's.
         reshaped: Biases that came as a row or a column.
     """
@@ -37,6 +38,7 @@ class Answer:
     misshapen: Quantities = field(default_factory=dict)
     printed: Quantities = field(default_factory=dict)
     given: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     reshaped: list[str] = field(default_factory=list)
 
@@ -94,7 +96,7 @@ def sort_out(
             raise value
         if i is None and of in whole:
             raise Unusable(f"{where} {of} twice, also as {name}; expected one of the two")
-        if name not in (of, *(network.scalar_names(of, samples) or ())):
+        if i is None and name != of:
             answer.names[of] = name
         if i is None:
             whole[of] = value
@@ -119,6 +121,8 @@ def _put(
     answer: Answer, name: str, array: Array, shape: tuple[int, ...], is_numbered: bool
 ) -> None:
     """A quantity in whole. Under a numbered name biases may come as a row or a column."""
+    if not shape and array.size == 1:
+        array = array.reshape(())
     if is_numbered and len(shape) == 1 and array.shape in ((1, *shape), (*shape, 1)):
         array = array.reshape(shape)
         answer.reshaped.append(name)

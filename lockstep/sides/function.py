@@ -74,6 +74,7 @@ class Function(Side):
             for name in problem.network.memory
             if self._keeps(name, answer)
         }
+        answer.asked = [of for of, i in self._meant.values() if i is None and of in torch]
         return self._without_what_was_given(answer, problem, torch)
 
     def _of_labels(self, error: str, start: Start) -> str:

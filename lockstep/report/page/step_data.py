@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from lockstep.explain.formulas import labels
 from lockstep.network.names import Array, Index
 from lockstep.network.problem import Problem
 from lockstep.report.document import strict
-from lockstep.report.step import by_element, compared, everything, first_sample, numbers_of
+from lockstep.report.step import by_element, compared, everything, first_samples, numbers_of
 from lockstep.run.record import Entry, Record
 from lockstep.text import digits
 from manual_backprop.losses import one_hot
@@ -103,7 +104,7 @@ def step_data(record: Record, problem: Problem, n: int | None) -> Data:
         neurons = [network.of(kind, l) for l in network.layers for kind in ("a", "delta")]
         named = ("x", "y", *neurons, *network.parameters)
         matrices = [network.of("W", l) for l in network.layers]
-        arrays = first_sample(arrays, network)
+        arrays = first_samples(arrays, network)
         drawn = by_element({name: arrays[name] for name in named}, network, samples)
         weights = by_element({name: arrays[name] for name in matrices}, network, samples)
         values = by_element(arrays, network, samples)
@@ -111,13 +112,22 @@ def step_data(record: Record, problem: Problem, n: int | None) -> Data:
         data["drawn"] = {name: f"{value:.4g}" for name, value in drawn.items()}
         data["widths"] = widths(weights)
     if n:
-        put = data["put"] = numbers_of(record, problem)
-        by_torch = numbers_of(replace(record, manual={}), problem)
+        absent = dict.fromkeys(_every_name(problem, n), "")  # a line may have fewer samples
+        put = data["put"] = absent | numbers_of(record, problem)
+        by_torch = absent | numbers_of(replace(record, manual={}), problem)
         data["by_torch"] = {name: text for name, text in by_torch.items() if text != put[name]}
     else:
         data["heat"] = heat(record)
     plain: Data = strict(data)
     return plain
+
+
+def _every_name(problem: Problem, n: int) -> Iterator[str]:
+    """The names of all elements, and of each σ', of a step on n samples."""
+    network = replace(problem.network, labels=False)
+    for of in (*network.given, *network.computed):
+        for label in labels(network, of, n).flat:
+            yield from (label, f"σ'({label})") if network[of].family == "z" else (label,)
 
 
 def _row(record: Record, of: str, index: Index, entry: Entry | None) -> list[Any]:
@@ -131,6 +141,8 @@ def _row(record: Record, of: str, index: Index, entry: Entry | None) -> list[Any
         return [it.manual, torch, it.apart, it.agrees, it.label]
     array = record.torch[of]
     index = index or (0,) * array.ndim
+    if index and index[0] >= len(array):
+        return ["", "", "not in this step", None, ""]
     value, element = digits(float(array[index]), record.dtype), record.named(of, index)
     if of in record.misshapen:
         shape = f"shape {record.misshapen[of].shape}"
