@@ -204,6 +204,8 @@ def _smooth(name: str, rule: Smooth, known: Known, noisy: bool) -> Activation:
         value = np.asarray(sigma_prime(z.value, s.value))
         scale = bend(z) * z.scale + rule.size_prime(z.value, s.value) + left_out(z)
         scale += (1 if noisy else 0) + z.precision.underflow
+        # terms that overflow by one formula of σ' may not do so by another
+        scale = np.where(scale > z.precision.largest, np.inf, scale)
         return Bounded(value, scale, z.k + ROUNDINGS[name] + 2, z.precision)
 
     return bounded_sigma, bounded_prime

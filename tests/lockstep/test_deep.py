@@ -599,3 +599,16 @@ def test_the_users_own_names_stand_beside_ours(tmp_path, capsys):
     out = " ".join(capsys.readouterr().out.split())
     assert "first at step 1, delta2[0, 0] (your dZ2); the 2 values before it agree" in out
     assert "names delta3 is your dZ3, delta2 is your dZ2" in out
+
+
+def test_a_slope_whose_terms_overflow_by_one_formula_alone_is_undecided():
+    """PyTorch squares z for gelu_tanh', which overflows in float32; a masked gradient is 0."""
+
+    def step(z1, a1, y):
+        return dict(delta1=np.zeros_like(z1))  # as by a formula that does not square z
+
+    problem = {"sizes": "1-2-1", "activations": "gelu_tanh,linear", "dtype": "float32", "steps": 1}
+    given = {"x": [[3.3e19]], "W1": [[-1.0], [-1.0]], "b1": [0.0, 0.0], "mask1": [[0.0, 0.0]]}
+    result = compare(step, problem | given)
+    assert np.isnan(result.quantities["torch"]["delta_h"]).any()
+    assert result.verdict == "undecided"
