@@ -612,3 +612,66 @@ def test_a_slope_whose_terms_overflow_by_one_formula_alone_is_undecided():
     result = compare(step, problem | given)
     assert np.isnan(result.quantities["torch"]["delta_h"]).any()
     assert result.verdict == "undecided"
+
+
+def by_tanh(z):
+    return 0.5 * (1 + np.tanh(z / 2))
+
+
+def test_a_slope_by_a_formula_that_loses_digits_is_a_match_that_says_so():
+    def step(x, W1, b1, y):
+        z = x @ W1.T + b1
+        a = z * by_tanh(z)
+        slope = by_tanh(z) + z * by_tanh(z) * (1 - by_tanh(z))
+        return dict(z1=z, a1=a, delta1=2 * (a - y) / y.size * slope)
+
+    one = dict(x=[[0.3, 0.7]], y=[[0.1]], W1=[[0.2, 0.11]], b1=[-8.0], loss="mse", steps=1)
+    result = compare(step, one, activations=["silu"])
+    assert result.verdict == "match"
+    assert any("loses digits" in remark for remark in result.remarks)
+    wrong = compare(lambda z1, a1, y: dict(delta1=2 * (a1 - y) / y.size), one, activations=["silu"])
+    assert wrong.verdict == "mismatch"
+
+
+@pytest.mark.parametrize("name", ["db1", "grad_b1"])
+@pytest.mark.parametrize("samples", [1, 5])
+def test_a_bias_may_be_a_column_under_any_numbered_name(name, samples):
+    def step(delta_h):
+        return {name: delta_h.sum(axis=0)[:, None]}
+
+    assert compare(step, sizes="2-2-1", samples=samples, steps=1).verdict == "match"
+
+
+@pytest.mark.parametrize("shape", [(1,), (1, 1)])
+def test_a_loss_may_be_an_array_of_one_number(shape):
+    def step(o, y):
+        return dict(loss=((o - y) ** 2).mean().reshape(shape))
+
+    assert compare(step, sizes="3-4-2", samples=5, steps=2).verdict == "match"
+
+
+def test_an_empty_array_is_of_the_wrong_shape():
+    result = compare(lambda x: dict(loss=np.zeros((0,))), steps=1)
+    assert [it["mistake"] for it in result.diagnoses] == ["wrong-shape"]
+    assert result.diagnoses[0]["says"] == "loss is empty, of shape (0,); expected ()"
+
+
+def test_labels_that_are_too_large_are_told():
+    with pytest.raises(Unusable, match="y: expected a list of rows"):
+        compare(sizes="2-3", loss="cross_entropy", x=[[1, 2], [3, 4]], y=[10**30, 0])
+    labels = [np.int64(1), np.int64(2), 0, 0, 1, 2]
+    assert compare(classifier, **CLASSIFIER | {"y": labels}).verdict == "match"
+
+
+def test_a_recording_whose_last_step_has_fewer_samples_has_its_page(tmp_path):
+    lines = [
+        {"problem": {"sizes": "1-1", "x": [[1], [2]], "y": [[1], [2]], "W1": [[1]], "b1": [0]}},
+        {"step": 1, "x": [[1], [2]], "y": [[1], [2]], "z1": [[1], [2]]},
+        {"step": 2, "x": [[1]], "y": [[1]], "W1": [[1]], "b1": [0], "z1": [[1]]},
+    ]
+    for order in (lines, [lines[0], lines[2] | {"step": 1}, lines[1] | {"step": 2}]):
+        path = tmp_path / "run.jsonl"
+        path.write_text("\n".join(map(json.dumps, order)))
+        html = tmp_path / "run.html"
+        assert main(["--numbers", str(path), "--html", str(html), "--quiet"]) == 0
+        assert "z1[0, 0]" in html.read_text()

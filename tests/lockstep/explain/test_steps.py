@@ -1,5 +1,7 @@
 """Slips in a classifier's step and in its optimiser, as people write them, and their names."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -181,3 +183,119 @@ def test_the_right_steps_of_these_tests_match():
     ):
         problem = make_problem(check(NETWORK | options, str))
         assert run(problem, {}, step=step_of(update, keeps)).verdict == "match"
+
+
+def test_of_formulas_that_agree_at_the_first_step_the_second_one_decides():
+    def swapped(p, g, kept, t, lr):  # at t = 1 and lr = 0.01 just as without lr
+        mean, square = 0.9 * kept[0] + 0.1 * g, 0.999 * kept[1] + 0.001 * g * g
+        step = mean / (1 - 0.999**t) / (np.sqrt(square / (1 - 0.999**t)) + 1e-8)
+        return p - lr * step, mean, square
+
+    found, _ = named(swapped, ["mean", "square"], optimizer="adam", lr=0.01)
+    assert found == ["bias-correction"]
+
+
+def test_a_memory_that_is_kept_corrected_is_named():
+    def corrected(p, g, kept, t, lr):
+        mean = (0.9 * kept[0] + 0.1 * g) / (1 - 0.9**t)
+        square = 0.999 * kept[1] + 0.001 * g * g
+        step = mean / (1 - 0.9**t) / (np.sqrt(square / (1 - 0.999**t)) + 1e-8)
+        return p - lr * step, mean, square
+
+    found, result = named(corrected, ["mean", "square"], optimizer="adam")
+    assert found == ["bias-correction"]
+    assert "new_mean_W3, new_mean_b3" in result.diagnoses[0]["says"]
+
+
+def test_the_square_of_the_mean_and_a_memory_that_starts_anew_are_told():
+    def of_mean(p, g, kept, t, lr):
+        mean = 0.9 * kept[0] + 0.1 * g
+        return p - lr * mean, mean, 0.999 * kept[1] + 0.001 * mean * mean
+
+    _, result = named(of_mean, ["mean", "square"], optimizer="adam")
+    assert "the square of the mean" in result.diagnoses[0]["says"]
+
+    def anew(p, g, kept, t, lr):
+        mean, square = 0.1 * g, 0.001 * g * g
+        step = mean / (1 - 0.9**t) / (np.sqrt(square / (1 - 0.999**t)) + 1e-8)
+        return p - lr * step, mean, square
+
+    found, _ = named(anew, ["mean", "square"], optimizer="adam")
+    assert found == ["momentum-form"]
+
+
+def test_a_decay_after_adamws_step_is_no_other_beta():
+    def step(W_h, grad_W_h, mean_W_h, square_W_h, step, lr):
+        mean, square = 0.9 * mean_W_h + 0.1 * grad_W_h, 0.999 * square_W_h + 0.001 * grad_W_h**2
+        root = np.sqrt(square / (1 - 0.999**step))
+        new = W_h - lr * (mean / (1 - 0.9**step) / (root + 1e-8))
+        return dict(new_W_h=new - lr * 0.01 * new)
+
+    result = compare(step, sizes="3-4-2", samples=5, optimizer="adamw")
+    assert [it["mistake"] for it in result.diagnoses] == ["weight-decay-form"]
+
+
+def test_what_the_step_was_given_is_not_behind_its_mistake():
+    def step(delta_h, x):
+        return dict(grad_W_h=0.5 * delta_h.T @ x)
+
+    result = compare(step, sizes="3-4-2", samples=8)
+    assert [(it["quantity"], it["mistake"]) for it in result.diagnoses] == [
+        ("grad_W_h", "scaled-by-constant")
+    ]
+
+
+def test_a_weight_that_is_left_as_it_was_is_that_first():
+    result = compare(
+        lambda W_h: dict(new_W_h=W_h),
+        sizes="3-4-2",
+        x=[[30.0, 20, 10]] * 2,
+        y=[[1.0, 2]] * 2,
+        steps=1,
+    )
+    assert result.diagnoses[0]["mistake"] == "not-updated"
+
+
+CLASSES = {"sizes": "3-4-3", "activations": "tanh,softmax", "loss": "cross_entropy", "samples": 5}
+SLIPS = {
+    "z2 from z1": (lambda v: dict(z1=v.z1, h=v.h, z_o=v.z1 @ v.W.T + v.b), "activation-forgotten"),
+    "softmax by all": (lambda v: dict(o=np.exp(v.z) / np.exp(v.z).sum()), "activation-forgotten"),
+    "softmax by columns": (
+        lambda v: dict(o=(e := np.exp(v.z - v.z.max(axis=1, keepdims=True))) / e.sum(axis=0)),
+        "activation-forgotten",
+    ),
+    "every label in every row": (
+        lambda v: dict(delta_o=(v.o - np.isin(np.arange(3), v.y)) / len(v.y)),
+        "targets-shifted",
+    ),
+    "bias by what is sent back": (
+        lambda v: dict(delta_h=v.delta_h, grad_b_h=(v.delta_o @ v.W).sum(axis=0)),
+        "missing-activation-derivative",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", SLIPS)
+def test_slips_of_a_classifier(how):
+    slip, name = SLIPS[how]
+
+    def step(x, W_h, b_h, W_o, b_o, y):
+        v = SimpleNamespace(W=W_o, b=b_o, y=y)
+        v.z1 = x @ W_h.T + b_h
+        v.h = np.tanh(v.z1)
+        v.z = v.h @ W_o.T + b_o
+        v.o = softmax(v.z)
+        v.delta_o = (v.o - np.eye(3)[y]) / len(x)
+        v.delta_h = v.delta_o @ W_o * (1 - v.h * v.h)
+        return slip(v)
+
+    result = compare(step, **CLASSES)
+    assert [it["mistake"] for it in result.diagnoses] == [name]
+
+
+def test_an_activation_after_its_mask_is_told():
+    mask = [[2.0, 0.0, 2.0, 2.0], [0.0, 2.0, 2.0, 0.0]]
+    given = {"sizes": "3-4-2", "x": [[1.0, 2, 3], [0.5, -1, 2]], "mask1": mask}
+    result = compare(lambda h, mask_h: dict(h=h * mask_h), **given)
+    assert [it["mistake"] for it in result.diagnoses] == ["dropout-mask"]
+    assert result.diagnoses[0]["says"] == "your h is h·mask_h: after the mask"

@@ -155,12 +155,43 @@ def test_bad_networks_and_another_one_than_the_files_are_told(options, words, tm
     assert path.read_text() == before
 
 
+def test_an_exercise_may_freeze_a_parameter(tmp_path, capsys):
+    path = tmp_path / "net.py"
+    main([str(path), "--network", "3-4-3", "--loss", "cross_entropy"])
+    text = path.read_text().replace('"samples": 5,', '"samples": 5, "frozen": ["W1"],')
+    it = check_text(text, str(path)).exercise
+    assert it.network.frozen == ("W_h",)
+    path.write_text(template(it, {}))
+    assert main([str(path)]) == 0, capsys.readouterr().out
+    path.write_text(template(it, {"new_W_h": "W_h - lr * grad_W_h"}))
+    assert main([str(path)]) == 1
+
+
+def test_a_shape_error_says_on_which_example_and_a_hang_at_which_line(tmp_path, capsys):
+    path = tmp_path / "net.py"
+    main([str(path), "--network", "3-4-3", "--loss", "cross_entropy"])
+    empty = path.read_text()
+    path.write_text(empty.replace("z_h = ...", "z_h = x @ W_h + b_h"))
+    assert main([str(path)]) == 1
+    assert "(on one sample)" in capsys.readouterr().out
+    path.write_text(empty.replace("    z_h = ...", "    while True: pass\n    z_h = ..."))
+    assert main([str(path), "--time-limit", "1"]) == 2
+    line = 1 + empty[: empty.index("    z_h = ...")].count("\n")
+    assert f"net.py, line {line}: is still running" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("problem", "words"),
     [
         ("PROBLEM = dict(sizes=n)", "line 1: expected a dict of plain values"),
         ("PROBLEM = {'sizes': 'wide'}", "PROBLEM: sizes: expected two or more positive"),
         ("PROBLEM = {'steps': 3}", "PROBLEM: steps: unknown key"),
+        ("PROBLEM = {'sizes': '1-1', 3: 4}", "line 1: expected a dict of plain values"),
+        ("PROBLEM = {[]: 1}", "line 1: expected a dict of plain values"),
+        ("PROBLEM: dict = {'sizes': 'wide'}", "PROBLEM: sizes: expected two or more positive"),
+        ("P = PROBLEM = {'sizes': 'wide'}", "PROBLEM: sizes: expected two or more positive"),
+        ("PROBLEM = {'sizes': '1-1', 'x': [[1]], 'mask1': [[1]]}", "mask1"),
+        ("PROBLEM = {'sizes': '1-2-1', 'x': [[1]], 'mask1': [[1, 2]]}", "has no dropout"),
     ],
 )
 def test_a_problem_that_cannot_be_read_is_told(problem, words, tmp_path, capsys):
