@@ -81,10 +81,9 @@ def _values(record: Record) -> dict[str, list[Compared]]:
 
 
 def _values_of(line: sources.Line | None, values: dict[str, list[Compared]]) -> list[Compared]:
-    if line is None:
-        return []
-    own = [value for name in line.names for value in values.get(name, ())]
-    return own or [value for name in line.of for value in values.get(name, ())]
+    names, of = (line.names, line.of) if line else ((), ())
+    own = [value for name in names for value in values.get(name, ())]
+    return own or [value for name in of for value in values.get(name, ())]
 
 
 def _source(line: sources.Line | None) -> Text:

@@ -269,7 +269,7 @@ def test_a_deep_network_has_its_numbers_put_in_and_is_lit_as_it_is_computed(open
         "#network .needed", "all => all.map(one => one.getAttribute('aria-label'))"
     )
     assert {"weight W3[0, 3]", "weight W3[2, 3]", "output a3[0, 0]"} <= set(needed)
-    page.click("[data-edge='W1[0, 0]'] .reach", force=True)
+    page.dispatch_event("[data-edge='W1[0, 0]'] .reach", "click")
     page.mouse.move(5, 5)
     assert "how the loss changes with W1[0, 0]" in panel(page)
     assert "W1[0, 0] after a step of gradient descent" in panel(page)

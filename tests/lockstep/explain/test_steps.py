@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from lockstep.api import compare, run
+from lockstep.explain.catalogue import catalogue, on_top
+from lockstep.explain.formulas import formulas
 from lockstep.network.options import check
 from lockstep.network.problem import make_problem
 from manual_backprop.activations import softmax
@@ -299,3 +301,24 @@ def test_an_activation_after_its_mask_is_told():
     result = compare(lambda h, mask_h: dict(h=h * mask_h), **given)
     assert [it["mistake"] for it in result.diagnoses] == ["dropout-mask"]
     assert result.diagnoses[0]["says"] == "your h is h·mask_h: after the mask"
+
+
+def test_two_slips_in_one_step_of_adam_are_two():
+    found, _ = named(
+        lambda p, g, kept, t, lr: adam(
+            p, g, kept, t, lr, step=lambda m, v, g, lr: -lr * m / (v + 1e-8)
+        ),
+        ["mean", "square"],
+        optimizer="adam",
+    )
+    assert {*found} == {"momentum-form", "update-sign"}
+
+
+def test_a_step_without_its_root_has_no_epsilon_inside_it():
+    network = make_problem(check(NETWORK | {"optimizer": "adam"}, str)).network
+    right = formulas(network)["new_W1"]
+    rootless = right.replace("sqrt(", "(")
+    assert "epsilon-placement" in {it.name for it in catalogue(network)}
+    on_it = {it.name for it in on_top(network, "new_W1", rootless)}
+    assert "update-sign" in on_it
+    assert "epsilon-placement" not in on_it
