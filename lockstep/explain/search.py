@@ -160,9 +160,11 @@ def _tries(case: Case, name: str, mistakes: list[Mistake]) -> Iterator[tuple[Mis
             continue
         family = [one for one in case.mistakes if _is_alike(case.network, one, mistake)]
         kind = [one for one in family if _kind(case.network, one) == _kind(case.network, mistake)]
+        groups = [family or [mistake]]
+        groups += [group for group in (kind, [mistake]) if 0 < len(group) < len(groups[-1])]
         for which, text in enumerate(mistake.formulas):
             for given in _givens(case, name, mistake, text):
-                for together in (family or [mistake], kind or [mistake], [mistake]):
+                for together in groups:
                     yield (
                         mistake,
                         {one.quantity: StandIn(one.formulas[which], given) for one in together},

@@ -107,8 +107,9 @@ def step_data(record: Record, problem: Problem, n: int | None) -> Data:
         arrays = first_samples(arrays, network)
         drawn = by_element({name: arrays[name] for name in named}, network, samples)
         weights = by_element({name: arrays[name] for name in matrices}, network, samples)
-        values = by_element(arrays, network, samples)
-        data["put"] = {name: f"{value:.9g}" for name, value in values.items()}
+        if not n:
+            values = by_element(arrays, network, samples)
+            data["put"] = {name: f"{value:.9g}" for name, value in values.items()}
         data["drawn"] = {name: f"{value:.4g}" for name, value in drawn.items()}
         data["widths"] = widths(weights)
     if n:
