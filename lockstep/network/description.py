@@ -179,7 +179,7 @@ def _with_frozen(network: Network, frozen: Iterable[str]) -> Network:
     """The network with its parameters that are not trained, by the names that reports use."""
     found = set()
     for name in frozen:
-        own, _ = network.meant([name], 0, network.parameters).get(name, (name, None))
+        own = network.quantity(name, network.parameters)
         if own not in network.parameters:
             names = ", ".join(network.parameters)
             near = nearest(name, network.parameters)

@@ -297,6 +297,16 @@ class Network:
             first = False
         return by_number | by_lecture if first else by_lecture | by_number
 
+    def quantity(self, name: str, among: Iterable[str]) -> str:
+        """The quantity that a name alone means, in either vocabulary; itself where it means none.
+
+        Examples:
+            >>> network = Network((2, 2, 2), ("linear", "linear"))
+            >>> network.quantity("dW1", network.judged)
+            'grad_W_h'
+        """
+        return self.meant([name], 0, among).get(name, (name, None))[0]
+
     def torch_place(self, name: str, index: Index) -> str:
         """Where PyTorch keeps an element: output.weight.grad[0, 1]."""
         return self._place(self[name]) + (element(index) if name != "loss" else "")

@@ -297,7 +297,7 @@ def required(asked: Sequence[str], network: Network) -> tuple[str, ...]:
     groups = {"all": network.computed, "gradients": network.gradients}
     found: list[str] = []
     for name in asked:
-        own, _ = network.meant([name], 0, network.judged).get(name, (name, None))
+        own = network.quantity(name, network.judged)
         if name not in groups and own not in network.judged:
             names, near = ", ".join(network.computed), nearest(name, network.judged)
             raise Unusable(
