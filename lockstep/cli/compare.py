@@ -61,8 +61,6 @@ def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int
 
 
 def _compare(given: dict[str, Any], came: list[int]) -> int:
-    import numpy as np
-
     from lockstep.network.problem import make_problem, read_file, required
     from lockstep.sides.chosen import side_by_hand
 
@@ -78,6 +76,19 @@ def _compare(given: dict[str, Any], came: list[int]) -> int:
     problem = make_problem(values)
     values["require"] = required(values.get("require", ()), problem.network)
     step.prepare(problem)
+    return judged(problem, values, step, came)
+
+
+def judged(problem: "Problem", values: dict[str, Any], step: "Side", came: list[int]) -> int:
+    """Run a comparison, report it, write its files, and give its exit status.
+
+    Args:
+        problem: What is trained.
+        values: Checked options.
+        step: The side by hand.
+        came: The signals that came.
+    """
+    import numpy as np
 
     from lockstep.api import run  # PyTorch with it, which bad input does not wait for
 

@@ -57,4 +57,11 @@ class Comparison(Result):
         )
         side = {"kind": self.by_hand.kind, "file": self.by_hand.file or None}
         problem = {"problem": self.problem.settings | {"by_hand": side}}
-        return versions() | problem | {name: getattr(self, name) for name in names.split()}
+        known = self.by_hand.recognised
+        recognised = {} if known is None else {"recognised": known}
+        return (
+            versions()
+            | problem
+            | recognised
+            | {name: getattr(self, name) for name in names.split()}
+        )

@@ -118,7 +118,7 @@ def _slopes(network: Network, right: Right, l: int) -> Rows:
     """Mistakes in the last factor of a layer's error term, σ'."""
     name, z, s = (network.of(family, l) for family in ("delta", "z", "a"))
     sigma, prime = functions_of(network.suffix(l))
-    error, _ = split(right[name])
+    error, slope = split(right[name])
     others = [other for other in ACTIVATIONS if other not in ("linear", *network.activations)]
     yield (
         name,
@@ -127,6 +127,14 @@ def _slopes(network: Network, right: Right, l: int) -> Rows:
         f"multiply by σ'({z})",
         error,
     )
+    if l < network.depth:
+        yield (
+            name,
+            "extra-activation-derivative",
+            "the derivative of the activation function is in {q} twice",
+            f"multiply by σ'({z}) once",
+            f"({right[name]}) * {slope}",
+        )
     yield (
         name,
         "derivative-at-wrong-point",

@@ -14,6 +14,7 @@ class Diagnosis:
         remedy: What to do; empty where nothing is known.
         formula: The formula that gives the same numbers; empty where none does.
         explains: The quantities that it accounts for.
+        together: Whether it and the one before it are needed both, and not one of the two.
     """
 
     quantity: str
@@ -22,6 +23,7 @@ class Diagnosis:
     remedy: str = ""
     formula: str = ""
     explains: list[str] = field(default_factory=list)
+    together: bool = False
 
     def __post_init__(self) -> None:
         self.explains = self.explains or [self.quantity]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
 from lockstep.bound.allowed import allowed
+from lockstep.network.names import Array
 from lockstep.network.network import WITH_ACTIVATION, Network
 from lockstep.network.options import ACTIVATION_NAMES, LOSS_NAMES, OPTIMIZERS
 from lockstep.network.problem import Problem
 from lockstep.run.record import Record
 from lockstep.sides.built_in import by_hand
+from manual_backprop.activations import activation
 
 _MAY_BE_0 = ("momentum", "dampening", "weight_decay")
 MOST = 2 * 10**7  # multiply-adds of a step beyond which trying every setting takes too long
@@ -31,7 +34,7 @@ def forgotten_setting(record: Record, problem: Problem) -> str:
     """
     if record.misshapen or record.jump or problem.multiply_adds > MOST or not record.is_finite:
         return ""
-    for option, network in _others(problem.network):
+    for option, network in chain(_as_seen(record), _others(problem.network)):
         is_known = record.start.memory is None or {*network.memory} <= {*problem.network.memory}
         if (
             network != problem.network
@@ -40,6 +43,33 @@ def forgotten_setting(record: Record, problem: Problem) -> str:
         ):
             return option
     return ""
+
+
+def _as_seen(record: Record) -> Iterator[tuple[str, Network]]:
+    """Networks with the activations that the returned z and σ(z) have, under each loss."""
+    network = record.network
+    found = list(network.activations)
+    for l in network.layers:
+        z, a = (record.manual.get(network.of(kind, l)) for kind in "za")
+        if z is not None and a is not None:
+            names = (*ACTIVATION_NAMES, *(("softmax",) if l == network.depth else ()))
+            found[l - 1] = next((it for it in names if _is_of(it, z, a)), found[l - 1])
+    activations = tuple(found)
+    if activations == network.activations:
+        return
+    for loss in dict.fromkeys((network.loss, *LOSS_NAMES)):
+        own = WITH_ACTIVATION.get(loss)
+        if own in (None, activations[-1]) and (activations[-1] == "softmax") == (own == "softmax"):
+            option = _option(network, activations)
+            if loss != network.loss:  # its last activation is its default
+                option += f" --loss {loss}"
+            yield option, replace(network, activations=activations, loss=loss)
+
+
+def _is_of(name: str, z: Array, a: Array) -> bool:
+    """Whether an array is σ of another one, to six digits."""
+    right = activation(name)[0](z.astype(np.float64))
+    return bool(np.abs(a - right).max(initial=0) <= 1e-6 * np.abs(right).max(initial=0))
 
 
 def _fits(record: Record, other: Problem) -> bool:

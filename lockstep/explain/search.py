@@ -86,7 +86,8 @@ def confirmed(found: list[Diagnosis], later: list[Diagnosis]) -> list[Diagnosis]
     for _, group in groupby(found, lambda it: it.explains):
         alike = list(group)
         again = [it for it in later if it.quantity in {one.quantity for one in alike}]
-        same = [it for it in alike if any(it.mistake == other.mistake for other in again)]
+        names = {it.mistake for it in alike}
+        same = [it for it in again if it.mistake in names]  # its formula fits later numbers too
         known = [it for it in again if it.mistake != "unknown"]
         kept += same or known or alike
     return kept
@@ -322,7 +323,8 @@ def _with_factors(case: Case, name: str) -> Iterator[list[Diagnosis]]:
     sizes = [f for size in (n, n_out, n * n_out) for f in (size, 1 / size) if size > 1]
     factors = [-1, *dict.fromkeys([2, 0.5, *sizes])]
     for found, result in _alone(case, name):
-        for factor in factors if found.mistake.name != _SIGN else ():
+        changes = _changes(case, name, result)
+        for factor in factors if found.mistake.name != _SIGN and changes else ():
             given = float(factor) * result
             if case.off(name, given).any() or not _is_finer(case, name, given):
                 continue
@@ -330,6 +332,15 @@ def _with_factors(case: Case, name: str) -> Iterator[list[Diagnosis]]:
             alone = {name: StandIn(text, {"c": float(factor)})}
             second = here[_SIGN if factor == -1 else _FACTOR]
             yield _as_two(case, found, Explanation(second, alone, {name}), text)
+
+
+def _changes(case: Case, name: str, result: Bounded) -> bool:
+    """Whether a mistake's value is another one than the right one, beyond rounding and printing."""
+    right = case.value(name, {})
+    if np.shape(result.value) != np.shape(right.value):
+        return True
+    room = right.bound() + result.bound() + case.record.printed.get(name, 0.0)
+    return bool((np.abs(result.value - right.value) > room).any())
 
 
 def _pairs(case: Case, name: str, end: float) -> Iterator[list[Diagnosis]]:
@@ -352,7 +363,10 @@ def _pairs(case: Case, name: str, end: float) -> Iterator[list[Diagnosis]]:
 
 def _as_two(case: Case, one: Explanation, other: Explanation, text: str) -> list[Diagnosis]:
     """A diagnosis for each of two mistakes, with the formula that has both."""
-    return [replace(_diagnosis(case, each), formula=text) for each in (one, other)]
+    first, second = (replace(_diagnosis(case, each), formula=text) for each in (one, other))
+    alone = (it for it in case.mistakes if it.quantity == second.quantity)
+    remedy = next((it.remedy for it in alone if it.name == second.mistake), second.remedy)
+    return [first, replace(second, remedy=remedy, together=True)]
 
 
 def _of_another_shape(case: Case, name: str) -> Diagnosis:

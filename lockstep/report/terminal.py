@@ -69,9 +69,8 @@ def summary_lines(result: Comparison, width: int) -> Iterator[Text]:
         filled = [column for column in zip(*rows, strict=True) if any(column[1:])]
         yield from table(list(zip(*filled, strict=True)), ">" * len(filled))
         if any(row.drift is not None for row in result.rows):
-            whose = "the recording" if result.numbers else "the run by hand"
             yield from _wrapped(
-                f"drift: distance between the parameters of {whose} and of PyTorch's own run. "
+                f"drift: distance between the parameters of {result.by_hand.noun} and of PyTorch's own run. "
                 "Rounding accumulates; drift is not judged.",
                 width,
                 "dim",
@@ -129,7 +128,7 @@ def _mismatch_lines(words: Verdict, width: int) -> Iterator[Text]:
         yield Text(f"{' ' * (_INDENT + _LABEL + same)}^ {words.far}", "bold red")
     yield Text("")
     for word, text in words.explanation:
-        yield from _wrapped(text, width, "bold" if word in ("mistake", "or") else "", word)
+        yield from _wrapped(text, width, "bold" if word in ("mistake", "or", "and") else "", word)
     yield Text("")
 
 

@@ -197,6 +197,9 @@ def _difference(result: Comparison, first: Entry, record: Record) -> Iterator[La
         yield "numbers", in_numbers(first.label, problem, numbers_of(record, problem))
     else:
         yield "formula", formula(name, None, problem.network)
+    line = result.by_hand.line_of(name, first.step)
+    if line:
+        yield "line", line
     of = compared(first, result.dtype)
     place = problem.network.torch_place(name, tuple(first.index))
     yield result.side, of.manual
@@ -228,6 +231,7 @@ def _explanation(result: Comparison) -> Iterator[Labelled]:
     explained: list[str] | None = None
     for diagnosis in result.found:
         word = "or" if diagnosis.explains == explained else "mistake"
+        word = "and" if diagnosis.together else word
         explained = diagnosis.explains
         yield word, f"{diagnosis.mistake}: {diagnosis.says}"
         if diagnosis.formula:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from lockstep.errors import Unusable, short
 from lockstep.network.files import nearest
 from lockstep.network.names import Array, Quantities
 from lockstep.network.network import Network
+from lockstep.network.options import OPTIMIZERS
 from lockstep.network.problem import Problem
 
 
@@ -50,6 +51,17 @@ def why_not(name: str) -> str | None:
             "scalars exist for one sample, the weights' names for 2 inputs, 2 hidden neurons and 1 "
             "or 2 outputs; expected the matrix names of this problem"
         )
+    return None
+
+
+def of_another_optimizer(name: str, network: Network, samples: int) -> str | None:
+    """What to set for a name that an optimiser's memory has, and not this network's; or None."""
+    for optimizer, settings in OPTIMIZERS.items():
+        momentum = {"momentum": 0.9} if optimizer == "sgd" else {}
+        other = replace(network, optimizer=optimizer, settings=tuple((settings | momentum).items()))
+        if other.meant([name], samples, (*other.memory, *other.update)):
+            option = "--momentum" if momentum else f"--optimizer {optimizer}"
+            return f"it is the memory of an optimiser; expected {option} to be given too"
     return None
 
 
@@ -142,7 +154,8 @@ def _unknown(name: str, network: Network, samples: int) -> str:
         error = network.of("delta", network.depth)
         why = f"{network.loss} is a loss of the pre-activations here, so there is no {last}"
         return f"{why}; return {error}"
-    return why_not(name) or f"expected names of computed quantities{near}"
+    elsewhere = why_not(name) or of_another_optimizer(name, network, samples)
+    return elsewhere or f"expected names of computed quantities{near}"
 
 
 def _put_together(answer: Answer, name: str, parts: dict[int, float], torch: Array) -> None:

@@ -9,7 +9,13 @@ from lockstep.network.files import nearest
 from lockstep.network.names import Array, Quantities
 from lockstep.network.network import Meant, Network
 from lockstep.network.problem import Problem, Start, State, zeros
-from lockstep.sides.answer import Answer, scalar_names_anywhere, sort_out, why_not
+from lockstep.sides.answer import (
+    Answer,
+    of_another_optimizer,
+    scalar_names_anywhere,
+    sort_out,
+    why_not,
+)
 from lockstep.sides.code import Argument, Code
 from lockstep.sides.side import Side, Turn
 
@@ -131,7 +137,7 @@ def _is_about(start: Start, error: str) -> bool:
 
 def _why_unknown(name: str, network: Network, samples: int) -> str:
     """Why a step cannot ask for a name, and what it can ask for."""
-    elsewhere = why_not(name)
+    elsewhere = why_not(name) or of_another_optimizer(name, network, samples)
     if elsewhere:
         return elsewhere
     known = (*network.given, "lr", "step", *network.computed)

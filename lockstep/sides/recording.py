@@ -46,6 +46,7 @@ class Recording(Side):
     """
 
     kind = "recording"
+    noun = "the recording"
     by_its_own_weights = True
 
     def __init__(self, path: str) -> None:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import Any
 
 from lockstep.network.names import Array, Quantities
 from lockstep.network.problem import Problem, Start, State
@@ -53,6 +54,7 @@ class Side(ABC):
 
     Attributes:
         label: What reports call it.
+        noun: What a sentence calls it.
         kind: What it is, in the JSON document.
         file: The name of the file that it was read from, without folders; empty where none.
         is_users: Whether it is the user's, and so gets remarks on what it left out.
@@ -68,6 +70,7 @@ class Side(ABC):
     """
 
     label = "yours"
+    noun = "the run by hand"
     kind = ""
     file = ""
     asks_for_scalars = False
@@ -105,6 +108,15 @@ class Side(ABC):
     @abstractmethod
     def answer(self, turn: Turn, problem: Problem, torch: Quantities) -> Answer:
         """What this step gives by hand. A formula may ask for torch, PyTorch's quantities."""
+
+    def line_of(self, name: str, step: int) -> str:
+        """Where its program computes a quantity, as a report says it; empty where unknown."""
+        return ""
+
+    @property
+    def recognised(self) -> list[dict[str, Any]] | None:
+        """What was recognised of its program, as in the JSON document; None where nothing was."""
+        return None
 
     def again(self) -> "Side":
         """The side for another problem, without what it kept between calls."""
