@@ -127,7 +127,7 @@ def _slopes(network: Network, right: Right, l: int) -> Rows:
         f"multiply by σ'({z})",
         error,
     )
-    if l < network.depth:
+    if l < network.depth and network.activations[l - 1] != "linear":
         yield (
             name,
             "extra-activation-derivative",

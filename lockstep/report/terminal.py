@@ -70,8 +70,8 @@ def summary_lines(result: Comparison, width: int) -> Iterator[Text]:
         yield from table(list(zip(*filled, strict=True)), ">" * len(filled))
         if any(row.drift is not None for row in result.rows):
             yield from _wrapped(
-                f"drift: distance between the parameters of {result.by_hand.noun} and of PyTorch's own run. "
-                "Rounding accumulates; drift is not judged.",
+                f"drift: distance between the parameters of {result.by_hand.noun} and of PyTorch's "
+                "own run. Rounding accumulates; drift is not judged.",
                 width,
                 "dim",
             )

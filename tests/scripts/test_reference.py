@@ -4,10 +4,11 @@ import ast
 import json
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 
-from lockstep.cli import check, compare, descend, exercise
+from lockstep.cli import check, compare, descend, exercise, look
 from lockstep.network.options import FILE, GROUPS, MISTAKE_NAMES, OPTIONS
 from scripts import reference
 from tests.lecture import COMPUTED, PARAMETERS
@@ -155,12 +156,13 @@ def test_a_page_says_what_hides_its_mistake_where_that_is_known():
 
 def test_every_option_has_a_line():
     text = (reference.PAGES / "command-line.md").read_text()
-    for command in (check, compare, descend, exercise):
+    for command in (check, compare, descend, exercise, look):
         for action in command.parser("")._actions:
             typed = (action.option_strings or [action.metavar])[-1]
             assert typed == "--help" or re.search(rf"^\| `{typed}[ `]", text, re.MULTILINE), typed
     assert "| `--lr X` | learning rate (default: 0.05) |\n" in text
-    assert not any(f"--{option.name}" in text for option in GROUPS[FILE])
+    in_a_file = {option.name for option in GROUPS[FILE]} - {"x", "y"}  # which `look` has
+    assert not any(f"--{name}" in text for name in in_a_file)
 
 
 def test_every_key_of_a_problem_file_has_a_line():
@@ -236,6 +238,11 @@ def test_every_key_of_a_document_is_described_and_no_other(tmp_path, monkeypatch
     trace = described.pop("trace")
     assert trace == {"step", "torch"}
     assert described.pop("lockstep check") == checked(tmp_path, capsys)
+    program = Path(__file__).parents[1] / "lockstep" / "look" / "programs" / "script.py"
+    look.main([str(program), "--json", "-"])
+    (recognised, *_) = json.loads(capsys.readouterr().out)["recognised"]
+    assert described.pop("recognised") == {*recognised}
+    described[""].remove("recognised")
     if not seen[""] & NEW:
         described[""] -= NEW
         del described["problem"], described["problem.by_hand"]

@@ -1,0 +1,397 @@
+"""The forward pass among what a program's variables held: which array is made of which."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from lockstep.look.seen import Key, Seen
+from lockstep.network.names import Array
+from manual_backprop.activations import activation
+
+_SLOPES = (0.01, 0.1, 0.2, 0.001, 0.05, 0.3)
+ACTIVATIONS = (
+    *("linear", "sigmoid", "tanh", "relu", "softmax"),
+    *(f"leaky_relu:{slope:g}" for slope in _SLOPES),
+    *("elu", "softplus", "silu", "gelu", "gelu_tanh"),
+)
+_EARLY = 3  # arrays that a variable of a parameter may hold up to the first forward pass
+_PART = 0.75  # of its size by which a step changes a parameter at most, or it is none
+_OF_A_VARIABLE = 12  # arrays of one variable that are looked at
+_LIMITS = (50, 100, 200, 400)  # arrays among which the first forward pass is looked for
+
+
+@dataclass(frozen=True)
+class Layer:
+    """a = σ(A M + b), of arrays that variables held.
+
+    Attributes:
+        inputs: Which array A is.
+        W: Which array M or its transpose is.
+        b: Which array b is; None where there is none, or it is a part of W.
+        z: Which array holds the pre-activation; None where none does.
+        a: Which array holds the result.
+        activation: σ.
+        is_in_out: Whether W is (inputs, outputs).
+        fold: Where the biases stand in W: "first" or "last" of its inputs; empty where not.
+    """
+
+    inputs: int
+    W: int
+    b: int | None
+    z: int | None
+    a: int
+    activation: str
+    is_in_out: bool
+    fold: str = ""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A forward pass.
+
+    Attributes:
+        layers: From the inputs to the outputs.
+        columns: Whether samples are columns.
+    """
+
+    layers: tuple[Layer, ...]
+    columns: bool
+
+    def rank(self, seen: Seen) -> tuple[float, ...]:
+        """What makes it likelier than another: more layers, more of a network, earlier."""
+        bent = sum(it.activation != "linear" for it in self.layers)
+        biased = sum(it.b is not None or bool(it.fold) for it in self.layers)
+        return bool(bent), len(self.layers), bent, biased, -seen.first(self.layers[-1].a).time
+
+
+def rows(array: Array, columns: bool) -> Array | None:
+    """An array with a row a sample; a vector is one sample."""
+    if array.ndim == 1:
+        return array[None]
+    if array.ndim != 2:
+        return None
+    return array.T if columns else array
+
+
+def of_rows(array: Array, columns: bool) -> Array:
+    """The same of an array that is known to be one of rows."""
+    form = rows(array, columns)
+    assert form is not None
+    return form
+
+
+def of_matrix(array: Array, is_in_out: bool) -> Array:
+    """The same of an array that is known to be weights."""
+    form = matrix(array, is_in_out)
+    assert form is not None
+    return form
+
+
+def matrix(array: Array, is_in_out: bool) -> Array | None:
+    """A weight matrix as (inputs, outputs); a vector is that of one output."""
+    if array.ndim == 1:
+        return array[:, None]
+    if array.ndim != 2:
+        return None
+    return array if is_in_out else array.T
+
+
+@lru_cache
+def sigma(name: str) -> Callable[[Array], Array]:
+    """σ of an activation, by name."""
+    function: Callable[[Array], Array] = activation(name)[0]
+    return function
+
+
+def without_ones(a: Array) -> tuple[Array, str] | None:
+    """An array of rows without its column of ones, and where that stood; None where it has none."""
+    if (a[:, 0] == 1).all():
+        return a[:, 1:], "first"
+    if (a[:, -1] == 1).all():
+        return a[:, :-1], "last"
+    return None
+
+
+def close(a: Array, b: Array, tolerance: float) -> bool:
+    """Whether two arrays are the same but for a tolerance, relative to the largest element."""
+    size = np.abs(b).max(initial=0)
+    return bool(np.abs(a - b).max(initial=0) <= tolerance * size) and bool(size)
+
+
+def chains(seen: Seen, tolerance: float, thorough: bool, given: Mapping[str, Any]) -> list[Chain]:
+    """The forward passes that are possible, the likeliest first, among ever more arrays.
+
+    Args:
+        seen: What variables held.
+        tolerance: Relative, of the dtype that the program computes in.
+        thorough: Whether to go on where more arrays give no better one.
+        given: What is said: x, and the names of parameters.
+    """
+    best: list[Chain] = []
+    for limit in _LIMITS[-1:] if thorough else _LIMITS:
+        found = Search(seen, tolerance, limit, given).chains()
+        if best and found and found[0].rank(seen) <= best[0].rank(seen) and not thorough:
+            break
+        best = found or best
+        if limit > len(seen.arrays):
+            break
+    return best
+
+
+class Search:
+    """Looks for the layers of a forward pass.
+
+    Args:
+        seen: What variables held.
+        tolerance: Relative, of the dtype that the program computes in.
+        limit: Among how many arrays, the earliest.
+        given: What is said: x, and the names of parameters.
+    """
+
+    def __init__(self, seen: Seen, tolerance: float, limit: int, given: Mapping[str, Any]) -> None:
+        self.seen, self.tolerance = seen, tolerance
+        self.order: list[int] = []
+        held: dict[Key, int] = defaultdict(int)
+        for it in seen.sightings:
+            if seen.first(it.content) is it and it.content not in seen.partial:
+                variable = it.where, re.sub(r"\[\d+\]", "[]", it.name)
+                held[variable] += 1
+                if held[variable] <= _OF_A_VARIABLE:  # data have the rest
+                    self.order.append(it.content)
+        self.order = self.order[:limit]
+        named = seen.named(given["parameters"]) if "parameters" in given else None
+        self.x = seen.named([given["x"]]) if "x" in given else None
+        self.parameters = changing(seen) if named is None else named
+        self.biases: dict[int, list[int]] = defaultdict(list)
+        may_be_biases = varying(seen) if named is None else named
+        for content in self.order:
+            array = seen.arrays[content]
+            if content in may_be_biases and array.size == max(array.shape, default=0):
+                self.biases[array.size].append(content)
+
+    def chains(self) -> list[Chain]:
+        """The forward passes that are possible, the likeliest first.
+
+        Of the same weights with several biases, which zeros make possible, a few are kept: those
+        with biases of their own, without any, and another.
+        """
+        found = [chain for columns in (False, True) for chain in self._chains(columns)]
+        found.sort(key=lambda it: it.rank(self.seen), reverse=True)
+        alike: dict[tuple[object, ...], list[Chain]] = defaultdict(list)
+        for chain in found:
+            key = tuple((it.inputs, it.W, it.a, it.is_in_out, it.fold) for it in chain.layers)
+            alike[key].append(chain)
+        kept: list[Chain] = []
+        for variants in alike.values():
+            ways = [[it.b for it in chain.layers] for chain in variants]
+            of_arrays = [all(b is not None and b >= 0 for b in way) for way in ways]
+            apart = [len({*way}) == len(way) for way in ways]
+            without = [not any(b is not None for b in way) for way in ways]
+            each = [a and b for a, b in zip(of_arrays, apart, strict=True)]
+            for which in (each, without, [True] * len(ways)):
+                kept += [c for c, it in zip(variants, which, strict=True) if it and c not in kept][
+                    :1
+                ]
+        return sorted(kept, key=lambda it: it.rank(self.seen)[:3], reverse=True)
+
+    def _chains(self, columns: bool) -> Iterator[Chain]:
+        layers = list(self._layers(columns))
+        after: dict[int, list[Layer]] = defaultdict(list)
+        for layer in layers:
+            after[layer.inputs].append(layer)
+        made = {layer.a for layer in layers}
+        passed_on: dict[int, list[int]] = {}
+
+        def longer(chain: tuple[Layer, ...]) -> Iterator[tuple[Layer, ...]]:
+            last, used = chain[-1], {it.W for it in chain}
+            if last.a not in passed_on:
+                passed_on[last.a] = list(self._passed_on(last.a, after, columns))
+            following = [
+                it
+                for content in passed_on[last.a]
+                for it in after[content]
+                if it.W not in used
+                and it.is_in_out == chain[0].is_in_out
+                and self._width(last, 1) + bool(it.fold) == self._width(it, 0)
+            ]
+            if not following:
+                yield chain
+            for layer in following:
+                yield from longer((*chain, layer))
+
+        for first in layers:
+            is_x = first.inputs not in made and first.inputs not in self.parameters
+            if is_x if self.x is None else first.inputs in self.x:
+                for chain in longer((first,)):
+                    yield Chain(chain, columns)
+
+    def _width(self, layer: Layer, axis: int) -> int:
+        """How many inputs, 0, or outputs, 1, a layer's weights have."""
+        M = matrix(self.seen.arrays[layer.W], layer.is_in_out)
+        return 0 if M is None else M.shape[axis]
+
+    def _passed_on(
+        self, content: int, after: dict[int, list[Layer]], columns: bool
+    ) -> Iterator[int]:
+        """The arrays that a layer's result is the next one's input as: itself, or beside ones."""
+        yield content
+        a = rows(self.seen.arrays[content], columns)
+        for other in after:
+            b = rows(self.seen.arrays[other], columns)
+            if other == content or a is None or b is None or len(a) != len(b):
+                continue
+            if b.shape[1] == a.shape[1] + 1:
+                core = without_ones(b)
+                if core and np.array_equal(core[0], a):
+                    yield other
+            elif b.shape == a.shape and is_masked(b, a):
+                yield other
+
+    def _layers(self, columns: bool) -> Iterator[Layer]:
+        seen = self.seen
+        table: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for content in self.order:
+            for form in self._as_rows(content, columns):
+                table[form.shape].append(content)
+        inputs = [(c, form) for c in self.order for form in self._as_rows(c, columns)[:1]]
+        inputs = [(c, form) for c, form in inputs if form.any() and c >= 0]
+        for W in self.order:
+            if W not in self.parameters or seen.arrays[W].size < 2:
+                continue
+            for is_in_out in (False, True):
+                M = matrix(seen.arrays[W], is_in_out)
+                if M is None or (not is_in_out and seen.arrays[W].ndim == 1):
+                    continue
+                for A, form in inputs:
+                    if A == W or form.shape[1] not in (len(M), len(M) - 1):
+                        continue
+                    outs = [c for c in table.get((len(form), M.shape[1]), ()) if c not in (A, W)]
+                    began = max(seen.first(A).time, seen.first(W).time)
+                    outs = [c for c in outs if seen.first(c).time >= began]
+                    if outs:
+                        yield from self._made(A, form, W, M, is_in_out, outs, columns)
+
+    def _as_rows(self, content: int, columns: bool) -> list[Array]:
+        array = self.seen.arrays[content]
+        form = rows(array, columns)
+        if form is None:
+            return []
+        return [form, form.T] if array.ndim == 1 and array.size > 1 else [form]
+
+    def _made(
+        self, A: int, a: Array, W: int, M: Array, is_in_out: bool, outs: list[int], columns: bool
+    ) -> Iterator[Layer]:
+        """The layers that these inputs and weights make one of some arrays with."""
+        shape = len(a), M.shape[1]
+        values = [next(f for f in self._as_rows(c, columns) if f.shape == shape) for c in outs]
+        folds = [""] if a.shape[1] == len(M) else ["first", "last"]
+        i = int(np.abs(a).sum(axis=1).argmax())
+        row = np.array([value[i] for value in values], np.float64)
+        for fold in folds:
+            s, added = product(a[i : i + 1], M, fold)
+            names: list[int | None] = [None]
+            if not fold and M.any():  # of zeros every bias is a layer
+                names += [b for b in (*self.biases[shape[1]], *self.biases[1]) if b not in (A, W)]
+            bias = [added if b is None else self.seen.arrays[b].ravel() for b in names]
+            z = s + np.array([np.broadcast_to(one, shape[1:]) for one in bias])
+            found: dict[int, dict[str, int]] = defaultdict(dict)
+            names_of, made = activated(z)
+            apart = np.abs(made[:, :, None] - row).max(axis=3)
+            near = apart <= 10 * self.tolerance * np.abs(made).max(axis=2)[:, :, None]
+            for which, n, at in np.argwhere(near):
+                name = names_of[which]
+                if name not in found[n] and outs[at] != names[n]:
+                    whole = product(a, M, fold)[0] + bias[n]
+                    with np.errstate(all="ignore"):
+                        if close(values[at], sigma(name)(whole), 10 * self.tolerance):
+                            found[n][name] = outs[at]
+            for n, by_name in found.items():
+                yield from self._named(by_name, A, W, names[n], is_in_out, fold)
+
+    def _named(
+        self, found: dict[str, int], A: int, W: int, b: int | None, is_in_out: bool, fold: str
+    ) -> Iterator[Layer]:
+        """A layer for each activation; the pre-activation belongs to the others."""
+        z = found.pop("linear", None)
+        for name, a in found.items():
+            if a != z:
+                yield Layer(A, W, b, z, a, name, is_in_out, fold)
+        if z is not None:
+            yield Layer(A, W, b, z, z, "linear", is_in_out, fold)
+
+
+def product(a: Array, M: Array, fold: str) -> tuple[Array, Array]:
+    """A M and what is added to it where the biases are a part of M, (N, n) and (n,)."""
+    if fold == "first":
+        return a @ M[1:], M[0]
+    if fold == "last":
+        return a @ M[:-1], M[-1]
+    return a @ M, np.zeros(M.shape[1])
+
+
+def activated(z: Array) -> tuple[list[str], Array]:
+    """Every σ of some rows, one on another: softmax of two or more, leaky_relu of usual slopes."""
+    names = [name for name in ACTIVATIONS if name != "softmax" or z.shape[1] > 1]
+    with np.errstate(all="ignore"):
+        return names, np.nan_to_num(np.array([sigma(name)(z) for name in names]))
+
+
+def is_masked(masked: Array, a: Array) -> bool:
+    """Whether an array is another one times a mask of zeros and one other number."""
+    kept = masked != 0
+    if kept.all() or not kept.any() or np.any(a[kept] == 0):
+        return False
+    ratio = masked[kept] / a[kept]
+    return bool(np.abs(ratio - ratio[0]).max() <= 1e-6 * abs(ratio[0])) and bool(
+        (a[~kept] != 0).any()
+    )
+
+
+def changing(seen: Seen) -> set[int]:
+    """What variables held early that then changed by a part of its size, as parameters do."""
+    found: set[int] = set()
+    for history in seen.history.values():
+        held = list(dict.fromkeys(it.content for it in history if it.content not in seen.partial))
+        arrays = [seen.arrays[content] for content in held[: _EARLY + 2]]
+        if len(held) < len([it for it in history if it.content not in seen.partial]):
+            continue  # what comes back is data
+        moves = [_moves_a_little(a, b) for a, b in pairwise(arrays)]
+        if moves and sum(moves) >= 0.6 * len(moves):
+            shape = arrays[-1].shape
+            found |= {c for c in held[:_EARLY] if seen.arrays[c].shape == shape}
+    return found
+
+
+def varying(seen: Seen) -> set[int]:
+    """What may be biases: what changes, and arrays of numbers that do not; no counters."""
+    found: set[int] = set()
+    for history in seen.history.values():
+        held = list(dict.fromkeys(it.content for it in history if it.content not in seen.partial))
+        shapes = [seen.arrays[content].shape for content in held]
+        counts = (
+            bool(held)
+            and held[0] < 0
+            and all(c < 0 and float(seen.arrays[c][0]).is_integer() for c in held)
+        )
+        if len(held) == 1 and held[0] >= 0 and (seen.arrays[held[0]] % 1).any():
+            found.add(held[0])
+        if not counts:
+            found |= {
+                c for c, it in zip(held[:_EARLY], shapes, strict=False) if shapes.count(it) > 1
+            }
+    return found
+
+
+def _moves_a_little(before: Array, after: Array) -> bool:
+    if before.shape != after.shape:
+        return False
+    size = float(np.linalg.norm(before))
+    return bool(np.linalg.norm(after - before) <= _PART * size) or not size

@@ -1,0 +1,93 @@
+"""A program in a process of its own, as the recogniser sees it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from lockstep.look.seen import Seen
+from lockstep.look.source import Program
+from lockstep.sides.serve import Channel
+
+_START = (
+    "import sys; sys.path[:0] = [sys.argv.pop(1)]; from lockstep.look.watch import main; main()"
+)
+_ENVIRONMENT = dict(
+    OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", MPLBACKEND="Agg"
+)
+
+
+def watched(
+    program: Program,
+    constants: dict[str, str],
+    call: str,
+    seconds: float,
+    is_enough: Callable[[Seen, bool], bool],
+) -> tuple[Seen, str, list[str]]:
+    """Run a program until enough was seen of it.
+
+    Args:
+        program: What to run.
+        constants: Names of its top level, and what to put in the place of their values.
+        call: What to evaluate after it; empty where nothing.
+        seconds: How long it may run.
+        is_enough: Called with what was seen so far, and whether the program has ended.
+
+    Returns:
+        What was seen; why it ended, empty where it was stopped; and sentences on how it ran.
+    """
+    command = [sys.executable, "-P", "-c", _START, str(Path(__file__).parents[2])]
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        env=os.environ | _ENVIRONMENT,
+    )
+    assert process.stdin
+    assert process.stdout
+    channel = Channel(process.stdout, process.stdin)
+    seen, told, began = Seen(), list[str](), time.monotonic()
+    try:
+        message = {"path": program.path, "constants": tuple(constants.items()), "call": call}
+        channel.send(message, {"source": np.frombuffer(program.source, np.uint8)})
+        while True:
+            left = began + seconds - time.monotonic()
+            if left <= 0 or not channel.comes(left):
+                return seen, f"was still running after {seconds:g} s, the time limit", told
+            try:
+                answer, arrays = channel.receive()
+            except (EOFError, OSError, ValueError):
+                return seen, _how_it_ended(process), told
+            sightings, numbers, partial, told, end = json.loads(answer["seen"])
+            seen.add(sightings, numbers, partial, arrays)
+            if end:
+                is_enough(seen, True)
+                return seen, end, told
+            if is_enough(seen, False):
+                return seen, "", told
+            channel.send({"on": True})
+    finally:
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            with suppress(OSError):
+                stream.close()
+
+
+def _how_it_ended(process: subprocess.Popen[bytes]) -> str:
+    status = process.wait()
+    if status < 0:
+        name = next((it.name for it in signal.Signals if it == -status), f"signal {-status}")
+        return f"its process was ended by {name}"
+    return f"its process ended with status {status}"

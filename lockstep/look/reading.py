@@ -1,0 +1,546 @@
+"""What a program trains: its targets, its loss, its optimiser, recognised by value."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from lockstep.look.forward import rows
+from lockstep.look.passes import Model, Pass, Step
+from lockstep.look.seen import Found, Key, Series
+from lockstep.network.names import Array, Quantities
+from lockstep.network.network import WITH_ACTIVATION
+from lockstep.network.options import LOSS_NAMES, OPTIMIZERS
+from manual_backprop import network as by_hand
+from manual_backprop.losses import one_hot
+
+_LR = (
+    "lr",
+    "learning_rate",
+    "alpha",
+    "eta",
+    "learningRate",
+    "rate",
+    "l_rate",
+    "step_size",
+    "epsilon",
+)
+_ONE_BY_ONE = 64  # samples of a step that are looked for one at a time
+_PASSES = 6  # of a step that are looked at
+
+
+@dataclass
+class Settings:
+    """How the network is trained, as far as it is known.
+
+    Attributes:
+        activations: Of each layer.
+        loss: A name of `LOSSES`.
+        optimizer: A name of `OPTIMIZERS`.
+        of_optimizer: Its settings.
+        l2: λ of the penalty.
+        lr: The learning rate; None where none is known.
+    """
+
+    activations: tuple[str, ...]
+    loss: str
+    optimizer: str = "sgd"
+    of_optimizer: dict[str, float] = field(default_factory=dict)
+    l2: float = 0.0
+    lr: float | None = None
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """The keyword arguments of `network.step`."""
+        return dict(activations=list(self.activations), loss=self.loss, optimizer=self.optimizer,
+                    l2=self.l2, **self.of_optimizer)  # fmt: skip
+
+
+@dataclass
+class Batch:
+    """The samples of a training step, with their targets.
+
+    Attributes:
+        step: The step.
+        passes: Those that it is about.
+        x: (N, n_0).
+        y: (N, n_L), or labels, (N,).
+        y_keys: The variables that hold the targets.
+        lr: The learning rate, where it is not that of the first step.
+    """
+
+    step: Step
+    passes: list[Pass]
+    x: Array
+    y: Array
+    y_keys: list[Key]
+    lr: float | None = None
+
+
+@dataclass
+class Reading:
+    """One way to read a program.
+
+    Attributes:
+        settings: How the network is trained.
+        batches: The training steps.
+        score: How much of it was found by value.
+        witness: Where the loss was found that it computes.
+        matched: By quantity whether it was found; more for an update.
+        apart: How far the size of the last layer's update is from the gradient's.
+        error: Whether outputs less targets were found.
+    """
+
+    settings: Settings
+    batches: list[Batch]
+    score: float
+    witness: Series | None = None
+    matched: dict[str, int] = field(default_factory=dict)
+    apart: float = 0.0
+    error: bool = False
+
+
+class Reader:
+    """Finds targets, loss and optimiser.
+
+    Args:
+        model: The forward pass, with its parameters.
+        steps: The training steps.
+        numbers: Those that stand in the program.
+        tolerance: Relative.
+        given: What is said: loss, optimizer, lr, l2, y (a name) …
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        steps: Sequence[Step],
+        numbers: Iterable[float],
+        tolerance: float,
+        given: Mapping[str, Any],
+    ) -> None:
+        self.model, self.seen, self.steps = model, model.seen, steps
+        self.tolerance, self.given = tolerance, given
+        self.named = self.seen.scalars()
+        self.numbers = np.unique(np.abs([1.0, *numbers, *self.named.values()]))
+
+    # the samples of a step, and their targets
+
+    def batches(self, step: Step) -> Iterator[list[Pass]]:
+        """The passes that may be a step's: each, or all that stand at one place in the program."""
+        if len(step.passes) > 1:
+            places: dict[Key, list[Pass]] = {}
+            for one in step.passes:
+                for key in self._places(one):
+                    places.setdefault(key, []).append(one)
+            several = {tuple(passes): passes for passes in places.values() if len(passes) > 1}
+            yield from several.values()
+        for one in step.passes[:_PASSES]:
+            yield [one]
+
+    def x_of(self, passes: Sequence[Pass]) -> Array:
+        return np.concatenate([self.model.x_of(one.x) for one in passes])
+
+    def targets(
+        self, step: Step, passes: Sequence[Pass], n_out: int
+    ) -> Iterator[tuple[Key, Array]]:
+        """The variables that may hold the targets of some passes, with what they hold."""
+        ends = [float(one.time) for one in passes[1:]] + [step.until]
+        sizes = [len(self.model.x_of(one.x)) for one in passes]
+        chained = {one.out for one in passes} | {one.x for one in passes}
+        keys = [key for key, history in self.seen.history.items() if history]
+        if "y" in self.given:
+            held = self.seen.named([self.given["y"]])
+            keys = [key for key in keys if self.seen.history[key][0].content in held]
+        for key in keys:
+            for late in (False, True):
+                parts = []
+                for one, end, n in zip(passes, ends, sizes, strict=True):
+                    content = self._held(key, one.time, end, late)
+                    part = (
+                        None if content in (None, *chained) else self._as_targets(content, n, n_out)
+                    )
+                    if part is None:
+                        break
+                    parts.append(part)
+                else:
+                    yield key, np.concatenate(parts)
+
+    def _held(self, key: Key, time: float, end: float, late: bool) -> int | None:
+        """What a variable held when a pass was made, or, late, first held after it."""
+        if not late:
+            it = self.seen.at(key, time)
+            return it.content if it else None
+        history = self.seen.history[key]
+        return next((it.content for it in history if time < it.time < end), None)
+
+    def _as_targets(self, content: int | None, n: int, n_out: int) -> Array | None:
+        """An array as targets: rows, (n, n_out), or labels, (n,)."""
+        if content is None or content in self.seen.partial:
+            return None
+        array = self.seen.arrays[content]
+        form = rows(array, self.model.chain.columns)
+        if form is None:
+            return None
+        for each in (form, form.T):
+            if each.shape == (n, n_out) and (each is form or array.ndim == 1 or 1 in array.shape):
+                return each
+        if n_out > 1 and array.size == n and _are_labels(array, n_out):
+            return array.ravel().astype(np.int64)
+        return None
+
+    # the loss
+
+    def readings(self) -> list[Reading]:
+        """The ways to read the program, the best first."""
+        found: list[Reading] = []
+        step = self.steps[0]
+        layers = self.model.chain.layers
+        n_out = len(step.parameters[f"W{len(layers)}"])
+        for passes in self.batches(step):
+            x = self.x_of(passes).astype(np.float64)
+            by_value: dict[bytes, Batch] = {}
+            for key, y in self.targets(step, passes, n_out):
+                mark = bytes([y.ndim]) + y.tobytes()
+                by_value.setdefault(mark, Batch(step, passes, x, y, [])).y_keys.append(key)
+            for batch in by_value.values():
+                for settings in self._settings(batch.y):
+                    found.append(self.score(batch, settings))
+        found.sort(key=lambda it: (-it.score, round(it.apart, 6), _usual(it)))
+        return _by_witness(found)
+
+    def _settings(self, y: Array) -> Iterator[Settings]:
+        """The losses that the last activation and the targets allow."""
+        *hidden, last = (layer.activation for layer in self.model.chain.layers)
+        are_labels = y.ndim == 1
+        for loss in [self.given["loss"]] if "loss" in self.given else LOSS_NAMES:
+            own = WITH_ACTIVATION.get(loss)
+            fits = last in ("linear", own or last) and (last == "softmax") == (own == "softmax")
+            if not (fits or (last == "linear" and own)):
+                continue
+            if are_labels and own != "softmax":
+                continue
+            if own == "softmax" and not are_labels and not _is_one_hot(y):
+                continue
+            if own == "sigmoid" and ((y < 0) | (y > 1)).any():
+                continue
+            l2 = self.given.get("l2", 0.0)
+            yield Settings((*hidden, own or last), loss, l2=l2)
+
+    def right(
+        self, batch: Batch, settings: Settings, memory: Quantities | None = None, number: int = 1
+    ) -> Quantities:
+        """The quantities of a step as they should be, at a learning rate of 1."""
+        parameters = {n: p.astype(np.float64) for n, p in batch.step.parameters.items()}
+        with np.errstate(all="ignore"):
+            return by_hand.step(parameters, batch.x, batch.y, settings.lr or 1.0, memory=memory,
+                                step=number, **settings.training)  # fmt: skip
+
+    def score(self, batch: Batch, settings: Settings) -> Reading:
+        """How much of what a reading says is found by value."""
+        right = self.right(batch, settings)
+        matched: dict[str, int] = {}
+        last = f"W{len(settings.activations)}"  # whose gradient the loss alone decides
+        n, n_out = len(batch.x), len(batch.step.parameters[f"W{len(settings.activations)}"])
+        factors = delta_factors(n, n_out)
+        for name, value in right.items():
+            if name.startswith("grad_") and name[5] in "Wb":
+                parameter = name[5:]
+                if value.any():
+                    matched[name] = bool(self.find(batch, value))
+                    lr = ratio(batch.step.parameters[parameter], batch.step.new[parameter], value)
+                    if lr is not None and self.is_known(lr):
+                        matched[f"new_{parameter}"] = 4 if parameter == last else 2
+            elif name.startswith("delta"):
+                matched[name] = bool(self.find_rows(batch, value, factors))
+        witness = self.witness(batch, float(right["loss"]))
+        score = (
+            sum(matched.values())
+            - sum(1 for n in matched if n.startswith("delta") and matched[n]) / 2
+        )
+        score += 0.5 if witness else 0
+        error = right[f"a{len(settings.activations)}"] - one_hot(batch.y, n_out, np.float64)
+        is_there = bool(self.find_rows(batch, error, (1.0, -1.0)))
+        score += 0.5 * is_there
+        apart = self._apart(batch, right)
+        return Reading(settings, [batch], score, witness, matched, apart, is_there)
+
+    @property
+    def said_lr(self) -> float | None:
+        """What a variable holds whose name is that of a learning rate."""
+        return next((self.named[name] for name in _LR if self.named.get(name)), None)
+
+    def _apart(self, batch: Batch, right: Quantities) -> float:
+        """How far the size of the updates is from the gradients', as the logarithm of a factor."""
+        last = f"W{len(self.model.chain.layers)}"
+        went = batch.step.parameters[last].astype(np.float64) - batch.step.new[last]
+        down = right[f"grad_{last}"]
+        if not self.said_lr or not down.any() or not went.any():
+            return 0.0
+        lr = abs(self.said_lr)
+        return abs(float(np.log(np.linalg.norm(went) / np.linalg.norm(down) / lr)))
+
+    def witness(self, batch: Batch, loss: float) -> Series | None:
+        """Where the program computed a loss."""
+        for series, values in self.seen.numbers(batch.step.after, batch.step.until):
+            if (np.abs(values - loss) <= 100 * self.tolerance * abs(loss)).any():
+                return series
+        return None
+
+    def is_known(self, number: float) -> bool:
+        """Whether a number stands in the program, or a variable holds it."""
+        return bool((np.abs(self.numbers - abs(number)) <= 1e-6 * abs(number)).any())
+
+    def find(self, batch: Batch, value: Array, factors: Iterable[float] = (1.0,)) -> list[Found]:
+        """Where a quantity was held, after the forward pass."""
+        step = batch.step
+        return self.seen.find(value, 10 * self.tolerance, factors, step.after, step.until)
+
+    def find_rows(
+        self, batch: Batch, value: Array, factors: Iterable[float] = (1.0,)
+    ) -> list[Found]:
+        """Where a quantity with a row a sample was held; one sample at a time where it was so."""
+        passes = batch.passes
+        if len(passes) == 1:
+            return self.find(batch, value, factors)
+        sizes = [len(self.model.x_of(one.x)) for one in passes]
+        ends = [*(float(one.time) for one in passes[1:]), batch.step.until]
+        starts = [batch.step.after, *(float(one.time) for one in passes)]
+        parts: list[list[Found]] = []
+        at = 0
+        for n, after, until in zip(sizes[:_ONE_BY_ONE], starts, ends, strict=False):
+            rows_of = value[at : at + n]
+            parts.append(self.seen.find(rows_of, 10 * self.tolerance, factors, after, until))
+            at += n
+        found = []
+        for first in parts[0]:
+            alike = [
+                next(
+                    (it for it in part if (it.at.key, it.factor) == (first.at.key, first.factor)),
+                    None,
+                )
+                for part in parts
+            ]
+            known = [it.value for it in alike if it is not None]
+            if len(known) == len(passes):
+                found.append(replace(first, value=np.concatenate(known)))
+        return found
+
+    # the optimiser
+
+    def with_optimizer(self, reading: Reading) -> Reading:
+        """The reading with its optimiser, from what the parameters became in up to three steps."""
+        batches = self.following(reading)
+        options = list(self._optimizers(reading.settings))
+        best, most = options[0], -1.0
+        options = [
+            it for one in options[:1] for it in self._penalties(reading.batches[0], one)
+        ] + options
+        for settings in options:
+            fits, lrs = self._fits(batches, settings)
+            score = fits - 0.01 * options.index(settings) / len(options)
+            if score > most and fits:
+                best, most = replace(settings, lr=self._one(lrs) if lrs else self.said_lr), score
+        no_number = best.optimizer != "sgd" and not (best.lr and self.is_known(best.lr))
+        if best.lr is None or (no_number and self.said_lr):
+            best = replace(best, lr=self.said_lr)
+        if "lr" in self.given:
+            best = replace(best, lr=self.given["lr"])
+        elif best.optimizer == "sgd" and not best.of_optimizer:
+            for batch in batches:
+                batch.lr = self._scheduled(batch, best)
+        return replace(reading, settings=best, batches=batches)
+
+    def _scheduled(self, batch: Batch, settings: Settings) -> float | None:
+        """The learning rate of a step, where a variable with the first one's holds another now."""
+        right = self.right(batch, settings)
+        lrs = [
+            ratio(p, batch.step.new[name], right[f"grad_{name}"])
+            for name, p in batch.step.parameters.items()
+        ]
+        held: dict[Key, dict[float, None]] = {}
+        for series in self.seen.series.values():
+            known = held.setdefault((series.where, series.name), {})
+            known |= dict.fromkeys(series.values[:200])
+        for values in held.values():
+            for value in values if settings.lr in values else ():
+                near = [lr is not None and abs(lr - value) <= 1e-6 * abs(value) for lr in lrs]
+                if value != settings.lr and sum(near) > len(lrs) / 2:
+                    return value
+        return None
+
+    def _penalties(self, batch: Batch, settings: Settings) -> Iterator[Settings]:
+        """Settings with the penalty that each weight's update has alike, where it has one."""
+        if self.given.get("optimizer", "sgd") != "sgd" or "l2" in self.given:
+            return
+        right = self.right(batch, settings)
+        found = []
+        for name, p in batch.step.parameters.items():
+            if name[0] == "W":
+                went = (p.astype(np.float64) - batch.step.new[name]).ravel()
+                both = np.stack([right[f"grad_{name}"].ravel(), p.astype(np.float64).ravel()], 1)
+                with np.errstate(all="ignore"):
+                    (lr, decay), *_ = np.linalg.lstsq(both, went, rcond=None)
+                room = 1e-6 * np.abs(went).max() + 1e-14 * np.abs(p).max()
+                if lr * went.any() and np.abs(both @ (lr, decay) - went).max() <= room:
+                    found.append(decay / lr)
+        if not found or np.ptp(found) > 1e-4 * abs(found[0]) or not found[0]:
+            return
+        n = len(batch.x)
+        usual = {it * c: None for it in self.numbers for c in (1, 2, 0.5, 1 / n, 0.5 / n, 2 / n)}
+        near = [l2 for l2 in usual if abs(l2 - found[0]) <= 1e-5 * abs(found[0])]
+        yield from (replace(settings, l2=float(l2)) for l2 in near[:1])
+
+    def following(self, reading: Reading) -> list[Batch]:
+        """The same for the later steps, as long as the same variables hold their samples."""
+        first = reading.batches[0]
+        n_out = len(first.step.parameters[f"W{len(reading.settings.activations)}"])
+        found = [first]
+        places = self._places(first.passes[0])
+        for step in self.steps[1:]:
+            alike = [it for it in step.passes if places & self._places(it)]
+            several = [alike] if len(first.passes) > 1 else [[it] for it in alike[:_PASSES]]
+            batches = [
+                Batch(step, passes, self.x_of(passes).astype(np.float64), y, [key])
+                for passes in several
+                if passes
+                for key, y in self.targets(step, passes, n_out)
+                if y.ndim == first.y.ndim and (key in first.y_keys or np.array_equal(y, first.y))
+            ]
+            if not batches:
+                break
+            batch = max(batches, key=lambda it: self.score(it, reading.settings).score)
+            batch.y_keys = first.y_keys
+            found.append(batch)
+        return found
+
+    def _places(self, one: Pass) -> set[Key]:
+        """The variables that hold a pass's outputs."""
+        return {it.key for it in self.seen.of(one.out)}
+
+    def _optimizers(self, settings: Settings) -> Iterator[Settings]:
+        """The optimisers to try, with settings that stand in the program, the simplest first."""
+        given = self.given.get("optimizer")
+        shares = [float(n) for n in self.numbers if 0.3 < n < 1]
+        tiny = [float(n) for n in self.numbers if 0 < n <= 1e-3] + [1e-8, 1e-10, 1e-7]
+        if given in (None, "sgd"):
+            yield settings
+            for momentum in dict.fromkeys([*shares, 0.9]):
+                for more in ({}, {"nesterov": True}, {"dampening": momentum}):
+                    yield replace(settings, of_optimizer={"momentum": momentum} | more)
+        for name in ("adam", "adamw", "rmsprop", "adagrad"):
+            if given not in (None, name):
+                continue
+            usual = OPTIMIZERS[name]
+            shared = [n for n in usual if n in ("beta1", "beta2", "alpha")]
+            pools = [dict.fromkeys([usual[n], *shares]) for n in shared]
+            for values in itertools.product(*pools):
+                for eps in dict.fromkeys([usual["eps"], *tiny]):
+                    of = dict(zip(shared, values, strict=True)) | {"eps": eps}
+                    yield replace(settings, optimizer=name, of_optimizer=of)
+
+    def _fits(self, batches: Sequence[Batch], settings: Settings) -> tuple[float, list[float]]:
+        """How many parameters an optimiser explains, and with which learning rates."""
+        memory: Quantities | None = None
+        if settings.of_optimizer.get("dampening"):
+            memory = {
+                f"velocity_{n}": np.zeros_like(p) for n, p in batches[0].step.parameters.items()
+            }
+        fits, lrs = 0.0, []
+        for number, batch in enumerate(batches[:3], 1):
+            right = self.right(batch, replace(settings, lr=1.0), memory, number)
+            memory = {
+                n[4:]: a for n, a in right.items() if n.startswith("new_") and "_" in n[4:]
+            } or None
+            here = []
+            for name in memory or ():
+                value = right[f"new_{name}"]
+                fits += 0.5 * bool(number > 1 and value.any() and self.find(batch, value))
+            for name, p in batch.step.parameters.items():
+                down = p.astype(np.float64) - right[f"new_{name}"]
+                lr = ratio(p, batch.step.new[name], down)
+                if lr is not None:
+                    here.append(lr)
+            if here:
+                one = self._one(here)
+                fits += sum(abs(lr - one) <= 1e-5 * abs(one) for lr in here)
+                fits += 0.5 * self.is_known(one)
+                lrs += here
+        return fits, lrs
+
+    def _one(self, lrs: Sequence[float]) -> float:
+        """The learning rate that most parameters agree on, as the program writes it."""
+        counts = [(sum(abs(a - b) <= 1e-5 * abs(b) for a in lrs), self.is_known(b), b) for b in lrs]
+        _, is_known, lr = max(counts, key=lambda it: (it[0], it[1]))
+        if is_known and lr > 0:
+            return float(self.numbers[np.argmin(np.abs(self.numbers - lr))])
+        return lr
+
+
+def _by_witness(found: list[Reading]) -> list[Reading]:
+    """The readings, those first whose kind of loss the program computes.
+
+    The gradient of a cross-entropy with σ' too many is that of squares, and the reverse: which of
+    the two is meant, the loss says that is computed.
+    """
+    if not found or found[0].witness:
+        return found
+    kind = WITH_ACTIVATION.get(found[0].settings.loss)
+    others = [
+        it
+        for it in found
+        if it.witness
+        and WITH_ACTIVATION.get(it.settings.loss) != kind
+        and it.settings.activations == found[0].settings.activations
+        and np.array_equal(it.batches[0].y, found[0].batches[0].y)
+    ]
+    same = any(it.witness and WITH_ACTIVATION.get(it.settings.loss) == kind for it in found)
+    return found if same else [*others[:1], *found]
+
+
+def _usual(reading: Reading) -> int:
+    """How seldom a loss is written like this: of one sample ½ Σ comes first."""
+    loss, n = reading.settings.loss, len(reading.batches[0].x)
+    return -1 if n == 1 and loss == "half_sum" else LOSS_NAMES.index(loss)
+
+
+def ratio(p: Array, new: Array, down: Array) -> float | None:
+    """How far a parameter went along something, where that is all that it did; else None.
+
+    Where Adam's gradient is nearly 0 its step is not known, so a tenth of the elements may differ.
+    """
+    went = (p.astype(np.float64) - new).ravel()
+    down = down.ravel()
+    size = np.abs(down).max(initial=0)
+    if not size or not np.isfinite(size):
+        return None
+    large = np.abs(down) > 0.1 * size
+    lr = float(np.median(went[large] / down[large]))
+    eps = np.finfo(p.dtype).eps if p.dtype.kind == "f" else 2.0**-52
+    near = 1e-6 if eps < 1e-9 else 1e-3
+    room = near * abs(lr) * size + 8 * eps * np.abs(p).max()
+    if not lr or room >= np.abs(went).max():
+        return None
+    return lr if (np.abs(went - lr * down) <= room).mean() >= 0.9 else None
+
+
+def delta_factors(n: int, n_out: int) -> tuple[float, ...]:
+    """What a program's δ may be times ours: a sign, and the reduction's factors."""
+    sizes = {1.0, float(n), float(n_out), float(n * n_out)}
+    found = {a * b for a in sizes for b in (1.0, 0.5)} | {2.0}
+    return tuple(
+        sorted({sign * f for f in found for sign in (1, -1)}, key=lambda f: (f != 1, abs(f), f))
+    )
+
+
+def _are_labels(array: Array, n_out: int) -> bool:
+    values = array.ravel()
+    return bool((values % 1 == 0).all() and (values >= 0).all() and (values < n_out).all())
+
+
+def _is_one_hot(y: Array) -> bool:
+    return bool(np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all())

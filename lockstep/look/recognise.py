@@ -1,0 +1,290 @@
+"""A program recognised: network, training, and which variable is which quantity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from lockstep.look.forward import Chain, chains, changing
+from lockstep.look.passes import Model
+from lockstep.look.reading import Batch, Reader, Reading, delta_factors
+from lockstep.look.roles import Roles
+from lockstep.look.seen import Seen, Sighting
+from lockstep.look.source import Program
+from lockstep.network.names import Array, Quantities
+from lockstep.network.network import Network
+from lockstep.network.options import OPTIMIZERS
+
+_CHAINS = 12  # forward passes that are followed
+_TOLERANCE = {"float64": 1e-11, "float32": 1e-5}  # of recognition, relative
+_PATIENT = 4  # attempts before a reading is taken of which not all is right
+_CLEAR = 1 / 3  # part of the updates that are right, from which a reading is taken at once
+_SAID = {"x", "y", "parameters", "loss", "optimizer", "lr", "l2"}
+_BEST = 3  # readings whose optimiser is looked for
+_LEAST = 0.5  # score from which a reading is one
+
+
+@dataclass
+class Mapped:
+    """A quantity of a step, and the variable that it is.
+
+    Attributes:
+        value: In our layout, without the factor.
+        at: Where it was seen.
+        transposed: Whether the program has it the other way round.
+        factor: What the program's is times ours.
+        is_right: Whether it was recognised by its value.
+    """
+
+    value: Array
+    at: Sighting
+    transposed: bool = False
+    factor: float = 1.0
+    is_right: bool = True
+
+
+@dataclass
+class Recognised:
+    """What a program trains, and its training steps.
+
+    Attributes:
+        model: Its forward pass.
+        reading: Its targets, loss and optimiser.
+        network: The same as the referee knows it.
+        dtype: What it computes in.
+        is_said: Whether the user says a part of it.
+        steps: By step the quantities by the network's names.
+    """
+
+    model: Model
+    reading: Reading
+    network: Network
+    dtype: str
+    is_said: bool
+    steps: list[dict[str, Mapped]] = field(default_factory=list)
+
+    @property
+    def quality(self) -> float:
+        """Which part of the updates is right."""
+        new = [it for step in self.steps for name, it in step.items() if name.startswith("new_")]
+        return sum(it.is_right for it in new) / max(len(new), 1)
+
+    @property
+    def rank(self) -> tuple[float, ...]:
+        """What makes it better than another: more that is right, more steps, earlier."""
+        return self.quality, self.reading.score, len(self.steps)
+
+    @property
+    def is_likely(self) -> bool:
+        """Whether enough is right to say that the rest is wrong."""
+        matched = self.reading.matched
+        by_loss = bool(matched.get(f"delta{self.network.depth}")) and self.reading.error
+        if self.is_said:
+            return True
+        if self.network.depth == 1 and (self.quality < 1 / 2 or self._is_a_part()):
+            return False
+        return self.quality >= _CLEAR or by_loss or self.reading.witness is not None
+
+    def _is_a_part(self) -> bool:
+        """Whether another matrix changes a little at each step, so that this is not all of it."""
+        seen, sizes = self.model.seen, self.network.sizes
+        own = seen.arrays[self.model.chain.layers[0].W].shape
+        n = len(self.reading.batches[0].x)
+        known = {own, *((n, size) for size in sizes)}
+        shapes = {
+            seen.arrays[content].shape
+            for content in changing(seen)
+            if seen.arrays[content].ndim == 2 and min(seen.arrays[content].shape) > 1
+        }
+        return not shapes <= known | {shape[::-1] for shape in known}
+
+
+class Recogniser:
+    """Recognises a program from what was seen of it so far.
+
+    Args:
+        program: Its text.
+        given: What is said of it.
+        steps: How many training steps are wanted.
+    """
+
+    def __init__(self, program: Program, given: Mapping[str, Any], steps: int) -> None:
+        self.program, self.given, self.steps = program, given, steps
+        self._found: Recognised | None = None  # the best so far
+        self._chains: list[Chain] = []  # those that are possible
+        self._searched = 0  # of how many arrays
+        self._attempts = 0
+
+    @np.errstate(all="ignore")
+    def recognise(self, seen: Seen, has_ended: bool) -> Recognised | None:
+        """The network of the program, or None where none is recognised.
+
+        Args:
+            seen: What its variables held.
+            has_ended: Whether it has ended, so that what its parameters are now is what they
+                became.
+        """
+        self._attempts += bool(self._chains)
+        is_final = has_ended or self._attempts >= _PATIENT
+        if self._found and self._found.quality >= _CLEAR:
+            possible = [self._found.model.chain]
+        else:
+            if is_final or len(seen.arrays) >= 2 * self._searched:
+                self._searched = len(seen.arrays)
+                tolerance = _TOLERANCE[seen.dtype]
+                self._chains = chains(seen, tolerance, is_final, self.given)[:_CHAINS]
+            possible = self._chains
+        found = self._best(seen, possible, has_ended)
+        if found and (self._found is None or found.rank >= self._found.rank):
+            self._found = found
+        if self._found is None or not self._found.is_likely:
+            return None
+        return self._found if is_final or self._found.quality >= _CLEAR else None
+
+    def _best(self, seen: Seen, possible: list[Chain], has_ended: bool) -> Recognised | None:
+        """The best reading of some forward passes."""
+        found: list[tuple[tuple[float, ...], Reader, Reading]] = []
+        for chain in possible:
+            model = Model(seen, chain, _TOLERANCE[seen.dtype])
+            steps = model.settled().steps(has_ended, self.steps + 1) if model.is_possible else []
+            if steps:
+                reader = Reader(model, steps, self.program.numbers, model.tolerance, self.given)
+                readings = reader.readings()
+                if readings and readings[0].score >= _LEAST:
+                    rank = (model.followed, readings[0].score)
+                    found.append((rank, reader, readings[0]))
+        found.sort(key=lambda it: it[0], reverse=True)
+        recognised = [_recognised(reader, reading) for _, reader, reading in found[:_BEST]]
+        return max(recognised, key=lambda it: it.rank, default=None)
+
+
+def _recognised(reader: Reader, reading: Reading) -> Recognised:
+    """The best reading, with its optimiser, and each quantity's variable."""
+    reading = reader.with_optimizer(reading)
+    _with_idle_biases(reader, reading)
+    is_said = not _SAID.isdisjoint(reader.given)
+    found = Recognised(reader.model, reading, _network(reading), reader.seen.dtype, is_said)
+    memory: Quantities | None = None
+    for number, batch in enumerate(reading.batches, 1):
+        settings = replace(reading.settings, lr=batch.lr or reading.settings.lr)
+        right = reader.right(batch, settings, memory, number)
+        found.steps.append(_mapped(found, reader, batch, right))
+        kept = {n[4:]: a for n, a in right.items() if n.startswith("new_") and "_" in n[4:]}
+        memory = kept or None
+    return found
+
+
+def _with_idle_biases(reader: Reader, reading: Reading) -> None:
+    """Add zeros that are biases which are never updated: the program computes their gradient."""
+    first = reading.batches[0]
+    right = reader.right(first, reading.settings)
+    for l in range(1, len(reading.settings.activations) + 1):
+        gradient = right[f"delta{l}"].sum(axis=0)
+        if f"b{l}" in first.step.parameters or len(first.x) < 2:
+            continue
+        zeros = [
+            it
+            for it in reader.seen.sightings
+            if it.content not in reader.seen.partial
+            and reader.seen.arrays[it.content].size == gradient.size
+            and not reader.seen.arrays[it.content].any()
+            and len(reader.seen.history[it.key]) == 1
+        ]
+        if zeros and reader.find(first, gradient):
+            for batch in reading.batches:
+                batch.step.parameters[f"b{l}"] = np.zeros(gradient.size)
+                batch.step.new[f"b{l}"] = np.zeros(gradient.size)
+                batch.step.names[f"b{l}"] = zeros[0]
+
+
+def _network(reading: Reading) -> Network:
+    """The network that a reading says."""
+    settings, batch = reading.settings, reading.batches[0]
+    W = [p for name, p in batch.step.parameters.items() if name[0] == "W"]
+    of_optimizer = OPTIMIZERS[settings.optimizer] | settings.of_optimizer
+    return Network(
+        (W[0].shape[1], *(len(it) for it in W)),
+        settings.activations,
+        settings.loss,
+        settings.optimizer,
+        tuple(of_optimizer.items()),
+        0.0,
+        settings.l2,
+        tuple(f"b{l}" in batch.step.parameters for l in range(1, len(W) + 1)),
+        (False,) * len(W),
+        batch.y.ndim == 1,
+    )
+
+
+def _mapped(
+    found: Recognised, reader: Reader, batch: Batch, right: Quantities
+) -> dict[str, Mapped]:
+    """By the network's names what a step's variables hold."""
+    own: dict[str, Mapped] = {}
+    n, n_out = len(batch.x), found.network.sizes[-1]
+    for name, value in right.items():
+        if name.startswith("new_") and name[4:] in batch.step.parameters:
+            continue
+        if name == "loss":
+            continue
+        has_factor = name.startswith(("delta", "grad_"))
+        factors = delta_factors(n, n_out) if has_factor else (1.0,)
+        held = (
+            reader.find_rows(batch, value, factors)
+            if value.ndim == 2 and len(batch.passes) > 1
+            else reader.find(batch, value, factors)
+        )
+        held = [it for it in held if it.value.shape == value.shape]
+        if held:
+            it = held[0]
+            own[name] = Mapped(it.ours, it.at, it.transposed, it.factor)
+    for name, new in batch.step.new.items():
+        is_right = _is_near(new, right[f"new_{name}"], batch.step.parameters[name])
+        own[f"new_{name}"] = Mapped(
+            new, batch.step.names.get(name) or batch.step.names["W" + name[1:]], is_right=is_right
+        )
+    _with_roles(found, reader, batch, right, own)
+    order = {name: i for i, name in enumerate(right)}
+    named = sorted(own.items(), key=lambda it: order[it[0]])
+    return {found.network.name(name): it for name, it in named}
+
+
+def _is_near(new: Array, right: Array, p: Array) -> bool:
+    """Whether a parameter became what it should, to the tolerance of recognition."""
+    moved = np.abs(right - p).max(initial=0)
+    return bool((np.abs(new - right) <= 1e-6 * moved + 1e-13 * np.abs(p).max(initial=0)).all())
+
+
+def _with_roles(
+    found: Recognised, reader: Reader, batch: Batch, right: Quantities, own: dict[str, Mapped]
+) -> None:
+    """Add the quantities that are not right, of the layers whose updates are not."""
+    settings = found.reading.settings
+    roles = Roles(found.model, batch, settings, right, reader.tolerance)
+    for l in range(found.network.depth, 0, -1):
+        parameters = [name for name in (f"W{l}", f"b{l}") if name in batch.step.parameters]
+        wrong = [name for name in parameters if not own[f"new_{name}"].is_right]
+        for name in parameters:
+            at = own.get(f"grad_{name}")
+            if name in wrong and at and at.factor != 1:  # of a convention only where all is right
+                own[f"grad_{name}"] = Mapped(at.value * at.factor, at.at, at.transposed, 1.0, False)
+        if not wrong:
+            continue
+        gradients: dict[str, Array] = {}
+        for name in parameters:
+            if f"grad_{name}" not in own and name in wrong:
+                it = roles.gradient(name)
+                if it:
+                    own[f"grad_{name}"] = Mapped(it.value, it.at, it.transposed, 1.0, False)
+            if f"grad_{name}" in own:
+                gradients[name] = own[f"grad_{name}"].value
+            else:
+                p = batch.step.parameters[name].astype(np.float64)
+                gradients[name] = (p - batch.step.new[name]) / (settings.lr or 1.0)
+        if f"delta{l}" not in own:
+            it = roles.delta(l, gradients.get(f"W{l}"), gradients.get(f"b{l}"))
+            if it:
+                own[f"delta{l}"] = Mapped(it.ours, it.at, it.transposed, it.factor, False)

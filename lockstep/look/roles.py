@@ -1,0 +1,111 @@
+"""Which array plays the part of a quantity that none has the value of: what is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from lockstep.look.passes import Model
+from lockstep.look.reading import Batch, Settings, delta_factors
+from lockstep.look.seen import Found, Seen, Sighting, forms
+from lockstep.network.names import Array, Quantities
+from lockstep.network.network import Network
+
+
+class Roles:
+    """Finds the program's own delta and gradient of a layer whose update is wrong.
+
+    Args:
+        model: The forward pass.
+        batch: The training step.
+        settings: How the network is trained.
+        right: The quantities as they should be, by numbered name.
+        tolerance: Relative.
+    """
+
+    def __init__(
+        self, model: Model, batch: Batch, settings: Settings, right: Quantities, tolerance: float
+    ) -> None:
+        self.seen: Seen = model.seen
+        self.model, self.batch, self.settings, self.right = model, batch, settings, right
+        self.tolerance = tolerance
+        ones = tuple([1] * (len(settings.activations) + 1))
+        self.network = Network(ones, settings.activations, settings.loss)
+
+    def gradient(self, parameter: str) -> Found | None:
+        """The gradient that a parameter went down along, or that its layer's delta gives."""
+        p, new = self.batch.step.parameters[parameter], self.batch.step.new[parameter]
+        went = p.astype(np.float64) - new
+        lr = self.settings.lr or 1.0
+        name = f"grad_{parameter}"
+        found: list[tuple[float, Found]] = []
+        for it, form, transposed in self._held(p.shape):
+            if it.name == parameter or not form.any():
+                continue
+            along = self._share(went, form)
+            points = 0.0
+            if along is not None and self.settings.optimizer == "sgd":
+                points += 2 + (abs(along - lr) <= 1e-5 * lr)
+            points += self._is_named(it, name)
+            if points:
+                found.append((points, Found(form, it, transposed)))
+        return max(found, key=lambda one: one[0])[1] if found else None
+
+    def delta(self, layer: int, gradient: Array | None, of_biases: Array | None) -> Found | None:
+        """The delta that gives a weight gradient with the layer's inputs.
+
+        Args:
+            layer: Its layer.
+            gradient: The weight gradient that the program has, or its update says.
+            of_biases: The same of the biases.
+        """
+        right = self.right[f"delta{layer}"]
+        a = self.batch.x if layer == 1 else self.right[f"a{layer - 1}"]
+        found: list[tuple[float, Found]] = []
+        factors = delta_factors(
+            len(right), self.right[f"a{len(self.settings.activations)}"].shape[1]
+        )
+        for it, form, transposed in self._held(right.shape):
+            points, factor = float(self._is_named(it, f"delta{layer}")), 1.0
+            for made, there in (
+                (form.T @ a, gradient),
+                (form.sum(axis=0), of_biases),
+            ):
+                share = None if there is None else self._share(made, there)
+                if share is not None:
+                    points += 2
+                    factor = min(factors, key=lambda f: abs(f - share))  # noqa: B023
+                    factor = factor if abs(factor - share) <= 1e-5 * abs(share) else 1.0
+            if points:
+                found.append((points, Found(form, it, transposed, factor)))
+        return max(found, key=lambda one: one[0])[1] if found else None
+
+    def _held(self, shape: tuple[int, ...]) -> Iterator[tuple[Sighting, Array, bool]]:
+        """What was seen after the forward pass and fits a shape, each array once."""
+        step, told = self.batch.step, set()
+        for it in self.seen.within(self.batch.passes[0].time, step.until):
+            if it.content in told or it.content in self.seen.partial:
+                continue
+            if self.seen.first(it.content).time <= step.after:
+                continue
+            told.add(it.content)
+            for form, transposed in forms(self.seen.arrays[it.content], shape):
+                yield self.seen.first(it.content), form.astype(np.float64), transposed
+                break
+
+    def _share(self, made: Array, there: Array) -> float | None:
+        """c where one array is c times another; None where it is not."""
+        if made.shape != there.shape:
+            return None
+        size = float((there * there).sum())
+        if not size or not np.isfinite(size) or not made.any():
+            return None
+        share = float((made * there).sum()) / size
+        room = 1e-6 * np.abs(made).max()
+        return share if share and (np.abs(made - share * there) <= room).all() else None
+
+    def _is_named(self, it: Sighting, name: str) -> bool:
+        """Whether a variable's own name is one of a quantity's."""
+        last = it.name.rstrip("]'\"").replace("[", ".").split(".")[-1].lstrip("'\"")
+        return self.network.quantity(last, self.network.judged) == self.network.name(name)

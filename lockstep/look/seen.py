@@ -1,0 +1,257 @@
+"""What a program's variables held as it ran, and where a number is found among that."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lockstep.network.names import Array, Quantities
+
+_FEW = 400  # numbers of a variable that are looked at one by one
+
+Key = tuple[str, str]  # a function, and a name in it
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A variable that held something new.
+
+    Attributes:
+        time: When.
+        where: The function.
+        line: The line that had just run, or is about to.
+        name: The variable, as the program writes it: self.W1, params['W1'], layer.neurons[*].bias.
+        content: Which array it held.
+        file: Where the line stands.
+    """
+
+    time: int
+    where: str
+    line: int
+    name: str
+    content: int
+    file: str = ""
+
+    @property
+    def key(self) -> Key:
+        return self.where, self.name
+
+
+@dataclass
+class Series:
+    """The numbers that a variable held one after the other, at one line."""
+
+    where: str
+    line: int
+    name: str
+    file: str = ""
+    times: list[float] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A quantity that a variable held.
+
+    Attributes:
+        value: Its value as the program has it, in our shape.
+        at: The variable.
+        transposed: Whether the program has it the other way round.
+        factor: What it is times ours: −1, N …
+    """
+
+    value: Array
+    at: Sighting
+    transposed: bool = False
+    factor: float = 1.0
+
+    @property
+    def ours(self) -> Array:
+        """The value without the factor."""
+        return self.value if self.factor == 1 else self.value / self.factor
+
+
+class Seen:
+    """Everything that was seen so far.
+
+    Attributes:
+        arrays: By number.
+        sightings: In the order of time.
+        series: Numbers by function, line and name.
+    """
+
+    def __init__(self) -> None:
+        self.arrays: dict[int, Array] = {}
+        self.sightings: list[Sighting] = []
+        self.series: dict[tuple[str, int, str, str], Series] = {}
+        self._span: tuple[float, float, int] | None = None
+        self._within: dict[int, dict[int, Sighting]] = {}
+        self._sums: dict[int, float] = {}
+        self._numbers: dict[float, int] = {}
+        self._of: dict[int, list[Sighting]] = defaultdict(list)
+        self.history: dict[Key, list[Sighting]] = defaultdict(list)
+        self.partial: set[int] = set()  # lists that were being filled
+
+    def add(
+        self,
+        sightings: Iterable[tuple[int, str, int, str, int, str]],
+        numbers: Iterable[tuple[str, int, str, str]],
+        partial: Iterable[int],
+        arrays: Quantities,
+    ) -> None:
+        """Take in what the child process sent."""
+        for name, array in arrays.items():
+            if not name.startswith("series"):
+                self._keep(int(name), array)
+        for given in sightings:
+            it = Sighting(*given)
+            self.sightings.append(it)
+            self._of[it.content].append(it)
+            self.history[it.key].append(it)
+        self.partial.update(partial)
+        for i, (where, line, name, file) in enumerate(numbers):
+            series = Series(where, line, name, file)
+            one = self.series.setdefault((where, line, name, file), series)
+            times, values = arrays[f"series {i}"].T
+            one.times += times.tolist()
+            one.values += values.tolist()
+            if len(one.values) <= _FEW and not _counts(one.values):
+                self._as_arrays(one, len(times))
+        self.sightings.sort(key=lambda it: it.time)
+        for key in {(it.where, it.name) for it in self.series.values()}:
+            self.history[key].sort(key=lambda it: it.time)
+
+    def _keep(self, content: int, array: Array) -> None:
+        array = array if array.dtype.kind == "f" else array.astype(np.float64)
+        self.arrays[content] = array
+        with np.errstate(all="ignore"):
+            self._sums[content] = float(np.abs(array, dtype=np.float64).sum())
+
+    def _as_arrays(self, series: Series, new: int) -> None:
+        """Take the last numbers of a series for arrays of one number, where they are not many."""
+        for time, value in zip(series.times[-new:], series.values[-new:], strict=True):
+            content = self._numbers.setdefault(value, -1 - len(self._numbers))
+            if content not in self.arrays:
+                self._keep(content, np.array([value]))
+            it = Sighting(int(time), series.where, series.line, series.name, content, series.file)
+            history = self.history[it.key]
+            if not history or history[-1].content != content:
+                self.sightings.append(it)
+                self._of[content].append(it)
+                history.append(it)
+
+    def first(self, content: int) -> Sighting:
+        """Where an array was seen first."""
+        return self._of[content][0]
+
+    def of(self, content: int) -> list[Sighting]:
+        """Where an array was seen."""
+        return self._of[content]
+
+    def named(self, names: Iterable[str]) -> set[int]:
+        """The arrays that variables of some names held, whichever quotes these have."""
+        names = {name.replace('"', "'").strip() for name in names}
+        return {it.content for it in self.sightings if it.name in names}
+
+    def at(self, key: Key, time: float) -> Sighting | None:
+        """What a variable held at a time."""
+        history = self.history[key]
+        i = bisect_right(history, time, key=lambda it: it.time)
+        return history[i - 1] if i else None
+
+    def within(self, after: float, until: float) -> list[Sighting]:
+        """What was seen new in a span of time."""
+        first = bisect_right(self.sightings, after, key=lambda it: it.time)
+        last = bisect_right(self.sightings, until, key=lambda it: it.time)
+        return self.sightings[first:last]
+
+    def numbers(self, after: float = -1, until: float = np.inf) -> Iterator[tuple[Series, Array]]:
+        """What variables held, one number after the other, in a span of time."""
+        for series in self.series.values():
+            first, last = bisect_right(series.times, after), bisect_right(series.times, until)
+            if last > first:
+                yield series, np.array(series.values[first:last])
+
+    @property
+    def dtype(self) -> str:
+        """What the program computes in."""
+        floats = [it.dtype for it in self.arrays.values() if it.size > 1]
+        single = sum(it == np.float32 for it in floats)
+        return "float32" if single > len(floats) / 2 else "float64"
+
+    def scalars(self) -> dict[str, float]:
+        """By name the first number that each variable held."""
+        found: dict[str, float] = {}
+        for series in self.series.values():
+            found.setdefault(series.name, series.values[0])
+        return found
+
+    def _of_size(self, size: int, after: float, until: float) -> tuple[list[Sighting], Array]:
+        """The arrays of a size that were seen in a span of time, and the sums of their sizes."""
+        if self._span != (after, until, len(self.sightings)):
+            self._span, self._within = (after, until, len(self.sightings)), defaultdict(dict)
+            for it in self.within(after, until):
+                if it.content not in self.partial:
+                    known = self._within[self.arrays[it.content].size]
+                    if it.content not in known or known[it.content].name.endswith("()"):
+                        known[it.content] = it
+        held = list(self._within[size].values()) if size in self._within else []
+        return held, np.array([self._sums[it.content] for it in held])
+
+    def find(
+        self,
+        value: Array,
+        tolerance: float,
+        factors: Iterable[float] = (1.0,),
+        after: float = -1,
+        until: float = np.inf,
+    ) -> list[Found]:
+        """The variables that held a quantity, those without a factor first.
+
+        Args:
+            value: As it should be.
+            tolerance: Relative to its largest element.
+            factors: What the program's may be times ours.
+            after: When it was seen new.
+            until: The end of the span.
+        """
+        size = float(np.abs(value).max(initial=0))
+        total = float(np.abs(value).sum())
+        if not np.isfinite(total) or not size:
+            return []
+        found = []
+        contents, sums = self._of_size(value.size, after, until)
+        for factor in factors:
+            room = value.size * tolerance * abs(factor) * size
+            for at in np.flatnonzero(np.abs(sums - abs(factor) * total) <= room):
+                for form, transposed in forms(self.arrays[contents[at].content], value.shape):
+                    with np.errstate(all="ignore"):
+                        apart = np.abs(form - factor * value).max()
+                    if apart <= tolerance * abs(factor) * size:
+                        found.append(Found(form, contents[at], transposed, factor))
+                        break
+        return sorted(found, key=lambda it: (it.factor != 1, it.at.name.endswith("()")))
+
+
+def forms(array: Array, shape: tuple[int, ...]) -> Iterator[tuple[Array, bool]]:
+    """An array as one of a shape: as it is, the other way round, or without axes of one element."""
+    if array.shape == shape:
+        yield array, False
+    if array.ndim == 2 and array.T.shape == shape:
+        if array.shape != shape or not np.array_equal(array, array.T):
+            yield array.T, True
+    elif array.shape != shape and _squeezed(array.shape) == _squeezed(shape):
+        yield array.reshape(shape), False
+
+
+def _counts(values: list[float]) -> bool:
+    """Whether a variable counts."""
+    return len(values) > 2 and set(np.diff(values[:9]).tolist()) == {1.0}
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(n for n in shape if n != 1)

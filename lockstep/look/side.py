@@ -1,0 +1,127 @@
+"""A recognised program as a side by hand: its steps start where its own parameters are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from lockstep.look.conventions import conventions
+from lockstep.look.recognise import Mapped, Recognised
+from lockstep.look.source import Program
+from lockstep.network.names import Array, Quantities
+from lockstep.network.problem import Problem, Start, State
+from lockstep.sides.answer import Answer
+from lockstep.sides.side import Side, Turn
+from lockstep.text import base_name
+
+
+class Looked(Side):
+    """The training steps that were seen of a program.
+
+    Args:
+        recognised: What the program trains.
+        program: Its text.
+        told: Sentences on how it ran.
+        steps: How many of them are judged.
+    """
+
+    kind = "program"
+    noun = "the program"
+    by_its_own_weights = True
+
+    def __init__(
+        self, recognised: Recognised, program: Program, told: list[str], steps: int
+    ) -> None:
+        self._it, self._program, self._told = recognised, program, told
+        self.file = base_name(program.path)
+        self._steps = min(steps, len(recognised.steps))
+
+    @property
+    def problem(self) -> Problem:
+        """The problem of the first step."""
+        start = self._start(1, None)
+        parts = start.parameters, start.x, start.y, start.lr
+        return Problem(self._it.network, *parts, self._steps, None, self._it.dtype)
+
+    def _start(self, number: int, memory: Quantities | None) -> Start:
+        it = self._it
+        batch, dtype = it.reading.batches[number - 1], it.dtype
+        parameters = {n: p.astype(dtype) for n, p in batch.step.parameters.items()}
+        y = batch.y if batch.y.ndim == 1 else batch.y.astype(dtype)
+        x, lr = batch.x.astype(dtype), batch.lr or it.reading.settings.lr or 0.0
+        return Start(it.network.named(parameters), x, y, lr, memory, {}, number)
+
+    def turn(self, number: int, problem: Problem, state: State) -> Turn | None:
+        """Where a step starts: the optimiser's memory is PyTorch's."""
+        if number > self._steps:
+            return None
+        return Turn(number, self._start(number, state.memory))
+
+    def answer(self, turn: Turn, problem: Problem, torch: Quantities) -> Answer:
+        """What the program's variables held in this step."""
+        found = Answer()
+        mapped = self._it.steps[turn.number - 1]
+        for name in problem.network.judged:
+            if name in mapped:
+                value: Array = np.asarray(mapped[name].value)
+                same = value.shape == torch[name].shape
+                (found.values if same else found.misshapen)[name] = value
+                if mapped[name].at.name != name:
+                    found.names[name] = mapped[name].at.name
+        return found
+
+    def line_of(self, name: str, step: int) -> str:
+        """line 30, in backward: d1 = …"""
+        it = self._it.steps[step - 1][name]
+        return f"{self._place(it)}: {self._program.text(it.at.line, it.at.file)}"
+
+    def _place(self, it: Mapped) -> str:
+        where = "" if it.at.where == "<module>" else f", in {it.at.where}"
+        return f"{self._program.place(it.at.line, it.at.file)}{where}"
+
+    def remarks(self, problem: Problem) -> list[str]:
+        """What stands in no variable, and how the program ran."""
+        found = list(self._told)
+        held = {name for step in self._it.steps[: self._steps] for name in step}
+        inside = [name for name in problem.network.computed if name not in held | {"loss"}]
+        if inside:
+            found.append(
+                f"no variable holds {', '.join(inside)}: judged through what is computed from "
+                f"{'it' if len(inside) == 1 else 'them'}"
+            )
+        return found
+
+    @property
+    def recognised(self) -> list[dict[str, Any]]:
+        """By quantity the variable of the first step, its factor, and where it is computed."""
+        return [
+            {
+                "quantity": name,
+                "name": it.at.name,
+                "factor": it.factor,
+                "transposed": it.transposed,
+                "function": None if it.at.where == "<module>" else it.at.where,
+                "file": base_name(it.at.file) or self.file,
+                "line": it.at.line,
+                "text": self._program.text(it.at.line, it.at.file),
+            }
+            for name, it in self._it.steps[0].items()
+        ]
+
+    def introduction(self) -> Iterator[list[str]]:
+        """What was recognised, as rows of a table: a quantity, the variable, its line."""
+        for name, it in self._it.steps[0].items():
+            factor = "" if it.factor == 1 else f" ({_times(it.factor)})"
+            mark = "" if it.is_right else "  ?"
+            turned = ".T" if it.transposed else ""
+            yield [f"  {name}", f"{it.at.name}{turned}{factor}{mark}", self._place(it)]
+
+    def sentences(self) -> list[str]:
+        """The network, the training and the conventions, in words."""
+        return conventions(self._it)
+
+
+def _times(factor: float) -> str:
+    return "the sign turned" if factor == -1 else f"times {factor:g}"

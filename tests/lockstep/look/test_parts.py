@@ -1,0 +1,122 @@
+"""The parts of the recogniser, each alone."""
+
+import numpy as np
+import pytest
+
+from lockstep.look.forward import activated, matrix, rows
+from lockstep.look.reading import Settings, delta_factors, ratio
+from lockstep.look.roles import Roles
+from lockstep.look.seen import Found, Seen, forms
+from lockstep.look.source import Program, names_by_line, stored_by_line
+
+
+def test_vectors_are_one_sample_and_one_output():
+    assert rows(np.ones(3), columns=True).shape == (1, 3)
+    assert rows(np.ones((3, 2)), columns=True).shape == (2, 3)
+    assert matrix(np.ones(3), is_in_out=True).shape == (3, 1)
+    assert matrix(np.ones((3, 2)), is_in_out=False).shape == (2, 3)
+    cube = np.ones((2, 2, 2))
+    assert rows(cube, columns=False) is None
+    assert matrix(cube, is_in_out=False) is None
+
+
+def test_every_activation_is_tried_softmax_of_two_or_more():
+    assert "softmax" not in activated(np.ones((1, 1)))[0]
+    names, values = activated(np.array([[1.0, -1.0]]))
+    assert values[names.index("relu")].tolist() == [[1.0, 0.0]]
+    assert len(names) == len(values)
+
+
+@pytest.mark.parametrize(
+    ("shape", "wanted", "found"),
+    [
+        ((2, 3), (2, 3), [False]),
+        ((3, 2), (2, 3), [True]),
+        ((1, 3), (3,), [False]),
+        ((4,), (2, 2), []),
+    ],
+)
+def test_an_array_is_read_in_a_shape_if_it_can_be(shape, wanted, found):
+    array = np.arange(float(np.prod(shape))).reshape(shape)
+    assert [turned for _, turned in forms(array, wanted)] == found
+
+
+def test_a_symmetric_matrix_is_read_once():
+    assert [turned for _, turned in forms(np.eye(2), (2, 2))] == [False]
+
+
+def test_an_update_along_nothing_has_no_rate():
+    p = np.ones(3)
+    assert ratio(p, p - 0.1, np.zeros(3)) is None
+    assert ratio(p, p, np.ones(3)) is None
+    assert ratio(p, p - 0.1 * np.arange(3), np.arange(3.0)) == pytest.approx(0.1)
+    assert ratio(p, p - [0.1, 0.2, 0.4], np.ones(3)) is None
+
+
+def test_a_delta_may_have_a_sign_and_the_factors_of_a_mean():
+    assert {1.0, -1.0, 4.0, -4.0, 8.0, 2.0} <= {*delta_factors(4, 2)}
+    assert delta_factors(4, 2)[0] == 1.0
+
+
+def seen_of(*arrays):
+    seen = Seen()
+    sightings = [(time, "f", 1, f"a{time}", time, "f.py") for time in range(len(arrays))]
+    given = {str(n): array for n, array in enumerate(arrays)}
+    seen.add(sightings, [], [], given)
+    return seen
+
+
+def test_a_quantity_is_found_turned_and_times_a_factor():
+    value = np.arange(6.0).reshape(2, 3)
+    seen = seen_of(value.T, -4 * value, np.ones((2, 3)))
+    found = seen.find(value, 1e-9, (1.0, -4.0))
+    assert [(it.at.name, it.transposed, it.factor) for it in found] == [
+        ("a0", True, 1.0),
+        ("a1", False, -4.0),
+    ]
+    np.testing.assert_array_equal(found[1].ours, value)
+    assert seen.find(np.zeros((2, 3)), 1e-9) == []
+    assert seen.find(np.full((2, 3), np.nan), 1e-9) == []
+    assert isinstance(found[0], Found)
+
+
+def test_numbers_are_arrays_of_one_and_counters_are_not():
+    seen = Seen()
+    numbers = [("f", 1, "bias", "f.py"), ("f", 2, "i", "f.py"), ("f", 3, "bias", "f.py")]
+    times = np.arange(4.0)
+    seen.add([], numbers, [], {
+        "series 0": np.stack([times, [0.5, 0.5, 0.25, 0.25]], 1),
+        "series 1": np.stack([times, times], 1),
+        "series 2": np.stack([times + 4, [0.25, 0.25, 0.125, 0.125]], 1),
+    })  # fmt: skip
+    held = [seen.arrays[it.content].item() for it in seen.history["f", "bias"]]
+    assert held == [0.5, 0.25, 0.125]
+    assert ("f", "i") not in {it.key for it in seen.sightings}
+    assert seen.scalars() == {"bias": 0.5, "i": 0.0}
+
+
+def test_one_array_is_a_multiple_of_another_or_not():
+    roles = Roles.__new__(Roles)
+    one = np.arange(3.0)
+    assert roles._share(2 * one, one) == pytest.approx(2)
+    assert roles._share(one, np.ones(3)) is None
+    assert roles._share(one, np.zeros(3)) is None
+    assert roles._share(one, np.ones(4)) is None
+
+
+def test_the_stored_names_of_a_line():
+    tree = Program("file.py", b"x = y\ndef f():\n    z = x\n    return z\n").tree
+    assert stored_by_line(tree)[1] == {"x"}
+    assert names_by_line(tree)[4] == {"z"}
+    assert 2 not in names_by_line(tree)
+
+
+def test_a_message_of_a_file_keeps_its_line():
+    assert Program("file.py", b"x = 1").located("file.py, line 1: no", ValueError()) == (
+        "file.py, line 1: no"
+    )
+
+
+def test_settings_are_those_of_a_step():
+    training = Settings(("linear",), "mse", "sgd", {"momentum": 0.9}, 0.1).training
+    assert (training["momentum"], training["l2"]) == (0.9, 0.1)

@@ -1,0 +1,281 @@
+"""Programs that do not run, or train nothing: what is said of them."""
+
+import json
+
+import pytest
+
+from lockstep.__main__ import main
+from lockstep.errors import Unusable
+from lockstep.look.source import Program, names_by_line
+
+TRAINS = """
+import numpy as np
+
+lr = 0.1
+X = np.random.default_rng(0).normal(size=(6, 3))
+y = X @ np.array([[1.0], [2.0], [-1.0]])
+
+
+class Model:
+    def __init__(self):
+        self.W = np.random.default_rng(1).normal(size=(3, 1))
+        self.b = np.full(1, 0.3)
+
+    def fit(self, X, y, epochs):
+        for _ in range(epochs):
+            out = X @ self.W + self.b
+            error = out - y
+            loss = (error**2).mean()
+            dW = 2 * X.T @ error / len(X)
+            db = 2 * error.mean(axis=0)
+            self.W = self.W - lr * dW
+            self.b = self.b - lr * db
+        return loss
+
+
+model = Model()
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text, name="program.py"):
+        path = tmp_path / name
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def refused(capsys, *arguments):
+    assert main(["look", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("lockstep look: ")
+    assert said.count("\n") == 1
+    return said
+
+
+def test_what_trains_nothing_asks_for_a_call(write, capsys):
+    said = refused(capsys, write(TRAINS))
+    assert "no array changed, so nothing was trained; expected --call" in said
+    assert "its functions and classes are: Model" in said
+
+
+def test_a_call_is_run_after_the_file(write, capsys):
+    assert main(["look", write(TRAINS), "--call", "model.fit(X, y, 50)"]) == 0
+    assert "network 3-1, linear, mse, sgd lr 0.1" in capsys.readouterr().out
+
+
+def test_a_constant_is_set(write, capsys):
+    path = write(TRAINS + "model.fit(X, y, 9)\n")
+    assert main(["look", path, "--set", "lr=0.05"]) == 0
+    assert "sgd lr 0.05" in capsys.readouterr().out
+    assert "expected NAME=VALUE" in refused(capsys, path, "--set", "lr")
+    assert "did you mean lr?" in refused(capsys, path, "--set", "lrr=1")
+    assert "expected a value of Python's" in refused(capsys, path, "--set", "lr=1 +")
+    assert "it sets lr, X, y" in refused(capsys, path, "--set", "zebra=1")
+
+
+def test_a_program_that_ends_after_its_steps_is_judged_to_its_end(write, capsys):
+    assert main(["look", write(TRAINS + "model.fit(X, y, 2)\n"), "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps_run"] == 2
+
+
+def test_an_error_is_told_with_its_line(write, capsys):
+    said = refused(capsys, write("import numpy as np\nx = np.ones(3)\nx @ np.ones(2)\n"))
+    assert "program.py, line 3: ValueError" in said
+
+
+def test_an_error_after_the_steps_is_a_remark(write, capsys):
+    assert main(["look", write(TRAINS + "model.fit(X, y, 9)\n1 / 0\n"), "--steps", "50"]) == 0
+    assert "the program ended early" in capsys.readouterr().out
+
+
+def test_what_never_ends_is_stopped(write, capsys):
+    said = refused(capsys, write("while True:\n    x = 1.5\n"), "--time-limit", "1")
+    assert "was still running after 1 s, the time limit" in said
+
+
+def test_a_process_that_is_ended_says_how(write, capsys):
+    said = refused(capsys, write("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"))
+    assert "its process was ended by SIGKILL" in said
+    assert "ended with status 3" in refused(capsys, write("import os\nos._exit(3)\n"))
+
+
+def test_input_is_answered_and_a_missing_import_stands_in(write, capsys):
+    text = "import no_such_package\n" + TRAINS + "input('go?')\nmodel.fit(X, y, 9)\n"
+    assert main(["look", write(text)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "no_such_package is not installed: something that does nothing stands in for it" in out
+    assert "the program asked for input(): it got an empty line each time" in out
+
+
+def test_what_needs_a_missing_import_says_so(write, capsys):
+    said = refused(capsys, write("import no_such_package as p\nfor x in range(p.n):\n    pass\n"))
+    assert "no_such_package is not installed" in said
+
+
+def test_something_else_than_a_network_is_declined(write, capsys):
+    text = "import numpy as np\nx = np.ones(3)\nfor i in range(5):\n    x = x * 1.5\n"
+    said = refused(capsys, write(text))
+    assert "no network was recognised; expected products of inputs and weights" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("print 'hello'\n", "this is Python 2, where print needs no brackets"),
+        ("if 1:\n\tx = 1\n        y = 2\n", "tabs and spaces are mixed"),
+        ("x = = 1\n", "expected Python 3: invalid syntax"),
+        ("x = 1\0", "expected Python 3: source code string cannot contain null bytes"),
+        ("(" * 9000, "expected Python"),
+        ("-" * 100_000 + "1", "nested too deeply"),
+    ],
+)
+def test_what_is_no_python_3_is_told_with_its_line(text, words):
+    with pytest.raises(Unusable, match=words):
+        Program("file.py", text.encode())
+
+
+def test_a_file_that_is_no_notebook_is_refused():
+    with pytest.raises(Unusable, match="expected a Jupyter notebook"):
+        Program("file.ipynb", b"{}")
+
+
+def notebook(*cells):
+    kinds = [{"cell_type": "code", "source": cell.splitlines(keepends=True)} for cell in cells]
+    return json.dumps({"cells": [{"cell_type": "markdown", "source": ["# Title"]}, *kinds]})
+
+
+def test_a_notebook_has_cells_and_magic_commands():
+    text = notebook("%matplotlib inline\nx = 1", "%%bash\nls", "!pip install x\nx?\ny = 2")
+    program = Program("file.ipynb", text.encode())
+    assert program.text(2) == "x = 1"
+    assert [line for line in program.lines if not line.startswith("pass")] == ["x = 1", "y = 2"]
+    assert program.place(7) == "cell 3, line 3"
+    assert (
+        program.located("file.ipynb, line 7: no", ValueError()) == "file.ipynb, cell 3, line 3: no"
+    )
+    with pytest.raises(Unusable, match="cell 1, line 1: expected Python 3"):
+        Program("file.ipynb", notebook("x = = 2").encode())
+
+
+def test_a_line_of_another_file_has_its_name(tmp_path):
+    other = tmp_path / "layers.py"
+    other.write_text("a = 1\nb = 2\n")
+    program = Program(str(tmp_path / "main.py"), b"import layers\n")
+    assert program.place(2, str(other)) == "line 2 of layers.py"
+    assert program.text(2, str(other)) == "b = 2"
+    assert program.text(99) == ""
+    assert program.is_beside(str(other))
+    assert not program.is_beside("/usr/lib/python3.11/json/decoder.py")
+    assert not program.is_beside("layers.py")
+
+
+def test_imports_in_a_try_are_left_alone():
+    text = "import a.b\nfrom c import d\nfrom . import e\n"
+    text += "try:\n    import f\nexcept ImportError:\n    g = 1\n"
+    assert Program("file.py", text.encode()).imports == {"a", "c"}
+
+
+def test_names_stand_by_the_lines_of_their_statement():
+    tree = Program("file.py", b"x = (a +\n     b)\nfor i in x:\n    y = i\n").tree
+    names = names_by_line(tree)
+    assert names[1] == names[2] == {"x", "a", "b"}
+    assert names[3] == {"i", "x"}
+
+
+def test_what_is_said_holds(write, capsys):
+    path = write(TRAINS + "model.fit(X, y, 9)\n")
+    names = "--x X --y y --parameters self.W,self.b,model.W,model.b".split()
+    assert main(["look", path, *names, "--loss", "mse", "--lr", "0.1", "--optimizer", "sgd"]) == 0
+    assert main(["look", path, "--lr", "0.2"]) == 1
+    assert "learning-rate" in capsys.readouterr().out
+    assert main(["look", path, "--loss", "half_sum_over_n", "--json", "-"]) == 1
+    assert json.loads(capsys.readouterr().out)["problem"]["loss"] == "half_sum_over_n"
+    assert "no network was recognised" in refused(capsys, path, "--y", "nonsense")
+    assert "no network was recognised" in refused(capsys, path, "--x", "nonsense")
+    assert "no network was recognised" in refused(capsys, path, "--loss", "cross_entropy")
+    assert main(["look", path, "--optimizer", "adam", "--quiet"]) == 1
+
+
+DECAYS = TRAINS.replace("lr = 0.1", "lr = 0.1\nreg = 0.02").replace(
+    "dW = 2 * X.T @ error / len(X)", "dW = 2 * X.T @ error / len(X) + reg * self.W"
+)
+
+
+def test_a_penalty_is_found(write, capsys):
+    path = write(DECAYS + "model.fit(X, y, 9)\n")
+    assert main(["look", path]) == 0
+    assert "mse, l2 0.02, sgd lr 0.1" in capsys.readouterr().out
+    assert main(["look", path, "--l2", "0.04"]) == 1
+
+
+def test_a_schedule_of_the_learning_rate_is_followed(write, capsys):
+    text = TRAINS.replace(
+        "            self.b = self.b - lr * db\n",
+        """\
+            self.b = self.b - lr * db
+            lr = lr * 0.5
+""",
+    ).replace("for _ in", "lr = 0.1\n        for _ in")
+    assert main(["look", write(text + "model.fit(X, y, 9)\n"), "--steps", "3"]) == 0
+    assert "match" in capsys.readouterr().out
+
+
+def test_a_main_guard_is_looked_into(write, capsys):
+    guarded = TRAINS + "if __name__ == '__main__':\n    epochs = 9\n    model.fit(X, y, epochs)\n"
+    assert main(["look", write(guarded), "--set", "epochs=4"]) == 0
+
+
+def test_float32_is_judged_as_such(write, capsys):
+    text = TRAINS.replace("size=(6, 3))", "size=(6, 3)).astype(np.float32)")
+    text = text.replace("[[1.0], [2.0], [-1.0]])", "[[1.0], [2.0], [-1.0]], np.float32)")
+    text = text.replace("size=(3, 1))", "size=(3, 1)).astype(np.float32)")
+    text = text.replace("np.full(1, 0.3)", "np.full(1, 0.3, np.float32)")
+    text = text.replace("lr = 0.1", "lr = np.float32(0.1)")
+    assert main(["look", write(text + "model.fit(X, y, 9)\n"), "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["dtype"] == "float32"
+
+
+def test_a_step_by_dropout_is_declined_and_not_judged_in_part(write, capsys):
+    text = """
+import numpy as np
+np.random.seed(1)
+X = np.array([[0, 0, 1], [0, 1, 1], [1, 0, 1], [1, 1, 1]])
+y = np.array([[0, 1, 1, 0]]).T
+synapse_0 = 2 * np.random.random((3, 5)) - 1
+synapse_1 = 2 * np.random.random((5, 1)) - 1
+for j in range(60000):
+    layer_1 = 1 / (1 + np.exp(-(np.dot(X, synapse_0))))
+    layer_1 *= np.random.binomial([np.ones((len(X), 5))], 0.8)[0] * (1.0 / 0.8)
+    layer_2 = 1 / (1 + np.exp(-(np.dot(layer_1, synapse_1))))
+    layer_2_delta = (layer_2 - y) * (layer_2 * (1 - layer_2))
+    layer_1_delta = layer_2_delta.dot(synapse_1.T) * (layer_1 * (1 - layer_1))
+    synapse_1 -= 0.5 * layer_1.T.dot(layer_2_delta)
+    synapse_0 -= 0.5 * X.T.dot(layer_1_delta)
+"""
+    assert "no network was recognised" in refused(capsys, write(text))
+
+
+def test_a_loop_that_goes_on_elsewhere_is_judged_as_far_as_it_is_known(write, capsys):
+    loop = """
+W = np.random.default_rng(1).normal(size=(3, 1))
+for i in range(9):
+    if i == 0:
+        first = X @ W
+        error = first - y
+    else:
+        other = X @ W
+        error = other - y
+    dW = X.T @ error / len(X)
+    W = W - lr * dW
+"""
+    assert main(["look", write(TRAINS + loop), "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps_run"] == 1
+
+
+def test_names_that_are_ours_stand_alone(write, capsys):
+    text = TRAINS.replace("dW", "grad_W1") + "model.fit(X, y, 9)\n"
+    assert main(["look", write(text), "--show", "1"]) == 0
+    assert "(your grad_W1)" not in capsys.readouterr().out
