@@ -235,8 +235,7 @@ class Search:
 
     def _width(self, layer: Layer, axis: int) -> int:
         """How many inputs, 0, or outputs, 1, a layer's weights have."""
-        M = matrix(self.seen.arrays[layer.W], layer.is_in_out)
-        return 0 if M is None else M.shape[axis]
+        return int(of_matrix(self.seen.arrays[layer.W], layer.is_in_out).shape[axis])
 
     def _passed_on(
         self, content: int, after: dict[int, list[Layer]], columns: bool
@@ -358,11 +357,11 @@ def is_masked(masked: Array, a: Array) -> bool:
 def changing(seen: Seen) -> set[int]:
     """What variables held early that then changed by a part of its size, as parameters do."""
     found: set[int] = set()
-    for history in seen.history.values():
-        held = list(dict.fromkeys(it.content for it in history if it.content not in seen.partial))
-        arrays = [seen.arrays[content] for content in held[: _EARLY + 2]]
-        if len(held) < len([it for it in history if it.content not in seen.partial]):
+    for key in seen.history:
+        held = seen.held(key)
+        if len({*held}) < len(held):
             continue  # what comes back is data
+        arrays = [seen.arrays[content] for content in held[: _EARLY + 2]]
         moves = [_moves_a_little(a, b) for a, b in pairwise(arrays)]
         if moves and sum(moves) >= 0.6 * len(moves):
             shape = arrays[-1].shape
@@ -373,8 +372,8 @@ def changing(seen: Seen) -> set[int]:
 def varying(seen: Seen) -> set[int]:
     """What may be biases: what changes, and arrays of numbers that do not; no counters."""
     found: set[int] = set()
-    for history in seen.history.values():
-        held = list(dict.fromkeys(it.content for it in history if it.content not in seen.partial))
+    for key in seen.history:
+        held = list(dict.fromkeys(seen.held(key)))
         shapes = [seen.arrays[content].shape for content in held]
         counts = (
             bool(held)

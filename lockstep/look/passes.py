@@ -9,7 +9,7 @@ from itertools import islice, product
 
 import numpy as np
 
-from lockstep.look.forward import Chain, close, matrix, of_matrix, of_rows, rows, sigma
+from lockstep.look.forward import Chain, close, of_matrix, of_rows, rows, sigma
 from lockstep.look.seen import Key, Seen, Sighting
 from lockstep.network.names import Array, Quantities
 
@@ -26,7 +26,6 @@ class Pass:
         x: The array of its inputs.
         out: That of its outputs.
         parameters: Those of its parameters, by numbered name.
-        masks: Of dropout, by layer.
     """
 
     time: int
@@ -41,7 +40,6 @@ class Step:
 
     Attributes:
         passes: One, or one a sample.
-        x: (N, n_0), of all of them.
         parameters: By numbered name, in our layout.
         new: The parameters after it.
         after: When the step before ended.
@@ -49,7 +47,6 @@ class Step:
     """
 
     passes: list[Pass]
-    x: Array
     parameters: Quantities
     new: Quantities
     after: float
@@ -146,8 +143,7 @@ class Model:
         if name[0] == "b":
             n = of_matrix(self.seen.arrays[layer.W], layer.is_in_out).shape[1]
             return {name: np.array(np.broadcast_to(array.ravel(), (n,)))}
-        M = matrix(array, layer.is_in_out)
-        assert M is not None
+        M = of_matrix(array, layer.is_in_out)
         if layer.fold == "first":
             return {name: M[1:].T.copy(), f"b{name[1:]}": M[0].copy()}
         if layer.fold == "last":
@@ -252,7 +248,7 @@ class Model:
                 continue
             until = float(following.time if following else last)
             parameters, new = self.parameters(group[0].parameters), self.parameters(contents)
-            step = Step(group, np.empty(0), parameters, new, ends[n], until)
+            step = Step(group, parameters, new, ends[n], until)
             step.names = {name: self.seen.first(content) for name, content in contents}
             steps.append(step)
         return steps

@@ -16,14 +16,13 @@ import numpy as np
 
 from lockstep.look.seen import Seen
 from lockstep.look.source import Program
+from lockstep.sides.child import ONE_THREAD, how_it_ended
 from lockstep.sides.serve import Channel
 
 _START = (
     "import sys; sys.path[:0] = [sys.argv.pop(1)]; from lockstep.look.watch import main; main()"
 )
-_ENVIRONMENT = dict(
-    OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", MPLBACKEND="Agg"
-)
+_ENVIRONMENT = dict.fromkeys(ONE_THREAD, "1") | {"MPLBACKEND": "Agg"}
 
 
 def watched(
@@ -67,7 +66,7 @@ def watched(
             try:
                 answer, arrays = channel.receive()
             except (EOFError, OSError, ValueError):
-                return seen, _how_it_ended(process), told
+                return seen, f"its process {how_it_ended(process.wait())}", told
             sightings, numbers, partial, told, end = json.loads(answer["seen"])
             seen.add(sightings, numbers, partial, arrays)
             if end:
@@ -83,11 +82,3 @@ def watched(
         for stream in (process.stdin, process.stdout):
             with suppress(OSError):
                 stream.close()
-
-
-def _how_it_ended(process: subprocess.Popen[bytes]) -> str:
-    status = process.wait()
-    if status < 0:
-        name = next((it.name for it in signal.Signals if it == -status), f"signal {-status}")
-        return f"its process was ended by {name}"
-    return f"its process ended with status {status}"

@@ -453,9 +453,7 @@ class Reader:
         fits, lrs = 0.0, []
         for number, batch in enumerate(batches[:3], 1):
             right = self.right(batch, replace(settings, lr=1.0), memory, number)
-            memory = {
-                n[4:]: a for n, a in right.items() if n.startswith("new_") and "_" in n[4:]
-            } or None
+            memory = kept(right)
             here = []
             for name in memory or ():
                 value = right[f"new_{name}"]
@@ -526,6 +524,12 @@ def ratio(p: Array, new: Array, down: Array) -> float | None:
     if not lr or room >= np.abs(went).max():
         return None
     return lr if (np.abs(went - lr * down) <= room).mean() >= 0.9 else None
+
+
+def kept(quantities: Quantities) -> Quantities | None:
+    """The optimiser's memory after a step; None where it keeps nothing."""
+    new = {name[4:]: it for name, it in quantities.items() if name.startswith("new_")}
+    return {name: it for name, it in new.items() if "_" in name} or None
 
 
 def delta_factors(n: int, n_out: int) -> tuple[float, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from lockstep.look.forward import Chain, chains, changing
 from lockstep.look.passes import Model
-from lockstep.look.reading import Batch, Reader, Reading, delta_factors
+from lockstep.look.reading import Batch, Reader, Reading, delta_factors, kept
 from lockstep.look.roles import Roles
 from lockstep.look.seen import Seen, Sighting
 from lockstep.look.source import Program
@@ -172,8 +172,7 @@ def _recognised(reader: Reader, reading: Reading) -> Recognised:
         settings = replace(reading.settings, lr=batch.lr or reading.settings.lr)
         right = reader.right(batch, settings, memory, number)
         found.steps.append(_mapped(found, reader, batch, right))
-        kept = {n[4:]: a for n, a in right.items() if n.startswith("new_") and "_" in n[4:]}
-        memory = kept or None
+        memory = kept(right)
     return found
 
 
@@ -263,7 +262,7 @@ def _with_roles(
 ) -> None:
     """Add the quantities that are not right, of the layers whose updates are not."""
     settings = found.reading.settings
-    roles = Roles(found.model, batch, settings, right, reader.tolerance)
+    roles = Roles(found.model, batch, settings, right)
     for l in range(found.network.depth, 0, -1):
         parameters = [name for name in (f"W{l}", f"b{l}") if name in batch.step.parameters]
         wrong = [name for name in parameters if not own[f"new_{name}"].is_right]

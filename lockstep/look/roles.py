@@ -8,7 +8,7 @@ import numpy as np
 
 from lockstep.look.passes import Model
 from lockstep.look.reading import Batch, Settings, delta_factors
-from lockstep.look.seen import Found, Seen, Sighting, forms
+from lockstep.look.seen import Found, Sighting, forms
 from lockstep.network.names import Array, Quantities
 from lockstep.network.network import Network
 
@@ -21,15 +21,10 @@ class Roles:
         batch: The training step.
         settings: How the network is trained.
         right: The quantities as they should be, by numbered name.
-        tolerance: Relative.
     """
 
-    def __init__(
-        self, model: Model, batch: Batch, settings: Settings, right: Quantities, tolerance: float
-    ) -> None:
-        self.seen: Seen = model.seen
-        self.model, self.batch, self.settings, self.right = model, batch, settings, right
-        self.tolerance = tolerance
+    def __init__(self, model: Model, batch: Batch, settings: Settings, right: Quantities) -> None:
+        self.seen, self.batch, self.settings, self.right = model.seen, batch, settings, right
         ones = tuple([1] * (len(settings.activations) + 1))
         self.network = Network(ones, settings.activations, settings.loss)
 

@@ -152,6 +152,10 @@ class Seen:
         """Where an array was seen."""
         return self._of[content]
 
+    def held(self, key: Key) -> list[int]:
+        """The arrays that a variable held one after the other, without lists being filled."""
+        return [it.content for it in self.history[key] if it.content not in self.partial]
+
     def named(self, names: Iterable[str]) -> set[int]:
         """The arrays that variables of some names held, whichever quotes these have."""
         names = {name.replace('"', "'").strip() for name in names}

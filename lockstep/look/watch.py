@@ -39,10 +39,6 @@ _NUMBERS = (float, int, np.floating, np.integer)
 _exit = os._exit
 
 
-class Ended(BaseException):
-    """The program is stopped."""
-
-
 class Watch:
     """What the values of a program are, line by line.
 
@@ -55,7 +51,6 @@ class Watch:
         self._names: dict[str, tuple[dict[int, set[str]], dict[int, set[str]]] | None] = {}
         self._contents: dict[tuple[Any, ...], int] = {}
         self._last: dict[tuple[str, str], int] = {}
-        self._known: dict[int, tuple[int, int, int]] = {}  # of large arrays by address
         self._spent: dict[tuple[int, int], list[float]] = {}
         self._time = self._bytes = self._nodes = 0
         self._next, self._sent_at = _FIRST, time.monotonic()

@@ -26,7 +26,7 @@ from lockstep.sides.serve import Channel
 _START = (
     "import sys; sys.path[:0] = [sys.argv.pop(1)]; from lockstep.sides.serve import main; main()"
 )
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _STREAMS = ("stdin", "stdout", "stderr")
 _SOON = 3e-4  # seconds; to sleep and be woken costs more than a small step takes
 _GRACE = 1.0  # seconds in which a worker that is stopped may say where it is
@@ -100,8 +100,16 @@ def _folder() -> str:
 
 def _started(arguments: list[str], **files: Any) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-c", _START, str(Path(__file__).parents[2]), *arguments]
-    environment = os.environ | dict.fromkeys(_ONE_THREAD, "1")
+    environment = os.environ | dict.fromkeys(ONE_THREAD, "1")
     return subprocess.Popen(command, start_new_session=True, env=environment, **files)
+
+
+def how_it_ended(status: int) -> str:
+    """What an exit status says of a process, as the rest of a sentence about it."""
+    if status >= 0:
+        return f"ended with status {status}"
+    name = next((it.name for it in signal.Signals if it == -status), f"signal {-status}")
+    return f"was ended by {name}"
 
 
 def _show(printed: IO[bytes], name: str, onto: TextIO) -> None:
@@ -225,11 +233,8 @@ class Child(Code):
         self._kill()
         if self._stopped:
             how = f"was still running after {self.limits.seconds:g} s, the time limit"
-        elif status is not None and status < 0:
-            name = next((it.name for it in signal.Signals if it == -status), f"signal {-status}")
-            how = f"was ended by {name}"
         elif status is not None:
-            how = f"ended with status {status}"
+            how = how_it_ended(status)
         raise Unusable(f"{self.path}: its process {how}; expected it to return")
 
     def _wait(self) -> None:
