@@ -42,6 +42,8 @@ def parser(name: str | None = None) -> Parser:
     )
     about = "a problem file: its keys are these options, with _ for -"
     it.add_argument("problem", nargs="?", metavar="PROBLEM.toml", help=about)
+    about = "print a step function of this network to start from, and run nothing"
+    it.add_argument("--template", action="store_true", help=about)
     it.add_options(GROUPS)
     return it
 
@@ -64,9 +66,11 @@ def _compare(given: dict[str, Any], came: list[int]) -> int:
     from lockstep.network.problem import make_problem, read_file, required
     from lockstep.sides.chosen import side_by_hand
 
-    path = given.pop("problem", None)
+    path, is_asked = given.pop("problem", None), given.pop("template", False)
     values = {} if path is None else read_file(path, given.pop("untrusted", False))
     values |= check(given, lambda key: OPTIONS[key].flag)
+    if is_asked:
+        return _template(values)
     if "expect" in values and not {"derivation", "numbers"} & values.keys():
         expected = "expected a derivation or numbers to be given too"
         raise Unusable(f"--expect {values['expect']}: {expected}")
@@ -77,6 +81,21 @@ def _compare(given: dict[str, Any], came: list[int]) -> int:
     values["require"] = required(values.get("require", ()), problem.network)
     step.prepare(problem)
     return judged(problem, values, step, came)
+
+
+def _template(values: dict[str, Any]) -> int:
+    """Print a right step of the network that options describe."""
+    from dataclasses import replace
+
+    from lockstep.learn.template import Exercise, template
+    from lockstep.network.problem import make_problem
+
+    network = make_problem(values).network
+    if network.masked:
+        raise Unusable(f"--template: {network.masked[0]}: there is none with dropout")
+    printed, _ = printer()
+    printed(template(Exercise(replace(network, labels=False)), {}).splitlines())
+    return 0
 
 
 def judged(problem: "Problem", values: dict[str, Any], step: "Side", came: list[int]) -> int:

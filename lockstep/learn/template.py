@@ -150,12 +150,12 @@ def template(it: Exercise, planted: Mapping[str, str] | None = None) -> str:
 
     Args:
         it: What is to be derived.
-        planted: Formulas by name that stand in place of the right ones in a finished file. None: a
-            file to be filled in.
+        planted: Formulas by name that stand in place of the right ones in a finished file; empty
+            for one that is right. None: a file to be filled in.
     """
     title = "fill in the formulas, one after the other"
-    if planted:
-        title = "one formula of it is wrong: find it"
+    if planted is not None:
+        title = "one formula of it is wrong: find it" if planted else "put your own in its place"
     order = it.names
     right = {name: right_formula(name, it) for name in order}
     shown = dict.fromkeys(order, "...") if planted is None else right | dict(planted)

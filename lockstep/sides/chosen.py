@@ -10,7 +10,7 @@ from lockstep.network.options import DESCRIBING, check, demand_describing, file_
 from lockstep.network.problem import UNTOLD
 from lockstep.sides.built_in import BuiltIn
 from lockstep.sides.child import Child, Limits
-from lockstep.sides.code import Here
+from lockstep.sides.code import Here, demand_function
 from lockstep.sides.function import Function
 from lockstep.sides.paper import read_numbers
 from lockstep.sides.recording import Recording
@@ -41,7 +41,9 @@ def side_by_hand(
     if "derivation" in values:
         path, name = file_and_function(values["derivation"])
         limits = Limits(values.get("time_limit", 0), values.get("memory_limit", 0))
-        function = Function(Child(path, read_bytes(path, "Python"), name, limits))
+        source = read_bytes(path, "Python")
+        demand_function(source, path, name)
+        function = Function(Child(path, source, name, limits))
         function.file = base_name(path) + (f":{name}" if name != "step" else "")
         _set(values, parsed(function.code.settings, f"{path}: PROBLEM: ", "{}"), path)
         return function

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
 import inspect
@@ -169,6 +170,68 @@ def function_of(names: dict[str, Any], path: str, name: str) -> Callable[..., An
         known = f"Its functions are: {', '.join(there)}." if there else "It defines no function."
         raise Unusable(f"{path}: has no function {name!r}. {known} Expected `def {name}(...)`")
     return function  # type: ignore[no-any-return]
+
+
+def demand_function(source: bytes, path: str, name: str) -> None:
+    """Say what a file has where it lacks the function, before anything of it runs.
+
+    Args:
+        source: What is in the file.
+        path: Where it is, for messages.
+        name: Of the function.
+
+    Raises:
+        Unusable: No statement of the file's top level can give it that name.
+    """
+    try:
+        statements = list(_top_level(ast.parse(source)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return  # which is told when it is loaded
+    if not any({name, "*"} & _binds(node) for node in statements):
+        there = "; ".join(_what_is_there(statements)) or "nothing that could be called"
+        raise Unusable(
+            f"{path}: has no function {name!r}, but {there}. `lockstep look {path}` judges a "
+            f"program as it is; or write `def {name}(...)`, to start from "
+            "`lockstep compare --template`"
+        )
+
+
+def _top_level(tree: ast.Module) -> Iterator[ast.stmt]:
+    """The statements outside of functions and classes."""
+    blocks: list[ast.AST] = [tree]
+    while blocks:
+        for node in ast.iter_child_nodes(blocks.pop()):
+            if isinstance(node, ast.stmt):
+                yield node
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                blocks.append(node)
+
+
+def _binds(node: ast.stmt) -> set[str]:
+    """The names that a statement may give a function to; * where only running it tells."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {node.name}
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return {it.asname or it.name.partition(".")[0] for it in node.names}
+    names = [it for it in ast.walk(node) if isinstance(it, ast.Name)]
+    if {it.id for it in names} & {"globals", "exec", "setattr", "vars", "locals"}:
+        return {"*"}
+    is_number = isinstance(getattr(node, "value", None), ast.Constant)
+    if not isinstance(node, ast.Assign | ast.AnnAssign) or is_number:
+        return set()  # the variable of a loop is no function
+    return {it.id for it in names if isinstance(it.ctx, ast.Store)}
+
+
+def _what_is_there(statements: list[ast.stmt]) -> Iterator[str]:
+    """The functions, classes and loops of a file's top level, in words."""
+    functions = [it.name for it in statements if isinstance(it, ast.FunctionDef)]
+    classes = [it.name for it in statements if isinstance(it, ast.ClassDef)]
+    for names, one, many in ((functions, "function", "functions"), (classes, "class", "classes")):
+        if names:
+            yield f"the {one if len(names) == 1 else many} {', '.join(names)}"
+    loop = next((it for it in statements if isinstance(it, ast.For | ast.While)), None)
+    if loop:
+        yield f"a loop in line {loop.lineno}"
 
 
 def settings_of(names: dict[str, Any], path: str) -> str:

@@ -654,3 +654,27 @@ def test_of_one_thing_there_is_no_plural(capsys):
 def test_a_wide_tolerance_is_said_to_hide_what_it_hides(capsys):
     _, out, _ = ran(capsys, "--atol", "1e-6", "--show", "none")
     assert "the tolerance given lets them change by their whole value" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--sizes", "4-6-5-3", "--loss", "cross_entropy", "--optimizer", "adam", "--l2", "0.1"),
+        ("--sizes", "2-3-1", "--loss", "bce", "--no-biases"),
+    ],
+)
+def test_the_template_is_a_right_step_of_the_network_that_is_asked_for(options, tmp_path, capsys):
+    assert main(["--template", *options]) == 0
+    mine = tmp_path / "mine.py"
+    mine.write_text(capsys.readouterr().out)
+
+    assert main(["--derivation", str(mine), "--quiet", "--steps", "3", "--require", "all"]) == 0
+    assert capsys.readouterr().out.startswith("match: ")
+
+
+def test_there_is_no_template_with_dropout(tmp_path, capsys):
+    (tmp_path / "p.toml").write_text("x = [[1.0, 2.0]]\nmask1 = [[0.0, 2.0]]\n")
+
+    assert main(["--template", str(tmp_path / "p.toml")]) == 2
+    assert "--template: mask_h: there is none with dropout" in capsys.readouterr().err

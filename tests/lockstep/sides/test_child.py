@@ -77,7 +77,9 @@ def test_what_ends_a_derivation_is_one_line_with_its_place(tmp_path, capsys, sou
     assert "Traceback" not in out
 
 
-@pytest.mark.parametrize("source", ["while True: pass\n", "def step(x):\n    while True: pass\n"])
+@pytest.mark.parametrize(
+    "source", ["while True: pass\ndef step(x): pass\n", "def step(x):\n    while True: pass\n"]
+)
 def test_what_does_not_end_is_ended_at_its_limit(tmp_path, capsys, source):
     began = time.monotonic()
     assert judged(tmp_path, source, "--time-limit", "0.3") == 2
