@@ -5,19 +5,23 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lockstep.api import compare
+    from lockstep.errors import Mismatch
     from lockstep.gradients.check import check_gradients
     from lockstep.gradients.layers import check_function, check_layer
     from lockstep.gradients.reference import watch
     from lockstep.gradients.result import GradientMismatch
+    from lockstep.loop.follow import follow
 
     __version__: str
 
 __all__ = [
     "GradientMismatch",
+    "Mismatch",
     "check_function",
     "check_gradients",
     "check_layer",
     "compare",
+    "follow",
     "watch",
 ]
 _HOMES = {
@@ -25,6 +29,8 @@ _HOMES = {
     "check_gradients": "gradients.check",
     "check_function": "gradients.layers",
     "check_layer": "gradients.layers",
+    "follow": "loop.follow",
+    "Mismatch": "errors",
     "GradientMismatch": "gradients.result",
     "watch": "gradients.reference",
 }

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,7 @@ from lockstep.explain.forgotten import forgotten_setting
 from lockstep.explain.search import confirmed, diagnose
 from lockstep.explain.sides import explain
 from lockstep.network.options import check
-from lockstep.network.problem import UNTOLD, Problem, make_problem, read_file, required
+from lockstep.network.problem import UNTOLD, Problem, checked, make_problem, read_file, required
 from lockstep.report import remarks
 from lockstep.run.record import Record
 from lockstep.run.steps import records
@@ -127,8 +127,9 @@ def compare(
         raise Unusable(f"problem: expected a path or a dict of keys, got {kind}")
     if not (step is None or callable(step) or isinstance(step, Side | str | Path)):
         raise Unusable(f"step: expected a function, a path or None, got {type(step).__name__}")
-    values = dict(problem or {}) if isinstance(problem, dict | None) else read_file(problem)
-    values = check(values | settings, str)
+    is_file = isinstance(problem, str | Path)
+    values = read_file(problem) if is_file else checked(problem or {}, str)  # type: ignore[arg-type]
+    values |= check(settings, str)
     side = side_by_hand(values, step)
     made = make_problem(values)
     values["require"] = required(values.get("require", ()), made.network)
@@ -158,7 +159,12 @@ def run(
     fixed = "rtol" in values or "atol" in values
     shows = values.get("show", frozenset({1}))
     result = ComparisonResult(problem, side, fixed_tolerance=fixed, shows=shows)
-    parts = {"explanation": _explain, "control": _control, "referee": _referee, "battery": _battery}
+    parts: dict[str, Callable[[ComparisonResult, dict[str, Any]], None]] = {
+        "explanation": explain_run,
+        "control": _control,
+        "referee": _referee,
+        "battery": _battery,
+    }
     with threads(), contextlib.closing(side):
         _train(result, values, on_step)
         result.finish()
@@ -201,7 +207,7 @@ def _train(result: Comparison, values: dict[str, Any], on_step: OnStep | None) -
         result.remarks.append(f"ended early: {reason}")
 
 
-def _explain(result: Comparison, _: dict[str, Any]) -> None:
+def explain_run(result: Comparison, _: Mapping[str, Any] = {}) -> None:
     """The diagnoses of the first step that differs, and the remarks on the side by hand."""
     problem, side, decisive = result.problem, result.by_hand, result.decisive
     if decisive is not None:
@@ -219,7 +225,8 @@ def _explain(result: Comparison, _: dict[str, Any]) -> None:
     result.remarks += map(remarks.loses_digits, result.lost_digits.values())
     if side.is_users and result.last is not None:
         left_out = remarks.not_judged(result.last) if side.others else side.remarks(problem)
-        result.remarks += remarks.reshaped(result.last) + left_out
+        result.remarks += remarks.conventions(side) + remarks.reshaped(result.last) + left_out
+        result.remarks += remarks.not_known(result.last)
     if not result.values and not result.undecided:
         why = "nothing was returned that could be" if result.steps_run else "no step was run"
         result.remarks.append(f"{why}, so nothing was compared")

@@ -2,6 +2,7 @@
 
 import re
 from importlib.util import find_spec
+from typing import Any
 
 # What an extra of the package installs, and only some options need.
 _EXTRAS = {"page": ("jinja2", "pygments"), "plot": ("matplotlib",), "exact": ("mpmath",)}
@@ -12,6 +13,26 @@ class Unusable(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(brief(message))
+
+
+class Mismatch(AssertionError):
+    """Something by hand differs by more than rounding explains; the message is the report.
+
+    It is an AssertionError, so a test fails with the report.
+
+    Attributes:
+        first_mismatch: The first wrong element, a dict with the keys of the JSON document.
+        diagnoses: Which mistakes it looks like, a dict each; their keys are those of the JSON
+            document.
+    """
+
+    __module__ = "lockstep"  # a test's summary line has room for little
+
+    def __init__(
+        self, report: str, first_mismatch: dict[str, Any], diagnoses: list[dict[str, Any]]
+    ) -> None:
+        super().__init__(report)
+        self.first_mismatch, self.diagnoses = first_mismatch, diagnoses
 
 
 def need(option: str, extra: str) -> None:

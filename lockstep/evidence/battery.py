@@ -1,21 +1,17 @@
 """Other problems for a derivation: one problem can hide a mistake that another shows."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
-
-import numpy as np
 
 from lockstep.errors import Unusable
 from lockstep.network.names import Sizes
-from lockstep.network.problem import Problem, make_problem
+from lockstep.network.problem import Problem, alike, make_problem
 from lockstep.run.result import Result
-from manual_backprop.losses import one_hot
 
 # of the inputs and the first hidden layer; the next ones are as wide, or one neuron wider
 _WIDTHS = ((1, 2), (2, 1), (2, 3), (3, 2), (2, 2), (3, 4), (4, 3), (5, 6), (7, 4), (8, 9))
 _SAMPLES = (1, 2, 5)
-_KEPT = 0.5  # by drawn masks
 STEPS = 3  # enough for what is carried from one step to the next
 
 
@@ -73,7 +69,7 @@ def battery(
         sizes, samples = every[i * len(every) // number]
         try:
             other = make_problem(fixed | dict(sizes=sizes, samples=samples, seed=i + 1))
-            result = judge(_alike(problem, other))
+            result = judge(alike(problem, other))
         except Unusable as reason:
             reasons.append(str(reason))
             continue
@@ -96,16 +92,3 @@ def _shapes(problem: Problem, scalars: bool) -> list[tuple[Sizes, int]]:
     widths = [(a, *(b + i % 2 for i in range(between)), n_out) for a, b in _WIDTHS]
     numbers = _SAMPLES if samples == 1 else (samples,)
     return sorted(product(widths, numbers), key=lambda shape: (shape[1] + 1) * sum(shape[0]))
-
-
-def _alike(problem: Problem, other: Problem) -> Problem:
-    """The other problem with its targets in the form of this one's, and with masks like its."""
-    network = replace(other.network, labels=problem.network.labels, masks=problem.network.masks)
-    y, random = other.y, np.random.default_rng(other.seed)
-    if other.network.labels and not network.labels:
-        y = one_hot(y, network.sizes[-1], other.x.dtype)
-    masks = {
-        name: (random.random(network.shape(name, len(y))) < _KEPT).astype(other.x.dtype) / _KEPT
-        for name in network.masked
-    }
-    return replace(other, network=network, y=y, masks=masks)

@@ -109,7 +109,7 @@ def _differing(
             for name, formula in (right | replaced).items():
                 names[name] = evaluate(formula, names, right)
         state = State(network.after(names), network.kept(names))
-        answer = as_answer(later.get(number, {}), problem, len(start.x), names)
+        answer = as_answer(later.get(number, {}), problem, start, names)
         for name, value in answer.values.items():
             apart, printed = np.abs(value - names[name]), answer.printed.get(name, np.zeros(()))
             small = 1e-9 * np.abs(names[name])

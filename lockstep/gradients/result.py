@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lockstep.errors import Mismatch
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.gradients.measured import MOVED_SAFETY, Check, Measured
 from lockstep.gradients.unseen import untested
@@ -20,16 +21,10 @@ _SAMPLE = 2**16  # values that are looked at for a remark on accuracy
 _LOST = 1000  # a side that is less accurate than the other by this factor gets a remark
 
 
-class GradientMismatch(AssertionError):
-    """A gradient differs by more than rounding explains; the message is the report.
+class GradientMismatch(Mismatch):
+    """A gradient differs by more than rounding explains.
 
-    It is an AssertionError, so a test fails with the report.
-
-    Attributes:
-        first_mismatch: The first wrong element, a dict with the keys of the JSON document. Its
-            `quantity` is the name of the input.
-        diagnoses: What each wrong gradient looks like, a dict each; its keys are those of the JSON
-            document.
+    The `quantity` of its `first_mismatch`, and of its diagnoses, is the name of an input.
 
     Examples:
         >>> import numpy as np
@@ -42,12 +37,6 @@ class GradientMismatch(AssertionError):
     """
 
     __module__ = "lockstep"  # a test's summary line has room for little
-
-    def __init__(
-        self, report: str, first_mismatch: dict[str, Any], diagnoses: list[dict[str, Any]]
-    ) -> None:
-        super().__init__(report)
-        self.first_mismatch, self.diagnoses = first_mismatch, diagnoses
 
 
 @dataclass

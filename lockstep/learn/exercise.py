@@ -362,7 +362,7 @@ def _judge(verdict: Verdict, value: Array | Unusable | None, example: _Example, 
         return
     name, problem, step = example
     try:
-        answer = sort_out({verdict.name: value}, problem, step.samples, step.torch, verdict.name)
+        answer = sort_out({verdict.name: value}, problem, step.start, step.torch, verdict.name)
     except Unusable as reason:
         verdict.error = str(reason)
         return

@@ -13,6 +13,7 @@ from typing import Any
 from lockstep.errors import Unusable, need, short
 from lockstep.network.names import Array
 from lockstep.network.network import Network
+from lockstep.network.terms import LAYOUTS, terms
 
 ACTIVATION_NAMES = tuple(
     "linear sigmoid tanh relu leaky_relu elu softplus silu gelu gelu_tanh".split()
@@ -336,6 +337,18 @@ GROUPS = {
             "or FILE.jsonl recorded by a program (-: standard input)",
             file_kind("FILE"),
         ),
+        Option(
+            "layout",
+            "how its arrays lie: linear (as nn.Linear has them), in_out (weights are inputs by "
+            "outputs), columns (samples are columns), columns_in_out",
+            _choice(tuple(LAYOUTS)),
+            otherwise="found",
+        ),
+        Option(
+            "names",
+            "what its own names mean: syn0=W1.T,l2_delta=-delta2,dZ1=N*delta1,w=[b1 | W1]",
+            Kind("a dict of names, or NAME=OURS, separated by commas", terms, "A=B"),
+        ),
     ),
     "how hard to look": (
         Option(
@@ -406,13 +419,14 @@ GROUPS = {
 }
 OPTIONS = {option.name: option for options in GROUPS.values() for option in options}
 _READING = ("data", "inputs", "targets")
+_CONVENTIONS = ("layout", "names")
 # What a recording may say: it describes a network and its data, and nothing else.
 DESCRIBING = {
     option.name: option
     for heading in ("network and data", FILE, "settings", "optimiser and penalty")
     for option in GROUPS[heading]
     if option.name not in (*_READING, "steps")
-}
+} | {option.name: option for option in GROUPS["the side by hand"] if option.name in _CONVENTIONS}
 # What only the user may say, who is asked to say it on the command line.
 JUDGING = ("steps", *(it.name for it in (*GROUPS["how hard to look"], *GROUPS["verdict"])))
 # The values of options that are not given.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,22 @@ from typing import Any
 import numpy as np
 
 from lockstep.errors import Unusable
+from lockstep.network.conventions import as_ours
 from lockstep.network.description import described
 from lockstep.network.files import nearest, read_table, read_toml
 from lockstep.network.names import Array, Quantities, Sizes
 from lockstep.network.network import WITH_ACTIVATION, Network
 from lockstep.network.options import (
     DEFAULTS,
+    OPTIONS,
+    Option,
     array_option,
     check,
     demand_describing,
     file_and_function,
 )
 from lockstep.text import base_name
+from manual_backprop.losses import one_hot
 
 # What `compare.py` runs with no argument: the lecture's 2-2-2 network on fixed example numbers.
 LECTURE: dict[str, Any] = {
@@ -37,6 +41,7 @@ LECTURE: dict[str, Any] = {
     "b_o": [0.25, 0.15],
 }
 UNTOLD = 10**12  # how many steps a run has whose end only its recording knows
+_KEPT = 0.5  # by drawn masks
 _DRAWN_BY = {"sizes", "samples", "data", "seed", "x", "y", "activations", "biases", "no_biases"}
 
 
@@ -220,11 +225,24 @@ def read_file(path: str | Path, untrusted: bool = False) -> dict[str, Any]:
         demand_describing(raw, lambda key: f"{path}: {key}", "an untrusted file")
     if not raw:
         raise Unusable(f"{path}: the file is empty; expected keys such as sizes, x, y, lr")
-    values = check(raw, lambda key: f"{path}: {key}")
+    values = checked(raw, lambda key: f"{path}: {key}")
     for key in ("data", "derivation", "numbers"):
         if key in values and os.path.exists(Path(path).parent / file_and_function(values[key])[0]):
             values[key] = str(Path(path).parent / values[key])
     return values
+
+
+def checked(
+    raw: Mapping[str, Any],
+    where: Callable[[str], str],
+    options: Mapping[str, Option] = OPTIONS,
+) -> dict[str, Any]:
+    """`check`, of keys whose arrays may have a layout and names of their own."""
+    try:
+        ours = as_ours(raw)
+    except Unusable as reason:
+        raise Unusable(where(str(reason))) from None
+    return check(ours, where, options)
 
 
 def make_problem(values: dict[str, Any]) -> Problem:
@@ -286,6 +304,19 @@ def make_problem(values: dict[str, Any]) -> Problem:
         data=base_name(values["data"]) if "data" in values else None,
         standardize=values.get("standardize", False),
     )
+
+
+def alike(problem: Problem, other: Problem) -> Problem:
+    """The other problem with its targets in the form of this one's, and with masks like its."""
+    network = replace(other.network, labels=problem.network.labels, masks=problem.network.masks)
+    y, random = other.y, np.random.default_rng(other.seed)
+    if other.network.labels and not network.labels:
+        y = one_hot(y, network.sizes[-1], other.x.dtype)
+    masks = {
+        name: (random.random(network.shape(name, len(y))) < _KEPT).astype(other.x.dtype) / _KEPT
+        for name in network.masked
+    }
+    return replace(other, network=network, y=y, masks=masks)
 
 
 def required(asked: Sequence[str], network: Network) -> tuple[str, ...]:

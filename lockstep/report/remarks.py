@@ -7,6 +7,7 @@ from lockstep.network.network import WITH_ACTIVATION
 from lockstep.network.problem import Problem
 from lockstep.run.record import Record
 from lockstep.run.result import LostDigits
+from lockstep.sides.side import Side
 from lockstep.text import counted, grouped
 
 _NAMED = 12  # quantities that a note lists
@@ -25,12 +26,50 @@ def not_judged(record: Record) -> list[str]:
 
 
 def reshaped(record: Record) -> list[str]:
-    """Biases that came as a row or a column."""
-    names = [record.names.get(name, name) for name in record.reshaped]
-    words = "has the shape of a row or a column and was read as a list of numbers"
-    if len(names) > 1:
-        words = "have the shape of a row or a column and were read as lists of numbers"
-    return [f"{', '.join(names)} {words}"] if names else []
+    """What came in another shape that can be read in one way alone."""
+    found = []
+    for is_column, shape, singular, read in (
+        (False, "the shape of a row or a column", "a list of numbers", "lists of numbers"),
+        (True, "the shape of a list of numbers", "a column", "columns"),
+    ):
+        names = [
+            record.names.get(name, name)
+            for name in record.reshaped
+            if (record.torch[name].ndim == 2) is is_column
+        ]
+        if len(names) > 1:
+            found.append(f"{', '.join(names)} have {shape} and were read as {read}")
+        elif names:
+            found.append(f"{names[0]} has {shape} and was read as {singular}")
+    return found
+
+
+def conventions(side: Side) -> list[str]:
+    """How the side's arrays are laid out and named, where that is not as in the tables."""
+    found = side.conventions.sentences()
+    return [f"your convention{'s' if len(found) > 1 else ''}: {'; '.join(found)}"] if found else []
+
+
+def not_known(record: Record) -> list[str]:
+    """Names that were returned and are of no computed quantity."""
+    network = record.network
+    own = {name: network.quantity(name, network.given) for name in record.extra}
+    given = [name for name, of in own.items() if of in (*network.given, "lr", "step")]
+    others = []
+    for name, why in record.extra.items():
+        near = why.partition("; did you mean ")[2]
+        others += [f"{name} (did you mean {near})" if near else name] if name not in given else []
+    found = []
+    if given:
+        after = next((f" (after the step a parameter is called new_{of})" for of in own.values()
+                      if of in network.parameters), "")  # fmt: skip
+        found.append(f"what the step starts from is not judged: {_listed(given)}{after}")
+    return found + ([f"not judged, as no quantity: {_listed(others)}"] if others else [])
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def loses_digits(lost: LostDigits) -> str:
@@ -47,10 +86,7 @@ def follows(record: Record, found: list[Diagnosis], wrong: set[str]) -> list[str
     explained = {name for diagnosis in found for name in diagnosis.explains}
     led = [name for name in record.manual if name in wrong - explained]
     differ = "differs" if len(led) == 1 else "differ"
-    names = ", ".join(led[:_NAMED])
-    if len(led) > _NAMED:
-        names += f" and {len(led) - _NAMED} more"
-    return [f"{names} {differ} only because of that"] if led and explained else []
+    return [f"{_listed(led)} {differ} only because of that"] if led and explained else []
 
 
 def wrong_elsewhere(battery: dict[str, Any]) -> str:

@@ -88,7 +88,8 @@ class Record:
         asked: The computed quantities that were asked for, as PyTorch has them.
         printed: Half a unit of printed numbers' last digits.
         names: What was used in place of the table's names, by the quantity.
-        reshaped: Biases that came as a row or a column.
+        reshaped: What came in a shape that can be read in one way alone.
+        extra: Names that mean nothing here, and why; they are not judged.
         jump: Where the step does not start where the one before ended.
         origin: Of a recording, where its numbers come from.
         free: By hand, the parameters of its own training up to here.
@@ -109,6 +110,7 @@ class Record:
     printed: Quantities = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     reshaped: list[str] = field(default_factory=list)
+    extra: dict[str, str] = field(default_factory=dict)
     jump: Jump | None = None
     origin: Origin | None = None
     free: Quantities | None = None

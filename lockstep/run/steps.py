@@ -12,6 +12,7 @@ from lockstep.bound.allowed import Limits
 from lockstep.network.names import Array, Quantities
 from lockstep.network.network import Network
 from lockstep.network.problem import Problem, Start, State
+from lockstep.run.laid_out import first_answer
 from lockstep.run.record import Jump, Record
 from lockstep.sides.answer import Answer
 from lockstep.sides.side import Claim, Side, Turn
@@ -40,33 +41,44 @@ def records(problem: Problem, tolerance: Tolerance, side: Side) -> Iterator[Reco
         torch = by_torch(problem, turn.start)
         started, state = turn.start.state, after(network, torch)
         with np.errstate(all="ignore"):
-            answer = side.answer(turn, problem, torch)
+            parts = turn, problem, torch
+            answer = side.answer(*parts) if last else first_answer(side, *parts, by_torch)
             if alone is not None:
                 alone = after(network, _again(side, turn, alone, answer, problem, torch))
             if side.by_its_own_weights:
                 own = after(network, by_torch(problem, _from(turn.start, own or started)))
-        last = Record(
-            turn.number,
-            turn.start,
-            answer.values,
-            torch,
-            bound=_bound(tolerance, turn.start, torch, answer),
-            network=network,
-            dtype=problem.dtype,
-            covered=answer.covered,
-            misshapen=answer.misshapen,
-            given=answer.given,
-            asked=answer.asked,
-            printed=answer.printed,
-            names=answer.names,
-            reshaped=answer.reshaped,
+        last = replace(
+            recorded(problem, tolerance, turn, torch, answer),
             jump=next(filter(None, (_jump(claim, last) for claim in turn.claims if last)), None),
-            origin=turn.origin,
             free=alone.parameters if alone else None,
             torch_free=own.parameters if own else None,
         )
         yield last
         number += 1
+
+
+def recorded(
+    problem: Problem, tolerance: Tolerance, turn: Turn, torch: Quantities, answer: Answer
+) -> Record:
+    """The record of a step."""
+    return Record(
+        turn.number,
+        turn.start,
+        answer.values,
+        torch,
+        bound=_bound(tolerance, turn.start, torch, answer),
+        network=problem.network,
+        dtype=problem.dtype,
+        covered=answer.covered,
+        misshapen=answer.misshapen,
+        given=answer.given,
+        asked=answer.asked,
+        printed=answer.printed,
+        names=answer.names,
+        reshaped=answer.reshaped,
+        extra=answer.extra,
+        origin=turn.origin,
+    )
 
 
 class _WithExtras(dict[str, Array]):

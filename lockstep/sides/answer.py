@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from lockstep.errors import Unusable, short
+from lockstep.network.conventions import PLAIN, Conventions
 from lockstep.network.files import nearest
 from lockstep.network.names import Array, Quantities
 from lockstep.network.network import Network
 from lockstep.network.options import OPTIMIZERS
-from lockstep.network.problem import Problem
+from lockstep.network.problem import Problem, Start
 
 
 @dataclass
@@ -31,7 +32,8 @@ class Answer:
         given: What was asked for and returned unchanged, in whole or in part; it is not judged.
         asked: The computed quantities that were asked for.
         names: The names that were used, by the quantity, where they are not the table's.
-        reshaped: Biases that came as a row or a column.
+        reshaped: What came in a shape that can be read in one way alone.
+        extra: Names that mean nothing here, and why, where that is known; they are not judged.
     """
 
     values: Quantities = field(default_factory=dict)
@@ -42,6 +44,7 @@ class Answer:
     asked: list[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     reshaped: list[str] = field(default_factory=list)
+    extra: dict[str, str] = field(default_factory=dict)
 
 
 def why_not(name: str) -> str | None:
@@ -73,71 +76,97 @@ def scalar_names_anywhere() -> set[str]:
 def sort_out(
     got: Mapping[str, Array | Unusable],
     problem: Problem,
-    samples: int,
+    start: Start,
     torch: Quantities,
     where: str,
     beside: Iterable[str] = (),
+    conventions: Conventions = PLAIN,
+    strict: bool = True,
 ) -> Answer:
     """An Answer from what a step returned by name, in either vocabulary.
 
     Args:
         got: What was returned; of a value that is no number, why not.
         problem: Its network says which names exist, and which shapes are right.
-        samples: How many samples the step saw.
+        start: What the step started from.
         torch: PyTorch's quantities, for the elements that were not returned.
         where: What a message starts with.
         beside: The names that the step asked for, which tell its vocabulary.
+        conventions: How its arrays are laid out and named.
+        strict: Whether every name must be that of a computed quantity; else one of them must.
 
     Raises:
-        Unusable: If no name is that of a computed quantity, one of them is that of a given one, or
-            a value is no number.
+        Unusable: If no name is that of a computed quantity, or, where that is demanded, one is not;
+            or a value is no number.
     """
-    network = problem.network
+    network, samples = problem.network, len(start.x)
     wide = [
         name for name, value in got.items() if not isinstance(value, Unusable) and value.size > 1
     ]
-    meant = network.meant((*got, *beside), samples, (*network.judged, *network.given), wide)
+    known = (*network.judged, *network.given)
+    meant = network.meant((*got, *beside), samples, known, wide)
+    meant |= {name: (of, None) for name, of in conventions.meant(network, got).items()}
+    numbers = {"N": samples, "n_out": network.sizes[-1], "lr": start.lr}
     answer = Answer()
     whole: Quantities = {}
     parts: dict[str, dict[int, float]] = {}
     for name, value in got.items():
         of, i = meant.get(name, ("", None))
         if of not in network.judged:
-            raise Unusable(f"{where} {name!r}: {_unknown(name, network, samples)}")
-        if isinstance(value, Unusable):
+            answer.extra[name] = _unknown(name, network, samples)
+        elif isinstance(value, Unusable):
             raise value
-        if i is None and of in whole:
-            raise Unusable(f"{where} {of} twice, also as {name}; expected one of the two")
-        if i is None and name != of:
-            answer.names[of] = name
-        if i is None:
-            whole[of] = value
-        elif value.size == 1:
-            parts.setdefault(of, {})[i] = float(value.ravel()[0])
+        elif i is None:
+            for own, array in conventions.ours(network, name, of, value, numbers).items():
+                _add(answer, whole, own, array, name, where)
         else:
-            shape = f"of shape {value.shape}; expected a single number"
-            raise Unusable(f"{where} {name} {shape}")
-    twice = next((name for name in parts if name in whole), None)
-    if twice:
-        raise Unusable(f"{where} {twice} and scalars of it; expected one of the two")
+            parts.setdefault(of, {})[i] = _number(value, f"{where} {name}")
+    _demand(answer, [*whole], [*parts], where, strict)
     for name in network.judged:
         if name in parts:
             _put_together(answer, name, parts[name], torch[name])
         elif name in whole:
-            is_numbered = network.depth != 2 or name in answer.names
-            _put(answer, name, whole[name], network.shape(name, samples), is_numbered)
+            _put(answer, name, whole[name], network.shape(name, samples))
     return answer
 
 
-def _put(
-    answer: Answer, name: str, array: Array, shape: tuple[int, ...], is_numbered: bool
-) -> None:
-    """A quantity in whole. Under a numbered name biases may come as a row or a column."""
+def _add(answer: Answer, whole: Quantities, own: str, array: Array, name: str, where: str) -> None:
+    """Add a quantity that came under a name."""
+    if own in whole:
+        raise Unusable(f"{where} {own} twice, also as {name}; expected one of the two")
+    if name != own:
+        answer.names[own] = name
+    whole[own] = array
+
+
+def _number(value: Array, what: str) -> float:
+    if value.size != 1:
+        raise Unusable(f"{what} of shape {value.shape}; expected a single number")
+    return float(value.ravel()[0])
+
+
+def _demand(answer: Answer, whole: list[str], parts: list[str], where: str, strict: bool) -> None:
+    """Raise Unusable where names mean nothing, or a quantity came in whole and in parts."""
+    if answer.extra and (strict or not (whole or parts)):
+        name, why = next(iter(answer.extra.items()))
+        raise Unusable(f"{where} {name!r}: {why}")
+    twice = next((name for name in parts if name in whole), None)
+    if twice:
+        raise Unusable(f"{where} {twice} and scalars of it; expected one of the two")
+
+
+def _put(answer: Answer, name: str, array: Array, shape: tuple[int, ...]) -> None:
+    """A quantity in whole. A loss in brackets, a row or a column of biases, a list of numbers for
+    a column: these can be read in one way alone.
+    """
     if not shape and array.size == 1:
         array = array.reshape(())
-    if is_numbered and len(shape) == 1 and array.shape in ((1, *shape), (*shape, 1)):
-        array = array.reshape(shape)
+    elif array.shape != shape and (
+        (len(shape) == 1 and array.shape in ((1, *shape), (*shape, 1)))
+        or (shape[1:] == (1,) and array.shape == shape[:1])
+    ):
         answer.reshaped.append(name)
+        array = array.reshape(shape)
     (answer.values if array.shape == shape else answer.misshapen)[name] = array
 
 
@@ -154,6 +183,9 @@ def _unknown(name: str, network: Network, samples: int) -> str:
         error = network.of("delta", network.depth)
         why = f"{network.loss} is a loss of the pre-activations here, so there is no {last}"
         return f"{why}; return {error}"
+    own = network.quantity(name, network.given)
+    if own in network.parameters:
+        return f"it is what a step starts from; what the step makes of it is new_{own}"
     elsewhere = why_not(name) or of_another_optimizer(name, network, samples)
     return elsewhere or f"expected names of computed quantities{near}"
 

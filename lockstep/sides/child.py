@@ -193,6 +193,9 @@ class Child(Code):
         """The same for another problem: what it prints has been shown."""
         return Child(self.path, self.file, self.function, self.limits, False, self.packages)
 
+    def fresh(self) -> Child:
+        return Child(self.path, self.file, self.function, self.limits, packages=self.packages)
+
     def close(self) -> None:
         """End the worker, and whatever the user's code has left running."""
         for end in (self.channel.writer, self.channel.reader):

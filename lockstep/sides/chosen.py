@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from lockstep.errors import Unusable
+from lockstep.network.conventions import conventions
 from lockstep.network.files import parsed, read_bytes
-from lockstep.network.options import DESCRIBING, check, demand_describing, file_and_function
-from lockstep.network.problem import UNTOLD
+from lockstep.network.options import DESCRIBING, demand_describing, file_and_function
+from lockstep.network.problem import UNTOLD, checked
 from lockstep.sides.built_in import BuiltIn
 from lockstep.sides.child import Child, Limits
 from lockstep.sides.code import Here, demand_function
@@ -43,9 +44,10 @@ def side_by_hand(
         limits = Limits(values.get("time_limit", 0), values.get("memory_limit", 0))
         source = read_bytes(path, "Python")
         demand_function(source, path, name)
-        function = Function(Child(path, source, name, limits))
+        code = Child(path, source, name, limits)
+        _set(values, parsed(code.settings, f"{path}: PROBLEM: ", "{}"), path)
+        function = Function(code, conventions(values))
         function.file = base_name(path) + (f":{name}" if name != "step" else "")
-        _set(values, parsed(function.code.settings, f"{path}: PROBLEM: ", "{}"), path)
         return function
     if "numbers" in values:
         numbers = _numbers(values)
@@ -53,7 +55,9 @@ def side_by_hand(
         return numbers
     if isinstance(step, Side):
         return step
-    return BuiltIn() if step is None or isinstance(step, str | Path) else Function(Here(step))
+    if step is None or isinstance(step, str | Path):
+        return BuiltIn()
+    return Function(Here(step), conventions(values))
 
 
 def _set(values: dict[str, Any], own: dict[str, Any], path: str) -> None:
@@ -63,7 +67,7 @@ def _set(values: dict[str, Any], own: dict[str, Any], path: str) -> None:
         return f"{path}: PROBLEM: {key}"
 
     demand_describing(own, where, "a derivation")
-    found = check(own, where, DESCRIBING)
+    found = checked(own, where, DESCRIBING)
     layers = ("activations", "hidden_activation", "output_activation")
     for group in (layers, ("data", "x", "y")):  # which say the same
         if values.keys() & {*group}:
@@ -78,7 +82,7 @@ def _numbers(values: dict[str, Any]) -> Side:
         paper = read_numbers(values["numbers"])
         values.setdefault("steps", paper.last_step)
         return paper
-    recording = Recording(values["numbers"])
+    recording = Recording(values["numbers"], values)
     for key, value in ({"steps": UNTOLD} | recording.keys).items():
         values.setdefault(key, value)
     recording.assumed = {"lr", "loss"} - values.keys()

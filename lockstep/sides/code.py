@@ -72,6 +72,10 @@ class Code:
         """The same for another problem, without what it kept between calls where that can be."""
         return self
 
+    def fresh(self) -> Code:
+        """The same, from the beginning: `again`, and what it prints is shown."""
+        return self
+
     def close(self) -> None:
         """Let go of it."""
 
@@ -235,7 +239,7 @@ def _what_is_there(statements: list[ast.stmt]) -> Iterator[str]:
 
 
 def settings_of(names: dict[str, Any], path: str) -> str:
-    """The settings PROBLEM of a file as JSON; "{}" where it has none.
+    """The settings PROBLEM, LAYOUT and NAMES of a file as JSON; "{}" where it has none.
 
     Args:
         names: What the file defines.
@@ -248,6 +252,9 @@ def settings_of(names: dict[str, Any], path: str) -> str:
     try:
         if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
             raise TypeError
+        for key in ("layout", "names"):
+            if isinstance(names.get(key.upper()), str | dict):
+                settings = settings | {key: names[key.upper()]}
         return json.dumps(settings, default=lambda value: value.tolist())
     except Exception:
         expected = 'expected a dict with the keys of a problem file, such as dict(sizes="3-4-2")'

@@ -1,10 +1,12 @@
 """A step function as a side by hand: it asks by argument name and answers by name."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lockstep.errors import Unusable
+from lockstep.network.conventions import PLAIN, Conventions
 from lockstep.network.files import nearest
 from lockstep.network.names import Array, Quantities
 from lockstep.network.network import Meant, Network
@@ -20,6 +22,19 @@ from lockstep.sides.code import Argument, Code
 from lockstep.sides.side import Side, Turn
 
 
+@dataclass
+class Found:
+    """What is known of a function's conventions, by all that call it.
+
+    Attributes:
+        conventions: Those that were said or found.
+        searches: How often they may still be searched.
+    """
+
+    conventions: Conventions
+    searches: int
+
+
 class Function(Side):
     """A step function of the user's. It may keep state, so it is called once a training step.
 
@@ -30,8 +45,9 @@ class Function(Side):
     kind = "function"
     others = True
 
-    def __init__(self, code: Code) -> None:
+    def __init__(self, code: Code, said: Conventions = PLAIN, found: Found | None = None) -> None:
         self.code, self.source, self.prints_here = code, code.source, code.is_here
+        self._said, self._found = said, found or Found(said, 2 if not said.layout else 0)
         self._where = f"{code.path}: {code.source.name}"  # what a message starts with
         self._asked: list[Argument] = []
         self._meant: dict[str, Meant] = {}
@@ -39,7 +55,25 @@ class Function(Side):
 
     def again(self) -> "Function":
         """The side for another problem, without what it kept between calls if that is possible."""
-        return Function(self.code.again())
+        return Function(self.code.again(), self._said, self._found)
+
+    @property
+    def conventions(self) -> Conventions:  # type: ignore[override]
+        return self._found.conventions
+
+    @property
+    def is_open(self) -> bool:  # type: ignore[override]
+        return self._found.searches > 0 and not self.asks_for_scalars
+
+    def under(self, conventions: Conventions) -> "Function":
+        return Function(self.code.again(), conventions, Found(conventions, 0))
+
+    def adopt(self, conventions: Conventions) -> None:
+        self._found.searches -= 1
+        if conventions != self.conventions:
+            self._found.conventions = conventions
+            self.code, old = self.code.fresh(), self.code
+            old.close()
 
     def close(self) -> None:
         self.code.close()
@@ -49,6 +83,8 @@ class Function(Side):
         names = [it.name for it in self.code.arguments]
         known = (*network.given, "lr", "step", *network.judged)
         self._meant = network.meant(names, problem.batch_samples, known)
+        named = self.conventions.meant(network, names)
+        self._meant |= {name: (of, None) for name, of in named.items()}
         self._asked = [
             it for it in self.code.arguments if it.name in self._meant or not it.optional
         ]
@@ -74,7 +110,8 @@ class Function(Side):
         except Unusable as error:
             raise Unusable(f"{error}{self._of_labels(str(error), start)}") from error
         where, asked = f"{self._where} returned", [it.name for it in self._asked]
-        answer = sort_out(got, problem, len(start.x), torch, where, asked)
+        own = self.conventions
+        answer = sort_out(got, problem, start, torch, where, asked, own, strict=False)
         self._kept = {
             name: answer.values[f"new_{name}"].astype(problem.dtype)
             for name in problem.network.memory
@@ -102,10 +139,13 @@ class Function(Side):
         of, i = self._meant[name]
         if of in ("lr", "step"):
             return getattr(start, of)
-        given = zeros(problem.network, start.parameters) | start.given
-        array = given[of] if of in given else torch[of]
+        network = problem.network
+        given = zeros(network, start.parameters) | start.given
+        arrays = given if of in given else torch
         if i is not None:
-            return float(np.ravel(array)[i])
+            return float(np.ravel(arrays[of])[i])
+        numbers = {"N": len(start.x), "n_out": network.sizes[-1], "lr": start.lr}
+        array = self.conventions.given(network, name, of, arrays, numbers)
         return array.copy() if np.ndim(array) else float(array)
 
     def _without_what_was_given(

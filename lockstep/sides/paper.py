@@ -37,7 +37,7 @@ class Paper(Side):
     def answer(self, turn: Turn, problem: Problem, torch: Quantities) -> Answer:
         where = f"{self.path}: step {turn.number}"
         numbers = self.written.get(turn.number, {}) if self.written else {}
-        return as_answer(numbers, problem, len(turn.start.x), torch, where)
+        return as_answer(numbers, problem, turn.start, torch, where)
 
 
 def read_numbers(path: str) -> Paper:

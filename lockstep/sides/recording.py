@@ -1,17 +1,20 @@
 """A recording: what a program in any language computed as it trained, a line a step."""
 
 import re
+from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lockstep.errors import Unusable, short
+from lockstep.network.conventions import Conventions, conventions
 from lockstep.network.files import read_lines
 from lockstep.network.names import Array, Quantities
 from lockstep.network.network import Meant, Network
-from lockstep.network.options import DESCRIBING, array_option, check, demand_describing
-from lockstep.network.problem import Problem, Start, State, zeros
+from lockstep.network.options import DESCRIBING, array_option, demand_describing
+from lockstep.network.problem import Problem, Start, State, checked, zeros
 from lockstep.sides.answer import Answer, scalar_names_anywhere
 from lockstep.sides.side import Claim, Origin, Side, Turn
 from lockstep.sides.written import as_answer, written
@@ -49,7 +52,7 @@ class Recording(Side):
     noun = "the recording"
     by_its_own_weights = True
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, said: Mapping[str, Any] = {}) -> None:
         self._lines = read_lines(path)
         first = next(self._lines, None)
         self.keys: dict[str, Any] = {}
@@ -63,8 +66,9 @@ class Recording(Side):
                 f"{path}: has no step; expected a line of JSON a step, such as "
                 f'{{"step": 1, "h": [[0.5]]}}'
             )
+        self._said = self.conventions = conventions({**self.keys, **said})
         self._line: Line | None = None
-        self._next = _line(*first)
+        self._next = _line(*first, self._said)
         self._before = Answer()  # what the line before gave
         self._own_from: tuple[int, str] | None = None  # where PyTorch's own parameter went in
         self._names: set[str] = set()  # the quantities that some line gives, or a part of them
@@ -88,6 +92,18 @@ class Recording(Side):
             names = ", ".join(missing)
             where = "here or in the first step's line"
             raise Unusable(f"{self._problem}problem: expected {names} as well, {where}")
+
+    @property
+    def is_open(self) -> bool:  # type: ignore[override]
+        return not self._said.layout
+
+    def under(self, conventions: Conventions) -> "Recording":
+        other = copy(self)
+        other.conventions, other._names = conventions, set()
+        return other
+
+    def adopt(self, conventions: Conventions) -> None:
+        self.conventions = conventions
 
     def turn(self, number: int, problem: Problem, state: State) -> Turn | None:
         """Where the next line's step starts.
@@ -151,7 +167,7 @@ class Recording(Side):
         if "lr" in line.numbers:
             self.assumed.discard("lr")
         pairs = {name: (numbers, line.halves[name]) for name, numbers in got.items()}
-        found = as_answer(pairs, problem, samples, torch, where, given)
+        found = as_answer(pairs, problem, turn.start, torch, where, given, self.conventions)
         self._names |= {*found.values, *found.misshapen}
         self._before = found
         return found
@@ -187,7 +203,7 @@ class Recording(Side):
         following = next(self._lines, None)
         if following is None:
             return None
-        line = _line(*following)
+        line = _line(*following, self._said)
         if line.step <= last.step:
             raise Unusable(
                 f"{following[0]}step {line.step} comes after step {last.step}; expected a larger "
@@ -255,7 +271,7 @@ def _problem(where: str, values: dict[str, Any]) -> dict[str, Any]:
             f'{where}expected {{"problem": {{...}}}} alone, with the keys of a problem file'
         )
     demand_describing(values["problem"], lambda key: f"{where}{key}", "a recording")
-    return check(values["problem"], lambda key: f"{where}{key}", DESCRIBING)
+    return checked(values["problem"], lambda key: f"{where}{key}", DESCRIBING)
 
 
 def _of_dimensions(where: str, name: str, array: Array) -> Array:
@@ -271,7 +287,7 @@ def _of_dimensions(where: str, name: str, array: Array) -> Array:
     return array
 
 
-def _line(where: str, values: dict[str, Any]) -> Line:
+def _line(where: str, values: dict[str, Any], said: Conventions) -> Line:
     """A Line of what a line says."""
     if "problem" in values:
         raise Unusable(f"{where}a second problem; expected one, in the first line")
@@ -286,5 +302,9 @@ def _line(where: str, values: dict[str, Any]) -> Line:
     halves: Quantities = {}
     for name, value in values.items():
         if name not in ("step", "torch"):
-            numbers[name], halves[name] = written(value, f"{where}{name}")
+            array, half = written(value, f"{where}{name}")
+            ours = {name: array} if said.is_plain else said.of_given(name, array)
+            of_halves = {name: half} if said.is_plain else said.of_given(name, half)
+            numbers |= {name: array} if ours is None else ours
+            halves |= {name: half} if of_halves is None else of_halves
     return Line(where, step, numbers, halves)

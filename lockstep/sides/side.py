@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
+from lockstep.network.conventions import PLAIN, Conventions
 from lockstep.network.names import Array, Quantities
 from lockstep.network.problem import Problem, Start, State
 from lockstep.sides.answer import Answer
@@ -66,6 +67,8 @@ class Side(ABC):
         prints_here: Whether what it prints comes from this process.
         asks_for_scalars: Whether it is written for the lecture's scalars, and so for one shape.
         source: Of the function that it calls; None where there is none.
+        conventions: How its arrays are laid out and named.
+        is_open: Whether that may still be found.
         written: The numbers by step, where all of them are known beforehand.
     """
 
@@ -75,6 +78,8 @@ class Side(ABC):
     file = ""
     asks_for_scalars = False
     source: Source | None = None
+    conventions: Conventions = PLAIN
+    is_open = False
     is_users = True
     trains_alone = False
     by_its_own_weights = False
@@ -117,6 +122,14 @@ class Side(ABC):
     def recognised(self) -> list[dict[str, Any]] | None:
         """What was recognised of its program, as in the JSON document; None where nothing was."""
         return None
+
+    def under(self, conventions: Conventions) -> "Side":
+        """The same afresh, with other conventions, where these are open."""
+        raise NotImplementedError
+
+    def adopt(self, conventions: Conventions) -> None:
+        """Go on, from the beginning, with conventions that were found or stay as they are."""
+        raise NotImplementedError
 
     def again(self) -> "Side":
         """The side for another problem, without what it kept between calls."""

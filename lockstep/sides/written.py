@@ -8,9 +8,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from lockstep.errors import Unusable, short
+from lockstep.network.conventions import PLAIN, Conventions
 from lockstep.network.files import real_number
 from lockstep.network.names import Array, Quantities
-from lockstep.network.problem import Problem
+from lockstep.network.problem import Problem, Start
 from lockstep.sides.answer import Answer, sort_out
 from lockstep.text import counted
 
@@ -31,19 +32,21 @@ _WORDS = {
 def as_answer(
     numbers: Written,
     problem: Problem,
-    samples: int,
+    start: Start,
     torch: Quantities,
     where: str = "",
     beside: Iterable[str] = (),
+    conventions: Conventions = PLAIN,
 ) -> Answer:
     """An Answer from written numbers; `printed` is theirs."""
     if not numbers:
         return Answer()
     zeros = {name: np.zeros(np.shape(array)) for name, array in torch.items()}
     values, halves = ({n: pair[i] for n, pair in numbers.items()} for i in (0, 1))
-    answer = sort_out(values, problem, samples, torch, where, beside)
+    answer = sort_out(values, problem, start, torch, where, beside, conventions)
     if any(half.any() for half in halves.values()):
-        answer.printed = sort_out(halves, problem, samples, zeros, where, beside).values
+        printed = sort_out(halves, problem, start, zeros, where, beside, conventions)
+        answer.printed = {name: np.abs(half) for name, half in printed.values.items()}
     return answer
 
 

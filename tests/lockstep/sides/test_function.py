@@ -133,7 +133,7 @@ def test_float32_runs_accept_steps_in_double_precision():
         ),
         (
             "def step(x): return {'W_h': x}\n",
-            "returned 'W_h': expected names of computed quantities",
+            "it is what a step starts from; what the step makes of it is new_W_h",
         ),
         ("def step(x): pass\n", "returned nothing; expected a dict"),
         ("def step(x): return x\n", "returned ndarray; expected a dict"),
@@ -189,14 +189,14 @@ def test_a_file_may_name_its_function_and_import_what_lies_beside_it(tmp_path):
 
 def test_a_wrong_shape_is_a_mismatch_with_both_shapes():
     result = compare(
-        lambda delta_o: {"delta_o": delta_o, "grad_b_o": delta_o.sum(0, keepdims=True)}, BATCH
+        lambda delta_o: {"delta_o": delta_o, "grad_b_o": np.tile(delta_o.sum(0), (2, 1))}, BATCH
     )
     assert result.verdict == "mismatch"
     first = result.first_mismatch
     assert (first["quantity"], first["index"], first["manual"]) == ("grad_b_o", None, None)
     assert result.diagnoses[0]["mistake"] == "wrong-shape"
-    assert "grad_b_o has shape (1, 2); expected (2,)" in result.diagnoses[0]["says"]
-    assert "(1, 2)" in str(result)
+    assert "grad_b_o has shape (2, 2); expected (2,)" in result.diagnoses[0]["says"]
+    assert "(2, 2)" in str(result)
 
 
 def test_a_wrong_value_before_a_wrong_shape_comes_first():

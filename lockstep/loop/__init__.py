@@ -1,0 +1,1 @@
+"""One line in a loop: each step is judged as it is taken."""

@@ -1,0 +1,349 @@
+"""Follow any `nn.Module`: its gradients' bound is measured, and its optimiser's, from PyTorch's."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from lockstep.errors import Mismatch, Unusable
+from lockstep.explain.diagnosis import Diagnosis
+from lockstep.gradients.check import Options, checked
+from lockstep.gradients.inputs import given
+from lockstep.gradients.measured import SAFETY
+from lockstep.gradients.reference import Noise, gradients
+from lockstep.gradients.result import GradientMismatch, first_of, labelled
+from lockstep.loop.follow import Judge
+from lockstep.network.files import nearest
+from lockstep.network.names import Array, Quantities
+from lockstep.network.terms import Term, term
+from lockstep.run.record import Entry
+from lockstep.run.threads import threads
+from lockstep.sides.answer import as_numbers
+from lockstep.text import counted, grouped
+
+_MEMBERS = 6  # optimisers beside PyTorch's own that get gradients as far off as rounding explains
+
+
+@dataclass
+class ModuleResult:
+    """What following a model found; it prints as a few lines.
+
+    Attributes:
+        verdict: "match", "mismatch" or "undecided".
+        steps_run: How many calls were judged.
+        values: How many numbers were compared.
+        first_mismatch: The first element that differs, as a dict; None where none does.
+        diagnoses: Which mistakes that step looks like, a dict each.
+        remarks: Sentences that are not the verdict.
+        report: The first mismatch in words.
+    """
+
+    verdict: str = "undecided"
+    steps_run: int = 0
+    values: int = 0
+    first_mismatch: dict[str, Any] | None = None
+    diagnoses: list[dict[str, Any]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    report: str = ""
+
+    def __str__(self) -> str:
+        many = f"{counted(self.steps_run, 'step')}, {grouped(self.values)} values"
+        lines = [f"{self.verdict}: {many}", self.report]
+        return "\n".join([*filter(None, lines), *(f"remark: {it}" for it in self.remarks)])
+
+
+class ModuleJudge(Judge):
+    """Judges a loop by hand beside a model, a loss function and an optimiser.
+
+    Args:
+        keep_going: Whether mismatches are collected.
+        model: Of which a copy is used.
+        loss_function: Of the model's output and y.
+        optimizer: Of the model's parameters; None where updates are not judged.
+        names: By the user's name a text such as "0.weight.T" or "-grad 0.bias".
+    """
+
+    def __init__(
+        self,
+        keep_going: bool,
+        model: nn.Module,
+        loss_function: Callable[..., Any],
+        optimizer: torch.optim.Optimizer | None,
+        names: Mapping[str, str],
+    ) -> None:
+        super().__init__(keep_going)
+        if not isinstance(model, nn.Module):
+            raise Unusable(f"follow: expected an nn.Module, got {type(model).__name__}")
+        self._result = ModuleResult()
+        self._loss, self._theirs = loss_function, optimizer
+        if optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
+            kind = type(optimizer).__name__
+            raise Unusable(f"follow: expected an optimiser of torch.optim, got {kind}")
+        if isinstance(optimizer, torch.optim.LBFGS):
+            self._theirs = optimizer = None
+            said = "LBFGS calls the loss itself, so updates are not judged"
+            self._result.remarks.append(said)
+        self._model = copy.deepcopy(model)
+        self._parameters = [name for name, p in self._model.named_parameters() if p.requires_grad]
+        pairs = [copy.deepcopy((model, optimizer)) for _ in range(1 + _MEMBERS)]
+        self._members = [_Member(own, its) for own, its in pairs if its is not None]
+        known = [*self._parameters, *(f"grad {name}" for name in self._parameters), "x", "y"]
+        self._terms = {name: _term(name, text, known) for name, text in names.items()}
+        self._terms = {name: Term((name,)) for name in known} | self._terms
+        self._ended: dict[str, tuple[Array, Array, Array]] = {}  # its start, end and bound
+
+    @property
+    def result(self) -> ModuleResult:
+        return self._result
+
+    def _judged(self, arrays: dict[str, Any]) -> Mismatch | None:
+        with threads(1), np.errstate(all="ignore"):
+            ours = self._ours(arrays)
+            of_update = self._update_judged(ours)
+            self._result.steps_run += 1
+            of_step = self._step_judged(ours)
+        found = of_update or of_step
+        if found is None and self._result.verdict == "undecided" and self._result.values:
+            self._result.verdict = "match"
+        if found is not None and self._result.first_mismatch is None:
+            self._result.verdict = "mismatch"
+            self._result.first_mismatch, self._result.diagnoses = (
+                found.first_mismatch,
+                found.diagnoses,
+            )
+            self._result.report = str(found)
+        return found
+
+    def _ours(self, arrays: dict[str, Any]) -> Quantities:
+        """The arrays of a call by the model's names."""
+        found: Quantities = {}
+        for name, value in arrays.items():
+            it = self._terms.get(name)
+            if it is None:
+                said = f"not judged, as no name of the model's: {name}{nearest(name, self._terms)}"
+                if said not in self._result.remarks:
+                    self._result.remarks.append(said)
+                continue
+            array = np.array(as_numbers(value, f"follow: {name}"))
+            if it.parts[0] in ("x", "y") and np.asarray(value).dtype.kind in "iu":
+                array = array.astype(np.int64)  # labels, or the rows of an embedding
+            if it.powers:
+                numbers = {
+                    "N": len(np.asarray(arrays["x"])),
+                    "lr": float(self._settings.get("lr", np.nan)),
+                }
+                array = array / it.factor(numbers | {"n_out": np.nan})
+            elif it.number != 1:
+                array = array / it.number
+            found[it.parts[0]] = array.T if it.transposed else array
+        missing = [name for name in ("x", "y", *self._parameters) if name not in found]
+        if missing:
+            raise Unusable(f"follow: expected {', '.join(missing)} as well, in the call")
+        wanted = dict(self._model.named_parameters())
+        for name in self._parameters:
+            shape = tuple(wanted[name].shape)
+            if found[name].shape != shape:
+                got = f"{name} has shape {found[name].shape}; expected {shape}"
+                raise Unusable(
+                    f'follow: {got}; names={{"W": "{name}.T"}} says that it is transposed'
+                )
+        return found
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """Those of the optimiser's first group."""
+        return self._theirs.param_groups[0] if self._theirs else {}
+
+    def _step_judged(self, ours: Quantities) -> Mismatch | None:
+        """Judge the gradients of a call, and let PyTorch take the step."""
+        kinds = dict(self._model.named_parameters())
+        words = {_word(i): name for i, name in enumerate(self._parameters)}
+        arrays = {
+            word: torch.from_numpy(ours[name]).to(kinds[name].dtype).numpy()
+            for word, name in words.items()
+        }
+        x, y = _data(ours, next(iter(kinds.values())).dtype)
+
+        def reference(**tensors: Tensor) -> Any:
+            own = {words[word]: tensor for word, tensor in tensors.items()}
+            return self._loss(functional_call(self._model, own, (x,)), y)
+
+        hand = {
+            word: ours[f"grad {name}"] for word, name in words.items() if f"grad {name}" in ours
+        }
+        found = None
+        try:
+            if hand:
+                seen = checked(given(arrays), lambda _: hand, reference, Options(), hand)
+                self._result.values += seen.values
+        except GradientMismatch as wrong:
+            found = self._told(str(wrong), wrong.first_mismatch, wrong.diagnoses, words)
+        except (ValueError, TypeError) as error:
+            raise Unusable(f"follow: {error}") from None
+        if self._members:
+            self._take_step(reference, arrays, words)
+        return found
+
+    def _told(
+        self,
+        report: str,
+        first: dict[str, Any],
+        diagnoses: list[dict[str, Any]],
+        words: Mapping[str, str],
+    ) -> Mismatch:
+        """A mismatch of a gradient, in the model's names."""
+
+        def said(value: Any) -> Any:
+            named = r"\b(" + "|".join(words) + r")\b"
+            return (
+                re.sub(named, lambda it: f"grad {words[it[0]]}", value)
+                if isinstance(value, str)
+                else value
+            )
+
+        first = {key: said(value) for key, value in first.items()} | {
+            "step": self._result.steps_run
+        }
+        found = [{key: said(value) for key, value in it.items()} for it in diagnoses]
+        return Mismatch(f"step {self._result.steps_run}, {said(report)}", first, found)
+
+    def _take_step(
+        self, reference: Callable[..., Any], arrays: Quantities, words: Mapping[str, str]
+    ) -> None:
+        """PyTorch's update, and those of optimisers whose gradients rounding has moved."""
+        right = gradients(reference, arrays, words)
+        right = {word: right.get(word, np.zeros_like(array)) for word, array in arrays.items()}
+        eps = max(float(np.finfo(array.dtype).eps) for array in arrays.values())
+        ends = []
+        for draw, member in enumerate(self._members):
+            own = right
+            if draw:
+                moved = gradients(reference, arrays, words, Noise(draw, eps))
+                own = {word: it + SAFETY * (moved.get(word, it) - it) for word, it in right.items()}
+            member.follow(self._theirs)
+            start = {words[word]: array for word, array in arrays.items()}
+            ends.append(member.step(start, {words[word]: it for word, it in own.items()}))
+        self._ended = {}
+        for word, name in words.items():
+            before, end = arrays[word], ends[0][name]
+            spread = np.max([np.abs(it[name] - end) for it in ends], axis=0)
+            last_place = SAFETY * eps / 2 * (np.abs(before) + np.abs(end))
+            self._ended[name] = before, end, spread + last_place
+
+    def _update_judged(self, ours: Quantities) -> Mismatch | None:
+        """Judge the update of the step before by the parameters that this call starts from."""
+        for name, (start, end, allowed) in self._ended.items():
+            value = ours[name]
+            apart = np.abs(value - end)
+            self._result.values += value.size
+            if (apart <= allowed).all():
+                continue
+            at = first_of(~(apart <= allowed))
+            label, number = labelled(f"new {name}", at), self._result.steps_run
+            sides = float(value[at]), float(end[at])
+            entry = Entry(
+                number, f"new {name}", list(at), label, *sides, float(apart[at]), float(allowed[at])
+            )
+            likely = _named(name, start, value, end, self._settings, number)
+            report = [
+                f"step {number}, {label} differs",
+                f"  yours     {sides[0]!r}",
+                f"  PyTorch   {sides[1]!r}",
+                f"  apart     {entry.difference:.2g}; rounding explains {entry.allowed:.2g}",
+                f"  mistake   {likely.mistake}: {likely.says}",
+                f"  remedy    {likely.remedy}",
+            ]
+            return Mismatch("\n".join(report), asdict(entry), [asdict(likely)])
+        return None
+
+
+class _Member:
+    """A copy of the model and of its optimiser."""
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        self.parameters, self.optimizer = dict(model.named_parameters()), optimizer
+
+    def follow(self, theirs: torch.optim.Optimizer | None) -> None:
+        """Take over the settings of the user's optimiser, which may change on the way."""
+        for own, group in zip(
+            self.optimizer.param_groups, theirs.param_groups if theirs else (), strict=True
+        ):
+            own |= {key: copy.copy(value) for key, value in group.items() if key != "params"}
+
+    def step(self, start: Quantities, gradients: Quantities) -> Quantities:
+        """The parameters after a step."""
+        with torch.no_grad():
+            for name, array in start.items():
+                parameter = self.parameters[name]
+                parameter.copy_(torch.from_numpy(array))
+                parameter.grad = torch.from_numpy(gradients[name]).to(parameter.dtype)
+        self.optimizer.step()
+        return {name: self.parameters[name].detach().numpy().copy() for name in start}
+
+
+def _named(
+    name: str, start: Array, value: Array, end: Array, settings: Mapping[str, Any], number: int
+) -> Diagnosis:
+    """The mistake that an update looks like. settings: the optimiser's; number: of the step."""
+    taken, right = value - start, end - start
+    largest = float(np.abs(right).max(initial=0.0))
+
+    def is_it(factor: float, roughly: float = 1e-6) -> bool:
+        return bool((np.abs(taken - factor * right) <= roughly * abs(factor) * largest).all())
+
+    new, ratio = f"new {name}", float((taken * right).sum() / max((right * right).sum(), 1e-300))
+    if not taken.any():
+        return Diagnosis(new, "not-updated", f"{name} is what it was", "update it in every step")
+    if is_it(-1.0):
+        return Diagnosis(new, "update-sign", "the update has the other sign", "turn it round")
+    mean, square = (1 - beta**number for beta in settings.get("betas", (0.0, 0.0)))
+    for factor, which in (
+        (mean, "mean"),
+        (1 / square**0.5, "square"),
+        (mean / square**0.5, "memory"),
+    ):
+        if factor != 1 and is_it(factor, 1e-3):  # ε weighs otherwise then
+            says = f"the optimiser's {which} is used without its correction 1 − βᵗ"
+            return Diagnosis(new, "bias-correction", says, "divide by 1 − βᵗ, t the step's number")
+    says = f"the update is {ratio:.6g} times PyTorch's"
+    remedy = "compare the optimiser's formula with PyTorch's, setting by setting"
+    if not is_it(ratio):
+        says = "the gradients before it are right where they were judged; the update differs"
+    elif not {"betas", "alpha", "rho"} & settings.keys() and not settings.get("momentum"):
+        remedy = "look for the learning rate: is it there once?"
+        return Diagnosis(new, "learning-rate", says, remedy)
+    return Diagnosis(new, "unknown", says, remedy)
+
+
+def _data(ours: Quantities, kind: torch.dtype) -> tuple[Tensor, Tensor]:
+    """x and y as the model takes them: floats in its own precision, labels as they are."""
+    x, y = (torch.from_numpy(np.ascontiguousarray(ours[name])) for name in "xy")
+    return (x.to(kind) if x.is_floating_point() else x, y.to(kind) if y.is_floating_point() else y)
+
+
+def _word(i: int) -> str:
+    """A name for a parameter that can be an argument's."""
+    return f"parameter_{i}_"
+
+
+def _term(name: str, text: str, known: list[str]) -> Term:
+    """What a text says in the model's names, which may have dots and spaces in them."""
+    words = {f"known_{i}_": it for i, it in enumerate(known)}
+    for word, it in sorted(words.items(), key=lambda pair: -len(pair[1])):
+        text = re.sub(rf"(?<![\w.]){re.escape(it)}(?!\w|\.\w\w)", word, str(text))
+    try:
+        found = term(text)
+    except Unusable:
+        found = None
+    if found is None or len(found.parts) != 1 or found.parts[0] not in words:
+        expected = f'such as "{known[0]}.T" or "-grad {known[0]}"'
+        raise Unusable(f"follow: names: {name}: expected {expected}, of {', '.join(known)}")
+    return replace(found, parts=(words[found.parts[0]],))

@@ -1,0 +1,271 @@
+"""Follow a built-in network: its bound is derived, and its mistakes are named, as in `compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from lockstep.api import ComparisonResult, explain_run
+from lockstep.bound.allowed import tolerance
+from lockstep.errors import Mismatch, Unusable
+from lockstep.loop.follow import Judge
+from lockstep.network.conventions import Conventions, conventions
+from lockstep.network.names import Quantities
+from lockstep.network.network import Network
+from lockstep.network.options import check
+from lockstep.network.problem import UNTOLD, Problem, Start, State, make_problem
+from lockstep.network.terms import LAYOUTS
+from lockstep.run.judge import judge
+from lockstep.run.record import Record
+from lockstep.run.steps import after, by_torch, recorded
+from lockstep.run.threads import threads
+from lockstep.sides.answer import Answer, as_numbers, sort_out
+from lockstep.sides.side import Side, Turn
+
+
+class Loop(Side):
+    """A loop of the user's, as a side by hand: its steps come one at a time."""
+
+    kind = "loop"
+    noun = "the loop"
+    by_its_own_weights = True
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()  # the quantities that some call gave
+
+    def remarks(self, problem: Problem) -> list[str]:
+        """What no call gave."""
+        network = problem.network
+        missing = [name for name in network.computed if name not in self.seen]
+        found = [f"not given, so not judged: {', '.join(missing)}"] if missing else []
+        if not any(network.biases):
+            found.append("no biases were given: it was judged as a network without them")
+        return found
+
+    def answer(self, turn: Turn, problem: Problem, torch: Quantities) -> Answer:
+        """Not asked: `NetworkJudge` has the arrays."""
+        raise NotImplementedError
+
+
+class NetworkJudge(Judge):
+    """Judges a loop that trains a built-in network.
+
+    Args:
+        keep_going: Whether mismatches are collected.
+        settings: The keys of a problem file.
+    """
+
+    def __init__(self, keep_going: bool, settings: dict[str, Any]) -> None:
+        super().__init__(keep_going)
+        self._values = check(settings, lambda key: f"follow: {key}")
+        given = [name for name in ("x", "y", "data", "derivation", "numbers", "steps")
+                 if name in self._values]  # fmt: skip
+        if given:
+            raise Unusable(f"follow: {given[0]}: the loop gives this; expected it in the call")
+        if "sizes" not in self._values:
+            raise Unusable('follow: expected sizes, such as sizes="784-128-10", or a model')
+        self._problem = make_problem(self._values)
+        self._side = Loop()
+        self._side.conventions = conventions(self._values)
+        self._result: ComparisonResult | None = None
+        self._state: State | None = None
+        self._turn: Turn | None = None  # the step whose update is still to be judged
+        self._torch: Quantities = {}
+        self._answer = Answer()
+        self._number = 0
+
+    @property
+    def result(self) -> ComparisonResult:
+        """What was found so far, as of `lockstep.compare`."""
+        self._end({})
+        if self._result is None:
+            self._result = self._new_result()
+        self._result.finish()
+        self._explain()
+        return self._result
+
+    def _explain(self) -> None:
+        assert self._result is not None
+        self._result.remarks = []
+        explain_run(self._result)
+
+    def _new_result(self) -> ComparisonResult:
+        return ComparisonResult(self._problem, self._side, shows="none")
+
+    def _judged(self, arrays: dict[str, Any]) -> Mismatch | None:
+        with threads(), np.errstate(all="ignore"):
+            given, computed = self._sorted(arrays)
+            of_update = self._end(given)
+            of_step = self._begin(given, computed)
+            return of_update or of_step
+
+    def _sorted(self, arrays: dict[str, Any]) -> tuple[Quantities, Quantities]:
+        """What a step starts from, in our names and layout, and what it computed, in the user's."""
+        values = {name: np.array(as_numbers(it, f"follow: {name}")) for name, it in arrays.items()}
+        if self._result is None:
+            self._settle(values)
+        given, computed = self._as_given(values, self._side.conventions)
+        _demand(given, self._network)
+        return given, computed
+
+    @property
+    def _network(self) -> Network:
+        return self._problem.network
+
+    def _settle(self, values: Quantities) -> None:
+        """Find the layout, whether there are biases, labels, and the precision: the first call."""
+        said = self._side.conventions
+        layouts = [said.layout] if said.layout else list(LAYOUTS)
+        fits = []
+        for layout in layouts:
+            own = replace(said, layout=layout if layout != "linear" or said.layout else "")
+            given, _ = self._as_given(values, own)
+            problem = self._like(given)
+            if not _misfits(problem.network, given):
+                fits.append((own, problem))
+        if not fits:
+            own = said
+            problem = self._like(self._as_given(values, said)[0])
+            fits = [(own, problem)]
+        own, problem = max(fits, key=lambda it: self._right(values, *it))
+        self._side.conventions = own
+        given, _ = self._as_given(values, own)
+        _demand(given, problem.network)
+        start = self._start(given, None, problem)
+        self._problem = replace(problem, x=start.x, y=start.y, parameters=start.parameters)
+        self._result = self._new_result()
+
+    def _like(self, given: Quantities) -> Problem:
+        """The problem of the settings, with the biases, labels and precision of what is given."""
+        network, values = self._problem.network, self._values
+        parameters = [given[name] for name in network.parameters if name in given]
+        single = bool(parameters) and all(it.dtype == np.float32 for it in parameters)
+        dtype = values.get("dtype", "float32" if single else "float64")
+        biases = tuple(network.of("b", l) in given for l in network.layers)
+        if {"biases", "no_biases"} & values.keys():
+            biases = network.biases
+        labels = "y" in given and given["y"].ndim == 1 and network.loss.startswith("cross_entropy")
+        network = replace(network, biases=biases, labels=labels)
+        return replace(self._problem, network=network, dtype=dtype, steps=UNTOLD)
+
+    def _right(self, values: Quantities, own: Conventions, problem: Problem) -> int:
+        """How many computed quantities are right under conventions: square weights fit several."""
+        try:
+            given, computed = self._as_given(values, own)
+            start = self._start(given, None, problem)
+            torch = by_torch(problem, start)
+            answer = sort_out(computed, problem, start, torch, "", given, own, strict=False)
+        except (Unusable, KeyError):
+            return -1
+        return sum(np.allclose(value, torch[name], 1e-4) for name, value in answer.values.items())
+
+    def _as_given(self, values: Quantities, own: Conventions) -> tuple[Quantities, Quantities]:
+        """The arrays that a step starts from, as ours, and the others."""
+        network = self._network
+        known = {*network.given, "lr", "step"}
+        meant = network.meant(values, 2, (*known, *network.judged), values)
+        of = {name: it for name, (it, _) in meant.items()} | own.meant(network, values)
+        given: Quantities = {}
+        for name, array in values.items():
+            if of.get(name) in ("lr", "step"):
+                given[of[name]] = array
+            elif of.get(name) in known:
+                given |= own.ours(network, name, of[name], array, {})
+        return given, {name: it for name, it in values.items() if of.get(name) not in known}
+
+    def _start(self, given: Quantities, state: State | None, problem: Problem) -> Start:
+        """What a step starts from: the optimiser's memory is PyTorch's where it is not given."""
+        network = problem.network
+        misfits = _misfits(network, given)
+        if misfits:
+            raise Unusable(f"follow: {misfits[0]}")
+        kind = problem.dtype
+        cast = {name: it if name == "y" and network.labels else it.astype(kind)
+                for name, it in given.items()}  # fmt: skip
+        if network.labels:
+            cast["y"] = cast["y"].astype(np.int64)
+        memory = {name: cast[name] for name in network.memory if name in cast}
+        if state is not None and state.memory is not None:
+            memory = dict(state.memory) | memory
+        lr = float(given["lr"]) if "lr" in given else problem.lr
+        parameters = {
+            name: cast[name].reshape(network.shape(name, 1)) for name in network.parameters
+        }
+        y = cast["y"].reshape(network.shape("y", len(cast["x"])))
+        masks = {name: cast[name] for name in network.masked if name in cast}
+        whole = memory.keys() >= set(network.memory) and memory
+        number = int(given["step"]) if "step" in given else self._number + 1
+        return Start(parameters, cast["x"], y, lr, memory if whole else None, masks, number)
+
+    def _begin(self, given: Quantities, computed: Mapping[str, Any]) -> Mismatch | None:
+        """Judge what a step computed before its update."""
+        start = self._start(given, self._state, self._problem)
+        self._number += 1
+        self._turn = Turn(self._number, start)
+        self._torch = by_torch(self._problem, start)
+        self._state = after(self._network, self._torch)
+        self._answer = sort_out(
+            computed, self._problem, start, self._torch, "follow: got", given,
+            self._side.conventions, strict=False,
+        ) if computed else Answer()  # fmt: skip
+        if self._keeps_going:
+            return None  # it is judged with its update
+        record = self._record()
+        is_wrong = judge(record, self._is_fixed).verdict == "mismatch"
+        return self._end({}) if is_wrong else None
+
+    def _record(self) -> Record:
+        assert self._turn is not None
+        limits = tolerance(self._problem, self._values)
+        return recorded(self._problem, limits, self._turn, self._torch, self._answer)
+
+    @property
+    def _is_fixed(self) -> bool:
+        return "rtol" in self._values or "atol" in self._values
+
+    def _end(self, given: Quantities) -> Mismatch | None:
+        """Judge the step before with its update, the parameters that this one starts from."""
+        if self._turn is None or self._result is None:
+            return None
+        for name in self._network.update:
+            own = name.removeprefix("new_")
+            if own in given and name not in self._answer.values:
+                self._answer.values[name] = given[own].reshape(self._torch[name].shape)
+        order = self._network.judged
+        self._answer.values = {
+            name: self._answer.values[name] for name in order if name in self._answer.values
+        }
+        self._side.seen |= self._answer.values.keys() | self._answer.misshapen.keys()
+        record, self._turn = self._record(), None
+        result = self._result
+        before = result.first
+        result.add(record)
+        if result.first is None or before is not None:
+            return None
+        self._explain()
+        first = result.first_mismatch
+        assert first is not None
+        return Mismatch(str(result), first, result.diagnoses)
+
+
+def _demand(given: Quantities, network: Network) -> None:
+    """Raise Unusable where a call lacks what its step starts from."""
+    missing = [name for name in (*network.parameters, "x", "y") if name not in given]
+    if missing:
+        raise Unusable(f"follow: expected {', '.join(missing)} as well, in the call")
+
+
+def _misfits(network: Network, given: Quantities) -> list[str]:
+    """What is given in another shape than the network's, in words."""
+    samples = len(given["x"]) if "x" in given and given["x"].ndim else 1
+    found = []
+    for name, array in given.items():
+        shape = network.shape(name, samples)
+        is_row = len(shape) == 1 and array.shape in ((1, *shape), (*shape, 1))
+        is_list = shape[1:] == (1,) and array.shape == shape[:1]
+        if array.shape != shape and not (is_row or is_list) and name not in ("lr", "step"):
+            found.append(f"{name} has shape {array.shape}; expected {shape}")
+    return found

@@ -1,0 +1,355 @@
+"""follow: one line in a loop by hand, beside a built-in network or any module."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lockstep import GradientMismatch, Mismatch, follow
+from lockstep.errors import Unusable
+from lockstep.loop.network import Loop
+from lockstep.network.conventions import PLAIN
+from lockstep.sides.built_in import BuiltIn
+
+NET = dict(sizes="6-5-3", activations="relu,linear", loss="cross_entropy", lr=0.1)
+
+
+def softmax(z):
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def train(judge, wrong="", steps=4, sizes=(6, 5, 3), kind=float, biases=True, more=()):
+    """A loop by hand with weights (inputs, outputs), which trains by gradient descent."""
+    random = np.random.default_rng(0)
+    n_in, n_h, n_out = sizes
+    shapes = (n_in, n_h), (n_h,), (n_h, n_out), (n_out,)
+    W1, b1, W2, b2 = (random.normal(size=shape).astype(kind) for shape in shapes)
+    b1, b2 = (b1, b2) if biases else (0 * b1, 0 * b2)
+    for _ in range(steps):
+        X, y = random.normal(size=(8, n_in)).astype(kind), random.integers(0, n_out, 8)
+        z1 = X @ W1 + b1
+        a1 = np.maximum(z1, 0)
+        delta2 = softmax(a1 @ W2 + b2)
+        delta2[np.arange(8), y] -= 1
+        dW2, db2 = a1.T @ delta2 / 8, delta2.sum(axis=0) / 8
+        delta1 = delta2 @ W2.T * (z1 > 0 if wrong != "slope" else 1)
+        dW1, db1 = X.T @ delta1 / 8, delta1.sum(axis=0) / 8
+        given = dict(x=X, y=y, W1=W1, W2=W2) | (dict(b1=b1, b2=b2) if biases else {})
+        others = dict(delta2=delta2, delta1=delta1)
+        judge(**given, dW1=dW1, dW2=dW2, **{name: others[name] for name in more})
+        up = 0.1 if wrong != "sign" else -0.1
+        W1, W2 = W1 - kind(0.1) * dW1, W2 - kind(up) * dW2
+        b1, b2 = (b1 - kind(0.1) * db1, b2 - kind(0.1) * db2) if biases else (b1, b2)
+
+
+def test_a_right_loop_matches_and_its_layout_is_found():
+    judge = follow(**NET)
+    train(judge)
+    result = judge.result
+    assert (result.verdict, result.steps_run) == ("match", 4)
+    assert result.values == 4 * (30 + 15) + 3 * (30 + 5 + 15 + 3)  # no call comes after the last
+    assert "your convention: weights are (inputs, outputs)" in result.remarks
+    assert "yours next to PyTorch: 6-5-3 network, 8 samples, float64" in str(result)
+    assert judge.result.remarks == result.remarks
+
+
+def test_square_weights_are_told_apart_by_what_is_computed():
+    judge = follow(**NET | dict(sizes="4-4-4"))
+    train(judge, sizes=(4, 4, 4))
+    assert judge.result.verdict == "match"
+
+
+def test_float32_parameters_are_judged_as_such_and_missing_biases_are_none():
+    judge = follow(**NET)
+    train(judge, kind=np.float32, biases=False)
+    assert (judge.result.verdict, judge.result.dtype) == ("match", "float32")
+    assert "no biases were given: it was judged as a network without them" in judge.result.remarks
+    judge = follow(**NET, dtype="float32", no_biases=True)
+    train(judge, kind=np.float32, biases=False)
+    assert judge.result.verdict == "match"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "quantity", "mistake"),
+    [("slope", "grad_W_h", "missing-activation-derivative"), ("sign", "new_W_o", "update-sign")],
+)
+def test_the_first_mistake_is_raised_where_it_shows(wrong, quantity, mistake):
+    judge = follow(**NET)
+    with pytest.raises(Mismatch, match=mistake) as raised:
+        train(judge, wrong)
+    found = raised.value
+    assert isinstance(found, AssertionError)
+    assert (found.first_mismatch["quantity"], found.first_mismatch["step"]) == (quantity, 1)
+    assert found.diagnoses[0]["mistake"] == mistake
+    assert judge.result.verdict == "mismatch"
+
+
+def test_mismatches_are_collected_where_that_is_asked_for():
+    judge = follow(**NET, keep_going=True)
+    train(judge, "sign")
+    result = judge.result
+    assert (result.verdict, result.steps_run, result.steps_differing) == ("mismatch", 4, 3)
+    assert result.diagnoses[0]["mistake"] == "update-sign"
+
+
+def test_a_judge_that_is_switched_off_does_nothing(monkeypatch):
+    judge = follow(**NET)
+    judge.enabled = False
+    train(judge, "slope")
+    assert (judge.result.verdict, judge.result.steps_run) == ("undecided", 0)
+    code = (
+        "import sys, lockstep\njudge = lockstep.follow(sizes='2-1')\njudge(x=1)\n"
+        "judge.enabled = True\njudge(x=1)\nprint(judge.result, 'torch' in sys.modules)"
+    )
+    monkeypatch.setenv("LOCKSTEP", "off")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    said = "undecided: nothing was judged: LOCKSTEP is off in the environment False\n"
+    assert done.stdout == said
+
+
+def test_memory_learning_rate_and_step_may_be_given():
+    judge = follow(sizes="2-1", loss="half_sum", lr=0.3, optimizer="sgd", momentum=0.9)
+    random = np.random.default_rng(0)
+    W1, b1, vW1, vb1 = np.ones((1, 2)), np.zeros(1), np.zeros((1, 2)), np.zeros(1)
+    for step in range(1, 5):
+        lr = 0.1 / step
+        x, y = random.normal(size=(3, 2)), random.normal(size=3)
+        delta = x @ W1.T + b1 - y[:, None]
+        dW1, db1 = delta.T @ x, delta.sum(axis=0)
+        judge(x=x, y=y, W1=W1, b1=b1[None], vW1=vW1, vb1=vb1, lr=lr, step=step, dW1=dW1, mine=3)
+        vW1, vb1 = 0.9 * vW1 + dW1, 0.9 * vb1 + db1
+        W1, b1 = W1 - lr * vW1, b1 - lr * vb1
+    assert judge.result.verdict == "match", str(judge.result)
+    assert "not judged, as no quantity: mine" in judge.result.remarks
+
+
+def test_names_of_ones_own_serve_a_loop():
+    judge = follow(**NET, layout="in_out", names={"delta2": "N*delta2", "delta1": "N*delta1"})
+    train(judge, more=("delta2", "delta1"))
+    assert judge.result.verdict == "match", str(judge.result)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "follow: expected sizes, such as"),
+        ({"sizes": "2-1", "x": [[1.0, 2.0]]}, "follow: x: the loop gives this"),
+        ({"sizes": "2-1", "colour": "red"}, "follow: colour: unknown key"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_told(settings, words):
+    with pytest.raises(Unusable) as told:
+        follow(**settings)
+    assert words in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"x": [[1.0, 2.0]], "y": [[1.0]]}, "expected W1, b1 as well, in the call"),
+        ({"x": [[1.0, 2.0, 3.0]], "y": [[1.0]], "W1": [[1, 2]], "b1": [1]}, "x has shape (1, 3);"),
+        ({"x": "no", "y": [[1.0]]}, "follow: x as str; expected an array"),
+    ],
+)
+def test_calls_that_cannot_be_used_are_told(arrays, words):
+    judge = follow(sizes="2-1", biases=True)
+    with pytest.raises(Unusable) as told:
+        judge(**arrays)
+    assert words in str(told.value)
+
+
+def test_a_loss_that_is_no_number_is_told():
+    judge = follow(nn.Linear(2, 2), nn.MSELoss(reduction="none"))
+    with pytest.raises(Unusable, match="follow: reference gives a tensor of shape"):
+        judge(
+            x=[[1.0, 2.0]],
+            y=[[1.0, 2.0]],
+            weight=np.eye(2),
+            bias=[0.0, 0.0],
+            **{"grad bias": [1.0, 1.0]},
+        )
+
+
+def test_the_sides_of_others_have_no_open_conventions():
+    for side in (Loop(), BuiltIn()):
+        assert not side.is_open
+        for asked in (side.under, side.adopt):
+            with pytest.raises(NotImplementedError):
+                asked(PLAIN)
+    with pytest.raises(NotImplementedError):
+        Loop().answer(None, None, {})
+
+
+def test_a_later_call_with_less_is_told():
+    judge = follow(sizes="2-1", no_biases=True)
+    whole = dict(x=np.ones((1, 2)), y=np.ones((1, 1)), W1=np.ones((1, 2)))
+    judge(**whole)
+    with pytest.raises(Unusable, match="expected W1 as well, in the call"):
+        judge(x=whole["x"], y=whole["y"])
+
+
+# any module
+
+
+NAMES = {
+    "W1": "0.weight.T",
+    "b1": "0.bias",
+    "W2": "2.weight.T",
+    "b2": "2.bias",
+    "dW1": "grad 0.weight.T",
+    "dW2": "grad 2.weight.T",
+    "delta": "2*grad 2.bias/N",
+}
+
+
+def module(optimizer=None, **settings):
+    model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)).double()
+    own = optimizer(model.parameters(), **settings) if optimizer else None
+    return model, nn.CrossEntropyLoss(), own
+
+
+def test_a_loop_beside_a_module_matches():
+    model, loss, optimizer = module(torch.optim.SGD, lr=0.1)
+    before = [p.detach().clone() for p in model.parameters()]
+    judge = follow(model, loss, optimizer, names=NAMES)
+    train(judge)
+    assert (judge.result.verdict, judge.result.steps_run) == ("match", 4)
+    assert judge.result.values == 4 * 45 + 3 * 53
+    assert str(judge.result) == "match: 4 steps, 339 values"
+    assert all(torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
+
+
+def test_the_first_mistake_beside_a_module_is_raised_with_the_models_names():
+    judge = follow(*module(), names=NAMES)
+    with pytest.raises(Mismatch, match="step 1, grad 0.weight: mismatch") as raised:
+        train(judge, "slope")
+    assert not isinstance(raised.value, GradientMismatch)
+    assert raised.value.first_mismatch["quantity"] == "grad 0.weight"
+    assert raised.value.diagnoses[0]["mistake"] == "missing-activation-derivative"
+    assert str(judge.result).startswith("mismatch: 1 step, 0 values\nstep 1, grad 0.weight")
+
+
+def test_mismatches_beside_a_module_are_collected():
+    judge = follow(*module(torch.optim.SGD, lr=0.1), names=NAMES, keep_going=True)
+    train(judge, "sign")
+    assert (judge.result.verdict, judge.result.steps_run) == ("mismatch", 4)
+    assert judge.result.diagnoses[0]["mistake"] == "update-sign"
+
+
+def adam(judge, wrong="", steps=5, rate=lambda step: 0.05, before=lambda step: None):
+    random = np.random.default_rng(1)
+    W, m, s = random.normal(size=(2, 3)), np.zeros((2, 3)), np.zeros((2, 3))
+    for t in range(1, steps + 1):
+        before(t)
+        x, y = random.normal(size=(4, 3)), random.normal(size=(4, 2))
+        error = x @ W.T - y
+        g = 2 * error.T @ x / error.size
+        judge(**{"x": x, "y": y, "weight": W, "grad weight": g, "error": error})
+        m, s = 0.9 * m + 0.1 * g, 0.999 * s + 0.001 * g * g
+        mean = m / (1 - 0.9**t) if wrong != "mean" else m
+        square = s / (1 - 0.999**t) if wrong != "square" else s
+        taken = rate(t) * mean / (np.sqrt(square) + 1e-8)
+        factors = {"lost": 0, "twice": 2, "other": np.where(W > 0, 1, 3)}
+        W = W - taken * factors.get(wrong, 1)
+
+
+def beside(optimizer, **settings):
+    model = nn.Linear(3, 2, bias=False).double()
+    return model, nn.MSELoss(), optimizer(model.parameters(), **settings)
+
+
+def test_an_optimiser_with_memory_runs_along_and_its_settings_may_change():
+    parts = beside(torch.optim.Adam, lr=0.05)
+
+    def decay(step):
+        parts[2].param_groups[0]["lr"] = 0.05 / step
+
+    judge = follow(*parts)
+    adam(judge, rate=lambda step: 0.05 / step, before=decay)
+    assert judge.result.verdict == "match", str(judge.result)
+    assert judge.result.remarks[0].startswith("not judged, as no name of the model's: error")
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "wrong", "mistake"),
+    [
+        (torch.optim.Adam, "mean", "bias-correction"),
+        (torch.optim.Adam, "square", "bias-correction"),
+        (torch.optim.Adam, "lost", "not-updated"),
+        (torch.optim.Adam, "twice", "unknown"),
+        (torch.optim.Adam, "other", "unknown"),
+        (torch.optim.SGD, "lost", "not-updated"),
+    ],
+)
+def test_mistakes_of_an_update_have_names(optimizer, wrong, mistake):
+    judge = follow(*beside(optimizer, lr=0.05))
+    with pytest.raises(Mismatch, match=mistake) as raised:
+        adam(judge, wrong)
+    assert raised.value.first_mismatch["quantity"] == "new weight"
+
+
+def test_a_wrong_learning_rate_has_its_name():
+    model, loss, optimizer = module(torch.optim.SGD, lr=0.2)
+    with pytest.raises(Mismatch, match=r"learning-rate: the update is 0\.5 times PyTorch's"):
+        train(follow(model, loss, optimizer, names=NAMES))
+
+
+def test_an_optimiser_that_calls_the_loss_itself_is_left_out():
+    judge = follow(*beside(torch.optim.LBFGS))
+    adam(judge)
+    assert judge.result.remarks[0] == "LBFGS calls the loss itself, so updates are not judged"
+    assert judge.result.verdict == "match"
+
+
+def test_signs_and_factors_of_a_module_are_read():
+    names = {"W": "weight.T", "gW": "-N*grad weight.T", "lb": "lr*bias"}
+    model = nn.Linear(2, 1).double()
+    judge = follow(model, nn.MSELoss(), torch.optim.SGD(model.parameters(), lr=0.5), names=names)
+    x, y, W = np.ones((4, 2)), np.zeros((4, 1)), np.array([[0.5], [0.25]])
+    judge(x=x, y=y, W=W, gW=x.T @ (2 * (y - x @ W)), lb=np.zeros(1))
+    assert judge.result.verdict == "match"
+    judge = follow(model, nn.MSELoss(), names={"W": "weight.T", "gW": "-grad weight.T"})
+    judge(x=x, y=y, W=W, bias=[0.0], gW=x.T @ (2 * (y - x @ W)) / 4)
+    assert judge.result.verdict == "match"
+    judge(x=x, y=y, W=W, bias=[0.0])
+    assert (judge.result.verdict, judge.result.steps_run) == ("match", 2)
+
+
+@pytest.mark.parametrize(
+    ("parts", "settings", "words"),
+    [
+        ((None, nn.MSELoss()), {}, "a loss function and an optimiser need a model"),
+        ((nn.Linear(2, 1),), {}, "expected a loss function after the model"),
+        ((nn.Linear(2, 1), nn.MSELoss()), {"lr": 1}, "lr: settings of a built-in network"),
+        ((3, nn.MSELoss()), {}, "expected an nn.Module, got int"),
+        ((nn.Linear(2, 1), nn.MSELoss(), 3), {}, "expected an optimiser of torch.optim, got int"),
+        ((nn.Linear(2, 1), nn.MSELoss()), {"names": {"W": "weights.T"}}, "names: W: expected such"),
+        ((nn.Linear(2, 1), nn.MSELoss()), {"names": {"W": "weight+"}}, "names: W: expected such"),
+    ],
+)
+def test_a_module_that_cannot_be_followed_is_told(parts, settings, words):
+    with pytest.raises(Unusable) as told:
+        follow(*parts, **settings)
+    assert words in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"weight": [[1.0, 2.0]]}, "expected bias as well, in the call"),
+        ({"weight": [[1.0], [2.0]], "bias": [1.0]}, 'names={"W": "weight.T"} says that it is'),
+        (
+            {"weight": [[1.0, 2.0]], "bias": [1.0], "grad bias": [np.nan, 1.0]},
+            "the gradient of",
+        ),
+    ],
+)
+def test_a_call_beside_a_module_that_cannot_be_used_is_told(arrays, words):
+    judge = follow(nn.Linear(2, 1), nn.MSELoss())
+    with pytest.raises((Unusable, Mismatch)) as told:
+        judge(x=[[1.0, 2.0]], y=[[1.0]], **arrays)
+    assert words in str(told.value)
