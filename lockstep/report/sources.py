@@ -179,7 +179,7 @@ def _assigned(function: ast.FunctionDef) -> Iterator[tuple[Any, int, Any]]:
                     value=ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr="append"))
                 )
             ):
-                yield f"{name}[]", node.lineno, node.end_lineno
+                yield f"{name.rstrip('_')}[]", node.lineno, node.end_lineno
             case ast.Assign(targets=[ast.Subscript(value=ast.Name(id=name))]):
                 which = "" if node.lineno in looped else "-1"
                 yield f"{name}[{which}]", node.lineno, node.end_lineno

@@ -196,3 +196,8 @@ def test_numbered_names_in_a_two_layer_derivation_have_their_values(tmp_path, ca
     assert main(["--derivation", str(path), "--code", "--steps", "1", "--battery", "0"]) == 0
     ours, _, _ = capsys.readouterr().out.partition("PyTorch: torch_reference")
     assert "z_h1 = 0.060000000000000026  ✓" in ours
+
+
+def test_pytorchs_update_stands_beside_the_one_by_hand():
+    beside = [theirs for ours, theirs in pairs(DEEP) if ours and "new[name] = " in ours.text]
+    assert [line.text.strip() for line in beside] == ['new[f"new_{name}"] = p']
