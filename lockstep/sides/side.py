@@ -65,7 +65,6 @@ class Side(ABC):
         others: Whether it can be tried on other problems.
         prints_here: Whether what it prints comes from this process.
         asks_for_scalars: Whether it is written for the lecture's scalars, and so for one shape.
-        source: Of the function that it calls; None where there is none.
         written: The numbers by step, where all of them are known beforehand.
     """
 
@@ -74,7 +73,6 @@ class Side(ABC):
     kind = ""
     file = ""
     asks_for_scalars = False
-    source: Source | None = None
     is_users = True
     trains_alone = False
     by_its_own_weights = False
@@ -108,6 +106,10 @@ class Side(ABC):
     @abstractmethod
     def answer(self, turn: Turn, problem: Problem, torch: Quantities) -> Answer:
         """What this step gives by hand. A formula may ask for torch, PyTorch's quantities."""
+
+    def sources(self, step: int) -> list[Source]:
+        """What of its program is shown beside PyTorch's, at a step; nothing where there is none."""
+        return []
 
     def line_of(self, name: str, step: int) -> str:
         """Where its program computes a quantity, as a report says it; empty where unknown."""
