@@ -228,7 +228,9 @@ def _report(problem: "Problem", values: dict[str, Any], step: "Side") -> tuple[_
         if code:
             from lockstep.report.code import code_lines
 
-            printed(code_lines(record, problem, width, step, result.side))
+            of_this = result.first if record is result.decisive else None
+            guilty = of_this.quantity if of_this else ""
+            printed(code_lines(record, problem, width, step, result.side, guilty))
         else:
             printed(step_lines(record, problem, width, result.side))
 

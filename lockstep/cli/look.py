@@ -86,7 +86,7 @@ def _look(given: dict[str, Any], came: list[int]) -> int:
     side = look(path, read_bytes(path, "Python"), constants, values)
     if values.get("json") != "-" and not values.get("quiet"):
         _introduce(side)
-    values.setdefault("show", "none")
+    values.setdefault("show", frozenset({1}) if values.get("code") else "none")
     return judged(side.problem, values, side, came)
 
 

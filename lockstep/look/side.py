@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import linecache
+import os
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +16,7 @@ from lockstep.look.source import Program
 from lockstep.network.names import Array, Quantities
 from lockstep.network.problem import Problem, Start, State
 from lockstep.sides.answer import Answer
+from lockstep.sides.code import Source
 from lockstep.sides.side import Side, Turn
 from lockstep.text import base_name
 
@@ -72,6 +76,23 @@ class Looked(Side):
                     found.names[name] = mapped[name].at.name
         return found
 
+    def sources(self, step: int) -> list[Source]:
+        """Its file or its cells, then the modules beside it, with what their lines compute."""
+        computes: dict[str, dict[int, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+        for name, it in self._it.steps[step - 1].items():
+            file = it.at.file or self._program.path
+            computes[file][it.at.line][name] = "" if written(it) == name else written(it)
+        own = computes.pop(self._program.path, {})
+        found = []
+        for name, first, lines in self._program.parts:
+            inside = range(first, first + len(lines))
+            of_part = {n - first + 1: of for n, of in own.items() if n in inside}
+            found.append(Source(name, tuple(f"{line}\n" for line in lines), 1, of_part))
+        for file, of_file in computes.items():
+            name = os.path.relpath(file, self._program.folder)
+            found.append(Source(name, tuple(linecache.getlines(file)), 1, of_file))
+        return found
+
     def line_of(self, name: str, step: int) -> str:
         """line 30, in backward: d1 = …"""
         it = self._it.steps[step - 1][name]
@@ -121,6 +142,14 @@ class Looked(Side):
     def sentences(self) -> list[str]:
         """The network, the training and the conventions, in words."""
         return conventions(self._it)
+
+
+def written(it: Mapped) -> str:
+    """What a variable holds as an expression: -dZ.T, d2 / 4, sum_b * 2."""
+    name = it.at.name + (".T" if it.transposed else "")
+    if it.factor in (1, -1):
+        return name if it.factor == 1 else f"-{name}"
+    return f"{name} / {it.factor:g}" if abs(it.factor) > 1 else f"{name} * {1 / it.factor:g}"
 
 
 def _times(factor: float) -> str:

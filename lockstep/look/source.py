@@ -10,11 +10,13 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from lockstep.errors import Unusable
 from lockstep.network.files import nearest
+from lockstep.text import base_name
 
 _PYTHON_2 = re.compile(r"Missing parentheses in call to '(print|exec)'|multiple exception types")
 _INSTALLED = re.compile(r"[/\\](site|dist)-packages[/\\]|[/\\]lib[/\\]python3")
@@ -142,6 +144,17 @@ class Program:
             cell, inside = self._cells[line - 1]
             return f"cell {cell}, line {inside}"
         return f"line {line}"
+
+    @property
+    def parts(self) -> list[tuple[str, int, list[str]]]:
+        """The file, or a notebook's cells: a name, the number of the first line, the lines."""
+        if not self._cells:
+            return [(base_name(self.path), 1, self.lines)]
+        firsts = [i for i, (_, inside) in enumerate(self._cells) if inside == 1]
+        return [
+            (f"cell {self._cells[first][0]}", first + 1, self.lines[first:end])
+            for first, end in pairwise([*firsts, len(self.lines)])
+        ]
 
     def text(self, line: int, file: str = "") -> str:
         """What stands in a line."""

@@ -182,7 +182,10 @@ class Child(Code):
             self._pump.start()
 
     def call(self, given: dict[str, Any]) -> Returned:
-        return self._values(*self._ask("call", given))
+        found, values = self._ask("call", given)
+        if "helpers" in found:
+            self.helpers = [Source(name, tuple(lines), at) for name, lines, at in found["helpers"]]
+        return self._values(found, values)
 
     def run(self, text: str, given: dict[str, Any], wanted: list[str]) -> tuple[str, Returned]:
         """See `Statements.run`."""

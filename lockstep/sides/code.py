@@ -11,7 +11,7 @@ import linecache
 import sys
 import traceback
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -40,11 +40,28 @@ class Argument:
 
 @dataclass(frozen=True)
 class Source:
-    """The lines of a step function; none where they cannot be read."""
+    """The lines of a function, a file or a notebook's cell.
+
+    Attributes:
+        name: What it is called.
+        lines: Of its text; none where they cannot be read.
+        first: The number of the first one.
+        computes: By line the quantities that it computes, each with what the program calls it;
+            None where that is found by the names that are assigned.
+    """
 
     name: str
     lines: tuple[str, ...] = ()
     first: int = 1
+    computes: Mapping[int, Mapping[str, str]] | None = None
+
+
+def source_of(thing: Any, name: str) -> Source:
+    """The lines of a function, of a class or of code."""
+    with contextlib.suppress(OSError, TypeError, SyntaxError):
+        lines, first = inspect.getsourcelines(thing)
+        return Source(name, tuple(lines), max(first, 1))
+    return Source(name)
 
 
 class Code:
@@ -54,6 +71,7 @@ class Code:
         path: The file that it is in, for messages.
         arguments: What it asks for.
         source: Its lines.
+        helpers: The other functions of its file that ran, once it was called; none in this process.
         settings: What its file says of the problem, as JSON.
         is_here: Whether it runs in this process.
     """
@@ -61,6 +79,7 @@ class Code:
     path: str
     arguments: list[Argument]
     source: Source
+    helpers: Sequence[Source] = ()
     settings = "{}"
     is_here = False
 
@@ -101,10 +120,7 @@ class Here(Code):
         self.arguments = [
             Argument(it.name, it.default is not it.empty) for it in asked if it.name not in bound
         ]
-        self.source = Source(name)
-        with contextlib.suppress(OSError, TypeError, SyntaxError):
-            lines, first = inspect.getsourcelines(inner)
-            self.source = Source(name, tuple(lines), max(first, 1))
+        self.source = source_of(inner, name)
 
     def call(self, given: dict[str, Any]) -> Returned:
         first = [given.pop(name) for name in self.first if name in given]
@@ -296,6 +312,18 @@ def users_code(path: str) -> Iterator[None]:
         raise
     except BaseException as error:  # an end of the process, or what test runners raise
         raise Unusable(raised(error, path)) from None
+
+
+def helpers(path: str, ran: Iterable[types.CodeType | str], step: Source) -> list[Source]:
+    """The functions of a file that ran besides its step, without those inside another one."""
+    found: list[Source] = []
+    shown = set(range(step.first, step.first + len(step.lines)))
+    own = [it for it in ran if isinstance(it, types.CodeType) and it.co_filename == path]
+    for code in sorted(own, key=lambda it: it.co_firstlineno):
+        if code.co_firstlineno not in shown and not code.co_name.startswith("<"):
+            found.append(source_of(code, code.co_qualname))
+            shown |= {found[-1].first + i for i in range(len(found[-1].lines))}
+    return found
 
 
 def raised(error: BaseException, path: str) -> str:

@@ -18,7 +18,7 @@ from lockstep.sides.answer import (
     sort_out,
     why_not,
 )
-from lockstep.sides.code import Argument, Code
+from lockstep.sides.code import Argument, Code, Source
 from lockstep.sides.side import Side, Turn
 
 
@@ -46,7 +46,7 @@ class Function(Side):
     others = True
 
     def __init__(self, code: Code, said: Conventions = PLAIN, found: Found | None = None) -> None:
-        self.code, self.source, self.prints_here = code, code.source, code.is_here
+        self.code, self.prints_here = code, code.is_here
         self._said, self._found = said, found or Found(said, 2 if not said.layout else 0)
         self._where = f"{code.path}: {code.source.name}"  # what a message starts with
         self._asked: list[Argument] = []
@@ -77,6 +77,10 @@ class Function(Side):
 
     def close(self) -> None:
         self.code.close()
+
+    def sources(self, step: int) -> list[Source]:
+        """The step function, and the functions of its file that it called."""
+        return [self.code.source, *self.code.helpers]
 
     def prepare(self, problem: Problem) -> None:
         network = problem.network

@@ -7,6 +7,7 @@ here.
 
 from __future__ import annotations
 
+import cProfile
 import gc
 import json
 import math
@@ -30,6 +31,7 @@ from lockstep.sides.code import (
     Returned,
     Statements,
     function_of,
+    helpers,
     load,
     names_of,
     new_module,
@@ -110,12 +112,14 @@ class Worker:
     Attributes:
         path: The file, for messages.
         step: Its step function, if that is what is called.
+        has_run: Whether that was called before.
         statements: Else what is run piece by piece.
     """
 
     def __init__(self, channel: Channel) -> None:
         self.channel, self.path, self.process = channel, "the file", os.getpid()
         self.step: Here | None = None
+        self.has_run = False
         self.statements: Statements | None = None
 
     def work(self) -> None:
@@ -146,7 +150,10 @@ class Worker:
                 answer = self._load(message, given["source"].tobytes())
             elif message["what"] == "call":
                 assert self.step is not None
-                values = self.step.call(given)
+                if self.has_run:
+                    values = self.step.call(given)
+                else:
+                    values, answer["helpers"] = self._first_call(self.step, given)
             else:
                 assert self.statements is not None
                 text, wanted = message["text"], message["wanted"]
@@ -180,6 +187,14 @@ class Worker:
         installed = tuple(filter(_is_installed, sorted(sys.modules.keys() - before)))
         own = settings_of(names, self.path)
         return {"arguments": arguments, "imports": installed, "settings": own} | source_of_it
+
+    def _first_call(self, step: Here, given: dict[str, Any]) -> tuple[Returned, tuple[Any, ...]]:
+        """What the step returns, and the other functions of its file that ran."""
+        self.has_run = True
+        with cProfile.Profile(builtins=False) as profile:
+            values = step.call(given)
+        found = helpers(self.path, (it.code for it in profile.getstats()), step.source)
+        return values, tuple((it.name, it.lines, it.first) for it in found)
 
     def _exits(self, status: int) -> None:
         """What stands in place of `os._exit`: say where the user's code called it."""

@@ -66,7 +66,6 @@ class Side(ABC):
         others: Whether it can be tried on other problems.
         prints_here: Whether what it prints comes from this process.
         asks_for_scalars: Whether it is written for the lecture's scalars, and so for one shape.
-        source: Of the function that it calls; None where there is none.
         conventions: How its arrays are laid out and named.
         is_open: Whether that may still be found.
         written: The numbers by step, where all of them are known beforehand.
@@ -77,7 +76,6 @@ class Side(ABC):
     kind = ""
     file = ""
     asks_for_scalars = False
-    source: Source | None = None
     conventions: Conventions = PLAIN
     is_open = False
     is_users = True
@@ -113,6 +111,10 @@ class Side(ABC):
     @abstractmethod
     def answer(self, turn: Turn, problem: Problem, torch: Quantities) -> Answer:
         """What this step gives by hand. A formula may ask for torch, PyTorch's quantities."""
+
+    def sources(self, step: int) -> list[Source]:
+        """What of its program is shown beside PyTorch's, at a step; nothing where there is none."""
+        return []
 
     def line_of(self, name: str, step: int) -> str:
         """Where its program computes a quantity, as a report says it; empty where unknown."""

@@ -69,7 +69,7 @@ def page(result: Comparison, album: Album[Data], step: Any = None) -> str:
         steps=steps,
         shown=[steps[0], steps[at]] if at else steps[:1],
         kept=" ".join(_kept(album, len(steps), result)),
-        code=_code(problem, step),
+        code=_code(result, step, steps[at]["rows"]) if steps else None,
         curve=loss_curve(steps) if steps else None,
         symbols={name: symbol(name) for name in without_row},
         data=text.replace("<", "\\u003c"),  # nothing in it can end the script element
@@ -167,27 +167,50 @@ def _tell(rows: list[Data], step: Data | None) -> None:
         told |= {row["of"]} if differs else set()
 
 
-def _code(problem: Problem, step: Any) -> Data:
-    """Both sources, aligned: a pair of cells a row."""
-    both = sources.by_hand(problem, step), sources.by_torch(problem)
-    sides = [_cells(list(side), problem) for side in zip(*sources.aligned(*both), strict=True)]
-    return {"titles": [source.title for source in both], "pairs": list(zip(*sides, strict=True))}
+def _code(result: Comparison, step: Any, shown: Data) -> Data:
+    """Both sources, aligned: a pair of cells a row, and the values below recognised lines.
 
-
-def _cells(lines: list[sources.Line | None], problem: Problem) -> list[Data | None]:
-    """A side's lines: each one's number, highlighted text, and the rows that it computes."""
-    source = "\n".join(line.text if line else "" for line in lines)
-    html = highlight(source, PythonLexer(stripnl=False), HtmlFormatter(nowrap=True))
-
+    shown: the rows of the step whose values stand there at first.
+    """
+    problem, first = result.problem, result.first
     network, n = problem.network, samples_of(problem)
-    elements = {of: list(labels(network, of, n).flat) for of in network.computed if n}
+    elements = {of: list(labels(network, of, n).flat) if n else [of] for of in network.computed}
+    left = sources.by_hand(problem, step, first.step if first else 1)
+    right = sources.by_torch(problem)
+    pairs = sources.aligned(left, right)
+    sides = [_cells(list(side), problem, elements) for side in zip(*pairs, strict=True)]
+    rows: list[Data] = []
+    told = set[str]()
+    for pair, cells in zip(pairs, zip(*sides, strict=True), strict=True):
+        line = sources.telling(*pair, right)
+        of_line = line.of if line else ()
+        values = [of for of in of_line if of in left.yours and of in elements and of not in told]
+        told.update(values)
+        guilty = bool(first and pair[0] and first.quantity in pair[0].yours)
+        below = [_value(left.yours[of], elements[of], shown) for of in values]
+        rows.append({"cells": cells, "guilty": guilty, "values": below})
+    return {"titles": [left.title, right.title], "rows": rows}
+
+
+def _value(yours: str, names: list[str], shown: Data) -> Data:
+    """A value below a recognised line: the first element that differs, else the first one."""
+    name = next((name for name in names if shown[name][3] is False), names[0])
+    return {"yours": f"{yours}: " if yours else "", "names": "|".join(names), "row": shown[name]}
+
+
+def _cells(
+    lines: list[sources.Line | None], problem: Problem, elements: dict[str, list[str]]
+) -> list[Data | None]:
+    """A side's lines: each one's number, highlighted text, and the rows that it computes."""
+    source = "\n".join(line.text if line and line.number else "" for line in lines)
+    html = highlight(source, PythonLexer(stripnl=False), HtmlFormatter(nowrap=True))
 
     def rows(line: sources.Line) -> str:
         names = line.names if problem.is_the_lectures else line.of
         return "|".join(label for name in names for label in elements.get(name, [name]))
 
     return [
-        {"number": line.number, "text": text, "names": rows(line)} if line else None
+        {"line": line, "text": text, "names": rows(line)} if line else None
         for line, text in zip(lines, html.split("\n"), strict=False)
     ]
 

@@ -5,8 +5,10 @@ import pytest
 
 from lockstep.look.forward import activated, matrix, rows
 from lockstep.look.reading import Settings, delta_factors, ratio
+from lockstep.look.recognise import Mapped
 from lockstep.look.roles import Roles
-from lockstep.look.seen import Found, Seen, forms
+from lockstep.look.seen import Found, Seen, Sighting, forms
+from lockstep.look.side import written
 from lockstep.look.source import Program, names_by_line, stored_by_line
 
 
@@ -120,3 +122,19 @@ def test_a_message_of_a_file_keeps_its_line():
 def test_settings_are_those_of_a_step():
     training = Settings(("linear",), "mse", "sgd", {"momentum": 0.9}, 0.1).training
     assert (training["momentum"], training["l2"]) == (0.9, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("factor", "transposed", "text"),
+    [
+        (1.0, False, "d"),
+        (1.0, True, "d.T"),
+        (-1.0, True, "-d.T"),
+        (5.0, False, "d / 5"),
+        (-2.0, True, "d.T / -2"),
+        (0.5, False, "d * 2"),
+    ],
+)
+def test_what_a_variable_holds_is_written_as_an_expression(factor, transposed, text):
+    at = Sighting(0, "f", 1, "d", 0)
+    assert written(Mapped(np.zeros(2), at, transposed, factor)) == text

@@ -70,8 +70,65 @@ def test_a_derivations_lines_are_found_by_what_they_assign_or_return(tmp_path):
 
 def test_a_source_that_cannot_be_read_is_told():
     side = Function(Here(lambda x: {}))
-    side.source = Source("step", ("def step(:\n",))
+    side.code.source = Source("step", ("def step(:\n",))
     assert sources.by_hand(SCALARS, side).title == "step (its source cannot be read)"
+
+
+HELPED = """
+class Layer:
+    def __init__(self, W, b):
+        '''Keeps them.'''
+        self.W, self.b = W, b
+
+    def forward(self, x):
+        return x @ self.W.T + self.b
+
+
+def unused(z):
+    return z
+
+
+def forward(layer, x):
+    def again(z):
+        return sum(part for part in [z])
+
+    z_h = again(layer.forward(x))
+    return z_h
+
+
+slope = lambda z: 1 + 0 * z
+
+
+def step(x, W_h, b_h):
+    h = 1
+    z_h = forward(Layer(W_h, b_h), x)
+    return dict(z_h=z_h, h=z_h * slope(z_h))
+"""
+
+
+def test_the_functions_of_a_derivation_that_ran_are_shown_in_their_order(
+    monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    path = tmp_path / "helped.py"
+    path.write_text(HELPED)
+    assert main(["--code", "--derivation", str(path), "--battery", "0"]) == 0
+    ours = capsys.readouterr().out.partition("yours: ")[2].partition("PyTorch: torch_ref")[0]
+    assert ours.startswith("step, Layer.__init__, Layer.forward, forward\n")
+    lines = [line.strip() for line in ours.splitlines()]
+    assert lines.index("5      self.W, self.b = W, b") < lines.index("7  def forward(self, x):")
+    assert lines.index("20      return z_h") < lines.index("26  def step(x, W_h, b_h):")
+    assert ours.count("again(z)") == 1
+    assert not [line for line in lines if "unused" in line or "Keeps" in line]
+
+
+def test_a_quantity_is_that_of_the_step_before_a_helpers_and_of_a_line_before_a_mention():
+    step = Source("step", ("def step(x):\n", "    h = f(z_h=x)\n", "    return dict(h=h)\n"), 5)
+    helper = Source("f", ("def f(z_h):\n", "    h = z_h\n", "    o = h\n", "    z_h = o\n"), 1)
+    side = Function(Here(lambda x: {}))
+    side.sources = lambda number: [step, helper]
+    lines = {line.number: line.names for line in sources.by_hand(MATRICES, side).lines}
+    assert {n: of for n, of in lines.items() if of} == {6: ("h",), 3: ("o",), 4: ("z_h",)}
 
 
 def test_a_function_without_a_source_is_told():
@@ -196,3 +253,8 @@ def test_numbered_names_in_a_two_layer_derivation_have_their_values(tmp_path, ca
     assert main(["--derivation", str(path), "--code", "--steps", "1", "--battery", "0"]) == 0
     ours, _, _ = capsys.readouterr().out.partition("PyTorch: torch_reference")
     assert "z_h1 = 0.060000000000000026  ✓" in ours
+
+
+def test_pytorchs_update_stands_beside_the_one_by_hand():
+    beside = [theirs for ours, theirs in pairs(DEEP) if ours and "new[name] = " in ours.text]
+    assert [line.text.strip() for line in beside] == ['new[f"new_{name}"] = p']

@@ -77,6 +77,7 @@ def test_a_file_is_loaded_and_called(asked):
     assert loaded["arguments"] == [["x", False], ["lr", False]]
     assert (loaded["name"], loaded["first"], len(loaded["lines"])) == ("step", 3, 8)
     assert answer["order"] == ["h", "o", "z_h"]
+    assert answer["helpers"] == []
     assert answer["wrong"] == [
         ["o", "mine.py: step returned o as list; expected an array of real numbers"]
     ]

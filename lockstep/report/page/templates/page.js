@@ -48,6 +48,14 @@
       if (run.scalars) fill(tr, step, cell);
       else find(".numbers code", tr).textContent = cell[4];
     }
+    for (const tr of all("tr[data-value-of]")) {
+      const names = tr.dataset.valueOf.split("|");
+      const cell = step.rows[names.find((name) => step.rows[name][3] === false) || names[0]];
+      find(".hand", tr).textContent = `${cell[4]} = ${cell[0]}`;
+      find(".torch", tr).textContent = `${cell[4]} = ${torchOf(cell)}`;
+      find(".mark", tr).textContent = verdictOf(cell).slice(0, 1);
+      tr.classList.toggle("differs", cell[3] === false);
+    }
     for (const { node, of } of things) {
       if (node.matches("[data-ours]")) {
         node.classList.toggle("unequal", of.some((name) => step.rows[name] && step.rows[name][3] === false));

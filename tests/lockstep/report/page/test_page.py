@@ -13,6 +13,7 @@ import pytest
 from lockstep import compare
 from lockstep.bound.allowed import tolerance
 from lockstep.cli.compare import main
+from lockstep.cli.look import main as main_of_look
 from lockstep.cli.main import line_file, whole_file
 from lockstep.network.problem import make_problem
 from lockstep.report.album import Album
@@ -314,3 +315,42 @@ def test_a_reader_that_leaves_is_no_fault_of_the_file(tmp_path):
         with pytest.raises(BrokenPipeError), opened:
             raise BrokenPipeError
     assert not (tmp_path / "a").exists()
+
+
+STUDENT = str(ROOT / "tests" / "lockstep" / "look" / "students" / "s5_three_layers.py")
+
+
+def looked(tmp_path, program):
+    path = tmp_path / "looked.html"
+    main_of_look([program, "--html", str(path), "--quiet"])
+    html = path.read_text(encoding="utf-8")
+    return html.partition('aria-label="Both sources"')[2].partition("</section>")[0]
+
+
+def test_the_page_of_a_program_shows_its_source_with_values_and_marks_the_guilty_line(tmp_path):
+    code = looked(tmp_path, STUDENT)
+    assert "yours: s5_three_layers.py" in code
+    assert "manual_backprop" not in code
+    rows = re.findall(r'<tr(?: class="(\w+)[^"]*")?[^>]*>(.*?)</tr>', code, re.DOTALL)
+    guilty = [text for kind, text in rows if kind == "guilty"]
+    assert len(guilty) == 1
+    assert '<span class="number">23</span>' in guilty[0]
+    assert 'class="again"' in guilty[0]  # PyTorch's line of all δ
+    values = [re.sub(r"<[^>]+>", "", text) for kind, text in rows if kind == "value"]
+    assert len(values) == 21
+    assert any(re.match(r"delta: delta1\[.*\] = \S+ ✗delta1\[", text) for text in values)
+    assert any(re.match(r"gW\[2\]: grad_W3\[.*\] = \S+ ✓grad_W3\[", text) for text in values)
+    assert '<td class="remark">lines 4 to 9: nothing recognised</td>' in code
+
+
+def test_of_a_small_program_the_first_element_that_differs_stands_below_its_line(tmp_path):
+    code = looked(tmp_path, STUDENT.replace("s5_three_layers", "s1_class"))
+    values = re.findall(r'<tr class="value[^"]*" data-value-of="([^"]+)">(.*?)</tr>', code)
+    texts = {names.split("[")[0]: re.sub(r"<[^>]+>", "", text) for names, text in values}
+    assert texts["delta_h"].startswith("d1 / 4: delta_h[0, 0] = -0.0 ✗")
+    assert texts["h"].startswith("self.a1: h[0, 0] = 0.5 ✓")
+
+
+def test_the_page_of_a_derivation_has_no_values_in_its_code(tmp_path, wrong):
+    code = written(tmp_path, "--derivation", wrong).partition('aria-label="Both sources"')[2]
+    assert not re.findall(r'class="(?:value|guilty|again|remark)"', code)
