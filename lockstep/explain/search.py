@@ -57,15 +57,18 @@ def diagnose(record: Record, problem: Problem, history: History | None = None) -
     """
     case = Case(record, problem, history or History())
     found = [_of_another_shape(case, name) for name in record.misshapen]
-    settled = {
+    behind = {
         name for name in case.own if not record.misshapen.keys().isdisjoint(case.suspects(name))
     }
+    settled = set[str]()
     while wrong := case.differing({}) & case.globally_wrong() - settled:
         name = min(wrong, key=problem.network.judged.index)
         unfrozen = _trained_though_frozen(case, name)
         best = [] if unfrozen else _best(case, name)
+        if name in behind:  # what is behind another shape is known of its own formula alone
+            best = [one for one in best if one.mistake.quantity == name and not one.mistake.fitted]
         found += unfrozen or [_diagnosis(case, one) for one in best]
-        found += [] if unfrozen or best else _without_one_mistake(case, name)
+        found += [] if unfrozen or best or name in behind else _without_one_mistake(case, name)
         for one in best[:1]:
             case.accepted |= one.formulas
             settled |= one.explained

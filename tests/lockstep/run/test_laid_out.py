@@ -246,6 +246,32 @@ def test_shapes_that_can_be_read_in_one_way_are_taken_with_a_remark():
     assert "z_o, o have the shape of a list of numbers and were read as columns" in result.remarks
 
 
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (
+            lambda r: {"z_h": r["z_h"][:, :2], "delta_h": r["delta_o"] @ r["W_o"]},
+            [("z_h", "wrong-shape"), ("delta_h", "missing-activation-derivative")],
+        ),
+        (
+            lambda r: {"delta_h": r["delta_h"].T, "grad_b_h": r["delta_h"].mean(axis=0)},
+            [("delta_h", "transposed-gradient"), ("grad_b_h", "bias-gradient-averaged")],
+        ),
+        (lambda r: {"delta_o": r["delta_o"][:1]}, [("delta_o", "wrong-shape")]),
+    ],
+)
+def test_a_wrong_shape_hides_no_mistake_behind_it(change, found):
+    def step(W_h, W_o, z_h, h, delta_o, delta_h, x):
+        right = dict(z_h=z_h + 0, delta_h=delta_h + 0, delta_o=delta_o + 0)
+        right |= dict(grad_W_h=delta_h.T @ x, grad_b_h=delta_h.sum(axis=0))
+        return right | change(right | dict(W_o=W_o))
+
+    likeliest: dict[str, str] = {}
+    for it in compare(step, TANH).diagnoses:
+        likeliest.setdefault(it["quantity"], it["mistake"])
+    assert list(likeliest.items()) == found
+
+
 # recordings
 
 
