@@ -289,6 +289,7 @@ class Search:
         self, A: int, a: Array, W: int, M: Array, is_in_out: bool, outs: list[int], columns: bool
     ) -> Iterator[Layer]:
         """The layers that these inputs and weights make one of some arrays with."""
+        self.seen.hurry()
         shape = len(a), M.shape[1]
         values = [next(f for f in self._as_rows(c, columns) if f.shape == shape) for c in outs]
         folds = [""] if a.shape[1] == len(M) else ["first", "last"]

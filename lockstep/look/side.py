@@ -64,7 +64,7 @@ class Looked(Side):
         found = Answer()
         mapped = self._it.steps[turn.number - 1]
         for name in problem.network.judged:
-            if name in mapped:
+            if name in mapped and (self._it.reading.knows_update or name[:4] != "new_"):
                 value: Array = np.asarray(mapped[name].value)
                 same = value.shape == torch[name].shape
                 (found.values if same else found.misshapen)[name] = value
@@ -86,6 +86,11 @@ class Looked(Side):
         found = list(self._told)
         held = {name for step in self._it.steps[: self._steps] for name in step}
         inside = [name for name in problem.network.computed if name not in held | {"loss"}]
+        if not self._it.reading.knows_update:
+            found.append(
+                "its updates are those of no known optimizer, or at a learning rate that no "
+                "variable holds: not judged; --optimizer and --lr say them"
+            )
         if inside:
             found.append(
                 f"no variable holds {', '.join(inside)}: judged through what is computed from "
