@@ -92,7 +92,8 @@ class Recognised:
         by_loss = bool(matched.get(f"delta{self.network.depth}")) and self.reading.error
         if self.is_said:
             return True
-        if self.network.depth == 1 and (self.quality < 1 / 2 or self._is_a_part()):
+        is_sure = self.reading.knows_update and self.quality >= 1 / 2
+        if self.network.depth == 1 and (not is_sure or self._is_a_part()):
             return False
         return self.quality >= _CLEAR or by_loss or self.reading.witness is not None
 

@@ -51,10 +51,18 @@ class Looked(Side):
         parameters = {n: p.astype(dtype) for n, p in batch.step.parameters.items()}
         y = batch.y if batch.y.ndim == 1 else batch.y.astype(dtype)
         x, lr = batch.x.astype(dtype), batch.lr or it.reading.settings.lr or 0.0
-        return Start(it.network.named(parameters), x, y, lr, memory, {}, number)
+        own = self._memory(number, memory) if memory else memory
+        return Start(it.network.named(parameters), x, y, lr, own, {}, number)
+
+    def _memory(self, number: int, memory: Quantities) -> Quantities:
+        """The optimiser's memory before a step: as a variable held it, else PyTorch's."""
+        before = self._it.steps[number - 2]
+        held = {name: before.get(f"new_{name}") for name in memory}
+        own = {name: it.value.astype(self._it.dtype) for name, it in held.items() if it}
+        return memory | {n: value for n, value in own.items() if value.shape == memory[n].shape}
 
     def turn(self, number: int, problem: Problem, state: State) -> Turn | None:
-        """Where a step starts: the optimiser's memory is PyTorch's."""
+        """Where a step starts."""
         if number > self._steps:
             return None
         return Turn(number, self._start(number, state.memory))
