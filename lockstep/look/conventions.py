@@ -17,6 +17,8 @@ def conventions(it: Recognised) -> list[str]:
     of = " ".join(f"{name} {value:g}" for name, value in settings.of_optimizer.items())
     lr = f" lr {settings.lr:g}" if settings.lr else ""
     optimizer = f"{settings.optimizer} {of}".strip() + lr
+    if not reading.knows_update:
+        optimizer = "no known optimizer"
     penalty = f", l2 {settings.l2:g}" if settings.l2 else ""
     words = ", ".join(network.activations)
     found = [f"network {sizes}, {words}, {network.loss}{penalty}, {optimizer}"]

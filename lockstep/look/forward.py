@@ -138,7 +138,8 @@ def chains(seen: Seen, tolerance: float, thorough: bool, given: Mapping[str, Any
     best: list[Chain] = []
     for limit in _LIMITS[-1:] if thorough else _LIMITS:
         found = Search(seen, tolerance, limit, given).chains()
-        if best and found and found[0].rank(seen) <= best[0].rank(seen) and not thorough:
+        is_no_better = best and found and found[0].rank(seen) <= best[0].rank(seen)
+        if is_no_better and len(best[0].layers) > 1:
             break
         best = found or best
         if limit > len(seen.arrays):
@@ -166,6 +167,7 @@ class Search:
                 held[variable] += 1
                 if held[variable] <= _OF_A_VARIABLE:  # data have the rest
                     self.order.append(it.content)
+        self.order.sort(key=lambda content: "[*]" not in seen.first(content).name)
         self.order = self.order[:limit]
         named = seen.named(given["parameters"]) if "parameters" in given else None
         self.x = seen.named([given["x"]]) if "x" in given else None
@@ -289,6 +291,7 @@ class Search:
         self, A: int, a: Array, W: int, M: Array, is_in_out: bool, outs: list[int], columns: bool
     ) -> Iterator[Layer]:
         """The layers that these inputs and weights make one of some arrays with."""
+        self.seen.hurry()
         shape = len(a), M.shape[1]
         values = [next(f for f in self._as_rows(c, columns) if f.shape == shape) for c in outs]
         folds = [""] if a.shape[1] == len(M) else ["first", "last"]

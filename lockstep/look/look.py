@@ -39,12 +39,18 @@ def look(
         recognised = recogniser.recognise(seen, has_ended)
         if recognised:
             found[:] = [recognised]
-        return recognised is not None and len(recognised.steps) >= steps
+        is_whole = recognised is not None and len(recognised.steps) >= steps
+        return is_whole or recogniser.has_tried_enough
 
     call, seconds = values.get("call", ""), values.get("time_limit", 60.0)
     seen, end, told = watched(program, dict(constants), call, seconds, is_enough)
     if not found:
         raise Unusable(_why_not(program, seen, end, told))
+    if not found[0].is_judged:
+        raise Unusable(
+            f"{program.path}: no variable holds its gradients, and its updates are those of no "
+            "known optimizer, so nothing can be judged; expected --optimizer and --lr"
+        )
     if end not in ("", "finished"):
         told = [*told, f"the program ended early: {end}"]
     return Looked(found[0], program, told, steps)

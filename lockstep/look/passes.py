@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice, product
+from functools import cached_property
+from itertools import groupby, islice, product
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from lockstep.network.names import Array, Quantities
 
 _FOLLOWED = 8  # forward passes that tell which variables hold the parameters
 _CHOICES = 64  # of variables for parameters that are tried
+_RECENT = 32  # arrays seen since the last pass that may be the inputs of the next
+_RANGES = {"sigmoid": (0, 1), "softmax": (0, 1), "tanh": (-1, 1), "relu": (0, np.inf)}
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,8 @@ class Model:
             passes = sum(1 for _ in islice(self.passes(), _FOLLOWED))
             if passes > self.followed:
                 self.followed, best = passes, self.keys
+            if self.followed == _FOLLOWED:
+                break
         self.keys = best
         return self
 
@@ -161,47 +166,67 @@ class Model:
 
     def passes(self) -> Iterator[Pass]:
         """Every forward pass, in the order of time."""
-        seen, chain = self.seen, self.chain
-        width = of_rows(seen.arrays[chain.layers[-1].a], chain.columns).shape[1]
+        seen, now = self.seen, _Now(self)
+        places = {it.key for it in seen.of(self.chain.layers[-1].a)}
         done: set[tuple[object, ...]] = set()
-        places = {it.key for it in seen.of(chain.layers[-1].a)}
-        before = -1
         made: dict[tuple[object, ...], Array] = {}
-        for it in seen.sightings:
-            if it.content in seen.partial or it.time < self.began:
-                continue
-            out = rows(seen.arrays[it.content], chain.columns)
-            if out is None or out.shape[1] != width and out.T.shape[1] != width:
-                continue
-            held = ((name, self.current(name, it.time)) for name in self.keys)
-            contents = tuple((name, each.content) for name, each in held if each)
-            if (it.content, contents) in done:
-                continue
-            done.add((it.content, contents))
-            for x in self._inputs(before, it.time):
-                inputs = rows(seen.arrays[x], chain.columns)
-                if inputs is None or inputs.shape[1] != self._width_of_inputs:
+        for _, together in groupby(seen.sightings, key=lambda it: it.time):
+            sightings = list(together)
+            now.advance(sightings)
+            for it in sightings:
+                if it.time < self.began or it.content not in self._outs:
                     continue
-                key = (x, contents)
-                if key not in made:
-                    made[key] = self.output(self.x_of(x), self.parameters(contents))
-                for form in (out, out.T):
-                    if form.shape == made[key].shape and (
-                        close(form, made[key], 10 * self.tolerance)
-                        or (it.key in places and not form.any() and not made[key].any())
-                    ):
+                contents = now.parameters()
+                if (it.content, contents) in done:
+                    continue
+                done.add((it.content, contents))
+                out = of_rows(seen.arrays[it.content], self.chain.columns)
+                for x in now.inputs():
+                    seen.hurry()
+                    key = (x, contents)
+                    if key not in made:
+                        made[key] = self.output(self.x_of(x), self.parameters(contents))
+                    if self._is_made(out, made[key], it.key in places):
                         yield Pass(it.time, x, it.content, contents)
-                        before = it.time
+                        now.recent.clear()
                         break
-                else:
-                    continue
-                break
 
-    @property
-    def _width_of_inputs(self) -> int:
-        return int(
-            of_rows(self.seen.arrays[self.chain.layers[0].inputs], self.chain.columns).shape[1]
-        )
+    def _is_made(self, out: Array, made: Array, may_be_zero: bool) -> bool:
+        """Whether outputs are those that inputs give."""
+        for form in (out, out.T):
+            if form.shape == made.shape:
+                if close(form, made, 10 * self.tolerance):
+                    return True
+                if may_be_zero and not form.any() and not made.any():
+                    return True
+        return False
+
+    @cached_property
+    def _outs(self) -> set[int]:
+        """The arrays that may be outputs: they have their width, and their activation's range."""
+        chain = self.chain
+        width = of_rows(self.seen.arrays[chain.layers[-1].a], chain.columns).shape[1]
+        least, most = _RANGES.get(chain.layers[-1].activation, (-np.inf, np.inf))
+        found = set()
+        for content, array in self.seen.arrays.items():
+            out = None if content in self.seen.partial else rows(array, chain.columns)
+            if out is None or width not in out.shape:
+                continue
+            if array.min(initial=least) >= least and array.max(initial=most) <= most:
+                found.add(content)
+        return found
+
+    @cached_property
+    def inputs(self) -> set[int]:
+        """The arrays that may be inputs: they have their width."""
+        chain = self.chain
+        width = of_rows(self.seen.arrays[chain.layers[0].inputs], chain.columns).shape[1]
+        found = set()
+        for content, array in self.seen.arrays.items():
+            x = None if content in self.seen.partial else rows(array, chain.columns)
+            if x is not None and x.shape[1] == width:
+                found.add(content)
+        return found
 
     def x_of(self, content: int) -> Array:
         """Inputs, (N, n_0)."""
@@ -213,12 +238,6 @@ class Model:
         for name, content in contents:
             found |= self.ours(name, content)
         return dict(sorted(found.items(), key=lambda it: (int(it[0][1:]), it[0][0] == "b")))
-
-    def _inputs(self, after: float, until: float) -> Iterator[int]:
-        """The arrays that may be the inputs of a pass, those of the same variables first."""
-        held = [it for key in self.x_keys if (it := self.seen.at(key, until))]
-        held += self.seen.within(after, until)
-        yield from dict.fromkeys(it.content for it in sorted(held, key=lambda it: -it.time))
 
     def steps(self, has_ended: bool, most: int) -> list[Step]:
         """The training steps, each with the parameters after it.
@@ -252,3 +271,49 @@ class Model:
             step.names = {name: self.seen.first(content) for name, content in contents}
             steps.append(step)
         return steps
+
+
+class _Now:
+    """What the variables of a model hold as time goes on.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model, self.recent = model, dict[int, None]()
+        self._held: dict[Key, Sighting] = {}
+        self._parameters: tuple[tuple[str, int], ...] | None = None
+        self._keys = {key for keys in model.keys.values() for key in keys}
+        self._x: dict[Key, Sighting] = {}
+        self._x_keys = set(model.x_keys)
+
+    def advance(self, sightings: Iterable[Sighting]) -> None:
+        """Take in what was seen next."""
+        for it in sightings:
+            if it.key in self._keys:
+                self._held[it.key], self._parameters = it, None
+            if it.content in self.model.inputs:
+                if it.key in self._x_keys:
+                    self._x[it.key] = it
+                self.recent.pop(it.content, None)
+                self.recent[it.content] = None
+
+    def parameters(self) -> tuple[tuple[str, int], ...]:
+        """By name which array each parameter is now."""
+        if self._parameters is None:
+            partial = self.model.seen.partial
+            latest = []
+            for name, keys in self.model.keys.items():
+                held = [self._held[key] for key in keys if key in self._held]
+                held = [it for it in held if it.content not in partial]
+                if held:
+                    latest.append((name, max(held, key=lambda it: it.time).content))
+            self._parameters = tuple(latest)
+        return self._parameters
+
+    def inputs(self) -> Iterator[int]:
+        """The arrays that may be the inputs of a pass, the latest first."""
+        held = sorted(self._x.values(), key=lambda it: -it.time)
+        latest = list(islice(reversed(self.recent), _RECENT))
+        yield from dict.fromkeys([*(it.content for it in held), *latest])

@@ -22,6 +22,10 @@ from lockstep.sides.serve import Channel
 _START = (
     "import sys; sys.path[:0] = [sys.argv.pop(1)]; from lockstep.look.watch import main; main()"
 )
+_SAY = (
+    "make it smaller, such as --set epochs=2, say what is what, such as --x NAME --y NAME, or give "
+    "more time, such as --time-limit 300"
+)
 _ENVIRONMENT = dict.fromkeys(ONE_THREAD, "1") | {"MPLBACKEND": "Agg"}
 
 
@@ -55,14 +59,15 @@ def watched(
     assert process.stdin
     assert process.stdout
     channel = Channel(process.stdout, process.stdin)
-    seen, told, began = Seen(), list[str](), time.monotonic()
+    until = time.monotonic() + seconds
+    seen, told = Seen(until), list[str]()
     try:
         message = {"path": program.path, "constants": tuple(constants.items()), "call": call}
         channel.send(message, {"source": np.frombuffer(program.source, np.uint8)})
         while True:
-            left = began + seconds - time.monotonic()
+            left = until - time.monotonic()
             if left <= 0 or not channel.comes(left):
-                return seen, f"was still running after {seconds:g} s, the time limit", told
+                return seen, f"was still running after {seconds:g} s, the time limit; {_SAY}", told
             try:
                 answer, arrays = channel.receive()
             except (EOFError, OSError, ValueError):
@@ -75,6 +80,8 @@ def watched(
             if is_enough(seen, False):
                 return seen, "", told
             channel.send({"on": True})
+    except TimeoutError:
+        return seen, f"was not recognised within {seconds:g} s; {_SAY}", told
     finally:
         with suppress(OSError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,7 +13,7 @@ from lockstep.look.passes import Model, Pass, Step
 from lockstep.look.seen import Found, Key, Series
 from lockstep.network.names import Array, Quantities
 from lockstep.network.network import WITH_ACTIVATION
-from lockstep.network.options import LOSS_NAMES, OPTIMIZERS
+from lockstep.network.options import LOSS_NAMES
 from manual_backprop import network as by_hand
 from manual_backprop.losses import one_hot
 
@@ -93,6 +92,7 @@ class Reading:
         matched: By quantity whether it was found; more for an update.
         apart: How far the size of the last layer's update is from the gradient's.
         error: Whether outputs less targets were found.
+        knows_update: Whether its updates are those of an optimiser.
     """
 
     settings: Settings
@@ -102,6 +102,7 @@ class Reading:
     matched: dict[str, int] = field(default_factory=dict)
     apart: float = 0.0
     error: bool = False
+    knows_update: bool = True
 
 
 class Reader:
@@ -126,7 +127,8 @@ class Reader:
         self.model, self.seen, self.steps = model, model.seen, steps
         self.tolerance, self.given = tolerance, given
         self.named = self.seen.scalars()
-        self.numbers = np.unique(np.abs([1.0, *numbers, *self.named.values()]))
+        self.literals = [1.0, *numbers]
+        self.numbers = np.unique(np.abs([*self.literals, *self.named.values()]))
 
     # the samples of a step, and their targets
 
@@ -168,7 +170,8 @@ class Reader:
                         break
                     parts.append(part)
                 else:
-                    yield key, np.concatenate(parts)
+                    if len({part.ndim for part in parts}) == 1:
+                        yield key, np.concatenate(parts)
 
     def _held(self, key: Key, time: float, end: float, late: bool) -> int | None:
         """What a variable held when a pass was made, or, late, first held after it."""
@@ -279,9 +282,9 @@ class Reader:
         last = f"W{len(self.model.chain.layers)}"
         went = batch.step.parameters[last].astype(np.float64) - batch.step.new[last]
         down = right[f"grad_{last}"]
-        if not self.said_lr or not down.any() or not went.any():
+        if not down.any() or not went.any():
             return 0.0
-        lr = abs(self.said_lr)
+        lr = abs(self.said_lr or 1.0)
         return abs(float(np.log(np.linalg.norm(went) / np.linalg.norm(down) / lr)))
 
     def witness(self, batch: Batch, loss: float) -> Series | None:
@@ -330,71 +333,6 @@ class Reader:
                 found.append(replace(first, value=np.concatenate(known)))
         return found
 
-    # the optimiser
-
-    def with_optimizer(self, reading: Reading) -> Reading:
-        """The reading with its optimiser, from what the parameters became in up to three steps."""
-        batches = self.following(reading)
-        options = list(self._optimizers(reading.settings))
-        best, most = options[0], -1.0
-        options = [
-            it for one in options[:1] for it in self._penalties(reading.batches[0], one)
-        ] + options
-        for settings in options:
-            fits, lrs = self._fits(batches, settings)
-            score = fits - 0.01 * options.index(settings) / len(options)
-            if score > most and fits:
-                best, most = replace(settings, lr=self._one(lrs) if lrs else self.said_lr), score
-        no_number = best.optimizer != "sgd" and not (best.lr and self.is_known(best.lr))
-        if best.lr is None or (no_number and self.said_lr):
-            best = replace(best, lr=self.said_lr)
-        if "lr" in self.given:
-            best = replace(best, lr=self.given["lr"])
-        elif best.optimizer == "sgd" and not best.of_optimizer:
-            for batch in batches:
-                batch.lr = self._scheduled(batch, best)
-        return replace(reading, settings=best, batches=batches)
-
-    def _scheduled(self, batch: Batch, settings: Settings) -> float | None:
-        """The learning rate of a step, where a variable with the first one's holds another now."""
-        right = self.right(batch, settings)
-        lrs = [
-            ratio(p, batch.step.new[name], right[f"grad_{name}"])
-            for name, p in batch.step.parameters.items()
-        ]
-        held: dict[Key, dict[float, None]] = {}
-        for series in self.seen.series.values():
-            known = held.setdefault((series.where, series.name), {})
-            known |= dict.fromkeys(series.values[:200])
-        for values in held.values():
-            for value in values if settings.lr in values else ():
-                near = [lr is not None and abs(lr - value) <= 1e-6 * abs(value) for lr in lrs]
-                if value != settings.lr and sum(near) > len(lrs) / 2:
-                    return value
-        return None
-
-    def _penalties(self, batch: Batch, settings: Settings) -> Iterator[Settings]:
-        """Settings with the penalty that each weight's update has alike, where it has one."""
-        if self.given.get("optimizer", "sgd") != "sgd" or "l2" in self.given:
-            return
-        right = self.right(batch, settings)
-        found = []
-        for name, p in batch.step.parameters.items():
-            if name[0] == "W":
-                went = (p.astype(np.float64) - batch.step.new[name]).ravel()
-                both = np.stack([right[f"grad_{name}"].ravel(), p.astype(np.float64).ravel()], 1)
-                with np.errstate(all="ignore"):
-                    (lr, decay), *_ = np.linalg.lstsq(both, went, rcond=None)
-                room = 1e-6 * np.abs(went).max() + 1e-14 * np.abs(p).max()
-                if lr * went.any() and np.abs(both @ (lr, decay) - went).max() <= room:
-                    found.append(decay / lr)
-        if not found or np.ptp(found) > 1e-4 * abs(found[0]) or not found[0]:
-            return
-        n = len(batch.x)
-        usual = {it * c: None for it in self.numbers for c in (1, 2, 0.5, 1 / n, 0.5 / n, 2 / n)}
-        near = [l2 for l2 in usual if abs(l2 - found[0]) <= 1e-5 * abs(found[0])]
-        yield from (replace(settings, l2=float(l2)) for l2 in near[:1])
-
     def following(self, reading: Reading) -> list[Batch]:
         """The same for the later steps, as long as the same variables hold their samples."""
         first = reading.batches[0]
@@ -421,62 +359,6 @@ class Reader:
     def _places(self, one: Pass) -> set[Key]:
         """The variables that hold a pass's outputs."""
         return {it.key for it in self.seen.of(one.out)}
-
-    def _optimizers(self, settings: Settings) -> Iterator[Settings]:
-        """The optimisers to try, with settings that stand in the program, the simplest first."""
-        given = self.given.get("optimizer")
-        shares = [float(n) for n in self.numbers if 0.3 < n < 1]
-        tiny = [float(n) for n in self.numbers if 0 < n <= 1e-3] + [1e-8, 1e-10, 1e-7]
-        if given in (None, "sgd"):
-            yield settings
-            for momentum in dict.fromkeys([*shares, 0.9]):
-                for more in ({}, {"nesterov": True}, {"dampening": momentum}):
-                    yield replace(settings, of_optimizer={"momentum": momentum} | more)
-        for name in ("adam", "adamw", "rmsprop", "adagrad"):
-            if given not in (None, name):
-                continue
-            usual = OPTIMIZERS[name]
-            shared = [n for n in usual if n in ("beta1", "beta2", "alpha")]
-            pools = [dict.fromkeys([usual[n], *shares]) for n in shared]
-            for values in itertools.product(*pools):
-                for eps in dict.fromkeys([usual["eps"], *tiny]):
-                    of = dict(zip(shared, values, strict=True)) | {"eps": eps}
-                    yield replace(settings, optimizer=name, of_optimizer=of)
-
-    def _fits(self, batches: Sequence[Batch], settings: Settings) -> tuple[float, list[float]]:
-        """How many parameters an optimiser explains, and with which learning rates."""
-        memory: Quantities | None = None
-        if settings.of_optimizer.get("dampening"):
-            memory = {
-                f"velocity_{n}": np.zeros_like(p) for n, p in batches[0].step.parameters.items()
-            }
-        fits, lrs = 0.0, []
-        for number, batch in enumerate(batches[:3], 1):
-            right = self.right(batch, replace(settings, lr=1.0), memory, number)
-            memory = kept(right)
-            here = []
-            for name in memory or ():
-                value = right[f"new_{name}"]
-                fits += 0.5 * bool(number > 1 and value.any() and self.find(batch, value))
-            for name, p in batch.step.parameters.items():
-                down = p.astype(np.float64) - right[f"new_{name}"]
-                lr = ratio(p, batch.step.new[name], down)
-                if lr is not None:
-                    here.append(lr)
-            if here:
-                one = self._one(here)
-                fits += sum(abs(lr - one) <= 1e-5 * abs(one) for lr in here)
-                fits += 0.5 * self.is_known(one)
-                lrs += here
-        return fits, lrs
-
-    def _one(self, lrs: Sequence[float]) -> float:
-        """The learning rate that most parameters agree on, as the program writes it."""
-        counts = [(sum(abs(a - b) <= 1e-5 * abs(b) for a in lrs), self.is_known(b), b) for b in lrs]
-        _, is_known, lr = max(counts, key=lambda it: (it[0], it[1]))
-        if is_known and lr > 0:
-            return float(self.numbers[np.argmin(np.abs(self.numbers - lr))])
-        return lr
 
 
 def _by_witness(found: list[Reading]) -> list[Reading]:

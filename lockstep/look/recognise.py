@@ -14,6 +14,7 @@ from lockstep.look.reading import Batch, Reader, Reading, delta_factors, kept
 from lockstep.look.roles import Roles
 from lockstep.look.seen import Seen, Sighting
 from lockstep.look.source import Program
+from lockstep.look.updates import Updates
 from lockstep.network.names import Array, Quantities
 from lockstep.network.network import Network
 from lockstep.network.options import OPTIMIZERS
@@ -21,6 +22,7 @@ from lockstep.network.options import OPTIMIZERS
 _CHAINS = 12  # forward passes that are followed
 _TOLERANCE = {"float64": 1e-11, "float32": 1e-5}  # of recognition, relative
 _PATIENT = 4  # attempts before a reading is taken of which not all is right
+_TIRED = 10  # attempts after which nothing more is expected
 _CLEAR = 1 / 3  # part of the updates that are right, from which a reading is taken at once
 _SAID = {"x", "y", "parameters", "loss", "optimizer", "lr", "l2"}
 _BEST = 3  # readings whose optimiser is looked for
@@ -68,14 +70,20 @@ class Recognised:
 
     @property
     def quality(self) -> float:
-        """Which part of the updates is right."""
-        new = [it for step in self.steps for name, it in step.items() if name.startswith("new_")]
+        """Which part of the updates is right; of the gradients, where these alone are known."""
+        kind = "new_" if self.reading.knows_update else "grad_"
+        new = [it for step in self.steps for name, it in step.items() if name.startswith(kind)]
         return sum(it.is_right for it in new) / max(len(new), 1)
 
     @property
     def rank(self) -> tuple[float, ...]:
         """What makes it better than another: more that is right, more steps, earlier."""
-        return self.quality, self.reading.score, len(self.steps)
+        return self.reading.knows_update, self.quality, self.reading.score, len(self.steps)
+
+    def is_better_than(self, other: Recognised) -> bool:
+        """Whether it ranks higher, or goes on where the other one ended."""
+        goes_on = self.model.chain == other.model.chain and len(self.steps) > len(other.steps)
+        return goes_on or self.rank >= other.rank
 
     @property
     def is_likely(self) -> bool:
@@ -84,9 +92,21 @@ class Recognised:
         by_loss = bool(matched.get(f"delta{self.network.depth}")) and self.reading.error
         if self.is_said:
             return True
-        if self.network.depth == 1 and (self.quality < 1 / 2 or self._is_a_part()):
+        is_sure = self.reading.knows_update and self.quality >= 1 / 2
+        if self.network.depth == 1 and (not is_sure or self._is_a_part()):
             return False
         return self.quality >= _CLEAR or by_loss or self.reading.witness is not None
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether what is right of its gradients says something: not where none is held."""
+        if self.reading.knows_update:
+            return True
+        step = self.steps[0]
+        weights = [n for n in self.reading.batches[0].step.parameters if n[0] == "W"]
+        is_held = all(self.network.name(f"grad_{name}") in step for name in weights)
+        wrong = [it for name, it in step.items() if not it.is_right and name[:4] != "new_"]
+        return is_held or bool(wrong)
 
     def _is_a_part(self) -> bool:
         """Whether another matrix changes a little at each step, so that this is not all of it."""
@@ -117,6 +137,12 @@ class Recogniser:
         self._chains: list[Chain] = []  # those that are possible
         self._searched = 0  # of how many arrays
         self._attempts = 0
+        self._was_thorough = False
+
+    @property
+    def has_tried_enough(self) -> bool:
+        """Whether more of the same will not be recognised either."""
+        return self._attempts >= _TIRED
 
     @np.errstate(all="ignore")
     def recognise(self, seen: Seen, has_ended: bool) -> Recognised | None:
@@ -132,13 +158,14 @@ class Recogniser:
         if self._found and self._found.quality >= _CLEAR:
             possible = [self._found.model.chain]
         else:
-            if is_final or len(seen.arrays) >= 2 * self._searched:
-                self._searched = len(seen.arrays)
+            is_new = is_final and not self._was_thorough
+            if is_new or has_ended or len(seen.arrays) >= 2 * self._searched:
+                self._searched, self._was_thorough = len(seen.arrays), is_final
                 tolerance = _TOLERANCE[seen.dtype]
                 self._chains = chains(seen, tolerance, is_final, self.given)[:_CHAINS]
             possible = self._chains
         found = self._best(seen, possible, has_ended)
-        if found and (self._found is None or found.rank >= self._found.rank):
+        if found and (self._found is None or found.is_better_than(self._found)):
             self._found = found
         if self._found is None or not self._found.is_likely:
             return None
@@ -163,7 +190,8 @@ class Recogniser:
 
 def _recognised(reader: Reader, reading: Reading) -> Recognised:
     """The best reading, with its optimiser, and each quantity's variable."""
-    reading = reader.with_optimizer(reading)
+    constants = [*reader.literals, *reader.seen.constants()]
+    reading = Updates(reader, reading, constants).read(reading)
     _with_idle_biases(reader, reading)
     is_said = not _SAID.isdisjoint(reader.given)
     found = Recognised(reader.model, reading, _network(reading), reader.seen.dtype, is_said)

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from time import monotonic
 
 import numpy as np
 
@@ -82,12 +83,15 @@ class Seen:
         arrays: By number.
         sightings: In the order of time.
         series: Numbers by function, line and name.
+        until: When it must be recognised, as `time.monotonic` says it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, until: float = np.inf) -> None:
+        self.until = until
         self.arrays: dict[int, Array] = {}
         self.sightings: list[Sighting] = []
         self.series: dict[tuple[str, int, str, str], Series] = {}
+        self._during: dict[tuple[float, float], tuple[int, list[float]]] = {}
         self._span: tuple[float, float, int] | None = None
         self._within: dict[int, dict[int, Sighting]] = {}
         self._sums: dict[int, float] = {}
@@ -133,16 +137,21 @@ class Seen:
 
     def _as_arrays(self, series: Series, new: int) -> None:
         """Take the last numbers of a series for arrays of one number, where they are not many."""
-        for time, value in zip(series.times[-new:], series.values[-new:], strict=True):
+        for at, value in zip(series.times[-new:], series.values[-new:], strict=True):
             content = self._numbers.setdefault(value, -1 - len(self._numbers))
             if content not in self.arrays:
                 self._keep(content, np.array([value]))
-            it = Sighting(int(time), series.where, series.line, series.name, content, series.file)
+            it = Sighting(int(at), series.where, series.line, series.name, content, series.file)
             history = self.history[it.key]
             if not history or history[-1].content != content:
                 self.sightings.append(it)
                 self._of[content].append(it)
                 history.append(it)
+
+    def hurry(self) -> None:
+        """Raise TimeoutError where the time is over."""
+        if monotonic() > self.until:
+            raise TimeoutError
 
     def first(self, content: int) -> Sighting:
         """Where an array was seen first."""
@@ -179,6 +188,25 @@ class Seen:
             first, last = bisect_right(series.times, after), bisect_right(series.times, until)
             if last > first:
                 yield series, np.array(series.values[first:last])
+
+    def during(self, after: float, until: float) -> list[float]:
+        """The numbers that variables held in a span of time, or still hold."""
+        known = self._during.get((after, until))
+        if known is None or known[0] != len(self.sightings):
+            found = dict[float, None]()
+            for series in self.series.values():
+                first, last = bisect_right(series.times, after), bisect_right(series.times, until)
+                found |= dict.fromkeys(series.values[max(first - 1, last - _FEW, 0) : last])
+            known = len(self.sightings), list(found)
+            self._during[after, until] = known
+        return known[1]
+
+    def constants(self) -> list[float]:
+        """The numbers that variables held all the time."""
+        values: dict[Key, set[float]] = defaultdict(set)
+        for series in self.series.values():
+            values[series.where, series.name] |= {*series.values[:2], series.values[-1]}
+        return [value for held in values.values() if len(held) == 1 for value in held]
 
     @property
     def dtype(self) -> str:
@@ -223,6 +251,7 @@ class Seen:
             after: When it was seen new.
             until: The end of the span.
         """
+        self.hurry()
         size = float(np.abs(value).max(initial=0))
         total = float(np.abs(value).sum())
         if not np.isfinite(total) or not size:

@@ -55,10 +55,18 @@ class Looked(Side):
         parameters = {n: p.astype(dtype) for n, p in batch.step.parameters.items()}
         y = batch.y if batch.y.ndim == 1 else batch.y.astype(dtype)
         x, lr = batch.x.astype(dtype), batch.lr or it.reading.settings.lr or 0.0
-        return Start(it.network.named(parameters), x, y, lr, memory, {}, number)
+        own = self._memory(number, memory) if memory else memory
+        return Start(it.network.named(parameters), x, y, lr, own, {}, number)
+
+    def _memory(self, number: int, memory: Quantities) -> Quantities:
+        """The optimiser's memory before a step: as a variable held it, else PyTorch's."""
+        before = self._it.steps[number - 2]
+        held = {name: before.get(f"new_{name}") for name in memory}
+        own = {name: it.value.astype(self._it.dtype) for name, it in held.items() if it}
+        return memory | {n: value for n, value in own.items() if value.shape == memory[n].shape}
 
     def turn(self, number: int, problem: Problem, state: State) -> Turn | None:
-        """Where a step starts: the optimiser's memory is PyTorch's."""
+        """Where a step starts."""
         if number > self._steps:
             return None
         return Turn(number, self._start(number, state.memory))
@@ -68,7 +76,7 @@ class Looked(Side):
         found = Answer()
         mapped = self._it.steps[turn.number - 1]
         for name in problem.network.judged:
-            if name in mapped:
+            if name in mapped and (self._it.reading.knows_update or name[:4] != "new_"):
                 value: Array = np.asarray(mapped[name].value)
                 same = value.shape == torch[name].shape
                 (found.values if same else found.misshapen)[name] = value
@@ -107,6 +115,11 @@ class Looked(Side):
         found = list(self._told)
         held = {name for step in self._it.steps[: self._steps] for name in step}
         inside = [name for name in problem.network.computed if name not in held | {"loss"}]
+        if not self._it.reading.knows_update:
+            found.append(
+                "its updates are those of no known optimizer, or at a learning rate that no "
+                "variable holds: not judged; --optimizer and --lr say them"
+            )
         if inside:
             found.append(
                 f"no variable holds {', '.join(inside)}: judged through what is computed from "

@@ -8,7 +8,7 @@ import linecache
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -192,15 +192,34 @@ def _constants(tree: ast.Module) -> Iterator[tuple[str, Any]]:
 
 def names_by_line(tree: ast.Module) -> dict[int, set[str]]:
     """By line the names that the statement of that line mentions."""
-    return _by_line(tree, ast.Load | ast.Store | ast.Del)
+    return _by_line(tree, _named)
 
 
 def stored_by_line(tree: ast.Module) -> dict[int, set[str]]:
-    """By line the names that the statement of that line gives a value to."""
-    return _by_line(tree, ast.Store)
+    """By line the names that the statement of that line gives a value to; .delta of an object."""
+    return _by_line(tree, _stored)
 
 
-def _by_line(tree: ast.Module, context: Any) -> dict[int, set[str]]:
+def _named(node: ast.AST) -> str:
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _stored(node: ast.AST) -> str:
+    match node:
+        case ast.Name(id=name, ctx=ast.Store()):
+            return name
+        case ast.Attribute(attr=name, ctx=ast.Store()):
+            return f".{name}"
+        case ast.Subscript(value=ast.Attribute(attr=name), ctx=ast.Store()):
+            return f".{name}"
+        case ast.Subscript(slice=ast.Constant(value=str(key)), ctx=ast.Store()):
+            return f"[{key!r}]"
+        case ast.Subscript(value=ast.Subscript(slice=ast.Constant(value=str(key)))):
+            return f"[{key!r}]" if isinstance(node.ctx, ast.Store) else ""
+    return ""
+
+
+def _by_line(tree: ast.Module, name_of: Callable[[ast.AST], str]) -> dict[int, set[str]]:
     found: dict[int, set[str]] = defaultdict(set)
     for node in ast.walk(tree):
         if not isinstance(node, ast.stmt):
@@ -210,7 +229,7 @@ def _by_line(tree: ast.Module, context: Any) -> dict[int, set[str]]:
             inside += [it for it in ast.iter_child_nodes(each) if not isinstance(it, ast.stmt)]
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             continue
-        names = {it.id for it in inside if isinstance(it, ast.Name) and isinstance(it.ctx, context)}
+        names = set(filter(None, map(name_of, inside)))
         simple = not hasattr(node, "body")
         last = (node.end_lineno or node.lineno) if simple else node.lineno
         for line in range(node.lineno, last + 1):

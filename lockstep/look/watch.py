@@ -62,6 +62,7 @@ class Watch:
         self._values: dict[tuple[str, str], float] = {}
         self._at: tuple[str, int, str] = "", 0, ""
         self._visited: set[int] = set()
+        self._assigned: dict[str, tuple[str, int, str]] = {}  # by .delta where it was assigned
 
     def trace(self, frame: Any, event: str, arg: Any) -> Any:
         """What Python calls for each call: the user's functions are watched."""
@@ -118,6 +119,7 @@ class Watch:
         self._time += 1
         self._at = frame.f_code.co_name, line, frame.f_code.co_filename
         self._visited, self._nodes = set(), 0
+        self._assigned |= {name: self._at for name in stores if name[0] in ".["}
         for name in names:
             value = own[name] if name in own else shared.get(name)
             kind = type(value)
@@ -189,8 +191,13 @@ class Watch:
         for i, item in enumerate(value):
             if not isinstance(item, _NUMBERS) and len(self._contents) - known < _ITEMS:
                 self._walk(f"{name}[{i}]", item, depth + 1)
+        here = self._at
         for key, array in self._gathered(value):
+            where, line, file = self._assigned.get(key, here)
+            if (where, file) == (here[0], here[2]):
+                self._at = where, line, file
             self._array(f"{name}[*]{key}", array)
+            self._at = here
 
     def _grown(self, name: str, which: int, length: int) -> None:
         """Note what a list held before it was made longer: that was a part of something."""
@@ -210,7 +217,7 @@ class Watch:
             tables, form = [vars(it) for it in items], ".{}"
         else:
             return
-        for key in first:
+        for key in tables[0]:
             values = [table.get(key) for table in tables]
             if _is_plain(values) and not any(value is None for value in values):
                 with suppress(ValueError, TypeError, OverflowError):

@@ -279,3 +279,93 @@ def test_names_that_are_ours_stand_alone(write, capsys):
     text = TRAINS.replace("dW", "grad_W1") + "model.fit(X, y, 9)\n"
     assert main(["look", write(text), "--show", "1"]) == 0
     assert "(your grad_W1)" not in capsys.readouterr().out
+
+
+NETWORK = """
+import numpy as np
+
+rng = np.random.default_rng(3)
+X = rng.normal(size=(12, 3))
+y = (X[:, :1] > 0).astype(float)
+W1, b1 = rng.normal(size=(3, 4)), np.zeros(4)
+W2, b2 = rng.normal(size=(4, 1)), np.zeros(1)
+parameters = [W1, b1, W2, b2]
+lr, beta = 0.1, 0.9
+
+
+def gradients(W1, b1, W2, b2):
+    h = np.tanh(X @ W1 + b1)
+    p = 1 / (1 + np.exp(-(h @ W2 + b2)))
+    error = p - y
+    d2 = error / len(X)
+    d1 = d2 @ W2.T * (1 - h * h)
+    return X.T @ d1, d1.sum(axis=0), h.T @ d2, d2.sum(axis=0)
+
+
+"""
+
+
+def test_a_learning_rate_that_falls_is_followed_in_adam(write, capsys):
+    text = """
+m, v = [0 * p for p in parameters], [0 * p for p in parameters]
+for t in range(1, 20):
+    rate = lr / (1 + 1e-4 * t)
+    for i, g in enumerate(gradients(*parameters)):
+        m[i] = beta * m[i] + (1 - beta) * g
+        v[i] = 0.99 * v[i] + (1 - 0.99) * g * g
+        step = m[i] / (1 - beta**t) / (np.sqrt(v[i] / (1 - 0.99**t)) + 1e-8)
+        parameters[i] = parameters[i] - rate * step
+"""
+    assert main(["look", write(NETWORK + text), "--steps", "4"]) == 0
+    assert "adam beta1 0.9 beta2 0.99 eps 1e-08 lr 0.09999" in capsys.readouterr().out
+
+
+MOMENTUM = """
+velocities = [0 * p for p in parameters]
+for t in range(20):
+    for i, g in enumerate(gradients(*parameters)):
+        velocities[i] = beta * velocities[i] + (1 - beta) * g
+        parameters[i] = parameters[i] - lr * velocities[i]
+"""
+
+
+def test_momentum_of_averages_is_momentum_at_a_smaller_learning_rate(write, capsys):
+    assert main(["look", write(NETWORK + MOMENTUM), "--steps", "4"]) == 0
+    assert "sgd momentum 0.9 lr 0.01\n" in capsys.readouterr().out
+
+
+def test_an_update_of_no_known_optimizer_is_not_judged_and_its_gradients_are(write, capsys):
+    text = """
+for t in range(1, 20):
+    for i, g in enumerate(gradients(*parameters)):
+        parameters[i] = parameters[i] - lr * np.cbrt(g)
+"""
+    assert main(["look", write(NETWORK + text)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "bce, no known optimizer" in out
+    assert "its updates are those of no known optimizer" in out
+    wrong = (NETWORK + text).replace("return X.T @ d1,", "return X.T @ d1 / 2,")
+    assert main(["look", write(wrong)]) == 1
+    assert "scaled-by-constant" in capsys.readouterr().out
+    assert main(["look", write(NETWORK + text), "--lr", "0.1", "--quiet"]) == 1
+
+
+def test_where_neither_gradients_nor_updates_are_known_nothing_is_judged(write, capsys):
+    loop = """
+for t in range(20):
+    h = np.tanh(X @ W1 + b1)
+    p = 1 / (1 + np.exp(-(h @ W2 + b2)))
+    error = p - y
+    d2 = error / len(X)
+    d1 = d2 @ W2.T * (1 - h * h)
+    W1, W2 = W1 - lr * np.cbrt(X.T @ d1), W2 - lr * np.cbrt(h.T @ d2)
+    b1, b2 = b1 - lr * np.cbrt(d1.sum(axis=0)), b2 - lr * np.cbrt(d2.sum(axis=0))
+"""
+    said = refused(capsys, write(NETWORK + loop))
+    assert "no variable holds its gradients, and its updates are those of no known" in said
+
+
+def test_the_time_limit_holds_for_recognition_too(write, capsys, monkeypatch):
+    monkeypatch.setattr("lockstep.look.seen.monotonic", lambda: float("inf"))
+    said = refused(capsys, write(NETWORK + MOMENTUM), "--time-limit", "30")
+    assert "was not recognised within 30 s; make it smaller" in said

@@ -1,0 +1,254 @@
+"""How a program updates its parameters, recognised by what these became."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lockstep.look.reading import Batch, Reader, Reading, Settings, kept, ratio
+from lockstep.network.names import Quantities
+from lockstep.network.options import OPTIMIZERS
+from manual_backprop import network as by_hand
+from manual_backprop import optimizers
+
+_STEPS = 3  # that tell which optimiser it is
+_EPS = (1e-8, 1e-10, 1e-7)
+_NEAR = 1e-6  # to which a learning rate is read off an update
+_SURE = 1e-9  # to which it must be a product of numbers that the program holds
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What an optimiser explains of some steps.
+
+    Attributes:
+        settings: The optimiser.
+        lrs: By step the learning rate that its parameters agree on; None where they do not.
+        agree: How many parameters of all steps went that far.
+        memory: By step how many arrays of its memory a variable held.
+        moved: By step how many parameters moved, or should.
+    """
+
+    settings: Settings
+    lrs: tuple[float | None, ...]
+    agree: int
+    memory: tuple[int, ...]
+    moved: tuple[int, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it explains everything."""
+        return self.agree == sum(self.moved)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether each step shows it: by how far a parameter went, or by its memory."""
+        steps = zip(self.lrs, self.memory, self.moved, strict=True)
+        return all(lr or held or not moved for lr, held, moved in steps)
+
+
+class Updates:
+    """Finds the optimiser of a reading, its learning rates and its penalty.
+
+    Args:
+        reader: What found the reading.
+        reading: The reading.
+        constants: Numbers that an optimiser's settings may be.
+    """
+
+    def __init__(self, reader: Reader, reading: Reading, constants: Sequence[float]) -> None:
+        self.reader, self.seen, self.given = reader, reader.seen, reader.given
+        self.batches = reader.following(reading)
+        self.shares = [n for n in constants if 0.3 < n < 1]
+        self.tiny = [n for n in constants if 0 < n <= 1e-3]
+        self._gradients: dict[tuple[float, int], Quantities] = {}
+
+    def read(self, reading: Reading) -> Reading:
+        """The reading with its optimiser; the learning rates are those that the program holds."""
+        best = self._best(reading.settings)
+        fit = self._fit(best.settings, len(self.batches))
+        lrs = self._exact_of(fit)
+        is_known = all(exact for lr, exact in zip(fit.lrs, lrs, strict=True) if lr)
+        is_held = bool(sum(best.memory) and self.reader.said_lr)
+        is_said = not {"lr", "optimizer"}.isdisjoint(self.given)
+        said = self.given.get("lr")
+        for batch, lr in zip(self.batches, lrs, strict=True):
+            batch.lr = said or lr
+        first = next((batch.lr for batch in self.batches if batch.lr), self.reader.said_lr)
+        return replace(
+            reading,
+            settings=replace(best.settings, lr=first),
+            batches=self.batches,
+            knows_update=is_said or (best.is_there and (is_known or is_held)),
+        )
+
+    def _best(self, settings: Settings) -> Fit:
+        """What explains most of the first steps, the simplest of these."""
+        settings = replace(settings, optimizer=self.given.get("optimizer", "sgd"))
+        best, most = self._fit(settings), -1.0
+        for each in (*self._penalties(settings), settings):
+            for fit in self._tried(each):
+                known = len(list(filter(None, self._exact_of(fit))))
+                score = fit.agree + 0.5 * (sum(fit.memory) + known)
+                if score > most:
+                    best, most = fit, score
+            if best.is_whole:
+                break
+        return best
+
+    # the optimisers
+
+    def _tried(self, settings: Settings) -> Iterator[Fit]:
+        """What each optimiser explains, the simplest first; no more after one that explains all."""
+        for options in self._optimizers(settings):
+            for each in options:
+                self.seen.hurry()
+                fit = self._fit(each)
+                yield fit
+                if fit.is_whole and all(fit.lrs):
+                    return
+
+    def _optimizers(self, settings: Settings) -> Iterator[list[Settings]]:
+        """The optimisers to try, with settings that stand in the program."""
+        given = self.given.get("optimizer")
+        if given in (None, "sgd"):
+            yield [settings]
+            yield [
+                replace(settings, of_optimizer={"momentum": momentum} | more)
+                for momentum in dict.fromkeys([*self.shares, 0.9])
+                for more in ({}, {"nesterov": True})
+            ]
+        for name in ("adam", "adamw", "rmsprop", "adagrad"):
+            if given in (None, name):
+                yield list(self._adaptive(replace(settings, optimizer=name)))
+
+    def _adaptive(self, settings: Settings) -> Iterator[Settings]:
+        """Settings of an optimiser that divides by a root, where its first step may be one."""
+        usual = OPTIMIZERS[settings.optimizer]
+        shared = [name for name in ("beta1", "beta2", "alpha") if name in usual]
+        pools = [dict.fromkeys([usual[name], *self.shares]) for name in shared]
+        for eps in dict.fromkeys([usual["eps"], *_EPS, *self.tiny]):
+            simple = {name: usual[name] for name in shared} | {"eps": eps}
+            if self._fit(replace(settings, of_optimizer=simple), 1).agree:
+                for values in itertools.product(*pools):
+                    of = dict(zip(shared, values, strict=True)) | {"eps": eps}
+                    yield replace(settings, of_optimizer=of)
+
+    def _fit(self, settings: Settings, most: int = _STEPS) -> Fit:
+        """What an optimiser explains of the first steps."""
+        memory: Quantities | None = None
+        lrs, held = list[float | None](), list[int]()
+        agree, moved = 0, list[int]()
+        for number, batch in enumerate(self.batches[:most], 1):
+            new = self._new(settings, batch, memory, number)
+            memory = kept(new)
+            found = [new[f"new_{name}"] for name in memory or ()]
+            found = [value for value in found if number > 1 and value.any()]
+            held.append(sum(bool(self.reader.find(batch, value)) for value in found))
+            here = self._rates(batch, new)
+            lr = self._agreed(here, batch)
+            lrs.append(lr)
+            moved.append(len(here))
+            if lr:
+                agree += sum(each is not None and _alike(each, lr) for each in here.values())
+        return Fit(settings, tuple(lrs), agree, tuple(held), tuple(moved))
+
+    def _new(
+        self, settings: Settings, batch: Batch, memory: Quantities | None, number: int
+    ) -> Quantities:
+        """The parameters and the memory after a step, at a learning rate of 1."""
+        key = settings.l2, id(batch)
+        if key not in self._gradients:
+            right = self.reader.right(batch, replace(settings, optimizer="sgd", of_optimizer={}))
+            names = batch.step.parameters
+            self._gradients[key] = {name: right[f"grad_{name}"] for name in names}
+        of: dict[str, float] = dict(settings.of_optimizer)
+        if settings.optimizer in ("adam", "adamw"):
+            of["step"] = number
+        parameters = {n: p.astype(np.float64) for n, p in batch.step.parameters.items()}
+        rule = optimizers.OPTIMIZERS[settings.optimizer]
+        return by_hand.update(parameters, self._gradients[key], memory or {}, (), rule, 1.0, **of)
+
+    def _rates(self, batch: Batch, new: Quantities) -> dict[str, float | None]:
+        """By parameter that moved, or should, how far it went along its step; None where apart."""
+        found: dict[str, float | None] = {}
+        for name, p in batch.step.parameters.items():
+            down = p.astype(np.float64) - new[f"new_{name}"]
+            if down.any() or (batch.step.new[name] != p).any():
+                found[name] = ratio(p, batch.step.new[name], down)
+        return found
+
+    def _penalties(self, settings: Settings) -> Iterator[Settings]:
+        """Settings with the penalty that each weight's update has alike, where it has one."""
+        if self.given.get("optimizer", "sgd") != "sgd" or "l2" in self.given:
+            return
+        batch = self.batches[0]
+        right = self.reader.right(batch, settings)
+        found = []
+        for name, p in batch.step.parameters.items():
+            if name[0] == "W":
+                went = (p.astype(np.float64) - batch.step.new[name]).ravel()
+                both = np.stack([right[f"grad_{name}"].ravel(), p.astype(np.float64).ravel()], 1)
+                with np.errstate(all="ignore"):
+                    (lr, decay), *_ = np.linalg.lstsq(both, went, rcond=None)
+                room = 1e-6 * np.abs(went).max() + 1e-14 * np.abs(p).max()
+                if lr * went.any() and np.abs(both @ (lr, decay) - went).max() <= room:
+                    found.append(decay / lr)
+        if not found or np.ptp(found) > 1e-4 * abs(found[0]) or not found[0]:
+            return
+        n = len(batch.x)
+        usual = {
+            it * c: None for it in self.reader.numbers for c in (1, 2, 0.5, 1 / n, 0.5 / n, 2 / n)
+        }
+        near = [l2 for l2 in usual if abs(l2 - found[0]) <= 1e-5 * abs(found[0])]
+        yield from (replace(settings, l2=float(l2)) for l2 in near[:1])
+
+    # the learning rate
+
+    def _agreed(self, rates: Mapping[str, float | None], batch: Batch) -> float | None:
+        """The learning rate that most parameters of a step agree on.
+
+        A single number goes along everything, so one alone tells only a rate that is known.
+        """
+        sizes = {name: p.size for name, p in batch.step.parameters.items()}
+        known = {name: lr for name, lr in rates.items() if lr}
+        counts = []
+        for name, lr in known.items():
+            alike = [other for other, each in known.items() if _alike(each, lr)]
+            is_held = self._exact(lr, batch, True) is not None
+            if is_held or len(alike) > 1 or sizes[name] > 1:
+                counts.append((len(alike), is_held, lr > 0, sizes[name], lr))
+        return max(counts)[-1] if counts else None
+
+    def _exact_of(self, fit: Fit) -> list[float | None]:
+        """By step a learning rate as the program holds it; None where it holds none."""
+        is_sgd = fit.settings.optimizer == "sgd"
+        steps = zip(fit.lrs, self.batches, strict=False)
+        return [self._exact(lr, batch, is_sgd) for lr, batch in steps]
+
+    def _exact(self, lr: float | None, batch: Batch, may_be_made: bool) -> float | None:
+        """A number that the program holds, or, where it may be, a product or quotient of two."""
+        if not lr:
+            return None
+        held = self.seen.during(batch.step.after, batch.step.until)
+        numbers = np.abs([*self.reader.literals, *held])
+        near = float(numbers[np.argmin(np.abs(numbers - abs(lr)))])
+        if abs(near - abs(lr)) <= _NEAR * abs(lr):
+            return near
+        if not may_be_made:
+            return None
+        few = np.unique(np.abs([*self.reader.numbers, len(batch.x)]))
+        few = few[(few > 0) & np.isfinite(few)][:200]
+        for made in (few[:, None] / few, few[:, None] * few, few[:, None] * (1 - few)):
+            near = float(made.flat[np.argmin(np.abs(made - abs(lr)))])
+            if abs(near - abs(lr)) <= _SURE * abs(lr):
+                return near
+        return None
+
+
+def _alike(one: float, other: float) -> bool:
+    """Whether two learning rates are the same as far as an update tells."""
+    return abs(one - other) <= 10 * _NEAR * abs(other)
