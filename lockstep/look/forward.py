@@ -395,5 +395,5 @@ def varying(seen: Seen) -> set[int]:
 def _moves_a_little(before: Array, after: Array) -> bool:
     if before.shape != after.shape:
         return False
-    size = float(np.linalg.norm(before))
+    size = max(float(np.linalg.norm(before)), float(np.linalg.norm(after)))
     return bool(np.linalg.norm(after - before) <= _PART * size) or not size

@@ -72,8 +72,9 @@ class Recognised:
     def quality(self) -> float:
         """Which part of the updates is right; of the gradients, where these alone are known."""
         kind = "new_" if self.reading.knows_update else "grad_"
-        new = [it for step in self.steps for name, it in step.items() if name.startswith(kind)]
-        return sum(it.is_right for it in new) / max(len(new), 1)
+        names = [self.network.name(kind + n) for n in self.reading.batches[0].step.parameters]
+        right = [name in step and step[name].is_right for step in self.steps for name in names]
+        return sum(right) / max(len(right), 1)
 
     @property
     def rank(self) -> tuple[float, ...]:
@@ -92,6 +93,9 @@ class Recognised:
         by_loss = bool(matched.get(f"delta{self.network.depth}")) and self.reading.error
         if self.is_said:
             return True
+        batch = self.reading.batches[0]
+        if not self.reading.knows_update and len(batch.passes) < len(batch.step.passes):
+            return False  # a part of the samples explains no update
         is_sure = self.reading.knows_update and self.quality >= 1 / 2
         if self.network.depth == 1 and (not is_sure or self._is_a_part()):
             return False
@@ -155,7 +159,7 @@ class Recogniser:
         """
         self._attempts += bool(self._chains)
         is_final = has_ended or self._attempts >= _PATIENT
-        if self._found and self._found.quality >= _CLEAR:
+        if self._found and self._found.is_likely and self._found.quality >= _CLEAR:
             possible = [self._found.model.chain]
         else:
             is_new = is_final and not self._was_thorough

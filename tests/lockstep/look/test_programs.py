@@ -369,3 +369,54 @@ def test_the_time_limit_holds_for_recognition_too(write, capsys, monkeypatch):
     monkeypatch.setattr("lockstep.look.seen.monotonic", lambda: float("inf"))
     said = refused(capsys, write(NETWORK + MOMENTUM), "--time-limit", "30")
     assert "was not recognised within 30 s; make it smaller" in said
+
+
+NEURONS = """
+import math
+import random
+
+random.seed(4)
+
+
+class Neuron:
+    def __init__(self, n):
+        self.weights = [random.uniform(-1, 1) for _ in range(n)]
+        self.bias = random.uniform(-1, 1)
+
+    def fire(self, inputs):
+        total = self.bias
+        for w, a in zip(self.weights, inputs):
+            total += w * a
+        self.inputs, self.out = inputs, 1 / (1 + math.exp(-total))
+        return self.out
+
+
+hidden = [Neuron(2) for _ in range(3)]
+outer = [Neuron(3) for _ in range(2)]
+for x, t in [([0.1, 0.9], [1.0, 0.0]), ([0.8, 0.2], [0.0, 1.0]), ([0.5, 0.4], [0.3, 0.6])] * 20:
+    o = [n.fire([m.fire(x) for m in hidden]) for n in outer]
+    for k, n in enumerate(outer):
+        n.delta = (o[k] - t[k]) * n.out * (1 - n.out)
+    for j, n in enumerate(hidden):
+        error = sum(m.delta * m.weights[j] for m in outer)
+        n.delta = error * n.out * (1 - n.out)
+    for n in hidden + outer:
+        for i in range(len(n.weights)):
+            n.weights[i] -= 0.5 * n.delta * n.inputs[i]
+        n.bias -= 0.5 * n.delta
+"""
+
+
+def test_neurons_that_are_objects_are_gathered(write, capsys):
+    assert main(["look", write(NEURONS)]) == 0
+    assert "network 2-3-2, sigmoid, sigmoid, half_sum, sgd lr 0.5" in capsys.readouterr().out
+    wrong = NEURONS.replace("n.delta = error * n.out * (1 - n.out)", "n.delta = error")
+    assert main(["look", write(wrong)]) == 1
+    out = capsys.readouterr().out
+    assert "missing-activation-derivative" in out
+    assert "n.delta = error" in out
+
+
+def test_weights_that_begin_small_are_parameters(write, capsys):
+    text = TRAINS.replace("normal(size=(3, 1))", "normal(size=(3, 1)) * 1e-3")
+    assert main(["look", write(text + "model.fit(X, y, 9)\n")]) == 0
