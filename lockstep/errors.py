@@ -24,6 +24,17 @@ class Mismatch(AssertionError):
         first_mismatch: The first wrong element, a dict with the keys of the JSON document.
         diagnoses: Which mistakes it looks like, a dict each; their keys are those of the JSON
             document.
+
+    Examples:
+        >>> import numpy as np
+        >>> from lockstep import Mismatch, follow
+        >>> judge = follow(sizes="2-1", no_biases=True)
+        >>> x, y, W1 = np.array([[1.0, 2.0]]), np.array([[0.3]]), np.array([[0.5, 0.1]])
+        >>> try:
+        ...     judge(x=x, y=y, W1=W1, dW1=2 * (y - x @ W1.T) * x)
+        ... except Mismatch as mismatch:
+        ...     print(mismatch.diagnoses[0]["mistake"])
+        sign-flipped
     """
 
     __module__ = "lockstep"  # a test's summary line has room for little

@@ -195,7 +195,7 @@ class Planted:
         elif mistake == "bias-gradient-averaged":
             gradients[name] = delta.mean(axis=0)
         elif mistake == "wrong-shape":
-            gradients[name] = gradients[name][None]
+            gradients[name] = np.stack([gradients[name]] * 2)
         elif mistake == "finite-differences":
             gradients[name] = self.quotients(x, W_h, b_h, W_o, b_o)
 
