@@ -26,6 +26,7 @@ class Judge(ABC):
 
     def __init__(self, keep_going: bool) -> None:
         self._keeps_going = keep_going
+        self._was_off = False  # for a call at least
 
     def __call__(self, **arrays: Any) -> None:
         """Judge a step, and the update of the one before by the parameters that it led to.
@@ -39,6 +40,7 @@ class Judge(ABC):
             Unusable: A ValueError: something cannot be used, and one sentence says why.
         """
         if not self.enabled:
+            self._was_off = True
             return
         __tracebackhide__ = True
         found = self._judged(arrays)

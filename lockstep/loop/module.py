@@ -91,8 +91,15 @@ class ModuleJudge(Judge):
             self._theirs = optimizer = None
             said = "LBFGS calls the loss itself, so updates are not judged"
             self._result.remarks.append(said)
-        self._model = copy.deepcopy(model)
-        self._parameters = [name for name, p in self._model.named_parameters() if p.requires_grad]
+        if not callable(loss_function):
+            got = type(loss_function).__name__
+            raise Unusable(f"follow: expected a loss function such as nn.MSELoss(), got {got}")
+        self._users, self._model = model, copy.deepcopy(model)
+        self._parameters = [name for name, _ in self._model.named_parameters()]
+        ids = {id(parameter) for parameter in model.parameters()}
+        groups = optimizer.param_groups if optimizer is not None else []
+        if any(id(parameter) not in ids for group in groups for parameter in group["params"]):
+            raise Unusable("follow: the optimiser has parameters of another model")
         pairs = [copy.deepcopy((model, optimizer)) for _ in range(1 + _MEMBERS)]
         self._members = [_Member(own, its) for own, its in pairs if its is not None]
         known = [*self._parameters, *(f"grad {name}" for name in self._parameters), "x", "y"]
@@ -107,8 +114,18 @@ class ModuleJudge(Judge):
     def _judged(self, arrays: dict[str, Any]) -> Mismatch | None:
         with threads(1), np.errstate(all="ignore"):
             ours = self._ours(arrays)
+            if self._was_off:
+                self._lost_sight()
             of_update = self._update_judged(ours)
             self._result.steps_run += 1
+            broken = next((n for n, it in ours.items() if not np.isfinite(it).all()), "")
+            if broken:
+                said = (
+                    f"step {self._result.steps_run}: {broken} is not finite; nothing is known then"
+                )
+                self._result.remarks.append(said)
+                self._ended = {}
+                return of_update
             of_step = self._step_judged(ours)
         found = of_update or of_step
         if found is None and self._result.verdict == "undecided" and self._result.values:
@@ -121,6 +138,27 @@ class ModuleJudge(Judge):
             )
             self._result.report = str(found)
         return found
+
+    def _lost_sight(self) -> None:
+        """Calls were left out: the update before is not known, nor what a memory is now."""
+        self._was_off, self._ended = False, {}
+        if any(member.optimizer.state for member in self._members):
+            self._members = []
+            self._result.remarks.append(
+                "calls were left out, so the optimiser's memory is not known; "
+                "updates after them are not judged"
+            )
+
+    def _as_theirs(self) -> dict[str, nn.Parameter]:
+        """The copy's parameters, with the user's modes: training or not, frozen or not."""
+        for own, its in zip(self._model.modules(), self._users.modules(), strict=True):
+            own.training = its.training
+            if own.training and isinstance(own, nn.modules.dropout._DropoutNd) and own.p:
+                raise Unusable(
+                    "follow: the model draws dropout's masks at random, other ones than yours; "
+                    "expected model.eval(), or a module that takes the mask as given"
+                )
+        return dict(self._users.named_parameters())
 
     def _ours(self, arrays: dict[str, Any]) -> Quantities:
         """The arrays of a call by the model's names."""
@@ -144,18 +182,27 @@ class ModuleJudge(Judge):
             elif it.number != 1:
                 array = array / it.number
             found[it.parts[0]] = array.T if it.transposed else array
+        self._complete(found)
+        return found
+
+    def _complete(self, found: Quantities) -> None:
+        """Add what may be left out. Raises Unusable where something lacks, or has another shape."""
+        wanted = self._as_theirs()
+        for name, parameter in wanted.items():
+            if not parameter.requires_grad:  # a frozen one is as it is in the model
+                found.setdefault(name, parameter.detach().numpy())
         missing = [name for name in ("x", "y", *self._parameters) if name not in found]
         if missing:
             raise Unusable(f"follow: expected {', '.join(missing)} as well, in the call")
-        wanted = dict(self._model.named_parameters())
         for name in self._parameters:
             shape = tuple(wanted[name].shape)
+            for one in {name, f"grad {name}"} & found.keys():
+                if len(shape) == 1 and found[one].shape in ((1, *shape), (*shape, 1)):
+                    found[one] = found[one].reshape(shape)
             if found[name].shape != shape:
                 got = f"{name} has shape {found[name].shape}; expected {shape}"
-                raise Unusable(
-                    f'follow: {got}; names={{"W": "{name}.T"}} says that it is transposed'
-                )
-        return found
+                said = f'names={{"W": "{name}.T"}} says that it is transposed'
+                raise Unusable(f"follow: {got}; {said}")
 
     @property
     def _settings(self) -> dict[str, Any]:
@@ -164,7 +211,7 @@ class ModuleJudge(Judge):
 
     def _step_judged(self, ours: Quantities) -> Mismatch | None:
         """Judge the gradients of a call, and let PyTorch take the step."""
-        kinds = dict(self._model.named_parameters())
+        kinds = dict(self._users.named_parameters())
         words = {_word(i): name for i, name in enumerate(self._parameters)}
         arrays = {
             word: torch.from_numpy(ours[name]).to(kinds[name].dtype).numpy()
@@ -174,6 +221,7 @@ class ModuleJudge(Judge):
 
         def reference(**tensors: Tensor) -> Any:
             own = {words[word]: tensor for word, tensor in tensors.items()}
+            own |= {name: it.clone() for name, it in self._model.named_buffers()}
             return self._loss(functional_call(self._model, own, (x,)), y)
 
         hand = {
@@ -219,14 +267,15 @@ class ModuleJudge(Judge):
         self, reference: Callable[..., Any], arrays: Quantities, words: Mapping[str, str]
     ) -> None:
         """PyTorch's update, and those of optimisers whose gradients rounding has moved."""
-        right = gradients(reference, arrays, words)
-        right = {word: right.get(word, np.zeros_like(array)) for word, array in arrays.items()}
+        kinds = dict(self._users.named_parameters())
+        trained = [word for word, name in words.items() if kinds[name].requires_grad]
+        right = gradients(reference, arrays, trained)
         eps = max(float(np.finfo(array.dtype).eps) for array in arrays.values())
         ends = []
         for draw, member in enumerate(self._members):
             own = right
             if draw:
-                moved = gradients(reference, arrays, words, Noise(draw, eps))
+                moved = gradients(reference, arrays, trained, Noise(draw, eps))
                 own = {word: it + SAFETY * (moved.get(word, it) - it) for word, it in right.items()}
             member.follow(self._theirs)
             start = {words[word]: array for word, array in arrays.items()}
@@ -284,7 +333,10 @@ class _Member:
             for name, array in start.items():
                 parameter = self.parameters[name]
                 parameter.copy_(torch.from_numpy(array))
-                parameter.grad = torch.from_numpy(gradients[name]).to(parameter.dtype)
+                known = gradients.get(name)
+                parameter.grad = (
+                    None if known is None else torch.from_numpy(known).to(parameter.dtype)
+                )
         self.optimizer.step()
         return {name: self.parameters[name].detach().numpy().copy() for name in start}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -76,16 +77,21 @@ class NetworkJudge(Judge):
         self._torch: Quantities = {}
         self._answer = Answer()
         self._number = 0
+        self._knows_memory = True
 
     @property
     def result(self) -> ComparisonResult:
         """What was found so far, as of `lockstep.compare`."""
-        self._end({})
         if self._result is None:
             self._result = self._new_result()
-        self._result.finish()
-        self._explain()
-        return self._result
+        if self._turn is None:
+            self._result.finish()
+            self._explain()
+            return self._result
+        asked = copy.copy(self)  # the step goes on: its update is judged when it is known
+        asked._result, asked._answer = copy.deepcopy(self._result), copy.copy(self._answer)
+        asked._end({})
+        return asked.result
 
     def _explain(self) -> None:
         assert self._result is not None
@@ -98,7 +104,11 @@ class NetworkJudge(Judge):
     def _judged(self, arrays: dict[str, Any]) -> Mismatch | None:
         with threads(), np.errstate(all="ignore"):
             given, computed = self._sorted(arrays)
-            of_update = self._end(given)
+            if self._was_off:  # what happened between is not known, nor what a memory is now
+                self._was_off, self._knows_memory = False, False
+                of_update = self._end({})
+            else:
+                of_update = self._end(given)
             of_step = self._begin(given, computed)
             return of_update or of_step
 
@@ -187,6 +197,11 @@ class NetworkJudge(Judge):
                 for name, it in given.items()}  # fmt: skip
         if network.labels:
             cast["y"] = cast["y"].astype(np.int64)
+            if cast["y"].size and not (0 <= cast["y"].min() <= cast["y"].max() < network.sizes[-1]):
+                classes = f"labels from 0 to {network.sizes[-1] - 1}"
+                raise Unusable(f"follow: y: expected {classes}, got up to {cast['y'].max()}")
+        if not len(cast["x"]):
+            raise Unusable("follow: x is empty; expected a row a sample")
         memory = {name: cast[name] for name in network.memory if name in cast}
         if state is not None and state.memory is not None:
             memory = dict(state.memory) | memory
@@ -197,6 +212,7 @@ class NetworkJudge(Judge):
         y = cast["y"].reshape(network.shape("y", len(cast["x"])))
         masks = {name: cast[name] for name in network.masked if name in cast}
         whole = memory.keys() >= set(network.memory) and memory
+        self._knows_memory |= set(network.memory) <= cast.keys()
         number = int(given["step"]) if "step" in given else self._number + 1
         return Start(parameters, cast["x"], y, lr, memory if whole else None, masks, number)
 
@@ -230,7 +246,8 @@ class NetworkJudge(Judge):
         """Judge the step before with its update, the parameters that this one starts from."""
         if self._turn is None or self._result is None:
             return None
-        for name in self._network.update:
+        is_known = self._knows_memory or not self._network.memory
+        for name in self._network.update if is_known else ():
             own = name.removeprefix("new_")
             if own in given and name not in self._answer.values:
                 self._answer.values[name] = given[own].reshape(self._torch[name].shape)
@@ -253,7 +270,8 @@ class NetworkJudge(Judge):
 
 def _demand(given: Quantities, network: Network) -> None:
     """Raise Unusable where a call lacks what its step starts from."""
-    missing = [name for name in (*network.parameters, "x", "y") if name not in given]
+    wanted = [*network.parameters, "x", "y"]
+    missing = [network[name].numbered for name in wanted if name not in given]
     if missing:
         raise Unusable(f"follow: expected {', '.join(missing)} as well, in the call")
 

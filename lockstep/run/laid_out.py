@@ -177,18 +177,20 @@ def _scales(trial: _Trial, problem: Problem, turn: Turn, torch: Quantities) -> d
     """
     network, conventions = problem.network, trial.conventions
     numbers = {"N": len(turn.start.x), "n_out": network.sizes[-1], "lr": turn.start.lr}
-    proven: dict[str, Term] = {}  # by family
+    proven: dict[str, Term] = {}
     for own, name in trial.answer.names.items():
         family = network[own].family
         is_open = family in _MEANINGS and name not in conventions.names
         if is_open and own in trial.fits - trial.right and _is_used(own, trial, network):
             scale = _scale(trial.answer.values[own], torch[own], numbers)
-            proven |= {family: replace(scale, parts=(_MEANINGS[family],))} if scale else {}
-    return {
-        name: proven[network[own].family]
-        for own, name in trial.answer.names.items()
-        if network[own].family in proven and own not in trial.right
-    }
+            proven |= {name: replace(scale, parts=(_MEANINGS[family],))} if scale else {}
+    found = dict(proven)
+    for own, name in trial.answer.names.items():  # an error term of another layer, like its fellows
+        family = network[own].family
+        fellows = {it for it in proven.values() if it.parts == (_MEANINGS.get(family),)}
+        if family in ("delta", "grad_a") and own not in trial.right and len(fellows) == 1:
+            found.setdefault(name, next(iter(fellows)))
+    return found
 
 
 def _scale(value: Array, right: Array, numbers: Mapping[str, float]) -> Term | None:

@@ -141,6 +141,22 @@ def test_a_factor_under_one_of_our_names_is_a_mistake():
     assert compare(step, TANH).diagnoses[0]["mistake"] == "scaled-by-constant"
 
 
+def test_a_factor_of_one_layer_excuses_no_gradient_of_another():
+    def step(W1, b1, W2, b2, X, Y, delta1, delta2, a1, lr):
+        dW1, dW2 = 2 * delta1.T @ X, 2 * delta2.T @ a1
+        return dict(dW1=dW1, dW2=dW2, new_W1=W1 - lr / 2 * dW1)
+
+    result = compare(step, TANH)
+    assert (result.verdict, result.first_mismatch["quantity"]) == ("mismatch", "grad_W_o")
+
+    def mixed(W1, b1, W2, b2, X, delta1, delta2, a1):
+        found = dict(dZ2=2 * delta2, dZ1=-delta1, db1=delta1.sum(0))
+        return found | dict(dW2=delta2.T @ a1, dW1=delta1.T @ X)
+
+    remarks = compare(mixed, TANH).remarks
+    assert "your conventions: dZ2 is 2 · ∂L/∂z; dZ1 is −∂L/∂z" in remarks
+
+
 def test_what_cannot_be_laid_out_keeps_its_error():
     for step in (lambda x, y: dict(h=x @ y @ x), lambda x: dict(h=1 / 0)):
         with pytest.raises(Unusable, match=r"matmul|ZeroDivision"):
