@@ -46,6 +46,12 @@ def look(
     seen, end, told = watched(program, dict(constants), call, seconds, is_enough)
     if not found:
         raise Unusable(_why_not(program, seen, end, told))
+    if found[0].reading.is_uneven:
+        raise Unusable(
+            f"{program.path}: some weights have a penalty and others not, or another one; expected "
+            "the same λ for all weights, so nothing is judged: set it to 0, with --set or in the "
+            "file"
+        )
     if not found[0].is_judged:
         raise Unusable(
             f"{program.path}: no variable holds its gradients, and its updates are those of no "

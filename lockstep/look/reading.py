@@ -93,6 +93,7 @@ class Reading:
         apart: How far the size of the last layer's update is from the gradient's.
         error: Whether outputs less targets were found.
         knows_update: Whether its updates are those of an optimiser.
+        is_uneven: Whether weights have penalties, but not alike.
     """
 
     settings: Settings
@@ -103,6 +104,7 @@ class Reading:
     apart: float = 0.0
     error: bool = False
     knows_update: bool = True
+    is_uneven: bool = False
 
 
 class Reader:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lockstep.look.reading import Batch, Reader, Reading, Settings, kept, ratio
-from lockstep.network.names import Quantities
+from lockstep.look.seen import forms
+from lockstep.network.names import Array, Quantities
 from lockstep.network.options import OPTIMIZERS
 from manual_backprop import network as by_hand
 from manual_backprop import optimizers
@@ -43,11 +44,10 @@ class Fit:
         """Whether it explains everything."""
         return self.agree == sum(self.moved)
 
-    @property
-    def is_there(self) -> bool:
-        """Whether each step shows it: by how far a parameter went, or by its memory."""
-        steps = zip(self.lrs, self.memory, self.moved, strict=True)
-        return all(lr or held or not moved for lr, held, moved in steps)
+    def is_there(self, most: int) -> bool:
+        """Whether each of the first steps shows it: by how far a parameter went, or its memory."""
+        steps = list(zip(self.lrs, self.memory, self.moved, strict=True))
+        return all(lr or held or not moved for lr, held, moved in steps[:most])
 
 
 class Updates:
@@ -71,7 +71,8 @@ class Updates:
         best = self._best(reading.settings)
         fit = self._fit(best.settings, len(self.batches))
         lrs = self._exact_of(fit)
-        is_known = all(exact for lr, exact in zip(fit.lrs, lrs, strict=True) if lr)
+        most = self.given.get("steps", 2)
+        is_known = all(exact for lr, exact in zip(fit.lrs[:most], lrs[:most], strict=True) if lr)
         is_held = bool(sum(best.memory) and self.reader.said_lr)
         is_said = not {"lr", "optimizer"}.isdisjoint(self.given)
         said = self.given.get("lr")
@@ -82,7 +83,8 @@ class Updates:
             reading,
             settings=replace(best.settings, lr=first),
             batches=self.batches,
-            knows_update=is_said or (best.is_there and (is_known or is_held)),
+            knows_update=is_said or (best.is_there(most) and (is_known or is_held)),
+            is_uneven=_apart([*self.penalties(replace(best.settings, l2=0.0)).values()]),
         )
 
     def _best(self, settings: Settings) -> Fit:
@@ -182,29 +184,41 @@ class Updates:
         return found
 
     def _penalties(self, settings: Settings) -> Iterator[Settings]:
-        """Settings with the penalty that each weight's update has alike, where it has one."""
-        if self.given.get("optimizer", "sgd") != "sgd" or "l2" in self.given:
+        """Settings with the penalty that the weights have alike, where they have one."""
+        found = [share for share in self.penalties(settings).values() if share]
+        if not found or _apart(found) or "l2" in self.given:
             return
-        batch = self.batches[0]
-        right = self.reader.right(batch, settings)
-        found = []
-        for name, p in batch.step.parameters.items():
-            if name[0] == "W":
-                went = (p.astype(np.float64) - batch.step.new[name]).ravel()
-                both = np.stack([right[f"grad_{name}"].ravel(), p.astype(np.float64).ravel()], 1)
-                with np.errstate(all="ignore"):
-                    (lr, decay), *_ = np.linalg.lstsq(both, went, rcond=None)
-                room = 1e-6 * np.abs(went).max() + 1e-14 * np.abs(p).max()
-                if lr * went.any() and np.abs(both @ (lr, decay) - went).max() <= room:
-                    found.append(decay / lr)
-        if not found or np.ptp(found) > 1e-4 * abs(found[0]) or not found[0]:
-            return
-        n = len(batch.x)
+        n = len(self.batches[0].x)
         usual = {
             it * c: None for it in self.reader.numbers for c in (1, 2, 0.5, 1 / n, 0.5 / n, 2 / n)
         }
         near = [l2 for l2 in usual if abs(l2 - found[0]) <= 1e-5 * abs(found[0])]
         yield from (replace(settings, l2=float(l2)) for l2 in near[:1])
+
+    def penalties(self, settings: Settings) -> dict[str, float]:
+        """By weight the λ that its gradient has; those only whose gradient is right but for it."""
+        batch, found = self.batches[0], dict[str, float]()
+        right = self.reader.right(batch, settings)
+        for name, p in batch.step.parameters.items():
+            if name[0] != "W":
+                continue
+            both = np.stack([right[f"grad_{name}"].ravel(), p.astype(np.float64).ravel()], 1)
+            went = p.astype(np.float64) - batch.step.new[name]
+            for gradient in (went, *self._held(batch, p.shape)):
+                share = _share(both, gradient.ravel())
+                if share is not None:
+                    found[name] = share
+                    break
+        return found
+
+    def _held(self, batch: Batch, shape: tuple[int, ...]) -> Iterator[Array]:
+        """The arrays of a shape that were seen first in a step."""
+        step = batch.step
+        contents = dict.fromkeys(it.content for it in self.seen.within(step.after, step.until))
+        for content in contents:
+            is_new = self.seen.first(content).time > batch.passes[0].time
+            if is_new and content not in self.seen.partial:
+                yield from (form for form, _ in forms(self.seen.arrays[content], shape))
 
     # the learning rate
 
@@ -252,3 +266,22 @@ class Updates:
 def _alike(one: float, other: float) -> bool:
     """Whether two learning rates are the same as far as an update tells."""
     return abs(one - other) <= 10 * _NEAR * abs(other)
+
+
+def _apart(shares: Sequence[float]) -> bool:
+    """Whether some numbers are not the same."""
+    return bool(shares) and bool(np.ptp(shares) > 1e-4 * np.abs(shares).max())
+
+
+def _share(both: Array, gradient: Array) -> float | None:
+    """λ where a gradient is, but for a factor, the right one and λ times the weights; else None."""
+    size = np.abs(gradient).max(initial=0)
+    if not size or not np.isfinite(size) or not both.any(axis=0).all():
+        return None
+    (factor, decay), *_ = np.linalg.lstsq(both, gradient, rcond=None)
+    room = 1e-6 * size + 1e-14 * np.abs(both[:, 1]).max()
+    if not factor or len(gradient) < 3 or np.abs(both @ (factor, decay) - gradient).max() > room:
+        return None
+    share = float(decay / factor)
+    added = abs(share) * np.abs(both[:, 1]).max()
+    return share if added > 1e-9 * np.abs(both[:, 0]).max() else 0.0
