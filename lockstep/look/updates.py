@@ -207,8 +207,7 @@ class Updates:
             for gradient in (went, *self._held(batch, p.shape)):
                 share = _share(both, gradient.ravel())
                 if share is not None:
-                    found[name] = share
-                    break
+                    found[name] = max(share, found.get(name, 0.0))
         return found
 
     def _held(self, batch: Batch, shape: tuple[int, ...]) -> Iterator[Array]:
@@ -283,5 +282,7 @@ def _share(both: Array, gradient: Array) -> float | None:
     if not factor or len(gradient) < 3 or np.abs(both @ (factor, decay) - gradient).max() > room:
         return None
     share = float(decay / factor)
+    if share * np.abs(both[:, 1]).max() < -1e-9 * np.abs(both[:, 0]).max():
+        return None  # such as the new weights
     added = abs(share) * np.abs(both[:, 1]).max()
     return share if added > 1e-9 * np.abs(both[:, 0]).max() else 0.0

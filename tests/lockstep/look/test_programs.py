@@ -427,10 +427,10 @@ def test_penalties_that_are_not_alike_are_declined(write, capsys):
 reg = 0.05
 for t in range(20):
     dW1, db1, dW2, db2 = gradients(W1, b1, W2, b2)
-    dW1 = dW1 + reg * W1
+    dW1 += reg * W1
     W1, b1, W2, b2 = W1 - lr * dW1, b1 - lr * db1, W2 - lr * dW2, b2 - lr * db2
 """
     assert "some weights have a penalty" in refused(capsys, write(NETWORK + text))
-    alike = text.replace("+ reg * W1\n", "+ reg * W1\n    dW2 = dW2 + reg * W2\n")
+    alike = text.replace("dW1 += reg * W1", "dW1 += reg * W1\n    dW2 += reg * W2")
     assert main(["look", write(NETWORK + alike)]) == 0
     assert "l2 0.05" in capsys.readouterr().out
