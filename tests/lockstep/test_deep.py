@@ -442,6 +442,8 @@ def test_the_settings_of_a_file_are_plain_values():
     own = {"PROBLEM": {"sizes": "3-2", "x": np.ones((1, 3))}}
     assert json.loads(settings_of(own, "mine.py")) == {"sizes": "3-2", "x": [[1.0, 1.0, 1.0]]}
     assert settings_of({}, "mine.py") == "{}"
+    said = {"LAYOUT": "columns", "NAMES": {"w": "W1"}}
+    assert json.loads(settings_of(said, "mine.py")) == {"layout": "columns", "names": {"w": "W1"}}
     for wrong in (3, {1: 2}, {"lr": print}):
         with pytest.raises(Unusable, match="mine.py: PROBLEM: expected a dict"):
             settings_of({"PROBLEM": wrong}, "mine.py")

@@ -1,11 +1,14 @@
 """The parts of the recogniser, each alone."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from lockstep.look.forward import activated, matrix, rows
-from lockstep.look.reading import Settings, delta_factors, ratio
-from lockstep.look.recognise import Mapped
+from lockstep.look.passes import _Now
+from lockstep.look.reading import Reader, Settings, delta_factors, ratio
+from lockstep.look.recognise import Mapped, Recognised
 from lockstep.look.roles import Roles
 from lockstep.look.seen import Found, Seen, Sighting, forms
 from lockstep.look.side import written
@@ -138,3 +141,41 @@ def test_settings_are_those_of_a_step():
 def test_what_a_variable_holds_is_written_as_an_expression(factor, transposed, text):
     at = Sighting(0, "f", 1, "d", 0)
     assert written(Mapped(np.zeros(2), at, transposed, factor)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        ("net.delta = 1", {".delta"}),
+        ("net.delta[0] = 1", {".delta"}),
+        ("neuron['delta'] = 1", {"['delta']"}),
+        ("neuron['delta'][0] = 1", {"['delta']"}),
+        ("use(neuron['delta'][0], net.delta, table[0])", set()),
+    ],
+)
+def test_what_an_object_or_a_dict_gets_in_a_line_has_its_name(text, stored):
+    assert stored_by_line(Program("a.py", text.encode(), {}).tree)[1] == stored
+
+
+def test_a_parameter_that_no_variable_holds_yet_is_none():
+    seen = seen_of(np.ones((2, 3)))
+    model = SimpleNamespace(seen=seen, keys={"W1": [("f", "a9")]}, x_keys=[], inputs=set())
+    assert _Now(model).parameters() == ()
+
+
+def test_parts_of_several_kinds_are_no_targets(monkeypatch):
+    reader = object.__new__(Reader)
+    reader.seen, reader.given = seen_of(np.ones((2, 3))), {}
+    reader.model = SimpleNamespace(x_of=lambda content: np.ones((1, 2)))
+    parts = iter([np.zeros(1), np.zeros((1, 1))] * 2)
+    monkeypatch.setattr(reader, "_held", lambda *_: 7)
+    monkeypatch.setattr(reader, "_as_targets", lambda *_: next(parts))
+    passes = [SimpleNamespace(time=time, x=0, out=1) for time in (1, 2)]
+    assert list(reader.targets(SimpleNamespace(until=3.0), passes, 1)) == []
+
+
+def test_a_part_of_the_samples_explains_no_unknown_update():
+    batch = SimpleNamespace(passes=[1], step=SimpleNamespace(passes=[1, 2]))
+    reading = SimpleNamespace(matched={}, error=True, knows_update=False, batches=[batch])
+    found = SimpleNamespace(reading=reading, network=SimpleNamespace(depth=2), is_said=False)
+    assert Recognised.is_likely.fget(found) is False
