@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lockstep.look.recognise import Recognised
+from lockstep.network.terms import LAYOUTS
 
 
 def conventions(it: Recognised) -> list[str]:
@@ -24,9 +25,9 @@ def conventions(it: Recognised) -> list[str]:
     found = [f"network {sizes}, {words}, {network.loss}{penalty}, {optimizer}"]
     said = []
     if chain.columns and len(batch.x) > 1:
-        said.append("samples are columns")
+        said.append(LAYOUTS["columns"])
     if all(layer.is_in_out for layer in chain.layers):
-        said.append("weights are (inputs, outputs)")
+        said.append(LAYOUTS["in_out"])
     fold = chain.layers[0].fold
     if fold:
         which = "row" if chain.layers[0].is_in_out else "column"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -26,7 +26,7 @@ from lockstep.network.names import Array, Quantities
 from lockstep.network.terms import Term, term
 from lockstep.run.record import Entry
 from lockstep.run.threads import threads
-from lockstep.sides.answer import as_numbers
+from lockstep.sides.answer import as_numbers, as_shaped
 from lockstep.text import counted, grouped
 
 _MEMBERS = 6  # optimisers beside PyTorch's own that get gradients as far off as rounding explains
@@ -105,6 +105,7 @@ class ModuleJudge(Judge):
         known = [*self._parameters, *(f"grad {name}" for name in self._parameters), "x", "y"]
         self._terms = {name: _term(name, text, known) for name, text in names.items()}
         self._terms = {name: Term((name,)) for name in known} | self._terms
+        self._words = {_word(i): name for i, name in enumerate(self._parameters)}
         self._ended: dict[str, tuple[Array, Array, Array]] = {}  # its start, end and bound
 
     @property
@@ -173,16 +174,13 @@ class ModuleJudge(Judge):
             array = np.array(as_numbers(value, f"follow: {name}"))
             if it.parts[0] in ("x", "y") and np.asarray(value).dtype.kind in "iu":
                 array = array.astype(np.int64)  # labels, or the rows of an embedding
-            if it.powers:
-                numbers = {
-                    "N": len(np.asarray(arrays["x"])),
-                    "lr": float(self._settings.get("lr", np.nan)),
-                }
-                array = array / it.factor(numbers | {"n_out": np.nan})
-            elif it.number != 1:
-                array = array / it.number
             found[it.parts[0]] = array.T if it.transposed else array
         self._complete(found)
+        lr = float(self._settings.get("lr", np.nan))
+        numbers = {"N": len(found["x"]), "n_out": np.nan, "lr": lr}
+        for it in map(self._terms.get, arrays):
+            if it is not None and (factor := it.factor(numbers)) != 1:
+                found[it.parts[0]] = found[it.parts[0]] / factor
         return found
 
     def _complete(self, found: Quantities) -> None:
@@ -196,9 +194,9 @@ class ModuleJudge(Judge):
             raise Unusable(f"follow: expected {', '.join(missing)} as well, in the call")
         for name in self._parameters:
             shape = tuple(wanted[name].shape)
-            for one in {name, f"grad {name}"} & found.keys():
-                if len(shape) == 1 and found[one].shape in ((1, *shape), (*shape, 1)):
-                    found[one] = found[one].reshape(shape)
+            for one in {name, f"grad {name}"} & found.keys() if len(shape) == 1 else ():
+                read = as_shaped(found[one], shape)
+                found[one] = found[one] if read is None else read
             if found[name].shape != shape:
                 got = f"{name} has shape {found[name].shape}; expected {shape}"
                 said = f'names={{"W": "{name}.T"}} says that it is transposed'
@@ -211,8 +209,7 @@ class ModuleJudge(Judge):
 
     def _step_judged(self, ours: Quantities) -> Mismatch | None:
         """Judge the gradients of a call, and let PyTorch take the step."""
-        kinds = dict(self._users.named_parameters())
-        words = {_word(i): name for i, name in enumerate(self._parameters)}
+        words, kinds = self._words, dict(self._users.named_parameters())
         arrays = {
             word: torch.from_numpy(ours[name]).to(kinds[name].dtype).numpy()
             for word, name in words.items()
@@ -233,44 +230,34 @@ class ModuleJudge(Judge):
                 seen = checked(given(arrays), lambda _: hand, reference, Options(), hand)
                 self._result.values += seen.values
         except GradientMismatch as wrong:
-            found = self._told(str(wrong), wrong.first_mismatch, wrong.diagnoses, words)
+            found = self._told(wrong)
         except (ValueError, TypeError) as error:
             raise Unusable(f"follow: {error}") from None
         if self._members:
-            self._take_step(reference, arrays, words)
+            trained = [word for word, name in words.items() if kinds[name].requires_grad]
+            self._take_step(reference, arrays, trained)
         return found
 
-    def _told(
-        self,
-        report: str,
-        first: dict[str, Any],
-        diagnoses: list[dict[str, Any]],
-        words: Mapping[str, str],
-    ) -> Mismatch:
+    def _told(self, wrong: GradientMismatch) -> Mismatch:
         """A mismatch of a gradient, in the model's names."""
+        named, number = r"\b(" + "|".join(self._words) + r")\b", self._result.steps_run
 
         def said(value: Any) -> Any:
-            named = r"\b(" + "|".join(words) + r")\b"
-            return (
-                re.sub(named, lambda it: f"grad {words[it[0]]}", value)
-                if isinstance(value, str)
-                else value
-            )
+            if not isinstance(value, str):
+                return value
+            return re.sub(named, lambda it: f"grad {self._words[it[0]]}", value)
 
-        first = {key: said(value) for key, value in first.items()} | {
-            "step": self._result.steps_run
-        }
-        found = [{key: said(value) for key, value in it.items()} for it in diagnoses]
-        return Mismatch(f"step {self._result.steps_run}, {said(report)}", first, found)
+        first = {key: said(value) for key, value in wrong.first_mismatch.items()}
+        found = [{key: said(value) for key, value in it.items()} for it in wrong.diagnoses]
+        return Mismatch(f"step {number}, {said(str(wrong))}", first | {"step": number}, found)
 
     def _take_step(
-        self, reference: Callable[..., Any], arrays: Quantities, words: Mapping[str, str]
+        self, reference: Callable[..., Any], arrays: Quantities, trained: Iterable[str]
     ) -> None:
         """PyTorch's update, and those of optimisers whose gradients rounding has moved."""
-        kinds = dict(self._users.named_parameters())
-        trained = [word for word, name in words.items() if kinds[name].requires_grad]
         right = gradients(reference, arrays, trained)
         eps = max(float(np.finfo(array.dtype).eps) for array in arrays.values())
+        start = self._named(arrays)
         ends = []
         for draw, member in enumerate(self._members):
             own = right
@@ -278,14 +265,17 @@ class ModuleJudge(Judge):
                 moved = gradients(reference, arrays, trained, Noise(draw, eps))
                 own = {word: it + SAFETY * (moved.get(word, it) - it) for word, it in right.items()}
             member.follow(self._theirs)
-            start = {words[word]: array for word, array in arrays.items()}
-            ends.append(member.step(start, {words[word]: it for word, it in own.items()}))
+            ends.append(member.step(start, self._named(own)))
         self._ended = {}
-        for word, name in words.items():
-            before, end = arrays[word], ends[0][name]
+        for name, before in start.items():
+            end = ends[0][name]
             spread = np.max([np.abs(it[name] - end) for it in ends], axis=0)
             last_place = SAFETY * eps / 2 * (np.abs(before) + np.abs(end))
             self._ended[name] = before, end, spread + last_place
+
+    def _named(self, arrays: Quantities) -> Quantities:
+        """Arrays of parameters in the model's names."""
+        return {self._words[word]: array for word, array in arrays.items()}
 
     def _update_judged(self, ours: Quantities) -> Mismatch | None:
         """Judge the update of the step before by the parameters that this call starts from."""
@@ -301,7 +291,7 @@ class ModuleJudge(Judge):
             entry = Entry(
                 number, f"new {name}", list(at), label, *sides, float(apart[at]), float(allowed[at])
             )
-            likely = _named(name, start, value, end, self._settings, number)
+            likely = _likely(name, start, value, end, self._settings, number)
             report = [
                 f"step {number}, {label} differs",
                 f"  yours     {sides[0]!r}",
@@ -341,7 +331,7 @@ class _Member:
         return {name: self.parameters[name].detach().numpy().copy() for name in start}
 
 
-def _named(
+def _likely(
     name: str, start: Array, value: Array, end: Array, settings: Mapping[str, Any], number: int
 ) -> Diagnosis:
     """The mistake that an update looks like. settings: the optimiser's; number: of the step."""

@@ -23,7 +23,7 @@ from lockstep.run.judge import judge
 from lockstep.run.record import Record
 from lockstep.run.steps import after, by_torch, recorded
 from lockstep.run.threads import threads
-from lockstep.sides.answer import Answer, as_numbers, sort_out
+from lockstep.sides.answer import Answer, as_numbers, as_shaped, sort_out
 from lockstep.sides.side import Side, Turn
 
 
@@ -212,13 +212,13 @@ class NetworkJudge(Judge):
         y = cast["y"].reshape(network.shape("y", len(cast["x"])))
         masks = {name: cast[name] for name in network.masked if name in cast}
         whole = memory.keys() >= set(network.memory) and memory
-        self._knows_memory |= set(network.memory) <= cast.keys()
         number = int(given["step"]) if "step" in given else self._number + 1
         return Start(parameters, cast["x"], y, lr, memory if whole else None, masks, number)
 
     def _begin(self, given: Quantities, computed: Mapping[str, Any]) -> Mismatch | None:
         """Judge what a step computed before its update."""
         start = self._start(given, self._state, self._problem)
+        self._knows_memory |= set(self._network.memory) <= given.keys()
         self._number += 1
         self._turn = Turn(self._number, start)
         self._torch = by_torch(self._problem, start)
@@ -246,8 +246,7 @@ class NetworkJudge(Judge):
         """Judge the step before with its update, the parameters that this one starts from."""
         if self._turn is None or self._result is None:
             return None
-        is_known = self._knows_memory or not self._network.memory
-        for name in self._network.update if is_known else ():
+        for name in self._network.update if self._knows_memory else ():
             own = name.removeprefix("new_")
             if own in given and name not in self._answer.values:
                 self._answer.values[name] = given[own].reshape(self._torch[name].shape)
@@ -282,8 +281,6 @@ def _misfits(network: Network, given: Quantities) -> list[str]:
     found = []
     for name, array in given.items():
         shape = network.shape(name, samples)
-        is_row = len(shape) == 1 and array.shape in ((1, *shape), (*shape, 1))
-        is_list = shape[1:] == (1,) and array.shape == shape[:1]
-        if array.shape != shape and not (is_row or is_list) and name not in ("lr", "step"):
+        if name not in ("lr", "step") and as_shaped(array, shape) is None:
             found.append(f"{name} has shape {array.shape}; expected {shape}")
     return found

@@ -109,11 +109,10 @@ class Conventions:
             is_column = (self.returned or self.layout).startswith("columns")
             return {own: array[:, 0] if is_column else array}
         array = array.T if it.transposed else array
-        if len(it.parts) == 1 or not (
-            len(self.names.get(name, it).parts) == 2
-            and name in self.names
-            or array.shape[1] == network.shape(own, len(array))[-1] + 1
-        ):
+        if len(it.parts) == 1:
+            return {own: array}
+        is_said = name in self.names and len(self.names[name].parts) == 2
+        if not is_said and array.shape[1] != network.shape(own, len(array))[-1] + 1:
             return {own: array}
         at = 0 if it.parts[1] == own else -1
         beside = it.parts[at]

@@ -80,6 +80,10 @@ class Start:
     masks: Quantities = field(default_factory=dict)
     step: int = 1
 
+    def numbers(self, network: Network) -> dict[str, float]:
+        """What a factor of the user's may be made of: N, n_out and lr."""
+        return {"N": len(self.x), "n_out": network.sizes[-1], "lr": self.lr}
+
     @property
     def state(self) -> State:
         """What the step before left."""

@@ -56,9 +56,9 @@ def not_known(record: Record) -> list[str]:
     own = {name: network.quantity(name, network.given) for name in record.extra}
     given = [name for name, of in own.items() if of in (*network.given, "lr", "step")]
     others = []
-    for name, why in record.extra.items():
-        near = why.partition("; did you mean ")[2]
-        others += [f"{name} (did you mean {near})" if near else name] if name not in given else []
+    for name, near in record.extra.items():
+        hint = f" ({near.removeprefix('; ')})" if near else ""
+        others += [name + hint] if name not in given else []
     found = []
     if given:
         after = next((f" (after the step a parameter is called new_{of})" for of in own.values()

@@ -134,7 +134,8 @@ def _best(
 
 def _layouts(said: Conventions) -> Iterator[Conventions]:
     for layout in LAYOUTS:
-        yield replace(said, layout=layout)
+        if layout != "linear":  # as it is
+            yield replace(said, layout=layout)
 
 
 def _with_biases(said: Conventions) -> Iterator[Conventions]:
@@ -146,9 +147,9 @@ def _with_biases(said: Conventions) -> Iterator[Conventions]:
 
 def _returned(said: Conventions) -> Iterator[Conventions]:
     """What is returned may have its samples the other way round; weights are as they are given."""
-    is_in_out = said.layout.endswith("in_out")
+    given = said.layout or "linear"
     for layout in LAYOUTS:
-        if layout.endswith("in_out") == is_in_out:
+        if layout != given and layout.endswith("in_out") == given.endswith("in_out"):
             yield replace(said, returned=layout)
 
 
@@ -176,7 +177,7 @@ def _scales(trial: _Trial, problem: Problem, turn: Turn, torch: Quantities) -> d
     A name of ours means ours: there a factor is a mistake.
     """
     network, conventions = problem.network, trial.conventions
-    numbers = {"N": len(turn.start.x), "n_out": network.sizes[-1], "lr": turn.start.lr}
+    numbers = turn.start.numbers(network)
     proven: dict[str, Term] = {}
     for own, name in trial.answer.names.items():
         family = network[own].family

@@ -89,7 +89,7 @@ class Record:
         printed: Half a unit of printed numbers' last digits.
         names: What was used in place of the table's names, by the quantity.
         reshaped: What came in a shape that can be read in one way alone.
-        extra: Names that mean nothing here, and why; they are not judged.
+        extra: Names that mean nothing here, and what they may have been meant for.
         jump: Where the step does not start where the one before ended.
         origin: Of a recording, where its numbers come from.
         free: By hand, the parameters of its own training up to here.

@@ -33,7 +33,8 @@ class Answer:
         asked: The computed quantities that were asked for.
         names: The names that were used, by the quantity, where they are not the table's.
         reshaped: What came in a shape that can be read in one way alone.
-        extra: Names that mean nothing here, and why, where that is known; they are not judged.
+        extra: Names that mean nothing here, each with what it may have been meant for, as the rest
+            of a sentence; they are not judged.
     """
 
     values: Quantities = field(default_factory=dict)
@@ -106,14 +107,15 @@ def sort_out(
     known = (*network.judged, *network.given)
     meant = network.meant((*got, *beside), samples, known, wide)
     meant |= {name: (of, None) for name, of in conventions.meant(network, got).items()}
-    numbers = {"N": samples, "n_out": network.sizes[-1], "lr": start.lr}
+    numbers = start.numbers(network)
     answer = Answer()
     whole: Quantities = {}
     parts: dict[str, dict[int, float]] = {}
     for name, value in got.items():
         of, i = meant.get(name, ("", None))
         if of not in network.judged:
-            answer.extra[name] = _unknown(name, network, samples)
+            elsewhere = _elsewhere(name, network, samples)
+            answer.extra[name] = "" if elsewhere else _near(name, network, samples)
         elif isinstance(value, Unusable):
             raise value
         elif i is None:
@@ -121,7 +123,12 @@ def sort_out(
                 _add(answer, whole, own, array, name, where)
         else:
             parts.setdefault(of, {})[i] = _number(value, f"{where} {name}")
-    _demand(answer, [*whole], [*parts], where, strict)
+    if answer.extra and (strict or not (whole or parts)):
+        name = next(iter(answer.extra))
+        raise Unusable(f"{where} {name!r}: {_unknown(name, network, samples)}")
+    twice = next((name for name in parts if name in whole), None)
+    if twice:
+        raise Unusable(f"{where} {twice} and scalars of it; expected one of the two")
     for name in network.judged:
         if name in parts:
             _put_together(answer, name, parts[name], torch[name])
@@ -145,39 +152,46 @@ def _number(value: Array, what: str) -> float:
     return float(value.ravel()[0])
 
 
-def _demand(answer: Answer, whole: list[str], parts: list[str], where: str, strict: bool) -> None:
-    """Raise Unusable where names mean nothing, or a quantity came in whole and in parts."""
-    if answer.extra and (strict or not (whole or parts)):
-        name, why = next(iter(answer.extra.items()))
-        raise Unusable(f"{where} {name!r}: {why}")
-    twice = next((name for name in parts if name in whole), None)
-    if twice:
-        raise Unusable(f"{where} {twice} and scalars of it; expected one of the two")
-
-
 def _put(answer: Answer, name: str, array: Array, shape: tuple[int, ...]) -> None:
-    """A quantity in whole. A loss in brackets, a row or a column of biases, a list of numbers for
-    a column: these can be read in one way alone.
-    """
-    if not shape and array.size == 1:
-        array = array.reshape(())
-    elif array.shape != shape and (
-        (len(shape) == 1 and array.shape in ((1, *shape), (*shape, 1)))
-        or (shape[1:] == (1,) and array.shape == shape[:1])
-    ):
+    """A quantity in whole."""
+    read = as_shaped(array, shape)
+    if read is None:
+        answer.misshapen[name] = array
+        return
+    if shape and array.shape != shape:
         answer.reshaped.append(name)
-        array = array.reshape(shape)
-    (answer.values if array.shape == shape else answer.misshapen)[name] = array
+    answer.values[name] = read
+
+
+def as_shaped(array: Array, shape: tuple[int, ...]) -> Array | None:
+    """An array in a shape, where it has that, or there is one way alone to read it so.
+
+    These are a loss in brackets, a row or a column of biases, a list of numbers for a column.
+    """
+    is_loss = not shape and array.size == 1
+    is_biases = len(shape) == 1 and array.shape in ((1, *shape), (*shape, 1))
+    is_column = shape[1:] == (1,) and array.shape == shape[:1]
+    if is_loss or is_biases or is_column or array.shape == shape:
+        return array.reshape(shape)
+    return None
 
 
 def _unknown(name: str, network: Network, samples: int) -> str:
     """Why a name is none that a step may return."""
+    elsewhere = _elsewhere(name, network, samples)
+    near = _near(name, network, samples) or f": {', '.join(network.computed)}"
+    return elsewhere or f"expected names of computed quantities{near}"
+
+
+def _near(name: str, network: Network, samples: int) -> str:
+    """What a name that means nothing may have been meant for, as the rest of a sentence."""
     scalars = network.scalars(samples)
-    names = (
-        *network.judged,
-        *(scalar for scalar, (of, _) in scalars.items() if of in network.judged),
-    )
-    near = nearest(name, names) or f": {', '.join(network.computed)}"
+    computed = (scalar for scalar, (of, _) in scalars.items() if of in network.judged)
+    return nearest(name, (*network.judged, *computed))
+
+
+def _elsewhere(name: str, network: Network, samples: int) -> str | None:
+    """Why a name that means something is none that a step may return; or None."""
     last = network.of("grad_a", network.depth)
     if last not in network.judged and network.meant([name], samples, [last]):
         error = network.of("delta", network.depth)
@@ -186,8 +200,7 @@ def _unknown(name: str, network: Network, samples: int) -> str:
     own = network.quantity(name, network.given)
     if own in network.parameters:
         return f"it is what a step starts from; what the step makes of it is new_{own}"
-    elsewhere = why_not(name) or of_another_optimizer(name, network, samples)
-    return elsewhere or f"expected names of computed quantities{near}"
+    return why_not(name) or of_another_optimizer(name, network, samples)
 
 
 def _put_together(answer: Answer, name: str, parts: dict[int, float], torch: Array) -> None:

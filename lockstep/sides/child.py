@@ -152,7 +152,8 @@ class Child(Code):
             hello, _ = self._receive()
             self.process, self.group = hello["process"], hello["group"]
             given = {"source": np.frombuffer(source, np.uint8)}
-            found, _ = self._ask("load", given, path=path, function=function, memory=limits.memory)
+            how = dict(path=path, function=function, memory=limits.memory, helpers=shown)
+            found, _ = self._ask("load", given, **how)
         except BaseException:
             self.close()
             raise

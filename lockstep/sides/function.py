@@ -148,8 +148,7 @@ class Function(Side):
         arrays = given if of in given else torch
         if i is not None:
             return float(np.ravel(arrays[of])[i])
-        numbers = {"N": len(start.x), "n_out": network.sizes[-1], "lr": start.lr}
-        array = self.conventions.given(network, name, of, arrays, numbers)
+        array = self.conventions.given(network, name, of, arrays, start.numbers(network))
         return array.copy() if np.ndim(array) else float(array)
 
     def _without_what_was_given(

@@ -112,14 +112,14 @@ class Worker:
     Attributes:
         path: The file, for messages.
         step: Its step function, if that is what is called.
-        has_run: Whether that was called before.
+        notes: Whether the other functions of its file that it calls are still to be told.
         statements: Else what is run piece by piece.
     """
 
     def __init__(self, channel: Channel) -> None:
         self.channel, self.path, self.process = channel, "the file", os.getpid()
         self.step: Here | None = None
-        self.has_run = False
+        self.notes = False
         self.statements: Statements | None = None
 
     def work(self) -> None:
@@ -150,10 +150,10 @@ class Worker:
                 answer = self._load(message, given["source"].tobytes())
             elif message["what"] == "call":
                 assert self.step is not None
-                if self.has_run:
-                    values = self.step.call(given)
+                if self.notes:
+                    values, answer["helpers"] = self._noted_call(self.step, given)
                 else:
-                    values, answer["helpers"] = self._first_call(self.step, given)
+                    values = self.step.call(given)
             else:
                 assert self.statements is not None
                 text, wanted = message["text"], message["wanted"]
@@ -169,7 +169,7 @@ class Worker:
         return answer, fine
 
     def _load(self, message: dict[str, Any], source: bytes) -> dict[str, Any]:
-        self.path = message["path"]
+        self.path, self.notes = message["path"], message["helpers"]
         if message["memory"]:
             import resource
 
@@ -188,9 +188,9 @@ class Worker:
         own = settings_of(names, self.path)
         return {"arguments": arguments, "imports": installed, "settings": own} | source_of_it
 
-    def _first_call(self, step: Here, given: dict[str, Any]) -> tuple[Returned, tuple[Any, ...]]:
+    def _noted_call(self, step: Here, given: dict[str, Any]) -> tuple[Returned, tuple[Any, ...]]:
         """What the step returns, and the other functions of its file that ran."""
-        self.has_run = True
+        self.notes = False
         with cProfile.Profile(builtins=False) as profile:
             values = step.call(given)
         found = helpers(self.path, (it.code for it in profile.getstats()), step.source)

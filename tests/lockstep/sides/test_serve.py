@@ -65,6 +65,7 @@ def asked(monkeypatch):
 
 def loading(source=SOURCE, function="step", memory=0):
     words = {"what": "load", "path": "mine.py", "function": function, "memory": memory}
+    words |= {"helpers": True}
     return words, {"source": np.frombuffer(source, np.uint8)}
 
 
