@@ -73,6 +73,7 @@ def compared(text: str) -> str:
 
     text = re.sub(BOTH, one_line, text.strip("\n"))
     text = re.sub("|".join(OWN), "#", text, flags=re.MULTILINE)
+    text = re.sub(r"(?<=\S) {2,}", "  ", text)
     return re.sub(rf"\s*({NUMBER}|#)\s*", r" \1 ", text)
 
 

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -22,6 +22,7 @@ ACTIVATIONS = (
     *(f"leaky_relu:{slope:g}" for slope in _SLOPES),
     *("elu", "softplus", "silu", "gelu", "gelu_tanh"),
 )
+_GELUS_APART = 1e-3  # at most, gelu and gelu_tanh
 _EARLY = 3  # arrays that a variable of a parameter may hold up to the first forward pass
 _PART = 0.75  # of its size by which a step changes a parameter at most, or it is none
 _OF_A_VARIABLE = 12  # arrays of one variable that are looked at
@@ -147,6 +148,18 @@ def chains(seen: Seen, tolerance: float, thorough: bool, given: Mapping[str, Any
     return best
 
 
+@dataclass(frozen=True)
+class _Input:
+    """An array that may be the inputs of a layer, (N, n); which of its rows is the largest."""
+
+    content: int
+    rows: Array
+
+    @cached_property
+    def largest(self) -> int:
+        return int(np.abs(self.rows).sum(axis=1).argmax())
+
+
 class Search:
     """Looks for the layers of a forward pass.
 
@@ -230,10 +243,23 @@ class Search:
                 yield from longer((*chain, layer))
 
         for first in layers:
-            is_x = first.inputs not in made and first.inputs not in self.parameters
-            if is_x if self.x is None else first.inputs in self.x:
-                for chain in longer((first,)):
+            if first.inputs in made if self.x is None else first.inputs not in self.x:
+                continue
+            is_x = first.inputs not in self.parameters or self._is_part(first.inputs, columns)
+            for chain in longer((first,)):
+                if is_x or len(chain) > 1:  # batches that are alike seem to change like parameters
                     yield Chain(chain, columns)
+
+    def _is_part(self, content: int, columns: bool) -> bool:
+        """Whether an array begins with a row of a longer one that was there before."""
+        own, at = of_rows(self.seen.arrays[content], columns), self.seen.first(content).time
+        for other in self.order:
+            whole = rows(self.seen.arrays[other], columns)
+            if whole is None or self.seen.first(other).time > at or len(whole) <= len(own):
+                continue
+            if whole.shape[1] == own.shape[1] and (whole == own[0]).all(axis=1).any():
+                return True
+        return False
 
     def _width(self, layer: Layer, axis: int) -> int:
         """How many inputs, 0, or outputs, 1, a layer's weights have."""
@@ -258,12 +284,14 @@ class Search:
 
     def _layers(self, columns: bool) -> Iterator[Layer]:
         seen = self.seen
-        table: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        table: dict[tuple[int, ...], list[tuple[int, Array]]] = defaultdict(list)
+        inputs: dict[int, list[_Input]] = defaultdict(list)
         for content in self.order:
-            for form in self._as_rows(content, columns):
-                table[form.shape].append(content)
-        inputs = [(c, form) for c in self.order for form in self._as_rows(c, columns)[:1]]
-        inputs = [(c, form) for c, form in inputs if form.any() and c >= 0]
+            forms = self._as_rows(content, columns)
+            for form in forms:
+                table[form.shape].append((content, form))
+            if forms and content >= 0 and forms[0].any():
+                inputs[forms[0].shape[1]].append(_Input(content, forms[0]))
         for W in self.order:
             if W not in self.parameters or seen.arrays[W].size < 2:
                 continue
@@ -271,14 +299,17 @@ class Search:
                 M = matrix(seen.arrays[W], is_in_out)
                 if M is None or (not is_in_out and seen.arrays[W].ndim == 1):
                     continue
-                for A, form in inputs:
-                    if A == W or form.shape[1] not in (len(M), len(M) - 1):
-                        continue
-                    outs = [c for c in table.get((len(form), M.shape[1]), ()) if c not in (A, W)]
-                    began = max(seen.first(A).time, seen.first(W).time)
-                    outs = [c for c in outs if seen.first(c).time >= began]
-                    if outs:
-                        yield from self._made(A, form, W, M, is_in_out, outs, columns)
+                for A in (*inputs[len(M)], *inputs[len(M) - 1]):
+                    began = max(seen.first(A.content).time, seen.first(W).time)
+                    ended = min(seen.held_until(A.content), seen.held_until(W))
+                    outs = [
+                        (content, form)
+                        for content, form in table.get((len(A.rows), M.shape[1]), ())
+                        if content not in (A.content, W)
+                        and began <= seen.first(content).time <= ended
+                    ]
+                    if outs and A.content != W:
+                        yield from self._made(A, W, M, is_in_out, outs)
 
     def _as_rows(self, content: int, columns: bool) -> list[Array]:
         array = self.seen.arrays[content]
@@ -288,35 +319,42 @@ class Search:
         return [form, form.T] if array.ndim == 1 and array.size > 1 else [form]
 
     def _made(
-        self, A: int, a: Array, W: int, M: Array, is_in_out: bool, outs: list[int], columns: bool
+        self, A: _Input, W: int, M: Array, is_in_out: bool, outs: list[tuple[int, Array]]
     ) -> Iterator[Layer]:
         """The layers that these inputs and weights make one of some arrays with."""
         self.seen.hurry()
-        shape = len(a), M.shape[1]
-        values = [next(f for f in self._as_rows(c, columns) if f.shape == shape) for c in outs]
-        folds = [""] if a.shape[1] == len(M) else ["first", "last"]
-        i = int(np.abs(a).sum(axis=1).argmax())
-        row = np.array([value[i] for value in values], np.float64)
-        for fold in folds:
+        a, i, width = A.rows, A.largest, M.shape[1]
+        row = np.array([form[i] for _, form in outs], np.float64)
+        for fold in [""] if a.shape[1] == len(M) else ["first", "last"]:
             s, added = product(a[i : i + 1], M, fold)
             names: list[int | None] = [None]
             if not fold and M.any():  # of zeros every bias is a layer
-                names += [b for b in (*self.biases[shape[1]], *self.biases[1]) if b not in (A, W)]
+                biases = (*self.biases[width], *self.biases[1])
+                names += [b for b in biases if b not in (A.content, W)]
             bias = [added if b is None else self.seen.arrays[b].ravel() for b in names]
-            z = s + np.array([np.broadcast_to(one, shape[1:]) for one in bias])
+            z = s + np.array([np.broadcast_to(one, (width,)) for one in bias])
             found: dict[int, dict[str, int]] = defaultdict(dict)
-            names_of, made = activated(z)
-            apart = np.abs(made[:, :, None] - row).max(axis=3)
-            near = apart <= 10 * self.tolerance * np.abs(made).max(axis=2)[:, :, None]
-            for which, n, at in np.argwhere(near):
-                name = names_of[which]
-                if name not in found[n] and outs[at] != names[n]:
+            for name, n, at in self._near(z, row):
+                content, value = outs[at]
+                if name not in found[n] and content != names[n]:
                     whole = product(a, M, fold)[0] + bias[n]
                     with np.errstate(all="ignore"):
-                        if close(values[at], sigma(name)(whole), 10 * self.tolerance):
-                            found[n][name] = outs[at]
+                        if close(value, sigma(name)(whole), 10 * self.tolerance):
+                            found[n][name] = content
             for n, by_name in found.items():
-                yield from self._named(by_name, A, W, names[n], is_in_out, fold)
+                yield from self._named(by_name, A.content, W, names[n], is_in_out, fold)
+
+    def _near(self, z: Array, row: Array) -> Iterator[tuple[str, int, int]]:
+        """σ, by name, of which rows is near which others; gelu is near where gelu_tanh is."""
+        for name in ACTIVATIONS:
+            if name == "softmax" and z.shape[1] == 1:
+                continue
+            with np.errstate(all="ignore"):
+                made = np.nan_to_num(sigma("gelu_tanh" if name == "gelu" else name)(z))
+            room = 10 * self.tolerance * np.abs(made).max(axis=1)
+            room += (name == "gelu") * _GELUS_APART
+            for n, at in np.argwhere(np.abs(made[:, None] - row).max(axis=2) <= room[:, None]):
+                yield name, int(n), int(at)
 
     def _named(
         self, found: dict[str, int], A: int, W: int, b: int | None, is_in_out: bool, fold: str
@@ -337,13 +375,6 @@ def product(a: Array, M: Array, fold: str) -> tuple[Array, Array]:
     if fold == "last":
         return a @ M[:-1], M[-1]
     return a @ M, np.zeros(M.shape[1])
-
-
-def activated(z: Array) -> tuple[list[str], Array]:
-    """Every σ of some rows, one on another: softmax of two or more, leaky_relu of usual slopes."""
-    names = [name for name in ACTIVATIONS if name != "softmax" or z.shape[1] > 1]
-    with np.errstate(all="ignore"):
-        return names, np.nan_to_num(np.array([sigma(name)(z) for name in names]))
 
 
 def is_masked(masked: Array, a: Array) -> bool:

@@ -183,6 +183,8 @@ class Model:
                 out = of_rows(seen.arrays[it.content], self.chain.columns)
                 for x in now.inputs():
                     seen.hurry()
+                    if len(self.x_of(x)) not in out.shape:
+                        continue
                     key = (x, contents)
                     if key not in made:
                         made[key] = self.output(self.x_of(x), self.parameters(contents))

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from time import monotonic
 
 import numpy as np
@@ -96,6 +97,7 @@ class Seen:
         self._within: dict[int, dict[int, Sighting]] = {}
         self._sums: dict[int, float] = {}
         self._numbers: dict[float, int] = {}
+        self._ends: tuple[int, dict[int, float]] = -1, {}
         self._of: dict[int, list[Sighting]] = defaultdict(list)
         self.history: dict[Key, list[Sighting]] = defaultdict(list)
         self.partial: set[int] = set()  # lists that were being filled
@@ -156,6 +158,18 @@ class Seen:
     def first(self, content: int) -> Sighting:
         """Where an array was seen first."""
         return self._of[content][0]
+
+    def held_until(self, content: int) -> float:
+        """When the last variable that held an array got another one."""
+        if self._ends[0] != len(self.sightings):
+            ends: dict[int, float] = defaultdict(float)
+            for history in self.history.values():
+                for it, following in pairwise(history):
+                    ends[it.content] = max(ends[it.content], following.time)
+                for it in history[-1:]:
+                    ends[it.content] = np.inf
+            self._ends = len(self.sightings), ends
+        return self._ends[1][content]
 
     def of(self, content: int) -> list[Sighting]:
         """Where an array was seen."""

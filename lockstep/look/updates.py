@@ -279,7 +279,8 @@ def _share(both: Array, gradient: Array) -> float | None:
         return None
     (factor, decay), *_ = np.linalg.lstsq(both, gradient, rcond=None)
     room = 1e-6 * size + 1e-14 * np.abs(both[:, 1]).max()
-    if not factor or len(gradient) < 3 or np.abs(both @ (factor, decay) - gradient).max() > room:
+    is_there = abs(factor) * np.abs(both[:, 0]).max() > room  # else it is the weights, sent back
+    if not is_there or len(gradient) < 3 or np.abs(both @ (factor, decay) - gradient).max() > room:
         return None
     share = float(decay / factor)
     if share * np.abs(both[:, 1]).max() < -1e-9 * np.abs(both[:, 0]).max():

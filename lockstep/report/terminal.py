@@ -64,7 +64,7 @@ def summary_lines(result: Comparison, width: int) -> Iterator[Text]:
     """The table over the steps, then the verdict."""
     if result.rows:
         yield Text("")
-        heads = f"step,loss {result.side},by PyTorch,worst element,difference / allowed,drift"
+        heads = f"step,loss {result.side},by PyTorch,worst element,diff / allowed,drift"
         rows = [heads.split(","), *(_row(row, result.dtype) for row in result.rows)]
         filled = [column for column in zip(*rows, strict=True) if any(column[1:])]
         yield from table(list(zip(*filled, strict=True)), ">" * len(filled))

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lockstep.look.forward import activated, matrix, rows
+from lockstep.look.forward import _GELUS_APART, matrix, rows, sigma
 from lockstep.look.passes import _Now
 from lockstep.look.reading import Reader, Settings, delta_factors, ratio
 from lockstep.look.recognise import Mapped, Recognised
@@ -25,11 +25,18 @@ def test_vectors_are_one_sample_and_one_output():
     assert matrix(cube, is_in_out=False) is None
 
 
-def test_every_activation_is_tried_softmax_of_two_or_more():
-    assert "softmax" not in activated(np.ones((1, 1)))[0]
-    names, values = activated(np.array([[1.0, -1.0]]))
-    assert values[names.index("relu")].tolist() == [[1.0, 0.0]]
-    assert len(names) == len(values)
+def test_gelu_is_found_among_what_is_near_its_approximation():
+    z = np.linspace(-6, 6, 100001)
+    apart = np.abs(sigma("gelu")(z) - sigma("gelu_tanh")(z)).max()
+    assert 1e-4 < apart < _GELUS_APART
+
+
+def test_an_array_is_held_until_its_last_variable_gets_another_one():
+    seen = Seen()
+    arrays = {str(n): np.full((2, 2), float(n)) for n in range(3)}
+    sightings = [(1, "f", 1, "a", 0, ""), (2, "f", 2, "b", 0, ""), (5, "f", 3, "b", 1, "")]
+    seen.add([*sightings, (7, "f", 4, "a", 2, "")], [], [], arrays)
+    assert [seen.held_until(n) for n in range(3)] == [7, np.inf, np.inf]
 
 
 @pytest.mark.parametrize(
