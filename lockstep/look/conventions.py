@@ -25,7 +25,9 @@ def conventions(it: Recognised) -> list[str]:
     found = [f"network {sizes}, {words}, {network.loss}{penalty}, {optimizer}"]
     said = []
     if chain.columns and len(batch.x) > 1:
-        said.append(LAYOUTS["columns"])
+        said.append(LAYOUTS["columns"] + (", in x they are rows" if not chain.x_columns else ""))
+    elif chain.x_columns and len(batch.x) > 1:
+        said.append("samples are rows, in x they are columns")
     if all(layer.is_in_out for layer in chain.layers):
         said.append(LAYOUTS["in_out"])
     fold = chain.layers[0].fold

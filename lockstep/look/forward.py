@@ -23,6 +23,7 @@ ACTIVATIONS = (
     *("elu", "softplus", "silu", "gelu", "gelu_tanh"),
 )
 _GELUS_APART = 1e-3  # at most, gelu and gelu_tanh
+_COMPARED = 64  # elements of a row that are compared first
 _EARLY = 3  # arrays that a variable of a parameter may hold up to the first forward pass
 _PART = 0.75  # of its size by which a step changes a parameter at most, or it is none
 _OF_A_VARIABLE = 12  # arrays of one variable that are looked at
@@ -42,6 +43,7 @@ class Layer:
         activation: σ.
         is_in_out: Whether W is (inputs, outputs).
         fold: Where the biases stand in W: "first" or "last" of its inputs; empty where not.
+        turned: Whether samples are rows in A and columns elsewhere, or the reverse.
     """
 
     inputs: int
@@ -52,6 +54,7 @@ class Layer:
     activation: str
     is_in_out: bool
     fold: str = ""
+    turned: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,24 @@ class Chain:
     layers: tuple[Layer, ...]
     columns: bool
 
+    @property
+    def x_columns(self) -> bool:
+        """Whether samples are columns in the inputs."""
+        return self.columns != self.layers[0].turned
+
     def rank(self, seen: Seen) -> tuple[float, ...]:
         """What makes it likelier than another: more layers, more of a network, earlier."""
         bent = sum(it.activation != "linear" for it in self.layers)
         biased = sum(it.b is not None or bool(it.fold) for it in self.layers)
-        return bool(bent), len(self.layers), bent, biased, -seen.first(self.layers[-1].a).time
+        straight = not self.layers[0].turned
+        return (
+            bool(bent),
+            len(self.layers),
+            bent,
+            biased,
+            straight,
+            -seen.first(self.layers[-1].a).time,
+        )
 
 
 def rows(array: Array, columns: bool) -> Array | None:
@@ -150,13 +166,21 @@ def chains(seen: Seen, tolerance: float, thorough: bool, given: Mapping[str, Any
 
 @dataclass(frozen=True)
 class _Input:
-    """An array that may be the inputs of a layer, (N, n); which of its rows is the largest."""
+    """An array that may be the inputs of a layer, (N, n).
+
+    Attributes:
+        content: Which it is.
+        rows: It, with a row a sample.
+        turned: Whether it lies the other way round than the other arrays.
+    """
 
     content: int
     rows: Array
+    turned: bool = False
 
     @cached_property
     def largest(self) -> int:
+        """Which row is the largest."""
         return int(np.abs(self.rows).sum(axis=1).argmax())
 
 
@@ -221,7 +245,8 @@ class Search:
         layers = list(self._layers(columns))
         after: dict[int, list[Layer]] = defaultdict(list)
         for layer in layers:
-            after[layer.inputs].append(layer)
+            if not layer.turned:
+                after[layer.inputs].append(layer)
         made = {layer.a for layer in layers}
         passed_on: dict[int, list[int]] = {}
 
@@ -245,14 +270,16 @@ class Search:
         for first in layers:
             if first.inputs in made if self.x is None else first.inputs not in self.x:
                 continue
-            is_x = first.inputs not in self.parameters or self._is_part(first.inputs, columns)
+            is_x = first.inputs not in self.parameters or self._is_part(first, columns)
             for chain in longer((first,)):
                 if is_x or len(chain) > 1:  # batches that are alike seem to change like parameters
                     yield Chain(chain, columns)
 
-    def _is_part(self, content: int, columns: bool) -> bool:
-        """Whether an array begins with a row of a longer one that was there before."""
-        own, at = of_rows(self.seen.arrays[content], columns), self.seen.first(content).time
+    def _is_part(self, layer: Layer, columns: bool) -> bool:
+        """Whether a layer's inputs begin with a row of a longer array that was there before."""
+        columns = columns != layer.turned
+        own, at = self.seen.arrays[layer.inputs], self.seen.first(layer.inputs).time
+        own = of_rows(own, columns)
         for other in self.order:
             whole = rows(self.seen.arrays[other], columns)
             if whole is None or self.seen.first(other).time > at or len(whole) <= len(own):
@@ -292,6 +319,8 @@ class Search:
                 table[form.shape].append((content, form))
             if forms and content >= 0 and forms[0].any():
                 inputs[forms[0].shape[1]].append(_Input(content, forms[0]))
+                if seen.arrays[content].ndim == 2:
+                    inputs[len(forms[0])].append(_Input(content, forms[0].T, turned=True))
         for W in self.order:
             if W not in self.parameters or seen.arrays[W].size < 2:
                 continue
@@ -342,30 +371,38 @@ class Search:
                         if close(value, sigma(name)(whole), 10 * self.tolerance):
                             found[n][name] = content
             for n, by_name in found.items():
-                yield from self._named(by_name, A.content, W, names[n], is_in_out, fold)
+                yield from self._named(by_name, A, W, names[n], is_in_out, fold)
 
     def _near(self, z: Array, row: Array) -> Iterator[tuple[str, int, int]]:
-        """σ, by name, of which rows is near which others; gelu is near where gelu_tanh is."""
+        """σ, by name, of which rows is near which others, by their first elements.
+
+        gelu is near where gelu_tanh is.
+        """
+        few, row, size = z[:, :_COMPARED], row[:, :_COMPARED], np.abs(z).max(axis=1)
         for name in ACTIVATIONS:
             if name == "softmax" and z.shape[1] == 1:
                 continue
             with np.errstate(all="ignore"):
-                made = np.nan_to_num(sigma("gelu_tanh" if name == "gelu" else name)(z))
-            room = 10 * self.tolerance * np.abs(made).max(axis=1)
-            room += (name == "gelu") * _GELUS_APART
+                if name == "softmax":
+                    made = sigma(name)(z)[:, :_COMPARED]
+                else:
+                    made = sigma("gelu_tanh" if name == "gelu" else name)(few)
+            made = np.nan_to_num(made)
+            apart = _GELUS_APART if name == "gelu" else 0.0
+            room = 10 * self.tolerance * (np.abs(made).max(axis=1) + size) + apart
             for n, at in np.argwhere(np.abs(made[:, None] - row).max(axis=2) <= room[:, None]):
                 yield name, int(n), int(at)
 
     def _named(
-        self, found: dict[str, int], A: int, W: int, b: int | None, is_in_out: bool, fold: str
+        self, found: dict[str, int], A: _Input, W: int, b: int | None, is_in_out: bool, fold: str
     ) -> Iterator[Layer]:
         """A layer for each activation; the pre-activation belongs to the others."""
         z = found.pop("linear", None)
         for name, a in found.items():
             if a != z:
-                yield Layer(A, W, b, z, a, name, is_in_out, fold)
+                yield Layer(A.content, W, b, z, a, name, is_in_out, fold, A.turned)
         if z is not None:
-            yield Layer(A, W, b, z, z, "linear", is_in_out, fold)
+            yield Layer(A.content, W, b, z, z, "linear", is_in_out, fold, A.turned)
 
 
 def product(a: Array, M: Array, fold: str) -> tuple[Array, Array]:
@@ -414,8 +451,10 @@ def varying(seen: Seen) -> set[int]:
             and held[0] < 0
             and all(c < 0 and float(seen.arrays[c][0]).is_integer() for c in held)
         )
-        if len(held) == 1 and held[0] >= 0 and (seen.arrays[held[0]] % 1).any():
-            found.add(held[0])
+        if len(held) == 1 and held[0] >= 0:
+            array = seen.arrays[held[0]]
+            if array.size == max(array.shape) and (array % 1).any():
+                found.add(held[0])
         if not counts:
             found |= {
                 c for c, it in zip(held[:_EARLY], shapes, strict=False) if shapes.count(it) > 1

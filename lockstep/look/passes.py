@@ -10,8 +10,8 @@ from itertools import groupby, islice, product
 
 import numpy as np
 
-from lockstep.look.forward import Chain, close, of_matrix, of_rows, rows, sigma
-from lockstep.look.seen import Key, Seen, Sighting
+from lockstep.look.forward import Chain, close, matrix, of_matrix, of_rows, rows, sigma
+from lockstep.look.seen import Key, Seen, Sighting, forms
 from lockstep.network.names import Array, Quantities
 
 _FOLLOWED = 8  # forward passes that tell which variables hold the parameters
@@ -149,11 +149,29 @@ class Model:
             n = of_matrix(self.seen.arrays[layer.W], layer.is_in_out).shape[1]
             return {name: np.array(np.broadcast_to(array.ravel(), (n,)))}
         M = of_matrix(array, layer.is_in_out)
-        if layer.fold == "first":
-            return {name: M[1:].T.copy(), f"b{name[1:]}": M[0].copy()}
-        if layer.fold == "last":
-            return {name: M[:-1].T.copy(), f"b{name[1:]}": M[-1].copy()}
+        if layer.fold:
+            return {f"{kind}{name[1:]}": it for kind, it in unfolded(M, layer.fold).items()}
         return {name: M.T.copy()}
+
+    def forms(
+        self, array: Array, name: str, shape: tuple[int, ...]
+    ) -> Iterator[tuple[Array, bool]]:
+        """An array as one like a parameter, and whether it lies the other way round.
+
+        Args:
+            array: What a variable held.
+            name: The parameter; where its layer has biases in W, the array has them too.
+            shape: The parameter's, in our layout.
+        """
+        layer = self.chain.layers[int(name[1:]) - 1]
+        if not layer.fold:
+            yield from forms(array, shape)
+            return
+        n_in = of_matrix(self.seen.arrays[layer.W], layer.is_in_out).shape[0]
+        for form in (array, array.T):
+            M = matrix(form, layer.is_in_out)
+            if M is not None and M.shape == (n_in, shape[0]):
+                yield unfolded(M, layer.fold)[name[0]], form is not array
 
     def output(self, x: Array, parameters: Quantities) -> Array:
         """The outputs of the forward pass, (N, n_L)."""
@@ -166,7 +184,7 @@ class Model:
 
     def passes(self) -> Iterator[Pass]:
         """Every forward pass, in the order of time."""
-        seen, now = self.seen, _Now(self)
+        seen, now, form = self.seen, _Now(self), self._form
         places = {it.key for it in seen.of(self.chain.layers[-1].a)}
         done: set[tuple[object, ...]] = set()
         made: dict[tuple[object, ...], Array] = {}
@@ -185,13 +203,25 @@ class Model:
                     seen.hurry()
                     if len(self.x_of(x)) not in out.shape:
                         continue
-                    key = (x, contents)
-                    if key not in made:
-                        made[key] = self.output(self.x_of(x), self.parameters(contents))
-                    if self._is_made(out, made[key], it.key in places):
+                    key, may_be_zero = (x, contents), it.key in places
+                    whole = *form, x, contents, it.content, may_be_zero
+                    if whole not in seen.made:
+                        if key not in made:
+                            made[key] = self.output(self.x_of(x), self.parameters(contents))
+                        seen.made[whole] = self._is_made(out, made[key], may_be_zero)
+                    if seen.made[whole]:
                         yield Pass(it.time, x, it.content, contents)
                         now.recent.clear()
                         break
+
+    @property
+    def _form(self) -> tuple[object, ...]:
+        """What of the forward pass are no arrays."""
+        layers = self.chain.layers
+        return (
+            *(self.chain.columns, self.chain.x_columns),
+            *((it.activation, it.is_in_out, it.fold) for it in layers),
+        )
 
     def _is_made(self, out: Array, made: Array, may_be_zero: bool) -> bool:
         """Whether outputs are those that inputs give."""
@@ -222,17 +252,17 @@ class Model:
     def inputs(self) -> set[int]:
         """The arrays that may be inputs: they have their width."""
         chain = self.chain
-        width = of_rows(self.seen.arrays[chain.layers[0].inputs], chain.columns).shape[1]
+        width = of_rows(self.seen.arrays[chain.layers[0].inputs], chain.x_columns).shape[1]
         found = set()
         for content, array in self.seen.arrays.items():
-            x = None if content in self.seen.partial else rows(array, chain.columns)
+            x = None if content in self.seen.partial else rows(array, chain.x_columns)
             if x is not None and x.shape[1] == width:
                 found.add(content)
         return found
 
     def x_of(self, content: int) -> Array:
         """Inputs, (N, n_0)."""
-        return of_rows(self.seen.arrays[content], self.chain.columns)
+        return of_rows(self.seen.arrays[content], self.chain.x_columns)
 
     def parameters(self, contents: tuple[tuple[str, int], ...]) -> Quantities:
         """All parameters in our layout, W1, b1 …"""
@@ -273,6 +303,13 @@ class Model:
             step.names = {name: self.seen.first(content) for name, content in contents}
             steps.append(step)
         return steps
+
+
+def unfolded(M: Array, fold: str) -> dict[str, Array]:
+    """W, (n_out, n_in), and b, (n_out,), of a matrix of both, (n_in + 1, n_out)."""
+    if fold == "first":
+        return {"W": M[1:].T.copy(), "b": M[0].copy()}
+    return {"W": M[:-1].T.copy(), "b": M[-1].copy()}
 
 
 class _Now:

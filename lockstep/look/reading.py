@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from lockstep.look.forward import rows
-from lockstep.look.passes import Model, Pass, Step
+from lockstep.look.passes import Model, Pass, Step, unfolded
 from lockstep.look.seen import Found, Key, Series
 from lockstep.network.names import Array, Quantities
 from lockstep.network.network import WITH_ACTIVATION
 from lockstep.network.options import LOSS_NAMES
 from manual_backprop import network as by_hand
-from manual_backprop.losses import one_hot
+from manual_backprop.losses import loss_function, one_hot
 
 _LR = (
     "lr",
@@ -28,6 +28,8 @@ _LR = (
     "step_size",
     "epsilon",
 )
+_SUMS = {None: "half_sum", "sigmoid": "bce_sum", "softmax": "cross_entropy_sum"}
+_OF_THE_LOSS = ("loss", "delta", "grad_")  # what has a factor where the loss has it
 _ONE_BY_ONE = 64  # samples of a step that are looked for one at a time
 _PASSES = 6  # of a step that are looked at
 
@@ -106,6 +108,11 @@ class Reading:
     knows_update: bool = True
     is_uneven: bool = False
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that it says is found."""
+        return bool(self.matched) and all(self.matched.values()) and self.witness is not None
+
 
 class Reader:
     """Finds targets, loss and optimiser.
@@ -147,7 +154,9 @@ class Reader:
             yield [one]
 
     def x_of(self, passes: Sequence[Pass]) -> Array:
-        return np.concatenate([self.model.x_of(one.x) for one in passes])
+        """The inputs of some passes, (N, n_0), in float64."""
+        parts = [self.model.x_of(one.x).astype(np.float64, copy=False) for one in passes]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def targets(
         self, step: Step, passes: Sequence[Pass], n_out: int
@@ -174,6 +183,34 @@ class Reader:
                 else:
                     if len({part.ndim for part in parts}) == 1:
                         yield key, np.concatenate(parts)
+        yield from self._picked(passes, keys, n_out)
+
+    def _picked(
+        self, passes: Sequence[Pass], keys: Iterable[Key], n_out: int
+    ) -> Iterator[tuple[Key, Array]]:
+        """The same where no variable holds them: rows of an array, as the inputs are of another."""
+        picked = [self._rows_of(one.x) for one in passes]
+        for n in picked[0]:
+            at = [it[n] for it in picked if n in it]
+            for key in keys if len(at) == len(passes) else ():
+                it = self.seen.at(key, passes[0].time)
+                y = self._as_targets(it.content, n, n_out) if it else None
+                if y is not None:
+                    yield key, y[np.concatenate(at)]
+
+    def _rows_of(self, content: int) -> dict[int, Array]:
+        """Which rows of longer arrays some inputs are, by the number of rows that these have."""
+        if content not in self.seen.rows_of:
+            found: dict[int, Array] = {}
+            own, began = self.model.x_of(content), self.seen.first(content).time
+            for other in self.model.inputs:
+                whole = self.model.x_of(other)
+                if len(whole) > len(own) and self.seen.first(other).time <= began:
+                    at = None if len(whole) in found else places(own, whole)
+                    if at is not None:
+                        found[len(whole)] = at
+            self.seen.rows_of[content] = found
+        return self.seen.rows_of[content]
 
     def _held(self, key: Key, time: float, end: float, late: bool) -> int | None:
         """What a variable held when a pass was made, or, late, first held after it."""
@@ -191,8 +228,9 @@ class Reader:
         form = rows(array, self.model.chain.columns)
         if form is None:
             return None
+        may_be_turned = array.ndim == 1 or 1 in array.shape or self.model.chain.layers[0].turned
         for each in (form, form.T):
-            if each.shape == (n, n_out) and (each is form or array.ndim == 1 or 1 in array.shape):
+            if each.shape == (n, n_out) and (each is form or may_be_turned):
                 return each
         if n_out > 1 and array.size == n and _are_labels(array, n_out):
             return array.ravel().astype(np.int64)
@@ -207,14 +245,15 @@ class Reader:
         layers = self.model.chain.layers
         n_out = len(step.parameters[f"W{len(layers)}"])
         for passes in self.batches(step):
-            x = self.x_of(passes).astype(np.float64)
+            x = self.x_of(passes)
             by_value: dict[bytes, Batch] = {}
             for key, y in self.targets(step, passes, n_out):
                 mark = bytes([y.ndim]) + y.tobytes()
                 by_value.setdefault(mark, Batch(step, passes, x, y, [])).y_keys.append(key)
             for batch in by_value.values():
+                rights: dict[tuple[object, ...], Quantities] = {}
                 for settings in self._settings(batch.y):
-                    found.append(self.score(batch, settings))
+                    found.append(self.score(batch, settings, self._alike(batch, settings, rights)))
         found.sort(key=lambda it: (-it.score, round(it.apart, 6), _usual(it)))
         return _by_witness(found)
 
@@ -245,9 +284,25 @@ class Reader:
             return by_hand.step(parameters, batch.x, batch.y, settings.lr or 1.0, memory=memory,
                                 step=number, **settings.training)  # fmt: skip
 
-    def score(self, batch: Batch, settings: Settings) -> Reading:
+    def _alike(
+        self, batch: Batch, settings: Settings, known: dict[tuple[object, ...], Quantities]
+    ) -> Quantities:
+        """The same by what a loss of one kind has but for a factor, which is computed once."""
+        if settings.l2:
+            return self.right(batch, settings)
+        base = _SUMS[WITH_ACTIVATION.get(settings.loss)]
+        key = settings.activations, base
+        if key not in known:
+            known[key] = self.right(batch, replace(settings, loss=base))
+        right = known[key]
+        delta = right[f"delta{len(settings.activations)}"]
+        factor = _size(settings.loss, delta.shape) / _size(base, delta.shape)
+        losses = {name: it for name, it in right.items() if name.startswith(_OF_THE_LOSS)}
+        return right | {name: it * factor for name, it in losses.items()}
+
+    def score(self, batch: Batch, settings: Settings, right: Quantities | None = None) -> Reading:
         """How much of what a reading says is found by value."""
-        right = self.right(batch, settings)
+        right = right or self.right(batch, settings)
         matched: dict[str, int] = {}
         last = f"W{len(settings.activations)}"  # whose gradient the loss alone decides
         n, n_out = len(batch.x), len(batch.step.parameters[f"W{len(settings.activations)}"])
@@ -256,7 +311,7 @@ class Reader:
             if name.startswith("grad_") and name[5] in "Wb":
                 parameter = name[5:]
                 if value.any():
-                    matched[name] = bool(self.find(batch, value))
+                    matched[name] = bool(self.find_like(batch, name, right))
                     lr = ratio(batch.step.parameters[parameter], batch.step.new[parameter], value)
                     if lr is not None and self.is_known(lr):
                         matched[f"new_{parameter}"] = 4 if parameter == last else 2
@@ -290,7 +345,9 @@ class Reader:
         return abs(float(np.log(np.linalg.norm(went) / np.linalg.norm(down) / lr)))
 
     def witness(self, batch: Batch, loss: float) -> Series | None:
-        """Where the program computed a loss."""
+        """Where the program computed a loss; a whole number may be anything."""
+        if abs(loss - round(loss)) <= 100 * self.tolerance * abs(loss):
+            return None
         for series, values in self.seen.numbers(batch.step.after, batch.step.until):
             if (np.abs(values - loss) <= 100 * self.tolerance * abs(loss)).any():
                 return series
@@ -304,6 +361,20 @@ class Reader:
         """Where a quantity was held, after the forward pass."""
         step = batch.step
         return self.seen.find(value, 10 * self.tolerance, factors, step.after, step.until)
+
+    def find_like(
+        self, batch: Batch, name: str, right: Quantities, factors: Iterable[float] = (1.0,)
+    ) -> list[Found]:
+        """Where a quantity like a parameter was held, such as grad_W1; with the biases in it."""
+        before, parameter = name[: name.rindex("_") + 1], name[name.rindex("_") + 1 :]
+        l = parameter[1:]
+        fold = self.model.chain.layers[int(l) - 1].fold
+        if not fold:
+            return self.find(batch, right[name], factors)
+        b, W = right[f"{before}b{l}"][:, None], right[f"{before}W{l}"]
+        whole = np.hstack([b, W] if fold == "first" else [W, b])
+        found = self.find(batch, whole, factors)
+        return [replace(it, value=unfolded(it.value.T, fold)[parameter[0]]) for it in found]
 
     def find_rows(
         self, batch: Batch, value: Array, factors: Iterable[float] = (1.0,)
@@ -344,23 +415,30 @@ class Reader:
         for step in self.steps[1:]:
             alike = [it for it in step.passes if places & self._places(it)]
             several = [alike] if len(first.passes) > 1 else [[it] for it in alike[:_PASSES]]
-            batches = [
-                Batch(step, passes, self.x_of(passes).astype(np.float64), y, [key])
-                for passes in several
-                if passes
-                for key, y in self.targets(step, passes, n_out)
-                if y.ndim == first.y.ndim and (key in first.y_keys or np.array_equal(y, first.y))
-            ]
+            batches: dict[tuple[int, bytes], Batch] = {}
+            for n, passes in enumerate(filter(None, several)):
+                for key, y in self.targets(step, passes, n_out):
+                    is_alike = key in first.y_keys or np.array_equal(y, first.y)
+                    if y.ndim == first.y.ndim and is_alike and (n, y.tobytes()) not in batches:
+                        batch = Batch(step, passes, self.x_of(passes), y, first.y_keys)
+                        batches[n, y.tobytes()] = batch
             if not batches:
                 break
-            batch = max(batches, key=lambda it: self.score(it, reading.settings).score)
-            batch.y_keys = first.y_keys
-            found.append(batch)
+            if len(batches) == 1:
+                found += batches.values()
+            else:
+                score = {n: self.score(it, reading.settings).score for n, it in batches.items()}
+                found.append(batches[max(batches, key=score.__getitem__)])
         return found
 
     def _places(self, one: Pass) -> set[Key]:
         """The variables that hold a pass's outputs."""
         return {it.key for it in self.seen.of(one.out)}
+
+
+def _size(loss: str, shape: tuple[int, ...]) -> float:
+    """How large the derivative of a loss is by an output that is 1 too large."""
+    return float(loss_function(loss)[1](np.ones(shape), np.zeros(shape)).flat[0])
 
 
 def _by_witness(found: list[Reading]) -> list[Reading]:
@@ -414,6 +492,19 @@ def kept(quantities: Quantities) -> Quantities | None:
     """The optimiser's memory after a step; None where it keeps nothing."""
     new = {name[4:]: it for name, it in quantities.items() if name.startswith("new_")}
     return {name: it for name, it in new.items() if "_" in name} or None
+
+
+def places(own: Array, whole: Array) -> Array | None:
+    """Where the rows of an array stand among those of a longer one; None where not each once."""
+    column = max(range(own.shape[1]), key=lambda j: len({*own[:, j].tolist()}))
+    found = []
+    for row in own:
+        likely = np.flatnonzero(whole[:, column] == row[column])
+        at = likely[(whole[likely] == row).all(axis=1)]
+        if len(at) != 1:
+            return None
+        found.append(at)
+    return np.concatenate(found)
 
 
 def delta_factors(n: int, n_out: int) -> tuple[float, ...]:

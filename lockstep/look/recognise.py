@@ -139,6 +139,7 @@ class Recogniser:
         self.program, self.given, self.steps = program, given, steps
         self._found: Recognised | None = None  # the best so far
         self._chains: list[Chain] = []  # those that are possible
+        self._readings: dict[tuple[Chain, int, float], list[Reading]] = {}  # of the first step
         self._searched = 0  # of how many arrays
         self._attempts = 0
         self._was_thorough = False
@@ -183,10 +184,14 @@ class Recogniser:
             steps = model.settled().steps(has_ended, self.steps + 1) if model.is_possible else []
             if steps:
                 reader = Reader(model, steps, self.program.numbers, model.tolerance, self.given)
-                readings = reader.readings()
-                if readings and readings[0].score >= _LEAST:
-                    rank = (model.followed, readings[0].score)
-                    found.append((rank, reader, readings[0]))
+                mark = chain, len(steps[0].passes), steps[0].until
+                if mark not in self._readings:
+                    self._readings[mark] = reader.readings()[:1]
+                for reading in self._readings[mark]:
+                    if reading.score >= _LEAST:
+                        found.append(((model.followed, reading.score), reader, reading))
+                if found and found[-1][2].is_whole and len(chain.layers) > 1:
+                    break
         found.sort(key=lambda it: it[0], reverse=True)
         recognised = [_recognised(reader, reading) for _, reader, reading in found[:_BEST]]
         return max(recognised, key=lambda it: it.rank, default=None)
@@ -214,7 +219,7 @@ def _with_idle_biases(reader: Reader, reading: Reading) -> None:
     right = reader.right(first, reading.settings)
     for l in range(1, len(reading.settings.activations) + 1):
         gradient = right[f"delta{l}"].sum(axis=0)
-        if f"b{l}" in first.step.parameters or len(first.x) < 2:
+        if all(f"b{l}" in it.step.parameters for it in reading.batches) or len(first.x) < 2:
             continue
         zeros = [
             it
@@ -263,11 +268,12 @@ def _mapped(
             continue
         has_factor = name.startswith(("delta", "grad_"))
         factors = delta_factors(n, n_out) if has_factor else (1.0,)
-        held = (
-            reader.find_rows(batch, value, factors)
-            if value.ndim == 2 and len(batch.passes) > 1
-            else reader.find(batch, value, factors)
-        )
+        if name[name.rfind("_") + 1 :] in batch.step.parameters:
+            held = reader.find_like(batch, name, right, factors)
+        elif value.ndim == 2 and len(batch.passes) > 1:
+            held = reader.find_rows(batch, value, factors)
+        else:
+            held = reader.find(batch, value, factors)
         held = [it for it in held if it.value.shape == value.shape]
         if held:
             it = held[0]

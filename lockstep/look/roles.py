@@ -24,7 +24,13 @@ class Roles:
     """
 
     def __init__(self, model: Model, batch: Batch, settings: Settings, right: Quantities) -> None:
-        self.seen, self.batch, self.settings, self.right = model.seen, batch, settings, right
+        self.model, self.seen, self.batch, self.settings, self.right = (
+            model,
+            model.seen,
+            batch,
+            settings,
+            right,
+        )
         ones = tuple([1] * (len(settings.activations) + 1))
         self.network = Network(ones, settings.activations, settings.loss)
 
@@ -35,7 +41,7 @@ class Roles:
         lr = self.settings.lr or 1.0
         name = f"grad_{parameter}"
         found: list[tuple[float, Found]] = []
-        for it, form, transposed in self._held(p.shape):
+        for it, form, transposed in self._held(p.shape, parameter):
             if it.name == parameter or not form.any():
                 continue
             along = self._share(went, form)
@@ -76,7 +82,9 @@ class Roles:
                 found.append((points, Found(form, it, transposed, factor)))
         return max(found, key=lambda one: one[0])[1] if found else None
 
-    def _held(self, shape: tuple[int, ...]) -> Iterator[tuple[Sighting, Array, bool]]:
+    def _held(
+        self, shape: tuple[int, ...], parameter: str = ""
+    ) -> Iterator[tuple[Sighting, Array, bool]]:
         """What was seen after the forward pass and fits a shape, each array once."""
         step, told = self.batch.step, set()
         for it in self.seen.within(self.batch.passes[0].time, step.until):
@@ -85,7 +93,9 @@ class Roles:
             if self.seen.first(it.content).time <= step.after:
                 continue
             told.add(it.content)
-            for form, transposed in forms(self.seen.arrays[it.content], shape):
+            array = self.seen.arrays[it.content]
+            alike = self.model.forms(array, parameter, shape) if parameter else forms(array, shape)
+            for form, transposed in alike:
                 yield self.seen.first(it.content), form.astype(np.float64), transposed
                 break
 

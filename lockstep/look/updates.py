@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lockstep.look.reading import Batch, Reader, Reading, Settings, kept, ratio
-from lockstep.look.seen import forms
 from lockstep.network.names import Array, Quantities
 from lockstep.network.options import OPTIMIZERS
 from manual_backprop import network as by_hand
@@ -147,9 +146,9 @@ class Updates:
         for number, batch in enumerate(self.batches[:most], 1):
             new = self._new(settings, batch, memory, number)
             memory = kept(new)
-            found = [new[f"new_{name}"] for name in memory or ()]
-            found = [value for value in found if number > 1 and value.any()]
-            held.append(sum(bool(self.reader.find(batch, value)) for value in found))
+            found = [f"new_{name}" for name in memory or ()]
+            found = [name for name in found if number > 1 and new[name].any()]
+            held.append(sum(bool(self.reader.find_like(batch, name, new)) for name in found))
             here = self._rates(batch, new)
             lr = self._agreed(here, batch)
             lrs.append(lr)
@@ -189,11 +188,12 @@ class Updates:
         if not found or _apart(found) or "l2" in self.given:
             return
         n = len(self.batches[0].x)
-        usual = {
-            it * c: None for it in self.reader.numbers for c in (1, 2, 0.5, 1 / n, 0.5 / n, 2 / n)
-        }
-        near = [l2 for l2 in usual if abs(l2 - found[0]) <= 1e-5 * abs(found[0])]
-        yield from (replace(settings, l2=float(l2)) for l2 in near[:1])
+        shares = [found[0] / c for c in (1, 2, 0.5, 1 / n, 0.5 / n, 2 / n)]
+        held = self.reader.numbers
+        direct = [(self._near(share, held, 1e-5), found[0] / share) for share in shares]
+        made = ((self._made(share, n), found[0] / share) for share in shares[:3])
+        each = (number * c for number, c in (*direct, *made) if number)
+        yield from (replace(settings, l2=float(l2)) for l2 in itertools.islice(each, 1))
 
     def penalties(self, settings: Settings) -> dict[str, float]:
         """By weight the λ that its gradient has; those only whose gradient is right but for it."""
@@ -204,20 +204,21 @@ class Updates:
                 continue
             both = np.stack([right[f"grad_{name}"].ravel(), p.astype(np.float64).ravel()], 1)
             went = p.astype(np.float64) - batch.step.new[name]
-            for gradient in (went, *self._held(batch, p.shape)):
-                share = _share(both, gradient.ravel())
+            for gradient in (went, *self._held(batch, name, p.shape)):
+                share = _share(both, gradient.ravel(), self.reader.tolerance)
                 if share is not None:
                     found[name] = max(share, found.get(name, 0.0))
         return found
 
-    def _held(self, batch: Batch, shape: tuple[int, ...]) -> Iterator[Array]:
-        """The arrays of a shape that were seen first in a step."""
+    def _held(self, batch: Batch, name: str, shape: tuple[int, ...]) -> Iterator[Array]:
+        """The arrays like a parameter that were seen first in a step."""
         step = batch.step
         contents = dict.fromkeys(it.content for it in self.seen.within(step.after, step.until))
         for content in contents:
             is_new = self.seen.first(content).time > batch.passes[0].time
             if is_new and content not in self.seen.partial:
-                yield from (form for form, _ in forms(self.seen.arrays[content], shape))
+                array = self.seen.arrays[content]
+                yield from (form for form, _ in self.reader.model.forms(array, name, shape))
 
     # the learning rate
 
@@ -248,16 +249,21 @@ class Updates:
             return None
         held = self.seen.during(batch.step.after, batch.step.until)
         numbers = np.abs([*self.reader.literals, *held])
-        near = float(numbers[np.argmin(np.abs(numbers - abs(lr)))])
-        if abs(near - abs(lr)) <= _NEAR * abs(lr):
-            return near
-        if not may_be_made:
-            return None
-        few = np.unique(np.abs([*self.reader.numbers, len(batch.x)]))
+        near = self._near(abs(lr), numbers, _NEAR)
+        return self._made(abs(lr), len(batch.x)) if near is None and may_be_made else near
+
+    def _near(self, number: float, numbers: Array, room: float) -> float | None:
+        """The nearest of some numbers, where that is near enough."""
+        near = float(numbers.flat[np.argmin(np.abs(numbers - number))])
+        return near if abs(near - number) <= room * number else None
+
+    def _made(self, number: float, n: int) -> float | None:
+        """A number as a product or quotient of two that the program holds, or the batch's size."""
+        few = np.unique(np.abs([*self.reader.numbers, n]))
         few = few[(few > 0) & np.isfinite(few)][:200]
         for made in (few[:, None] / few, few[:, None] * few, few[:, None] * (1 - few)):
-            near = float(made.flat[np.argmin(np.abs(made - abs(lr)))])
-            if abs(near - abs(lr)) <= _SURE * abs(lr):
+            near = self._near(number, made, _SURE)
+            if near is not None:
                 return near
         return None
 
@@ -272,18 +278,22 @@ def _apart(shares: Sequence[float]) -> bool:
     return bool(shares) and bool(np.ptp(shares) > 1e-4 * np.abs(shares).max())
 
 
-def _share(both: Array, gradient: Array) -> float | None:
-    """λ where a gradient is, but for a factor, the right one and λ times the weights; else None."""
+def _share(both: Array, gradient: Array, tolerance: float) -> float | None:
+    """λ where a gradient is, but for a factor, the right one and λ times the weights; else None.
+
+    What rounding may make of none, to the tolerance of recognition, is 0.
+    """
     size = np.abs(gradient).max(initial=0)
     if not size or not np.isfinite(size) or not both.any(axis=0).all():
         return None
     (factor, decay), *_ = np.linalg.lstsq(both, gradient, rcond=None)
-    room = 1e-6 * size + 1e-14 * np.abs(both[:, 1]).max()
+    room = max(1e-6, tolerance) * size + 1e-14 * np.abs(both[:, 1]).max()
     is_there = abs(factor) * np.abs(both[:, 0]).max() > room  # else it is the weights, sent back
     if not is_there or len(gradient) < 3 or np.abs(both @ (factor, decay) - gradient).max() > room:
         return None
     share = float(decay / factor)
-    if share * np.abs(both[:, 1]).max() < -1e-9 * np.abs(both[:, 0]).max():
+    added = share * np.abs(both[:, 1]).max()
+    least = 100 * tolerance * np.abs(both[:, 0]).max()
+    if added < -least:
         return None  # such as the new weights
-    added = abs(share) * np.abs(both[:, 1]).max()
-    return share if added > 1e-9 * np.abs(both[:, 0]).max() else 0.0
+    return share if added > least else 0.0
