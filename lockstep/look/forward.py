@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,8 @@ ACTIVATIONS = (
     *(f"leaky_relu:{slope:g}" for slope in _SLOPES),
     *("elu", "softplus", "silu", "gelu", "gelu_tanh"),
 )
-_GELUS_APART = 1e-3  # at most, gelu and gelu_tanh
+_GELUS_APART = 1e-3  # at most, gelu and gelu_tanh, as a part of z
+_FELT = 1e3  # times the tolerance: the part of z that a product is at least
 _COMPARED = 64  # elements of a row that are compared first
 _EARLY = 3  # arrays that a variable of a parameter may hold up to the first forward pass
 _PART = 0.75  # of its size by which a step changes a parameter at most, or it is none
@@ -140,10 +141,16 @@ def without_ones(a: Array) -> tuple[Array, str] | None:
 def close(a: Array, b: Array, tolerance: float) -> bool:
     """Whether two arrays are the same but for a tolerance, relative to the largest element."""
     size = np.abs(b).max(initial=0)
-    return bool(np.abs(a - b).max(initial=0) <= tolerance * size) and bool(size)
+    return bool(size) and bool(np.abs(a - b).max(initial=0) <= tolerance * size < np.inf)
 
 
-def chains(seen: Seen, tolerance: float, thorough: bool, given: Mapping[str, Any]) -> list[Chain]:
+def chains(
+    seen: Seen,
+    tolerance: float,
+    thorough: bool,
+    given: Mapping[str, Any],
+    known: dict[object, list[Chain]],
+) -> list[Chain]:
     """The forward passes that are possible, the likeliest first, among ever more arrays.
 
     Args:
@@ -151,10 +158,14 @@ def chains(seen: Seen, tolerance: float, thorough: bool, given: Mapping[str, Any
         tolerance: Relative, of the dtype that the program computes in.
         thorough: Whether to go on where more arrays give no better one.
         given: What is said: x, and the names of parameters.
+        known: What was found before, by what it was found among.
     """
     best: list[Chain] = []
     for limit in _LIMITS[-1:] if thorough else _LIMITS:
-        found = Search(seen, tolerance, limit, given).chains()
+        search = Search(seen, tolerance, limit, given)
+        if search.among not in known:
+            known[search.among] = search.chains()
+        found = known[search.among]
         is_no_better = best and found and found[0].rank(seen) <= best[0].rank(seen)
         if is_no_better and len(best[0].layers) > 1:
             break
@@ -213,8 +224,15 @@ class Search:
         may_be_biases = varying(seen) if named is None else named
         for content in self.order:
             array = seen.arrays[content]
-            if content in may_be_biases and array.size == max(array.shape, default=0):
+            is_long = array.size == max(array.shape, default=0)
+            if content in may_be_biases and is_long and np.isfinite(array).all():
                 self.biases[array.size].append(content)
+
+    @property
+    def among(self) -> object:
+        """What it looks at."""
+        biases = tuple(content for alike in self.biases.values() for content in alike)
+        return tuple(self.order), frozenset(self.parameters), biases
 
     def chains(self) -> list[Chain]:
         """The forward passes that are possible, the likeliest first.
@@ -235,10 +253,11 @@ class Search:
             apart = [len({*way}) == len(way) for way in ways]
             without = [not any(b is not None for b in way) for way in ways]
             each = [a and b for a, b in zip(of_arrays, apart, strict=True)]
+            own: list[Chain] = []
             for which in (each, without, [True] * len(ways)):
-                kept += [c for c, it in zip(variants, which, strict=True) if it and c not in kept][
-                    :1
-                ]
+                fit = (c for c, it in zip(variants, which, strict=True) if it and c not in own)
+                own += islice(fit, 1)
+            kept += own
         return sorted(kept, key=lambda it: it.rank(self.seen)[:3], reverse=True)
 
     def _chains(self, columns: bool) -> Iterator[Chain]:
@@ -247,7 +266,7 @@ class Search:
         for layer in layers:
             if not layer.turned:
                 after[layer.inputs].append(layer)
-        made = {layer.a for layer in layers}
+        made, weights = {layer.a for layer in layers}, {layer.W for layer in layers}
         passed_on: dict[int, list[int]] = {}
 
         def longer(chain: tuple[Layer, ...]) -> Iterator[tuple[Layer, ...]]:
@@ -271,6 +290,8 @@ class Search:
             if first.inputs in made if self.x is None else first.inputs not in self.x:
                 continue
             is_x = first.inputs not in self.parameters or self._is_part(first, columns)
+            if not is_x and first.inputs in weights:
+                continue
             for chain in longer((first,)):
                 if is_x or len(chain) > 1:  # batches that are alike seem to change like parameters
                     yield Chain(chain, columns)
@@ -363,9 +384,10 @@ class Search:
             bias = [added if b is None else self.seen.arrays[b].ravel() for b in names]
             z = s + np.array([np.broadcast_to(one, (width,)) for one in bias])
             found: dict[int, dict[str, int]] = defaultdict(dict)
+            is_felt = np.abs(s).max() > _FELT * self.tolerance * np.abs(z).max(axis=1)
             for name, n, at in self._near(z, row):
                 content, value = outs[at]
-                if name not in found[n] and content != names[n]:
+                if name not in found[n] and content != names[n] and is_felt[n]:
                     whole = product(a, M, fold)[0] + bias[n]
                     with np.errstate(all="ignore"):
                         if close(value, sigma(name)(whole), 10 * self.tolerance):
@@ -388,8 +410,8 @@ class Search:
                 else:
                     made = sigma("gelu_tanh" if name == "gelu" else name)(few)
             made = np.nan_to_num(made)
-            apart = _GELUS_APART if name == "gelu" else 0.0
-            room = 10 * self.tolerance * (np.abs(made).max(axis=1) + size) + apart
+            room = 10 * self.tolerance * (np.abs(made).max(axis=1) + size)
+            room += (name == "gelu") * _GELUS_APART * np.abs(few).max(axis=1)
             for n, at in np.argwhere(np.abs(made[:, None] - row).max(axis=2) <= room[:, None]):
                 yield name, int(n), int(at)
 

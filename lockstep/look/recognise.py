@@ -140,6 +140,8 @@ class Recogniser:
         self._found: Recognised | None = None  # the best so far
         self._chains: list[Chain] = []  # those that are possible
         self._readings: dict[tuple[Chain, int, float], list[Reading]] = {}  # of the first step
+        self._known: dict[object, list[Chain]] = {}
+        self._recognised: dict[object, Recognised] = {}
         self._searched = 0  # of how many arrays
         self._attempts = 0
         self._was_thorough = False
@@ -167,11 +169,12 @@ class Recogniser:
             if is_new or has_ended or len(seen.arrays) >= 2 * self._searched:
                 self._searched, self._was_thorough = len(seen.arrays), is_final
                 tolerance = _TOLERANCE[seen.dtype]
-                self._chains = chains(seen, tolerance, is_final, self.given)[:_CHAINS]
+                found = chains(seen, tolerance, is_final, self.given, self._known)
+                self._chains = found[:_CHAINS]
             possible = self._chains
-        found = self._best(seen, possible, has_ended)
-        if found and (self._found is None or found.is_better_than(self._found)):
-            self._found = found
+        best = self._best(seen, possible, has_ended)
+        if best and (self._found is None or best.is_better_than(self._found)):
+            self._found = best
         if self._found is None or not self._found.is_likely:
             return None
         return self._found if is_final or self._found.quality >= _CLEAR else None
@@ -193,7 +196,12 @@ class Recogniser:
                 if found and found[-1][2].is_whole and len(chain.layers) > 1:
                     break
         found.sort(key=lambda it: it[0], reverse=True)
-        recognised = [_recognised(reader, reading) for _, reader, reading in found[:_BEST]]
+        recognised = []
+        for _, reader, reading in found[:_BEST]:
+            whole = reader.model.chain, *(step.until for step in reader.steps)
+            if whole not in self._recognised:
+                self._recognised[whole] = _recognised(reader, reading)
+            recognised.append(self._recognised[whole])
         return max(recognised, key=lambda it: it.rank, default=None)
 
 

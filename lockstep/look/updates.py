@@ -241,7 +241,23 @@ class Updates:
         """By step a learning rate as the program holds it; None where it holds none."""
         is_sgd = fit.settings.optimizer == "sgd"
         steps = zip(fit.lrs, self.batches, strict=False)
-        return [self._exact(lr, batch, is_sgd) for lr, batch in steps]
+        found = [self._exact(lr, batch, is_sgd) for lr, batch in steps]
+        if is_sgd and not any(found) and self.reader.said_lr:
+            return [
+                self._of_its_own(lr, batch, fit.settings)
+                for lr, batch in zip(fit.lrs, self.batches, strict=False)
+            ]
+        return found
+
+    def _of_its_own(self, lr: float | None, batch: Batch, settings: Settings) -> float | None:
+        """The learning rate by its name, where gradients that are held have the same factor."""
+        said = self.reader.said_lr
+        if not lr or not said:
+            return None
+        right = self.reader.right(batch, settings)
+        names = [f"grad_{name}" for name in batch.step.parameters if name[0] == "W"]
+        held = [self.reader.find_like(batch, name, right, (lr / said,)) for name in names]
+        return said if all(held) else None
 
     def _exact(self, lr: float | None, batch: Batch, may_be_made: bool) -> float | None:
         """A number that the program holds, or, where it may be, a product or quotient of two."""
