@@ -135,6 +135,16 @@ def bce_by_o(o: Number, y: Number, eps: Number = 0) -> Number:
     return -(y * np.log(o + eps) + (1 - y) * np.log(1 - o + eps)).sum()
 
 
+def cross_entropy_by_o_prime(o: Number, y: Number, eps: Number = 0) -> Number:
+    """Its derivative by z, o Σ y o/(o + ε) − o y/(o + ε), (N, n_out), with o = softmax(z)."""
+    return o * (y * o / (o + eps)).sum(axis=1, keepdims=True) - o * (y / (o + eps))
+
+
+def bce_by_o_prime(o: Number, y: Number, eps: Number = 0) -> Number:
+    """Its derivative by z, ((1 − y)/(1 − o + ε) − y/(o + ε)) o (1 − o), with o = sigmoid(z)."""
+    return ((1 - y) / (1 - o + eps) - y / (o + eps)) * (o * (1 - o))
+
+
 def penalty(W: Number, l1: Number, l2: Number) -> Number:
     """λ₁ Σ |W| + λ₂/2 Σ W², what a layer's weights add to the loss; 0 where both λ are 0."""
     return (l1 * np.abs(W).sum() if l1 else 0) + (l2 / 2 * square(W).sum() if l2 else 0)
@@ -213,11 +223,12 @@ def divisor(which: str, n_samples: int, n_out: int) -> int:
     return halves * (n_samples if which.endswith("over_n") or which == "cross_entropy" else 1)
 
 
-# by name of a cross-entropy, its sum over all samples as a function of z, and as one of o
-SUMS: dict[str, Pair] = {
-    which: (bce_sum, bce_by_o)
+# by name of a cross-entropy, its sum over all samples as a function of z, as one of o, and the
+# derivative of that by z
+SUMS: dict[str, tuple[Any, Any, Any]] = {
+    which: (bce_sum, bce_by_o, bce_by_o_prime)
     if which.startswith("bce")
-    else (cross_entropy_sum, cross_entropy_by_o)
+    else (cross_entropy_sum, cross_entropy_by_o, cross_entropy_by_o_prime)
     for which in OUTPUT_ACTIVATIONS
 }
 

@@ -60,7 +60,8 @@ class Case:
             self.names[name] = gradients or dict.fromkeys(network.parameters, 0.0)
         self.own = {name: np.asarray(array, np.float64) for name, array in record.manual.items()}
         if network.of("a", network.depth) in self.globally_wrong():
-            self.right = self.right | by_the_outputs(network)
+            by_o = by_the_outputs(network).items()
+            self.right = self.right | {name: it for name, it in by_o if name == "loss"}
         self._by_right_ones: dict[str, Bounded] = {}  # where no formula before is replaced
         extras = {*network.extras} - self.own.keys()
         self._order = [name for name in network.judged if name not in extras]

@@ -443,17 +443,24 @@ def _dropout(network: Network, right: Right) -> Rows:
 
 
 def by_the_outputs(network: Network, eps: float = 0) -> Right:
-    """The loss of a cross-entropy as a formula of the outputs; of squares nothing.
+    """The loss of a cross-entropy and its delta as formulas of the outputs; of squares nothing.
 
     eps: What is added inside the logarithm.
     """
     if network.loss not in SUMS:
         return {}
-    by_z, by_o = SUMS[network.loss]
+    by_z, by_o, prime = SUMS[network.loss]
     z, o = (Symbol.called(network.of(kind, network.depth)) for kind in "za")
-    y = Symbol.called("y")
-    whole, other = by_z(z, y).text(), by_o(o, y, eps=eps).text()
-    return {"loss": replaced(formulas(trained(network))["loss"], {whole: other})}
+    y, delta, right = (
+        Symbol.called("y"),
+        network.of("delta", network.depth),
+        formulas(trained(network)),
+    )
+    forms = {
+        "loss": {by_z(z, y).text(): by_o(o, y, eps=eps).text()},
+        delta: {(o - y).text(): prime(o, y, eps=eps).text()},
+    }
+    return {name: replaced(right[name], form) for name, form in forms.items()}
 
 
 def _losses(network: Network, right: Right) -> Rows:
@@ -470,6 +477,13 @@ def _losses(network: Network, right: Right) -> Rows:
             "compute the loss from the pre-activations, where none is needed",
             *(by_the_outputs(network, eps)["loss"] for eps in EPSILONS),
             *(replaced(right["loss"], {total: f"{total} + {eps}"}) for eps in inside),
+        )
+        yield (
+            delta,
+            "log-epsilon",
+            "an ε stands in the denominators of {q}, as in the logarithm of the loss",
+            "use the loss's own derivative, o − y, which needs none",
+            *(by_the_outputs(network, eps)[delta] for eps in EPSILONS),
         )
     if network.activations[-1] == "softmax":
         kept = {size: size for size in ("y.shape[0]", "y.size")}

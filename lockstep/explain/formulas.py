@@ -185,7 +185,7 @@ def element_formulas(network: Network, samples: int) -> dict[str, str]:
         **training | {"step": Cells.called("step")},
     )
     if network.loss in SUMS:
-        _, by_o = SUMS[network.loss]
+        _, by_o, _ = SUMS[network.loss]
         m = divisor(network.loss, samples, network.sizes[-1])
         error = by_o(results[f"a{network.depth}"], y)
         weights = [given[f"W{l}"] for l in network.layers]

@@ -82,6 +82,26 @@ class Model:
         self.x_keys = list(dict.fromkeys(it.key for it in seen.of(x)))
 
     @property
+    def begins(self) -> float:
+        """When the parameters were last what they were at first.
+
+        A program that moves them to and fro before it trains, as for difference quotients, has no
+        training steps until then.
+        """
+        last = float(self.began)
+        for name, keys in self.keys.items():
+            first = self.current(name, self.began)
+            for it in self.seen.of(first.content) if first else ():
+                if it.key in keys and it.time > last and self._has_moved(it):
+                    last = float(it.time)
+        return last
+
+    def _has_moved(self, it: Sighting) -> bool:
+        """Whether a variable held something else before."""
+        before = self.seen.at(it.key, it.time - 1)
+        return before is not None and before.content != it.content
+
+    @property
     def is_possible(self) -> bool:
         """Whether each parameter has a variable of its own."""
         return all(self.keys.values())
@@ -184,7 +204,7 @@ class Model:
 
     def passes(self) -> Iterator[Pass]:
         """Every forward pass, in the order of time."""
-        seen, now, form = self.seen, _Now(self), self._form
+        seen, now, form, begins = self.seen, _Now(self), self._form, self.begins
         places = {it.key for it in seen.of(self.chain.layers[-1].a)}
         done: set[tuple[object, ...]] = set()
         made: dict[tuple[object, ...], Array] = {}
@@ -192,7 +212,7 @@ class Model:
             sightings = list(together)
             now.advance(sightings)
             for it in sightings:
-                if it.time < self.began or it.content not in self._outs:
+                if it.time < begins or it.content not in self._outs:
                     continue
                 contents = now.parameters()
                 if (it.content, contents) in done:

@@ -200,7 +200,8 @@ class Reader:
 
     def _rows_of(self, content: int) -> dict[int, Array]:
         """Which rows of longer arrays some inputs are, by the number of rows that these have."""
-        if content not in self.seen.rows_of:
+        key = content, self.model.chain.x_columns
+        if key not in self.seen.rows_of:
             found: dict[int, Array] = {}
             own, began = self.model.x_of(content), self.seen.first(content).time
             for other in self.model.inputs:
@@ -209,8 +210,8 @@ class Reader:
                     at = None if len(whole) in found else places(own, whole)
                     if at is not None:
                         found[len(whole)] = at
-            self.seen.rows_of[content] = found
-        return self.seen.rows_of[content]
+            self.seen.rows_of[key] = found
+        return self.seen.rows_of[key]
 
     def _held(self, key: Key, time: float, end: float, late: bool) -> int | None:
         """What a variable held when a pass was made, or, late, first held after it."""

@@ -96,6 +96,8 @@ class Recognised:
         batch = self.reading.batches[0]
         if not self.reading.knows_update and len(batch.passes) < len(batch.step.passes):
             return False  # a part of the samples explains no update
+        if not self.reading.knows_update and not any(matched.values()):
+            return False
         is_sure = self.reading.knows_update and self.quality >= 1 / 2
         if self.network.depth == 1 and (not is_sure or self._is_a_part()):
             return False

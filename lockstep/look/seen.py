@@ -86,14 +86,15 @@ class Seen:
         series: Numbers by function, line and name.
         until: When it must be recognised, as `time.monotonic` says it.
         made: Whether a forward pass makes some outputs, as far as that was tried.
-        rows_of: By array of inputs which rows of longer arrays it is, by the number of their rows.
+        rows_of: By array of inputs, and whether samples are its columns, which rows it is of longer
+            arrays, by the number of their rows.
     """
 
     def __init__(self, until: float = np.inf) -> None:
         self.until = until
         self.arrays: dict[int, Array] = {}
         self.made: dict[tuple[object, ...], bool] = {}
-        self.rows_of: dict[int, dict[int, Array]] = {}
+        self.rows_of: dict[tuple[int, bool], dict[int, Array]] = {}
         self.sightings: list[Sighting] = []
         self.series: dict[tuple[str, int, str, str], Series] = {}
         self._during: dict[tuple[float, float], tuple[int, list[float]]] = {}
