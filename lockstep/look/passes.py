@@ -208,6 +208,7 @@ class Model:
         places = {it.key for it in seen.of(self.chain.layers[-1].a)}
         done: set[tuple[object, ...]] = set()
         made: dict[tuple[object, ...], Array] = {}
+        latest: int | None = None
         for _, together in groupby(seen.sightings, key=lambda it: it.time):
             sightings = list(together)
             now.advance(sightings)
@@ -215,7 +216,8 @@ class Model:
                 if it.time < begins or it.content not in self._outs:
                     continue
                 contents = now.parameters()
-                if (it.content, contents) in done:
+                again = it.key in places and it.content != latest
+                if (it.content, contents) in done and not again:
                     continue
                 done.add((it.content, contents))
                 out = of_rows(seen.arrays[it.content], self.chain.columns)
@@ -231,6 +233,7 @@ class Model:
                         seen.made[whole] = self._is_made(out, made[key], may_be_zero)
                     if seen.made[whole]:
                         yield Pass(it.time, x, it.content, contents)
+                        latest = it.content
                         now.recent.clear()
                         break
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -332,8 +333,9 @@ class Reader:
 
     @property
     def said_lr(self) -> float | None:
-        """What a variable holds whose name is that of a learning rate."""
-        return next((self.named[name] for name in _LR if self.named.get(name)), None)
+        """What a variable holds whose name, or last part of it, is that of a learning rate."""
+        named = {own_name(name): value for name, value in self.named.items() if value}
+        return next((named[name] for name in _LR if name in named), None)
 
     def _apart(self, batch: Batch, right: Quantities) -> float:
         """How far the size of the updates is from the gradients', as the logarithm of a factor."""
@@ -493,6 +495,11 @@ def kept(quantities: Quantities) -> Quantities | None:
     """The optimiser's memory after a step; None where it keeps nothing."""
     new = {name[4:]: it for name, it in quantities.items() if name.startswith("new_")}
     return {name: it for name, it in new.items() if "_" in name} or None
+
+
+def own_name(name: str) -> str:
+    """The last part of a variable's name: lr of self.lr, dW1 of grads['dW1']."""
+    return re.split(r"[.\[]", name.rstrip("]'\""))[-1].strip("'\"")
 
 
 def places(own: Array, whole: Array) -> Array | None:

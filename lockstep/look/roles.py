@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lockstep.look.passes import Model
-from lockstep.look.reading import Batch, Settings, delta_factors
+from lockstep.look.reading import Batch, Settings, delta_factors, own_name
 from lockstep.look.seen import Found, Sighting, forms
 from lockstep.network.names import Array, Quantities
 from lockstep.network.network import Network
@@ -112,5 +112,6 @@ class Roles:
 
     def _is_named(self, it: Sighting, name: str) -> bool:
         """Whether a variable's own name is one of a quantity's."""
-        last = it.name.rstrip("]'\"").replace("[", ".").split(".")[-1].lstrip("'\"")
-        return self.network.quantity(last, self.network.judged) == self.network.name(name)
+        return self.network.quantity(own_name(it.name), self.network.judged) == self.network.name(
+            name
+        )

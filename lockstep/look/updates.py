@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lockstep.look.reading import Batch, Reader, Reading, Settings, kept, ratio
+from lockstep.look.seen import forms
 from lockstep.network.names import Array, Quantities
 from lockstep.network.options import OPTIMIZERS
 from manual_backprop import network as by_hand
@@ -69,20 +70,21 @@ class Updates:
         """The reading with its optimiser; the learning rates are those that the program holds."""
         best = self._best(reading.settings)
         fit = self._fit(best.settings, len(self.batches))
-        lrs = self._exact_of(fit)
-        most = self.given.get("steps", 2)
+        lrs, most = self._exact_of(fit), self.given.get("steps", 2)
         is_known = all(exact for lr, exact in zip(fit.lrs[:most], lrs[:most], strict=True) if lr)
         is_held = bool(sum(best.memory) and self.reader.said_lr)
-        is_said = not {"lr", "optimizer"}.isdisjoint(self.given)
-        said = self.given.get("lr")
+        knows = best.is_there(most) and (is_known or is_held)
+        if not any(lrs):
+            lrs = self._of_their_own(fit)
+            knows = knows or all(lrs[:most])
         for batch, lr in zip(self.batches, lrs, strict=True):
-            batch.lr = said or lr
+            batch.lr = self.given.get("lr") or lr
         first = next((batch.lr for batch in self.batches if batch.lr), self.reader.said_lr)
         return replace(
             reading,
             settings=replace(best.settings, lr=first),
             batches=self.batches,
-            knows_update=is_said or (best.is_there(most) and (is_known or is_held)),
+            knows_update=knows or not {"lr", "optimizer"}.isdisjoint(self.given),
             is_uneven=_apart([*self.penalties(replace(best.settings, l2=0.0)).values()]),
         )
 
@@ -212,13 +214,19 @@ class Updates:
 
     def _held(self, batch: Batch, name: str, shape: tuple[int, ...]) -> Iterator[Array]:
         """The arrays like a parameter that were seen first in a step."""
-        step = batch.step
-        contents = dict.fromkeys(it.content for it in self.seen.within(step.after, step.until))
-        for content in contents:
-            is_new = self.seen.first(content).time > batch.passes[0].time
-            if is_new and content not in self.seen.partial:
-                array = self.seen.arrays[content]
-                yield from (form for form, _ in self.reader.model.forms(array, name, shape))
+        for content in self._new_in(batch):
+            array = self.seen.arrays[content]
+            yield from (form for form, _ in self.reader.model.forms(array, name, shape))
+
+    def _new_in(self, batch: Batch) -> list[int]:
+        """The arrays that were seen first in a step, after its forward pass."""
+        within = self.seen.within(batch.step.after, batch.step.until)
+        return [
+            content
+            for content in dict.fromkeys(it.content for it in within)
+            if self.seen.first(content).time > batch.passes[0].time
+            and content not in self.seen.partial
+        ]
 
     # the learning rate
 
@@ -241,23 +249,40 @@ class Updates:
         """By step a learning rate as the program holds it; None where it holds none."""
         is_sgd = fit.settings.optimizer == "sgd"
         steps = zip(fit.lrs, self.batches, strict=False)
-        found = [self._exact(lr, batch, is_sgd) for lr, batch in steps]
-        if is_sgd and not any(found) and self.reader.said_lr:
-            return [
-                self._of_its_own(lr, batch, fit.settings)
-                for lr, batch in zip(fit.lrs, self.batches, strict=False)
-            ]
-        return found
+        return [self._exact(lr, batch, is_sgd) for lr, batch in steps]
+
+    def _of_their_own(self, fit: Fit) -> list[float | None]:
+        """By step the learning rate where no update is that of the right gradients."""
+        steps = zip(fit.lrs, self.batches, strict=False)
+        return [self._of_its_own(lr, batch, fit.settings) for lr, batch in steps]
 
     def _of_its_own(self, lr: float | None, batch: Batch, settings: Settings) -> float | None:
-        """The learning rate by its name, where gradients that are held have the same factor."""
+        """The learning rate by its name, where the weights go that far along what is held.
+
+        That is their gradients, all times one factor, or, where no variable holds a right one,
+        something else.
+        """
         said = self.reader.said_lr
-        if not lr or not said:
+        if not said or settings.optimizer != "sgd" or "optimizer" in self.given:
             return None
         right = self.reader.right(batch, settings)
-        names = [f"grad_{name}" for name in batch.step.parameters if name[0] == "W"]
-        held = [self.reader.find_like(batch, name, right, (lr / said,)) for name in names]
-        return said if all(held) else None
+        for name in batch.step.parameters:
+            is_right = self.reader.find_like(batch, f"grad_{name}", right)
+            if name[0] == "W" and not is_right and not self._goes_along(batch, name, right, said):
+                return None
+            if name[0] == "W" and is_right and not _alike(said, lr or 0.0):
+                return None
+        return said
+
+    def _goes_along(self, batch: Batch, name: str, right: Quantities, lr: float) -> bool:
+        """Whether weights go a learning rate along something held, or along what a delta gives."""
+        p, l = batch.step.parameters[name], int(name[1:])
+        a = batch.x if l == 1 else right[f"a{l - 1}"]
+        shape = right[f"delta{l}"].shape
+        deltas = (it for c in self._new_in(batch) for it, _ in forms(self.seen.arrays[c], shape))
+        along = itertools.chain(self._held(batch, name, p.shape), (it.T @ a for it in deltas))
+        rates = (ratio(p, batch.step.new[name], it) for it in along)
+        return any(rate is not None and _alike(rate, lr) for rate in rates)
 
     def _exact(self, lr: float | None, batch: Batch, may_be_made: bool) -> float | None:
         """A number that the program holds, or, where it may be, a product or quotient of two."""
