@@ -434,6 +434,12 @@ class Reader:
                 found.append(batches[max(batches, key=score.__getitem__)])
         return found
 
+    def is_a_part(self, batch: Batch) -> bool:
+        """Whether other samples of the step were at the same place in the program."""
+        own = {one.time for one in batch.passes}
+        places = self._places(batch.passes[0])
+        return any(it.time not in own and places & self._places(it) for it in batch.step.passes)
+
     def _places(self, one: Pass) -> set[Key]:
         """The variables that hold a pass's outputs."""
         return {it.key for it in self.seen.of(one.out)}

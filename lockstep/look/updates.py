@@ -265,6 +265,8 @@ class Updates:
         said = self.reader.said_lr
         if not said or settings.optimizer != "sgd" or "optimizer" in self.given:
             return None
+        if self.reader.is_a_part(batch):
+            return None
         right = self.reader.right(batch, settings)
         for name in batch.step.parameters:
             is_right = self.reader.find_like(batch, f"grad_{name}", right)
