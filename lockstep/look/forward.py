@@ -221,7 +221,7 @@ class Search:
         self.x = seen.named([given["x"]]) if "x" in given else None
         self.parameters = changing(seen) if named is None else named
         self.biases: dict[int, list[int]] = defaultdict(list)
-        may_be_biases = varying(seen) if named is None else named
+        may_be_biases = varying(seen, self.parameters) if named is None else named
         for content in self.order:
             array = seen.arrays[content]
             is_long = array.size == max(array.shape, default=0)
@@ -462,25 +462,21 @@ def changing(seen: Seen) -> set[int]:
     return found
 
 
-def varying(seen: Seen) -> set[int]:
-    """What may be biases: what changes, and arrays of numbers that do not; no counters."""
+def varying(seen: Seen, parameters: set[int]) -> set[int]:
+    """What may be biases: what changes, numbers as parameters do, and arrays that do not."""
     found: set[int] = set()
     for key in seen.history:
         held = list(dict.fromkeys(seen.held(key)))
         shapes = [seen.arrays[content].shape for content in held]
-        counts = (
-            bool(held)
-            and held[0] < 0
-            and all(c < 0 and float(seen.arrays[c][0]).is_integer() for c in held)
-        )
         if len(held) == 1 and held[0] >= 0:
             array = seen.arrays[held[0]]
             if array.size == max(array.shape) and (array % 1).any():
                 found.add(held[0])
-        if not counts:
-            found |= {
-                c for c, it in zip(held[:_EARLY], shapes, strict=False) if shapes.count(it) > 1
-            }
+        found |= {
+            content
+            for content, shape in zip(held[:_EARLY], shapes, strict=False)
+            if shapes.count(shape) > 1 and (content >= 0 or content in parameters)
+        }
     return found
 
 
