@@ -332,6 +332,14 @@ def _gradients(network: Network, right: Right) -> Rows:
             f"{delta}.sum()",
             f"{delta}.sum() * ones_like({network.of('b', l)})",
         )
+        if network.sizes[l] > 1:
+            yield (
+                bias,
+                "bias-summed-over-neurons",
+                "{q} is one number for all biases, {c} times the sum of " + delta,
+                f"sum {delta} over the samples alone: {delta}.sum(axis=0)",
+                f"c * ({delta}.sum() * ones_like({network.of('b', l)}))",
+            )
         yield (
             bias,
             "bias-gradient-averaged",

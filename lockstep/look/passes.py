@@ -216,6 +216,8 @@ class Model:
                 if it.time < begins or it.content not in self._outs:
                     continue
                 contents = now.parameters()
+                if len(contents) < len(self.keys):
+                    continue
                 again = it.key in places and it.content != latest
                 if (it.content, contents) in done and not again:
                     continue

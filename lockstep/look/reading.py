@@ -114,6 +114,19 @@ class Reading:
         """Whether all that it says is found."""
         return bool(self.matched) and all(self.matched.values()) and self.witness is not None
 
+    def is_of_the_same(self, other: Reading) -> bool:
+        """Whether it is about the same network, weights and targets."""
+        mine, its = self.batches[0], other.batches[0]
+        names = [name for name in mine.step.parameters if name[0] == "W"]
+        return (
+            self.settings.activations == other.settings.activations
+            and np.array_equal(mine.y, its.y)
+            and all(
+                np.array_equal(mine.step.parameters[name], its.step.parameters[name])
+                for name in names
+            )
+        )
+
 
 class Reader:
     """Finds targets, loss and optimiser.
@@ -257,7 +270,7 @@ class Reader:
                 for settings in self._settings(batch.y):
                     found.append(self.score(batch, settings, self._alike(batch, settings, rights)))
         found.sort(key=lambda it: (-it.score, round(it.apart, 6), _usual(it)))
-        return _by_witness(found)
+        return by_witness(found)
 
     def _settings(self, y: Array) -> Iterator[Settings]:
         """The losses that the last activation and the targets allow."""
@@ -450,7 +463,7 @@ def _size(loss: str, shape: tuple[int, ...]) -> float:
     return float(loss_function(loss)[1](np.ones(shape), np.zeros(shape)).flat[0])
 
 
-def _by_witness(found: list[Reading]) -> list[Reading]:
+def by_witness(found: list[Reading]) -> list[Reading]:
     """The readings, those first whose kind of loss the program computes.
 
     The gradient of a cross-entropy with σ' too many is that of squares, and the reverse: which of
@@ -458,17 +471,11 @@ def _by_witness(found: list[Reading]) -> list[Reading]:
     """
     if not found or found[0].witness:
         return found
-    kind = WITH_ACTIVATION.get(found[0].settings.loss)
-    others = [
-        it
-        for it in found
-        if it.witness
-        and WITH_ACTIVATION.get(it.settings.loss) != kind
-        and it.settings.activations == found[0].settings.activations
-        and np.array_equal(it.batches[0].y, found[0].batches[0].y)
-    ]
-    same = any(it.witness and WITH_ACTIVATION.get(it.settings.loss) == kind for it in found)
-    return found if same else [*others[:1], *found]
+    first = found[0]
+    kind = WITH_ACTIVATION.get(first.settings.loss)
+    alike = [it for it in found if it.witness and it.is_of_the_same(first)]
+    others = [it for it in alike if WITH_ACTIVATION.get(it.settings.loss) != kind]
+    return found if len(others) < len(alike) else [*others[:1], *found]
 
 
 def _usual(reading: Reading) -> int:

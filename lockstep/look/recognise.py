@@ -10,7 +10,7 @@ import numpy as np
 
 from lockstep.look.forward import Chain, chains, changing
 from lockstep.look.passes import Model
-from lockstep.look.reading import Batch, Reader, Reading, delta_factors, kept
+from lockstep.look.reading import Batch, Reader, Reading, by_witness, delta_factors, kept
 from lockstep.look.roles import Roles
 from lockstep.look.seen import Seen, Sighting
 from lockstep.look.source import Program
@@ -57,7 +57,7 @@ class Recognised:
         reading: Its targets, loss and optimiser.
         network: The same as the referee knows it.
         dtype: What it computes in.
-        is_said: Whether the user says a part of it.
+        said: What the user says of it: x, loss …
         steps: By step the quantities by the network's names.
     """
 
@@ -65,7 +65,7 @@ class Recognised:
     reading: Reading
     network: Network
     dtype: str
-    is_said: bool
+    said: frozenset[str]
     steps: list[dict[str, Mapped]] = field(default_factory=list)
 
     @property
@@ -91,7 +91,11 @@ class Recognised:
         """Whether enough is right to say that the rest is wrong."""
         matched = self.reading.matched
         by_loss = bool(matched.get(f"delta{self.network.depth}")) and self.reading.error
-        if self.is_said:
+        if "parameters" in self.said:
+            return True
+        if self.network.depth == 1 and self._is_a_part():
+            return False
+        if self.said:
             return True
         batch = self.reading.batches[0]
         if not self.reading.knows_update and len(batch.passes) < len(batch.step.passes):
@@ -99,9 +103,16 @@ class Recognised:
         if not self.reading.knows_update and not any(matched.values()):
             return False
         is_sure = self.reading.knows_update and self.quality >= 1 / 2
-        if self.network.depth == 1 and (not is_sure or self._is_a_part()):
+        if self.network.depth == 1 and not is_sure:
             return False
         return self.quality >= _CLEAR or by_loss or self.reading.witness is not None
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether no more needs to be seen: much is right, or error and update are known."""
+        matched = self.reading.matched
+        by_loss = bool(matched.get(f"delta{self.network.depth}")) and self.reading.error
+        return self.quality >= _CLEAR or (self.reading.knows_update and by_loss)
 
     @property
     def is_judged(self) -> bool:
@@ -164,7 +175,7 @@ class Recogniser:
         """
         self._attempts += bool(self._chains)
         is_final = has_ended or self._attempts >= _PATIENT
-        if self._found and self._found.is_likely and self._found.quality >= _CLEAR:
+        if self._found and self._found.is_likely and self._found.is_clear:
             possible = [self._found.model.chain]
         else:
             is_new = is_final and not self._was_thorough
@@ -179,25 +190,35 @@ class Recogniser:
             self._found = best
         if self._found is None or not self._found.is_likely:
             return None
-        return self._found if is_final or self._found.quality >= _CLEAR else None
+        return self._found if is_final or self._found.is_clear else None
 
     def _best(self, seen: Seen, possible: list[Chain], has_ended: bool) -> Recognised | None:
         """The best reading of some forward passes."""
         found: list[tuple[tuple[float, ...], Reader, Reading]] = []
+        certain: list[int] = []  # the weights of one whose last delta was found
         for chain in possible:
+            weights = [layer.W for layer in chain.layers]
+            if certain and weights != certain:
+                continue
             model = Model(seen, chain, _TOLERANCE[seen.dtype])
             steps = model.settled().steps(has_ended, self.steps + 1) if model.is_possible else []
-            if steps:
-                reader = Reader(model, steps, self.program.numbers, model.tolerance, self.given)
-                mark = chain, len(steps[0].passes), steps[0].until
-                if mark not in self._readings:
-                    self._readings[mark] = reader.readings()[:1]
-                for reading in self._readings[mark]:
-                    if reading.score >= _LEAST:
-                        found.append(((model.followed, reading.score), reader, reading))
-                if found and found[-1][2].is_whole and len(chain.layers) > 1:
-                    break
+            if not steps:
+                continue
+            reader = Reader(model, steps, self.program.numbers, model.tolerance, self.given)
+            mark = chain, len(steps[0].passes), steps[0].until
+            if mark not in self._readings:
+                self._readings[mark] = reader.readings()[:1]
+            for reading in self._readings[mark]:
+                if reading.score >= _LEAST:
+                    found.append(((model.followed, reading.score), reader, reading))
+                if reading.matched.get(f"delta{len(weights)}") and reading.error:
+                    certain = weights
+            if found and found[-1][2].is_whole and len(weights) > 1:
+                break
         found.sort(key=lambda it: it[0], reverse=True)
+        meant = by_witness([reading for _, _, reading in found])
+        if len(meant) > len(found):  # another loss is computed than the gradients are of
+            found = [it for it in found if it[2] is meant[0]]
         recognised = []
         for _, reader, reading in found[:_BEST]:
             whole = reader.model.chain, *(step.until for step in reader.steps)
@@ -212,8 +233,8 @@ def _recognised(reader: Reader, reading: Reading) -> Recognised:
     constants = [*reader.literals, *reader.seen.constants()]
     reading = Updates(reader, reading, constants).read(reading)
     _with_idle_biases(reader, reading)
-    is_said = not _SAID.isdisjoint(reader.given)
-    found = Recognised(reader.model, reading, _network(reading), reader.seen.dtype, is_said)
+    said = frozenset(_SAID.intersection(reader.given))
+    found = Recognised(reader.model, reading, _network(reading), reader.seen.dtype, said)
     memory: Quantities | None = None
     for number, batch in enumerate(reading.batches, 1):
         settings = replace(reading.settings, lr=batch.lr or reading.settings.lr)

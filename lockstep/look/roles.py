@@ -42,12 +42,14 @@ class Roles:
         name = f"grad_{parameter}"
         found: list[tuple[float, Found]] = []
         for it, form, transposed in self._held(p.shape, parameter):
-            if it.name == parameter or not form.any():
+            if it.name == parameter or not form.any() or np.array_equal(form, new):
                 continue
             along = self._share(went, form)
             points = 0.0
             if along is not None and self.settings.optimizer == "sgd":
-                points += 2 + (abs(along - lr) <= 1e-5 * lr)
+                is_far_enough = abs(along - lr) <= 1e-5 * lr
+                # one number for all goes along every other one
+                points += 2 * bool(is_far_enough or np.ptp(form)) + is_far_enough
             points += self._is_named(it, name)
             if points:
                 found.append((points, Found(form, it, transposed)))
@@ -95,6 +97,8 @@ class Roles:
             told.add(it.content)
             array = self.seen.arrays[it.content]
             alike = self.model.forms(array, parameter, shape) if parameter else forms(array, shape)
+            if parameter[:1] == "b" and array.size == 1:  # one number for all biases
+                alike = iter([(np.broadcast_to(array.ravel(), shape), False)])
             for form, transposed in alike:
                 yield self.seen.first(it.content), form.astype(np.float64), transposed
                 break

@@ -214,9 +214,11 @@ class Updates:
 
     def _held(self, batch: Batch, name: str, shape: tuple[int, ...]) -> Iterator[Array]:
         """The arrays like a parameter that were seen first in a step."""
+        new = batch.step.new[name]
         for content in self._new_in(batch):
-            array = self.seen.arrays[content]
-            yield from (form for form, _ in self.reader.model.forms(array, name, shape))
+            for form, _ in self.reader.model.forms(self.seen.arrays[content], name, shape):
+                if not np.array_equal(form, new):
+                    yield form
 
     def _new_in(self, batch: Batch) -> list[int]:
         """The arrays that were seen first in a step, after its forward pass."""
@@ -247,9 +249,12 @@ class Updates:
 
     def _exact_of(self, fit: Fit) -> list[float | None]:
         """By step a learning rate as the program holds it; None where it holds none."""
-        is_sgd = fit.settings.optimizer == "sgd"
-        steps = zip(fit.lrs, self.batches, strict=False)
-        return [self._exact(lr, batch, is_sgd) for lr, batch in steps]
+        steps = list(zip(fit.lrs, self.batches, strict=False))
+        held = [self._exact(lr, batch, False) for lr, batch in steps]
+        if any(held) or fit.settings.optimizer != "sgd":
+            return held
+        own = self._of_their_own(fit) if "loss" in self.given else []
+        return own if any(own) else [self._exact(lr, batch, True) for lr, batch in steps]
 
     def _of_their_own(self, fit: Fit) -> list[float | None]:
         """By step the learning rate where no update is that of the right gradients."""
@@ -304,7 +309,9 @@ class Updates:
         """A number as a product or quotient of two that the program holds, or the batch's size."""
         few = np.unique(np.abs([*self.reader.numbers, n]))
         few = few[(few > 0) & np.isfinite(few)][:200]
-        for made in (few[:, None] / few, few[:, None] * few, few[:, None] * (1 - few)):
+        twice = few[:, None] * few
+        np.fill_diagonal(twice, np.inf)  # a learning rate times itself is a mistake
+        for made in (few[:, None] / few, twice, few[:, None] * (1 - few)):
             near = self._near(number, made, _SURE)
             if near is not None:
                 return near

@@ -78,7 +78,7 @@ MISTAKES = [
         "np.sum(dZ1, axis=1, keepdims=True)",
         "np.sum(dZ1)",
         "bias-summed-over-neurons",
-        "new_b_h",
+        "grad_b_h",
     ),
     (
         "folded_biases.py",

@@ -185,5 +185,5 @@ def test_parts_of_several_kinds_are_no_targets(monkeypatch):
 def test_a_part_of_the_samples_explains_no_unknown_update():
     batch = SimpleNamespace(passes=[1], step=SimpleNamespace(passes=[1, 2]))
     reading = SimpleNamespace(matched={}, error=True, knows_update=False, batches=[batch])
-    found = SimpleNamespace(reading=reading, network=SimpleNamespace(depth=2), is_said=False)
+    found = SimpleNamespace(reading=reading, network=SimpleNamespace(depth=2), said=set())
     assert Recognised.is_likely.fget(found) is False
