@@ -351,7 +351,9 @@ class Search:
                     continue
                 for A in (*inputs[len(M)], *inputs[len(M) - 1]):
                     began = max(seen.first(A.content).time, seen.first(W).time)
-                    ended = min(seen.held_until(A.content), seen.held_until(W))
+                    ended = seen.held_until(W)
+                    if A.rows.shape[1] == len(M):  # else the inputs are another array, with ones
+                        ended = min(ended, seen.held_until(A.content))
                     outs = [
                         (content, form)
                         for content, form in table.get((len(A.rows), M.shape[1]), ())
@@ -452,8 +454,11 @@ def changing(seen: Seen) -> set[int]:
     found: set[int] = set()
     for key in seen.history:
         held = seen.held(key)
-        if len({*held}) < len(held):
+        others = [content for content in held if content != held[0]]
+        if len({*others}) < len(others):
             continue  # what comes back is data
+        while held and held[0] in held[1:]:  # moved to and fro, as for difference quotients
+            held = held[held.index(held[0], 1) :]
         arrays = [seen.arrays[content] for content in held[: _EARLY + 2]]
         moves = [_moves_a_little(a, b) for a, b in pairwise(arrays)]
         if moves and sum(moves) >= 0.6 * len(moves):

@@ -114,18 +114,12 @@ class Reading:
         """Whether all that it says is found."""
         return bool(self.matched) and all(self.matched.values()) and self.witness is not None
 
-    def is_of_the_same(self, other: Reading) -> bool:
-        """Whether it is about the same network, weights and targets."""
+    def is_alike(self, other: Reading) -> bool:
+        """Whether it is about a network of the same form, with the same targets."""
         mine, its = self.batches[0], other.batches[0]
-        names = [name for name in mine.step.parameters if name[0] == "W"]
-        return (
-            self.settings.activations == other.settings.activations
-            and np.array_equal(mine.y, its.y)
-            and all(
-                np.array_equal(mine.step.parameters[name], its.step.parameters[name])
-                for name in names
-            )
-        )
+        shapes = [{n: p.shape for n, p in it.step.parameters.items()} for it in (mine, its)]
+        is_same = self.settings.activations == other.settings.activations
+        return is_same and shapes[0] == shapes[1] and np.array_equal(mine.y, its.y)
 
 
 class Reader:
@@ -473,7 +467,7 @@ def by_witness(found: list[Reading]) -> list[Reading]:
         return found
     first = found[0]
     kind = WITH_ACTIVATION.get(first.settings.loss)
-    alike = [it for it in found if it.witness and it.is_of_the_same(first)]
+    alike = [it for it in found if it.witness and it.is_alike(first)]
     others = [it for it in alike if WITH_ACTIVATION.get(it.settings.loss) != kind]
     return found if len(others) < len(alike) else [*others[:1], *found]
 

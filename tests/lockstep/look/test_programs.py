@@ -434,3 +434,107 @@ for t in range(20):
     alike = text.replace("dW1 += reg * W1", "dW1 += reg * W1\n    dW2 += reg * W2")
     assert main(["look", write(NETWORK + alike)]) == 0
     assert "l2 0.05" in capsys.readouterr().out
+
+
+def test_batches_that_are_alike_are_data(write, capsys):
+    text = """
+X = rng.random((60, 3)) + 1
+y = (X.sum(axis=1, keepdims=True) > 4.5) * 1.0
+for t in range(4):
+    order = rng.permutation(60)
+    for start in range(0, 60, 20):
+        rows = order[start : start + 20]
+        xb = X[rows]
+        h = np.tanh(xb @ W1 + b1)
+        p = 1 / (1 + np.exp(-(h @ W2 + b2)))
+        d2 = (p - y[rows]) / 20
+        d1 = d2 @ W2.T * (1 - h * h)
+        W2, b2 = W2 - lr * h.T @ d2, b2 - lr * d2.sum(axis=0)
+        W1, b1 = W1 - lr * xb.T @ d1, b1 - lr * d1.sum(axis=0)
+"""
+    assert main(["look", write(NETWORK + text)]) == 0
+    assert "3-4-1, tanh, sigmoid, bce, sgd lr 0.1" in capsys.readouterr().out
+
+
+ROWS_AND_COLUMNS = """
+import numpy as np
+
+rng = np.random.default_rng(3)
+X = rng.normal(size=(20, 3))
+Y = np.eye(2)[(X[:, 0] > X[:, 1]).astype(int)].T
+w1, w2 = rng.normal(size=(4, 4)), rng.normal(size=(2, 5))
+eta, reg = 0.05, 0.1
+for _ in range(9):
+    a1 = np.hstack([np.ones((20, 1)), X])
+    z2 = w1 @ a1.T
+    a2 = 1 / (1 + np.exp(-z2))
+    a2 = np.vstack([np.ones((1, 20)), a2])
+    z3 = w2 @ a2
+    a3 = 1 / (1 + np.exp(-z3))
+    sigma3 = a3 - Y
+    sigma2 = (w2.T @ sigma3 * a2 * (1 - a2))[1:]
+    grad1, grad2 = sigma2 @ a1, sigma3 @ a2.T
+    grad1[:, 1:] += reg * w1[:, 1:]
+    grad2[:, 1:] += reg * w2[:, 1:]
+    w1 = w1 - eta * grad1
+    w2 = w2 - eta * grad2
+"""
+
+
+def test_samples_may_be_rows_in_x_alone_and_gradients_have_the_biases_in_them(write, capsys):
+    assert main(["look", write(ROWS_AND_COLUMNS)]) == 0
+    out = capsys.readouterr().out
+    assert "bce_sum, l2 0.1, sgd lr 0.05" in out
+    assert "samples are columns, in x they are rows; biases are the first column" in out
+    assert "grad_b_h  grad1" in out
+    wrong = ROWS_AND_COLUMNS.replace(" * (1 - a2))[1:]", ")[1:]")
+    assert main(["look", write(wrong)]) == 1
+
+
+def test_an_update_with_the_other_sign_is_no_penalty(write, capsys):
+    loop = """
+for _ in range(9):
+    dW1, db1, dW2, db2 = gradients(W1, b1, W2, b2)
+    W1 = W1 + lr * dW1
+    b1, W2, b2 = b1 - lr * db1, W2 - lr * dW2, b2 - lr * db2
+"""
+    assert main(["look", write(NETWORK + loop)]) == 1
+    assert "update-sign" in capsys.readouterr().out
+
+
+def test_difference_quotients_before_the_training_are_no_steps(write, capsys):
+    loop = """
+parameters = [W1, b1, W2, b2]
+for p in parameters:
+    for i in range(p.size):
+        for e in (1e-5, -1e-5):
+            p.flat[i] += e
+            gradients(*parameters)
+            p.flat[i] -= e
+for _ in range(9):
+    for p, g in zip(parameters, gradients(*parameters)):
+        p -= lr * g
+"""
+    text = (NETWORK + loop).replace("p.flat[i] -= e", "p.flat[i] = kept")
+    text = text.replace("        for e in", "        kept = p.flat[i]\n        for e in")
+    assert main(["look", write(text)]) == 0
+    assert "sgd lr 0.1" in capsys.readouterr().out
+
+
+def test_a_learning_rate_that_is_in_it_twice_is_not_read_off(write, capsys):
+    loop = """
+for _ in range(9):
+    dW1, db1, dW2, db2 = gradients(W1, b1, W2, b2)
+    W1, b1, W2, b2 = W1 - lr * lr * dW1, b1 - lr * lr * db1, W2 - lr * lr * dW2, b2 - lr * lr * db2
+"""
+    main(["look", write(NETWORK.replace("= 0.1, 0.9", "= 0.2, 0.9") + loop)])
+    assert "lr 0.04" not in capsys.readouterr().out
+
+
+def test_what_is_said_does_not_make_the_last_layer_the_whole(write, capsys):
+    loop = """
+for _ in range(9):
+    dW1, db1, dW2, db2 = gradients(W1, b1, W2, b2)
+    W1, b1, W2, b2 = W1 - lr * 12 * dW1, b1 - lr * db1, W2 - lr * dW2, b2 - lr * db2
+"""
+    assert main(["look", write(NETWORK + loop), "--loss", "bce", "--lr", "0.1"]) != 0
