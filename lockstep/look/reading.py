@@ -363,6 +363,16 @@ class Reader:
                 return series
         return None
 
+    def multiple(self, batch: Batch, loss: float) -> tuple[float, Series] | None:
+        """Where the program computed a usual multiple of a loss, and which; None where nowhere."""
+        n_out = batch.step.parameters[f"W{len(self.model.chain.layers)}"].shape[0]
+        sizes = {factor for factor in delta_factors(len(batch.x), n_out) if factor > 0}
+        for factor in sorted({*sizes, *(1 / size for size in sizes)} - {1.0}):
+            series = self.witness(batch, factor * loss)
+            if series:
+                return factor, series
+        return None
+
     def is_known(self, number: float) -> bool:
         """Whether a number stands in the program, or a variable holds it."""
         return bool((np.abs(self.numbers - abs(number)) <= 1e-6 * abs(number)).any())

@@ -12,7 +12,7 @@ from lockstep.look.forward import Chain, chains, changing
 from lockstep.look.passes import Model
 from lockstep.look.reading import Batch, Reader, Reading, by_witness, delta_factors, kept
 from lockstep.look.roles import Roles
-from lockstep.look.seen import Seen, Sighting
+from lockstep.look.seen import Seen, Series, Sighting
 from lockstep.look.source import Program
 from lockstep.look.updates import Updates
 from lockstep.network.names import Array, Quantities
@@ -59,6 +59,8 @@ class Recognised:
         dtype: What it computes in.
         said: What the user says of it: x, loss …
         steps: By step the quantities by the network's names.
+        multiple: Where it does not compute the loss whose gradients it has, but a multiple of it:
+            the factor, and where.
     """
 
     model: Model
@@ -67,6 +69,7 @@ class Recognised:
     dtype: str
     said: frozenset[str]
     steps: list[dict[str, Mapped]] = field(default_factory=list)
+    multiple: tuple[float, Series] | None = None
 
     @property
     def quality(self) -> float:
@@ -241,6 +244,8 @@ def _recognised(reader: Reader, reading: Reading) -> Recognised:
         right = reader.right(batch, settings, memory, number)
         found.steps.append(_mapped(found, reader, batch, right))
         memory = kept(right)
+        if number == 1 and reading.witness is None:
+            found.multiple = reader.multiple(batch, float(right["loss"]))
     return found
 
 

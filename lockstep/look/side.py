@@ -120,6 +120,13 @@ class Looked(Side):
                 "its updates are those of no known optimizer, or at a learning rate that no "
                 "variable holds: not judged; --optimizer and --lr say them"
             )
+        if self._it.multiple:
+            factor, series = self._it.multiple
+            place = self._program.place(series.line, series.file)
+            found.append(
+                f"the loss in {place} is {factor:.9g} times "
+                "the one whose gradients these are: a convention of yours, or a factor is missing"
+            )
         if inside:
             found.append(
                 f"no variable holds {', '.join(inside)}: judged through what is computed from "

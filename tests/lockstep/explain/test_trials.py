@@ -49,6 +49,33 @@ def test_an_epsilon_that_changes_nothing_is_not_named_beside_a_factor(tmp_path):
     assert "log-epsilon" not in {it["mistake"] for it in result.diagnoses}
 
 
+@pytest.mark.parametrize("loss", ["bce", "cross_entropy"])
+def test_an_epsilon_in_the_denominators_of_delta_is_named(loss):
+    def step(a3, y):
+        if loss == "bce":
+            d = -(y / (a3 + 1e-8) - (1 - y) / (1 - a3 + 1e-8))
+            return dict(delta3=d * a3 * (1 - a3) / y.size)
+        d = np.eye(3)[y] / (a3 + 1e-8)
+        return dict(delta3=a3 * ((d * a3).sum(axis=1, keepdims=True) - d) / len(y))
+
+    problem = NETWORK | dict(loss=loss)
+    problem["activations"] = problem["activations"].replace(
+        "linear", "sigmoid" if loss == "bce" else "linear"
+    )
+    found = compare(step, **problem).diagnoses
+    assert [it["mistake"] for it in found] == ["log-epsilon"]
+    assert "denominators" in found[0]["says"]
+
+
+def test_one_number_for_all_biases_is_named_with_its_factor():
+    def step(delta1, b1):
+        return dict(grad_b1=0.3 * delta1.sum() * np.ones_like(b1))
+
+    (found,) = compare(step, **NETWORK).diagnoses
+    assert found["mistake"] == "bias-summed-over-neurons"
+    assert "0.3 times the sum of delta1" in found["says"]
+
+
 def test_a_derivative_that_is_there_twice_is_named():
     def step(delta2, W2, a1):
         return dict(delta1=delta2 @ W2 * (1 - a1**2) ** 2)

@@ -538,3 +538,16 @@ for _ in range(9):
     W1, b1, W2, b2 = W1 - lr * 12 * dW1, b1 - lr * db1, W2 - lr * dW2, b2 - lr * db2
 """
     assert main(["look", write(NETWORK + loop), "--loss", "bce", "--lr", "0.1"]) != 0
+
+
+def test_a_loss_that_is_a_multiple_of_the_one_that_is_meant_is_a_remark(write, capsys):
+    loop = """
+for _ in range(9):
+    dW1, db1, dW2, db2 = gradients(W1, b1, W2, b2)
+    p = 1 / (1 + np.exp(-(np.tanh(X @ W1 + b1) @ W2 + b2)))
+    loss = -np.sum(y * np.log(p) + (1 - y) * np.log(1 - p))
+    W1, b1, W2, b2 = W1 - lr * dW1, b1 - lr * db1, W2 - lr * dW2, b2 - lr * db2
+"""
+    assert main(["look", write(NETWORK + loop)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "is 12 times the one whose gradients these are" in out
