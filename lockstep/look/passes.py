@@ -213,10 +213,9 @@ class Model:
             sightings = list(together)
             now.advance(sightings)
             for it in sightings:
-                if it.time < begins or it.content not in self._outs:
-                    continue
                 contents = now.parameters()
-                if len(contents) < len(self.keys):
+                is_early = it.time < begins or len(contents) < len(self.keys)
+                if is_early or it.content not in self._outs:
                     continue
                 again = it.key in places and it.content != latest
                 if (it.content, contents) in done and not again:
@@ -250,13 +249,9 @@ class Model:
 
     def _is_made(self, out: Array, made: Array, may_be_zero: bool) -> bool:
         """Whether outputs are those that inputs give."""
-        for form in (out, out.T):
-            if form.shape == made.shape:
-                if close(form, made, 10 * self.tolerance):
-                    return True
-                if may_be_zero and not form.any() and not made.any():
-                    return True
-        return False
+        is_zero = may_be_zero and not out.any() and not made.any()
+        forms = (form for form in (out, out.T) if form.shape == made.shape)
+        return any(is_zero or close(form, made, 10 * self.tolerance) for form in forms)
 
     @cached_property
     def _outs(self) -> set[int]:

@@ -114,10 +114,19 @@ class Reading:
         """Whether all that it says is found."""
         return bool(self.matched) and all(self.matched.values()) and self.witness is not None
 
+    def is_denied_by(self, other: Reading) -> bool:
+        """Whether the program computes the loss of the other one, which is of another kind."""
+        kinds = {WITH_ACTIVATION.get(it.settings.loss) for it in (self, other)}
+        is_computed = other.witness is not None and self.witness is None
+        return is_computed and len(kinds) > 1 and self.is_alike(other)
+
     def is_alike(self, other: Reading) -> bool:
         """Whether it is about a network of the same form, with the same targets."""
         mine, its = self.batches[0], other.batches[0]
-        shapes = [{n: p.shape for n, p in it.step.parameters.items()} for it in (mine, its)]
+        shapes = [
+            [p.shape for name, p in it.step.parameters.items() if name[0] == "W"]
+            for it in (mine, its)
+        ]
         is_same = self.settings.activations == other.settings.activations
         return is_same and shapes[0] == shapes[1] and np.array_equal(mine.y, its.y)
 

@@ -219,9 +219,8 @@ class Recogniser:
             if found and found[-1][2].is_whole and len(weights) > 1:
                 break
         found.sort(key=lambda it: it[0], reverse=True)
-        meant = by_witness([reading for _, _, reading in found])
-        if len(meant) > len(found):  # another loss is computed than the gradients are of
-            found = [it for it in found if it[2] is meant[0]]
+        meant = by_witness([reading for _, _, reading in found])[:1]
+        found = [it for it in found if not any(it[2].is_denied_by(one) for one in meant)]
         recognised = []
         for _, reader, reading in found[:_BEST]:
             whole = reader.model.chain, *(step.until for step in reader.steps)

@@ -177,12 +177,13 @@ class Updates:
 
     def _rates(self, batch: Batch, new: Quantities) -> dict[str, float | None]:
         """By parameter that moved, or should, how far it went along its step; None where apart."""
-        found: dict[str, float | None] = {}
-        for name, p in batch.step.parameters.items():
-            down = p.astype(np.float64) - new[f"new_{name}"]
-            if down.any() or (batch.step.new[name] != p).any():
-                found[name] = ratio(p, batch.step.new[name], down)
-        return found
+        old, own = batch.step.parameters, batch.step.new
+        downs = {name: p.astype(np.float64) - new[f"new_{name}"] for name, p in old.items()}
+        return {
+            name: ratio(old[name], own[name], down)
+            for name, down in downs.items()
+            if down.any() or (own[name] != old[name]).any()
+        }
 
     def _penalties(self, settings: Settings) -> Iterator[Settings]:
         """Settings with the penalty that the weights have alike, where they have one."""

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from lockstep.look.forward import _GELUS_APART, matrix, rows, sigma
-from lockstep.look.passes import _Now
+from lockstep.look.passes import _Now, unfolded
 from lockstep.look.reading import Reader, Settings, delta_factors, ratio
 from lockstep.look.recognise import Mapped, Recognised
 from lockstep.look.roles import Roles
 from lockstep.look.seen import Found, Seen, Sighting, forms
 from lockstep.look.side import written
 from lockstep.look.source import Program, names_by_line, stored_by_line
+from lockstep.look.updates import _share
 
 
 def test_vectors_are_one_sample_and_one_output():
@@ -187,3 +188,32 @@ def test_a_part_of_the_samples_explains_no_unknown_update():
     reading = SimpleNamespace(matched={}, error=True, knows_update=False, batches=[batch])
     found = SimpleNamespace(reading=reading, network=SimpleNamespace(depth=2), said=set())
     assert Recognised.is_likely.fget(found) is False
+
+
+def test_biases_are_the_first_or_the_last_row_of_a_matrix_of_both():
+    M = np.arange(6.0).reshape(3, 2)
+    assert unfolded(M, "first")["b"].tolist() == [0, 1]
+    assert unfolded(M, "last")["b"].tolist() == [4, 5]
+    assert unfolded(M, "last")["W"].tolist() == [[0, 2], [1, 3]]
+
+
+@pytest.mark.parametrize(
+    ("said", "depth", "knows", "matched", "likely"),
+    [
+        ({"lr"}, 2, False, {}, True),
+        (set(), 2, False, {"delta2": False}, False),
+        (set(), 1, True, {"delta1": True}, False),
+    ],
+)
+def test_what_must_be_right_for_the_rest_to_be_wrong(said, depth, knows, matched, likely):
+    batch = SimpleNamespace(passes=[1], step=SimpleNamespace(passes=[1]))
+    reading = SimpleNamespace(
+        matched=matched, error=True, knows_update=knows, batches=[batch], witness=None
+    )
+    found = SimpleNamespace(reading=reading, network=SimpleNamespace(depth=depth), said=said)
+    found.quality, found._is_a_part = 0.25, lambda: False
+    assert Recognised.is_likely.fget(found) is likely
+
+
+def test_nothing_has_no_penalty():
+    assert _share(np.zeros((4, 2)), np.ones(4), 1e-11) is None

@@ -551,3 +551,28 @@ for _ in range(9):
     assert main(["look", write(NETWORK + loop)]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "is 12 times the one whose gradients these are" in out
+
+
+def test_samples_may_be_columns_in_x_alone(write, capsys):
+    loop = """
+for _ in range(9):
+    dW1, db1, dW2, db2 = gradients(W1, b1, W2, b2)
+    W1, b1, W2, b2 = W1 - lr * dW1, b1 - lr * db1, W2 - lr * dW2, b2 - lr * db2
+"""
+    text = (NETWORK + loop).replace("size=(12, 3)", "size=(3, 12)").replace("X[:, :1]", "X[:1].T")
+    text = text.replace("X @ W1", "X.T @ W1").replace("X.T @ d1", "X @ d1").replace("len(X)", "12")
+    assert main(["look", write(text)]) == 0
+    assert "samples are rows, in x they are columns" in capsys.readouterr().out
+
+
+def test_the_loss_that_is_printed_once_says_what_is_meant(write, capsys):
+    loop = """
+for t in range(9):
+    dW1, db1, dW2, db2 = gradients(W1, b1, W2, b2)
+    if t == 0:
+        p = 1 / (1 + np.exp(-(np.tanh(X @ W1 + b1) @ W2 + b2)))
+        print(np.mean((p - y) ** 2))
+        cost = np.mean((p - y) ** 2)
+    W1, b1, W2, b2 = W1 - lr * dW1, b1 - lr * db1, W2 - lr * dW2, b2 - lr * db2
+"""
+    assert main(["look", write(NETWORK + loop)]) != 0
