@@ -130,14 +130,14 @@ def cross_entropy_by_o(o: Number, y: Number, eps: Number = 0) -> Number:
     return -(y * np.log(o + eps)).sum()
 
 
-def bce_by_o(o: Number, y: Number, eps: Number = 0) -> Number:
-    """−Σ (y log o + (1 − y) log(1 − o)), likewise, near 0 and near 1."""
-    return -(y * np.log(o + eps) + (1 - y) * np.log(1 - o + eps)).sum()
-
-
 def cross_entropy_by_o_prime(o: Number, y: Number, eps: Number = 0) -> Number:
     """Its derivative by z, o Σ y o/(o + ε) − o y/(o + ε), (N, n_out), with o = softmax(z)."""
     return o * (y * o / (o + eps)).sum(axis=1, keepdims=True) - o * (y / (o + eps))
+
+
+def bce_by_o(o: Number, y: Number, eps: Number = 0) -> Number:
+    """−Σ (y log o + (1 − y) log(1 − o)), likewise, near 0 and near 1."""
+    return -(y * np.log(o + eps) + (1 - y) * np.log(1 - o + eps)).sum()
 
 
 def bce_by_o_prime(o: Number, y: Number, eps: Number = 0) -> Number:

@@ -459,11 +459,8 @@ def by_the_outputs(network: Network, eps: float = 0) -> Right:
         return {}
     by_z, by_o, prime = SUMS[network.loss]
     z, o = (Symbol.called(network.of(kind, network.depth)) for kind in "za")
-    y, delta, right = (
-        Symbol.called("y"),
-        network.of("delta", network.depth),
-        formulas(trained(network)),
-    )
+    y, delta = Symbol.called("y"), network.of("delta", network.depth)
+    right = formulas(trained(network))
     forms = {
         "loss": {by_z(z, y).text(): by_o(o, y, eps=eps).text()},
         delta: {(o - y).text(): prime(o, y, eps=eps).text()},
@@ -478,12 +475,13 @@ def _losses(network: Network, right: Right) -> Rows:
         z = Symbol.called(network.of("z", network.depth))
         total = np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1, keepdims=True).text()
         inside = EPSILONS if network.activations[-1] == "softmax" else ()
+        by_o = [by_the_outputs(network, eps) for eps in EPSILONS]
         yield (
             "loss",
             "log-epsilon",
             "an ε stands inside the logarithm of {q}",
             "compute the loss from the pre-activations, where none is needed",
-            *(by_the_outputs(network, eps)["loss"] for eps in EPSILONS),
+            *(it["loss"] for it in by_o),
             *(replaced(right["loss"], {total: f"{total} + {eps}"}) for eps in inside),
         )
         yield (
@@ -491,7 +489,7 @@ def _losses(network: Network, right: Right) -> Rows:
             "log-epsilon",
             "an ε stands in the denominators of {q}, as in the logarithm of the loss",
             "use the loss's own derivative, o − y, which needs none",
-            *(by_the_outputs(network, eps)[delta] for eps in EPSILONS),
+            *(it[delta] for it in by_o),
         )
     if network.activations[-1] == "softmax":
         kept = {size: size for size in ("y.shape[0]", "y.size")}

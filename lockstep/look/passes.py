@@ -213,10 +213,9 @@ class Model:
             sightings = list(together)
             now.advance(sightings)
             for it in sightings:
-                contents = now.parameters()
-                is_early = it.time < begins or len(contents) < len(self.keys)
-                if is_early or it.content not in self._outs:
+                if it.time < begins or it.content not in self._outs or now.lacks_some:
                     continue
+                contents = now.parameters()
                 again = it.key in places and it.content != latest
                 if (it.content, contents) in done and not again:
                     continue
@@ -370,6 +369,11 @@ class _Now:
                     latest.append((name, max(held, key=lambda it: it.time).content))
             self._parameters = tuple(latest)
         return self._parameters
+
+    @property
+    def lacks_some(self) -> bool:
+        """Whether a parameter is held by no variable yet."""
+        return len(self.parameters()) < len(self.model.keys)
 
     def inputs(self) -> Iterator[int]:
         """The arrays that may be the inputs of a pass, the latest first."""

@@ -110,15 +110,24 @@ class Reading:
     is_uneven: bool = False
 
     @property
+    def kind(self) -> str | None:
+        """The activation that belongs to its loss; None of squares."""
+        return WITH_ACTIVATION.get(self.settings.loss)
+
+    @property
+    def knows_error(self) -> bool:
+        """Whether the last delta was found, and the outputs less the targets."""
+        return bool(self.matched.get(f"delta{len(self.settings.activations)}")) and self.error
+
+    @property
     def is_whole(self) -> bool:
         """Whether all that it says is found."""
         return bool(self.matched) and all(self.matched.values()) and self.witness is not None
 
     def is_denied_by(self, other: Reading) -> bool:
         """Whether the program computes the loss of the other one, which is of another kind."""
-        kinds = {WITH_ACTIVATION.get(it.settings.loss) for it in (self, other)}
         is_computed = other.witness is not None and self.witness is None
-        return is_computed and len(kinds) > 1 and self.is_alike(other)
+        return is_computed and self.kind != other.kind and self.is_alike(other)
 
     def is_alike(self, other: Reading) -> bool:
         """Whether it is about a network of the same form, with the same targets."""
@@ -271,7 +280,9 @@ class Reader:
             for batch in by_value.values():
                 rights: dict[tuple[object, ...], Quantities] = {}
                 for settings in self._settings(batch.y):
-                    found.append(self.score(batch, settings, self._alike(batch, settings, rights)))
+                    found.append(
+                        self.score(batch, settings, self._by_kind(batch, settings, rights))
+                    )
         found.sort(key=lambda it: (-it.score, round(it.apart, 6), _usual(it)))
         return by_witness(found)
 
@@ -302,7 +313,7 @@ class Reader:
             return by_hand.step(parameters, batch.x, batch.y, settings.lr or 1.0, memory=memory,
                                 step=number, **settings.training)  # fmt: skip
 
-    def _alike(
+    def _by_kind(
         self, batch: Batch, settings: Settings, known: dict[tuple[object, ...], Quantities]
     ) -> Quantities:
         """The same by what a loss of one kind has but for a factor, which is computed once."""
@@ -482,13 +493,12 @@ def by_witness(found: list[Reading]) -> list[Reading]:
     The gradient of a cross-entropy with σ' too many is that of squares, and the reverse: which of
     the two is meant, the loss says that is computed.
     """
-    if not found or found[0].witness:
+    if not found:
         return found
     first = found[0]
-    kind = WITH_ACTIVATION.get(first.settings.loss)
-    alike = [it for it in found if it.witness and it.is_alike(first)]
-    others = [it for it in alike if WITH_ACTIVATION.get(it.settings.loss) != kind]
-    return found if len(others) < len(alike) else [*others[:1], *found]
+    deny = [it for it in found if first.is_denied_by(it)]
+    same = any(it.witness and it.kind == first.kind and it.is_alike(first) for it in found)
+    return found if same else [*deny[:1], *found]
 
 
 def _usual(reading: Reading) -> int:

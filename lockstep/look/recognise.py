@@ -92,8 +92,6 @@ class Recognised:
     @property
     def is_likely(self) -> bool:
         """Whether enough is right to say that the rest is wrong."""
-        matched = self.reading.matched
-        by_loss = bool(matched.get(f"delta{self.network.depth}")) and self.reading.error
         if "parameters" in self.said:
             return True
         if self.network.depth == 1 and self._is_a_part():
@@ -103,19 +101,19 @@ class Recognised:
         batch = self.reading.batches[0]
         if not self.reading.knows_update and len(batch.passes) < len(batch.step.passes):
             return False  # a part of the samples explains no update
-        if not self.reading.knows_update and not any(matched.values()):
+        if not self.reading.knows_update and not any(self.reading.matched.values()):
             return False
         is_sure = self.reading.knows_update and self.quality >= 1 / 2
         if self.network.depth == 1 and not is_sure:
             return False
-        return self.quality >= _CLEAR or by_loss or self.reading.witness is not None
+        by_loss = self.reading.knows_error or self.reading.witness is not None
+        return self.quality >= _CLEAR or by_loss
 
     @property
     def is_clear(self) -> bool:
         """Whether no more needs to be seen: much is right, or error and update are known."""
-        matched = self.reading.matched
-        by_loss = bool(matched.get(f"delta{self.network.depth}")) and self.reading.error
-        return self.quality >= _CLEAR or (self.reading.knows_update and by_loss)
+        is_known = self.reading.knows_update and self.reading.knows_error
+        return self.quality >= _CLEAR or is_known
 
     @property
     def is_judged(self) -> bool:
@@ -214,7 +212,7 @@ class Recogniser:
             for reading in self._readings[mark]:
                 if reading.score >= _LEAST:
                     found.append(((model.followed, reading.score), reader, reading))
-                if reading.matched.get(f"delta{len(weights)}") and reading.error:
+                if reading.knows_error:
                     certain = weights
             if found and found[-1][2].is_whole and len(weights) > 1:
                 break

@@ -24,13 +24,8 @@ class Roles:
     """
 
     def __init__(self, model: Model, batch: Batch, settings: Settings, right: Quantities) -> None:
-        self.model, self.seen, self.batch, self.settings, self.right = (
-            model,
-            model.seen,
-            batch,
-            settings,
-            right,
-        )
+        self.model, self.seen, self.batch = model, model.seen, batch
+        self.settings, self.right = settings, right
         ones = tuple([1] * (len(settings.activations) + 1))
         self.network = Network(ones, settings.activations, settings.loss)
 
@@ -116,6 +111,5 @@ class Roles:
 
     def _is_named(self, it: Sighting, name: str) -> bool:
         """Whether a variable's own name is one of a quantity's."""
-        return self.network.quantity(own_name(it.name), self.network.judged) == self.network.name(
-            name
-        )
+        own = self.network.quantity(own_name(it.name), self.network.judged)
+        return own == self.network.name(name)

@@ -305,6 +305,16 @@ def gradients(W1, b1, W2, b2):
 """
 
 
+TRAINED = (
+    NETWORK
+    + """
+for t in range(9):
+    dW1, db1, dW2, db2 = gradients(W1, b1, W2, b2)
+    W1, b1, W2, b2 = W1 - lr * dW1, b1 - lr * db1, W2 - lr * dW2, b2 - lr * db2
+"""
+)
+
+
 def test_a_learning_rate_that_falls_is_followed_in_adam(write, capsys):
     text = """
 m, v = [0 * p for p in parameters], [0 * p for p in parameters]
@@ -492,13 +502,7 @@ def test_samples_may_be_rows_in_x_alone_and_gradients_have_the_biases_in_them(wr
 
 
 def test_an_update_with_the_other_sign_is_no_penalty(write, capsys):
-    loop = """
-for _ in range(9):
-    dW1, db1, dW2, db2 = gradients(W1, b1, W2, b2)
-    W1 = W1 + lr * dW1
-    b1, W2, b2 = b1 - lr * db1, W2 - lr * dW2, b2 - lr * db2
-"""
-    assert main(["look", write(NETWORK + loop)]) == 1
+    assert main(["look", write(TRAINED.replace("W1 - lr", "W1 + lr"))]) == 1
     assert "update-sign" in capsys.readouterr().out
 
 
@@ -507,72 +511,51 @@ def test_difference_quotients_before_the_training_are_no_steps(write, capsys):
 parameters = [W1, b1, W2, b2]
 for p in parameters:
     for i in range(p.size):
+        kept = p.flat[i]
         for e in (1e-5, -1e-5):
             p.flat[i] += e
             gradients(*parameters)
-            p.flat[i] -= e
+            p.flat[i] = kept
 for _ in range(9):
     for p, g in zip(parameters, gradients(*parameters)):
         p -= lr * g
 """
-    text = (NETWORK + loop).replace("p.flat[i] -= e", "p.flat[i] = kept")
-    text = text.replace("        for e in", "        kept = p.flat[i]\n        for e in")
-    assert main(["look", write(text)]) == 0
+    assert main(["look", write(NETWORK + loop)]) == 0
     assert "sgd lr 0.1" in capsys.readouterr().out
 
 
 def test_a_learning_rate_that_is_in_it_twice_is_not_read_off(write, capsys):
-    loop = """
-for _ in range(9):
-    dW1, db1, dW2, db2 = gradients(W1, b1, W2, b2)
-    W1, b1, W2, b2 = W1 - lr * lr * dW1, b1 - lr * lr * db1, W2 - lr * lr * dW2, b2 - lr * lr * db2
-"""
-    main(["look", write(NETWORK.replace("= 0.1, 0.9", "= 0.2, 0.9") + loop)])
+    text = TRAINED.replace("= 0.1, 0.9", "= 0.2, 0.9").replace("- lr *", "- lr * lr *")
+    main(["look", write(text)])
     assert "lr 0.04" not in capsys.readouterr().out
 
 
 def test_what_is_said_does_not_make_the_last_layer_the_whole(write, capsys):
-    loop = """
-for _ in range(9):
-    dW1, db1, dW2, db2 = gradients(W1, b1, W2, b2)
-    W1, b1, W2, b2 = W1 - lr * 12 * dW1, b1 - lr * db1, W2 - lr * dW2, b2 - lr * db2
-"""
-    assert main(["look", write(NETWORK + loop), "--loss", "bce", "--lr", "0.1"]) != 0
+    text = TRAINED.replace("lr * dW1", "lr * 12 * dW1")
+    assert main(["look", write(text), "--loss", "bce", "--lr", "0.1"]) != 0
 
 
 def test_a_loss_that_is_a_multiple_of_the_one_that_is_meant_is_a_remark(write, capsys):
-    loop = """
-for _ in range(9):
-    dW1, db1, dW2, db2 = gradients(W1, b1, W2, b2)
+    loss = """
     p = 1 / (1 + np.exp(-(np.tanh(X @ W1 + b1) @ W2 + b2)))
     loss = -np.sum(y * np.log(p) + (1 - y) * np.log(1 - p))
-    W1, b1, W2, b2 = W1 - lr * dW1, b1 - lr * db1, W2 - lr * dW2, b2 - lr * db2
-"""
-    assert main(["look", write(NETWORK + loop)]) == 0
+    W1, b1,"""
+    assert main(["look", write(TRAINED.replace("\n    W1, b1,", loss))]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "is 12 times the one whose gradients these are" in out
 
 
 def test_samples_may_be_columns_in_x_alone(write, capsys):
-    loop = """
-for _ in range(9):
-    dW1, db1, dW2, db2 = gradients(W1, b1, W2, b2)
-    W1, b1, W2, b2 = W1 - lr * dW1, b1 - lr * db1, W2 - lr * dW2, b2 - lr * db2
-"""
-    text = (NETWORK + loop).replace("size=(12, 3)", "size=(3, 12)").replace("X[:, :1]", "X[:1].T")
+    text = TRAINED.replace("size=(12, 3)", "size=(3, 12)").replace("X[:, :1]", "X[:1].T")
     text = text.replace("X @ W1", "X.T @ W1").replace("X.T @ d1", "X @ d1").replace("len(X)", "12")
     assert main(["look", write(text)]) == 0
     assert "samples are rows, in x they are columns" in capsys.readouterr().out
 
 
 def test_the_loss_that_is_printed_once_says_what_is_meant(write, capsys):
-    loop = """
-for t in range(9):
-    dW1, db1, dW2, db2 = gradients(W1, b1, W2, b2)
+    once = """
     if t == 0:
         p = 1 / (1 + np.exp(-(np.tanh(X @ W1 + b1) @ W2 + b2)))
-        print(np.mean((p - y) ** 2))
         cost = np.mean((p - y) ** 2)
-    W1, b1, W2, b2 = W1 - lr * dW1, b1 - lr * db1, W2 - lr * dW2, b2 - lr * db2
-"""
-    assert main(["look", write(NETWORK + loop)]) != 0
+    W1, b1,"""
+    assert main(["look", write(TRAINED.replace("\n    W1, b1,", once))]) != 0
