@@ -491,6 +491,16 @@ def _losses(network: Network, right: Right) -> Rows:
             "use the loss's own derivative, o − y, which needs none",
             *(it[delta] for it in by_o),
         )
+    if network.loss in SUMS and network.activations[-1] == "sigmoid":
+        o = Symbol.called(network.of("a", network.depth))
+        slope = {(o * (1 - o)).text(): "1"}
+        yield (
+            delta,
+            "missing-activation-derivative",
+            "the derivative of the activation function is left out of {q}: it is ∂L/∂o",
+            "multiply by σ'; the product is o − y, but for the factor of the mean",
+            replaced(by_the_outputs(network)[delta], slope),
+        )
     if network.activations[-1] == "softmax":
         kept = {size: size for size in ("y.shape[0]", "y.size")}
         for name in (delta, "loss"):

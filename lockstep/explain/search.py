@@ -164,8 +164,12 @@ def _tries(case: Case, name: str, mistakes: list[Mistake]) -> Iterator[tuple[Mis
             continue
         family = [one for one in case.mistakes if _is_alike(case.network, one, mistake)]
         kind = [one for one in family if _kind(case.network, one) == _kind(case.network, mistake)]
+        letter = case.network[mistake.quantity].family
+        like = [one for one in kind if case.network[one.quantity].family == letter]
         groups = [family or [mistake]]
-        groups += [group for group in (kind, [mistake]) if 0 < len(group) < len(groups[-1])]
+        for group in (kind, like, [mistake]):
+            if 0 < len(group) < len(groups[-1]):
+                groups.append(group)
         for which, text in enumerate(mistake.formulas):
             for given in _givens(case, name, mistake, text):
                 for together in groups:

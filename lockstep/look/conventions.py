@@ -30,6 +30,8 @@ def conventions(it: Recognised) -> list[str]:
         said.append("samples are rows, in x they are columns")
     if all(layer.is_in_out for layer in chain.layers):
         said.append(LAYOUTS["in_out"])
+    if chain.layers[0].labelled:
+        said.append("the last number of x is a label, and no input")
     fold = chain.layers[0].fold
     if fold:
         which = "row" if chain.layers[0].is_in_out else "column"

@@ -26,7 +26,8 @@ _GELUS_APART = 1e-3  # at most, gelu and gelu_tanh, as a part of z
 _FELT = 1e3  # times the tolerance: the part of z that a product is at least
 _COMPARED = 64  # elements of a row that are compared first
 _EARLY = 3  # arrays that a variable of a parameter may hold up to the first forward pass
-_PART = 0.75  # of its size by which a step changes a parameter at most, or it is none
+_PART = 0.75  # of its size by which a step changes a parameter at most, or its line must say so
+_UPDATE = re.compile(r"(?P<name>.+?)\s*(=\s*(?P=name)\s*[-+]|[-+]=)")
 _OF_A_VARIABLE = 12  # arrays of one variable that are looked at
 _LIMITS = (50, 100, 200, 400)  # arrays among which the first forward pass is looked for
 
@@ -45,6 +46,7 @@ class Layer:
         is_in_out: Whether W is (inputs, outputs).
         fold: Where the biases stand in W: "first" or "last" of its inputs; empty where not.
         turned: Whether samples are rows in A and columns elsewhere, or the reverse.
+        labelled: Whether A has one column more, the last: the label of a sample.
     """
 
     inputs: int
@@ -56,6 +58,7 @@ class Layer:
     is_in_out: bool
     fold: str = ""
     turned: bool = False
+    labelled: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,11 @@ class Chain:
     def x_columns(self) -> bool:
         """Whether samples are columns in the inputs."""
         return self.columns != self.layers[0].turned
+
+    def x_of(self, array: Array) -> Array:
+        """Inputs, (N, n_0), of the array that they are."""
+        x = of_rows(array, self.x_columns)
+        return x[:, :-1] if self.layers[0].labelled else x
 
     def rank(self, seen: Seen) -> tuple[float, ...]:
         """What makes it likelier than another: more layers, more of a network, earlier."""
@@ -183,11 +191,13 @@ class _Input:
         content: Which it is.
         rows: It, with a row a sample.
         turned: Whether it lies the other way round than the other arrays.
+        labelled: Whether it has one column more, the last: the label of a sample.
     """
 
     content: int
     rows: Array
     turned: bool = False
+    labelled: bool = False
 
     @cached_property
     def largest(self) -> int:
@@ -264,7 +274,7 @@ class Search:
         layers = list(self._layers(columns))
         after: dict[int, list[Layer]] = defaultdict(list)
         for layer in layers:
-            if not layer.turned:
+            if not (layer.turned or layer.labelled):
                 after[layer.inputs].append(layer)
         made, weights = {layer.a for layer in layers}, {layer.W for layer in layers}
         passed_on: dict[int, list[int]] = {}
@@ -335,13 +345,10 @@ class Search:
         table: dict[tuple[int, ...], list[tuple[int, Array]]] = defaultdict(list)
         inputs: dict[int, list[_Input]] = defaultdict(list)
         for content in self.order:
-            forms = self._as_rows(content, columns)
-            for form in forms:
+            for form in self._as_rows(content, columns):
                 table[form.shape].append((content, form))
-            if forms and content >= 0 and forms[0].any():
-                inputs[forms[0].shape[1]].append(_Input(content, forms[0]))
-                if seen.arrays[content].ndim == 2:
-                    inputs[len(forms[0])].append(_Input(content, forms[0].T, turned=True))
+            for A in self._as_inputs(content, columns):
+                inputs[A.rows.shape[1]].append(A)
         for W in self.order:
             if W not in self.parameters or seen.arrays[W].size < 2:
                 continue
@@ -362,6 +369,17 @@ class Search:
                     ]
                     if outs and A.content != W:
                         yield from self._made(A, W, M, is_in_out, outs)
+
+    def _as_inputs(self, content: int, columns: bool) -> Iterator[_Input]:
+        array = self.seen.arrays[content]
+        form = rows(array, columns)
+        if form is None or content < 0 or not form.any():
+            return
+        yield _Input(content, form)
+        if array.ndim == 2:
+            yield _Input(content, form.T, turned=True)
+        elif array.size > 2 and _is_label(array[-1]):
+            yield _Input(content, form[:, :-1], labelled=True)
 
     def _as_rows(self, content: int, columns: bool) -> list[Array]:
         array = self.seen.arrays[content]
@@ -424,9 +442,14 @@ class Search:
         z = found.pop("linear", None)
         for name, a in found.items():
             if a != z:
-                yield Layer(A.content, W, b, z, a, name, is_in_out, fold, A.turned)
+                yield Layer(A.content, W, b, z, a, name, is_in_out, fold, A.turned, A.labelled)
         if z is not None:
-            yield Layer(A.content, W, b, z, z, "linear", is_in_out, fold, A.turned)
+            yield Layer(A.content, W, b, z, z, "linear", is_in_out, fold, A.turned, A.labelled)
+
+
+def _is_label(number: float) -> bool:
+    """Whether a number may be the label of a class."""
+    return number >= 0 and number % 1 == 0
 
 
 def product(a: Array, M: Array, fold: str) -> tuple[Array, Array]:
@@ -450,8 +473,11 @@ def is_masked(masked: Array, a: Array) -> bool:
 
 
 def changing(seen: Seen) -> set[int]:
-    """What variables held early that then changed by a part of its size, as parameters do."""
-    found: set[int] = set()
+    """What variables held early that then changed by a part of its size, as parameters do.
+
+    With what stays beside it, in variables whose names are the same but for numbers.
+    """
+    found, alike = set[int](), set[Key]()
     for key in seen.history:
         held = seen.held(key)
         others = [content for content in held if content != held[0]]
@@ -461,14 +487,36 @@ def changing(seen: Seen) -> set[int]:
             held = held[held.index(held[0], 1) :]
         arrays = [seen.arrays[content] for content in held[: _EARLY + 2]]
         moves = [_moves_a_little(a, b) for a, b in pairwise(arrays)]
-        if moves and sum(moves) >= 0.6 * len(moves):
+        is_updated = len(held) > 2 and _are_updates(seen, key)
+        if is_updated or (moves and sum(moves) >= 0.6 * len(moves)):
             shape = arrays[-1].shape
             found |= {c for c in held[:_EARLY] if seen.arrays[c].shape == shape}
+        if is_updated:
+            alike.add(_without_numbers(key))
+    for key, history in seen.history.items():  # W3 that stays, beside W1 and W2 that change
+        if history and _without_numbers(key) in alike and re.search(r"\d", key[1]):
+            found.add(history[0].content)
     return found
 
 
+def _without_numbers(key: Key) -> Key:
+    return key[0], re.sub(r"\d+", "#", key[1])
+
+
+def _are_updates(seen: Seen, key: Key) -> bool:
+    """Whether a variable that is not 0 at first changes where something is subtracted from it."""
+    first, *later = seen.history[key]
+    lines = {(it.line, it.file) for it in later[1:]}
+    return bool(seen.arrays[first.content].any()) and all(
+        _UPDATE.match(seen.text(*line)) for line in lines
+    )
+
+
 def varying(seen: Seen, parameters: set[int]) -> set[int]:
-    """What may be biases: what changes, numbers as parameters do, and arrays that do not."""
+    """What may be biases: what changes, and arrays that do not.
+
+    Numbers are some where they change as parameters do, or where their name begins like a bias's.
+    """
     found: set[int] = set()
     for key in seen.history:
         held = list(dict.fromkeys(seen.held(key)))
@@ -480,7 +528,8 @@ def varying(seen: Seen, parameters: set[int]) -> set[int]:
         found |= {
             content
             for content, shape in zip(held[:_EARLY], shapes, strict=False)
-            if shapes.count(shape) > 1 and (content >= 0 or content in parameters)
+            if shapes.count(shape) > 1
+            and (content >= 0 or content in parameters or key[1].startswith("b"))
         }
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby, islice, product
 
@@ -29,12 +29,14 @@ class Pass:
         x: The array of its inputs.
         out: That of its outputs.
         parameters: Those of its parameters, by numbered name.
+        until: When the next one was made.
     """
 
     time: int
     x: int
     out: int
     parameters: tuple[tuple[str, int], ...]
+    until: float = np.inf
 
 
 @dataclass
@@ -216,7 +218,7 @@ class Model:
                 if it.time < begins or it.content not in self._outs or now.lacks_some:
                     continue
                 contents = now.parameters()
-                again = it.key in places and it.content != latest
+                again = it.content != latest
                 if (it.content, contents) in done and not again:
                     continue
                 done.add((it.content, contents))
@@ -242,7 +244,7 @@ class Model:
         """What of the forward pass are no arrays."""
         layers = self.chain.layers
         return (
-            *(self.chain.columns, self.chain.x_columns),
+            *(self.chain.columns, self.chain.x_columns, layers[0].labelled),
             *((it.activation, it.is_in_out, it.fold) for it in layers),
         )
 
@@ -281,7 +283,7 @@ class Model:
 
     def x_of(self, content: int) -> Array:
         """Inputs, (N, n_0)."""
-        return of_rows(self.seen.arrays[content], self.chain.x_columns)
+        return self.chain.x_of(self.seen.arrays[content])
 
     def parameters(self, contents: tuple[tuple[str, int], ...]) -> Quantities:
         """All parameters in our layout, W1, b1 …"""
@@ -298,7 +300,7 @@ class Model:
             most: How many of them, from the first on.
         """
         groups: list[list[Pass]] = []
-        for one in self.passes():
+        for one in _each_until_the_next(self.passes()):
             if groups and groups[-1][0].parameters == one.parameters:
                 groups[-1].append(one)
             elif len(groups) > most:
@@ -322,6 +324,17 @@ class Model:
             step.names = {name: self.seen.first(content) for name, content in contents}
             steps.append(step)
         return steps
+
+
+def _each_until_the_next(passes: Iterable[Pass]) -> Iterator[Pass]:
+    """Forward passes, each with the time at which the next one was made."""
+    before: Pass | None = None
+    for one in passes:
+        if before:
+            yield replace(before, until=one.time)
+        before = one
+    if before:
+        yield before
 
 
 def unfolded(M: Array, fold: str) -> dict[str, Array]:

@@ -33,6 +33,7 @@ _SUMS = {None: "half_sum", "sigmoid": "bce_sum", "softmax": "cross_entropy_sum"}
 _OF_THE_LOSS = ("loss", "delta", "grad_")  # what has a factor where the loss has it
 _ONE_BY_ONE = 64  # samples of a step that are looked for one at a time
 _PASSES = 6  # of a step that are looked at
+_OF_A_PART = 1 / 4  # of its score has a reading of some of a step's samples, which no update shows
 
 
 @dataclass
@@ -95,6 +96,8 @@ class Reading:
         matched: By quantity whether it was found; more for an update.
         apart: How far the size of the last layer's update is from the gradient's.
         error: Whether outputs less targets were found.
+        rate: How far the last layer's weights went along their gradient; None where not along it.
+        implied: The learning rate that follows from the rate of a reading that it denies.
         knows_update: Whether its updates are those of an optimiser.
         is_uneven: Whether weights have penalties, but not alike.
     """
@@ -106,6 +109,8 @@ class Reading:
     matched: dict[str, int] = field(default_factory=dict)
     apart: float = 0.0
     error: bool = False
+    rate: float | None = None
+    implied: float | None = None
     knows_update: bool = True
     is_uneven: bool = False
 
@@ -113,6 +118,12 @@ class Reading:
     def kind(self) -> str | None:
         """The activation that belongs to its loss; None of squares."""
         return WITH_ACTIVATION.get(self.settings.loss)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """That of the outputs of the first step, (N, n_L)."""
+        batch = self.batches[0]
+        return len(batch.x), len(batch.step.parameters[f"W{len(self.settings.activations)}"])
 
     @property
     def knows_error(self) -> bool:
@@ -226,7 +237,7 @@ class Reader:
 
     def _rows_of(self, content: int) -> dict[int, Array]:
         """Which rows of longer arrays some inputs are, by the number of rows that these have."""
-        key = content, self.model.chain.x_columns
+        key = content, self.model.chain.x_columns, self.model.chain.layers[0].labelled
         if key not in self.seen.rows_of:
             found: dict[int, Array] = {}
             own, began = self.model.x_of(content), self.seen.first(content).time
@@ -272,7 +283,7 @@ class Reader:
         layers = self.model.chain.layers
         n_out = len(step.parameters[f"W{len(layers)}"])
         for passes in self.batches(step):
-            x = self.x_of(passes)
+            x, is_a_part = self.x_of(passes), self.is_a_part(step, passes)
             by_value: dict[bytes, Batch] = {}
             for key, y in self.targets(step, passes, n_out):
                 mark = bytes([y.ndim]) + y.tobytes()
@@ -280,9 +291,10 @@ class Reader:
             for batch in by_value.values():
                 rights: dict[tuple[object, ...], Quantities] = {}
                 for settings in self._settings(batch.y):
-                    found.append(
-                        self.score(batch, settings, self._by_kind(batch, settings, rights))
-                    )
+                    it = self.score(batch, settings, self._by_kind(batch, settings, rights))
+                    if is_a_part and not any(it.matched.get(f"new_{n}") for n in step.parameters):
+                        it.score *= _OF_A_PART
+                    found.append(it)
         found.sort(key=lambda it: (-it.score, round(it.apart, 6), _usual(it)))
         return by_witness(found)
 
@@ -333,6 +345,7 @@ class Reader:
         """How much of what a reading says is found by value."""
         right = right or self.right(batch, settings)
         matched: dict[str, int] = {}
+        rate: float | None = None
         last = f"W{len(settings.activations)}"  # whose gradient the loss alone decides
         n, n_out = len(batch.x), len(batch.step.parameters[f"W{len(settings.activations)}"])
         factors = delta_factors(n, n_out)
@@ -342,6 +355,7 @@ class Reader:
                 if value.any():
                     matched[name] = bool(self.find_like(batch, name, right))
                     lr = ratio(batch.step.parameters[parameter], batch.step.new[parameter], value)
+                    rate = lr if parameter == last else rate
                     if lr is not None and self.is_known(lr):
                         matched[f"new_{parameter}"] = 4 if parameter == last else 2
             elif name.startswith("delta"):
@@ -356,7 +370,7 @@ class Reader:
         is_there = bool(self.find_rows(batch, error, (1.0, -1.0)))
         score += 0.5 * is_there
         apart = self._apart(batch, right)
-        return Reading(settings, [batch], score, witness, matched, apart, is_there)
+        return Reading(settings, [batch], score, witness, matched, apart, is_there, rate)
 
     @property
     def said_lr(self) -> float | None:
@@ -389,9 +403,13 @@ class Reader:
         sizes = {factor for factor in delta_factors(len(batch.x), n_out) if factor > 0}
         for factor in sorted({*sizes, *(1 / size for size in sizes)} - {1.0}):
             series = self.witness(batch, factor * loss)
-            if series:
+            if series and not (factor == len(batch.x) and self._is_a_sum(series)):
                 return factor, series
         return None
+
+    def _is_a_sum(self, series: Series) -> bool:
+        """Whether numbers are added up, so that they are divided by how many they are elsewhere."""
+        return "+=" in self.seen.text(series.line, series.file)
 
     def is_known(self, number: float) -> bool:
         """Whether a number stands in the program, or a variable holds it."""
@@ -471,15 +489,15 @@ class Reader:
                 found.append(batches[max(batches, key=score.__getitem__)])
         return found
 
-    def is_a_part(self, batch: Batch) -> bool:
-        """Whether other samples of the step were at the same place in the program."""
-        own = {one.time for one in batch.passes}
-        places = self._places(batch.passes[0])
-        return any(it.time not in own and places & self._places(it) for it in batch.step.passes)
+    def is_a_part(self, step: Step, passes: Sequence[Pass]) -> bool:
+        """Whether other samples of a step were at the same place in the program."""
+        own = {one.time for one in passes}
+        places = self._places(passes[0])
+        return any(it.time not in own and places & self._places(it) for it in step.passes)
 
     def _places(self, one: Pass) -> set[Key]:
-        """The variables that hold a pass's outputs."""
-        return {it.key for it in self.seen.of(one.out)}
+        """The variables that got a pass's outputs before the next one."""
+        return {it.key for it in self.seen.of(one.out) if one.time <= it.time < one.until}
 
 
 def _size(loss: str, shape: tuple[int, ...]) -> float:
@@ -498,7 +516,11 @@ def by_witness(found: list[Reading]) -> list[Reading]:
     first = found[0]
     deny = [it for it in found if first.is_denied_by(it)]
     same = any(it.witness and it.kind == first.kind and it.is_alike(first) for it in found)
-    return found if same else [*deny[:1], *found]
+    if same or not deny:
+        return found
+    sizes = [_size(it.settings.loss, first.shape) for it in (first, deny[0])]
+    implied = first.rate and first.rate * sizes[0] / sizes[1]
+    return [replace(deny[0], implied=implied), *found]
 
 
 def _usual(reading: Reading) -> int:

@@ -81,8 +81,14 @@ class Recognised:
 
     @property
     def rank(self) -> tuple[float, ...]:
-        """What makes it better than another: more that is right, more steps, earlier."""
-        return self.reading.knows_update, self.quality, self.reading.score, len(self.steps)
+        """What makes it better than another: likely, more that is right, more steps."""
+        return (
+            self.is_likely,
+            self.reading.knows_update,
+            self.quality,
+            self.reading.score,
+            len(self.steps),
+        )
 
     def is_better_than(self, other: Recognised) -> bool:
         """Whether it ranks higher, or goes on where the other one ended."""
@@ -103,7 +109,8 @@ class Recognised:
             return False  # a part of the samples explains no update
         if not self.reading.knows_update and not any(self.reading.matched.values()):
             return False
-        is_sure = self.reading.knows_update and self.quality >= 1 / 2
+        by_half = self.quality >= 1 / 2 or self.reading.witness is not None
+        is_sure = self.reading.knows_update and by_half
         if self.network.depth == 1 and not is_sure:
             return False
         by_loss = self.reading.knows_error or self.reading.witness is not None
@@ -293,6 +300,7 @@ def _mapped(
 ) -> dict[str, Mapped]:
     """By the network's names what a step's variables hold."""
     own: dict[str, Mapped] = {}
+    parameters = {key for keys in reader.model.keys.values() for key in keys}
     n, n_out = len(batch.x), found.network.sizes[-1]
     for name, value in right.items():
         if name.startswith("new_") and name[4:] in batch.step.parameters:
@@ -307,7 +315,7 @@ def _mapped(
             held = reader.find_rows(batch, value, factors)
         else:
             held = reader.find(batch, value, factors)
-        held = [it for it in held if it.value.shape == value.shape]
+        held = [it for it in held if it.value.shape == value.shape and it.at.key not in parameters]
         if held:
             it = held[0]
             own[name] = Mapped(it.ours, it.at, it.transposed, it.factor)

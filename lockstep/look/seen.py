@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from time import monotonic
@@ -80,21 +80,26 @@ class Found:
 class Seen:
     """Everything that was seen so far.
 
+    Args:
+        until: When it must be recognised, as `time.monotonic` says it.
+        text: What stands in a line of a file.
+
     Attributes:
         arrays: By number.
         sightings: In the order of time.
         series: Numbers by function, line and name.
-        until: When it must be recognised, as `time.monotonic` says it.
         made: Whether a forward pass makes some outputs, as far as that was tried.
-        rows_of: By array of inputs, and whether samples are its columns, which rows it is of longer
-            arrays, by the number of their rows.
+        rows_of: By array of inputs, whether samples are its columns and whether it has a label,
+            which rows it is of longer arrays, by the number of their rows.
     """
 
-    def __init__(self, until: float = np.inf) -> None:
-        self.until = until
+    def __init__(
+        self, until: float = np.inf, text: Callable[[int, str], str] = lambda line, file: ""
+    ) -> None:
+        self.until, self.text = until, text
         self.arrays: dict[int, Array] = {}
         self.made: dict[tuple[object, ...], bool] = {}
-        self.rows_of: dict[tuple[int, bool], dict[int, Array]] = {}
+        self.rows_of: dict[tuple[int, bool, bool], dict[int, Array]] = {}
         self.sightings: list[Sighting] = []
         self.series: dict[tuple[str, int, str, str], Series] = {}
         self._during: dict[tuple[float, float], tuple[int, list[float]]] = {}

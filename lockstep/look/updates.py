@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ from manual_backprop import optimizers
 _STEPS = 3  # that tell which optimiser it is
 _EPS = (1e-8, 1e-10, 1e-7)
 _NEAR = 1e-6  # to which a learning rate is read off an update
+_NUMBER = re.compile(r"(?<![\w.\[])\d+\.?\d*(?:e-?\d+)?(?![\w.])")
 _SURE = 1e-9  # to which it must be a product of numbers that the program holds
 
 
@@ -62,6 +64,8 @@ class Updates:
     def __init__(self, reader: Reader, reading: Reading, constants: Sequence[float]) -> None:
         self.reader, self.seen, self.given = reader, reader.seen, reader.given
         self.batches = reader.following(reading)
+        implied = self._exact(reading.implied, self.batches[0], True)
+        self.said_lr = reader.said_lr or implied
         self.shares = [n for n in constants if 0.3 < n < 1]
         self.tiny = [n for n in constants if 0 < n <= 1e-3]
         self._gradients: dict[tuple[float, int], Quantities] = {}
@@ -71,15 +75,19 @@ class Updates:
         best = self._best(reading.settings)
         fit = self._fit(best.settings, len(self.batches))
         lrs, most = self._exact_of(fit), self.given.get("steps", 2)
-        is_known = all(exact for lr, exact in zip(fit.lrs[:most], lrs[:most], strict=True) if lr)
-        is_held = bool(sum(best.memory) and self.reader.said_lr)
+        is_known = any(lrs) and all(
+            exact for lr, exact in zip(fit.lrs[:most], lrs[:most], strict=True) if lr
+        )
+        if sum(best.memory) and not (is_known or self.said_lr):
+            self.said_lr = self._in_its_line(self.batches[0], best.settings)
+        is_held = bool(sum(best.memory) and self.said_lr)
         knows = best.is_there(most) and (is_known or is_held)
         if not any(lrs):
             lrs = self._of_their_own(fit)
             knows = knows or all(lrs[:most])
         for batch, lr in zip(self.batches, lrs, strict=True):
             batch.lr = self.given.get("lr") or lr
-        first = next((batch.lr for batch in self.batches if batch.lr), self.reader.said_lr)
+        first = next((batch.lr for batch in self.batches if batch.lr), self.said_lr)
         return replace(
             reading,
             settings=replace(best.settings, lr=first),
@@ -95,7 +103,8 @@ class Updates:
         for each in (*self._penalties(settings), settings):
             for fit in self._tried(each):
                 known = len(list(filter(None, self._exact_of(fit))))
-                score = fit.agree + 0.5 * (sum(fit.memory) + known)
+                agree = fit.agree if known or fit.is_whole else 0
+                score = agree + 0.5 * (sum(fit.memory) + known)
                 if score > most:
                     best, most = fit, score
             if best.is_whole:
@@ -135,7 +144,8 @@ class Updates:
         pools = [dict.fromkeys([usual[name], *self.shares]) for name in shared]
         for eps in dict.fromkeys([usual["eps"], *_EPS, *self.tiny]):
             simple = {name: usual[name] for name in shared} | {"eps": eps}
-            if self._fit(replace(settings, of_optimizer=simple), 1).agree:
+            fit = self._fit(replace(settings, of_optimizer=simple), 1)
+            if fit.agree or any(fit.memory):
                 for values in itertools.product(*pools):
                     of = dict(zip(shared, values, strict=True)) | {"eps": eps}
                     yield replace(settings, of_optimizer=of)
@@ -149,7 +159,8 @@ class Updates:
             new = self._new(settings, batch, memory, number)
             memory = kept(new)
             found = [f"new_{name}" for name in memory or ()]
-            found = [name for name in found if number > 1 and new[name].any()]
+            tells = number > 1 or settings.optimizer != "sgd"  # SGD's is the gradient at first
+            found = [name for name in found if tells and new[name].any()]
             held.append(sum(bool(self.reader.find_like(batch, name, new)) for name in found))
             here = self._rates(batch, new)
             lr = self._agreed(here, batch)
@@ -268,10 +279,10 @@ class Updates:
         That is their gradients, all times one factor, or, where no variable holds a right one,
         something else.
         """
-        said = self.reader.said_lr
+        said = self.said_lr or self._in_its_line(batch, settings)
         if not said or settings.optimizer != "sgd" or "optimizer" in self.given:
             return None
-        if self.reader.is_a_part(batch):
+        if self.reader.is_a_part(batch.step, batch.passes):
             return None
         right = self.reader.right(batch, settings)
         for name in batch.step.parameters:
@@ -281,6 +292,15 @@ class Updates:
             if name[0] == "W" and is_right and not _alike(said, lr or 0.0):
                 return None
         return said
+
+    def _in_its_line(self, batch: Batch, settings: Settings) -> float | None:
+        """The number in the line of an update that is no setting of the optimiser."""
+        others = {0.0, 1.0, 2.0, *settings.of_optimizer.values()}
+        found: set[float] = set()
+        for it in batch.step.names.values():
+            found |= {float(number) for number in _NUMBER.findall(self.seen.text(it.line, it.file))}
+        found -= others
+        return found.pop() if len(found) == 1 else None
 
     def _goes_along(self, batch: Batch, name: str, right: Quantities, lr: float) -> bool:
         """Whether weights go a learning rate along something held, or along what a delta gives."""

@@ -83,8 +83,11 @@ def headline(result: Comparison) -> str:
         )
     judged = (
         f"match: {len(result.returned)} of {_all_there_are(result)} quantities, "
-        f"{counted(result.steps_run, 'step')}, {counted(result.values, 'value')}."
+        f"{counted(result.steps_run, 'step')}, {counted(result.values, 'value')}"
     )
+    has_updates = any(name.startswith("new_") for name in result.returned)
+    is_partial = result.by_hand.kind == "program" and not has_updates
+    judged += "; its updates were not judged." if is_partial else "."
     limit = "the tolerance given" if result.fixed_tolerance else "what rounding explains"
     if result.worst_ratio == 0 and result.largest and result.largest.difference == 0:
         return f"{judged} Every value is the same on both sides."
