@@ -44,7 +44,7 @@ def updates(network: Network, right: Right) -> Rows:
         yield (
             name,
             "learning-rate",
-            "the learning rate is missing in {q}, in it twice, or divided by the batch size",
+            "the learning rate is missing in {q}, in it twice, or off by the batch size",
             f"{name} is {update.replace(' * ', '·')}",
             *(replaced(update, {"lr": rate}) for rate in ("1", "lr * lr", "lr / N", "lr * N")),
         )

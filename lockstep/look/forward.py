@@ -29,6 +29,7 @@ _EARLY = 3  # arrays that a variable of a parameter may hold up to the first for
 _PART = 0.75  # of its size by which a step changes a parameter at most, or its line must say so
 _UPDATE = re.compile(r"(?P<name>.+?)\s*(=\s*(?P=name)\s*[-+]|[-+]=)")
 _OF_A_VARIABLE = 12  # arrays of one variable that are looked at
+_KEPT = 2  # elements that a mask keeps at least: one is a multiple of any other
 _LIMITS = (50, 100, 200, 400)  # arrays among which the first forward pass is looked for
 
 
@@ -83,6 +84,14 @@ class Chain:
         x = of_rows(array, self.x_columns)
         return x[:, :-1] if self.layers[0].labelled else x
 
+    def has_dropout(self, seen: Seen) -> bool:
+        """Whether what a layer gives is passed on with zeros at some places."""
+        return any(
+            it.a != following.inputs
+            and seen.arrays[it.a].shape == seen.arrays[following.inputs].shape
+            for it, following in pairwise(self.layers)
+        )
+
     def rank(self, seen: Seen) -> tuple[float, ...]:
         """What makes it likelier than another: more layers, more of a network, earlier."""
         bent = sum(it.activation != "linear" for it in self.layers)
@@ -91,6 +100,7 @@ class Chain:
         return (
             bool(bent),
             len(self.layers),
+            not self.layers[0].labelled,
             bent,
             biased,
             straight,
@@ -165,7 +175,7 @@ def chains(
         seen: What variables held.
         tolerance: Relative, of the dtype that the program computes in.
         thorough: Whether to go on where more arrays give no better one.
-        given: What is said: x, and the names of parameters.
+        given: What is said: x, the names of parameters, and the layout.
         known: What was found before, by what it was found among.
     """
     best: list[Chain] = []
@@ -212,23 +222,29 @@ class Search:
         seen: What variables held.
         tolerance: Relative, of the dtype that the program computes in.
         limit: Among how many arrays, the earliest.
-        given: What is said: x, and the names of parameters.
+        given: What is said: x, the names of parameters, and the layout.
     """
 
     def __init__(self, seen: Seen, tolerance: float, limit: int, given: Mapping[str, Any]) -> None:
         self.seen, self.tolerance = seen, tolerance
         self.order: list[int] = []
         held: dict[Key, int] = defaultdict(int)
+        chosen: set[int] = set()
         for it in seen.sightings:
-            if seen.first(it.content) is it and it.content not in seen.partial:
+            if it.content not in chosen and it.content not in seen.partial:
                 variable = it.where, re.sub(r"\[\d+\]", "[]", it.name)
                 held[variable] += 1
                 if held[variable] <= _OF_A_VARIABLE:  # data have the rest
+                    chosen.add(it.content)
                     self.order.append(it.content)
         self.order.sort(key=lambda content: "[*]" not in seen.first(content).name)
         self.order = self.order[:limit]
+        self.labelled = frozenset(filter(self._has_label, self.order))
         named = seen.named(given["parameters"]) if "parameters" in given else None
         self.x = seen.named([given["x"]]) if "x" in given else None
+        layout = given.get("layout")
+        self.columns = [layout.startswith("columns")] if layout else [False, True]
+        self.in_out = [layout.endswith("in_out")] if layout else [False, True]
         self.parameters = changing(seen) if named is None else named
         self.biases: dict[int, list[int]] = defaultdict(list)
         may_be_biases = varying(seen, self.parameters) if named is None else named
@@ -242,7 +258,7 @@ class Search:
     def among(self) -> object:
         """What it looks at."""
         biases = tuple(content for alike in self.biases.values() for content in alike)
-        return tuple(self.order), frozenset(self.parameters), biases
+        return tuple(self.order), frozenset(self.parameters), biases, self.labelled
 
     def chains(self) -> list[Chain]:
         """The forward passes that are possible, the likeliest first.
@@ -250,7 +266,7 @@ class Search:
         Of the same weights with several biases, which zeros make possible, a few are kept: those
         with biases of their own, without any, and another.
         """
-        found = [chain for columns in (False, True) for chain in self._chains(columns)]
+        found = [chain for columns in self.columns for chain in self._chains(columns)]
         found.sort(key=lambda it: it.rank(self.seen), reverse=True)
         alike: dict[tuple[object, ...], list[Chain]] = defaultdict(list)
         for chain in found:
@@ -268,7 +284,7 @@ class Search:
                 fit = (c for c, it in zip(variants, which, strict=True) if it and c not in own)
                 own += islice(fit, 1)
             kept += own
-        return sorted(kept, key=lambda it: it.rank(self.seen)[:3], reverse=True)
+        return sorted(kept, key=lambda it: it.rank(self.seen)[:4], reverse=True)
 
     def _chains(self, columns: bool) -> Iterator[Chain]:
         layers = list(self._layers(columns))
@@ -345,17 +361,19 @@ class Search:
         table: dict[tuple[int, ...], list[tuple[int, Array]]] = defaultdict(list)
         inputs: dict[int, list[_Input]] = defaultdict(list)
         for content in self.order:
-            for form in self._as_rows(content, columns):
+            is_made = (
+                seen.arrays[content].size == 1 or not (np.abs(seen.arrays[content]) == 1).all()
+            )
+            for form in self._as_rows(content, columns) if is_made else ():  # ones are not
                 table[form.shape].append((content, form))
             for A in self._as_inputs(content, columns):
                 inputs[A.rows.shape[1]].append(A)
         for W in self.order:
-            if W not in self.parameters or seen.arrays[W].size < 2:
+            array = seen.arrays[W]
+            if W not in self.parameters or array.size < 2 or array.ndim > 2:
                 continue
-            for is_in_out in (False, True):
-                M = matrix(seen.arrays[W], is_in_out)
-                if M is None or (not is_in_out and seen.arrays[W].ndim == 1):
-                    continue
+            for is_in_out in self.in_out if array.ndim > 1 else [True]:
+                M = of_matrix(array, is_in_out)
                 for A in (*inputs[len(M)], *inputs[len(M) - 1]):
                     began = max(seen.first(A.content).time, seen.first(W).time)
                     ended = seen.held_until(W)
@@ -378,8 +396,20 @@ class Search:
         yield _Input(content, form)
         if array.ndim == 2:
             yield _Input(content, form.T, turned=True)
-        elif array.size > 2 and _is_label(array[-1]):
+        elif content in self.labelled:
             yield _Input(content, form[:, :-1], labelled=True)
+
+    def _has_label(self, content: int) -> bool:
+        """Whether a row may end with its label: a whole number, which other rows have not."""
+        arrays, own = self.seen.arrays, self.seen.arrays[content]
+        if own.ndim != 1 or own.size < 3 or own[-1] < 0 or own[-1] % 1:
+            return False
+        for key in {it.key for it in self.seen.of(content)}:
+            held = [arrays[c] for c in self.seen.held(key) if arrays[c].shape == own.shape]
+            lasts = {float(row[-1]) for row in held}
+            if len(lasts) > 1 and all(last % 1 == 0 for last in lasts):
+                return True
+        return False
 
     def _as_rows(self, content: int, columns: bool) -> list[Array]:
         array = self.seen.arrays[content]
@@ -447,11 +477,6 @@ class Search:
             yield Layer(A.content, W, b, z, z, "linear", is_in_out, fold, A.turned, A.labelled)
 
 
-def _is_label(number: float) -> bool:
-    """Whether a number may be the label of a class."""
-    return number >= 0 and number % 1 == 0
-
-
 def product(a: Array, M: Array, fold: str) -> tuple[Array, Array]:
     """A M and what is added to it where the biases are a part of M, (N, n) and (n,)."""
     if fold == "first":
@@ -464,7 +489,7 @@ def product(a: Array, M: Array, fold: str) -> tuple[Array, Array]:
 def is_masked(masked: Array, a: Array) -> bool:
     """Whether an array is another one times a mask of zeros and one other number."""
     kept = masked != 0
-    if kept.all() or not kept.any() or np.any(a[kept] == 0):
+    if kept.all() or kept.sum() < _KEPT or np.any(a[kept] == 0):
         return False
     ratio = masked[kept] / a[kept]
     return bool(np.abs(ratio - ratio[0]).max() <= 1e-6 * abs(ratio[0])) and bool(
@@ -507,8 +532,11 @@ def _are_updates(seen: Seen, key: Key) -> bool:
     """Whether a variable that is not 0 at first changes where something is subtracted from it."""
     first, *later = seen.history[key]
     lines = {(it.line, it.file) for it in later[1:]}
+    own = re.escape(key[1])
+    of_several = re.compile(rf"(.*,\s*)?{own}\s*(,.*)?=.*(?<![\w.]){own}\s*[-+]")
     return bool(seen.arrays[first.content].any()) and all(
-        _UPDATE.match(seen.text(*line)) for line in lines
+        _UPDATE.match(text) or of_several.match(text)
+        for text in (seen.text(*line) for line in lines)
     )
 
 

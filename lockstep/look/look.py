@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lockstep.errors import Unusable
+from lockstep.look.forward import Chain
 from lockstep.look.program import watched
 from lockstep.look.recognise import Recognised, Recogniser
 from lockstep.look.seen import Seen
@@ -31,7 +32,7 @@ def look(
         Unusable: It does not run, or nothing or several things are recognised; with what to say.
     """
     program = Program(path, source, constants)
-    steps = values.get("steps", 2)
+    steps, values = values.get("steps", 2), _with_names(values)
     found: list[Recognised] = []
     recogniser = Recogniser(program, values, steps)
 
@@ -44,8 +45,14 @@ def look(
 
     call, seconds = values.get("call", ""), values.get("time_limit", 60.0)
     seen, end, told = watched(program, dict(constants), call, seconds, is_enough)
+    named = [values[kind] for kind in ("x", "y") if kind in values]
+    for name in (*named, *values.get("parameters", ()), *values.get("names", ())):
+        if end in ("", "finished") and not seen.named([name]) and name not in seen.scalars():
+            raise Unusable(
+                f"{path}: no variable {name} was seen; expected a name as it stands there"
+            )
     if not found:
-        raise Unusable(_why_not(program, seen, end, told))
+        raise Unusable(_why_not(program, seen, end, told, recogniser.likeliest))
     if found[0].reading.is_uneven:
         raise Unusable(
             f"{program.path}: some weights have a penalty and others not, or another one; expected "
@@ -62,7 +69,19 @@ def look(
     return Looked(found[0], program, told, steps)
 
 
-def _why_not(program: Program, seen: Seen, end: str, told: list[str]) -> str:
+def _with_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said, with the inputs and targets that `names` tells."""
+    own = {it.parts[0]: name for name, it in values.get("names", {}).items()}
+    return {kind: own[kind] for kind in ("x", "y") if kind in own} | dict(values)
+
+
+def _why_not(
+    program: Program,
+    seen: Seen,
+    end: str,
+    told: list[str],
+    likeliest: Chain | None,
+) -> str:
     """Why nothing was recognised, and what to say."""
     if end not in ("", "finished"):
         return end if end.startswith(program.path) else f"{program.path}: {end}"
@@ -75,8 +94,21 @@ def _why_not(program: Program, seen: Seen, end: str, told: list[str]) -> str:
             f"trained; expected --call with what trains, such as --call 'train(X, y)'; its "
             f"functions and classes are: {calls}"
         )
+    if likeliest:
+        words = ", ".join(it.activation for it in likeliest.layers)
+        if likeliest.has_dropout(seen):
+            return (
+                f"{program.path}: a forward pass with dropout was recognised ({words}), which is "
+                "not judged; expected one without: set the rate to 0, such as --set dropout=0"
+            )
+        return (
+            f"{program.path}: a forward pass was recognised ({words}), but no targets, loss and "
+            f"updates that belong to it{more}; expected a loss that --loss knows. Say what is "
+            "what: --y NAME --loss NAME; or start from `lockstep compare --template`"
+        )
     return (
-        f"{program.path}: no network was recognised{more}; expected products of inputs and weights "
-        "that change, with a known activation after each. Say where they are: --x NAME --y NAME "
-        "--parameters W1,b1,W2,b2"
+        f"{program.path}: no network was recognised{more}; expected layers σ(x W + b) whose "
+        "weights are in arrays or lists, not in single variables such as w1 … w8, and none that "
+        "are recurrent or convolutional, or drop out. Say where they are: --x NAME --y NAME "
+        "--parameters W1,b1,W2,b2; or start from `lockstep compare --template`"
     )

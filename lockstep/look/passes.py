@@ -129,8 +129,8 @@ class Model:
         for key in self._keys(name, contents):
             held = {it.content for it in self.seen.history[key]}
             for group in groups:
-                theirs = {it.content for it in self.seen.history[group[0]]}
-                if held <= theirs or theirs <= held:
+                theirs = [{it.content for it in self.seen.history[other]} for other in group]
+                if all(held <= it or it <= held for it in theirs):
                     group.append(key)
                     break
             else:

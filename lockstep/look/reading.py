@@ -11,7 +11,7 @@ import numpy as np
 
 from lockstep.look.forward import rows
 from lockstep.look.passes import Model, Pass, Step, unfolded
-from lockstep.look.seen import Found, Key, Series
+from lockstep.look.seen import Found, Key, Series, forms
 from lockstep.network.names import Array, Quantities
 from lockstep.network.network import WITH_ACTIVATION
 from lockstep.network.options import LOSS_NAMES
@@ -100,6 +100,7 @@ class Reading:
         implied: The learning rate that follows from the rate of a reading that it denies.
         knows_update: Whether its updates are those of an optimiser.
         is_uneven: Whether weights have penalties, but not alike.
+        begins_late: Whether the first change of the parameters was no step, and is left out.
     """
 
     settings: Settings
@@ -113,6 +114,7 @@ class Reading:
     implied: float | None = None
     knows_update: bool = True
     is_uneven: bool = False
+    begins_late: bool = False
 
     @property
     def kind(self) -> str | None:
@@ -295,8 +297,13 @@ class Reader:
                     if is_a_part and not any(it.matched.get(f"new_{n}") for n in step.parameters):
                         it.score *= _OF_A_PART
                     found.append(it)
-        found.sort(key=lambda it: (-it.score, round(it.apart, 6), _usual(it)))
+        found.sort(key=lambda it: (-it.score, self._began(it), round(it.apart, 6), _usual(it)))
         return by_witness(found)
+
+    def _began(self, reading: Reading) -> int:
+        """When its targets were there first: what is made of outputs is there later."""
+        keys = reading.batches[0].y_keys
+        return min(self.seen.history[key][0].time for key in keys)
 
     def _settings(self, y: Array) -> Iterator[Settings]:
         """The losses that the last activation and the targets allow."""
@@ -359,7 +366,8 @@ class Reader:
                     if lr is not None and self.is_known(lr):
                         matched[f"new_{parameter}"] = 4 if parameter == last else 2
             elif name.startswith("delta"):
-                matched[name] = bool(self.find_rows(batch, value, factors))
+                is_error = batch.y.any() or name != f"delta{len(settings.activations)}"
+                matched[name] = bool(is_error and self.find_rows(batch, value, factors))
         witness = self.witness(batch, float(right["loss"]))
         score = (
             sum(matched.values())
@@ -367,7 +375,7 @@ class Reader:
         )
         score += 0.5 if witness else 0
         error = right[f"a{len(settings.activations)}"] - one_hot(batch.y, n_out, np.float64)
-        is_there = bool(self.find_rows(batch, error, (1.0, -1.0)))
+        is_there = bool(batch.y.any() and self.find_rows(batch, error, (1.0, -1.0, 2.0, -2.0)))
         score += 0.5 * is_there
         apart = self._apart(batch, right)
         return Reading(settings, [batch], score, witness, matched, apart, is_there, rate)
@@ -390,20 +398,42 @@ class Reader:
 
     def witness(self, batch: Batch, loss: float) -> Series | None:
         """Where the program computed a loss; a whole number may be anything."""
-        if abs(loss - round(loss)) <= 100 * self.tolerance * abs(loss):
+        if abs(loss - round(loss)) <= self.tolerance * abs(loss):
             return None
+        room = self.room(loss)
         for series, values in self.seen.numbers(batch.step.after, batch.step.until):
-            if (np.abs(values - loss) <= 100 * self.tolerance * abs(loss)).any():
+            if (np.abs(values - loss) <= room).any():
                 return series
         return None
 
-    def multiple(self, batch: Batch, loss: float) -> tuple[float, Series] | None:
-        """Where the program computed a usual multiple of a loss, and which; None where nowhere."""
+    def room(self, loss: float) -> float:
+        """How far a loss that is computed may be off."""
+        return (100 if self.seen.dtype == "float64" else 10) * self.tolerance * abs(loss)
+
+    def multiple(self, batch: Batch, loss: float, penalty: float) -> tuple[float, Series] | None:
+        """Where the program computed a usual multiple of a loss, and which; None where nowhere.
+
+        Args:
+            batch: The step.
+            loss: As it should be.
+            penalty: What of it is the penalty, which has no part in the factor, or has.
+        """
         n_out = batch.step.parameters[f"W{len(self.model.chain.layers)}"].shape[0]
         sizes = {factor for factor in delta_factors(len(batch.x), n_out) if factor > 0}
         for factor in sorted({*sizes, *(1 / size for size in sizes)} - {1.0}):
-            series = self.witness(batch, factor * loss)
-            if series and not (factor == len(batch.x) and self._is_a_sum(series)):
+            for part in dict.fromkeys([0.0, penalty]):
+                series = self.witness(batch, factor * (loss - part) + part)
+                if series and not (factor == len(batch.x) and self._is_a_sum(series)):
+                    return factor, series
+        return None
+
+    def multiple_of_penalty(
+        self, batch: Batch, loss: float, penalty: float
+    ) -> tuple[float, Series] | None:
+        """The same of the penalty alone."""
+        for factor in (0.5, 2.0, 0.25, 4.0):
+            series = self.witness(batch, loss + (factor - 1) * penalty)
+            if series:
                 return factor, series
         return None
 
@@ -419,6 +449,33 @@ class Reader:
         """Where a quantity was held, after the forward pass."""
         step = batch.step
         return self.seen.find(value, 10 * self.tolerance, factors, step.after, step.until)
+
+    def held_by(self, batch: Batch, name: str, shape: tuple[int, ...]) -> Found | None:
+        """What a variable held last in a step, or last for each of its samples."""
+        passes, until = batch.passes, batch.step.until
+        spans = [(float(passes[0].time), until, shape)]
+        if len(passes) > 1 and shape[0] == len(batch.x):
+            sizes = [len(self.model.x_of(one.x)) for one in passes]
+            spans = [
+                (float(one.time), min(one.until, until), (n, *shape[1:]))
+                for one, n in zip(passes, sizes, strict=True)
+            ]
+        parts = [self._held_last(name, *span) for span in spans]
+        values = [it.value for it in parts if it]
+        return replace(parts[0], value=np.concatenate(values)) if parts[0] and all(parts) else None
+
+    def _held_last(
+        self, name: str, after: float, until: float, shape: tuple[int, ...]
+    ) -> Found | None:
+        """The last array of a shape that a variable held in a span of time."""
+        held = [it for it in self.seen.within(after, until) if it.name == name]
+        alike = [
+            Found(form, it, turned)
+            for it in held
+            for form, turned in forms(self.seen.arrays[it.content], shape)
+            if it.content not in self.seen.partial
+        ]
+        return alike[-1] if alike else None
 
     def find_like(
         self, batch: Batch, name: str, right: Quantities, factors: Iterable[float] = (1.0,)
@@ -490,7 +547,9 @@ class Reader:
         return found
 
     def is_a_part(self, step: Step, passes: Sequence[Pass]) -> bool:
-        """Whether other samples of a step were at the same place in the program."""
+        """Whether it is one sample, and others of the step were at the same place."""
+        if len(passes) > 1 or len(self.model.x_of(passes[0].x)) > 1:
+            return False
         own = {one.time for one in passes}
         places = self._places(passes[0])
         return any(it.time not in own and places & self._places(it) for it in step.passes)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from lockstep.look.forward import Chain, chains, changing
+from lockstep.look.forward import Chain, chains, changing, close
 from lockstep.look.passes import Model
 from lockstep.look.reading import Batch, Reader, Reading, by_witness, delta_factors, kept
 from lockstep.look.roles import Roles
@@ -24,6 +25,8 @@ _TOLERANCE = {"float64": 1e-11, "float32": 1e-5}  # of recognition, relative
 _PATIENT = 4  # attempts before a reading is taken of which not all is right
 _TIRED = 10  # attempts after which nothing more is expected
 _CLEAR = 1 / 3  # part of the updates that are right, from which a reading is taken at once
+_ROUNDED = 1000  # roundings of a parameter that are no difference
+_SAME = 1e-6  # relative: to which a quantity whose variable is said counts as recognised
 _SAID = {"x", "y", "parameters", "loss", "optimizer", "lr", "l2"}
 _BEST = 3  # readings whose optimiser is looked for
 _LEAST = 0.5  # score from which a reading is one
@@ -61,6 +64,7 @@ class Recognised:
         steps: By step the quantities by the network's names.
         multiple: Where it does not compute the loss whose gradients it has, but a multiple of it:
             the factor, and where.
+        penalty: The same of the penalty alone.
     """
 
     model: Model
@@ -70,6 +74,7 @@ class Recognised:
     said: frozenset[str]
     steps: list[dict[str, Mapped]] = field(default_factory=list)
     multiple: tuple[float, Series] | None = None
+    penalty: tuple[float, Series] | None = None
 
     @property
     def quality(self) -> float:
@@ -100,7 +105,7 @@ class Recognised:
         """Whether enough is right to say that the rest is wrong."""
         if "parameters" in self.said:
             return True
-        if self.network.depth == 1 and self._is_a_part():
+        if self._is_a_part() or not self._moves:
             return False
         if self.said:
             return True
@@ -133,18 +138,30 @@ class Recognised:
         wrong = [it for name, it in step.items() if not it.is_right and name[:4] != "new_"]
         return is_held or bool(wrong)
 
+    @property
+    def _moves(self) -> bool:
+        """Whether any weights change in the first step."""
+        step = self.reading.batches[0].step
+        return any(
+            not np.array_equal(p, step.new[n]) for n, p in step.parameters.items() if n[0] == "W"
+        )
+
     def _is_a_part(self) -> bool:
-        """Whether another matrix changes a little at each step, so that this is not all of it."""
+        """Whether another matrix changes a little at each step, so that this is not all of it.
+
+        Of several layers only such a one counts as could stand between them.
+        """
         seen, sizes = self.model.seen, self.network.sizes
-        own = seen.arrays[self.model.chain.layers[0].W].shape
+        own = {seen.arrays[layer.W].shape for layer in self.model.chain.layers}
         n = len(self.reading.batches[0].x)
-        known = {own, *((n, size) for size in sizes)}
+        known = {*own, *((n, size) for size in sizes)}
         shapes = {
             seen.arrays[content].shape
             for content in changing(seen)
             if seen.arrays[content].ndim == 2 and min(seen.arrays[content].shape) > 1
         }
-        return not shapes <= known | {shape[::-1] for shape in known}
+        others = shapes - known - {shape[::-1] for shape in known}
+        return any(self.network.depth == 1 or {*shape} <= {*sizes} for shape in others)
 
 
 class Recogniser:
@@ -171,6 +188,11 @@ class Recogniser:
     def has_tried_enough(self) -> bool:
         """Whether more of the same will not be recognised either."""
         return self._attempts >= _TIRED
+
+    @property
+    def likeliest(self) -> Chain | None:
+        """The likeliest forward pass, where it has several layers."""
+        return next((it for it in self._chains[:1] if len(it.layers) > 1), None)
 
     @np.errstate(all="ignore")
     def recognise(self, seen: Seen, has_ended: bool) -> Recognised | None:
@@ -248,9 +270,19 @@ def _recognised(reader: Reader, reading: Reading) -> Recognised:
         right = reader.right(batch, settings, memory, number)
         found.steps.append(_mapped(found, reader, batch, right))
         memory = kept(right)
-        if number == 1 and reading.witness is None:
-            found.multiple = reader.multiple(batch, float(right["loss"]))
+        if number == 1:
+            _with_factors(found, reader, batch, float(right["loss"]))
     return found
+
+
+def _with_factors(found: Recognised, reader: Reader, batch: Batch, loss: float) -> None:
+    """Note where the loss that is computed, or its penalty, has another factor."""
+    weights = [p for name, p in batch.step.parameters.items() if name[0] == "W"]
+    penalty = found.reading.settings.l2 / 2 * sum(float((W * W).sum()) for W in weights)
+    if found.reading.witness is None:
+        found.multiple = reader.multiple(batch, loss, penalty)
+    if penalty and reader.witness(batch, loss) is None:
+        found.penalty = reader.multiple_of_penalty(batch, loss, penalty)
 
 
 def _with_idle_biases(reader: Reader, reading: Reading) -> None:
@@ -325,29 +357,59 @@ def _mapped(
             new, batch.step.names.get(name) or batch.step.names["W" + name[1:]], is_right=is_right
         )
     _with_roles(found, reader, batch, right, own)
+    _with_names(found, reader, batch, right, own)
     order = {name: i for i, name in enumerate(right)}
     named = sorted(own.items(), key=lambda it: order[it[0]])
     return {found.network.name(name): it for name, it in named}
 
 
+def _with_names(
+    found: Recognised, reader: Reader, batch: Batch, right: Quantities, own: dict[str, Mapped]
+) -> None:
+    """Put in the quantities whose variables are said."""
+    network = found.network
+    lr = found.reading.settings.lr or 1.0
+    numbers = {"N": len(batch.x), "n_out": network.sizes[-1], "lr": lr}
+    numbered = {network.name(n): n for n in right if n != "loss" and not n.startswith("new_")}
+    for key, term in reader.given.get("names", {}).items():
+        name = numbered.get(network.quantity(term.parts[0], numbered))
+        held = reader.held_by(batch, key, right[name].shape) if name else None
+        if name and held:
+            factor = term.factor(numbers)
+            is_right = close(held.value / factor, right[name], _SAME)
+            own[name] = Mapped(held.value / factor, held.at, held.transposed, factor, is_right)
+
+
 def _is_near(new: Array, right: Array, p: Array) -> bool:
     """Whether a parameter became what it should, to the tolerance of recognition."""
     moved = np.abs(right - p).max(initial=0)
-    return bool((np.abs(new - right) <= 1e-6 * moved + 1e-13 * np.abs(p).max(initial=0)).all())
+    near, eps = (1e-3, 2.0**-24) if p.dtype == np.float32 else (1e-6, 2.0**-53)
+    room = near * moved + _ROUNDED * eps * np.abs(p).max(initial=0)
+    return bool((np.abs(new - right) <= room).all())
 
 
 def _with_roles(
     found: Recognised, reader: Reader, batch: Batch, right: Quantities, own: dict[str, Mapped]
 ) -> None:
-    """Add the quantities that are not right, of the layers whose updates are not."""
+    """Add the quantities that are not right, of the layers whose updates are not.
+
+    A factor of one gradient alone, whose update is not right, is no convention. One that most
+    gradients have is that of the others too.
+    """
     settings = found.reading.settings
     roles = Roles(found.model, batch, settings, right)
+    errors = [it.factor for name, it in own.items() if name.startswith(("delta", "grad_"))]
+    sign = -1.0 if errors and max(errors) < 0 else 1.0
+    factors = Counter(
+        it.factor for name, it in own.items() if name.startswith(("grad_W", "grad_b"))
+    )
+    usual = max(factors, key=lambda it: (factors[it], it == sign), default=sign)
     for l in range(found.network.depth, 0, -1):
         parameters = [name for name in (f"W{l}", f"b{l}") if name in batch.step.parameters]
         wrong = [name for name in parameters if not own[f"new_{name}"].is_right]
         for name in parameters:
             at = own.get(f"grad_{name}")
-            if name in wrong and at and at.factor != 1:  # of a convention only where all is right
+            if name in wrong and at and at.factor not in (1, usual):
                 own[f"grad_{name}"] = Mapped(at.value * at.factor, at.at, at.transposed, 1.0, False)
         if not wrong:
             continue
@@ -356,13 +418,14 @@ def _with_roles(
             if f"grad_{name}" not in own and name in wrong:
                 it = roles.gradient(name)
                 if it:
-                    own[f"grad_{name}"] = Mapped(it.value, it.at, it.transposed, 1.0, False)
+                    value = it.value / usual
+                    own[f"grad_{name}"] = Mapped(value, it.at, it.transposed, usual, False)
             if f"grad_{name}" in own:
                 gradients[name] = own[f"grad_{name}"].value
             else:
                 p = batch.step.parameters[name].astype(np.float64)
                 gradients[name] = (p - batch.step.new[name]) / (settings.lr or 1.0)
         if f"delta{l}" not in own:
-            it = roles.delta(l, gradients.get(f"W{l}"), gradients.get(f"b{l}"))
+            it = roles.delta(l, gradients.get(f"W{l}"), gradients.get(f"b{l}"), sign)
             if it:
                 own[f"delta{l}"] = Mapped(it.ours, it.at, it.transposed, it.factor, False)

@@ -51,13 +51,16 @@ class Roles:
                 found.append((points, Found(form, it, transposed)))
         return max(found, key=lambda one: one[0])[1] if found else None
 
-    def delta(self, layer: int, gradient: Array | None, of_biases: Array | None) -> Found | None:
+    def delta(
+        self, layer: int, gradient: Array | None, of_biases: Array | None, sign: float
+    ) -> Found | None:
         """The delta that gives a weight gradient with the layer's inputs.
 
         Args:
             layer: Its layer.
             gradient: The weight gradient that the program has, or its update says.
             of_biases: The same of the biases.
+            sign: That of the program's other errors.
         """
         right = self.right[f"delta{layer}"]
         a = self.batch.x if layer == 1 else self.right[f"a{layer - 1}"]
@@ -66,7 +69,7 @@ class Roles:
             len(right), self.right[f"a{len(self.settings.activations)}"].shape[1]
         )
         for it, form, transposed in self._held(right.shape):
-            points, factor = float(self._is_named(it, f"delta{layer}")), 1.0
+            points, factor = float(self._is_named(it, f"delta{layer}")), sign
             for made, there in (
                 (form.T @ a, gradient),
                 (form.sum(axis=0), of_biases),
@@ -75,7 +78,7 @@ class Roles:
                 if share is not None:
                     points += 2
                     factor = min(factors, key=lambda f: abs(f - share))  # noqa: B023
-                    factor = factor if abs(factor - share) <= 1e-5 * abs(share) else 1.0
+                    factor = factor if abs(factor - share) <= 1e-5 * abs(share) else sign
             if points:
                 found.append((points, Found(form, it, transposed, factor)))
         return max(found, key=lambda one: one[0])[1] if found else None

@@ -154,11 +154,9 @@ class Seen:
             if content not in self.arrays:
                 self._keep(content, np.array([value]))
             it = Sighting(int(at), series.where, series.line, series.name, content, series.file)
-            history = self.history[it.key]
-            if not history or history[-1].content != content:
-                self.sightings.append(it)
-                self._of[content].append(it)
-                history.append(it)
+            self.sightings.append(it)
+            self._of[content].append(it)
+            self.history[it.key].append(it)
 
     def hurry(self) -> None:
         """Raise TimeoutError where the time is over."""

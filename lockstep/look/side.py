@@ -6,12 +6,14 @@ import linecache
 import os
 from collections import defaultdict
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from lockstep.look.conventions import conventions
 from lockstep.look.recognise import Mapped, Recognised
+from lockstep.look.seen import Series
 from lockstep.look.source import Program
 from lockstep.network.names import Array, Quantities
 from lockstep.network.problem import Problem, Start, State
@@ -106,6 +108,9 @@ class Looked(Side):
         it = self._it.steps[step - 1][name]
         return f"{self._place(it)}: {self._program.text(it.at.line, it.at.file)}"
 
+    def _line_of(self, it: Series) -> str:
+        return self._program.place(it.line, it.file)
+
     def _place(self, it: Mapped) -> str:
         where = "" if it.at.where == "<module>" else f", in {it.at.where}"
         return f"{self._program.place(it.at.line, it.at.file)}{where}"
@@ -120,12 +125,25 @@ class Looked(Side):
                 "its updates are those of no known optimizer, or at a learning rate that no "
                 "variable holds: not judged; --optimizer and --lr say them"
             )
-        if self._it.multiple:
-            factor, series = self._it.multiple
-            place = self._program.place(series.line, series.file)
+        if self._it.reading.begins_late:
             found.append(
-                f"the loss in {place} is {factor:.9g} times "
-                "the one whose gradients these are: a convention of yours, or a factor is missing"
+                "the first change of the parameters is no step along their gradients, the later "
+                "ones are: judged from the second on"
+            )
+        for what, it in (("loss", self._it.multiple), ("penalty in the loss", self._it.penalty)):
+            if it:
+                factor, place = Fraction(it[0]).limit_denominator(10**6), self._line_of(it[1])
+                found.append(
+                    f"the {what} in {place} is {factor} times the one whose gradients these are: a "
+                    "convention of yours, or a factor is missing"
+                )
+        reading = self._it.reading
+        is_computed = reading.witness or self._it.multiple or "loss" in self._it.said
+        if reading.kind == "sigmoid" and not is_computed:
+            squares = "half_sum" if reading.settings.loss == "bce_sum" else "half_sum_over_n"
+            found.append(
+                f"no variable holds the loss; {reading.settings.loss} is the one whose derivative "
+                f"is o − y. If squares were meant, σ' is missing there: say --loss {squares}"
             )
         if inside:
             found.append(

@@ -9,6 +9,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -106,21 +107,6 @@ class Program:
             raise Unusable(f"--set {name}: {self.path} sets no such name at its top level{near}")
 
     @cached_property
-    def imports(self) -> set[str]:
-        """The packages that it imports outside of any `try`."""
-        guarded = {id(it) for node in ast.walk(self.tree) if isinstance(node, ast.Try)
-                   for it in ast.walk(node)}  # fmt: skip
-        found = set()
-        for node in ast.walk(self.tree):
-            if id(node) in guarded:
-                continue
-            if isinstance(node, ast.Import):
-                found |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                found.add(node.module.partition(".")[0])
-        return found
-
-    @cached_property
     def numbers(self) -> list[float]:
         """The numbers that stand in it, such as a learning rate that has no name."""
         found = dict[float, None]()
@@ -168,11 +154,35 @@ class Program:
             return message
         return re.sub(r"line (\d+)", lambda it: self.place(int(it[1])), message, count=1)
 
+    def tree_of(self, path: str) -> ast.Module | None:
+        """A file of the user's as Python reads it; None where it is none, or is not to be read."""
+        if path == self.path:
+            return self.tree
+        with suppress(OSError, SyntaxError, ValueError, RecursionError):
+            if self.is_beside(path):
+                return ast.parse(Path(path).read_bytes())
+        return None
+
     def is_beside(self, path: str) -> bool:
         """Whether a module is the user's: it lies with the program, and was not installed."""
         if not path.endswith(".py") or not os.path.isabs(path) or _INSTALLED.search(path):
             return False
         return os.path.realpath(path).startswith(self.folder + os.sep)
+
+
+def imports_of(tree: ast.Module) -> set[str]:
+    """The packages that a program imports outside of any `try`."""
+    guarded = {id(it) for node in ast.walk(tree) if isinstance(node, ast.Try)
+               for it in ast.walk(node)}  # fmt: skip
+    found = set()
+    for node in ast.walk(tree):
+        if id(node) in guarded:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
 
 
 def _constants(tree: ast.Module) -> Iterator[tuple[str, Any]]:

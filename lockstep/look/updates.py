@@ -46,6 +46,13 @@ class Fit:
         """Whether it explains everything."""
         return self.agree == sum(self.moved)
 
+    @property
+    def begins_late(self) -> bool:
+        """Whether everything but the first step is gradient descent, and nothing of that."""
+        rest = sum(self.moved[1:])
+        is_plain = self.settings.optimizer == "sgd" and not self.settings.of_optimizer
+        return bool(is_plain and self.moved[0] and not self.lrs[0] and rest and self.agree == rest)
+
     def is_there(self, most: int) -> bool:
         """Whether each of the first steps shows it: by how far a parameter went, or its memory."""
         steps = list(zip(self.lrs, self.memory, self.moved, strict=True))
@@ -74,6 +81,11 @@ class Updates:
         """The reading with its optimiser; the learning rates are those that the program holds."""
         best = self._best(reading.settings)
         fit = self._fit(best.settings, len(self.batches))
+        is_late = fit.begins_late
+        if is_late:
+            self.batches = self.batches[1:]
+            reading = self.reader.score(self.batches[0], reading.settings)
+            fit = self._fit(best.settings, len(self.batches))
         lrs, most = self._exact_of(fit), self.given.get("steps", 2)
         is_known = any(lrs) and all(
             exact for lr, exact in zip(fit.lrs[:most], lrs[:most], strict=True) if lr
@@ -81,19 +93,25 @@ class Updates:
         if sum(best.memory) and not (is_known or self.said_lr):
             self.said_lr = self._in_its_line(self.batches[0], best.settings)
         is_held = bool(sum(best.memory) and self.said_lr)
-        knows = best.is_there(most) and (is_known or is_held)
+        knows = fit.is_there(most) and (is_known or is_held)
         if not any(lrs):
             lrs = self._of_their_own(fit)
             knows = knows or all(lrs[:most])
         for batch, lr in zip(self.batches, lrs, strict=True):
             batch.lr = self.given.get("lr") or lr
         first = next((batch.lr for batch in self.batches if batch.lr), self.said_lr)
+        knows = knows or not {"lr", "optimizer"}.isdisjoint(self.given)
+        settings = (
+            best.settings if knows else replace(best.settings, optimizer="sgd", of_optimizer={})
+        )
         return replace(
             reading,
-            settings=replace(best.settings, lr=first),
+            settings=replace(settings, lr=first),
             batches=self.batches,
-            knows_update=knows or not {"lr", "optimizer"}.isdisjoint(self.given),
-            is_uneven=_apart([*self.penalties(replace(best.settings, l2=0.0)).values()]),
+            knows_update=knows,
+            begins_late=is_late,
+            is_uneven=_apart(list(self.penalties(replace(best.settings, l2=0.0)).values()))
+            and not (best.settings.l2 and self._is_computed(best.settings)),
         )
 
     def _best(self, settings: Settings) -> Fit:
@@ -199,15 +217,30 @@ class Updates:
     def _penalties(self, settings: Settings) -> Iterator[Settings]:
         """Settings with the penalty that the weights have alike, where they have one."""
         found = [share for share in self.penalties(settings).values() if share]
-        if not found or _apart(found) or "l2" in self.given:
+        if not found or "l2" in self.given:
             return
+        each = (replace(settings, l2=l2) for l2 in self._as_held(found[0]))
+        if _apart(list(self.penalties(settings).values())):
+            each = (it for it in each if self._is_computed(it))
+        yield from itertools.islice(each, 1)
+
+    def _is_computed(self, settings: Settings) -> bool:
+        """Whether the program computes the loss with a penalty of each weight that tells."""
+        batch = self.batches[0]
+        loss = float(self.reader.right(batch, settings)["loss"])
+        weights = [p for name, p in batch.step.parameters.items() if name[0] == "W"]
+        least = settings.l2 / 2 * min(float((W * W).sum()) for W in weights)
+        tells = least > 2 * self.reader.room(loss)
+        return tells and self.reader.witness(batch, loss) is not None
+
+    def _as_held(self, share: float) -> Iterator[float]:
+        """λ as a number that the program holds, or what two of them and N make."""
         n = len(self.batches[0].x)
-        shares = [found[0] / c for c in (1, 2, 0.5, 1 / n, 0.5 / n, 2 / n)]
+        shares = [share / c for c in (1, 2, 0.5, 1 / n, 0.5 / n, 2 / n)]
         held = self.reader.numbers
-        direct = [(self._near(share, held, 1e-5), found[0] / share) for share in shares]
-        made = ((self._made(share, n), found[0] / share) for share in shares[:3])
-        each = (number * c for number, c in (*direct, *made) if number)
-        yield from (replace(settings, l2=float(l2)) for l2 in itertools.islice(each, 1))
+        direct = [(self._near(it, held, 1e-5), share / it) for it in shares]
+        made = ((self._made(it, n), share / it) for it in shares[:3])
+        yield from (float(number * c) for number, c in (*direct, *made) if number)
 
     def penalties(self, settings: Settings) -> dict[str, float]:
         """By weight the λ that its gradient has; those only whose gradient is right but for it."""
@@ -255,6 +288,10 @@ class Updates:
         for name, lr in known.items():
             alike = [other for other, each in known.items() if _alike(each, lr)]
             is_held = self._exact(lr, batch, True) is not None
+            if alike == [name] and name[0] == "b" and self.said_lr:
+                is_held = is_held and _alike(lr, self.said_lr)
+                if not is_held:
+                    continue
             if is_held or len(alike) > 1 or sizes[name] > 1:
                 counts.append((len(alike), is_held, lr > 0, sizes[name], lr))
         return max(counts)[-1] if counts else None

@@ -6,7 +6,6 @@ files it looks at the values of the names in that line, and sends those that are
 
 from __future__ import annotations
 
-import ast
 import builtins
 import json
 import os
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.errors import Unusable
-from lockstep.look.source import Program, names_by_line, stored_by_line
+from lockstep.look.source import Program, imports_of, names_by_line, stored_by_line
 from lockstep.network.names import Array, Quantities
 from lockstep.sides.code import raised
 from lockstep.sides.serve import Channel
@@ -96,13 +95,7 @@ class Watch:
     def _names_of(self, path: str) -> tuple[dict[int, set[str]], dict[int, set[str]]] | None:
         """By line the names that a file of the user's mentions and stores; None for other files."""
         if path not in self._names:
-            tree = None
-            with suppress(OSError, SyntaxError, ValueError, RecursionError):
-                if path == self.program.path:
-                    tree = self.program.tree
-                elif self.program.is_beside(path):
-                    with open(path, "rb") as file:
-                        tree = ast.parse(file.read())
+            tree = self.program.tree_of(path)
             self._names[path] = (names_by_line(tree), stored_by_line(tree)) if tree else None
         return self._names[path]
 
@@ -118,9 +111,9 @@ class Watch:
         own, shared = frame.f_locals, frame.f_globals
         self._time += 1
         self._at = frame.f_code.co_name, line, frame.f_code.co_filename
-        self._visited, self._nodes = set(), 0
+        self._nodes = 0
         self._assigned |= {name: self._at for name in stores if name[0] in ".["}
-        for name in names:
+        for name in sorted(names):
             value = own[name] if name in own else shared.get(name)
             kind = type(value)
             if kind is float or kind is int or isinstance(value, np.floating):
@@ -128,6 +121,7 @@ class Watch:
                     self._values["", name] = float(value)
                     self._number(name, value)
             elif value is not None:
+                self._visited = set()
                 with suppress(Exception):  # of the user's own classes
                     self._walk(name, value, 0)
         spent[0] += time.perf_counter() - began
@@ -316,11 +310,14 @@ class _Missing(types.ModuleType):
 class _Finder:
     """Finds what is imported, is not there, and is not in a `try`."""
 
-    def __init__(self, names: set[str], watch: Watch) -> None:
-        self.names, self.watch = names, watch
+    def __init__(self, program: Program, watch: Watch) -> None:
+        self.program, self.watch = program, watch
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        if name.partition(".")[0] not in self.names:
+        frame, tree = sys._getframe(1), None
+        while frame and not (tree := self.program.tree_of(frame.f_code.co_filename)):
+            frame = frame.f_back  # type: ignore[assignment]
+        if not tree or name.partition(".")[0] not in imports_of(tree):
             return None
         if "." not in name:
             self.watch.told.append(
@@ -349,7 +346,7 @@ def run(program: Program, call: str, channel: Channel) -> None:
     sys.modules["__main__"] = module
     sys.argv = [program.path]
     sys.path.insert(0, program.folder)
-    sys.meta_path.append(_Finder(program.imports, watch))
+    sys.meta_path.append(_Finder(program, watch))
     asked: list[str] = []
 
     def nothing(prompt: object = "") -> str:

@@ -103,7 +103,7 @@ def test_numbers_are_arrays_of_one_and_counters_are_not():
         "series 2": np.stack([times + 4, [0.25, 0.25, 0.125, 0.125]], 1),
     })  # fmt: skip
     held = [seen.arrays[it.content].item() for it in seen.history["f", "bias"]]
-    assert held == [0.5, 0.25, 0.125]
+    assert held == [0.5, 0.5, 0.25, 0.25, 0.25, 0.25, 0.125, 0.125]
     assert ("f", "i") not in {it.key for it in seen.sightings}
     assert seen.scalars() == {"bias": 0.5, "i": 0.0}
 
@@ -187,6 +187,7 @@ def test_a_part_of_the_samples_explains_no_unknown_update():
     batch = SimpleNamespace(passes=[1], step=SimpleNamespace(passes=[1, 2]))
     reading = SimpleNamespace(matched={}, error=True, knows_update=False, batches=[batch])
     found = SimpleNamespace(reading=reading, network=SimpleNamespace(depth=2), said=set())
+    found._is_a_part, found._moves = lambda: False, True
     assert Recognised.is_likely.fget(found) is False
 
 
@@ -211,7 +212,7 @@ def test_what_must_be_right_for_the_rest_to_be_wrong(said, depth, knows, matched
         matched=matched, error=True, knows_update=knows, batches=[batch], witness=None
     )
     found = SimpleNamespace(reading=reading, network=SimpleNamespace(depth=depth), said=said)
-    found.quality, found._is_a_part = 0.25, lambda: False
+    found.quality, found._is_a_part, found._moves = 0.25, lambda: False, True
     assert Recognised.is_likely.fget(found) is likely
 
 

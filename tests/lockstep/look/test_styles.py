@@ -1,0 +1,380 @@
+"""Programs in the styles that tutorials teach, right and with a mistake each."""
+
+import json
+
+import pytest
+
+from lockstep.__main__ import main
+
+NEURONS_IN_DICTS = """
+from math import exp
+from random import Random
+
+draw = Random(3).uniform
+
+
+def layer(inputs, neurons):
+    return [{"w": [draw(-1, 1) for _ in range(inputs + 1)]} for _ in range(neurons)]
+
+
+network = [layer(3, 4), layer(4, 2)]
+
+
+def fire(w, inputs):
+    total = w[-1]
+    for i in range(len(w) - 1):
+        total += w[i] * inputs[i]
+    return 1 / (1 + exp(-total))
+
+
+def forward(row):
+    values = row
+    for neurons in network:
+        following = []
+        for neuron in neurons:
+            neuron["out"] = fire(neuron["w"], values)
+            following.append(neuron["out"])
+        values = following
+    return values
+
+
+def backward(expected):
+    for l in (1, 0):
+        errors = []
+        for j, neuron in enumerate(network[l]):
+            if l == 1:
+                errors.append(neuron["out"] - expected[j])
+            else:
+                error = 0.0
+                for after in network[1]:
+                    error += after["w"][j] * after["delta"]
+                errors.append(error)
+        for j, neuron in enumerate(network[l]):
+            neuron["delta"] = errors[j] * neuron["out"] * (1 - neuron["out"])
+
+
+def update(row, rate):
+    inputs = row[:-1]
+    for neurons in network:
+        for neuron in neurons:
+            for i in range(len(inputs)):
+                neuron["w"][i] -= rate * neuron["delta"] * inputs[i]
+            neuron["w"][-1] -= rate * neuron["delta"]
+        inputs = [neuron["out"] for neuron in neurons]
+
+
+rows = [[0.2, 1.5, -0.3, 0], [1.1, 0.4, 0.9, 1], [-0.7, 0.8, 0.1, 0], [0.6, -1.2, 1.3, 1]]
+for epoch in range(30):
+    for row in rows:
+        forward(row)
+        expected = [0, 0]
+        expected[row[-1]] = 1
+        backward(expected)
+        update(row, 0.5)
+"""
+
+SAMPLE_BY_SAMPLE = """
+import numpy as np
+
+rng = np.random.default_rng(5)
+sizes = [3, 4, 2]
+biases = [rng.normal(size=(n, 1)) for n in sizes[1:]]
+weights = [rng.normal(size=(n, m)) for m, n in zip(sizes, sizes[1:])]
+samples = [(rng.normal(size=(3, 1)), rng.random((2, 1))) for _ in range(12)]
+
+
+def sigma(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def predict(a):
+    for b, w in zip(biases, weights):
+        a = sigma(w @ a + b)
+    return a
+
+
+def backward(x, y):
+    activations, zs = [x], []
+    for b, w in zip(biases, weights):
+        zs.append(w @ activations[-1] + b)
+        activations.append(sigma(zs[-1]))
+    delta = (activations[-1] - y) * sigma(zs[-1]) * (1 - sigma(zs[-1]))
+    gb, gw = [None, delta], [None, delta @ activations[1].T]
+    delta = weights[1].T @ delta * sigma(zs[0]) * (1 - sigma(zs[0]))
+    gb[0], gw[0] = delta, delta @ x.T
+    return gb, gw
+
+
+for epoch in range(3):
+    print(sum(((predict(x) - y) ** 2).sum() for x, y in samples[:5]))
+    rng.shuffle(samples)
+    for start in (0, 4, 8):
+        batch = samples[start : start + 4]
+        sum_b = [np.zeros(b.shape) for b in biases]
+        sum_w = [np.zeros(w.shape) for w in weights]
+        for x, y in batch:
+            gb, gw = backward(x, y)
+            sum_b = [s + g for s, g in zip(sum_b, gb)]
+            sum_w = [s + g for s, g in zip(sum_w, gw)]
+        weights = [w - 3.0 / len(batch) * s for w, s in zip(weights, sum_w)]
+        biases = [b - 3.0 / len(batch) * s for b, s in zip(biases, sum_b)]
+"""
+
+LINE_BY_LISTS = """
+from random import Random
+
+draw = Random(1).random
+xs = [[draw(), draw()] for _ in range(9)]
+ys = [3 * a - 2 * b + 0.5 for a, b in xs]
+w, b, rate = [0.1, -0.2], 0.0, 0.1
+for epoch in range(60):
+    gw, gb, loss = [0.0, 0.0], 0.0, 0.0
+    for x, y in zip(xs, ys):
+        out = w[0] * x[0] + w[1] * x[1] + b
+        error = out - y
+        loss += error**2
+        gw[0] += 2 * error * x[0]
+        gw[1] += 2 * error * x[1]
+        gb += 2 * error
+    w[0] -= rate * gw[0] / len(xs)
+    w[1] -= rate * gw[1] / len(xs)
+    b -= rate * gb / len(xs)
+"""
+
+BY_THE_OUTPUTS = """
+import numpy as np
+
+rng = np.random.default_rng(4)
+X = rng.normal(size=(4, 30))
+Y = (X[:1] * X[1:2] > 0).astype(int)
+p = {"W1": rng.normal(size=(5, 4)), "b1": np.zeros((5, 1)),
+     "W2": rng.normal(size=(1, 5)), "b2": np.zeros((1, 1))}
+for step in range(100):
+    A1 = np.tanh(p["W1"] @ X + p["b1"])
+    A2 = 1 / (1 + np.exp(-(p["W2"] @ A1 + p["b2"])))
+    cost = -np.mean(Y * np.log(A2) + (1 - Y) * np.log(1 - A2))
+    dA2 = (1 - Y) / (1 - A2) - Y / A2
+    dZ2 = dA2 * A2 * (1 - A2)
+    dZ1 = p["W2"].T @ dZ2 * (1 - A1**2)
+    g = {"W2": dZ2 @ A1.T / 30, "b2": dZ2.sum(axis=1, keepdims=True) / 30,
+         "W1": dZ1 @ X.T / 30, "b1": dZ1.sum(axis=1, keepdims=True) / 30}
+    for l in range(1, 3):
+        p["W" + str(l)] = p["W" + str(l)] - 0.3 * g["W" + str(l)]
+        p["b" + str(l)] = p["b" + str(l)] - 0.3 * g["b" + str(l)]
+"""
+
+LOGISTIC = """
+import numpy as np
+
+rng = np.random.default_rng(2)
+X = rng.normal(size=(3, 80))
+Y = (X.sum(axis=0, keepdims=True) > 0.2) * 1.0
+w, b, m = np.zeros((3, 1)), 0.0, 80
+for step in range(100):
+    A = 1 / (1 + np.exp(-(w.T @ X + b)))
+    cost = -np.sum(Y * np.log(A) + (1 - Y) * np.log(1 - A)) / m
+    dZ = A - Y
+    dw = X @ dZ.T / m
+    db = np.sum(dZ) / m
+    w = w - 0.1 * dw
+    b = b - 0.1 * db
+"""
+
+ADAM = """
+import numpy as np
+
+rng = np.random.default_rng(9)
+X = rng.normal(size=(20, 3))
+Y = np.sin(X[:, :2])
+P = {"W1": rng.normal(size=(3, 6)), "b1": np.zeros(6),
+     "W2": rng.normal(size=(6, 2)), "b2": np.zeros(2)}
+M = {k: np.zeros_like(v) for k, v in P.items()}
+V = {k: np.zeros_like(v) for k, v in P.items()}
+for t in range(1, 50):
+    h = np.tanh(X @ P["W1"] + P["b1"])
+    o = h @ P["W2"] + P["b2"]
+    loss = np.mean((o - Y) ** 2)
+    d2 = (o - Y) / 20
+    d1 = d2 @ P["W2"].T * (1 - h * h)
+    G = {"W2": h.T @ d2, "b2": d2.sum(axis=0), "W1": X.T @ d1, "b1": d1.sum(axis=0)}
+    for k in P:
+        M[k] = 0.9 * M[k] + 0.1 * G[k]
+        V[k] = 0.999 * V[k] + (1 - 0.999) * G[k] ** 2
+        mean, square = M[k] / (1 - 0.9**t), V[k] / (1 - 0.999**t)
+        P[k] = P[k] - 0.02 * mean / (np.sqrt(square) + 1e-8)
+"""
+
+PENALISED = """
+import numpy as np
+
+rng = np.random.default_rng(6)
+X = rng.normal(size=(40, 3))
+y = (X[:, :1] > 0.1) * 1.0
+lam, rate = 0.02, 0.3
+W1, b1, W2, b2 = rng.normal(size=(3, 5)), np.zeros(5), rng.normal(size=(5, 1)), np.zeros(1)
+for step in range(50):
+    h = np.tanh(X @ W1 + b1)
+    p = 1 / (1 + np.exp(-(h @ W2 + b2)))
+    loss = -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+    loss += lam / 2 * ((W1**2).sum() + (W2**2).sum())
+    d2 = (p - y) / 40
+    d1 = d2 @ W2.T * (1 - h * h)
+    W2g = h.T @ d2 + lam * W2
+    W1g = X.T @ d1 + lam * W1
+    W1, b1 = W1 - rate * W1g, b1 - rate * d1.sum(axis=0)
+    W2, b2 = W2 - rate * W2g, b2 - rate * d2.sum(axis=0)
+"""
+
+RESET = "for x, y in batch:\n            sum_b = [0, 0]"
+RIGHT = {
+    NEURONS_IN_DICTS: "network 3-4-2, sigmoid, sigmoid, half_sum, sgd lr 0.5",
+    SAMPLE_BY_SAMPLE: "network 3-4-2, sigmoid, sigmoid, mse, sgd lr 3",
+    LINE_BY_LISTS: "network 2-1, linear, mse, sgd lr 0.1",
+    BY_THE_OUTPUTS: "network 4-5-1, tanh, sigmoid, bce, sgd lr 0.3",
+    LOGISTIC: "network 3-1, sigmoid, bce, sgd lr 0.1",
+    ADAM: "network 3-6-2, tanh, linear, mse, adam beta1 0.9 beta2 0.999 eps 1e-08 lr 0.02",
+    PENALISED: "network 3-5-1, tanh, sigmoid, bce, l2 0.02, sgd lr 0.3",
+}
+WRONG = [
+    (NEURONS_IN_DICTS, '["w"][-1] -= rate', '["w"][-1] += rate', "new_b_o", "update-sign"),
+    (NEURONS_IN_DICTS, "error += after", "error = after", "delta_h", "term-missing"),
+    (SAMPLE_BY_SAMPLE, "for x, y in batch:", RESET, "grad_b_o", "one-sample-only"),
+    (LINE_BY_LISTS, "gw[1] += 2", "gw[1] = 2", "grad_W1", "unknown"),
+    (LINE_BY_LISTS, "rate * gb / len(xs)", "rate * gb", "new_b1", "learning-rate"),
+    (BY_THE_OUTPUTS, "A2 * (1 - A2)", "1", "delta_o", "missing-activation-derivative"),
+    (BY_THE_OUTPUTS, "range(1, 3)", "range(1, 2)", "new_W_o", "not-updated"),
+    (LOGISTIC, "np.sum(dZ) / m", "np.sum(dZ)", "grad_b1", "scaled-by-constant"),
+    (LOGISTIC, "A - Y", "(A - Y) * A * (1 - A)", "delta1", "extra-activation-derivative"),
+    (ADAM, "V[k] / (1 - 0.999**t)", "V[k]", "new_W_o", "bias-correction"),
+    (ADAM, "np.sqrt(square)", "square", "new_W_o", "momentum-form"),
+    (PENALISED, "W2g = h.T @ d2 + lam * W2", "W2g = h.T @ d2", "grad_W_o", "penalty"),
+]
+
+
+def judged(tmp_path, capsys, text, *options):
+    """The exit status, and what is printed."""
+    path = tmp_path / "program.py"
+    path.write_text(text)
+    status = main(["look", str(path), *options])
+    return status, capsys.readouterr()
+
+
+@pytest.mark.parametrize("text", RIGHT)
+def test_a_right_program_matches(text, tmp_path, capsys):
+    status, said = judged(tmp_path, capsys, text)
+    assert status == 0
+    assert RIGHT[text] in said.out
+
+
+@pytest.mark.parametrize(("text", "right", "wrong", "quantity", "mistake"), WRONG)
+def test_a_mistake_is_named_at_its_place(text, right, wrong, quantity, mistake, tmp_path, capsys):
+    assert right in text
+    status, said = judged(tmp_path, capsys, text.replace(right, wrong), "--json", "-")
+    document = json.loads(said.out)
+    assert status == 1
+    assert document["first_mismatch"]["quantity"] == quantity
+    assert mistake in {it["mistake"] for it in document["diagnoses"]}
+
+
+def test_a_label_at_the_end_of_a_row_is_said(tmp_path, capsys):
+    _, said = judged(tmp_path, capsys, NEURONS_IN_DICTS)
+    assert "the last number of x is a label, and no input" in said.out
+
+
+def test_a_sum_that_is_added_up_is_no_loss_of_another_factor(tmp_path, capsys):
+    _, said = judged(tmp_path, capsys, LINE_BY_LISTS)
+    assert "remark: the loss" not in said.out
+
+
+def test_the_rate_is_that_of_the_reading_that_the_loss_denies(tmp_path, capsys):
+    squares = BY_THE_OUTPUTS.replace(
+        "cost = -np.mean(Y * np.log(A2) + (1 - Y) * np.log(1 - A2))",
+        "cost = np.mean((A2 - Y) ** 2)",
+    ).replace("dZ2 = dA2 * A2 * (1 - A2)", "dZ2 = 2 * (A2 - Y)")
+    status, said = judged(tmp_path, capsys, squares)
+    assert status == 1
+    assert "tanh, sigmoid, mse, sgd lr 0.3" in said.out
+    assert "missing-activation-derivative" in said.out
+
+
+def test_weights_that_run_away_are_weights(tmp_path, capsys):
+    text = PENALISED.replace("d2 = (p - y) / 40", "d2 = p - y")
+    status, said = judged(
+        tmp_path, capsys, text.replace("lam, rate = 0.02, 0.3", "lam, rate = 0.0, 2.0")
+    )
+    assert status == 0
+    assert "bce_sum, sgd lr 2" in said.out
+
+
+def test_updates_that_are_not_known_are_said_in_the_headline(tmp_path, capsys):
+    text = PENALISED.replace("W1 - rate * W1g", "W1 - rate * np.sign(W1g)")
+    text = text.replace("W2 - rate * W2g", "W2 - rate * np.sign(W2g)").replace(
+        "lam, rate = 0.02", "lam, rate = 0"
+    )
+    status, said = judged(
+        tmp_path, capsys, text.replace("b1 - rate * ", "b1 - ").replace("b2 - rate * ", "b2 - 7 * ")
+    )
+    assert status == 0
+    assert "values; its updates were not judged." in " ".join(said.out.split())
+
+
+def test_a_loss_that_is_not_computed_is_read_off_the_gradients_and_said(tmp_path, capsys):
+    lines = [line for line in BY_THE_OUTPUTS.splitlines() if "cost" not in line]
+    text = "\n".join(lines).replace("dZ2 = dA2 * A2 * (1 - A2)", "dZ2 = A2 - Y")
+    status, said = judged(tmp_path, capsys, text)
+    assert status == 0
+    assert "no variable holds the loss; bce is the one whose derivative is o − y" in said.out
+    status, said = judged(tmp_path, capsys, text, "--loss", "half_sum_over_n")
+    assert status == 1
+    assert "missing-activation-derivative" in said.out
+    assert "no variable holds the loss" not in said.out
+
+
+def test_layout_and_names_are_taken_as_they_are_said(tmp_path, capsys):
+    status, said = judged(tmp_path, capsys, BY_THE_OUTPUTS, "--layout", "columns")
+    assert status == 0
+    status, said = judged(tmp_path, capsys, BY_THE_OUTPUTS, "--layout", "linear")
+    assert status == 2
+    names = "X=x,Y=y,dZ2=N*delta2,dZ1=N*delta1,cost=loss,Q=h"
+    status, said = judged(tmp_path, capsys, BY_THE_OUTPUTS, "--names", names)
+    assert status == 2
+    assert "no variable Q was seen" in said.err
+    status, said = judged(tmp_path, capsys, BY_THE_OUTPUTS, "--names", names[:-4])
+    assert status == 0
+    assert "dZ1.T (times 30)" in said.out
+    wrong = BY_THE_OUTPUTS.replace("* (1 - A1**2)", "* (1 - A1)")
+    status, said = judged(tmp_path, capsys, wrong, "--names", "dZ1=N*delta1")
+    assert status == 1
+    assert "dZ1.T (times 30)  ?" in said.out
+    status, said = judged(tmp_path, capsys, SAMPLE_BY_SAMPLE, "--names", "delta=delta_o")
+    assert status == 1
+    assert "scaled-by-constant: delta_o is 4 times the right one" in " ".join(said.out.split())
+
+
+def test_a_change_before_the_training_is_no_step(tmp_path, capsys):
+    head, training = PENALISED.split("for step in range(50):")
+    smaller = "W1, W2 = W1 * 0.9, W2 * 0.9\n"
+    once = training.partition("    W1, b1 =")[0].replace("\n    ", "\n")
+    text = f"{head}{smaller}{smaller}{once}{smaller}for step in range(50):{training}"
+    status, said = judged(tmp_path, capsys, text)
+    assert status == 0
+    assert "remark: the first change of the parameters is no step" in said.out
+    assert "sgd lr 0.3" in said.out
+
+
+@pytest.mark.parametrize(("penalty", "factor"), [("lam", "2"), ("lam / 4", "1/2"), ("lam / 3", "")])
+def test_another_factor_of_the_penalty_is_a_remark(penalty, factor, tmp_path, capsys):
+    text = PENALISED.replace("loss += lam / 2 *", f"loss = loss + {penalty} *")
+    status, said = judged(tmp_path, capsys, text)
+    assert status == 0
+    out = " ".join(said.out.split())
+    what = f"remark: the penalty in the loss in line 13 is {factor} times the one whose"
+    assert (what in out) == bool(factor)
+
+
+def test_a_loss_that_is_not_known_is_asked_for(tmp_path, capsys):
+    text = PENALISED.replace("-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))", "0")
+    text = text.replace("d2 = (p - y) / 40", "d2 = np.sign(p - y) * p * (1 - p)")
+    status, said = judged(tmp_path, capsys, text)
+    assert status == 2
+    assert "a forward pass was recognised (tanh, sigmoid), but no targets, loss and" in said.err
