@@ -30,6 +30,7 @@ _PART = 0.75  # of its size by which a step changes a parameter at most, or its 
 _UPDATE = re.compile(r"(?P<name>.+?)\s*(=\s*(?P=name)\s*[-+]|[-+]=)")
 _OF_A_VARIABLE = 12  # arrays of one variable that are looked at
 _KEPT = 2  # elements that a mask keeps at least: one is a multiple of any other
+_SATURATED = ("sigmoid", "tanh", "softmax")  # what is 1 of large sums
 _LIMITS = (50, 100, 200, 400)  # arrays among which the first forward pass is looked for
 
 
@@ -437,6 +438,8 @@ class Search:
             is_felt = np.abs(s).max() > _FELT * self.tolerance * np.abs(z).max(axis=1)
             for name, n, at in self._near(z, row):
                 content, value = outs[at]
+                if name in _SATURATED and (np.abs(value) == 1).all():
+                    continue  # of large sums these are 1, whatever the weights
                 if name not in found[n] and content != names[n] and is_felt[n]:
                     whole = product(a, M, fold)[0] + bias[n]
                     with np.errstate(all="ignore"):

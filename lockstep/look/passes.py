@@ -211,6 +211,7 @@ class Model:
         done: set[tuple[object, ...]] = set()
         made: dict[tuple[object, ...], Array] = {}
         latest: int | None = None
+        before: tuple[object, ...] = ()
         for _, together in groupby(seen.sightings, key=lambda it: it.time):
             sightings = list(together)
             now.advance(sightings)
@@ -234,8 +235,10 @@ class Model:
                             made[key] = self.output(self.x_of(x), self.parameters(contents))
                         seen.made[whole] = self._is_made(out, made[key], may_be_zero)
                     if seen.made[whole]:
-                        yield Pass(it.time, x, it.content, contents)
-                        latest = it.content
+                        this = x, contents, tuple(seen.arrays[it.content].ravel().tolist())
+                        if this != before:  # else the same numbers in another array
+                            yield Pass(it.time, x, it.content, contents)
+                        latest, before = it.content, this
                         now.recent.clear()
                         break
 

@@ -375,7 +375,8 @@ class Reader:
         )
         score += 0.5 if witness else 0
         error = right[f"a{len(settings.activations)}"] - one_hot(batch.y, n_out, np.float64)
-        is_there = bool(batch.y.any() and self.find_rows(batch, error, (1.0, -1.0, 2.0, -2.0)))
+        tells = batch.y.any() and not (error.size == 1 and abs(error.item()) in self.literals)
+        is_there = bool(tells and self.find_rows(batch, error, (1.0, -1.0, 2.0, -2.0)))
         score += 0.5 * is_there
         apart = self._apart(batch, right)
         return Reading(settings, [batch], score, witness, matched, apart, is_there, rate)
