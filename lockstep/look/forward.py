@@ -27,7 +27,7 @@ _FELT = 1e3  # times the tolerance: the part of z that a product is at least
 _COMPARED = 64  # elements of a row that are compared first
 _EARLY = 3  # arrays that a variable of a parameter may hold up to the first forward pass
 _PART = 0.75  # of its size by which a step changes a parameter at most, or its line must say so
-_UPDATE = re.compile(r"(?P<name>.+?)\s*(=\s*(?P=name)\s*[-+]|[-+]=)")
+_UPDATE = re.compile(r"\b(?P<name>[\w.].*?)\s*(=\s*(?P=name)\s*[-+]|[-+]=)")
 _OF_A_VARIABLE = 12  # arrays of one variable that are looked at
 _KEPT = 2  # elements that a mask keeps at least: one is a multiple of any other
 _SATURATED = ("sigmoid", "tanh", "softmax")  # what is 1 of large sums
@@ -538,7 +538,7 @@ def _are_updates(seen: Seen, key: Key) -> bool:
     own = re.escape(key[1])
     of_several = re.compile(rf"(.*,\s*)?{own}\s*(,.*)?=.*(?<![\w.]){own}\s*[-+]")
     return bool(seen.arrays[first.content].any()) and all(
-        _UPDATE.match(text) or of_several.match(text)
+        _UPDATE.search(text) or of_several.match(text)
         for text in (seen.text(*line) for line in lines)
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,15 @@ import numpy as np
 
 from lockstep.look.forward import Chain, chains, changing, close
 from lockstep.look.passes import Model
-from lockstep.look.reading import Batch, Reader, Reading, by_witness, delta_factors, kept
+from lockstep.look.reading import (
+    Batch,
+    Reader,
+    Reading,
+    by_witness,
+    delta_factors,
+    kept,
+    own_name,
+)
 from lockstep.look.roles import Roles
 from lockstep.look.seen import Seen, Series, Sighting
 from lockstep.look.source import Program
@@ -286,26 +295,40 @@ def _with_factors(found: Recognised, reader: Reader, batch: Batch, loss: float) 
 
 
 def _with_idle_biases(reader: Reader, reading: Reading) -> None:
-    """Add zeros that are biases which are never updated: the program computes their gradient."""
-    first = reading.batches[0]
+    """Add zeros that are biases which are never updated.
+
+    They stand in the line that computes the layer, or the program computes their gradient.
+    """
+    seen, first = reader.seen, reading.batches[0]
     right = reader.right(first, reading.settings)
-    for l in range(1, len(reading.settings.activations) + 1):
+    for l, layer in enumerate(reader.model.chain.layers, 1):
         gradient = right[f"delta{l}"].sum(axis=0)
-        if all(f"b{l}" in it.step.parameters for it in reading.batches) or len(first.x) < 2:
+        if all(f"b{l}" in it.step.parameters for it in reading.batches) or layer.fold:
             continue
         zeros = [
             it
-            for it in reader.seen.sightings
-            if it.content not in reader.seen.partial
-            and reader.seen.arrays[it.content].size == gradient.size
-            and not reader.seen.arrays[it.content].any()
-            and len(reader.seen.history[it.key]) == 1
+            for it in seen.sightings
+            if it.content not in seen.partial
+            and seen.arrays[it.content].size == gradient.size
+            and not seen.arrays[it.content].any()
+            and not any(seen.arrays[content].any() for content in seen.held(it.key))
         ]
-        if zeros and reader.find(first, gradient):
+        made = [
+            it for content in (layer.z, layer.a) if content is not None for it in seen.of(content)
+        ]
+        lines = {seen.text(it.line, it.file) for it in made}
+        named = [it for it in zeros if any(_adds(line, own_name(it.name)) for line in lines)]
+        is_computed = len(first.x) > 1 and reader.find(first, gradient)
+        for it in named[:1] or (zeros[:1] if is_computed else ()):
             for batch in reading.batches:
                 batch.step.parameters[f"b{l}"] = np.zeros(gradient.size)
                 batch.step.new[f"b{l}"] = np.zeros(gradient.size)
-                batch.step.names[f"b{l}"] = zeros[0]
+                batch.step.names[f"b{l}"] = it
+
+
+def _adds(line: str, name: str) -> bool:
+    """Whether a variable is added in a line: + b1, + self.b1, + params['b1']."""
+    return bool(re.search(rf"\+\s*[\w.]*(\[['\"])?\b{re.escape(name)}\b", line))
 
 
 def _network(reading: Reading) -> Network:

@@ -243,6 +243,8 @@ WRONG = [
     (LINE_BY_LISTS, "rate * gb / len(xs)", "rate * gb", "new_b1", "learning-rate"),
     (BY_THE_OUTPUTS, "A2 * (1 - A2)", "1", "delta_o", "missing-activation-derivative"),
     (BY_THE_OUTPUTS, "range(1, 3)", "range(1, 2)", "new_W_o", "not-updated"),
+    (BY_THE_OUTPUTS, '    p["W" +', '    if l > 1: p["W" +', "new_W_h", "not-updated"),
+    (BY_THE_OUTPUTS, '    p["b" +', '    if l > 1: p["b" +', "new_b_h", "bias-gradient-missing"),
     (LOGISTIC, "np.sum(dZ) / m", "np.sum(dZ)", "grad_b1", "scaled-by-constant"),
     (LOGISTIC, "A - Y", "(A - Y) * A * (1 - A)", "delta1", "extra-activation-derivative"),
     (ADAM, "V[k] / (1 - 0.999**t)", "V[k]", "new_W_o", "bias-correction"),
