@@ -12,7 +12,7 @@ from lockstep.look.recognise import Mapped, Recognised
 from lockstep.look.roles import Roles
 from lockstep.look.seen import Found, Seen, Sighting, forms
 from lockstep.look.side import written
-from lockstep.look.source import Program, names_by_line, stored_by_line
+from lockstep.look.source import Program, imports_of, names_by_line, stored_by_line
 from lockstep.look.updates import _share
 
 
@@ -218,3 +218,15 @@ def test_what_must_be_right_for_the_rest_to_be_wrong(said, depth, knows, matched
 
 def test_nothing_has_no_penalty():
     assert _share(np.zeros((4, 2)), np.ones(4), 1e-11) is None
+
+
+def test_files_of_the_users_are_read_and_no_others(tmp_path):
+    (tmp_path / "beside.py").write_text("import a\ntry:\n    import b\nexcept ImportError: pass\n")
+    (tmp_path / "broken.py").write_text("def f(:\n")
+    program = Program(str(tmp_path / "own.py"), b"x = 1", {})
+    tree = program.tree_of(str(tmp_path / "beside.py"))
+    assert tree is not None
+    assert imports_of(tree) == {"a"}
+    assert program.tree_of(program.path) is program.tree
+    assert program.tree_of(str(tmp_path / "broken.py")) is None
+    assert program.tree_of(np.__file__) is None

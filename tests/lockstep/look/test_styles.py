@@ -131,7 +131,7 @@ for epoch in range(60):
     gw, gb, loss = [0.0, 0.0], 0.0, 0.0
     for x, y in zip(xs, ys):
         out = w[0] * x[0] + w[1] * x[1] + b
-        error = out - y
+        error, outs = out - y, [out]
         loss += error**2
         gw[0] += 2 * error * x[0]
         gw[1] += 2 * error * x[1]
