@@ -356,8 +356,9 @@ def test_layout_and_names_are_taken_as_they_are_said(tmp_path, capsys):
 def test_a_change_before_the_training_is_no_step(tmp_path, capsys):
     head, training = PENALISED.split("for step in range(50):")
     smaller = "W1, W2 = W1 * 0.9, W2 * 0.9\n"
+    long = "for k in range(60):\n    lam = lam * 1.0\n"
     once = training.partition("    W1, b1 =")[0].replace("\n    ", "\n")
-    text = f"{head}{smaller}{smaller}{once}{smaller}for step in range(50):{training}"
+    text = f"{head}{long}{smaller}{long}{smaller}{once}{smaller}for step in range(50):{training}"
     status, said = judged(tmp_path, capsys, text)
     assert status == 0
     assert "remark: the first change of the parameters is no step" in said.out
