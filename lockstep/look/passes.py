@@ -104,6 +104,11 @@ class Model:
         return before is not None and before.content != it.content
 
     @property
+    def variables(self) -> set[Key]:
+        """The variables that hold a parameter."""
+        return {key for keys in self.keys.values() for key in keys}
+
+    @property
     def is_possible(self) -> bool:
         """Whether each parameter has a variable of its own."""
         return all(self.keys.values())
@@ -358,7 +363,7 @@ class _Now:
         self.model, self.recent = model, dict[int, None]()
         self._held: dict[Key, Sighting] = {}
         self._parameters: tuple[tuple[str, int], ...] | None = None
-        self._keys = {key for keys in model.keys.values() for key in keys}
+        self._keys = model.variables
         self._x: dict[Key, Sighting] = {}
         self._x_keys = set(model.x_keys)
 

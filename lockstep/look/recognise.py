@@ -355,7 +355,7 @@ def _mapped(
 ) -> dict[str, Mapped]:
     """By the network's names what a step's variables hold."""
     own: dict[str, Mapped] = {}
-    parameters = {key for keys in reader.model.keys.values() for key in keys}
+    parameters = reader.model.variables
     n, n_out = len(batch.x), found.network.sizes[-1]
     for name, value in right.items():
         if name.startswith("new_") and name[4:] in batch.step.parameters:

@@ -35,7 +35,7 @@ class Roles:
         went = p.astype(np.float64) - new
         lr = self.settings.lr or 1.0
         name = f"grad_{parameter}"
-        own = {key for keys in self.model.keys.values() for key in keys}
+        own = self.model.variables
         found: list[tuple[float, Found]] = []
         for it, form, transposed in self._held(p.shape, parameter):
             if it.key in own or not form.any() or np.array_equal(form, new):

@@ -13,7 +13,6 @@ import numpy as np
 
 from lockstep.look.conventions import conventions
 from lockstep.look.recognise import Mapped, Recognised
-from lockstep.look.seen import Series
 from lockstep.look.source import Program
 from lockstep.network.names import Array, Quantities
 from lockstep.network.problem import Problem, Start, State
@@ -108,9 +107,6 @@ class Looked(Side):
         it = self._it.steps[step - 1][name]
         return f"{self._place(it)}: {self._program.text(it.at.line, it.at.file)}"
 
-    def _line_of(self, it: Series) -> str:
-        return self._program.place(it.line, it.file)
-
     def _place(self, it: Mapped) -> str:
         where = "" if it.at.where == "<module>" else f", in {it.at.where}"
         return f"{self._program.place(it.at.line, it.at.file)}{where}"
@@ -132,7 +128,8 @@ class Looked(Side):
             )
         for what, it in (("loss", self._it.multiple), ("penalty in the loss", self._it.penalty)):
             if it:
-                factor, place = Fraction(it[0]).limit_denominator(10**6), self._line_of(it[1])
+                factor = Fraction(it[0]).limit_denominator(10**6)
+                place = self._program.place(it[1].line, it[1].file)
                 found.append(
                     f"the {what} in {place} is {factor} times the one whose gradients these are: a "
                     "convention of yours, or a factor is missing"

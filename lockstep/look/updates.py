@@ -216,11 +216,12 @@ class Updates:
 
     def _penalties(self, settings: Settings) -> Iterator[Settings]:
         """Settings with the penalty that the weights have alike, where they have one."""
-        found = [share for share in self.penalties(settings).values() if share]
-        if not found or "l2" in self.given:
+        shares = [] if "l2" in self.given else [*self.penalties(settings).values()]
+        found = [share for share in shares if share]
+        if not found:
             return
         each = (replace(settings, l2=l2) for l2 in self._as_held(found[0]))
-        if _apart(list(self.penalties(settings).values())):
+        if _apart(shares):
             each = (it for it in each if self._is_computed(it))
         yield from itertools.islice(each, 1)
 

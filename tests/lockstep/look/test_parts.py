@@ -167,7 +167,8 @@ def test_what_an_object_or_a_dict_gets_in_a_line_has_its_name(text, stored):
 
 def test_a_parameter_that_no_variable_holds_yet_is_none():
     seen = seen_of(np.ones((2, 3)))
-    model = SimpleNamespace(seen=seen, keys={"W1": [("f", "a9")]}, x_keys=[], inputs=set())
+    keys = {"W1": [("f", "a9")]}
+    model = SimpleNamespace(seen=seen, keys=keys, variables={("f", "a9")}, x_keys=[], inputs=set())
     assert _Now(model).parameters() == ()
 
 
