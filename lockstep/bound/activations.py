@@ -13,6 +13,7 @@ import numpy as np
 
 from lockstep.bound.bounded import Bounded
 from lockstep.network.names import Array
+from lockstep.network.network import KINKED
 from manual_backprop.activations import ROUNDINGS, activation, named, sigmoid, softmax
 
 Activation: TypeAlias = "tuple[Callable[..., Any], Callable[..., Any]]"
@@ -22,7 +23,9 @@ _NEAR = 0.01  # so small a bound of z changes a slope by 2 %
 _THRESHOLD = 20.0  # from here on PyTorch's softplus is z itself
 
 
-def bounded_activation(name: str, known: Known = None, noisy: bool = False) -> Activation:
+def bounded_activation(
+    name: str, known: Known = None, noisy: bool = False, decided: bool = False
+) -> Activation:
     """The pair (σ, σ') of `activations.activation` for Bounded numbers.
 
     Args:
@@ -31,10 +34,11 @@ def bounded_activation(name: str, known: Known = None, noisy: bool = False) -> A
             neither is computed again.
         noisy: σ may be computed by a formula whose terms are of size 1 however small σ(z) is, such
             as tanh by exponentials.
+        decided: At a kink within the bound of z, the slope is taken to be that of z's value.
     """
     base, _ = named(name)
-    if base in ("relu", "leaky_relu"):
-        return _kinked(name, known)
+    if base in KINKED:
+        return _kinked(name, known, decided)
     if base == "linear":
         return (lambda z: _at(z, known)), lambda z, s: 1
     if base == "softmax":
@@ -70,7 +74,7 @@ def _softmax(z: Bounded, known: Known) -> Bounded:
     return Bounded(value, scale, s.k, s.precision)
 
 
-def _kinked(name: str, known: Known) -> Activation:
+def _kinked(name: str, known: Known, decided: bool) -> Activation:
     """relu and its like: straight but for the kink at 0, where either slope is right."""
     sigma, sigma_prime = activation(name)
     base, slope = named(name)
@@ -89,7 +93,7 @@ def _kinked(name: str, known: Known) -> Activation:
     def bounded_prime(z: Bounded, s: Bounded) -> Bounded:
         value = np.asarray(sigma_prime(z.value, z.value), np.float64)
         undecided = np.abs(z.value) <= z.bound()
-        if not undecided.any():
+        if decided or not undecided.any():
             return Bounded.exact(value, z.precision)
         whole = max(1.0, abs(1 - (slope or 0.0))) / (z.unit() or z.precision.u)
         return Bounded(value, np.where(undecided, whole, 0.0), z.k, z.precision, whole)

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from lockstep.bound.activations import bounded_activation
-from lockstep.bound.bounded import Bounded, Precision
+from lockstep.bound.bounded import Bounded, Precision, growth
 from lockstep.network.names import Array, Quantities
 from lockstep.network.network import Network
 from lockstep.network.problem import Problem, Start
@@ -17,6 +17,8 @@ from manual_backprop import network as by_hand
 from manual_backprop.losses import OUTPUT_ACTIVATIONS, cross_entropy_by_o, divisor, one_hot, penalty
 
 Limits: TypeAlias = Mapping[str, Array]
+
+_WORTH = 2  # so much smaller a bound is worth a second run of the formulas
 
 
 class Allowed(Mapping[str, Array]):
@@ -102,11 +104,23 @@ def bounded(
             training[name] = Bounded.exact(value, precision)
     names = [(network.of("z", l), network.of("a", l)) for l in network.layers]
     known = [None if torch is None else (torch[z], torch[a]) for z, a in names]
-    training["activations"] = [
-        bounded_activation(which, values, noisy)
-        for which, values in zip(network.activations, known, strict=True)
-    ]
-    results = by_hand.step(**network.start(exactly), **training)
+
+    def results_of(decided: bool) -> dict[str, Bounded]:
+        training["activations"] = [
+            bounded_activation(which, values, noisy, decided)
+            for which, values in zip(network.activations, known, strict=True)
+        ]
+        return by_hand.step(**network.start(exactly), **training)
+
+    results = results_of(decided=False)
+    if k := _longest_at_a_kink(network, results):
+        decided = results_of(decided=True)
+        straight = network.optimizer == "sgd"  # the others are no straight functions of a gradient
+        results |= {
+            name: _without_growth(q, decided[name], k)
+            for name, q in results.items()
+            if growth(q.k) > _WORTH * growth(k) and (straight or not name.startswith("new_"))
+        }
     total = results["loss"]
     if network.loss in OUTPUT_ACTIVATIONS and not total.bound() < np.abs(total.value):
         results["loss"] = _at_its_steepest(network, results, start, m)
@@ -117,6 +131,30 @@ def bounded(
         scale, k = loss.scale + by_o.scale, max(loss.k, by_o.k)
         results["loss"] = Bounded(lambda: loss.value, scale, k, precision)
     return network.named(results)
+
+
+def _longest_at_a_kink(network: Network, results: dict[str, Bounded]) -> int:
+    """The longest chain behind a z that may be on either side of a kink; 0 where none may be."""
+    z = [results[f"z{l}"] for l in network.kinked]
+    return max((one.k for one in z if (np.abs(one.value) <= one.bound()).any()), default=0)
+
+
+def _without_growth(q: Bounded, decided: Bounded, k: int) -> Bounded:
+    """A quantity whose bound counts a kink for as much as it is worth.
+
+    Either slope is right at a kink, and what that is worth does not grow with the roundings that
+    follow, as the rest of a scale does. The scale is a polynomial in the kinks' own without
+    negative terms, so that a smaller factor may be taken out of all of it but what there is
+    without them.
+
+    Args:
+        q: The quantity.
+        decided: The same with the slopes taken as known.
+        k: The longest chain of roundings behind a z at a kink.
+    """
+    kinks = (q.scale - decided.scale) * (growth(k) / growth(q.k))
+    scale = np.where(np.isfinite(q.scale), decided.scale + kinks, q.scale)
+    return Bounded(lambda: q.value, scale, q.k, q.precision)
 
 
 def _by_the_outputs(o: Bounded, y: Array, is_softmax: bool) -> Bounded:

@@ -1,6 +1,7 @@
 """A step that differs, formula by formula, each on the derivation's own earlier values."""
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,9 @@ class Case:
             x=np.asarray(start.x, np.float64),
         )
         self.names = surroundings(network, bounded, bounded_activation)
+        # at a kink a value that was returned is on one side of it
+        decided = partial(bounded_activation, decided=True)
+        self._on_a_side = surroundings(network, bounded, decided) if network.kinked else {}
         settings = dict(network.settings)
         if start.memory is None and "dampening" in settings:
             settings["dampening"] = 0.0
@@ -85,10 +89,15 @@ class Case:
         for name in self._order[: self._order.index(last) + 1 if last else None]:
             if name in replaced and results is known:
                 results = dict(known)
+            formula = replaced.get(name) or StandIn(self.right[name])
+            around = names | formula.given
             if results is not known or name not in known:
-                formula = replaced.get(name) or StandIn(self.right[name])
-                results[name] = evaluate(formula.text, names | formula.given, self.right)
-            names[name] = self._as_returned(name, results[name])
+                results[name] = evaluate(formula.text, around, self.right)
+            names[name] = result = results[name]
+            if name in self.own:
+                if self._on_a_side and self.network[name].family == "delta":
+                    result = evaluate(formula.text, around | self._on_a_side, self.right)
+                names[name] = self._as_returned(name, result)
         return results
 
     def value(self, name: str, replaced: Replaced) -> Bounded:
@@ -96,9 +105,7 @@ class Case:
         return self.evaluated(replaced, name)[name]
 
     def _as_returned(self, name: str, result: Bounded) -> Bounded:
-        """The derivation's value with its formula's bound; where it has none, the formula's."""
-        if name not in self.own:
-            return result
+        """The derivation's value with its formula's bound."""
         scale = np.maximum(result.scale, np.abs(self.own[name]))
         return Bounded(self.own[name], scale, result.k, result.precision)
 

@@ -18,6 +18,7 @@ from lockstep.network.names import Index, Quantities, Sizes, element
 
 Meant: TypeAlias = "tuple[str, int | None]"  # a quantity, and which element of it a scalar is
 
+KINKED = ("relu", "leaky_relu")
 # what an optimiser keeps of each parameter, and where PyTorch has it
 KEPT = {
     "velocity": ("momentum_buffer",),
@@ -110,6 +111,11 @@ class Network:
     def layers(self) -> range:
         """1 … L."""
         return range(1, self.depth + 1)
+
+    @property
+    def kinked(self) -> list[int]:
+        """The layers whose σ has a kink at 0."""
+        return [l for l in self.layers if self.activations[l - 1].partition(":")[0] in KINKED]
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:

@@ -20,8 +20,9 @@ from manual_backprop.losses import one_hot
 
 WIDE = 140  # from this many columns on, a formula, its numbers and its values share a line
 MISSED = "missed"  # an error that was planted and not caught
-MARK_STYLES = {"✓": "green", "✗": "bold red", "": ""}
+MARK_STYLES = {"✓": "green", "≈": "yellow", "✗": "bold red", "": ""}
 _INDENT = " " * 4
+_VISIBLE = 1e-3  # from this relative difference on, two values look different
 _Shown: TypeAlias = "tuple[list[Text], dict[str, list[Text]]]"  # a head, lines by quantity
 
 
@@ -33,6 +34,9 @@ class Compared:
         far: "3 ULP", or from 10 000 ULP on "17 %".
         limit: the allowed difference, in ULP ("14") or as it is ("2e-17").
         apart: both in one phrase, "3 ULP of 14 allowed".
+        agrees: whether they differ by no more than that.
+        judged: whether that says anything: two values may be far from each other and agree where
+            rounding alone, or a kink, could change the whole of them.
     """
 
     label: str
@@ -42,10 +46,16 @@ class Compared:
     limit: str
     apart: str
     agrees: bool
+    judged: bool
 
     @property
     def mark(self) -> str:
-        return "✓" if self.agrees else "✗"
+        return mark(self.agrees, self.judged)
+
+
+def mark(agrees: bool, judged: bool = True) -> str:
+    """What stands beside two values."""
+    return "✗" if not agrees else "✓" if judged else "≈"
 
 
 def compared(entry: Entry, dtype: str) -> Compared:
@@ -63,7 +73,8 @@ def compared(entry: Entry, dtype: str) -> Compared:
     elif far.endswith("ULP"):
         apart = f"{far} of {limit} allowed"
     texts = digits(manual, dtype), digits(torch, dtype)
-    return Compared(entry.label, *texts, far, limit, apart, difference <= allowed)
+    judged = allowed < abs(torch) or difference <= _VISIBLE * max(abs(manual), abs(torch))
+    return Compared(entry.label, *texts, far, limit, apart, difference <= allowed, judged)
 
 
 def is_in_scalars(record: Record) -> bool:

@@ -220,6 +220,8 @@ def _how_far(result: Comparison, first: Entry, record: Record) -> str:
     if printed is not None and printed[tuple(first.index)]:
         return f"off by {off:.2g}; its last digit allows {allowed:.2g}"
     explains = "the tolerance allows" if result.fixed_tolerance else "rounding explains"
+    if explains == "rounding explains" and _is_at_a_kink(record):
+        explains = "rounding, and z = 0 at relu's kink, explain"
     of = compared(first, result.dtype)
     apart, most = f"off by {off:.2g}", f"{allowed:.2g}"
     if of.far.endswith("ULP"):
@@ -227,6 +229,12 @@ def _how_far(result: Comparison, first: Entry, record: Record) -> str:
     elif torch:
         apart, most = f"{of.far} off", relative(allowed / abs(torch))
     return f"{apart}; {explains} {most}"
+
+
+def _is_at_a_kink(record: Record) -> bool:
+    """Whether some z is exactly 0, where either slope of relu and its like is right."""
+    network = record.network
+    return any((record.torch[network.of("z", l)] == 0).any() for l in network.kinked)
 
 
 def _explanation(result: Comparison) -> Iterator[Labelled]:

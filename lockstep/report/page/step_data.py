@@ -24,6 +24,7 @@ MOST_NEURONS, MOST_LAYERS = 6, 5  # a layer that can be drawn with their numbers
 MOST_LABELLED = 4  # neurons a layer beside whose lines there is room for their numbers
 MOST_ELEMENTS = 1000  # of a step that is shown element by element, with its numbers put in
 _ELEMENT_BYTES = 100
+NOT_JUDGED = "not judged"  # in the place of whether two values agree
 _CURVE_WIDTH, _CURVE_HEIGHT, _CURVE_TOP = 560, 140, 10
 
 
@@ -134,12 +135,14 @@ def _every_name(problem: Problem, n: int) -> Iterator[str]:
 def _row(record: Record, of: str, index: Index, entry: Entry | None) -> list[Any]:
     """[by hand, PyTorch or None where it is the same, how far apart, whether it agrees, element].
 
+    Whether it agrees is `NOT_JUDGED` where it does, and that says nothing.
+
     entry: the scalar, or the worst element of a matrix; None where it was not returned.
     """
     if entry:
         it = compared(entry, record.dtype)
         torch = None if it.manual == it.torch else it.torch
-        return [it.manual, torch, it.apart, it.agrees, it.label]
+        return [it.manual, torch, it.apart, it.agrees and (it.judged or NOT_JUDGED), it.label]
     array = record.torch[of]
     index = index or (0,) * array.ndim
     if index and index[0] >= len(array):

@@ -12,7 +12,7 @@ from lockstep.bound.bounded import Bounded, Precision, growth
 from lockstep.bound.exact import error, truth
 from lockstep.network.options import check
 from lockstep.network.problem import make_problem
-from manual_backprop import two_layer
+from manual_backprop import network, two_layer
 from manual_backprop.activations import activation
 from tests.campaigns.hard_problems import DRESSES, KINDS, STYLES, hard_problem, right_step
 from tests.lecture import COMPUTED
@@ -422,3 +422,39 @@ def test_every_quantity_has_its_bound():
     assert {*COMPUTED} <= {*limits}
     assert len(limits) == 17  # with the gradients by the activations
     assert all(limits[name].shape == np.shape(limits[name]) for name in limits)
+
+
+@pytest.mark.parametrize("settings", [{}, {"momentum": 0.9}, {"optimizer": "adam"}])
+def test_a_kink_is_worth_what_the_other_slope_would_change_however_long_the_sum(settings):
+    """Every third sample is all zeros, the biases too, so that both layers' z are exactly 0."""
+    random = np.random.default_rng(5)
+    x = random.normal(size=(300, 2))
+    x[::3] = 0
+    problem = make_problem(
+        {
+            "x": x,
+            "y": random.normal(size=(300, 1)),
+            "sizes": (2, 4, 3, 1),
+            "activations": ("relu", "relu", "linear"),
+            "b1": np.zeros(4),
+            "b2": np.zeros(3),
+            **settings,
+        }
+    )
+    start = problem.start(1, problem.state)
+    bound = allowed(problem, start)
+
+    def with_slope_at_0(slope):
+        pair = (lambda z: z * (z > 0), lambda z, s: (z > 0) + slope * (z == 0))
+        training = problem.network.training | {"activations": [pair, pair, "linear"]}
+        step = network.step(**problem.network.start(start), **training)
+        return problem.network.named(step)
+
+    left, right = with_slope_at_0(0.0), with_slope_at_0(1.0)
+    part = {}
+    for name, room in bound.items():
+        off = np.abs(right[name] - left[name])
+        assert (off <= room).all(), name
+        part[name] = (off / np.maximum(room, 1e-300)).max()
+    assert min(part["delta1"], part["grad_b1"], part["grad_b2"]) > 0.1
+    assert settings.get("optimizer") or part["new_b1"] > 0.1

@@ -27,7 +27,7 @@
     return node;
   };
   const torchOf = (cell) => (cell[1] === null ? cell[0] : cell[1]);
-  const verdictOf = (cell) => (cell[3] === null ? "" : cell[3] ? "✓ agrees" : "✗ differs");
+  const verdictOf = (cell) => (cell[3] === null ? "" : cell[3] === true ? "✓ agrees" : cell[3] ? "≈ not judged" : "✗ differs");
 
   const reasonOf = (name, step) => step.step === run.decisive && step.rows[name][3] === false && run.why[name];
 
