@@ -26,8 +26,10 @@ _GELUS_APART = 1e-3  # at most, gelu and gelu_tanh, as a part of z
 _FELT = 1e3  # times the tolerance: the part of z that a product is at least
 _COMPARED = 64  # elements of a row that are compared first
 _EARLY = 3  # arrays that a variable of a parameter may hold up to the first forward pass
+_WRITTEN = 200  # arrays of a variable among which those are looked for that it held longest
 _PART = 0.75  # of its size by which a step changes a parameter at most, or its line must say so
 _UPDATE = re.compile(r"\b(?P<name>[\w.].*?)\s*(=\s*(?P=name)\s*[-+]|[-+]=)")
+_BIAS = re.compile(r"\bb|_b(?![a-z])|bias")  # in the names of biases
 _OF_A_VARIABLE = 12  # arrays of one variable that are looked at
 _KEPT = 2  # elements that a mask keeps at least: one is a multiple of any other
 _SATURATED = ("sigmoid", "tanh", "softmax")  # what is 1 of large sums
@@ -373,7 +375,9 @@ class Search:
             array = seen.arrays[W]
             if W not in self.parameters or array.size < 2 or array.ndim > 2:
                 continue
-            for is_in_out in self.in_out if array.ndim > 1 else [True]:
+            if self._is_a_neurons(array):
+                continue
+            for is_in_out in self.in_out if array.ndim > 1 else self.in_out[::-1]:
                 M = of_matrix(array, is_in_out)
                 for A in (*inputs[len(M)], *inputs[len(M) - 1]):
                     began = max(seen.first(A.content).time, seen.first(W).time)
@@ -388,6 +392,17 @@ class Search:
                     ]
                     if outs and A.content != W:
                         yield from self._made(A, W, M, is_in_out, outs)
+
+    def _is_a_neurons(self, array: Array) -> bool:
+        """Whether these are the weights of one neuron among others of a layer."""
+        layers = (self.seen.arrays[content] for content in self.order)
+        return array.ndim == 1 and any(
+            it.ndim == 2
+            and min(it.shape) > 1
+            and it.shape[1] == array.size
+            and (it == array).all(axis=1).any()
+            for it in layers
+        )
 
     def _as_inputs(self, content: int, columns: bool) -> Iterator[_Input]:
         array = self.seen.arrays[content]
@@ -518,13 +533,22 @@ def changing(seen: Seen) -> set[int]:
         is_updated = len(held) > 2 and _are_updates(seen, key)
         if is_updated or (moves and sum(moves) >= 0.6 * len(moves)):
             shape = arrays[-1].shape
-            found |= {c for c in held[:_EARLY] if seen.arrays[c].shape == shape}
+            some = {*held[:_EARLY], *_held_longest(seen, key)}
+            found |= {c for c in some if seen.arrays[c].shape == shape}
         if is_updated:
             alike.add(_without_numbers(key))
     for key, history in seen.history.items():  # W3 that stays, beside W1 and W2 that change
         if history and _without_numbers(key) in alike and re.search(r"\d", key[1]):
             found.add(history[0].content)
     return found
+
+
+def _held_longest(seen: Seen, key: Key) -> list[int]:
+    """The arrays that a variable held longest: one that is written element by element."""
+    few = seen.history[key][:_WRITTEN]
+    spans = [after.time - it.time for it, after in pairwise(few)]
+    long = [it.content for it, span in zip(few, spans, strict=False) if 2 * span >= max(spans)]
+    return [content for content in dict.fromkeys(long) if content not in seen.partial][:_EARLY]
 
 
 def _without_numbers(key: Key) -> Key:
@@ -546,7 +570,7 @@ def _are_updates(seen: Seen, key: Key) -> bool:
 def varying(seen: Seen, parameters: set[int]) -> set[int]:
     """What may be biases: what changes, and arrays that do not.
 
-    Numbers are some where they change as parameters do, or where their name begins like a bias's.
+    Numbers are some where they change as parameters do, or where they are called like biases.
     """
     found: set[int] = set()
     for key in seen.history:
@@ -556,11 +580,13 @@ def varying(seen: Seen, parameters: set[int]) -> set[int]:
             array = seen.arrays[held[0]]
             if array.size == max(array.shape) and (array % 1).any():
                 found.add(held[0])
+        longest = set(_held_longest(seen, key))
         found |= {
             content
-            for content, shape in zip(held[:_EARLY], shapes, strict=False)
-            if shapes.count(shape) > 1
-            and (content >= 0 or content in parameters or key[1].startswith("b"))
+            for n, (content, shape) in enumerate(zip(held, shapes, strict=True))
+            if (n < _EARLY or content in longest)
+            and shapes.count(shape) > 1
+            and (content >= 0 or content in parameters or _BIAS.search(key[1]))
         }
     return found
 

@@ -225,6 +225,37 @@ for step in range(50):
     W2, b2 = W2 - rate * W2g, b2 - rate * d2.sum(axis=0)
 """
 
+# the first sample is all zeros; the weights of the one output are a flat list
+FLAT_LISTS = """
+from math import exp
+from random import Random
+
+draw = Random(3).uniform
+data = [([0, 0], 0), ([0, 1], 1), ([1, 0], 1), ([1, 1], 0)]
+inner = [[draw(-1, 1) for _ in range(2)] for _ in range(3)]
+inner_biases = [0.0] * 3
+outer = [draw(-1, 1) for _ in range(3)]
+outer_bias = 0.0
+
+
+def fire(total):
+    return 1 / (1 + exp(-total))
+
+
+for _ in range(100):
+    for x, y in data:
+        h = [fire(sum(w * x for w, x in zip(inner[j], x)) + inner_biases[j]) for j in range(3)]
+        o = fire(sum(w * h for w, h in zip(outer, h)) + outer_bias)
+        error = (o - y) * o * (1 - o)
+        errors = [error * outer[j] * h[j] * (1 - h[j]) for j in range(3)]
+        outer_bias -= 0.5 * error
+        for j in range(3):
+            outer[j] -= 0.5 * error * h[j]
+            for i in range(2):
+                inner[j][i] -= 0.5 * errors[j] * x[i]
+            inner_biases[j] -= 0.5 * errors[j]
+"""
+
 RESET = "for x, y in batch:\n            sum_b = [0, 0]"
 RIGHT = {
     NEURONS_IN_DICTS: "network 3-4-2, sigmoid, sigmoid, half_sum, sgd lr 0.5",
@@ -234,8 +265,12 @@ RIGHT = {
     LOGISTIC: "network 3-1, sigmoid, bce, sgd lr 0.1",
     ADAM: "network 3-6-2, tanh, linear, mse, adam beta1 0.9 beta2 0.999 eps 1e-08 lr 0.02",
     PENALISED: "network 3-5-1, tanh, sigmoid, bce, l2 0.02, sgd lr 0.3",
+    FLAT_LISTS: "network 2-3-1, sigmoid, sigmoid, half_sum, sgd lr 0.5",
 }
 WRONG = [
+    (FLAT_LISTS, "h[j] * (1 - h[j])", "(1 - h[j])", "delta_h", "wrong-activation-derivative"),
+    (FLAT_LISTS, "outer[j] * h[j]", "h[j]", "delta_h", "wrong-weights"),
+    (FLAT_LISTS, "outer_bias -= 0.5 * error", "pass", "new_b_o", "bias-gradient-missing"),
     (NEURONS_IN_DICTS, '["w"][-1] -= rate', '["w"][-1] += rate', "new_b_o", "update-sign"),
     (NEURONS_IN_DICTS, "error += after", "error = after", "delta_h", "term-missing"),
     (SAMPLE_BY_SAMPLE, "for x, y in batch:", RESET, "grad_b_o", "one-sample-only"),
