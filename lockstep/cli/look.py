@@ -33,6 +33,11 @@ _GROUPS = {
             "where weights and biases are: W1,b1,W2,b2",
             Kind("names, separated by commas", lambda value: value.split(",") or None, "A,B"),
         ),
+        Option(
+            "frozen",
+            "variables that are not trained, such as b1,b2",
+            Kind("names, separated by commas", lambda value: value.split(",") or None, "A,B"),
+        ),
         *(OPTIONS[name] for name in ("layout", "names", "loss", "optimizer", "lr", "l2")),
     ),
     "output": tuple(OPTIONS[name] for name in ("show", "json", "html", "code", "quiet")),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.look.seen import Key, Seen
+from lockstep.look.seen import Key, Seen, Sighting
 from lockstep.network.names import Array
 from manual_backprop.activations import activation
 
@@ -240,7 +240,7 @@ class Search:
                 if held[variable] <= _OF_A_VARIABLE:  # data have the rest
                     chosen.add(it.content)
                     self.order.append(it.content)
-        self.order.sort(key=lambda content: "[*]" not in seen.first(content).name)
+        self.order.sort(key=lambda content: not _is_gathered(seen.first(content)))
         self.order = self.order[:limit]
         self.labelled = frozenset(filter(self._has_label, self.order))
         named = seen.named(given["parameters"]) if "parameters" in given else None
@@ -513,6 +513,11 @@ def is_masked(masked: Array, a: Array) -> bool:
     return bool(np.abs(ratio - ratio[0]).max() <= 1e-6 * abs(ratio[0])) and bool(
         (a[~kept] != 0).any()
     )
+
+
+def _is_gathered(it: Sighting) -> bool:
+    """Whether an array was made of what objects, or variables of one number, hold."""
+    return "[*]" in it.name or bool(it.parts)
 
 
 def changing(seen: Seen) -> set[int]:

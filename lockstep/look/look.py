@@ -46,7 +46,8 @@ def look(
     call, seconds = values.get("call", ""), values.get("time_limit", 60.0)
     seen, end, told = watched(program, dict(constants), call, seconds, is_enough)
     named = [values[kind] for kind in ("x", "y") if kind in values]
-    for name in (*named, *values.get("parameters", ()), *values.get("names", ())):
+    said = *values.get("parameters", ()), *values.get("frozen", ()), *values.get("names", ())
+    for name in (*named, *said):
         if end in ("", "finished") and not seen.named([name]) and name not in seen.scalars():
             raise Unusable(
                 f"{path}: no variable {name} was seen; expected a name as it stands there"

@@ -83,6 +83,20 @@ class Model:
         x = chain.layers[0].inputs
         self.x_keys = list(dict.fromkeys(it.key for it in seen.of(x)))
 
+    @cached_property
+    def shared(self) -> set[str]:
+        """The biases that are one number for several neurons."""
+        found = set()
+        for l, layer in enumerate(self.chain.layers, 1):
+            if layer.b is not None:
+                width = of_matrix(self.seen.arrays[layer.W], layer.is_in_out).shape[1]
+                names = self.seen.first(layer.b).name.split(", ")
+                if width > 1 and (
+                    self.seen.arrays[layer.b].size == 1 or names == names[:1] * width
+                ):
+                    found.add(f"b{l}")
+        return found
+
     @property
     def begins(self) -> float:
         """When the parameters were last what they were at first.

@@ -60,7 +60,7 @@ def watched(
     assert process.stdout
     channel = Channel(process.stdout, process.stdin)
     until = time.monotonic() + seconds
-    seen, told = Seen(until, program.text), list[str]()
+    seen, told = Seen(until, program.text, program.groups), list[str]()
     try:
         message = {"path": program.path, "constants": tuple(constants.items()), "call": call}
         channel.send(message, {"source": np.frombuffer(program.source, np.uint8)})

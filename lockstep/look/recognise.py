@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -74,6 +74,8 @@ class Recognised:
         multiple: Where it does not compute the loss whose gradients it has, but a multiple of it:
             the factor, and where.
         penalty: The same of the penalty alone.
+        shared: By parameter the biases that are one number for several neurons, and are updated by
+            the sum of what PyTorch's are.
     """
 
     model: Model
@@ -84,6 +86,7 @@ class Recognised:
     steps: list[dict[str, Mapped]] = field(default_factory=list)
     multiple: tuple[float, Series] | None = None
     penalty: tuple[float, Series] | None = None
+    shared: dict[str, Sighting] = field(default_factory=dict)
 
     @property
     def quality(self) -> float:
@@ -272,11 +275,16 @@ def _recognised(reader: Reader, reading: Reading) -> Recognised:
     reading = Updates(reader, reading, constants).read(reading)
     _with_idle_biases(reader, reading)
     said = frozenset(_SAID.intersection(reader.given))
-    found = Recognised(reader.model, reading, _network(reading), reader.seen.dtype, said)
+    frozen = _frozen(reading, reader.given.get("frozen", ()))
+    found = Recognised(reader.model, reading, _network(reading, frozen), reader.seen.dtype, said)
     memory: Quantities | None = None
     for number, batch in enumerate(reading.batches, 1):
         settings = replace(reading.settings, lr=batch.lr or reading.settings.lr)
         right = reader.right(batch, settings, memory, number)
+        right |= {f"new_{name}": batch.step.parameters[name] for name in frozen}
+        for name in reader.model.shared:  # the derivative by all of them together
+            of_all = np.full_like(right[f"new_{name}"], right[f"grad_{name}"].sum())
+            right[f"new_{name}"] = batch.step.parameters[name] - (settings.lr or 1.0) * of_all
         found.steps.append(_mapped(found, reader, batch, right))
         memory = kept(right)
         if number == 1:
@@ -331,12 +339,18 @@ def _adds(line: str, name: str) -> bool:
     return bool(re.search(rf"\+\s*[\w.]*(\[['\"])?\b{re.escape(name)}\b", line))
 
 
-def _network(reading: Reading) -> Network:
+def _frozen(reading: Reading, said: Sequence[str]) -> list[str]:
+    """The parameters whose variables are not trained, as is said."""
+    names = reading.batches[0].step.names
+    return [name for name, it in names.items() if {*it.name.split(", ")} & {*said}]
+
+
+def _network(reading: Reading, frozen: Sequence[str]) -> Network:
     """The network that a reading says."""
     settings, batch = reading.settings, reading.batches[0]
     W = [p for name, p in batch.step.parameters.items() if name[0] == "W"]
     of_optimizer = OPTIMIZERS[settings.optimizer] | settings.of_optimizer
-    return Network(
+    network = Network(
         (W[0].shape[1], *(len(it) for it in W)),
         settings.activations,
         settings.loss,
@@ -348,6 +362,7 @@ def _network(reading: Reading) -> Network:
         (False,) * len(W),
         batch.y.ndim == 1,
     )
+    return replace(network, frozen=tuple(map(network.name, frozen)))
 
 
 def _mapped(
@@ -381,6 +396,10 @@ def _mapped(
         )
     _with_roles(found, reader, batch, right, own)
     _with_names(found, reader, batch, right, own)
+    for name in reader.model.shared & batch.step.parameters.keys():
+        if own[f"new_{name}"].is_right:  # PyTorch has another bias for each neuron
+            found.shared[name] = own.pop(f"new_{name}").at
+            own.pop(f"grad_{name}", None)
     order = {name: i for i, name in enumerate(right)}
     named = sorted(own.items(), key=lambda it: order[it[0]])
     return {found.network.name(name): it for name, it in named}

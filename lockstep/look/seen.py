@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from time import monotonic
 
 import numpy as np
 
+from lockstep.look.scalars import Gathering, Group, Place
 from lockstep.network.names import Array, Quantities
 
 _FEW = 400  # numbers of a variable that are looked at one by one
+_GATHERED = 10**9  # from here on, arrays are counted that are made of such numbers
 
 Key = tuple[str, str]  # a function, and a name in it
 
@@ -29,6 +31,7 @@ class Sighting:
         name: The variable, as the program writes it: self.W1, params['W1'], layer.neurons[*].bias.
         content: Which array it held.
         file: Where the line stands.
+        parts: Of numbers in variables of their own, where each was assigned.
     """
 
     time: int
@@ -37,6 +40,7 @@ class Sighting:
     name: str
     content: int
     file: str = ""
+    parts: tuple[Place, ...] = ()
 
     @property
     def key(self) -> Key:
@@ -83,6 +87,7 @@ class Seen:
     Args:
         until: When it must be recognised, as `time.monotonic` says it.
         text: What stands in a line of a file.
+        groups: By function the variables of one number each that are an array together.
 
     Attributes:
         arrays: By number.
@@ -94,9 +99,16 @@ class Seen:
     """
 
     def __init__(
-        self, until: float = np.inf, text: Callable[[int, str], str] = lambda line, file: ""
+        self,
+        until: float = np.inf,
+        text: Callable[[int, str], str] = lambda line, file: "",
+        groups: Mapping[str, Sequence[Group]] | None = None,
     ) -> None:
         self.until, self.text = until, text
+        self._gathered = {
+            where: [Gathering(group) for group in of] for where, of in (groups or {}).items()
+        }
+        self._alike: dict[tuple[object, ...], int] = {}  # gathered arrays
         self.arrays: dict[int, Array] = {}
         self.made: dict[tuple[object, ...], bool] = {}
         self.rows_of: dict[tuple[int, bool, bool], dict[int, Array]] = {}
@@ -129,17 +141,20 @@ class Seen:
             self._of[it.content].append(it)
             self.history[it.key].append(it)
         self.partial.update(partial)
+        numbers = list(numbers)
         for i, (where, line, name, file) in enumerate(numbers):
             series = Series(where, line, name, file)
             one = self.series.setdefault((where, line, name, file), series)
             times, values = arrays[f"series {i}"].T
             one.times += times.tolist()
             one.values += values.tolist()
-            if len(one.values) <= _FEW and not _counts(one.values):
-                self._as_arrays(one, len(times))
+            if not _counts(one.values):
+                self._as_arrays(one, len(one.values) - len(times))
+        if any(self._gathered.values()):
+            self._gather([(Series(*of), arrays[f"series {i}"]) for i, of in enumerate(numbers)])
         self.sightings.sort(key=lambda it: it.time)
-        for key in {(it.where, it.name) for it in self.series.values()}:
-            self.history[key].sort(key=lambda it: it.time)
+        for history in self.history.values():
+            history.sort(key=lambda it: it.time)
 
     def _keep(self, content: int, array: Array) -> None:
         array = array if array.dtype.kind == "f" else array.astype(np.float64)
@@ -147,9 +162,35 @@ class Seen:
         with np.errstate(all="ignore"):
             self._sums[content] = float(np.abs(array, dtype=np.float64).sum())
 
-    def _as_arrays(self, series: Series, new: int) -> None:
-        """Take the last numbers of a series for arrays of one number, where they are not many."""
-        for at, value in zip(series.times[-new:], series.values[-new:], strict=True):
+    def _gather(self, new: list[tuple[Series, Array]]) -> None:
+        """Take the last numbers of variables that belong together for arrays."""
+        places = [
+            (Place(value, time, it.line, it.file), it)
+            for it, pairs in new
+            for time, value in pairs.tolist()
+        ]
+        for place, it in sorted(places, key=lambda both: both[0].time):
+            for gathering in self._gathered.get(it.where, ()):
+                parts = gathering.taken(it.name, place)
+                if parts:
+                    self._as_array(gathering.group, it.where, parts)
+
+    def _as_array(self, group: Group, where: str, parts: tuple[Place, ...]) -> None:
+        array = np.array([part.value for part in parts]).reshape(group.shape)
+        content = self._alike.setdefault((group.shape, *array.flat), _GATHERED + len(self._alike))
+        last = max(parts, key=lambda part: part.time)
+        it = Sighting(int(last.time), where, last.line, group.name, content, last.file, parts)
+        history = self.history[it.key]
+        if len(history) < _FEW and not (history and history[-1].content == content):
+            self._keep(content, array)
+            self.sightings.append(it)
+            self._of[content].append(it)
+            history.append(it)
+
+    def _as_arrays(self, series: Series, known: int) -> None:
+        """Take the numbers of a series from some place on, of many the first, for arrays."""
+        new = slice(known, _FEW)
+        for at, value in zip(series.times[new], series.values[new], strict=True):
             content = self._numbers.setdefault(value, -1 - len(self._numbers))
             if content not in self.arrays:
                 self._keep(content, np.array([value]))

@@ -21,6 +21,8 @@ from lockstep.sides.code import Source
 from lockstep.sides.side import Side, Turn
 from lockstep.text import base_name
 
+_OF_BIAS = ("grad", "new")
+
 
 class Looked(Side):
     """The training steps that were seen of a program.
@@ -115,7 +117,9 @@ class Looked(Side):
         """What stands in no variable, and how the program ran."""
         found = list(self._told)
         held = {name for step in self._it.steps[: self._steps] for name in step}
-        inside = [name for name in problem.network.computed if name not in held | {"loss"}]
+        shared = {f"{kind}_{problem.network.name(b)}" for b in self._it.shared for kind in _OF_BIAS}
+        held |= shared | {"loss"}
+        inside = [name for name in problem.network.computed if name not in held]
         if not self._it.reading.knows_update:
             found.append(
                 "its updates are those of no known optimizer, or at a learning rate that no "
@@ -134,6 +138,11 @@ class Looked(Side):
                     f"the {what} in {place} is {factor} times the one whose gradients these are: a "
                     "convention of yours, or a factor is missing"
                 )
+        for name, at in self._it.shared.items():
+            found.append(
+                f"{at.name.split(', ')[0]} is one bias for all neurons of layer {name[1:]}: it was "
+                "compared with the sum of PyTorch's, to six digits"
+            )
         reading = self._it.reading
         is_computed = reading.witness or self._it.multiple or "loss" in self._it.said
         if reading.kind == "sigmoid" and not is_computed:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lockstep.errors import Unusable
+from lockstep.look.scalars import Group, groups
 from lockstep.network.files import nearest
 from lockstep.text import base_name
 
@@ -115,6 +116,11 @@ class Program:
                 case ast.Constant(value=int() | float() as value):
                     found[float(value)] = None
         return list(found)
+
+    @cached_property
+    def groups(self) -> dict[str, list[Group]]:
+        """By function the variables of one number each that are an array together."""
+        return groups(self.tree)
 
     @property
     def functions(self) -> list[str]:

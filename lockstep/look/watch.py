@@ -13,7 +13,7 @@ import sys
 import time
 import types
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from importlib.machinery import ModuleSpec
 from typing import Any
@@ -33,6 +33,7 @@ _NODES = 4000  # values that are looked at after one line
 _DEPTH = 6
 _SPENT = 0.3  # seconds on one line of one call, from which it is looked at ever more seldom
 _FIRST, _EVERY = 150, 1.5  # values after which they are sent, and seconds
+_NUMBERS_EACH = 4  # numbers that count as much as a value that is an array
 _COUNTS, _VALUES = 8, 100_000  # numbers of a variable that are sent at once, whole ones and others
 _NUMBERS = (float, int, np.floating, np.integer)
 _exit = os._exit
@@ -51,7 +52,7 @@ class Watch:
         self._contents: dict[tuple[Any, ...], int] = {}
         self._last: dict[tuple[str, str], int] = {}
         self._spent: dict[tuple[int, int], list[float]] = {}
-        self._time = self._bytes = self._nodes = 0
+        self._time = self._bytes = self._nodes = self._numbers = 0
         self._next, self._sent_at = _FIRST, time.monotonic()
         self._seen: list[tuple[int, str, int, str, int, str]] = []
         self._arrays: Quantities = {}
@@ -61,6 +62,7 @@ class Watch:
         self._values: dict[tuple[str, str], float] = {}
         self._at: tuple[str, int, str] = "", 0, ""
         self._visited: set[int] = set()
+        self._stores: Collection[str] = ()  # what the line assigns to, such as .delta
         self._assigned: dict[str, tuple[str, int, str]] = {}  # by .delta where it was assigned
 
     def trace(self, frame: Any, event: str, arg: Any) -> Any:
@@ -73,6 +75,12 @@ class Watch:
             return None
         mentioned, stored = names
         before = 0
+        self._at = code.co_name, frame.f_lineno, code.co_filename
+        self._time += 1
+        for name in code.co_varnames[: code.co_argcount]:
+            value = frame.f_locals.get(name)
+            if isinstance(value, _NUMBERS) and not isinstance(value, bool):
+                self._number(name, value)
 
         def follow(frame: Any, event: str, arg: Any) -> Any:
             nonlocal before
@@ -99,7 +107,9 @@ class Watch:
             self._names[path] = (names_by_line(tree), stored_by_line(tree)) if tree else None
         return self._names[path]
 
-    def _look(self, frame: Any, line: int, mentioned: dict[int, set[str]], stores: Any) -> None:
+    def _look(
+        self, frame: Any, line: int, mentioned: dict[int, set[str]], stores: Collection[str]
+    ) -> None:
         names = mentioned.get(line)
         if not names:
             return
@@ -111,7 +121,7 @@ class Watch:
         own, shared = frame.f_locals, frame.f_globals
         self._time += 1
         self._at = frame.f_code.co_name, line, frame.f_code.co_filename
-        self._nodes = 0
+        self._nodes, self._stores = 0, stores
         self._assigned |= {name: self._at for name in stores if name[0] in ".["}
         for name in sorted(names):
             value = own[name] if name in own else shared.get(name)
@@ -127,7 +137,7 @@ class Watch:
         spent[0] += time.perf_counter() - began
         if len(self._spent) > 20_000:
             self._spent.clear()
-        if len(self._seen) + len(self._series) >= self._next or (
+        if len(self._seen) + len(self._series) + self._numbers / _NUMBERS_EACH >= self._next or (
             self._seen and time.monotonic() - self._sent_at > _EVERY
         ):
             self.send()
@@ -138,7 +148,7 @@ class Watch:
             self._array(name, np.asarray(value))
             return
         if isinstance(value, _NUMBERS) and not isinstance(value, bool):
-            if self._values.get((self._at[0], name)) != value:
+            if self._values.get((self._at[0], name)) != value or _end(name) in self._stores:
                 self._values[self._at[0], name] = float(value)
                 self._number(name, value)
             return
@@ -224,6 +234,7 @@ class Watch:
         series = self._series.setdefault((where, line, name, file), [])
         if len(series) < (_COUNTS if type(value) is int else _VALUES):
             series.append((self._time, float(value)))
+            self._numbers += 1
 
     def _array(self, name: str, array: Array) -> None:
         """Take in an array, where its content is new for this name."""
@@ -263,6 +274,7 @@ class Watch:
         text = json.dumps([self._seen, numbers, self._partial, self.told, end])
         self.channel.send({"seen": text}, given)
         self._seen, self._arrays, self._series, self._partial = [], {}, {}, []
+        self._numbers = 0
         answer, _ = self.channel.receive()
         if not answer["on"]:
             _exit(0)
@@ -272,6 +284,11 @@ class Watch:
     def _stop(self, why: str) -> None:
         self.send(why)
         _exit(0)
+
+
+def _end(name: str) -> str:
+    """.w1 of self.w1, ['w1'] of net['w1']."""
+    return name[max(name.rfind("."), name.rfind("[")) :]
 
 
 def _is_plain(value: Any) -> bool:
