@@ -28,7 +28,7 @@ def conventions(it: Recognised) -> list[str]:
         said.append(LAYOUTS["columns"] + (", in x they are rows" if not chain.x_columns else ""))
     elif chain.x_columns and len(batch.x) > 1:
         said.append("samples are rows, in x they are columns")
-    if all(layer.is_in_out for layer in chain.layers):
+    if all(layer.is_in_out for layer in chain.layers) and max(network.sizes) > 1:
         said.append(LAYOUTS["in_out"])
     if chain.layers[0].labelled:
         said.append("the last number of x is a label, and no input")

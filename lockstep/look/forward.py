@@ -51,6 +51,7 @@ class Layer:
         fold: Where the biases stand in W: "first" or "last" of its inputs; empty where not.
         turned: Whether samples are rows in A and columns elsewhere, or the reverse.
         labelled: Whether A has one column more, the last: the label of a sample.
+        vector: Whether A is a vector of the samples, of one number each.
     """
 
     inputs: int
@@ -63,6 +64,7 @@ class Layer:
     fold: str = ""
     turned: bool = False
     labelled: bool = False
+    vector: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,21 @@ class Chain:
         """Whether samples are columns in the inputs."""
         return self.columns != self.layers[0].turned
 
+    @property
+    def x_form(self) -> tuple[bool, bool, bool]:
+        """What of its inputs decides how they lie in an array."""
+        return self.x_columns, self.layers[0].labelled, self.layers[0].vector
+
+    def x_rows(self, array: Array) -> Array | None:
+        """An array as one of inputs, a row a sample, with labels where these have some."""
+        if self.layers[0].vector and array.ndim == 1:
+            return array[:, None]
+        return rows(array, self.x_columns)
+
     def x_of(self, array: Array) -> Array:
         """Inputs, (N, n_0), of the array that they are."""
-        x = of_rows(array, self.x_columns)
+        x = self.x_rows(array)
+        assert x is not None
         return x[:, :-1] if self.layers[0].labelled else x
 
     def has_dropout(self, seen: Seen) -> bool:
@@ -181,19 +195,22 @@ def chains(
         given: What is said: x, the names of parameters, and the layout.
         known: What was found before, by what it was found among.
     """
-    best: list[Chain] = []
-    for limit in _LIMITS[-1:] if thorough else _LIMITS:
-        search = Search(seen, tolerance, limit, given)
-        if search.among not in known:
-            known[search.among] = search.chains()
-        found = known[search.among]
-        is_no_better = best and found and found[0].rank(seen) <= best[0].rank(seen)
-        if is_no_better and len(best[0].layers) > 1:
-            break
-        best = found or best
-        if limit > len(seen.arrays):
-            break
-    return best
+    for lone in (False, True):
+        best: list[Chain] = []
+        for limit in _LIMITS[-1:] if thorough else _LIMITS:
+            search = Search(seen, tolerance, limit, given, lone)
+            if search.among not in known:
+                known[search.among] = search.chains()
+            found = known[search.among]
+            is_no_better = best and found and found[0].rank(seen) <= best[0].rank(seen)
+            if is_no_better and len(best[0].layers) > 1:
+                break
+            best = found or best
+            if limit > len(seen.arrays):
+                break
+        if best:
+            return best
+    return []
 
 
 @dataclass(frozen=True)
@@ -205,12 +222,14 @@ class _Input:
         rows: It, with a row a sample.
         turned: Whether it lies the other way round than the other arrays.
         labelled: Whether it has one column more, the last: the label of a sample.
+        vector: Whether it is a vector of the samples, of one number each.
     """
 
     content: int
     rows: Array
     turned: bool = False
     labelled: bool = False
+    vector: bool = False
 
     @cached_property
     def largest(self) -> int:
@@ -226,9 +245,18 @@ class Search:
         tolerance: Relative, of the dtype that the program computes in.
         limit: Among how many arrays, the earliest.
         given: What is said: x, the names of parameters, and the layout.
+        lone: Whether weights are single numbers; else they are arrays.
     """
 
-    def __init__(self, seen: Seen, tolerance: float, limit: int, given: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        seen: Seen,
+        tolerance: float,
+        limit: int,
+        given: Mapping[str, Any],
+        lone: bool = False,
+    ) -> None:
+        self.lone = lone
         self.seen, self.tolerance = seen, tolerance
         self.order: list[int] = []
         held: dict[Key, int] = defaultdict(int)
@@ -248,7 +276,8 @@ class Search:
         layout = given.get("layout")
         self.columns = [layout.startswith("columns")] if layout else [False, True]
         self.in_out = [layout.endswith("in_out")] if layout else [False, True]
-        self.parameters = changing(seen) if named is None else named
+        found = updated(seen) if lone else changing(seen)
+        self.parameters = found if named is None else named
         self.biases: dict[int, list[int]] = defaultdict(list)
         may_be_biases = varying(seen, self.parameters) if named is None else named
         for content in self.order:
@@ -261,7 +290,7 @@ class Search:
     def among(self) -> object:
         """What it looks at."""
         biases = tuple(content for alike in self.biases.values() for content in alike)
-        return tuple(self.order), frozenset(self.parameters), biases, self.labelled
+        return tuple(self.order), frozenset(self.parameters), biases, self.labelled, self.lone
 
     def chains(self) -> list[Chain]:
         """The forward passes that are possible, the likeliest first.
@@ -293,13 +322,14 @@ class Search:
         layers = list(self._layers(columns))
         after: dict[int, list[Layer]] = defaultdict(list)
         for layer in layers:
-            if not (layer.turned or layer.labelled):
+            if not (layer.turned or layer.labelled or layer.vector):
                 after[layer.inputs].append(layer)
         made, weights = {layer.a for layer in layers}, {layer.W for layer in layers}
         passed_on: dict[int, list[int]] = {}
 
         def longer(chain: tuple[Layer, ...]) -> Iterator[tuple[Layer, ...]]:
             last, used = chain[-1], {it.W for it in chain}
+            variables = {self.seen.first(W).key for W in used}
             if last.a not in passed_on:
                 passed_on[last.a] = list(self._passed_on(last.a, after, columns))
             following = [
@@ -307,6 +337,7 @@ class Search:
                 for content in passed_on[last.a]
                 for it in after[content]
                 if it.W not in used
+                and not (self.lone and self.seen.first(it.W).key in variables)
                 and it.is_in_out == chain[0].is_in_out
                 and self._width(last, 1) + bool(it.fold) == self._width(it, 0)
             ]
@@ -373,9 +404,8 @@ class Search:
                 inputs[A.rows.shape[1]].append(A)
         for W in self.order:
             array = seen.arrays[W]
-            if W not in self.parameters or array.size < 2 or array.ndim > 2:
-                continue
-            if self._is_a_neurons(array):
+            is_one = W in self.parameters and array.ndim < 3 and not self._is_a_neurons(array)
+            if not is_one or (array.size == 1) != bool(self.lone):
                 continue
             for is_in_out in self.in_out if array.ndim > 1 else self.in_out[::-1]:
                 M = of_matrix(array, is_in_out)
@@ -407,11 +437,13 @@ class Search:
     def _as_inputs(self, content: int, columns: bool) -> Iterator[_Input]:
         array = self.seen.arrays[content]
         form = rows(array, columns)
-        if form is None or content < 0 or not form.any():
+        if form is None or (content < 0 and not self.lone) or not form.any():
             return
         yield _Input(content, form)
         if array.ndim == 2:
             yield _Input(content, form.T, turned=True)
+        elif self.lone and array.size > 1:
+            yield _Input(content, form.T, vector=True)
         elif content in self.labelled:
             yield _Input(content, form[:, :-1], labelled=True)
 
@@ -487,12 +519,12 @@ class Search:
         self, found: dict[str, int], A: _Input, W: int, b: int | None, is_in_out: bool, fold: str
     ) -> Iterator[Layer]:
         """A layer for each activation; the pre-activation belongs to the others."""
-        z = found.pop("linear", None)
+        z, of_inputs = found.pop("linear", None), (A.turned, A.labelled, A.vector)
         for name, a in found.items():
             if a != z:
-                yield Layer(A.content, W, b, z, a, name, is_in_out, fold, A.turned, A.labelled)
+                yield Layer(A.content, W, b, z, a, name, is_in_out, fold, *of_inputs)
         if z is not None:
-            yield Layer(A.content, W, b, z, z, "linear", is_in_out, fold, A.turned, A.labelled)
+            yield Layer(A.content, W, b, z, z, "linear", is_in_out, fold, *of_inputs)
 
 
 def product(a: Array, M: Array, fold: str) -> tuple[Array, Array]:
@@ -535,7 +567,8 @@ def changing(seen: Seen) -> set[int]:
             held = held[held.index(held[0], 1) :]
         arrays = [seen.arrays[content] for content in held[: _EARLY + 2]]
         moves = [_moves_a_little(a, b) for a, b in pairwise(arrays)]
-        is_updated = len(held) > 2 and _are_updates(seen, key)
+        begins = seen.arrays[seen.history[key][0].content]
+        is_updated = len(held) > 2 and bool(begins.any()) and _are_updates(seen, key)
         if is_updated or (moves and sum(moves) >= 0.6 * len(moves)):
             shape = arrays[-1].shape
             some = {*held[:_EARLY], *_held_longest(seen, key)}
@@ -556,17 +589,27 @@ def _held_longest(seen: Seen, key: Key) -> list[int]:
     return [content for content in dict.fromkeys(long) if content not in seen.partial][:_EARLY]
 
 
+def updated(seen: Seen) -> set[int]:
+    """What variables held early from which something is then subtracted, line by line."""
+    return {
+        content
+        for key in seen.history
+        if len({*seen.held(key)}) > 2 and _are_updates(seen, key)
+        for content in seen.held(key)[:_EARLY]
+    }
+
+
 def _without_numbers(key: Key) -> Key:
     return key[0], re.sub(r"\d+", "#", key[1])
 
 
 def _are_updates(seen: Seen, key: Key) -> bool:
-    """Whether a variable that is not 0 at first changes where something is subtracted from it."""
-    first, *later = seen.history[key]
+    """Whether a variable changes where something is subtracted from it."""
+    _, *later = seen.history[key]
     lines = {(it.line, it.file) for it in later[1:]}
     own = re.escape(key[1])
     of_several = re.compile(rf"(.*,\s*)?{own}\s*(,.*)?=.*(?<![\w.]){own}\s*[-+]")
-    return bool(seen.arrays[first.content].any()) and all(
+    return all(
         _UPDATE.search(text) or of_several.match(text)
         for text in (seen.text(*line) for line in lines)
     )

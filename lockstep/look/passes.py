@@ -266,7 +266,7 @@ class Model:
         """What of the forward pass are no arrays."""
         layers = self.chain.layers
         return (
-            *(self.chain.columns, self.chain.x_columns, layers[0].labelled),
+            *(self.chain.columns, self.chain.x_form),
             *((it.activation, it.is_in_out, it.fold) for it in layers),
         )
 
@@ -295,11 +295,11 @@ class Model:
     def inputs(self) -> set[int]:
         """The arrays that may be inputs: they have their width."""
         chain = self.chain
-        width = of_rows(self.seen.arrays[chain.layers[0].inputs], chain.x_columns).shape[1]
+        own = chain.x_rows(self.seen.arrays[chain.layers[0].inputs])
         found = set()
         for content, array in self.seen.arrays.items():
-            x = None if content in self.seen.partial else rows(array, chain.x_columns)
-            if x is not None and x.shape[1] == width:
+            x = None if content in self.seen.partial else chain.x_rows(array)
+            if x is not None and own is not None and x.shape[1] == own.shape[1]:
                 found.add(content)
         return found
 

@@ -32,6 +32,9 @@ _LR = (
 _SUMS = {None: "half_sum", "sigmoid": "bce_sum", "softmax": "cross_entropy_sum"}
 _OF_THE_LOSS = ("loss", "delta", "grad_")  # what has a factor where the loss has it
 _ONE_BY_ONE = 64  # samples of a step that are looked for one at a time
+# what a loss that the program computes counts, beside 4 for the last update; and one that it adds
+# up, which may be divided by the number of samples elsewhere
+_COMPUTED, _ADDED_UP = 2.5, 0.5
 _PASSES = 6  # of a step that are looked at
 _OF_A_PART = 1 / 4  # of its score has a reading of some of a step's samples, which no update shows
 
@@ -204,7 +207,8 @@ class Reader:
         ends = [float(one.time) for one in passes[1:]] + [step.until]
         sizes = [len(self.model.x_of(one.x)) for one in passes]
         chained = {one.out for one in passes} | {one.x for one in passes}
-        keys = [key for key, history in self.seen.history.items() if history]
+        own = self.model.variables
+        keys = [key for key, history in self.seen.history.items() if history and key not in own]
         if "y" in self.given:
             held = self.seen.named([self.given["y"]])
             keys = [key for key in keys if self.seen.history[key][0].content in held]
@@ -239,7 +243,7 @@ class Reader:
 
     def _rows_of(self, content: int) -> dict[int, Array]:
         """Which rows of longer arrays some inputs are, by the number of rows that these have."""
-        key = content, self.model.chain.x_columns, self.model.chain.layers[0].labelled
+        key = content, *self.model.chain.x_form
         if key not in self.seen.rows_of:
             found: dict[int, Array] = {}
             own, began = self.model.x_of(content), self.seen.first(content).time
@@ -373,7 +377,8 @@ class Reader:
             sum(matched.values())
             - sum(1 for n in matched if n.startswith("delta") and matched[n]) / 2
         )
-        score += 0.5 if witness else 0
+        if witness:
+            score += _ADDED_UP if self._is_a_sum(witness) else _COMPUTED
         error = right[f"a{len(settings.activations)}"] - one_hot(batch.y, n_out, np.float64)
         tells = batch.y.any() and not (error.size == 1 and abs(error.item()) in self.literals)
         is_there = bool(tells and self.find_rows(batch, error, (1.0, -1.0, 2.0, -2.0)))

@@ -76,9 +76,10 @@ class Roles:
             ):
                 share = None if there is None else self._share(made, there)
                 if share is not None:
-                    points += 2
-                    factor = min(factors, key=lambda f: abs(f - share))  # noqa: B023
-                    factor = factor if abs(factor - share) <= 1e-5 * abs(share) else sign
+                    near = min(factors, key=lambda f: abs(f - share))  # noqa: B023
+                    is_near = abs(near - share) <= 1e-5 * abs(share)
+                    points += 2 * (is_near or made.size > 1)  # any number is a multiple of another
+                    factor = near if is_near else sign
             if points:
                 found.append((points, Found(form, it, transposed, factor)))
         return max(found, key=lambda one: one[0])[1] if found else None

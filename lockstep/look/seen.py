@@ -111,7 +111,7 @@ class Seen:
         self._alike: dict[tuple[object, ...], int] = {}  # gathered arrays
         self.arrays: dict[int, Array] = {}
         self.made: dict[tuple[object, ...], bool] = {}
-        self.rows_of: dict[tuple[int, bool, bool], dict[int, Array]] = {}
+        self.rows_of: dict[tuple[object, ...], dict[int, Array]] = {}
         self.sightings: list[Sighting] = []
         self.series: dict[tuple[str, int, str, str], Series] = {}
         self._during: dict[tuple[float, float], tuple[int, list[float]]] = {}

@@ -13,8 +13,10 @@ import numpy as np
 
 from lockstep.look.conventions import conventions
 from lockstep.look.recognise import Mapped, Recognised
+from lockstep.look.scalars import Place
+from lockstep.look.seen import Sighting
 from lockstep.look.source import Program
-from lockstep.network.names import Array, Quantities
+from lockstep.network.names import Array, Index, Quantities
 from lockstep.network.problem import Problem, Start, State
 from lockstep.sides.answer import Answer
 from lockstep.sides.code import Source
@@ -104,14 +106,19 @@ class Looked(Side):
             found.append(Source(name, tuple(linecache.getlines(file)), 1, of_file))
         return found
 
-    def line_of(self, name: str, step: int) -> str:
+    def line_of(self, name: str, step: int, index: Index) -> str:
         """line 30, in backward: d1 = …"""
         it = self._it.steps[step - 1][name]
-        return f"{self._place(it)}: {self._program.text(it.at.line, it.at.file)}"
+        at: Sighting | Place = it.at
+        if it.at.parts:  # each has a line of its own
+            own = float(it.value[index]) * it.factor
+            at = min(it.at.parts, key=lambda part: abs(part.value - own))
+        text = self._program.text(at.line, at.file)
+        return f"{self._place(at.line, at.file, it.at.where)}: {text}"
 
-    def _place(self, it: Mapped) -> str:
-        where = "" if it.at.where == "<module>" else f", in {it.at.where}"
-        return f"{self._program.place(it.at.line, it.at.file)}{where}"
+    def _place(self, line: int, file: str, where: str) -> str:
+        function = "" if where == "<module>" else f", in {where}"
+        return f"{self._program.place(line, file)}{function}"
 
     def remarks(self, problem: Problem) -> list[str]:
         """What stands in no variable, and how the program ran."""
@@ -181,7 +188,8 @@ class Looked(Side):
             factor = "" if it.factor == 1 else f" ({_times(it.factor)})"
             mark = "" if it.is_right else "  ?"
             turned = ".T" if it.transposed else ""
-            yield [f"  {name}", f"{it.at.name}{turned}{factor}{mark}", self._place(it)]
+            place = self._place(it.at.line, it.at.file, it.at.where)
+            yield [f"  {name}", f"{it.at.name}{turned}{factor}{mark}", place]
 
     def sentences(self) -> list[str]:
         """The network, the training and the conventions, in words."""

@@ -288,13 +288,14 @@ class Updates:
         counts = []
         for name, lr in known.items():
             alike = [other for other, each in known.items() if _alike(each, lr)]
-            is_held = self._exact(lr, batch, True) is not None
+            ways = [self._exact(lr, batch, may_be_made) for may_be_made in (False, True)]
+            is_held = sum(way is not None for way in ways)  # as it is, made of two, or not at all
             if alike == [name] and name[0] == "b" and self.said_lr:
-                is_held = is_held and _alike(lr, self.said_lr)
+                is_held *= _alike(lr, self.said_lr)
                 if not is_held:
                     continue
             if is_held or len(alike) > 1 or sizes[name] > 1:
-                counts.append((len(alike), is_held, lr > 0, sizes[name], lr))
+                counts.append((len(alike), sizes[name] > 1, is_held, lr > 0, sizes[name], lr))
         return max(counts)[-1] if counts else None
 
     def _exact_of(self, fit: Fit) -> list[float | None]:

@@ -200,7 +200,7 @@ def _difference(result: Comparison, first: Entry, record: Record) -> Iterator[La
         yield "numbers", in_numbers(first.label, problem, numbers_of(record, problem))
     else:
         yield "formula", formula(name, None, problem.network)
-    line = result.by_hand.line_of(name, first.step)
+    line = result.by_hand.line_of(name, first.step, tuple(first.index))
     if line:
         yield "line", line
     of = compared(first, result.dtype)

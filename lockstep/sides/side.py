@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lockstep.network.conventions import PLAIN, Conventions
-from lockstep.network.names import Array, Quantities
+from lockstep.network.names import Array, Index, Quantities
 from lockstep.network.problem import Problem, Start, State
 from lockstep.sides.answer import Answer
 from lockstep.sides.code import Source
@@ -116,8 +116,8 @@ class Side(ABC):
         """What of its program is shown beside PyTorch's, at a step; nothing where there is none."""
         return []
 
-    def line_of(self, name: str, step: int) -> str:
-        """Where its program computes a quantity, as a report says it; empty where unknown."""
+    def line_of(self, name: str, step: int, index: Index) -> str:
+        """Where its program computes an element, as a report says it; empty where unknown."""
         return ""
 
     @property

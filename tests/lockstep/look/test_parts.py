@@ -175,8 +175,10 @@ def test_a_parameter_that_no_variable_holds_yet_is_none():
 def test_parts_of_several_kinds_are_no_targets(monkeypatch):
     reader = object.__new__(Reader)
     reader.seen, reader.given = seen_of(np.ones((2, 3))), {}
-    chain = SimpleNamespace(x_columns=False, layers=[SimpleNamespace(labelled=False)])
-    reader.model = SimpleNamespace(x_of=lambda content: np.ones((1, 2)), inputs=set(), chain=chain)
+    chain = SimpleNamespace(x_form=(False, False, False))
+    reader.model = SimpleNamespace(
+        x_of=lambda content: np.ones((1, 2)), inputs=set(), chain=chain, variables=set()
+    )
     parts = iter([np.zeros(1), np.zeros((1, 1))] * 2)
     monkeypatch.setattr(reader, "_held", lambda *_: 7)
     monkeypatch.setattr(reader, "_as_targets", lambda *_: next(parts))

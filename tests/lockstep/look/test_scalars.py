@@ -1,0 +1,265 @@
+"""Programs whose weights are variables of one number each."""
+
+import ast
+import json
+
+import pytest
+
+from lockstep.cli.look import main
+from lockstep.look.scalars import Gathering, Group, Place, groups
+
+NET = """
+from math import exp
+
+w1, w2, w3, w4 = 0.15, 0.2, 0.25, 0.3
+w5, w6, w7, w8 = 0.4, 0.45, 0.5, 0.55
+b1, b2, b3, b4 = 0.35, 0.3, 0.6, 0.5
+x1, x2, y1, y2 = 0.05, 0.1, 0.01, 0.99
+
+
+def sigmoid(z):
+    return 1 / (1 + exp(-z))
+
+
+for _ in range(50):
+    net1 = w1 * x1 + w2 * x2 + b1 * 1
+    net2 = w3 * x1 + w4 * x2 + b2 * 1
+    h1 = sigmoid(net1)
+    h2 = sigmoid(net2)
+    o1 = sigmoid(w5 * h1 + w6 * h2 + b3)
+    o2 = sigmoid(w7 * h1 + w8 * h2 + b4)
+    error = ((o1 - y1) ** 2 + (o2 - y2) ** 2) / 2
+    d_o1 = (o1 - y1) * o1 * (1 - o1)
+    d_o2 = (o2 - y2) * o2 * (1 - o2)
+    d_h1 = (d_o1 * w5 + d_o2 * w7) * h1 * (1 - h1)
+    d_h2 = (d_o1 * w6 + d_o2 * w8) * h2 * (1 - h2)
+    dw5, dw6 = d_o1 * h1, d_o1 * h2
+    dw7, dw8 = d_o2 * h1, d_o2 * h2
+    w5 -= 0.5 * dw5
+    w6 -= 0.5 * dw6
+    w7 -= 0.5 * dw7
+    w8 -= 0.5 * dw8
+    w1 -= 0.5 * d_h1 * x1
+    w2 -= 0.5 * d_h1 * x2
+    w3 -= 0.5 * d_h2 * x1
+    w4 -= 0.5 * d_h2 * x2
+    b1 -= 0.5 * d_h1
+    b2 -= 0.5 * d_h2
+    b3 -= 0.5 * d_o1
+    b4 -= 0.5 * d_o2
+"""
+NEURONS = """
+from math import exp
+from random import Random
+
+draw = Random(4).random
+
+
+def sigmoid(z):
+    return 1 / (1 + exp(-z))
+
+
+class Net:
+    def __init__(self):
+        self.w1, self.w2, self.w3, self.w4 = draw(), draw(), draw(), draw()
+        self.w5 = draw()
+        self.w6 = draw()
+        self.b1 = self.b2 = self.b3 = 0.1
+
+    def forward(self, x1, x2):
+        self.h1 = sigmoid(x1 * self.w1 + x2 * self.w2 + self.b1)
+        self.h2 = sigmoid(x1 * self.w3 + x2 * self.w4 + self.b2)
+        self.o = sigmoid(self.h1 * self.w5 + self.h2 * self.w6 + self.b3)
+
+    def backward(self, x1, x2, y):
+        d = (self.o - y) * self.o * (1 - self.o)
+        d1 = d * self.w5 * self.h1 * (1 - self.h1)
+        d2 = d * self.w6 * self.h2 * (1 - self.h2)
+        self.w5 -= 0.5 * d * self.h1
+        self.w6 -= 0.5 * d * self.h2
+        self.b3 -= 0.5 * d
+        self.w1 -= 0.5 * d1 * x1
+        self.w2 -= 0.5 * d1 * x2
+        self.b1 -= 0.5 * d1
+        self.w3 -= 0.5 * d2 * x1
+        self.w4 -= 0.5 * d2 * x2
+        self.b2 -= 0.5 * d2
+
+
+net = Net()
+for _ in range(50):
+    for x1, x2, y in [(0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0)]:
+        net.forward(x1, x2)
+        net.backward(x1, x2, y)
+"""
+LINE = """
+import numpy as np
+
+x = np.array([1.0, 2.0, 3.0, 4.5, 5.0])
+y = 2 * x + np.array([3.0, 3.2, 2.9, 3.1, 3.0])
+slope = intercept = 0
+n = len(x)
+for _ in range(100):
+    predicted = slope * x + intercept
+    cost = sum((y - predicted) ** 2) / n
+    slope_gradient = -(2 / n) * sum(x * (y - predicted))
+    intercept_gradient = -(2 / n) * sum(y - predicted)
+    slope = slope - 0.01 * slope_gradient
+    intercept = intercept - 0.01 * intercept_gradient
+"""
+POINTS = """
+from math import exp
+
+xs, ys = [-1.5, -0.4, 0.3, 0.7, 1.9], [0, 0, 1, 0, 1]
+w, b = 0.5, 0.1
+for _ in range(60):
+    dw = db = 0
+    for x, y in zip(xs, ys):
+        p = 1 / (1 + exp(-(w * x + b)))
+        dw += (p - y) * x / len(xs)
+        db += (p - y) / len(xs)
+    w -= 0.3 * dw
+    b -= 0.3 * db
+"""
+SHARED = """
+import numpy as np
+
+random = np.random.default_rng(2)
+X, Y = random.normal(size=(30, 3)), random.normal(size=(30, 2))
+W1, b1, W2, b2 = random.normal(size=(3, 4)), 0.1, random.normal(size=(4, 2)), 0.2
+for _ in range(20):
+    h = np.tanh(X @ W1 + b1)
+    o = h @ W2 + b2
+    d2 = 2 * (o - Y) / Y.size
+    d1 = d2 @ W2.T * (1 - h * h)
+    W2 -= 0.1 * h.T @ d2
+    b2 -= 0.1 * d2.sum()
+    W1 -= 0.1 * X.T @ d1
+    b1 -= 0.1 * d1.sum()
+"""
+RIGHT = {
+    NET: "network 2-2-2, sigmoid, sigmoid, half_sum, sgd lr 0.5",
+    NEURONS: "network 2-2-1, sigmoid, sigmoid, half_sum, sgd lr 0.5",
+    LINE: "network 1-1, linear, mse, sgd lr 0.01",
+    POINTS: "network 1-1, sigmoid, bce, sgd lr 0.3",
+    SHARED: "network 3-4-2, tanh, linear, mse, sgd lr 0.1",
+}
+WRONG = [
+    (NET, "d_o1 * w6 + d_o2", "d_o1 * w7 + d_o2", "delta_h", "transposed-weights"),
+    (NET, " * h2 * (1 - h2)", "", "delta_h", "missing-activation-derivative"),
+    (NET, "w7 -= 0.5 * dw7", "w7 += 0.5 * dw7", "new_W_o", "update-sign"),
+    (NET, "b4 -= 0.5 * d_o2", "pass", "new_b_o", "bias-gradient-missing"),
+    (NEURONS, "self.w6 * self.h2", "self.w5 * self.h2", "delta_h", "unknown"),
+    (NEURONS, "self.w4 -= 0.5 * d2 * x2", "self.w4 -= 0.5 * d1 * x2", "new_W_h", "unknown"),
+    (LINE, "- 0.01 * slope_gradient", "+ 0.01 * slope_gradient", "new_W1", "update-sign"),
+    (LINE, "(2 / n) * sum(x", "2 * sum(x", "grad_W1", "scaled-by-constant"),
+    (POINTS, "w -= 0.3 * dw", "w += 0.3 * dw", "new_W1", "update-sign"),
+    (
+        SHARED,
+        "b1 -= 0.1 * d1.sum()",
+        "b1 -= 0.1 * d1.mean()",
+        "new_b_h",
+        "bias-summed-over-neurons",
+    ),
+]
+
+
+def judged(tmp_path, capsys, text, *options):
+    """The exit status, and what is printed."""
+    path = tmp_path / "program.py"
+    path.write_text(text)
+    status = main([str(path), *options])
+    return status, capsys.readouterr()
+
+
+@pytest.mark.parametrize("text", RIGHT)
+def test_a_right_program_is_a_match(text, tmp_path, capsys):
+    status, said = judged(tmp_path, capsys, text)
+    assert RIGHT[text] in said.out
+    assert status == 0, said.out + said.err
+
+
+@pytest.mark.parametrize(("text", "right", "wrong", "quantity", "mistake"), WRONG)
+def test_a_mistake_is_named_at_its_place(text, right, wrong, quantity, mistake, tmp_path, capsys):
+    assert right in text
+    status, said = judged(tmp_path, capsys, text.replace(right, wrong), "--json", "-")
+    document = json.loads(said.out)
+    assert (status, document["verdict"]) == (1, "mismatch")
+    first = document["first_mismatch"]["quantity"], document["diagnoses"][0]["mistake"]
+    assert first == (quantity, mistake)
+
+
+def test_a_wrong_number_is_shown_with_the_line_that_assigns_it(tmp_path, capsys):
+    _, said = judged(tmp_path, capsys, NET.replace("w3 -= 0.5", "w3 -= 0.1"))
+    assert "w1, w2; w3, w4" in said.out
+    assert ": w3 -= 0.1 * d_h2 * x1" in said.out
+
+
+def found(text):
+    return groups(ast.parse(text))
+
+
+def test_a_layers_inputs_weights_biases_and_results_are_groups():
+    layer = "z1 = w1 * x1 + w2 * x2 + b1 * 1\nz2 = w3 * x1 + x2 * w4 + b2"
+    assert found(f"x1 = x2 = w1 = w2 = w3 = w4 = b1 = b2 = 0\n{layer}") == {
+        "<module>": [
+            Group(("x1", "x2"), (2,)),
+            Group(("w1", "w2", "w3", "w4"), (2, 2)),
+            Group(("b1", "b2"), (2,)),
+            Group(("z1", "z2"), (2,)),
+        ]
+    }
+
+
+def test_a_function_has_the_groups_that_it_assigns_to():
+    text = "def f(w1, w2):\n    o = s(w1 * x[0] + w2 * x[1])\ndef g():\n    w1 = w2 = o = 1\n"
+    assert found(text) == {
+        "<module>": [],
+        "f": [Group(("w1", "w2"), (2,))],
+        "g": [Group(("w1", "w2"), (2,))],
+    }
+
+
+def test_what_is_called_like_a_group_is_one_by_number_or_by_name():
+    text = "o = wa * h1 + wb * h2\nd1, d2 = 1, 2\ndwa = dwb = 0\nd3 = 1\nd_h1 = 0"
+    assert {it.names for it in found(text)["<module>"]} == {("d1", "d2"), ("dwa", "dwb")}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "o = w1 * x1 - w2 * x2",  # no sum of products
+        "o = w1 * x1 + b",
+        "o = w1 * x1 + w2 * x2 * 2",
+        "o += w1 * x1 + w2 * x2",
+        "o = w1 * x1 * s + w2 * x2",
+    ],
+)
+def test_what_is_no_neuron_is_no_group(text):
+    assert found(f"w1 = w2 = x1 = x2 = 0\n{text}") == {"<module>": []}
+
+
+def test_the_same_sum_twice_is_one_neuron_and_other_inputs_are_another_layer():
+    text = (
+        "a = w1 * x1 + w2 * x2\nb = w1 * x1 + w2 * x2\nc = w3 * a1 + w4 * a2\nw1 = w2 = w3 = w4 = 0"
+    )
+    assert [it.names for it in found(text)["<module>"]] == [("w1", "w2"), ("w3", "w4")]
+
+
+def test_a_long_group_is_called_by_its_first_and_last():
+    assert Group(tuple(f"w{n}" for n in range(12)), (2, 6)).name == "w0 … w5; w6 … w11"
+    assert Group(("b1", "b1"), (2,)).name == "b1, b1"
+
+
+def test_a_group_is_whole_when_all_are_there_or_one_comes_again():
+    gathering = Gathering(Group(("a", "b", "a"), (3,)))
+
+    def taken(name, value):
+        return [it.value for it in gathering.taken(name, Place(value, value, 1, ""))]
+
+    assert taken("c", 1) == []
+    assert taken("a", 1) == []
+    assert taken("a", 2) == []  # nothing is known of b
+    assert taken("b", 3) == [2, 3, 2]
+    assert taken("a", 4) == []
+    assert taken("a", 5) == [4, 3, 4]
