@@ -105,11 +105,12 @@ def _why_not(
         return (
             f"{program.path}: a forward pass was recognised ({words}), but no targets, loss and "
             f"updates that belong to it{more}; expected a loss that --loss knows. Say what is "
-            "what: --y NAME --loss NAME; or start from `lockstep compare --template`"
+            "what: --y NAME --loss NAME; start from `lockstep compare --template`; or, with a loss "
+            "of another kind, have the gradients alone checked with `lockstep.check_gradients`"
         )
     return (
-        f"{program.path}: no network was recognised{more}; expected layers σ(x W + b) whose "
-        "weights are in arrays or lists, not in single variables such as w1 … w8, and none that "
+        f"{program.path}: no network was recognised{more}; expected layers σ(x W + b), none that "
         "are recurrent or convolutional, or drop out. Say where they are: --x NAME --y NAME "
-        "--parameters W1,b1,W2,b2; or start from `lockstep compare --template`"
+        "--parameters W1,b1,W2,b2; start from `lockstep compare --template`; or have the gradients "
+        "alone checked, of any function, with `lockstep.check_gradients`"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -36,6 +37,8 @@ class Loop(Side):
 
     def __init__(self) -> None:
         self.seen: set[str] = set()  # the quantities that some call gave
+        self.knows_lr = False  # whether a learning rate was said, or given by a call
+        self.is_late = False  # whether a call came after the update
 
     def remarks(self, problem: Problem) -> list[str]:
         """What no call gave."""
@@ -44,6 +47,13 @@ class Loop(Side):
         found = [f"not given, so not judged: {', '.join(missing)}"] if missing else []
         if not any(network.biases):
             found.append("no biases were given: it was judged as a network without them")
+        if not self.knows_lr:
+            found.append("lr was not given, so no update was judged; expected follow(…, lr=0.1)")
+        if self.is_late:
+            found.append(
+                "the gradients are those of the parameters before the update: call the judge "
+                "before it"
+            )
         return found
 
     def answer(self, turn: Turn, problem: Problem, torch: Quantities) -> Answer:
@@ -71,6 +81,7 @@ class NetworkJudge(Judge):
         self._problem = make_problem(self._values)
         self._side = Loop()
         self._side.conventions = conventions(self._values)
+        self._side.knows_lr = "lr" in self._values
         self._result: ComparisonResult | None = None
         self._state: State | None = None
         self._turn: Turn | None = None  # the step whose update is still to be judged
@@ -97,6 +108,11 @@ class NetworkJudge(Judge):
         assert self._result is not None
         self._result.remarks = []
         explain_run(self._result)
+        self._result.fits = as_keywords(self._result.fits)
+        self._result.remarks = list(map(as_keywords, self._result.remarks))
+        self._result.found = [
+            replace(it, remedy=as_keywords(it.remedy)) for it in self._result.found
+        ]
 
     def _new_result(self) -> ComparisonResult:
         return ComparisonResult(self._problem, self._side, shows="none")
@@ -219,6 +235,7 @@ class NetworkJudge(Judge):
         """Judge what a step computed before its update."""
         start = self._start(given, self._state, self._problem)
         self._knows_memory |= set(self._network.memory) <= given.keys()
+        self._side.knows_lr |= "lr" in given
         self._number += 1
         self._turn = Turn(self._number, start)
         self._torch = by_torch(self._problem, start)
@@ -230,8 +247,19 @@ class NetworkJudge(Judge):
         if self._keeps_going:
             return None  # it is judged with its update
         record = self._record()
-        is_wrong = judge(record, self._is_fixed).verdict == "mismatch"
-        return self._end({}) if is_wrong else None
+        if judge(record, self._is_fixed).verdict != "mismatch":
+            return None
+        self._side.is_late = self._is_right_before(start)
+        return self._end({})
+
+    def _is_right_before(self, start: Start) -> bool:
+        """Whether a step's gradients are those of the parameters that it was an update of."""
+        values, network = self._answer.values, self._network
+        if network.memory or any(f"grad_{name}" not in values for name in network.parameters):
+            return False
+        before = {n: p + start.lr * values[f"grad_{n}"] for n, p in start.parameters.items()}
+        torch = by_torch(self._problem, replace(start, parameters=before))
+        return all(np.allclose(value, torch[n], 1e-4, 1e-8) for n, value in values.items())
 
     def _record(self) -> Record:
         assert self._turn is not None
@@ -246,7 +274,7 @@ class NetworkJudge(Judge):
         """Judge the step before with its update, the parameters that this one starts from."""
         if self._turn is None or self._result is None:
             return None
-        for name in self._network.update if self._knows_memory else ():
+        for name in self._network.update if self._knows_memory and self._side.knows_lr else ():
             own = name.removeprefix("new_")
             if own in given and name not in self._answer.values:
                 self._answer.values[name] = given[own].reshape(self._torch[name].shape)
@@ -265,6 +293,16 @@ class NetworkJudge(Judge):
         first = result.first_mismatch
         assert first is not None
         return Mismatch(str(result), first, result.diagnoses)
+
+
+def as_keywords(text: str) -> str:
+    """A text whose options, such as --output-activation tanh, are arguments of `follow`."""
+
+    def keyword(option: re.Match[str]) -> str:
+        name, value = option[1].replace("-", "_"), option[2]
+        return f"{name}={value if re.match(r'[0-9.]', value) else repr(value)}"
+
+    return re.sub(r"--([a-z][\w-]*) ([\w.:]+)", keyword, text)
 
 
 def _demand(given: Quantities, network: Network) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from lockstep import GradientMismatch, Mismatch, follow
 from lockstep.errors import Unusable
-from lockstep.loop.network import Loop
+from lockstep.loop.network import Loop, as_keywords
 from lockstep.network.conventions import PLAIN
 from lockstep.sides.built_in import BuiltIn
 
@@ -448,3 +448,41 @@ def test_labels_and_rows_that_are_not_there_are_told():
         judge(x=np.ones((1, 2)), y=np.array([5]), W1=W1)
     with pytest.raises(Unusable, match="x is empty; expected a row a sample"):
         judge(x=np.ones((0, 2)), y=np.zeros(0, int), W1=W1)
+
+
+def line(judge, late=False):
+    """A loop of one linear layer, whose judge may be called after the update."""
+    random = np.random.default_rng(1)
+    x, y, W = random.normal(size=(7, 3)), random.normal(size=(7, 2)), random.normal(size=(2, 3))
+    for _ in range(3):
+        dW = 2 * (x @ W.T - y).T @ x / y.size
+        before, W = W, W - 0.1 * dW
+        judge(x=x, y=y, W1=W if late else before, dW1=dW)
+
+
+def test_a_call_after_the_update_is_told():
+    with pytest.raises(Mismatch, match=r"call the\sjudge before it"):
+        line(follow(sizes="3-2", lr=0.1), late=True)
+    with pytest.raises(Mismatch) as caught:
+        line(follow(sizes="3-2", lr=0.2), late=True)
+    assert "before it" not in str(caught.value)
+    with pytest.raises(Mismatch) as caught:  # a step of momentum cannot be taken back
+        line(follow(sizes="3-2", lr=0.1, momentum=0.9), late=True)
+    assert "before it" not in str(caught.value)
+
+
+def test_without_a_learning_rate_no_update_is_judged():
+    judge = follow(sizes="3-2")
+    line(judge)
+    assert judge.result.verdict == "match"
+    assert "lr was not given, so no update was judged; expected follow(…, lr=0.1)" in (
+        judge.result.remarks
+    )
+    assert "new_W1" not in judge.result.returned
+
+
+def test_a_setting_that_would_make_it_right_is_said_as_an_argument():
+    judge = follow(sizes="6-5-3", loss="cross_entropy", lr=0.1)
+    with pytest.raises(Mismatch, match=r"is right with\shidden_activation='relu'"):
+        train(judge)
+    assert as_keywords("try --lr 0.1 or --loss mse") == "try lr=0.1 or loss='mse'"
