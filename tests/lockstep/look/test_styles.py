@@ -416,3 +416,16 @@ def test_a_loss_that_is_not_known_is_asked_for(tmp_path, capsys):
     status, said = judged(tmp_path, capsys, text)
     assert status == 2
     assert "a forward pass was recognised (tanh, sigmoid), but no targets, loss and" in said.err
+
+
+def test_a_penalty_of_biases_is_named_though_a_function_returns_the_right_gradient(
+    tmp_path, capsys
+):
+    text = PENALISED.replace(
+        "W2, b2 = W2 - rate * W2g, b2 - rate * d2.sum(axis=0)",
+        "b2g = summed(d2) + lam * b2\n    W2, b2 = W2 - rate * W2g, b2 - rate * b2g",
+    )
+    status, said = judged(tmp_path, capsys, f"def summed(d):\n    return d.sum(axis=0)\n\n{text}")
+    assert status == 1
+    assert "mistake   penalty: grad_b_o contains an L2 penalty" in said.out
+    assert "b2g = summed(d2) + lam * b2" in said.out
