@@ -92,15 +92,18 @@ def _why_not(
         calls = ", ".join(program.functions) or "none"
         return (
             f"{program.path}: it ran to its end{more}, and no array changed, so nothing was "
-            f"trained; expected --call with what trains, such as --call 'train(X, y)'; its "
+            f"trained; expected --call with what trains, such as --call '{program.trains}'; its "
             f"functions and classes are: {calls}"
         )
     if likeliest:
         words = ", ".join(it.activation for it in likeliest.layers)
         if likeliest.has_dropout(seen):
+            how = "take the masks out, in a copy of the file"
+            if program.dropout:
+                how = f"set the rate to 0, such as --set {program.dropout}=0"
             return (
                 f"{program.path}: a forward pass with dropout was recognised ({words}), which is "
-                "not judged; expected one without: set the rate to 0, such as --set dropout=0"
+                f"not judged; expected one without: {how}"
             )
         return (
             f"{program.path}: a forward pass was recognised ({words}), but no targets, loss and "

@@ -21,6 +21,7 @@ from lockstep.network.files import nearest
 from lockstep.text import base_name
 
 _PYTHON_2 = re.compile(r"Missing parentheses in call to '(print|exec)'|multiple exception types")
+_TRAINS = re.compile(r"train|fit|learn|optimi[sz]e|gradient_descent", re.IGNORECASE)
 _INSTALLED = re.compile(r"[/\\](site|dist)-packages[/\\]|[/\\]lib[/\\]python3")
 
 
@@ -127,6 +128,25 @@ class Program:
         """The functions and classes of its top level."""
         kinds = ast.FunctionDef | ast.ClassDef
         return [node.name for node in self.tree.body if isinstance(node, kinds)]
+
+    @property
+    def trains(self) -> str:
+        """The call of what seems to train: train(X, y), or Net().fit(X, y)."""
+        for node in self.tree.body:
+            of_class = node.body if isinstance(node, ast.ClassDef) else ()
+            for each in (node, *of_class):
+                if isinstance(each, ast.FunctionDef) and _TRAINS.search(each.name):
+                    needed = each.args.args[: len(each.args.args) - len(each.args.defaults)]
+                    given = ", ".join(it.arg for it in needed if it.arg != "self")
+                    before = f"{node.name}()." if isinstance(node, ast.ClassDef) else ""
+                    return f"{before}{each.name}({given})"
+        return "train(X, y)"
+
+    @property
+    def dropout(self) -> str:
+        """A constant of its top level that seems to be the part of the neurons that is dropped."""
+        names = (name for name, _ in _constants(self.tree))
+        return next((name for name in names if "drop" in name.lower()), "")
 
     def place(self, line: int, file: str = "") -> str:
         """line 31, cell 3, line 5, or line 9 of layers.py."""

@@ -16,6 +16,7 @@ from lockstep.run.result import Row
 from lockstep.text import MOST_ULPS, counted, digits, grouped, relative, unbroken
 
 _COLORS = {"match": "green", "mismatch": "red", "undecided": "yellow"}
+_VAST = 1e20  # so many times its bound, which is that of underflow alone
 _INDENT, _LABEL = 2, 10  # columns before a label, and of it
 
 
@@ -88,7 +89,8 @@ def _row(row: Row, dtype: str) -> list[str]:
         drift = f"{grouped(round(row.drift))} ULP" if row.drift <= MOST_ULPS else ""
         drift = drift or relative(row.drift_relative or 0.0)
     loss = "" if row.loss_manual is None else f"{row.loss_manual:.9g}"
-    ratio = f"{row.worst_ratio:.2g}"
+    is_vast = _VAST < row.worst_ratio < float("inf")
+    ratio = "vast" if is_vast else f"{row.worst_ratio:.2g}"
     return [grouped(row.number), loss, f"{row.loss_torch:.9g}", worst, ratio, drift]
 
 

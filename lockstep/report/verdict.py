@@ -16,6 +16,7 @@ from lockstep.report.step import compared, in_numbers, is_in_scalars, numbers_of
 from lockstep.run.record import Entry, Record
 from lockstep.text import counted, digits, grouped, percent, relative
 
+_NONE = 1e-20  # a part of a value that no float of its size can be off by
 # a word in front of a text: formula, yours, PyTorch, mistake, remedy, note …
 Labelled: TypeAlias = tuple[str, str]
 
@@ -228,6 +229,8 @@ def _how_far(result: Comparison, first: Entry, record: Record) -> str:
         apart, most = f"{of.far} off", f"{of.limit} ULP"
     elif torch:
         apart, most = f"{of.far} off", relative(allowed / abs(torch))
+        if allowed < _NONE * abs(torch):  # underflow alone
+            most = "none of it"
     return f"{apart}; {explains} {most}"
 
 

@@ -58,7 +58,12 @@ def refused(capsys, *arguments):
 def test_what_trains_nothing_asks_for_a_call(write, capsys):
     said = refused(capsys, write(TRAINS))
     assert "no array changed, so nothing was trained; expected --call" in said
+    assert "such as --call 'Model().fit(X, y, epochs)'" in said
     assert "its functions and classes are: Model" in said
+    text = "import numpy as np\ndef helped(a): return a\nclass Data: pass\n"
+    said = refused(capsys, write(f"{text}def train_it(x, y, lr=0.1): return x\n"))
+    assert "such as --call 'train_it(x, y)'" in said
+    assert "such as --call 'train(X, y)'" in refused(capsys, write(text))
 
 
 def test_a_call_is_run_after_the_file(write, capsys):
@@ -257,6 +262,9 @@ for j in range(60000):
 """
     said = refused(capsys, write(text))
     assert "a forward pass with dropout was recognised (sigmoid, sigmoid)" in said
+    assert "expected one without: take the masks out, in a copy of the file" in said
+    said = refused(capsys, write(f"drop_rate = 0.2\n{text}"))
+    assert "set the rate to 0, such as --set drop_rate=0" in said
 
 
 def test_a_loop_that_goes_on_elsewhere_is_judged_as_far_as_it_is_known(write, capsys):

@@ -3,6 +3,7 @@
 import pytest
 
 from lockstep import compare
+from lockstep.cli.compare import main
 from lockstep.report import remarks
 from lockstep.report.verdict import headline, verdict
 from lockstep.run.result import LostDigits
@@ -121,3 +122,21 @@ def test_a_battery_that_matches_everywhere_has_no_sentence():
 def test_a_quantity_of_another_shape_is_a_line_of_its_step():
     result = compare(lambda h: {"h": h, "o": h[:, :1]}, {"sizes": "3-4-2"}, battery=0, steps=1)
     assert "  o has shape (1, 1); expected (1, 2)  ✗" in str(result)
+
+
+def test_where_only_underflow_is_allowed_no_number_of_it_is_said(tmp_path, capsys):
+    path = tmp_path / "linear.py"
+    path.write_text("def step(W_h):\n    return {'new_b_h': W_h[0] * 0 + 5}\n")
+    problem = tmp_path / "problem.toml"
+    problem.write_text('W_h = [[1, 0], [0, 1]]\nb_h = [1, 1]\nfrozen = ["b_h"]\n')
+    assert main([str(problem), "--derivation", str(path), "--battery", "0"]) == 1
+    out = capsys.readouterr().out
+    assert "; rounding explains none of it" in out
+    assert "inf" in out
+
+
+def test_a_difference_that_is_vast_beside_its_bound_is_called_so():
+    result = compare(samples=2)
+    row = result.rows[0]
+    row.worst_ratio = 1e300
+    assert "vast" in str(result)
