@@ -30,6 +30,7 @@ _WRITTEN = 200  # arrays of a variable among which those are looked for that it 
 _PART = 0.75  # of its size by which a step changes a parameter at most, or its line must say so
 _UPDATE = re.compile(r"\b(?P<name>[\w.].*?)\s*(=\s*(?P=name)\s*[-+]|[-+]=)")
 _BIAS = re.compile(r"\bb|_b(?![a-z])|bias")  # in the names of biases
+_LINES = 6  # variables of a number each, at most, among which a line's two are looked for
 _OF_A_VARIABLE = 12  # arrays of one variable that are looked at
 _KEPT = 2  # elements that a mask keeps at least: one is a multiple of any other
 _SATURATED = ("sigmoid", "tanh", "softmax")  # what is 1 of large sums
@@ -278,6 +279,9 @@ class Search:
         self.in_out = [layout.endswith("in_out")] if layout else [False, True]
         found = updated(seen) if lone else changing(seen)
         self.parameters = found if named is None else named
+        # whether weights that have one input may be multiplied with a number
+        rows_of_one = (seen.arrays[c].shape[1:] == (1,) for c in self.parameters)
+        self.by_numbers = lone or any(rows_of_one)
         self.biases: dict[int, list[int]] = defaultdict(list)
         may_be_biases = varying(seen, self.parameters) if named is None else named
         for content in self.order:
@@ -409,7 +413,8 @@ class Search:
                 continue
             for is_in_out in self.in_out if array.ndim > 1 else self.in_out[::-1]:
                 M = of_matrix(array, is_in_out)
-                for A in (*inputs[len(M)], *inputs[len(M) - 1]):
+                folded = (A for A in inputs[len(M) - 1] if A.content >= 0)  # no single number
+                for A in (*inputs[len(M)], *folded):
                     began = max(seen.first(A.content).time, seen.first(W).time)
                     ended = seen.held_until(W)
                     if A.rows.shape[1] == len(M):  # else the inputs are another array, with ones
@@ -437,7 +442,7 @@ class Search:
     def _as_inputs(self, content: int, columns: bool) -> Iterator[_Input]:
         array = self.seen.arrays[content]
         form = rows(array, columns)
-        if form is None or (content < 0 and not self.lone) or not form.any():
+        if form is None or (content < 0 and not self.by_numbers) or not form.any():
             return
         yield _Input(content, form)
         if array.ndim == 2:
@@ -590,13 +595,13 @@ def _held_longest(seen: Seen, key: Key) -> list[int]:
 
 
 def updated(seen: Seen) -> set[int]:
-    """What variables held early from which something is then subtracted, line by line."""
-    return {
-        content
-        for key in seen.history
-        if len({*seen.held(key)}) > 2 and _are_updates(seen, key)
-        for content in seen.held(key)[:_EARLY]
-    }
+    """What variables held early from which something is then subtracted, line by line.
+
+    Nothing where these are many: then they are no line's or point's weight and bias.
+    """
+    keys = [key for key in seen.history if len({*seen.held(key)}) > 2 and _are_updates(seen, key)]
+    few = len({name for _, name in keys}) <= _LINES
+    return {content for key in keys for content in seen.held(key)[:_EARLY]} if few else set()
 
 
 def _without_numbers(key: Key) -> Key:

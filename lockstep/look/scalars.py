@@ -86,6 +86,7 @@ def groups(tree: ast.Module) -> dict[str, list[Group]]:
         for names in _alike(group.names, stored):
             if not any({*names} <= {*other.names} for other in found):
                 found[Group(names, group.shape)] = None
+    found = {group: None for group in found if len(group.names) > 1}
     return {
         where: [group for group in found if {*group.names} <= names]
         for where, names in by_function.items()
@@ -180,7 +181,7 @@ def _neuron(value: ast.AST, made: str) -> _Neuron | None:
                 biases.append(_atom(node))
             case _:
                 return None
-    is_one = len(pairs) > 1 and len(biases) < 2
+    is_one = len(pairs) > 0 and len(biases) < 2 and biases != [made]  # w + lr · d is an update
     return _Neuron(tuple(pairs), "".join(biases), made) if is_one else None
 
 

@@ -82,7 +82,7 @@ class Watch:
         self._time += 1
         for name in code.co_varnames[: code.co_argcount]:
             value = frame.f_locals.get(name)
-            if isinstance(value, _NUMBERS) and not isinstance(value, bool):
+            if _is_number(value):
                 self._number(name, value)
 
         def follow(frame: Any, event: str, arg: Any) -> Any:
@@ -150,7 +150,7 @@ class Watch:
         if isinstance(value, np.ndarray) and value.dtype != object:
             self._array(name, np.asarray(value))
             return
-        if isinstance(value, _NUMBERS) and not isinstance(value, bool):
+        if _is_number(value):
             if self._values.get((self._at[0], name)) != value or _end(name) in self._stores:
                 self._values[self._at[0], name] = float(value)
                 self._number(name, value)
@@ -298,6 +298,10 @@ def _is_plain(value: Any) -> bool:
     """Whether these seem to be numbers, or lists of them."""
     while isinstance(value, list | tuple) and len(value):
         value = value[0]
+    return _is_number(value)
+
+
+def _is_number(value: Any) -> bool:
     return isinstance(value, _NUMBERS) and not isinstance(value, bool)
 
 

@@ -121,6 +121,31 @@ for _ in range(60):
     w -= 0.3 * dw
     b -= 0.3 * db
 """
+CURVE = """
+from math import exp
+
+w1, w2, b1, b2 = 0.3, -0.5, 0.1, 0.2
+v1, v2, c = 0.7, -0.4, 0.05
+
+
+def sigmoid(z):
+    return 1 / (1 + exp(-z))
+
+
+for _ in range(60):
+    for x, y in [(0.5, 0.3), (1.0, 0.9), (-0.7, 0.1), (0.2, 0.5)]:
+        h1 = sigmoid(w1 * x + b1)
+        h2 = sigmoid(w2 * x + b2)
+        o = v1 * h1 + v2 * h2 + c
+        e = o - y
+        d1, d2 = e * v1 * h1 * (1 - h1), e * v2 * h2 * (1 - h2)
+        v1, v2 = v1 - 0.1 * e * h1, v2 - 0.1 * e * h2
+        c -= 0.1 * e
+        w1 -= 0.1 * d1 * x
+        w2 -= 0.1 * d2 * x
+        b1 -= 0.1 * d1
+        b2 -= 0.1 * d2
+"""
 SHARED = """
 import numpy as np
 
@@ -142,9 +167,12 @@ RIGHT = {
     NEURONS: "network 2-2-1, sigmoid, sigmoid, half_sum, sgd lr 0.5",
     LINE: "network 1-1, linear, mse, sgd lr 0.01",
     POINTS: "network 1-1, sigmoid, bce, sgd lr 0.3",
+    CURVE: "network 1-2-1, sigmoid, linear, half_sum, sgd lr 0.1",
     SHARED: "network 3-4-2, tanh, linear, mse, sgd lr 0.1",
 }
 WRONG = [
+    (CURVE, "w2 -= 0.1 * d2 * x", "w2 -= 0.1 * d2", "grad_W_h", "scaled-by-constant"),
+    (CURVE, "h2 * (1 - h2)", "(1 - h2)", "delta_h", "wrong-activation-derivative"),
     (NET, "d_o1 * w6 + d_o2", "d_o1 * w7 + d_o2", "delta_h", "transposed-weights"),
     (NET, " * h2 * (1 - h2)", "", "delta_h", "missing-activation-derivative"),
     (NET, "w7 -= 0.5 * dw7", "w7 += 0.5 * dw7", "new_W_o", "update-sign"),
@@ -189,6 +217,16 @@ def test_a_mistake_is_named_at_its_place(text, right, wrong, quantity, mistake, 
     assert first == (quantity, mistake)
 
 
+def test_many_numbers_that_no_sum_gathers_are_declined_soon(tmp_path, capsys):
+    names = [f"w{n}" for n in range(9)]
+    start = "; ".join(f"{name} = 0.{n + 1}" for n, name in enumerate(names))
+    loop = "; ".join(f"{name} = {name} - 0.1 * x * {name}" for name in names)
+    text = f"{start}\nfor x in [0.1, 0.2, 0.3] * 40:\n    {loop}\n"
+    status, said = judged(tmp_path, capsys, text)
+    assert status == 2
+    assert "no network was recognised" in said.err
+
+
 def test_a_wrong_number_is_shown_with_the_line_that_assigns_it(tmp_path, capsys):
     _, said = judged(tmp_path, capsys, NET.replace("w3 -= 0.5", "w3 -= 0.1"))
     assert "w1, w2; w3, w4" in said.out
@@ -229,7 +267,8 @@ def test_what_is_called_like_a_group_is_one_by_number_or_by_name():
     "text",
     [
         "o = w1 * x1 - w2 * x2",  # no sum of products
-        "o = w1 * x1 + b",
+        "w1 = x1 + w2 * b",
+        "w1 = w2 * x2 + w1",  # an update
         "o = w1 * x1 + w2 * x2 * 2",
         "o += w1 * x1 + w2 * x2",
         "o = w1 * x1 * s + w2 * x2",
