@@ -422,6 +422,12 @@ def _with_names(
             own[name] = Mapped(held.value / factor, held.at, held.transposed, factor, is_right)
 
 
+def _goes_on(seen: Seen, at: Sighting, batch: Batch) -> bool:
+    """Whether more may be added to a gradient: a function returned it, or its variable changes."""
+    last = seen.at(at.key, batch.step.until)
+    return at.name.endswith("()") or (last is not None and last.content != at.content)
+
+
 def _is_near(new: Array, right: Array, p: Array) -> bool:
     """Whether a parameter became what it should, to the tolerance of recognition."""
     moved = np.abs(right - p).max(initial=0)
@@ -458,7 +464,7 @@ def _with_roles(
         gradients: dict[str, Array] = {}
         for name in parameters:
             at = own.get(f"grad_{name}")
-            if name in wrong and (at is None or at.at.name.endswith("()")):  # more may be added
+            if name in wrong and (at is None or _goes_on(reader.seen, at.at, batch)):
                 it = roles.gradient(name)
                 if it:
                     value = it.value / usual

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import os
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator
 from fractions import Fraction
@@ -145,6 +146,12 @@ class Looked(Side):
                     f"the {what} in {place} is {factor} times the one whose gradients these are: a "
                     "convention of yours, or a factor is missing"
                 )
+        idle = list(dict.fromkeys(self._idle(problem)))
+        if idle:
+            found.append(
+                f"{', '.join(idle)} never {'changes' if len(idle) == 1 else 'change'}: if that is "
+                f"meant, say --frozen {shlex.quote(','.join(idle))}"
+            )
         for name, at in self._it.shared.items():
             found.append(
                 f"{at.name.split(', ')[0]} is one bias for all neurons of layer {name[1:]}: it was "
@@ -164,6 +171,15 @@ class Looked(Side):
                 f"{'it' if len(inside) == 1 else 'them'}"
             )
         return found
+
+    def _idle(self, problem: Problem) -> Iterator[str]:
+        """The variables of parameters that no step changed, and that are not said to be frozen."""
+        batches = self._it.reading.batches[: self._steps]
+        for name, it in batches[0].step.names.items():
+            steps = [batch.step for batch in batches]
+            stays = all(np.array_equal(step.parameters[name], step.new[name]) for step in steps)
+            if stays and problem.network.name(name) not in problem.frozen:
+                yield from dict.fromkeys(it.name.split(", "))
 
     @property
     def recognised(self) -> list[dict[str, Any]]:

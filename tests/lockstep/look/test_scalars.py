@@ -227,6 +227,20 @@ def test_many_numbers_that_no_sum_gathers_are_declined_soon(tmp_path, capsys):
     assert "no network was recognised" in said.err
 
 
+def test_a_bias_that_never_changes_may_be_said_to_be_frozen(tmp_path, capsys):
+    text = NET.replace("b3 -= 0.5 * d_o1", "").replace("b4 -= 0.5 * d_o2", "")
+    status, said = judged(tmp_path, capsys, text)
+    assert status == 1
+    assert "remark: b3, b4 never change: if that is meant, say --frozen b3,b4" in said.out
+    status, said = judged(tmp_path, capsys, text, "--frozen", "b3,b4")
+    assert status == 0
+    assert "b_o frozen" in said.out
+    assert "never change" not in said.out
+    status, said = judged(tmp_path, capsys, text, "--frozen", "b9")
+    assert status == 2
+    assert "no variable b9 was seen" in said.err
+
+
 def test_a_wrong_number_is_shown_with_the_line_that_assigns_it(tmp_path, capsys):
     _, said = judged(tmp_path, capsys, NET.replace("w3 -= 0.5", "w3 -= 0.1"))
     assert "w1, w2; w3, w4" in said.out

@@ -429,3 +429,10 @@ def test_a_penalty_of_biases_is_named_though_a_function_returns_the_right_gradie
     assert status == 1
     assert "mistake   penalty: grad_b_o contains an L2 penalty" in said.out
     assert "b2g = summed(d2) + lam * b2" in said.out
+    text = PENALISED.replace(
+        "W2, b2 = W2 - rate * W2g, b2 - rate * d2.sum(axis=0)",
+        "b2g = d2.sum(axis=0)\n    b2g += lam * b2\n    W2, b2 = W2 - rate * W2g, b2 - rate * b2g",
+    )
+    status, said = judged(tmp_path, capsys, text)
+    assert status == 1
+    assert "mistake   penalty: grad_b_o contains an L2 penalty" in said.out
