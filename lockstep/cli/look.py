@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lockstep.look.side import Looked
 
 _TEXT = Kind("an expression of Python's", lambda value: value or None, "NAME")
+_NAMES = Kind("names, separated by commas", lambda value: value.split(",") or None, "A,B")
 _FILE = Option("file", "the program", file_kind("FILE.py|NOTEBOOK.ipynb", ".py", ".ipynb"))
 _GROUPS = {
     "how to run it": (
@@ -28,16 +29,8 @@ _GROUPS = {
     "what is what (default: found by value)": (
         Option("x", "where the inputs are", _TEXT),
         Option("y", "where the targets are", _TEXT),
-        Option(
-            "parameters",
-            "where weights and biases are: W1,b1,W2,b2",
-            Kind("names, separated by commas", lambda value: value.split(",") or None, "A,B"),
-        ),
-        Option(
-            "frozen",
-            "variables that are not trained, such as b1,b2",
-            Kind("names, separated by commas", lambda value: value.split(",") or None, "A,B"),
-        ),
+        Option("parameters", "where weights and biases are: W1,b1,W2,b2", _NAMES),
+        Option("frozen", "variables that are not trained, such as b1,b2", _NAMES),
         *(OPTIONS[name] for name in ("layout", "names", "loss", "optimizer", "lr", "l2")),
     ),
     "output": tuple(OPTIONS[name] for name in ("show", "json", "html", "code", "quiet")),

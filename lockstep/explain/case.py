@@ -89,16 +89,20 @@ class Case:
         for name in self._order[: self._order.index(last) + 1 if last else None]:
             if name in replaced and results is known:
                 results = dict(known)
-            formula = replaced.get(name) or StandIn(self.right[name])
-            around = names | formula.given
             if results is not known or name not in known:
-                results[name] = evaluate(formula.text, around, self.right)
+                results[name] = self._made(name, replaced, names)
             names[name] = result = results[name]
             if name in self.own:
                 if self._on_a_side and self.network[name].family == "delta":
-                    result = evaluate(formula.text, around | self._on_a_side, self.right)
+                    result = self._made(name, replaced, names | self._on_a_side)
                 names[name] = self._as_returned(name, result)
         return results
+
+    def _made(self, name: str, replaced: Replaced, names: dict[str, Any]) -> Bounded:
+        """A quantity by its formula, or by the one in its place."""
+        formula = replaced.get(name) or StandIn(self.right[name])
+        made: Bounded = evaluate(formula.text, names | formula.given, self.right)
+        return made
 
     def value(self, name: str, replaced: Replaced) -> Bounded:
         """One quantity; see `evaluated`."""

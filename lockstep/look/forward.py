@@ -196,7 +196,8 @@ def chains(
         given: What is said: x, the names of parameters, and the layout.
         known: What was found before, by what it was found among.
     """
-    for lone in (False, True):
+
+    def found_where(lone: bool) -> list[Chain]:
         best: list[Chain] = []
         for limit in _LIMITS[-1:] if thorough else _LIMITS:
             search = Search(seen, tolerance, limit, given, lone)
@@ -209,9 +210,9 @@ def chains(
             best = found or best
             if limit > len(seen.arrays):
                 break
-        if best:
-            return best
-    return []
+        return best
+
+    return found_where(lone=False) or found_where(lone=True)
 
 
 @dataclass(frozen=True)
@@ -409,7 +410,7 @@ class Search:
         for W in self.order:
             array = seen.arrays[W]
             is_one = W in self.parameters and array.ndim < 3 and not self._is_a_neurons(array)
-            if not is_one or (array.size == 1) != bool(self.lone):
+            if not is_one or (array.size == 1) != self.lone:
                 continue
             for is_in_out in self.in_out if array.ndim > 1 else self.in_out[::-1]:
                 M = of_matrix(array, is_in_out)

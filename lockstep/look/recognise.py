@@ -281,10 +281,10 @@ def _recognised(reader: Reader, reading: Reading) -> Recognised:
     for number, batch in enumerate(reading.batches, 1):
         settings = replace(reading.settings, lr=batch.lr or reading.settings.lr)
         right = reader.right(batch, settings, memory, number)
-        right |= {f"new_{name}": batch.step.parameters[name] for name in frozen}
         for name in reader.model.shared:  # the derivative by all of them together
             of_all = np.full_like(right[f"new_{name}"], right[f"grad_{name}"].sum())
             right[f"new_{name}"] = batch.step.parameters[name] - (settings.lr or 1.0) * of_all
+        right |= {f"new_{name}": batch.step.parameters[name] for name in frozen}
         found.steps.append(_mapped(found, reader, batch, right))
         memory = kept(right)
         if number == 1:

@@ -115,7 +115,7 @@ class Gathering:
     """
 
     def __init__(self, group: Group) -> None:
-        self.group = group
+        self.group, self._names = group, {*group.names}
         self._held: dict[str, Place] = {}
         self._new: dict[str, Place] = {}
 
@@ -126,19 +126,19 @@ class Gathering:
             What each variable of the group held, in its order, once all have got something, or one
             of them has a second time; else nothing.
         """
-        if name not in self.group.names:
+        if name not in self._names:
             return ()
         if name in self._new:
             whole = self._whole()
             self._new = {name: place}
             return whole
         self._new[name] = place
-        return self._whole() if len(self._new) == len({*self.group.names}) else ()
+        return self._whole() if len(self._new) == len(self._names) else ()
 
     def _whole(self) -> tuple[Place, ...]:
         self._held |= self._new
         self._new = {}
-        if len(self._held) < len({*self.group.names}):
+        if len(self._held) < len(self._names):
             return ()
         return tuple(self._held[name] for name in self.group.names)
 
@@ -223,19 +223,22 @@ def _of_layer(inputs: set[str], neurons: list[_Neuron]) -> Iterator[Group]:
 
 def _alike(names: tuple[str, ...], stored: set[str]) -> Iterator[tuple[str, ...]]:
     """What is assigned to and called like some names, but for what is the same in all of these."""
-    numbers = [_NUMBER.findall(name) for name in names]
     for name in sorted(stored):
-        runs = list(_NUMBER.finditer(name))
-        for p in range(len(runs) - len(numbers[0]) + 1) if numbers[0] else ():
-            span = runs[p : p + len(numbers[0])]
-            if [it[0] for it in span] == numbers[0]:
-                others = tuple(_with(name, span, of) for of in numbers)
-                if len({*others}) == len(names) and {*others} <= stored:
-                    yield others
-        if names[0] in name:
-            others = tuple(name.replace(names[0], of) for of in names)
+        for others in _renamed(name, names):
             if len({*others}) == len(names) and {*others} <= stored:
                 yield others
+
+
+def _renamed(name: str, names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """A name with each of some names in the place of the first, or with each one's numbers."""
+    numbers = [_NUMBER.findall(each) for each in names]
+    runs = list(_NUMBER.finditer(name))
+    for p in range(len(runs) - len(numbers[0]) + 1) if numbers[0] else ():
+        span = runs[p : p + len(numbers[0])]
+        if [it[0] for it in span] == numbers[0]:
+            yield tuple(_with(name, span, of) for of in numbers)
+    if names[0] in name:
+        yield tuple(name.replace(names[0], of) for of in names)
 
 
 def _with(name: str, span: list[re.Match[str]], numbers: list[str]) -> str:

@@ -24,8 +24,6 @@ from lockstep.sides.code import Source
 from lockstep.sides.side import Side, Turn
 from lockstep.text import base_name
 
-_OF_BIAS = ("grad", "new")
-
 
 class Looked(Side):
     """The training steps that were seen of a program.
@@ -125,8 +123,8 @@ class Looked(Side):
         """What stands in no variable, and how the program ran."""
         found = list(self._told)
         held = {name for step in self._it.steps[: self._steps] for name in step}
-        shared = {f"{kind}_{problem.network.name(b)}" for b in self._it.shared for kind in _OF_BIAS}
-        held |= shared | {"loss"}
+        shared = map(problem.network.name, self._it.shared)
+        held |= {"loss", *(f"{kind}_{b}" for b in shared for kind in ("grad", "new"))}
         inside = [name for name in problem.network.computed if name not in held]
         if not self._it.reading.knows_update:
             found.append(

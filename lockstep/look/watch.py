@@ -34,10 +34,8 @@ _DEPTH = 6
 _SPENT = 0.3  # seconds on one line of one call, from which it is looked at ever more seldom
 _FIRST, _EVERY = 150, 1.5  # values after which they are sent, and seconds
 _NUMBERS_EACH = 4  # numbers that count as much as a value that is an array
-_COUNTS, _VALUES = (
-    200,
-    100_000,
-)  # numbers of a variable that are sent at once, whole ones and others
+# numbers of a variable that are sent at once, whole ones and others
+_COUNTS, _VALUES = 200, 100_000
 _NUMBERS = (float, int, np.floating, np.integer)
 _exit = os._exit
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from lockstep.network.problem import Problem
 from lockstep.report import sources
-from lockstep.report.step import MARK_STYLES, compared, mark
+from lockstep.report.step import MARK_STYLES, compared
 from lockstep.run.record import Record
 
 SIDE_BY_SIDE = 100  # from this many columns on; else one source below the other
@@ -28,7 +28,6 @@ class _Value:
     yours: str
     manual: str
     torch: str
-    agrees: bool
     mark: str
 
 
@@ -82,7 +81,7 @@ def _below(value: _Value, ours: bool) -> Iterator[Text]:
         yield torch
         return
     yield Text.assemble(manual, "  ", (value.mark, MARK_STYLES[value.mark]))
-    if not value.agrees:
+    if value.mark == "✗":
         yield Text(f"{_INDENT}{'PyTorch':{len(value.yours)}} = {value.torch}", "cyan")
 
 
@@ -99,15 +98,14 @@ def _values(record: Record, yours: Mapping[str, str]) -> dict[str, list[_Value]]
     worst, values = record.worst_positions(), {}
     for name, returned in record.misshapen.items():
         shapes = str(returned.shape), str(record.torch[name].shape)
-        values[name] = [_Value(f"shape of {name}", f"shape of {name}", *shapes, False, mark(False))]
+        values[name] = [_Value(f"shape of {name}", f"shape of {name}", *shapes, "✗")]
     for name, positions in record.spans():
         scalars = record.network.scalar_names(name, record.samples)
         shown = positions if scalars else [worst[name]]
         called = f"{yours[name]}: " if yours.get(name) else ""
         of_name = (compared(record.entry(at), record.dtype) for at in shown)
         values[name] = [
-            _Value(it.label, f"{called}{it.label}", it.manual, it.torch, it.agrees, it.mark)
-            for it in of_name
+            _Value(it.label, f"{called}{it.label}", it.manual, it.torch, it.mark) for it in of_name
         ]
         values |= {of.label: [of] for of in values[name]}
     return values

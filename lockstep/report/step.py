@@ -50,12 +50,8 @@ class Compared:
 
     @property
     def mark(self) -> str:
-        return mark(self.agrees, self.judged)
-
-
-def mark(agrees: bool, judged: bool = True) -> str:
-    """What stands beside two values."""
-    return "✗" if not agrees else "✓" if judged else "≈"
+        """What stands beside the two values."""
+        return "✗" if not self.agrees else "✓" if self.judged else "≈"
 
 
 def compared(entry: Entry, dtype: str) -> Compared:

@@ -220,8 +220,10 @@ def _how_far(result: Comparison, first: Entry, record: Record) -> str:
     printed = record.printed.get(first.quantity)
     if printed is not None and printed[tuple(first.index)]:
         return f"off by {off:.2g}; its last digit allows {allowed:.2g}"
-    explains = "the tolerance allows" if result.fixed_tolerance else "rounding explains"
-    if explains == "rounding explains" and _is_at_a_kink(record):
+    explains = "rounding explains"
+    if result.fixed_tolerance:
+        explains = "the tolerance allows"
+    elif _is_at_a_kink(record):
         explains = "rounding, and z = 0 at relu's kink, explain"
     of = compared(first, result.dtype)
     apart, most = f"off by {off:.2g}", f"{allowed:.2g}"

@@ -1,12 +1,11 @@
 """Programs whose weights are variables of one number each."""
 
 import ast
-import json
 
 import pytest
 
-from lockstep.cli.look import main
 from lockstep.look.scalars import Gathering, Group, Place, groups
+from tests.lockstep.look.judging import judged, judged_with
 
 NET = """
 from math import exp
@@ -192,14 +191,6 @@ WRONG = [
 ]
 
 
-def judged(tmp_path, capsys, text, *options):
-    """The exit status, and what is printed."""
-    path = tmp_path / "program.py"
-    path.write_text(text)
-    status = main([str(path), *options])
-    return status, capsys.readouterr()
-
-
 @pytest.mark.parametrize("text", RIGHT)
 def test_a_right_program_is_a_match(text, tmp_path, capsys):
     status, said = judged(tmp_path, capsys, text)
@@ -209,9 +200,7 @@ def test_a_right_program_is_a_match(text, tmp_path, capsys):
 
 @pytest.mark.parametrize(("text", "right", "wrong", "quantity", "mistake"), WRONG)
 def test_a_mistake_is_named_at_its_place(text, right, wrong, quantity, mistake, tmp_path, capsys):
-    assert right in text
-    status, said = judged(tmp_path, capsys, text.replace(right, wrong), "--json", "-")
-    document = json.loads(said.out)
+    status, document = judged_with(right, wrong, text, tmp_path, capsys)
     assert (status, document["verdict"]) == (1, "mismatch")
     first = document["first_mismatch"]["quantity"], document["diagnoses"][0]["mistake"]
     assert first == (quantity, mistake)
@@ -316,3 +305,12 @@ def test_a_group_is_whole_when_all_are_there_or_one_comes_again():
     assert taken("b", 3) == [2, 3, 2]
     assert taken("a", 4) == []
     assert taken("a", 5) == [4, 3, 4]
+
+
+def test_a_shared_bias_that_is_frozen_is_right_as_it_is(tmp_path, capsys):
+    text = NET.replace("+ b2 * 1", "+ b1 * 1").replace("b1 -= 0.5 * d_h1", "")
+    text = text.replace("b2 -= 0.5 * d_h2", "")
+    status, said = judged(tmp_path, capsys, text, "--frozen", "b1")
+    assert status == 0
+    assert "b_h frozen" in said.out
+    assert "?" not in said.out

@@ -1,10 +1,8 @@
 """Programs in the styles that tutorials teach, right and with a mistake each."""
 
-import json
-
 import pytest
 
-from lockstep.__main__ import main
+from tests.lockstep.look.judging import judged, judged_with
 
 NEURONS_IN_DICTS = """
 from math import exp
@@ -288,14 +286,6 @@ WRONG = [
 ]
 
 
-def judged(tmp_path, capsys, text, *options):
-    """The exit status, and what is printed."""
-    path = tmp_path / "program.py"
-    path.write_text(text)
-    status = main(["look", str(path), *options])
-    return status, capsys.readouterr()
-
-
 @pytest.mark.parametrize("text", RIGHT)
 def test_a_right_program_matches(text, tmp_path, capsys):
     status, said = judged(tmp_path, capsys, text)
@@ -305,9 +295,7 @@ def test_a_right_program_matches(text, tmp_path, capsys):
 
 @pytest.mark.parametrize(("text", "right", "wrong", "quantity", "mistake"), WRONG)
 def test_a_mistake_is_named_at_its_place(text, right, wrong, quantity, mistake, tmp_path, capsys):
-    assert right in text
-    status, said = judged(tmp_path, capsys, text.replace(right, wrong), "--json", "-")
-    document = json.loads(said.out)
+    status, document = judged_with(right, wrong, text, tmp_path, capsys)
     assert status == 1
     assert document["first_mismatch"]["quantity"] == quantity
     assert mistake in {it["mistake"] for it in document["diagnoses"]}

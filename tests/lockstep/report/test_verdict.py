@@ -140,3 +140,10 @@ def test_a_difference_that_is_vast_beside_its_bound_is_called_so():
     row = result.rows[0]
     row.worst_ratio = 1e300
     assert "vast" in str(result)
+
+
+def test_beside_a_tolerance_it_is_said_what_that_allows(tmp_path, capsys):
+    path = tmp_path / "twice.py"
+    path.write_text("def step(delta_o):\n    return {'grad_b_o': 2 * delta_o[0]}\n")
+    assert main(["--derivation", str(path), "--rtol", "0.1", "--battery", "0"]) == 1
+    assert "; the tolerance allows " in capsys.readouterr().out
