@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import chain, groupby
+from itertools import chain, groupby, permutations
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,9 @@ from lockstep.explain.case import Case, Replaced, StandIn
 from lockstep.explain.catalogue import Mistake, on_top
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import by_columns, by_facts, usual
-from lockstep.explain.formulas import replaced, tidy
-from lockstep.network.network import Network
+from lockstep.explain.formulas import inputs_of, replaced, tidy
+from lockstep.network.names import Array
+from lockstep.network.network import PER_SAMPLE, Network
 from lockstep.network.problem import Problem
 from lockstep.run.record import Record
 from lockstep.run.result import History
@@ -302,17 +303,71 @@ def _alone(case: Case, name: str) -> Iterator[tuple[Explanation, Bounded]]:
 
 
 def _of_few_elements(case: Case, name: str) -> list[Diagnosis]:
-    """A mistake in some elements alone, where scalars are written one by one; else []."""
-    if case.samples != 1 or case.returned(name) < 2:
-        return []
+    """A mistake in some elements alone, as where each has a line of its own; else []."""
     off = case.off(name, case.value(name, {}))
+    neurons = off.any(axis=0) if case.network[name].family in PER_SAMPLE else off
+    if case.returned(name) < 2 or (case.samples > 1 and neurons.all()):
+        return []
+    places = list(dict.fromkeys(_places(case, name, off)))
     for found, result in _alone(case, name):
         if not (off & case.off(name, result)).any() and _is_finer(case, name, result):
-            places = (tuple(map(int, place)) for place in np.argwhere(off))
-            return [
-                _diagnosis(case, found, ", ".join(case.record.named(name, at) for at in places))
-            ]
+            return [_diagnosis(case, found, ", ".join(places))]
+    return [] if neurons.all() else _of_a_neighbour(case, name, off, ", ".join(places))
+
+
+def _places(case: Case, name: str, off: Array) -> Iterator[str]:
+    """What the report calls some elements; of several samples, the columns of their neurons."""
+    by_column = case.samples > 1 and case.network[name].family in PER_SAMPLE
+    for place in np.argwhere(off):
+        index = tuple(map(int, place))
+        yield _label(case, name, (..., index[-1]) if by_column else index)
+
+
+def _label(case: Case, name: str, place: tuple[Any, ...]) -> str:
+    """What the report calls a place in an array: an element, or a row or column, as W_o[:, 1]."""
+    is_sample = case.samples == 1 and case.network[name].family in PER_SAMPLE
+    index = (0, place[-1]) if is_sample else place
+    if ... not in index and len(index) == len(case.network.shape(name, case.samples)):
+        return case.record.named(name, index)
+    return f"{name}[{', '.join(':' if part is ... else str(part) for part in index)}]"
+
+
+def _of_a_neighbour(case: Case, name: str, off: Array, where: str) -> list[Diagnosis]:
+    """A number of the right array, but not of the right place in it: w5 for w6; else []."""
+    known = case.evaluated({}, name) | case.own | case.names
+    for operand in sorted(inputs_of(case.right[name])):
+        shape = getattr(known.get(operand), "shape", ())
+        of_samples = operand in case.network and case.network[operand].family in PER_SAMPLE
+        for at, target, source in _neighbours(shape, of_samples) if shape else ():
+            text = replaced(case.right[name], {operand: f"{operand}[taken]"})
+            with suppress(*_NO_FORMULA):
+                result = case.value(name, {name: StandIn(text, {"taken": at})})
+                if not (off & case.off(name, result)).any() and _is_finer(case, name, result):
+                    wrong, right = (_label(case, operand, place) for place in (source, target))
+                    says = f"{where}: {wrong} stands where {right} belongs"
+                    return [Diagnosis(name, "wrong-index", says, "compare the numbers in names")]
     return []
+
+
+def _neighbours(
+    shape: tuple[int, ...], of_samples: bool
+) -> Iterator[tuple[tuple[Array, ...], tuple[Any, ...], tuple[Any, ...]]]:
+    """An array's indices with one place, row or column in place of another, and these two.
+
+    Args:
+        shape: The array's.
+        of_samples: Whether a row is a sample, so that only columns are neurons.
+    """
+    grid = np.indices(shape)
+    is_matrix = len(shape) == 2
+    columns = [(..., j) for j in range(shape[-1])] if is_matrix else []
+    rows = [] if of_samples else [(i,) for i in range(shape[0])]
+    is_small = is_matrix and not of_samples and np.prod(shape) <= _TRIED
+    for kind in (columns, rows, [*np.ndindex(*shape)] if is_small else []):
+        for target, source in permutations(kind[:_TRIED], 2):
+            at = grid.copy()
+            at[:, *target] = grid[:, *source]
+            yield tuple(at), target, source
 
 
 def _two_at_once(case: Case, name: str) -> list[Diagnosis]:

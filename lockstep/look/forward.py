@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import islice, pairwise
@@ -32,6 +32,8 @@ _UPDATE = re.compile(r"\b(?P<name>[\w.].*?)\s*(=\s*(?P=name)\s*[-+]|[-+]=)")
 _BIAS = re.compile(r"\bb|_b(?![a-z])|bias")  # in the names of biases
 _LINES = 6  # variables of a number each, at most, among which a line's two are looked for
 _OF_A_VARIABLE = 12  # arrays of one variable that are looked at
+_MATRIX = 10**6  # elements of weights that are never updated; what has more are data
+_FOLLOWED = 9  # arrays of a variable that tell whether it drifts as parameters do
 _KEPT = 2  # elements that a mask keeps at least: one is a multiple of any other
 _SATURATED = ("sigmoid", "tanh", "softmax")  # what is 1 of large sums
 _LIMITS = (50, 100, 200, 400)  # arrays among which the first forward pass is looked for
@@ -110,6 +112,28 @@ class Chain:
             for it, following in pairwise(self.layers)
         )
 
+    def recurrent(self, seen: Seen) -> str:
+        """The name of a matrix that a hidden layer's own outputs may go through; empty where none.
+
+        It is trained too, was there before the last layer's weights, and is square.
+        """
+        own = {self.layers[0].inputs, *(it.W for it in self.layers)}
+        known = {form.tobytes() for it in own for form in (seen.arrays[it], seen.arrays[it].T)}
+        sides = {size for it in self.layers[:-1] for size in seen.arrays[it.a].shape[-2:]}
+        variables = [{it.key for it in seen.of(layer.W)} for layer in self.layers]
+        began = max(min(seen.history[key][0].time for key in keys) for keys in variables)
+        for key, history in seen.history.items():
+            arrays = [seen.arrays[content] for content in seen.held(key)[:_FOLLOWED]]
+            shape = arrays[0].shape if arrays else ()
+            is_square = len(shape) == 2 and shape[0] == shape[1] > 1 and shape[0] in sides
+            if not is_square or not arrays[0].any() or history[0].time >= began:
+                continue
+            moves = [_moves_a_little(a, b) for a, b in pairwise(arrays)]
+            drifts = moves and 2 * sum(moves) >= len(moves)
+            if drifts and known.isdisjoint(array.tobytes() for array in arrays):
+                return key[1]
+        return ""
+
     def rank(self, seen: Seen) -> tuple[float, ...]:
         """What makes it likelier than another: more layers, more of a network, earlier."""
         bent = sum(it.activation != "linear" for it in self.layers)
@@ -163,6 +187,13 @@ def sigma(name: str) -> Callable[[Array], Array]:
     """σ of an activation, by name."""
     function: Callable[[Array], Array] = activation(name)[0]
     return function
+
+
+def has_row(whole: Array, row: Array) -> bool:
+    """Whether an array has a row."""
+    j = int(np.abs(row).argmax())
+    likely = whole[whole[:, j] == row[j]]
+    return bool((likely == row).all(axis=1).any())
 
 
 def without_ones(a: Array) -> tuple[Array, str] | None:
@@ -280,6 +311,8 @@ class Search:
         self.in_out = [layout.endswith("in_out")] if layout else [False, True]
         found = updated(seen) if lone else changing(seen)
         self.parameters = found if named is None else named
+        # matrices that never change may be weights that are not updated
+        self.idle = frozenset(() if named or lone else filter(self._stays, self.order))
         # whether weights that have one input may be multiplied with a number
         rows_of_one = (seen.arrays[c].shape[1:] == (1,) for c in self.parameters)
         self.by_numbers = lone or any(rows_of_one)
@@ -287,15 +320,17 @@ class Search:
         may_be_biases = varying(seen, self.parameters) if named is None else named
         for content in self.order:
             array = seen.arrays[content]
-            is_long = array.size == max(array.shape, default=0)
+            is_long = array.ndim < 3 and array.size == max(array.shape, default=0)
             if content in may_be_biases and is_long and np.isfinite(array).all():
                 self.biases[array.size].append(content)
+        self._biases: dict[int, tuple[list[int | None], Array]] = {}
 
     @property
     def among(self) -> object:
         """What it looks at."""
         biases = tuple(content for alike in self.biases.values() for content in alike)
-        return tuple(self.order), frozenset(self.parameters), biases, self.labelled, self.lone
+        weights = frozenset(self.parameters), self.idle
+        return tuple(self.order), weights, biases, self.labelled, self.lone
 
     def chains(self) -> list[Chain]:
         """The forward passes that are possible, the likeliest first.
@@ -346,7 +381,7 @@ class Search:
                 and it.is_in_out == chain[0].is_in_out
                 and self._width(last, 1) + bool(it.fold) == self._width(it, 0)
             ]
-            if not following:
+            if not following and last.W not in self.idle:
                 yield chain
             for layer in following:
                 yield from longer((*chain, layer))
@@ -366,13 +401,16 @@ class Search:
         columns = columns != layer.turned
         own, at = self.seen.arrays[layer.inputs], self.seen.first(layer.inputs).time
         own = of_rows(own, columns)
+        return any(self.seen.first(other).time <= at for other, _ in self._wholes(own, columns))
+
+    def _wholes(self, own: Array, columns: bool = False) -> Iterator[tuple[int, Array]]:
+        """The longer arrays that the first of some rows is a row of."""
         for other in self.order:
             whole = rows(self.seen.arrays[other], columns)
-            if whole is None or self.seen.first(other).time > at or len(whole) <= len(own):
+            if whole is None or len(whole) <= len(own) or whole.shape[1] != own.shape[1]:
                 continue
-            if whole.shape[1] == own.shape[1] and (whole == own[0]).all(axis=1).any():
-                return True
-        return False
+            if has_row(whole, own[0]):
+                yield other, whole
 
     def _width(self, layer: Layer, axis: int) -> int:
         """How many inputs, 0, or outputs, 1, a layer's weights have."""
@@ -400,16 +438,17 @@ class Search:
         table: dict[tuple[int, ...], list[tuple[int, Array]]] = defaultdict(list)
         inputs: dict[int, list[_Input]] = defaultdict(list)
         for content in self.order:
-            is_made = (
-                seen.arrays[content].size == 1 or not (np.abs(seen.arrays[content]) == 1).all()
-            )
+            array = seen.arrays[content]
+            may_be_ones = array.size > 1 and abs(array.flat[0]) == 1
+            is_made = not (may_be_ones and (np.abs(array) == 1).all())
             for form in self._as_rows(content, columns) if is_made else ():  # ones are not
                 table[form.shape].append((content, form))
             for A in self._as_inputs(content, columns):
                 inputs[A.rows.shape[1]].append(A)
         for W in self.order:
-            array = seen.arrays[W]
-            is_one = W in self.parameters and array.ndim < 3 and not self._is_a_neurons(array)
+            array, is_idle = seen.arrays[W], W in self.idle
+            is_weights = is_idle or W in self.parameters
+            is_one = is_weights and array.ndim < 3 and not self._is_a_neurons(array)
             if not is_one or (array.size == 1) != self.lone:
                 continue
             for is_in_out in self.in_out if array.ndim > 1 else self.in_out[::-1]:
@@ -426,8 +465,11 @@ class Search:
                         if content not in (A.content, W)
                         and began <= seen.first(content).time <= ended
                     ]
-                    if outs and A.content != W:
-                        yield from self._made(A, W, M, is_in_out, outs)
+                    if not outs:
+                        continue
+                    for layer in self._made(A, W, M, is_in_out, outs) if A.content != W else ():
+                        if not (is_idle and layer.activation == "linear"):  # as data may have
+                            yield layer
 
     def _is_a_neurons(self, array: Array) -> bool:
         """Whether these are the weights of one neuron among others of a layer."""
@@ -443,7 +485,7 @@ class Search:
     def _as_inputs(self, content: int, columns: bool) -> Iterator[_Input]:
         array = self.seen.arrays[content]
         form = rows(array, columns)
-        if form is None or (content < 0 and not self.by_numbers) or not form.any():
+        if form is None or (content < 0 and not self.by_numbers) or not self.seen.totals[content]:
             return
         yield _Input(content, form)
         if array.ndim == 2:
@@ -453,17 +495,24 @@ class Search:
         elif content in self.labelled:
             yield _Input(content, form[:, :-1], labelled=True)
 
+    def _stays(self, content: int) -> bool:
+        """Whether it is a matrix that is no parameter, in variables that never held another one."""
+        array = self.seen.arrays[content]
+        if array.ndim != 2 or array.size > _MATRIX or content in self.parameters:
+            return False
+        keys = {it.key for it in self.seen.of(content)}
+        return all({*self.seen.held(key)} == {content} for key in keys)
+
     def _has_label(self, content: int) -> bool:
         """Whether a row may end with its label: a whole number, which other rows have not."""
         arrays, own = self.seen.arrays, self.seen.arrays[content]
         if own.ndim != 1 or own.size < 3 or own[-1] < 0 or own[-1] % 1:
             return False
+        together = [array[:, -1] for _, array in self._wholes(own[None])]
         for key in {it.key for it in self.seen.of(content)}:
             held = [arrays[c] for c in self.seen.held(key) if arrays[c].shape == own.shape]
-            lasts = {float(row[-1]) for row in held}
-            if len(lasts) > 1 and all(last % 1 == 0 for last in lasts):
-                return True
-        return False
+            together.append(np.array([row[-1] for row in held]))
+        return any(np.ptp(last) > 0 and not (last % 1).any() for last in together)
 
     def _as_rows(self, content: int, columns: bool) -> list[Array]:
         array = self.seen.arrays[content]
@@ -481,25 +530,31 @@ class Search:
         row = np.array([form[i] for _, form in outs], np.float64)
         for fold in [""] if a.shape[1] == len(M) else ["first", "last"]:
             s, added = product(a[i : i + 1], M, fold)
-            names: list[int | None] = [None]
-            if not fold and M.any():  # of zeros every bias is a layer
-                biases = (*self.biases[width], *self.biases[1])
-                names += [b for b in biases if b not in (A.content, W)]
-            bias = [added if b is None else self.seen.arrays[b].ravel() for b in names]
-            z = s + np.array([np.broadcast_to(one, (width,)) for one in bias])
+            names, bias = ([None], added[None]) if fold or not M.any() else self._added(width)
+            z = s + bias  # of zeros every bias is a layer
             found: dict[int, dict[str, int]] = defaultdict(dict)
+            whole: Array | None = None
             is_felt = np.abs(s).max() > _FELT * self.tolerance * np.abs(z).max(axis=1)
             for name, n, at in self._near(z, row):
                 content, value = outs[at]
                 if name in _SATURATED and (np.abs(value) == 1).all():
                     continue  # of large sums these are 1, whatever the weights
-                if name not in found[n] and content != names[n] and is_felt[n]:
-                    whole = product(a, M, fold)[0] + bias[n]
+                is_free = name not in found[n] and names[n] not in (content, A.content, W)
+                if is_free and is_felt[n]:
+                    whole = product(a, M, fold)[0] if whole is None else whole
                     with np.errstate(all="ignore"):
-                        if close(value, sigma(name)(whole), 10 * self.tolerance):
+                        if close(value, sigma(name)(whole + bias[n]), 10 * self.tolerance):
                             found[n][name] = content
             for n, by_name in found.items():
                 yield from self._named(by_name, A, W, names[n], is_in_out, fold)
+
+    def _added(self, width: int) -> tuple[list[int | None], Array]:
+        """What may be the biases of a layer, none first, and their values, (n, width)."""
+        if width not in self._biases:
+            names = [*self.biases[width], *(self.biases[1] if width > 1 else ())]
+            values = [np.resize(self.seen.arrays[b], width) for b in names]
+            self._biases[width] = [None, *names], np.array([np.zeros(width), *values])
+        return self._biases[width]
 
     def _near(self, z: Array, row: Array) -> Iterator[tuple[str, int, int]]:
         """σ, by name, of which rows is near which others, by their first elements.
@@ -507,19 +562,21 @@ class Search:
         gelu is near where gelu_tanh is.
         """
         few, row, size = z[:, :_COMPARED], row[:, :_COMPARED], np.abs(z).max(axis=1)
-        for name in ACTIVATIONS:
-            if name == "softmax" and z.shape[1] == 1:
-                continue
-            with np.errstate(all="ignore"):
-                if name == "softmax":
-                    made = sigma(name)(z)[:, :_COMPARED]
-                else:
-                    made = sigma("gelu_tanh" if name == "gelu" else name)(few)
-            made = np.nan_to_num(made)
-            room = 10 * self.tolerance * (np.abs(made).max(axis=1) + size)
-            room += (name == "gelu") * _GELUS_APART * np.abs(few).max(axis=1)
-            for n, at in np.argwhere(np.abs(made[:, None] - row).max(axis=2) <= room[:, None]):
-                yield name, int(n), int(at)
+        names = [name for name in ACTIVATIONS if name != "softmax" or z.shape[1] > 1]
+        with np.errstate(all="ignore"):
+            made = np.nan_to_num([self._sigma(name, z) for name in names])
+        room = 10 * self.tolerance * (np.abs(made).max(axis=2) + size)
+        room[names.index("gelu")] += _GELUS_APART * np.abs(few).max(axis=1)
+        j = few.max(axis=0).argmax()
+        for i, n, at in np.argwhere(np.abs(made[:, :, None, j] - row[:, j]) <= room[:, :, None]):
+            if np.abs(made[i, n] - row[at]).max() <= room[i, n]:
+                yield names[i], int(n), int(at)
+
+    def _sigma(self, name: str, z: Array) -> Array:
+        """The first elements of σ(z)."""
+        if name == "softmax":
+            return sigma(name)(z)[:, :_COMPARED]
+        return sigma("gelu_tanh" if name == "gelu" else name)(z[:, :_COMPARED])
 
     def _named(
         self, found: dict[str, int], A: _Input, W: int, b: int | None, is_in_out: bool, fold: str
@@ -558,12 +615,18 @@ def _is_gathered(it: Sighting) -> bool:
     return "[*]" in it.name or bool(it.parts)
 
 
-def changing(seen: Seen) -> set[int]:
+def changing(seen: Seen) -> frozenset[int]:
     """What variables held early that then changed by a part of its size, as parameters do.
 
     With what stays beside it, in variables whose names are the same but for numbers.
     """
-    found, alike = set[int](), set[Key]()
+    if seen.changing[0] != len(seen.sightings):
+        seen.changing = len(seen.sightings), frozenset(_changing(seen))
+    return seen.changing[1]
+
+
+def _changing(seen: Seen) -> set[int]:
+    found, trained = set[int](), set[Key]()
     for key in seen.history:
         held = seen.held(key)
         others = [content for content in held if content != held[0]]
@@ -575,14 +638,16 @@ def changing(seen: Seen) -> set[int]:
         moves = [_moves_a_little(a, b) for a, b in pairwise(arrays)]
         begins = seen.arrays[seen.history[key][0].content]
         is_updated = len(held) > 2 and bool(begins.any()) and _are_updates(seen, key)
-        if is_updated or (moves and sum(moves) >= 0.6 * len(moves)):
+        drifts = moves and sum(moves) >= 0.6 * len(moves)
+        if is_updated or (drifts and any((array % 1).any() for array in arrays)):  # data are whole
             shape = arrays[-1].shape
             some = {*held[:_EARLY], *_held_longest(seen, key)}
             found |= {c for c in some if seen.arrays[c].shape == shape}
         if is_updated:
-            alike.add(_without_numbers(key))
+            trained.add(key)
+    alike = set(map(_without_numbers, trained))
     for key, history in seen.history.items():  # W3 that stays, beside W1 and W2 that change
-        if history and _without_numbers(key) in alike and re.search(r"\d", key[1]):
+        if history and key not in trained and _without_numbers(key) in alike:
             found.add(history[0].content)
     return found
 
@@ -606,7 +671,7 @@ def updated(seen: Seen) -> set[int]:
 
 
 def _without_numbers(key: Key) -> Key:
-    return key[0], re.sub(r"\d+", "#", key[1])
+    return key[0], re.sub(r"\d+", "", key[1])
 
 
 def _are_updates(seen: Seen, key: Key) -> bool:
@@ -621,7 +686,7 @@ def _are_updates(seen: Seen, key: Key) -> bool:
     )
 
 
-def varying(seen: Seen, parameters: set[int]) -> set[int]:
+def varying(seen: Seen, parameters: Collection[int]) -> set[int]:
     """What may be biases: what changes, and arrays that do not.
 
     Numbers are some where they change as parameters do, or where they are called like biases.

@@ -7,11 +7,13 @@ from typing import Any
 
 from lockstep.errors import Unusable
 from lockstep.look.forward import Chain
-from lockstep.look.program import watched
+from lockstep.look.program import LATE, SMALLER, watched
 from lockstep.look.recognise import Recognised, Recogniser
 from lockstep.look.seen import Seen
 from lockstep.look.side import Looked
 from lockstep.look.source import Program
+
+_LEAST = 2  # steps that are watched: the second tells data from what the first computed
 
 
 def look(
@@ -40,20 +42,23 @@ def look(
         recognised = recogniser.recognise(seen, has_ended)
         if recognised:
             found[:] = [recognised]
-        is_whole = recognised is not None and len(recognised.steps) >= steps
-        return is_whole or recogniser.has_tried_enough
+        is_whole = recognised is not None and len(recognised.steps) >= max(steps, _LEAST)
+        return is_whole or recogniser.has_tried_enough(seen)
 
     call, seconds = values.get("call", ""), values.get("time_limit", 60.0)
     seen, end, told = watched(program, dict(constants), call, seconds, is_enough)
     named = [values[kind] for kind in ("x", "y") if kind in values]
     said = *values.get("parameters", ()), *values.get("frozen", ()), *values.get("names", ())
     for name in (*named, *said):
-        if end in ("", "finished") and not seen.named([name]) and name not in seen.scalars():
+        if end in ("", "finished", LATE) and not seen.named([name]) and name not in seen.scalars():
             raise Unusable(
                 f"{path}: no variable {name} was seen; expected a name as it stands there"
             )
     if not found:
-        raise Unusable(_why_not(program, seen, end, told, recogniser.likeliest))
+        reason = _why_not(program, seen, end, told, recogniser.likeliest)
+        is_late = end == LATE and not recogniser.is_of_another_kind(seen)
+        late = f". There were {seconds:g} s for it: {SMALLER}" if is_late else ""
+        raise Unusable(reason + late)
     if found[0].reading.is_uneven:
         raise Unusable(
             f"{program.path}: some weights have a penalty and others not, or another one; expected "
@@ -65,7 +70,9 @@ def look(
             f"{program.path}: no variable holds its gradients, and its updates are those of no "
             "known optimizer, so nothing can be judged; expected --optimizer and --lr"
         )
-    if end not in ("", "finished"):
+    if end == LATE:
+        told = [*told, f"after {seconds:g} s no further steps were looked for"]
+    elif end not in ("", "finished"):
         told = [*told, f"the program ended early: {end}"]
     return Looked(found[0], program, told, steps)
 
@@ -84,7 +91,7 @@ def _why_not(
     likeliest: Chain | None,
 ) -> str:
     """Why nothing was recognised, and what to say."""
-    if end not in ("", "finished"):
+    if end not in ("", "finished", LATE):
         return end if end.startswith(program.path) else f"{program.path}: {end}"
     more = f" ({'; '.join(told)})" if told else ""
     changed = {key for key, history in seen.history.items() if len(history) > 1}
@@ -104,6 +111,14 @@ def _why_not(
             return (
                 f"{program.path}: a forward pass with dropout was recognised ({words}), which is "
                 f"not judged; expected one without: {how}"
+            )
+        square = likeliest.recurrent(seen)
+        if square:
+            return (
+                f"{program.path}: a forward pass was recognised ({words}), but {square} is trained "
+                "too and is no part of it, as in a recurrent network, which is not judged; "
+                "expected layers σ(x W + b) one after the other. Or have the gradients alone "
+                "checked, of any function, with `lockstep.check_gradients`"
             )
         return (
             f"{program.path}: a forward pass was recognised ({words}), but no targets, loss and "

@@ -10,7 +10,7 @@ from itertools import groupby, islice, product
 
 import numpy as np
 
-from lockstep.look.forward import Chain, close, matrix, of_matrix, of_rows, rows, sigma
+from lockstep.look.forward import Chain, close, has_row, matrix, of_matrix, of_rows, rows, sigma
 from lockstep.look.seen import Key, Seen, Sighting, forms
 from lockstep.network.names import Array, Quantities
 
@@ -102,11 +102,11 @@ class Model:
         """When the parameters were last what they were at first.
 
         A program that moves them to and fro before it trains, as for difference quotients, has no
-        training steps until then.
+        training steps until then. A sample of zeros may come before the one that was found first.
         """
-        last = float(self.began)
-        for name, keys in self.keys.items():
-            first = self.current(name, self.began)
+        at_first = [(keys, self.current(name, self.began)) for name, keys in self.keys.items()]
+        last = max((float(it.time) for _, it in at_first if it), default=float(self.began))
+        for keys, first in at_first:
             for it in self.seen.of(first.content) if first else ():
                 if it.key in keys and it.time > last and self._has_moved(it):
                     last = float(it.time)
@@ -228,7 +228,7 @@ class Model:
         seen, now, form, begins = self.seen, _Now(self), self._form, self.begins
         places = {it.key for it in seen.of(self.chain.layers[-1].a)}
         done: set[tuple[object, ...]] = set()
-        made: dict[tuple[object, ...], Array] = {}
+        made: dict[tuple[object, ...], tuple[Array, float]] = {}
         latest: int | None = None
         before: tuple[object, ...] = ()
         for _, together in groupby(seen.sightings, key=lambda it: it.time):
@@ -245,14 +245,15 @@ class Model:
                 out = of_rows(seen.arrays[it.content], self.chain.columns)
                 for x in now.inputs():
                     seen.hurry()
-                    if len(self.x_of(x)) not in out.shape:
+                    if self.inputs[x] not in out.shape:
                         continue
                     key, may_be_zero = (x, contents), it.key in places
                     whole = *form, x, contents, it.content, may_be_zero
                     if whole not in seen.made:
                         if key not in made:
-                            made[key] = self.output(self.x_of(x), self.parameters(contents))
-                        seen.made[whole] = self._is_made(out, made[key], may_be_zero)
+                            of_x = self.output(self.x_of(x), self.parameters(contents))
+                            made[key] = of_x, float(np.abs(of_x).sum())
+                        seen.made[whole] = self._is_made(it.content, *made[key], may_be_zero)
                     if seen.made[whole]:
                         this = x, contents, tuple(seen.arrays[it.content].ravel().tolist())
                         if this != before:  # else the same numbers in another array
@@ -270,9 +271,12 @@ class Model:
             *((it.activation, it.is_in_out, it.fold) for it in layers),
         )
 
-    def _is_made(self, out: Array, made: Array, may_be_zero: bool) -> bool:
-        """Whether outputs are those that inputs give."""
-        is_zero = may_be_zero and not out.any() and not made.any()
+    def _is_made(self, content: int, made: Array, total: float, may_be_zero: bool) -> bool:
+        """Whether outputs are those that inputs give: if so, the sums of their sizes are near."""
+        if not abs(self.seen.totals[content] - total) <= 10 * made.size * self.tolerance * total:
+            return False
+        out = of_rows(self.seen.arrays[content], self.chain.columns)
+        is_zero = may_be_zero and not total and not out.any()
         forms = (form for form in (out, out.T) if form.shape == made.shape)
         return any(is_zero or close(form, made, 10 * self.tolerance) for form in forms)
 
@@ -292,20 +296,35 @@ class Model:
         return found
 
     @cached_property
-    def inputs(self) -> set[int]:
-        """The arrays that may be inputs: they have their width."""
+    def inputs(self) -> dict[int, int]:
+        """The arrays that may be inputs: those of their width, with how many samples they are."""
         chain = self.chain
         own = chain.x_rows(self.seen.arrays[chain.layers[0].inputs])
-        found = set()
+        found = {}
         for content, array in self.seen.arrays.items():
             x = None if content in self.seen.partial else chain.x_rows(array)
             if x is not None and own is not None and x.shape[1] == own.shape[1]:
-                found.add(content)
+                found[content] = len(x)
         return found
 
     def x_of(self, content: int) -> Array:
         """Inputs, (N, n_0)."""
         return self.chain.x_of(self.seen.arrays[content])
+
+    def was_there(self, content: int, before: float) -> bool:
+        """Whether inputs, or what they are rows of, with more columns, were there at a time."""
+        seen, x = self.seen, self.x_of(content)
+        if seen.first(content).time < before:
+            return True
+        for other, array in seen.arrays.items():
+            whole = rows(array, self.chain.x_columns)
+            if whole is None or len(whole) < len(x) or whole.shape[1] < x.shape[1]:
+                continue
+            parts = whole[:, : x.shape[1]], whole[:, -x.shape[1] :]
+            is_earlier = seen.first(other).time < before
+            if is_earlier and any(has_row(part, x[0]) for part in parts):
+                return True
+        return False
 
     def parameters(self, contents: tuple[tuple[str, int], ...]) -> Quantities:
         """All parameters in our layout, W1, b1 …"""

@@ -22,10 +22,8 @@ from lockstep.sides.serve import Channel
 _START = (
     "import sys; sys.path[:0] = [sys.argv.pop(1)]; from lockstep.look.watch import main; main()"
 )
-_SAY = (
-    "make it smaller, such as --set epochs=2, say what is what, such as --x NAME --y NAME, or give "
-    "more time, such as --time-limit 300"
-)
+LATE = "not recognised in time"
+SMALLER = "make it smaller, such as --set epochs=2, or give more time, such as --time-limit 300"
 _ENVIRONMENT = dict.fromkeys(ONE_THREAD, "1") | {"MPLBACKEND": "Agg"}
 
 
@@ -46,7 +44,8 @@ def watched(
         is_enough: Called with what was seen so far, and whether the program has ended.
 
     Returns:
-        What was seen; why it ended, empty where it was stopped; and sentences on how it ran.
+        What was seen; why it ended, empty where it was stopped, or LATE where the time was over
+        before it was recognised; and sentences on how it ran.
     """
     command = [sys.executable, "-P", "-c", _START, str(Path(__file__).parents[2])]
     process = subprocess.Popen(
@@ -67,7 +66,11 @@ def watched(
         while True:
             left = until - time.monotonic()
             if left <= 0 or not channel.comes(left):
-                return seen, f"was still running after {seconds:g} s, the time limit; {_SAY}", told
+                return (
+                    seen,
+                    f"was still running after {seconds:g} s, the time limit; {SMALLER}",
+                    told,
+                )
             try:
                 answer, arrays = channel.receive()
             except (EOFError, OSError, ValueError):
@@ -81,7 +84,7 @@ def watched(
                 return seen, "", told
             channel.send({"on": True})
     except TimeoutError:
-        return seen, f"was not recognised within {seconds:g} s; {_SAY}", told
+        return seen, LATE, told
     finally:
         with suppress(OSError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -18,17 +18,8 @@ from lockstep.network.options import LOSS_NAMES
 from manual_backprop import network as by_hand
 from manual_backprop.losses import loss_function, one_hot
 
-_LR = (
-    "lr",
-    "learning_rate",
-    "alpha",
-    "eta",
-    "learningRate",
-    "rate",
-    "l_rate",
-    "step_size",
-    "epsilon",
-)
+# names of learning rates, in small letters and without underscores, the surest first
+_LR = ("lr", "learningrate", "alpha", "eta", "learnrate", "rate", "lrate", "stepsize", "epsilon")
 _SUMS = {None: "half_sum", "sigmoid": "bce_sum", "softmax": "cross_entropy_sum"}
 _OF_THE_LOSS = ("loss", "delta", "grad_")  # what has a factor where the loss has it
 _ONE_BY_ONE = 64  # samples of a step that are looked for one at a time
@@ -389,7 +380,10 @@ class Reader:
     @property
     def said_lr(self) -> float | None:
         """What a variable holds whose name, or last part of it, is that of a learning rate."""
-        named = {own_name(name): value for name, value in self.named.items() if value}
+        named: dict[str, float] = {}
+        for name, value in self.named.items():
+            if value:
+                named.setdefault(own_name(name).lower().replace("_", ""), value)
         return next((named[name] for name in _LR if name in named), None)
 
     def _apart(self, batch: Batch, right: Quantities) -> float:
@@ -403,12 +397,13 @@ class Reader:
         return abs(float(np.log(np.linalg.norm(went) / np.linalg.norm(down) / lr)))
 
     def witness(self, batch: Batch, loss: float) -> Series | None:
-        """Where the program computed a loss; a whole number may be anything."""
+        """Where the program computed a loss, or added it up; a whole number may be anything."""
         if abs(loss - round(loss)) <= self.tolerance * abs(loss):
             return None
         room = self.room(loss)
-        for series, values in self.seen.numbers(batch.step.after, batch.step.until):
-            if (np.abs(values - loss) <= room).any():
+        for series, values, added in self.seen.numbers(batch.step.after, batch.step.until):
+            near = np.abs(values - loss) <= room, np.abs(added - loss) <= room
+            if near[0].any() or (near[1].any() and self._is_a_sum(series)):
                 return series
         return None
 
@@ -416,30 +411,24 @@ class Reader:
         """How far a loss that is computed may be off."""
         return (100 if self.seen.dtype == "float64" else 10) * self.tolerance * abs(loss)
 
-    def multiple(self, batch: Batch, loss: float, penalty: float) -> tuple[float, Series] | None:
+    def loss(self, batch: Batch, settings: Settings) -> float:
+        """The loss as it should be, with its penalty."""
+        return float(self.right(batch, settings)["loss"])
+
+    def multiple(self, batch: Batch, loss: float) -> tuple[float, Series] | None:
         """Where the program computed a usual multiple of a loss, and which; None where nowhere.
 
         Args:
             batch: The step.
             loss: As it should be.
-            penalty: What of it is the penalty, which has no part in the factor, or has.
         """
+        if self.witness(batch, loss):
+            return None
         n_out = batch.step.parameters[f"W{len(self.model.chain.layers)}"].shape[0]
         sizes = {factor for factor in delta_factors(len(batch.x), n_out) if factor > 0}
         for factor in sorted({*sizes, *(1 / size for size in sizes)} - {1.0}):
-            for part in dict.fromkeys([0.0, penalty]):
-                series = self.witness(batch, factor * (loss - part) + part)
-                if series and not (factor == len(batch.x) and self._is_a_sum(series)):
-                    return factor, series
-        return None
-
-    def multiple_of_penalty(
-        self, batch: Batch, loss: float, penalty: float
-    ) -> tuple[float, Series] | None:
-        """The same of the penalty alone."""
-        for factor in (0.5, 2.0, 0.25, 4.0):
-            series = self.witness(batch, loss + (factor - 1) * penalty)
-            if series:
+            series = self.witness(batch, factor * loss)
+            if series and not (factor == len(batch.x) and self._is_a_sum(series)):
                 return factor, series
         return None
 

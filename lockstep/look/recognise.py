@@ -26,12 +26,13 @@ from lockstep.look.seen import Seen, Series, Sighting
 from lockstep.look.source import Program
 from lockstep.look.updates import Updates
 from lockstep.network.names import Array, Quantities
-from lockstep.network.network import Network
-from lockstep.network.options import OPTIMIZERS
+from lockstep.network.network import WITH_ACTIVATION, Network
+from lockstep.network.options import LOSS_NAMES, OPTIMIZERS
 
 _CHAINS = 12  # forward passes that are followed
 _TOLERANCE = {"float64": 1e-11, "float32": 1e-5}  # of recognition, relative
 _PATIENT = 4  # attempts before a reading is taken of which not all is right
+_WHOLE = 2  # attempts after which all layers of a forward pass were seen
 _TIRED = 10  # attempts after which nothing more is expected
 _CLEAR = 1 / 3  # part of the updates that are right, from which a reading is taken at once
 _ROUNDED = 1000  # roundings of a parameter that are no difference
@@ -73,7 +74,6 @@ class Recognised:
         steps: By step the quantities by the network's names.
         multiple: Where it does not compute the loss whose gradients it has, but a multiple of it:
             the factor, and where.
-        penalty: The same of the penalty alone.
         shared: By parameter the biases that are one number for several neurons, and are updated by
             the sum of what PyTorch's are.
     """
@@ -85,7 +85,6 @@ class Recognised:
     said: frozenset[str]
     steps: list[dict[str, Mapped]] = field(default_factory=list)
     multiple: tuple[float, Series] | None = None
-    penalty: tuple[float, Series] | None = None
     shared: dict[str, Sighting] = field(default_factory=dict)
 
     @property
@@ -161,10 +160,18 @@ class Recognised:
     def _is_a_part(self) -> bool:
         """Whether another matrix changes a little at each step, so that this is not all of it.
 
-        Of several layers only such a one counts as could stand between them.
+        Of several layers only such a one counts as could stand between them; of the same shape
+        only one that its inputs may be made of.
         """
         seen, sizes = self.model.seen, self.network.sizes
         own = {seen.arrays[layer.W].shape for layer in self.model.chain.layers}
+        if not self._begins_with_data() and any(
+            seen.arrays[content].shape in own and seen.arrays[content].size > 1
+            for content in self._others()
+        ):
+            return True
+        if self.model.chain.recurrent(seen):
+            return True
         n = len(self.reading.batches[0].x)
         known = {*own, *((n, size) for size in sizes)}
         shapes = {
@@ -174,6 +181,27 @@ class Recognised:
         }
         others = shapes - known - {shape[::-1] for shape in known}
         return any(self.network.depth == 1 or {*shape} <= {*sizes} for shape in others)
+
+    def _begins_with_data(self) -> bool:
+        """Whether its inputs, or what they are rows of, were there before a step's parameters."""
+        batches = self.reading.batches
+        return len(batches) < 2 or any(
+            self.model.was_there(one.x, batch.step.after)
+            for batch in batches[1:]
+            for one in batch.passes[:1]
+        )
+
+    def _others(self) -> set[int]:
+        """What changes as parameters do, and is neither a parameter nor a quantity of a step."""
+        seen = self.model.seen
+        known = {it.at.key for step in self.steps for it in step.values()} | self.model.variables
+        own = {content for key in known for content in seen.held(key)}
+        turned = {array.T.tobytes() for array in (seen.arrays[content] for content in own)}
+        return {
+            content
+            for content in changing(seen) - own
+            if seen.arrays[content].tobytes() not in turned
+        }
 
 
 class Recogniser:
@@ -196,10 +224,18 @@ class Recogniser:
         self._attempts = 0
         self._was_thorough = False
 
-    @property
-    def has_tried_enough(self) -> bool:
+    def has_tried_enough(self, seen: Seen) -> bool:
         """Whether more of the same will not be recognised either."""
-        return self._attempts >= _TIRED
+        is_likely = self._found is not None and self._found.is_likely
+        return self._attempts >= _TIRED or (not is_likely and self.is_of_another_kind(seen))
+
+    def is_of_another_kind(self, seen: Seen) -> bool:
+        """Whether the likeliest forward pass is that of a network that is not judged."""
+        known = self.likeliest
+        if known is None:
+            return False
+        is_whole = self._attempts >= _WHOLE  # else a later layer may not have been seen
+        return known.has_dropout(seen) or bool(is_whole and known.recurrent(seen))
 
     @property
     def likeliest(self) -> Chain | None:
@@ -227,6 +263,8 @@ class Recogniser:
                 found = chains(seen, tolerance, is_final, self.given, self._known)
                 self._chains = found[:_CHAINS]
             possible = self._chains
+        if self.has_tried_enough(seen):
+            return None
         best = self._best(seen, possible, has_ended)
         if best and (self._found is None or best.is_better_than(self._found)):
             self._found = best
@@ -272,7 +310,7 @@ class Recogniser:
 def _recognised(reader: Reader, reading: Reading) -> Recognised:
     """The best reading, with its optimiser, and each quantity's variable."""
     constants = [*reader.literals, *reader.seen.constants()]
-    reading = Updates(reader, reading, constants).read(reading)
+    reading = _as_computed(reader, Updates(reader, reading, constants).read(reading))
     _with_idle_biases(reader, reading)
     said = frozenset(_SAID.intersection(reader.given))
     frozen = _frozen(reading, reader.given.get("frozen", ()))
@@ -288,18 +326,29 @@ def _recognised(reader: Reader, reading: Reading) -> Recognised:
         found.steps.append(_mapped(found, reader, batch, right))
         memory = kept(right)
         if number == 1:
-            _with_factors(found, reader, batch, float(right["loss"]))
+            found.multiple = reader.multiple(batch, float(right["loss"]))
     return found
 
 
-def _with_factors(found: Recognised, reader: Reader, batch: Batch, loss: float) -> None:
-    """Note where the loss that is computed, or its penalty, has another factor."""
-    weights = [p for name, p in batch.step.parameters.items() if name[0] == "W"]
-    penalty = found.reading.settings.l2 / 2 * sum(float((W * W).sum()) for W in weights)
-    if found.reading.witness is None:
-        found.multiple = reader.multiple(batch, loss, penalty)
-    if penalty and reader.witness(batch, loss) is None:
-        found.penalty = reader.multiple_of_penalty(batch, loss, penalty)
+def _as_computed(reader: Reader, reading: Reading) -> Reading:
+    """The reading with the loss that is computed, where its two parts have different factors.
+
+    Gradients of a multiple of the loss are a convention. Where the penalty alone has another
+    factor, or all but the penalty, they are the gradients of no loss that is computed.
+    """
+    batch, settings = reading.batches[0], reading.settings
+    if not settings.l2 or "loss" in reader.given or "l2" in reader.given:
+        return reading
+    loss = reader.loss(batch, settings)
+    if reader.witness(batch, loss) or reader.multiple(batch, loss):
+        return reading
+    possible = [replace(settings, l2=factor * settings.l2) for factor in (0.5, 2.0, 0.25, 4.0)]
+    alike = [loss for loss in LOSS_NAMES if WITH_ACTIVATION.get(loss) == reading.kind]
+    for each in (*possible, *(replace(settings, loss=other) for other in alike)):
+        witness = reader.witness(batch, reader.loss(batch, each))
+        if witness:
+            return replace(reading, settings=each, witness=witness)
+    return reading
 
 
 def _with_idle_biases(reader: Reader, reading: Reading) -> None:
@@ -395,6 +444,7 @@ def _mapped(
             new, batch.step.names.get(name) or batch.step.names["W" + name[1:]], is_right=is_right
         )
     _with_roles(found, reader, batch, right, own)
+    _without_factors(found, batch, right, own)
     _with_names(found, reader, batch, right, own)
     for name in reader.model.shared & batch.step.parameters.keys():
         if own[f"new_{name}"].is_right:  # PyTorch has another bias for each neuron
@@ -420,6 +470,26 @@ def _with_names(
             factor = term.factor(numbers)
             is_right = close(held.value / factor, right[name], _SAME)
             own[name] = Mapped(held.value / factor, held.at, held.transposed, factor, is_right)
+
+
+def _without_factors(
+    found: Recognised, batch: Batch, right: Quantities, own: dict[str, Mapped]
+) -> None:
+    """Take the factor of a delta for a mistake where it is in the gradient made of it too.
+
+    That is δᵀ a + λ W with the factor in δ alone; a convention divides by it.
+    """
+    for l in range(1, found.network.depth + 1):
+        delta, gradient = own.get(f"delta{l}"), own.get(f"grad_W{l}")
+        if delta and gradient and abs(delta.factor) != 1 and not gradient.is_right:
+            a = batch.x if l == 1 else right[f"a{l - 1}"]
+            held = delta.value * delta.factor
+            made = held.T @ a + found.reading.settings.l2 * batch.step.parameters[f"W{l}"]
+            if close(gradient.value * gradient.factor, made, _SAME):
+                for name in (f"delta{l}", f"grad_W{l}", f"grad_b{l}"):
+                    if it := own.get(name):
+                        value = it.value * it.factor
+                        own[name] = replace(it, value=value, factor=1.0, is_right=False)
 
 
 def _goes_on(seen: Seen, at: Sighting, batch: Batch) -> bool:

@@ -1,4 +1,4 @@
-"""Numbers in variables of their own, w1 … w8: which of them belong together."""
+"""Numbers, or columns, in variables of their own, w1 … w8: which of them belong together."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from lockstep.network.names import Array
+
 _NUMBER = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
 class Place:
-    """A number that a variable got: when, and in which line of which file."""
+    """What a variable got, a number or one a sample: when, and in which line of which file."""
 
-    value: float
+    value: float | Array
     time: float
     line: int
     file: str
@@ -22,11 +26,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Group:
-    """Variables of one number each that are an array together.
+    """Variables of one number each, or one a sample, that are an array together.
 
     Attributes:
         names: As the program writes them, row after row.
-        shape: Of the array.
+        shape: Of the array, of a single sample.
     """
 
     names: tuple[str, ...]
@@ -38,6 +42,13 @@ class Group:
         n = self.shape[-1]
         rows = [self.names[at : at + n] for at in range(0, len(self.names), n)]
         return _few([_few(row, ", ") for row in rows], "; ")
+
+    def array(self, parts: Sequence[Place]) -> Array | None:
+        """What they hold together, with samples as rows; None where they don't go together."""
+        values = [np.asarray(part.value, np.float64) for part in parts]
+        if len({value.shape for value in values}) > 1 or values[0].ndim > 2 - len(self.shape):
+            return None
+        return np.stack(values, axis=-1).reshape(values[0].shape + self.shape)
 
 
 def _few(parts: Sequence[str], between: str) -> str:
@@ -75,12 +86,7 @@ def groups(tree: ast.Module) -> dict[str, list[Group]]:
         for inputs, neurons in _layers(_neurons(scope)):
             found |= dict.fromkeys(_of_layer(inputs, neurons))
     known = {name for group in found for name in group.names}
-    by_function = {
-        getattr(scope, "name", "<module>"): {
-            _atom(node) for node in _inside(scope) if _is_assigned(node)
-        }
-        for scope in _scopes(tree)
-    }
+    by_function = {getattr(scope, "name", "<module>"): set(_held(scope)) for scope in _scopes(tree)}
     stored = set().union(*by_function.values()) - known - {""}
     for group in sorted(found, key=lambda it: -len(it.names)):
         for names in _alike(group.names, stored):
@@ -143,6 +149,15 @@ class Gathering:
         return tuple(self._held[name] for name in self.group.names)
 
 
+def _held(scope: ast.AST) -> Iterator[str]:
+    """The variables that a function assigns to, and the items of its dicts that it names."""
+    assigned = {_atom(node) for node in _inside(scope) if _is_assigned(node)}
+    yield from assigned
+    for node in _inside(scope):
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) in assigned:
+            yield _atom(node)
+
+
 def _is_assigned(node: ast.AST) -> bool:
     return isinstance(getattr(node, "ctx", None), ast.Store) or isinstance(node, ast.arg)
 
@@ -152,7 +167,7 @@ def _atom(node: ast.AST) -> str:
     match node:
         case ast.arg(arg=name):
             return name
-        case ast.Name() | ast.Attribute(value=ast.Name()) | ast.Subscript(slice=ast.Constant()):
+        case ast.Name() | ast.Attribute(value=ast.Name()) | ast.Subscript():
             return ast.unparse(node)
     return ""
 
@@ -181,7 +196,8 @@ def _neuron(value: ast.AST, made: str) -> _Neuron | None:
                 biases.append(_atom(node))
             case _:
                 return None
-    is_one = len(pairs) > 0 and len(biases) < 2 and biases != [made]  # w + lr · d is an update
+    is_sum = len(pairs) > 1 or bool(pairs and biases)  # a product alone may be a gradient
+    is_one = is_sum and len(biases) < 2 and biases != [made]  # w + lr · d is an update
     return _Neuron(tuple(pairs), "".join(biases), made) if is_one else None
 
 

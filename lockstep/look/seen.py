@@ -91,8 +91,10 @@ class Seen:
 
     Attributes:
         arrays: By number.
+        totals: The sums of their elements' sizes.
         sightings: In the order of time.
         series: Numbers by function, line and name.
+        changing: What changes as parameters do, among how many sightings that was looked for.
         made: Whether a forward pass makes some outputs, as far as that was tried.
         rows_of: By array of inputs, whether samples are its columns and whether it has a label,
             which rows it is of longer arrays, by the number of their rows.
@@ -110,14 +112,15 @@ class Seen:
         }
         self._alike: dict[tuple[object, ...], int] = {}  # gathered arrays
         self.arrays: dict[int, Array] = {}
+        self.totals: dict[int, float] = {}
         self.made: dict[tuple[object, ...], bool] = {}
+        self.changing: tuple[int, frozenset[int]] = -1, frozenset()
         self.rows_of: dict[tuple[object, ...], dict[int, Array]] = {}
         self.sightings: list[Sighting] = []
         self.series: dict[tuple[str, int, str, str], Series] = {}
         self._during: dict[tuple[float, float], tuple[int, list[float]]] = {}
         self._span: tuple[float, float, int] | None = None
         self._within: dict[int, dict[int, Sighting]] = {}
-        self._sums: dict[int, float] = {}
         self._numbers: dict[float, int] = {}
         self._ends: tuple[int, dict[int, float]] = -1, {}
         self._of: dict[int, list[Sighting]] = defaultdict(list)
@@ -135,8 +138,8 @@ class Seen:
         for name, array in arrays.items():
             if not name.startswith("series"):
                 self._keep(int(name), array)
-        for given in sightings:
-            it = Sighting(*given)
+        new = [Sighting(*given) for given in sightings]
+        for it in new:
             self.sightings.append(it)
             self._of[it.content].append(it)
             self.history[it.key].append(it)
@@ -151,7 +154,11 @@ class Seen:
             if not _counts(one.values):
                 self._as_arrays(one, len(one.values) - len(times))
         if any(self._gathered.values()):
-            self._gather([(Series(*of), arrays[f"series {i}"]) for i, of in enumerate(numbers)])
+            parts = [(it.key, self._place(it)) for it in new]
+            for i, (where, line, name, file) in enumerate(numbers):
+                for time, value in arrays[f"series {i}"].tolist():
+                    parts.append(((where, name), Place(value, time, line, file)))
+            self._gather(sorted(parts, key=lambda part: part[1].time))
         self.sightings.sort(key=lambda it: it.time)
         for history in self.history.values():
             history.sort(key=lambda it: it.time)
@@ -160,24 +167,23 @@ class Seen:
         array = array if array.dtype.kind == "f" else array.astype(np.float64)
         self.arrays[content] = array
         with np.errstate(all="ignore"):
-            self._sums[content] = float(np.abs(array, dtype=np.float64).sum())
+            self.totals[content] = float(np.abs(array, dtype=np.float64).sum())
 
-    def _gather(self, new: list[tuple[Series, Array]]) -> None:
-        """Take the last numbers of variables that belong together for arrays."""
-        places = [
-            (Place(value, time, it.line, it.file), it)
-            for it, pairs in new
-            for time, value in pairs.tolist()
-        ]
-        for place, it in sorted(places, key=lambda both: both[0].time):
-            for gathering in self._gathered.get(it.where, ()):
-                parts = gathering.taken(it.name, place)
-                if parts:
-                    self._as_array(gathering.group, it.where, parts)
+    def _place(self, it: Sighting) -> Place:
+        return Place(self.arrays[it.content], it.time, it.line, it.file)
 
-    def _as_array(self, group: Group, where: str, parts: tuple[Place, ...]) -> None:
-        array = np.array([part.value for part in parts]).reshape(group.shape)
-        content = self._alike.setdefault((group.shape, *array.flat), _GATHERED + len(self._alike))
+    def _gather(self, new: list[tuple[Key, Place]]) -> None:
+        """Take what variables that belong together got last for arrays."""
+        for (where, name), place in new:
+            for gathering in self._gathered.get(where, ()):
+                parts = gathering.taken(name, place)
+                array = gathering.group.array(parts) if parts else None
+                if array is not None:
+                    self._as_array(gathering.group, where, parts, array)
+
+    def _as_array(self, group: Group, where: str, parts: tuple[Place, ...], array: Array) -> None:
+        alike = array.shape, array.tobytes()
+        content = self._alike.setdefault(alike, _GATHERED + len(self._alike))
         last = max(parts, key=lambda part: part.time)
         it = Sighting(int(last.time), where, last.line, group.name, content, last.file, parts)
         history = self.history[it.key]
@@ -245,12 +251,16 @@ class Seen:
         last = bisect_right(self.sightings, until, key=lambda it: it.time)
         return self.sightings[first:last]
 
-    def numbers(self, after: float = -1, until: float = np.inf) -> Iterator[tuple[Series, Array]]:
-        """What variables held, one number after the other, in a span of time."""
+    def numbers(self, after: float, until: float) -> Iterator[tuple[Series, Array, Array]]:
+        """What variables held in a span of time, one number after the other, and the differences.
+
+        These are one more where the variable held a number before.
+        """
         for series in self.series.values():
             first, last = bisect_right(series.times, after), bisect_right(series.times, until)
             if last > first:
-                yield series, np.array(series.values[first:last])
+                values = np.array(series.values[max(first - 1, 0) : last])
+                yield series, values[first > 0 :], np.diff(values)
 
     def during(self, after: float, until: float) -> list[float]:
         """The numbers that variables held in a span of time, or still hold."""
@@ -295,7 +305,7 @@ class Seen:
                     if it.content not in known or known[it.content].name.endswith("()"):
                         known[it.content] = it
         held = list(self._within[size].values()) if size in self._within else []
-        return held, np.array([self._sums[it.content] for it in held])
+        return held, np.array([self.totals[it.content] for it in held])
 
     def find(
         self,

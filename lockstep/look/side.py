@@ -111,7 +111,7 @@ class Looked(Side):
         at: Sighting | Place = it.at
         if it.at.parts:  # each has a line of its own
             own = float(it.value[index]) * it.factor
-            at = min(it.at.parts, key=lambda part: abs(part.value - own))
+            at = min(it.at.parts, key=lambda part: np.abs(part.value - own).min())
         text = self._program.text(at.line, at.file)
         return f"{self._place(at.line, at.file, it.at.where)}: {text}"
 
@@ -136,14 +136,13 @@ class Looked(Side):
                 "the first change of the parameters is no step along their gradients, the later "
                 "ones are: judged from the second on"
             )
-        for what, it in (("loss", self._it.multiple), ("penalty in the loss", self._it.penalty)):
-            if it:
-                factor = Fraction(it[0]).limit_denominator(10**6)
-                place = self._program.place(it[1].line, it[1].file)
-                found.append(
-                    f"the {what} in {place} is {factor} times the one whose gradients these are: a "
-                    "convention of yours, or a factor is missing"
-                )
+        if self._it.multiple:
+            times, series = self._it.multiple
+            factor = Fraction(times).limit_denominator(10**6)
+            found.append(
+                f"the loss in {self._program.place(series.line, series.file)} is {factor} times "
+                "the one whose gradients these are: a convention of yours, or a factor is missing"
+            )
         idle = list(dict.fromkeys(self._idle(problem)))
         if idle:
             found.append(

@@ -349,7 +349,7 @@ class Updates:
         deltas = (it for c in self._new_in(batch) for it, _ in forms(self.seen.arrays[c], shape))
         along = itertools.chain(self._held(batch, name, p.shape), (it.T @ a for it in deltas))
         rates = (ratio(p, batch.step.new[name], it) for it in along)
-        return any(rate is not None and _alike(rate, lr) for rate in rates)
+        return any(rate is not None and _alike(abs(rate), lr) for rate in rates)
 
     def _exact(self, lr: float | None, batch: Batch, may_be_made: bool) -> float | None:
         """A number that the program holds, or, where it may be, a product or quotient of two."""

@@ -2,6 +2,7 @@
 
 import ast
 
+import numpy as np
 import pytest
 
 from lockstep.look.scalars import Gathering, Group, Place, groups
@@ -161,7 +162,62 @@ for _ in range(20):
     W1 -= 0.1 * X.T @ d1
     b1 -= 0.1 * d1.sum()
 """
+IN_A_DICT = """
+from math import exp
+
+w = {"w1": 0.1, "w2": -0.3, "w3": 0.4, "w4": 0.2, "w5": 0.5, "w6": -0.6}
+w |= {"b1": 0, "b2": 0.1, "b3": 0}
+points = [(0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0)]
+
+
+def sigmoid(z):
+    return 1 / (1 + exp(-z))
+
+
+for epoch in range(50):
+    g = dict.fromkeys(w, 0.0)
+    for x1, x2, y in points:
+        h1 = sigmoid(w["w1"] * x1 + w["w2"] * x2 + w["b1"])
+        h2 = sigmoid(w["w3"] * x1 + w["w4"] * x2 + w["b2"])
+        o = sigmoid(w["w5"] * h1 + w["w6"] * h2 + w["b3"])
+        d = (o - y) / 2 * o * (1 - o)
+        g['w5'] += d * h1
+        g['w6'] += d * h2
+        g['b3'] += d
+        e1, e2 = d * w['w5'] * h1 * (1 - h1), d * w['w6'] * h2 * (1 - h2)
+        g['w1'] += e1 * x1
+        g['w2'] += e1 * x2
+        g['w3'] += e2 * x1
+        g['w4'] += e2 * x2
+        g['b1'] += e1
+        g['b2'] += e2
+    for name in w:
+        w[name] -= 0.8 * g[name]
+"""
+COLUMNS = """
+import numpy as np
+
+data = np.random.default_rng(0).normal(size=(20, 2))
+Y = (data[:, 0] * data[:, 1] > 0) * 1.0
+w11, w12, w21, w22, v1, v2, b1, b2, c = 0.5, -0.2, 0.3, 0.4, -0.6, 0.7, 0.1, 0.2, 0.3
+for _ in range(40):
+    h1 = np.tanh(w11 * data[:, 0] + w12 * data[:, 1] + b1)
+    h2 = np.tanh(w21 * data[:, 0] + w22 * data[:, 1] + b2)
+    p = 1 / (1 + np.exp(-(v1 * h1 + v2 * h2 + c)))
+    loss = -np.mean(Y * np.log(p) + (1 - Y) * np.log(1 - p))
+    d = (p - Y) / 20
+    dv1 = np.sum(d * h1)
+    dv2, dc = np.sum(d * h2), np.sum(d)
+    d1, d2 = d * v1 * (1 - h1**2), d * v2 * (1 - h2**2)
+    dw11, dw12, db1 = np.sum(d1 * data[:, 0]), np.sum(d1 * data[:, 1]), np.sum(d1)
+    dw21, dw22, db2 = np.sum(d2 * data[:, 0]), np.sum(d2 * data[:, 1]), np.sum(d2)
+    w11, w12, b1 = w11 - 0.5 * dw11, w12 - 0.5 * dw12, b1 - 0.5 * db1
+    w21, w22, b2 = w21 - 0.5 * dw21, w22 - 0.5 * dw22, b2 - 0.5 * db2
+    v1, v2, c = v1 - 0.5 * dv1, v2 - 0.5 * dv2, c - 0.5 * dc
+"""
 RIGHT = {
+    IN_A_DICT: "network 2-2-1, sigmoid, sigmoid, mse, sgd lr 0.8",
+    COLUMNS: "network 2-2-1, tanh, sigmoid, bce, sgd lr 0.5",
     NET: "network 2-2-2, sigmoid, sigmoid, half_sum, sgd lr 0.5",
     NEURONS: "network 2-2-1, sigmoid, sigmoid, half_sum, sgd lr 0.5",
     LINE: "network 1-1, linear, mse, sgd lr 0.01",
@@ -176,8 +232,12 @@ WRONG = [
     (NET, " * h2 * (1 - h2)", "", "delta_h", "missing-activation-derivative"),
     (NET, "w7 -= 0.5 * dw7", "w7 += 0.5 * dw7", "new_W_o", "update-sign"),
     (NET, "b4 -= 0.5 * d_o2", "pass", "new_b_o", "bias-gradient-missing"),
-    (NEURONS, "self.w6 * self.h2", "self.w5 * self.h2", "delta_h", "unknown"),
-    (NEURONS, "self.w4 -= 0.5 * d2 * x2", "self.w4 -= 0.5 * d1 * x2", "new_W_h", "unknown"),
+    (NEURONS, "self.w6 * self.h2", "self.w5 * self.h2", "delta_h", "wrong-index"),
+    (NEURONS, "self.w4 -= 0.5 * d2 * x2", "self.w4 -= 0.5 * d1 * x2", "new_W_h", "wrong-index"),
+    (IN_A_DICT, "g['w6'] += d * h2", "g['w6'] += d * h1", "grad_W_o", "wrong-index"),
+    (IN_A_DICT, "e2 * x1", "e2 * x2", "grad_W_h", "wrong-index"),
+    (COLUMNS, "d * v2 * (1 - h2", "d * v1 * (1 - h2", "delta_h", "wrong-index"),
+    (COLUMNS, "dv1 = np.sum(d * h1)", "dv1 = np.sum(d * h2)", "grad_W_o", "wrong-index"),
     (LINE, "- 0.01 * slope_gradient", "+ 0.01 * slope_gradient", "new_W1", "update-sign"),
     (LINE, "(2 / n) * sum(x", "2 * sum(x", "grad_W1", "scaled-by-constant"),
     (POINTS, "w -= 0.3 * dw", "w += 0.3 * dw", "new_W1", "update-sign"),
@@ -314,3 +374,17 @@ def test_a_shared_bias_that_is_frozen_is_right_as_it_is(tmp_path, capsys):
     assert status == 0
     assert "b_h frozen" in said.out
     assert "?" not in said.out
+
+
+def test_columns_of_different_lengths_are_no_array():
+    group = Group(("a", "b"), (2,))
+    places = [Place(np.zeros(n), n, 1, "") for n in (3, 3, 4)]
+    assert group.array(places[:2]).shape == (3, 2)
+    assert group.array(places[1:]) is None
+    assert Group(("a", "b"), (1, 2)).array([Place(np.zeros((3, 3)), 1, 1, "")] * 2) is None
+
+
+def test_a_number_that_belongs_to_another_neuron_is_named_by_its_place(tmp_path, capsys):
+    _, said = judged(tmp_path, capsys, COLUMNS.replace("v2 * (1 - h2", "v1 * (1 - h2"))
+    what = "wrong-index: delta_h[:, 1]: W_o[:, 0] stands where W_o[:, 1] belongs"
+    assert what in " ".join(said.out.split())

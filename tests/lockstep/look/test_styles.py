@@ -118,6 +118,136 @@ for epoch in range(3):
         biases = [b - 3.0 / len(batch) * s for b, s in zip(biases, sum_b)]
 """
 
+SAMPLE_BY_SAMPLE_TWICE = """
+import numpy as np
+
+rng = np.random.default_rng(8)
+X, Y = rng.normal(size=(12, 3)), rng.random((12, 2))
+V1, V2 = rng.normal(size=(3, 4)), rng.normal(size=(4, 2))
+b1, b2, E = np.full(4, 0.1), np.full(2, -0.2), 5.0
+
+
+def sigma(z):
+    return 1 / (1 + np.exp(-z))
+
+
+for n in range(60):
+    x, y = X[n % 12 : n % 12 + 1], Y[n % 12 : n % 12 + 1]
+    h = sigma(x @ V1 + b1)
+    o = sigma(h @ V2 + b2)
+    E += np.sum((o - y) ** 2) / 2
+    d2 = (o - y) * o * (1 - o)
+    g2, c2 = h.T @ d2, d2[0]
+    d1 = d2 @ V2.T * h * (1 - h)
+    g1, c1 = x.T @ d1, d1[0]
+    V1 -= 0.4 * g1
+    V2 -= 0.4 * g2
+    b1 -= 0.4 * c1
+    b2 -= 0.4 * c2
+"""
+
+WAVES = """
+import numpy as np
+
+rng = np.random.default_rng(0)
+X, Y = rng.normal(size=(12, 2)), rng.random((12, 2))
+W1, b1, W2, b2 = rng.normal(size=(2, 2)), np.full(2, 0.1), rng.normal(size=(2, 2)), np.full(2, -0.1)
+for epoch in range(20):
+    for x, y in zip(X, Y):
+        z = W1 @ x + b1
+        h = np.sin(z)
+        o = 1 / (1 + np.exp(-(W2 @ h + b2)))
+        d2 = (o - y) * o * (1 - o)
+        d1 = (W2.T @ d2) * np.cos(z)
+        W2 -= 0.3 * np.outer(d2, h)
+        b2 -= 0.3 * d2
+        W1 -= 0.3 * np.outer(d1, x)
+        b1 -= 0.3 * d1
+"""
+
+LISTS_OF_LISTS = """
+from math import exp
+from random import Random
+
+random = Random(17)
+
+
+class Matrix:
+    def __init__(self, rows):
+        self.rows = rows
+
+    @staticmethod
+    def drawn(n, m):
+        return Matrix([[random.uniform(-1, 1) for _ in range(m)] for _ in range(n)])
+
+    def times(self, other):
+        columns = list(zip(*other.rows))
+        return Matrix([[sum(a * b for a, b in zip(row, c)) for c in columns] for row in self.rows])
+
+    def each(self, f, *others):
+        rows = zip(self.rows, *(it.rows for it in others))
+        return Matrix([[f(*values) for values in zip(*row)] for row in rows])
+
+    def turned(self):
+        return Matrix([list(column) for column in zip(*self.rows)])
+
+
+def sigmoid(z):
+    return 1 / (1 + exp(-z))
+
+
+class Net:
+    def __init__(self):
+        self.w1, self.w2 = Matrix.drawn(3, 2), Matrix.drawn(1, 3)
+        self.b1, self.b2 = Matrix.drawn(3, 1), Matrix.drawn(1, 1)
+
+    def train(self, inputs, targets):
+        x, y = Matrix([[v] for v in inputs]), Matrix([[v] for v in targets])
+        h = self.w1.times(x).each(lambda z, b: sigmoid(z + b), self.b1)
+        o = self.w2.times(h).each(lambda z, b: sigmoid(z + b), self.b2)
+        d2 = o.each(lambda o, y: (o - y) * o * (1 - o), y)
+        d1 = self.w2.turned().times(d2).each(lambda e, h: e * h * (1 - h), h)
+        self.w2 = self.w2.each(lambda w, g: w - 0.1 * g, d2.times(h.turned()))
+        self.w1 = self.w1.each(lambda w, g: w - 0.1 * g, d1.times(x.turned()))
+        self.b2 = self.b2.each(lambda b, d: b - 0.1 * d, d2)
+        self.b1 = self.b1.each(lambda b, d: b - 0.1 * d, d1)
+
+
+data = [([0, 0], [0]), ([0, 1], [1]), ([1, 0], [1]), ([1, 1], [0])]
+net = Net()
+for _ in range(200):
+    inp, tar = random.choice(data)
+    net.train(inp, tar)
+"""
+
+DELTA_RULE = """
+from math import exp
+from random import Random
+
+draw = Random(11).random
+points = [([a, b], 1 if a + b > 1.1 else 0) for a, b in ((draw(), draw()) for _ in range(20))]
+w, b, rate = [0.2, -0.4], 0.1, 0.5
+
+
+def output(x):
+    s = b
+    for weight, v in zip(w, x):
+        s += weight * v
+    return 1 / (1 + exp(-s))
+
+
+for epoch in range(50):
+    total = 0
+    for x, y in points:
+        o = output(x)
+        error = y - o
+        total += error ** 2
+        delta = error * o * (1 - o)
+        for i in range(len(w)):
+            w[i] += rate * delta * x[i]
+        b += rate * delta
+"""
+
 LINE_BY_LISTS = """
 from random import Random
 
@@ -272,7 +402,7 @@ WRONG = [
     (NEURONS_IN_DICTS, '["w"][-1] -= rate', '["w"][-1] += rate', "new_b_o", "update-sign"),
     (NEURONS_IN_DICTS, "error += after", "error = after", "delta_h", "term-missing"),
     (SAMPLE_BY_SAMPLE, "for x, y in batch:", RESET, "grad_b_o", "one-sample-only"),
-    (LINE_BY_LISTS, "gw[1] += 2", "gw[1] = 2", "grad_W1", "unknown"),
+    (LINE_BY_LISTS, "gw[1] += 2", "gw[1] = 2", "grad_W1", "one-sample-only"),
     (LINE_BY_LISTS, "rate * gb / len(xs)", "rate * gb", "new_b1", "learning-rate"),
     (BY_THE_OUTPUTS, "A2 * (1 - A2)", "1", "delta_o", "missing-activation-derivative"),
     (BY_THE_OUTPUTS, "range(1, 3)", "range(1, 2)", "new_W_o", "not-updated"),
@@ -388,14 +518,81 @@ def test_a_change_before_the_training_is_no_step(tmp_path, capsys):
     assert "sgd lr 0.3" in said.out
 
 
-@pytest.mark.parametrize(("penalty", "factor"), [("lam", "2"), ("lam / 4", "1/2"), ("lam / 3", "")])
-def test_another_factor_of_the_penalty_is_a_remark(penalty, factor, tmp_path, capsys):
+@pytest.mark.parametrize("penalty", ["lam", "lam / 4"])
+def test_a_penalty_of_another_factor_than_that_of_the_loss_is_a_mistake(penalty, tmp_path, capsys):
     text = PENALISED.replace("loss += lam / 2 *", f"loss = loss + {penalty} *")
     status, said = judged(tmp_path, capsys, text)
-    assert status == 0
+    assert status == 1
+    assert "mistake   penalty: the L2 penalty of grad_W_o is left out, or has" in said.out
+
+
+def test_a_penalty_of_no_usual_factor_is_that_of_the_gradient(tmp_path, capsys):
+    text = PENALISED.replace("loss += lam / 2 *", "loss = loss + lam / 3 *")
+    status, said = judged(tmp_path, capsys, text)
+    assert status == 0, said.out
+
+
+def test_a_mean_that_is_left_out_beside_a_penalty_is_a_mistake(tmp_path, capsys):
+    text = PENALISED.replace("d2 = (p - y) / 40", "d2 = p - y")
+    status, said = judged(tmp_path, capsys, text)
+    assert status == 1
     out = " ".join(said.out.split())
-    what = f"remark: the penalty in the loss in line 13 is {factor} times the one whose"
-    assert (what in out) == bool(factor)
+    assert "mistake scaled-by-constant: delta_o is 40 times the right one, which is N" in out
+    assert "differ only because of that" in out
+    assert out.count("mistake ") == 1
+
+
+def test_the_rest_of_a_network_that_is_not_known_is_not_judged(tmp_path, capsys):
+    status, said = judged(tmp_path, capsys, WAVES)
+    assert status == 2
+    assert "no network was recognised" in said.err
+    status, said = judged(tmp_path, capsys, WAVES, "--steps", "1")
+    assert status == 2
+
+
+def test_labels_that_the_first_rows_share_are_known_by_the_others(tmp_path, capsys):
+    text = NEURONS_IN_DICTS.replace("1.1, 0.4, 0.9, 1]", "1.1, 0.4, 0.9, 0]")
+    status, said = judged(tmp_path, capsys, text)
+    assert status == 0
+    assert "network 3-4-2, sigmoid, sigmoid" in said.out
+
+
+@pytest.mark.parametrize(("first", "last"), [("w_ih", "w_ho"), ("w", "w2")])
+def test_weights_that_are_never_updated_are_told_by_name(first, last, tmp_path, capsys):
+    text = SAMPLE_BY_SAMPLE_TWICE.replace("V1", first).replace("V2", last)
+    status, said = judged(tmp_path, capsys, text)
+    assert status == 0
+    assert "network 3-4-2, sigmoid, sigmoid, half_sum, sgd lr 0.4" in said.out
+    status, said = judged(tmp_path, capsys, text.replace(f"    {first} -= 0.4 * g1\n", ""))
+    assert status == 1
+    assert "mistake   not-updated: W_h is left as it was" in said.out
+    assert f"remark: {first} never changes: if that is meant, say --frozen {first}" in said.out
+
+
+def test_a_loss_that_is_added_up_over_the_samples_tells_its_kind(tmp_path, capsys):
+    text = SAMPLE_BY_SAMPLE_TWICE.replace("d2 = (o - y) * o * (1 - o)", "d2 = (o - y) * slope(o)")
+    slope = "def slope(z):\n    return sigma(z) * (1 - sigma(z))\n\n\n"
+    status, said = judged(tmp_path, capsys, text.replace("def sigma", f"{slope}def sigma"))
+    assert status == 1
+    assert "half_sum" in said.out
+    assert "mistake   derivative-at-wrong-point" in said.out
+
+
+def test_whole_numbers_that_change_are_data(tmp_path, capsys):
+    status, said = judged(tmp_path, capsys, LISTS_OF_LISTS)
+    assert status == 0, said.out
+    assert "network 2-3-1, sigmoid, sigmoid, half_sum, sgd lr 0.1" in said.out
+
+
+@pytest.mark.parametrize("sign", ["+", "-"])
+def test_a_neuron_that_goes_along_a_wrong_delta_is_judged_by_it(sign, tmp_path, capsys):
+    text = DELTA_RULE.replace("w[i] += rate", f"w[i] {sign}= rate").replace("b +=", f"b {sign}=")
+    text = text.replace("y - o", "y - o" if sign == "+" else "o - y")
+    status, said = judged(tmp_path, capsys, text)
+    assert status == 0, said.out
+    status, said = judged(tmp_path, capsys, text.replace("* (1 - o)", "* (1 + o)"))
+    assert status == 1
+    assert "mistake   wrong-activation-derivative" in said.out
 
 
 def test_a_loss_that_is_not_known_is_asked_for(tmp_path, capsys):
