@@ -306,10 +306,10 @@ def _of_few_elements(case: Case, name: str) -> list[Diagnosis]:
     """A mistake in some elements alone, as where each has a line of its own; else []."""
     off = case.off(name, case.value(name, {}))
     neurons = off.any(axis=0) if case.network[name].family in PER_SAMPLE else off
-    if case.returned(name) < 2 or (case.samples > 1 and neurons.all()):
+    if case.samples > 1 and neurons.all():
         return []
     places = list(dict.fromkeys(_places(case, name, off)))
-    for found, result in _alone(case, name):
+    for found, result in _alone(case, name) if case.returned(name) > 1 else ():
         if not (off & case.off(name, result)).any() and _is_finer(case, name, result):
             return [_diagnosis(case, found, ", ".join(places))]
     return [] if neurons.all() else _of_a_neighbour(case, name, off, ", ".join(places))
