@@ -115,7 +115,7 @@ class Chain:
     def recurrent(self, seen: Seen) -> str:
         """The name of a matrix that a hidden layer's own outputs may go through; empty where none.
 
-        It is trained too, was there before the last layer's weights, and is square.
+        It is trained too, was there as soon as the others, and is square.
         """
         own = {self.layers[0].inputs, *(it.W for it in self.layers)}
         known = {form.tobytes() for it in own for form in (seen.arrays[it], seen.arrays[it].T)}
@@ -126,7 +126,7 @@ class Chain:
             arrays = [seen.arrays[content] for content in seen.held(key)[:_FOLLOWED]]
             shape = arrays[0].shape if arrays else ()
             is_square = len(shape) == 2 and shape[0] == shape[1] > 1 and shape[0] in sides
-            if not is_square or not arrays[0].any() or history[0].time >= began:
+            if not is_square or not arrays[0].any() or history[0].time > began:
                 continue
             moves = [_moves_a_little(a, b) for a, b in pairwise(arrays)]
             drifts = moves and 2 * sum(moves) >= len(moves)

@@ -55,10 +55,8 @@ def look(
                 f"{path}: no variable {name} was seen; expected a name as it stands there"
             )
     if not found:
-        reason = _why_not(program, seen, end, told, recogniser.likeliest)
-        is_late = end == LATE and not recogniser.is_of_another_kind(seen)
-        late = f". There were {seconds:g} s for it: {SMALLER}" if is_late else ""
-        raise Unusable(reason + late)
+        late = f". There were {seconds:g} s for it: {SMALLER}" if end == LATE else ""
+        raise Unusable(_why_not(program, seen, end, told, recogniser.likeliest, late))
     if found[0].reading.is_uneven:
         raise Unusable(
             f"{program.path}: some weights have a penalty and others not, or another one; expected "
@@ -89,6 +87,7 @@ def _why_not(
     end: str,
     told: list[str],
     likeliest: Chain | None,
+    late: str,
 ) -> str:
     """Why nothing was recognised, and what to say."""
     if end not in ("", "finished", LATE):
@@ -124,11 +123,11 @@ def _why_not(
             f"{program.path}: a forward pass was recognised ({words}), but no targets, loss and "
             f"updates that belong to it{more}; expected a loss that --loss knows. Say what is "
             "what: --y NAME --loss NAME; start from `lockstep compare --template`; or, with a loss "
-            "of another kind, have the gradients alone checked with `lockstep.check_gradients`"
+            f"of another kind, have the gradients alone checked with `lockstep.check_gradients`{late}"
         )
     return (
         f"{program.path}: no network was recognised{more}; expected layers σ(x W + b), none that "
         "are recurrent or convolutional, or drop out. Say where they are: --x NAME --y NAME "
         "--parameters W1,b1,W2,b2; start from `lockstep compare --template`; or have the gradients "
-        "alone checked, of any function, with `lockstep.check_gradients`"
+        f"alone checked, of any function, with `lockstep.check_gradients`{late}"
     )

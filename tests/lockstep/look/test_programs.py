@@ -569,3 +569,37 @@ def test_the_loss_that_is_printed_once_says_what_is_meant(write, capsys):
         cost = np.mean((p - y) ** 2)
     W1, b1,"""
     assert main(["look", write(TRAINED.replace("\n    W1, b1,", once))]) != 0
+
+
+RECURRENT = """
+import numpy as np
+
+rng = np.random.default_rng(1)
+Wxh, Whh, Why = rng.normal(size=(5, 3)), rng.normal(size=(5, 5)) / 3, rng.normal(size=(2, 5))
+bh, by = np.full((5, 1), 0.1), np.full((2, 1), 0.2)
+sequences = rng.normal(size=(40, 4, 3, 1)), rng.normal(size=(40, 4, 2, 1))
+for xs, ys in zip(*sequences):
+    xs, ys = list(xs), list(ys)
+    hs, os = {-1: np.zeros((5, 1))}, {}
+    for t in range(4):
+        hs[t] = np.tanh(Wxh @ xs[t] + Whh @ hs[t - 1] + bh)
+        os[t] = Why @ hs[t] + by
+    dWxh, dWhh, dWhy = np.zeros_like(Wxh), np.zeros_like(Whh), np.zeros_like(Why)
+    dbh, dby, following = np.zeros_like(bh), np.zeros_like(by), np.zeros((5, 1))
+    for t in reversed(range(4)):
+        do = os[t] - ys[t]
+        dWhy, dby = dWhy + do @ hs[t].T, dby + do
+        dz = (Why.T @ do + following) * (1 - hs[t] ** 2)
+        dbh, dWxh = dbh + dz, dWxh + dz @ xs[t].T
+        dWhh = dWhh + dz @ hs[t - 1].T
+        following = Whh.T @ dz
+    for parameter, gradient in [(Wxh, dWxh), (Whh, dWhh), (Why, dWhy), (bh, dbh), (by, dby)]:
+        parameter -= 0.01 * gradient
+"""
+
+
+def test_a_recurrent_network_is_declined_as_such(write, capsys):
+    said = refused(capsys, write(RECURRENT))
+    assert "a forward pass was recognised (tanh, linear), but Whh is trained too" in said
+    assert "as in a recurrent network, which is not judged" in said
+    assert "There were" not in said
