@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lockstep.look.recognise import Recognised
+from lockstep.look.recognised import Recognised
 from lockstep.network.terms import LAYOUTS
 
 

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from itertools import islice, pairwise
+from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from lockstep.look.chain import (
+    Chain,
+    Layer,
+    close,
+    has_row,
+    of_matrix,
+    of_rows,
+    product,
+    rows,
+    sigma,
+    without_ones,
+)
+from lockstep.look.drift import changing, updated, varying
 from lockstep.look.seen import Key, Seen, Sighting
 from lockstep.network.names import Array
-from manual_backprop.activations import activation
 
 _SLOPES = (0.01, 0.1, 0.2, 0.001, 0.05, 0.3)
 ACTIVATIONS = (
@@ -25,190 +37,11 @@ ACTIVATIONS = (
 _GELUS_APART = 1e-3  # at most, gelu and gelu_tanh, as a part of z
 _FELT = 1e3  # times the tolerance: the part of z that a product is at least
 _COMPARED = 64  # elements of a row that are compared first
-_EARLY = 3  # arrays that a variable of a parameter may hold up to the first forward pass
-_WRITTEN = 200  # arrays of a variable among which those are looked for that it held longest
-_PART = 0.75  # of its size by which a step changes a parameter at most, or its line must say so
-_UPDATE = re.compile(r"\b(?P<name>[\w.].*?)\s*(=\s*(?P=name)\s*[-+]|[-+]=)")
-_BIAS = re.compile(r"\bb|_b(?![a-z])|bias")  # in the names of biases
-_LINES = 6  # variables of a number each, at most, among which a line's two are looked for
 _OF_A_VARIABLE = 12  # arrays of one variable that are looked at
 _MATRIX = 10**6  # elements of weights that are never updated; what has more are data
-_FOLLOWED = 9  # arrays of a variable that tell whether it drifts as parameters do
 _KEPT = 2  # elements that a mask keeps at least: one is a multiple of any other
 _SATURATED = ("sigmoid", "tanh", "softmax")  # what is 1 of large sums
 _LIMITS = (50, 100, 200, 400)  # arrays among which the first forward pass is looked for
-
-
-@dataclass(frozen=True)
-class Layer:
-    """a = σ(A M + b), of arrays that variables held.
-
-    Attributes:
-        inputs: Which array A is.
-        W: Which array M or its transpose is.
-        b: Which array b is; None where there is none, or it is a part of W.
-        z: Which array holds the pre-activation; None where none does.
-        a: Which array holds the result.
-        activation: σ.
-        is_in_out: Whether W is (inputs, outputs).
-        fold: Where the biases stand in W: "first" or "last" of its inputs; empty where not.
-        turned: Whether samples are rows in A and columns elsewhere, or the reverse.
-        labelled: Whether A has one column more, the last: the label of a sample.
-        vector: Whether A is a vector of the samples, of one number each.
-    """
-
-    inputs: int
-    W: int
-    b: int | None
-    z: int | None
-    a: int
-    activation: str
-    is_in_out: bool
-    fold: str = ""
-    turned: bool = False
-    labelled: bool = False
-    vector: bool = False
-
-
-@dataclass(frozen=True)
-class Chain:
-    """A forward pass.
-
-    Attributes:
-        layers: From the inputs to the outputs.
-        columns: Whether samples are columns.
-    """
-
-    layers: tuple[Layer, ...]
-    columns: bool
-
-    @property
-    def x_columns(self) -> bool:
-        """Whether samples are columns in the inputs."""
-        return self.columns != self.layers[0].turned
-
-    @property
-    def x_form(self) -> tuple[bool, bool, bool]:
-        """What of its inputs decides how they lie in an array."""
-        return self.x_columns, self.layers[0].labelled, self.layers[0].vector
-
-    def x_rows(self, array: Array) -> Array | None:
-        """An array as one of inputs, a row a sample, with labels where these have some."""
-        if self.layers[0].vector and array.ndim == 1:
-            return array[:, None]
-        return rows(array, self.x_columns)
-
-    def x_of(self, array: Array) -> Array:
-        """Inputs, (N, n_0), of the array that they are."""
-        x = self.x_rows(array)
-        assert x is not None
-        return x[:, :-1] if self.layers[0].labelled else x
-
-    def has_dropout(self, seen: Seen) -> bool:
-        """Whether what a layer gives is passed on with zeros at some places."""
-        return any(
-            it.a != following.inputs
-            and seen.arrays[it.a].shape == seen.arrays[following.inputs].shape
-            for it, following in pairwise(self.layers)
-        )
-
-    def recurrent(self, seen: Seen) -> str:
-        """The name of a matrix that a hidden layer's own outputs may go through; empty where none.
-
-        It is trained too, was there as soon as the others, and is square.
-        """
-        own = {self.layers[0].inputs, *(it.W for it in self.layers)}
-        known = {form.tobytes() for it in own for form in (seen.arrays[it], seen.arrays[it].T)}
-        sides = {size for it in self.layers[:-1] for size in seen.arrays[it.a].shape[-2:]}
-        variables = [{it.key for it in seen.of(layer.W)} for layer in self.layers]
-        began = max(min(seen.history[key][0].time for key in keys) for keys in variables)
-        for key, history in seen.history.items():
-            arrays = [seen.arrays[content] for content in seen.held(key)[:_FOLLOWED]]
-            shape = arrays[0].shape if arrays else ()
-            is_square = len(shape) == 2 and shape[0] == shape[1] > 1 and shape[0] in sides
-            if not is_square or not arrays[0].any() or history[0].time > began:
-                continue
-            moves = [_moves_a_little(a, b) for a, b in pairwise(arrays)]
-            drifts = moves and 2 * sum(moves) >= len(moves)
-            if drifts and known.isdisjoint(array.tobytes() for array in arrays):
-                return key[1]
-        return ""
-
-    def rank(self, seen: Seen) -> tuple[float, ...]:
-        """What makes it likelier than another: more layers, more of a network, earlier."""
-        bent = sum(it.activation != "linear" for it in self.layers)
-        biased = sum(it.b is not None or bool(it.fold) for it in self.layers)
-        straight = not self.layers[0].turned
-        return (
-            bool(bent),
-            len(self.layers),
-            not self.layers[0].labelled,
-            bent,
-            biased,
-            straight,
-            -seen.first(self.layers[-1].a).time,
-        )
-
-
-def rows(array: Array, columns: bool) -> Array | None:
-    """An array with a row a sample; a vector is one sample."""
-    if array.ndim == 1:
-        return array[None]
-    if array.ndim != 2:
-        return None
-    return array.T if columns else array
-
-
-def of_rows(array: Array, columns: bool) -> Array:
-    """The same of an array that is known to be one of rows."""
-    form = rows(array, columns)
-    assert form is not None
-    return form
-
-
-def of_matrix(array: Array, is_in_out: bool) -> Array:
-    """The same of an array that is known to be weights."""
-    form = matrix(array, is_in_out)
-    assert form is not None
-    return form
-
-
-def matrix(array: Array, is_in_out: bool) -> Array | None:
-    """A weight matrix as (inputs, outputs); a vector is that of one output."""
-    if array.ndim == 1:
-        return array[:, None]
-    if array.ndim != 2:
-        return None
-    return array if is_in_out else array.T
-
-
-@lru_cache
-def sigma(name: str) -> Callable[[Array], Array]:
-    """σ of an activation, by name."""
-    function: Callable[[Array], Array] = activation(name)[0]
-    return function
-
-
-def has_row(whole: Array, row: Array) -> bool:
-    """Whether an array has a row."""
-    j = int(np.abs(row).argmax())
-    likely = whole[whole[:, j] == row[j]]
-    return bool((likely == row).all(axis=1).any())
-
-
-def without_ones(a: Array) -> tuple[Array, str] | None:
-    """An array of rows without its column of ones, and where that stood; None where it has none."""
-    if (a[:, 0] == 1).all():
-        return a[:, 1:], "first"
-    if (a[:, -1] == 1).all():
-        return a[:, :-1], "last"
-    return None
-
-
-def close(a: Array, b: Array, tolerance: float) -> bool:
-    """Whether two arrays are the same but for a tolerance, relative to the largest element."""
-    size = np.abs(b).max(initial=0)
-    return bool(size) and bool(np.abs(a - b).max(initial=0) <= tolerance * size < np.inf)
 
 
 def chains(
@@ -590,15 +423,6 @@ class Search:
             yield Layer(A.content, W, b, z, z, "linear", is_in_out, fold, *of_inputs)
 
 
-def product(a: Array, M: Array, fold: str) -> tuple[Array, Array]:
-    """A M and what is added to it where the biases are a part of M, (N, n) and (n,)."""
-    if fold == "first":
-        return a @ M[1:], M[0]
-    if fold == "last":
-        return a @ M[:-1], M[-1]
-    return a @ M, np.zeros(M.shape[1])
-
-
 def is_masked(masked: Array, a: Array) -> bool:
     """Whether an array is another one times a mask of zeros and one other number."""
     kept = masked != 0
@@ -613,105 +437,3 @@ def is_masked(masked: Array, a: Array) -> bool:
 def _is_gathered(it: Sighting) -> bool:
     """Whether an array was made of what objects, or variables of one number, hold."""
     return "[*]" in it.name or bool(it.parts)
-
-
-def changing(seen: Seen) -> frozenset[int]:
-    """What variables held early that then changed by a part of its size, as parameters do.
-
-    With what stays beside it, in variables whose names are the same but for numbers.
-    """
-    if seen.changing[0] != len(seen.sightings):
-        seen.changing = len(seen.sightings), frozenset(_changing(seen))
-    return seen.changing[1]
-
-
-def _changing(seen: Seen) -> set[int]:
-    found, trained = set[int](), set[Key]()
-    for key in seen.history:
-        held = seen.held(key)
-        others = [content for content in held if content != held[0]]
-        if len({*others}) < len(others):
-            continue  # what comes back is data
-        while held and held[0] in held[1:]:  # moved to and fro, as for difference quotients
-            held = held[held.index(held[0], 1) :]
-        arrays = [seen.arrays[content] for content in held[: _EARLY + 2]]
-        moves = [_moves_a_little(a, b) for a, b in pairwise(arrays)]
-        begins = seen.arrays[seen.history[key][0].content]
-        is_updated = len(held) > 2 and bool(begins.any()) and _are_updates(seen, key)
-        drifts = moves and sum(moves) >= 0.6 * len(moves)
-        if is_updated or (drifts and any((array % 1).any() for array in arrays)):  # data are whole
-            shape = arrays[-1].shape
-            some = {*held[:_EARLY], *_held_longest(seen, key)}
-            found |= {c for c in some if seen.arrays[c].shape == shape}
-        if is_updated:
-            trained.add(key)
-    alike = set(map(_without_numbers, trained))
-    for key, history in seen.history.items():  # W3 that stays, beside W1 and W2 that change
-        if history and key not in trained and _without_numbers(key) in alike:
-            found.add(history[0].content)
-    return found
-
-
-def _held_longest(seen: Seen, key: Key) -> list[int]:
-    """The arrays that a variable held longest: one that is written element by element."""
-    few = seen.history[key][:_WRITTEN]
-    spans = [after.time - it.time for it, after in pairwise(few)]
-    long = [it.content for it, span in zip(few, spans, strict=False) if 2 * span >= max(spans)]
-    return [content for content in dict.fromkeys(long) if content not in seen.partial][:_EARLY]
-
-
-def updated(seen: Seen) -> set[int]:
-    """What variables held early from which something is then subtracted, line by line.
-
-    Nothing where these are many: then they are no line's or point's weight and bias.
-    """
-    keys = [key for key in seen.history if len({*seen.held(key)}) > 2 and _are_updates(seen, key)]
-    few = len({name for _, name in keys}) <= _LINES
-    return {content for key in keys for content in seen.held(key)[:_EARLY]} if few else set()
-
-
-def _without_numbers(key: Key) -> Key:
-    return key[0], re.sub(r"\d+", "", key[1])
-
-
-def _are_updates(seen: Seen, key: Key) -> bool:
-    """Whether a variable changes where something is subtracted from it."""
-    _, *later = seen.history[key]
-    lines = {(it.line, it.file) for it in later[1:]}
-    own = re.escape(key[1])
-    of_several = re.compile(rf"(.*,\s*)?{own}\s*(,.*)?=.*(?<![\w.]){own}\s*[-+]")
-    return all(
-        _UPDATE.search(text) or of_several.match(text)
-        for text in (seen.text(*line) for line in lines)
-    )
-
-
-def varying(seen: Seen, parameters: Collection[int]) -> set[int]:
-    """What may be biases: what changes, and arrays that do not.
-
-    Numbers are some where they change as parameters do, or where they are called like biases.
-    """
-    found: set[int] = set()
-    for key in seen.history:
-        held = list(dict.fromkeys(seen.held(key)))
-        shapes = [seen.arrays[content].shape for content in held]
-        if len(held) == 1 and held[0] >= 0:
-            array = seen.arrays[held[0]]
-            if array.size == max(array.shape) and (array % 1).any():
-                found.add(held[0])
-        longest = set(_held_longest(seen, key))
-        found |= {
-            content
-            for n, (content, shape) in enumerate(zip(held, shapes, strict=True))
-            if (n < _EARLY or content in longest)
-            and shapes.count(shape) > 1
-            and (content >= 0 or content in parameters or _BIAS.search(key[1]))
-        }
-    return found
-
-
-def _moves_a_little(before: Array, after: Array) -> bool:
-    if before.shape != after.shape:
-        return False
-    size = max(float(np.linalg.norm(before)), float(np.linalg.norm(after)))
-    return bool(np.linalg.norm(after - before) <= _PART * size) or not size

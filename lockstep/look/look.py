@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from lockstep.errors import Unusable
-from lockstep.look.forward import Chain
+from lockstep.look.chain import Chain
 from lockstep.look.program import LATE, SMALLER, watched
-from lockstep.look.recognise import Recognised, Recogniser
+from lockstep.look.recognise import Recogniser
+from lockstep.look.recognised import Recognised
 from lockstep.look.seen import Seen
 from lockstep.look.side import Looked
 from lockstep.look.source import Program
@@ -123,7 +124,8 @@ def _why_not(
             f"{program.path}: a forward pass was recognised ({words}), but no targets, loss and "
             f"updates that belong to it{more}; expected a loss that --loss knows. Say what is "
             "what: --y NAME --loss NAME; start from `lockstep compare --template`; or, with a loss "
-            f"of another kind, have the gradients alone checked with `lockstep.check_gradients`{late}"
+            "of another kind, have the gradients alone checked with "
+            f"`lockstep.check_gradients`{late}"
         )
     return (
         f"{program.path}: no network was recognised{more}; expected layers σ(x W + b), none that "

@@ -10,7 +10,7 @@ from itertools import groupby, islice, product
 
 import numpy as np
 
-from lockstep.look.forward import Chain, close, has_row, matrix, of_matrix, of_rows, rows, sigma
+from lockstep.look.chain import Chain, close, has_row, matrix, of_matrix, of_rows, rows, sigma
 from lockstep.look.seen import Key, Seen, Sighting, forms
 from lockstep.network.names import Array, Quantities
 

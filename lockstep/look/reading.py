@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.look.forward import rows
+from lockstep.look.chain import rows
 from lockstep.look.passes import Model, Pass, Step, unfolded
 from lockstep.look.seen import Found, Key, Series, forms
 from lockstep.network.names import Array, Quantities

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.look.conventions import conventions
-from lockstep.look.recognise import Mapped, Recognised
+from lockstep.look.recognised import Mapped, Recognised
 from lockstep.look.scalars import Place
 from lockstep.look.seen import Sighting
 from lockstep.look.source import Program

@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lockstep.look.forward import _GELUS_APART, matrix, rows, sigma
+from lockstep.look.chain import matrix, rows, sigma
+from lockstep.look.forward import _GELUS_APART
 from lockstep.look.passes import _Now, unfolded
 from lockstep.look.reading import Reader, Settings, delta_factors, ratio
-from lockstep.look.recognise import Mapped, Recognised
+from lockstep.look.recognised import Mapped, Recognised
 from lockstep.look.roles import Roles
 from lockstep.look.seen import Found, Seen, Sighting, forms
 from lockstep.look.side import written

@@ -1,0 +1,121 @@
+"""What changes as parameters do, among what a program's variables held."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from itertools import pairwise
+
+import numpy as np
+
+from lockstep.look.seen import Key, Seen
+from lockstep.network.names import Array
+
+_EARLY = 3  # arrays that a variable of a parameter may hold up to the first forward pass
+_WRITTEN = 200  # arrays of a variable among which those are looked for that it held longest
+_PART = 0.75  # of its size by which a step changes a parameter at most, or its line must say so
+_UPDATE = re.compile(r"\b(?P<name>[\w.].*?)\s*(=\s*(?P=name)\s*[-+]|[-+]=)")
+_BIAS = re.compile(r"\bb|_b(?![a-z])|bias")  # in the names of biases
+_LINES = 6  # variables of a number each, at most, among which a line's two are looked for
+
+
+def changing(seen: Seen) -> frozenset[int]:
+    """What variables held early that then changed by a part of its size, as parameters do.
+
+    With what stays beside it, in variables whose names are the same but for numbers.
+    """
+    if seen.changing[0] != len(seen.sightings):
+        seen.changing = len(seen.sightings), frozenset(_changing(seen))
+    return seen.changing[1]
+
+
+def _changing(seen: Seen) -> set[int]:
+    found, trained = set[int](), set[Key]()
+    for key in seen.history:
+        held = seen.held(key)
+        others = [content for content in held if content != held[0]]
+        if len({*others}) < len(others):
+            continue  # what comes back is data
+        while held and held[0] in held[1:]:  # moved to and fro, as for difference quotients
+            held = held[held.index(held[0], 1) :]
+        arrays = [seen.arrays[content] for content in held[: _EARLY + 2]]
+        moves = [moves_a_little(a, b) for a, b in pairwise(arrays)]
+        begins = seen.arrays[seen.history[key][0].content]
+        is_updated = len(held) > 2 and bool(begins.any()) and _are_updates(seen, key)
+        drifts = moves and sum(moves) >= 0.6 * len(moves)
+        if is_updated or (drifts and any((array % 1).any() for array in arrays)):  # data are whole
+            shape = arrays[-1].shape
+            some = {*held[:_EARLY], *_held_longest(seen, key)}
+            found |= {c for c in some if seen.arrays[c].shape == shape}
+        if is_updated:
+            trained.add(key)
+    alike = set(map(_without_numbers, trained))
+    for key, history in seen.history.items():  # W3 that stays, beside W1 and W2 that change
+        if history and key not in trained and _without_numbers(key) in alike:
+            found.add(history[0].content)
+    return found
+
+
+def _held_longest(seen: Seen, key: Key) -> list[int]:
+    """The arrays that a variable held longest: one that is written element by element."""
+    few = seen.history[key][:_WRITTEN]
+    spans = [after.time - it.time for it, after in pairwise(few)]
+    long = [it.content for it, span in zip(few, spans, strict=False) if 2 * span >= max(spans)]
+    return [content for content in dict.fromkeys(long) if content not in seen.partial][:_EARLY]
+
+
+def updated(seen: Seen) -> set[int]:
+    """What variables held early from which something is then subtracted, line by line.
+
+    Nothing where these are many: then they are no line's or point's weight and bias.
+    """
+    keys = [key for key in seen.history if len({*seen.held(key)}) > 2 and _are_updates(seen, key)]
+    few = len({name for _, name in keys}) <= _LINES
+    return {content for key in keys for content in seen.held(key)[:_EARLY]} if few else set()
+
+
+def _without_numbers(key: Key) -> Key:
+    return key[0], re.sub(r"\d+", "", key[1])
+
+
+def _are_updates(seen: Seen, key: Key) -> bool:
+    """Whether a variable changes where something is subtracted from it."""
+    _, *later = seen.history[key]
+    lines = {(it.line, it.file) for it in later[1:]}
+    own = re.escape(key[1])
+    of_several = re.compile(rf"(.*,\s*)?{own}\s*(,.*)?=.*(?<![\w.]){own}\s*[-+]")
+    return all(
+        _UPDATE.search(text) or of_several.match(text)
+        for text in (seen.text(*line) for line in lines)
+    )
+
+
+def varying(seen: Seen, parameters: Collection[int]) -> set[int]:
+    """What may be biases: what changes, and arrays that do not.
+
+    Numbers are some where they change as parameters do, or where they are called like biases.
+    """
+    found: set[int] = set()
+    for key in seen.history:
+        held = list(dict.fromkeys(seen.held(key)))
+        shapes = [seen.arrays[content].shape for content in held]
+        if len(held) == 1 and held[0] >= 0:
+            array = seen.arrays[held[0]]
+            if array.size == max(array.shape) and (array % 1).any():
+                found.add(held[0])
+        longest = set(_held_longest(seen, key))
+        found |= {
+            content
+            for n, (content, shape) in enumerate(zip(held, shapes, strict=True))
+            if (n < _EARLY or content in longest)
+            and shapes.count(shape) > 1
+            and (content >= 0 or content in parameters or _BIAS.search(key[1]))
+        }
+    return found
+
+
+def moves_a_little(before: Array, after: Array) -> bool:
+    if before.shape != after.shape:
+        return False
+    size = max(float(np.linalg.norm(before)), float(np.linalg.norm(after)))
+    return bool(np.linalg.norm(after - before) <= _PART * size) or not size

@@ -1,0 +1,181 @@
+"""A program recognised: its network, its training, and which variable is which quantity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lockstep.look.drift import changing
+from lockstep.look.passes import Model
+from lockstep.look.reading import (
+    Reading,
+)
+from lockstep.look.seen import Series, Sighting
+from lockstep.network.names import Array
+from lockstep.network.network import Network
+
+_CLEAR = 1 / 3  # part of the updates that are right, from which a reading is taken at once
+SAID = {"x", "y", "parameters", "loss", "optimizer", "lr", "l2"}
+
+
+@dataclass
+class Mapped:
+    """A quantity of a step, and the variable that it is.
+
+    Attributes:
+        value: In our layout, without the factor.
+        at: Where it was seen.
+        transposed: Whether the program has it the other way round.
+        factor: What the program's is times ours.
+        is_right: Whether it was recognised by its value.
+    """
+
+    value: Array
+    at: Sighting
+    transposed: bool = False
+    factor: float = 1.0
+    is_right: bool = True
+
+
+@dataclass
+class Recognised:
+    """What a program trains, and its training steps.
+
+    Attributes:
+        model: Its forward pass.
+        reading: Its targets, loss and optimiser.
+        network: The same as the referee knows it.
+        dtype: What it computes in.
+        said: What the user says of it: x, loss …
+        steps: By step the quantities by the network's names.
+        multiple: Where it does not compute the loss whose gradients it has, but a multiple of it:
+            the factor, and where.
+        shared: By parameter the biases that are one number for several neurons, and are updated by
+            the sum of what PyTorch's are.
+    """
+
+    model: Model
+    reading: Reading
+    network: Network
+    dtype: str
+    said: frozenset[str]
+    steps: list[dict[str, Mapped]] = field(default_factory=list)
+    multiple: tuple[float, Series] | None = None
+    shared: dict[str, Sighting] = field(default_factory=dict)
+
+    @property
+    def quality(self) -> float:
+        """Which part of the updates is right; of the gradients, where these alone are known."""
+        kind = "new_" if self.reading.knows_update else "grad_"
+        names = [self.network.name(kind + n) for n in self.reading.batches[0].step.parameters]
+        right = [name in step and step[name].is_right for step in self.steps for name in names]
+        return sum(right) / max(len(right), 1)
+
+    @property
+    def rank(self) -> tuple[float, ...]:
+        """What makes it better than another: likely, more that is right, more steps."""
+        return (
+            self.is_likely,
+            self.reading.knows_update,
+            self.quality,
+            self.reading.score,
+            len(self.steps),
+        )
+
+    def is_better_than(self, other: Recognised) -> bool:
+        """Whether it ranks higher, or goes on where the other one ended."""
+        goes_on = self.model.chain == other.model.chain and len(self.steps) > len(other.steps)
+        return goes_on or self.rank >= other.rank
+
+    @property
+    def is_likely(self) -> bool:
+        """Whether enough is right to say that the rest is wrong."""
+        if "parameters" in self.said:
+            return True
+        if self._is_a_part() or not self._moves:
+            return False
+        if self.said:
+            return True
+        batch = self.reading.batches[0]
+        if not self.reading.knows_update and len(batch.passes) < len(batch.step.passes):
+            return False  # a part of the samples explains no update
+        if not self.reading.knows_update and not any(self.reading.matched.values()):
+            return False
+        by_half = self.quality >= 1 / 2 or self.reading.witness is not None
+        is_sure = self.reading.knows_update and by_half
+        if self.network.depth == 1 and not is_sure:
+            return False
+        by_loss = self.reading.knows_error or self.reading.witness is not None
+        return self.quality >= _CLEAR or by_loss
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether no more needs to be seen: much is right, or error and update are known."""
+        is_known = self.reading.knows_update and self.reading.knows_error
+        return self.quality >= _CLEAR or is_known
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether what is right of its gradients says something: not where none is held."""
+        if self.reading.knows_update:
+            return True
+        step = self.steps[0]
+        weights = [n for n in self.reading.batches[0].step.parameters if n[0] == "W"]
+        is_held = all(self.network.name(f"grad_{name}") in step for name in weights)
+        wrong = [it for name, it in step.items() if not it.is_right and name[:4] != "new_"]
+        return is_held or bool(wrong)
+
+    @property
+    def _moves(self) -> bool:
+        """Whether any weights change in the first step."""
+        step = self.reading.batches[0].step
+        return any(
+            not np.array_equal(p, step.new[n]) for n, p in step.parameters.items() if n[0] == "W"
+        )
+
+    def _is_a_part(self) -> bool:
+        """Whether another matrix changes a little at each step, so that this is not all of it.
+
+        Of several layers only such a one counts as could stand between them; of the same shape
+        only one that its inputs may be made of.
+        """
+        seen, sizes = self.model.seen, self.network.sizes
+        own = {seen.arrays[layer.W].shape for layer in self.model.chain.layers}
+        if not self._begins_with_data() and any(
+            seen.arrays[content].shape in own and seen.arrays[content].size > 1
+            for content in self._others()
+        ):
+            return True
+        if self.model.chain.recurrent(seen):
+            return True
+        n = len(self.reading.batches[0].x)
+        known = {*own, *((n, size) for size in sizes)}
+        shapes = {
+            seen.arrays[content].shape
+            for content in changing(seen)
+            if seen.arrays[content].ndim == 2 and min(seen.arrays[content].shape) > 1
+        }
+        others = shapes - known - {shape[::-1] for shape in known}
+        return any(self.network.depth == 1 or {*shape} <= {*sizes} for shape in others)
+
+    def _begins_with_data(self) -> bool:
+        """Whether its inputs, or what they are rows of, were there before a step's parameters."""
+        batches = self.reading.batches
+        return len(batches) < 2 or any(
+            self.model.was_there(one.x, batch.step.after)
+            for batch in batches[1:]
+            for one in batch.passes[:1]
+        )
+
+    def _others(self) -> set[int]:
+        """What changes as parameters do, and is neither a parameter nor a quantity of a step."""
+        seen = self.model.seen
+        known = {it.at.key for step in self.steps for it in step.values()} | self.model.variables
+        own = {content for key in known for content in seen.held(key)}
+        turned = {array.T.tobytes() for array in (seen.arrays[content] for content in own)}
+        return {
+            content
+            for content in changing(seen) - own
+            if seen.arrays[content].tobytes() not in turned
+        }
