@@ -43,7 +43,7 @@ def _changing(seen: Seen) -> set[int]:
         begins = seen.arrays[seen.history[key][0].content]
         is_updated = len(held) > 2 and bool(begins.any()) and _are_updates(seen, key)
         drifts = moves and sum(moves) >= 0.6 * len(moves)
-        if is_updated or (drifts and any((array % 1).any() for array in arrays)):  # data are whole
+        if is_updated or (drifts and not _are_data(seen, held)):
             shape = arrays[-1].shape
             some = {*held[:_EARLY], *_held_longest(seen, key)}
             found |= {c for c in some if seen.arrays[c].shape == shape}
@@ -54,6 +54,14 @@ def _changing(seen: Seen) -> set[int]:
         if history and key not in trained and _without_numbers(key) in alike:
             found.add(history[0].content)
     return found
+
+
+def _are_data(seen: Seen, held: list[int]) -> bool:
+    """Whether arrays are whole, or stand in variables that never change, as data do."""
+    if not any((seen.arrays[content] % 1).any() for content in held[: _EARLY + 2]):
+        return True
+    places = [seen.first(content).key for content in held[1 : _EARLY + 2]]
+    return sum({*seen.held(key)} <= {*held} and len(seen.held(key)) == 1 for key in places) > 1
 
 
 def _held_longest(seen: Seen, key: Key) -> list[int]:
@@ -84,8 +92,9 @@ def _are_updates(seen: Seen, key: Key) -> bool:
     lines = {(it.line, it.file) for it in later[1:]}
     own = re.escape(key[1])
     of_several = re.compile(rf"(.*,\s*)?{own}\s*(,.*)?=.*(?<![\w.]){own}\s*[-+]")
+    of_lists = re.compile(rf"{own}\s*=\s*\[\s*\w+\s*[-+].*\bin\b.*(?<![\w.]){own}\b")
     return all(
-        _UPDATE.search(text) or of_several.match(text)
+        _UPDATE.search(text) or of_several.match(text) or of_lists.match(text)
         for text in (seen.text(*line) for line in lines)
     )
 

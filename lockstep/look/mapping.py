@@ -83,8 +83,12 @@ def _without_factors(
 ) -> None:
     """Take the factor of a delta for a mistake where it is in the gradient made of it too.
 
-    That is δᵀ a + λ W with the factor in δ alone; a convention divides by it.
+    That is δᵀ a + λ W with the factor in δ alone; a convention divides by it, as any gradient that
+    is right tells.
     """
+    gradients = (it for name, it in own.items() if name.startswith(("grad_W", "grad_b")))
+    if any(it.is_right and abs(it.factor) == 1 for it in gradients):
+        return
     for l in range(1, found.network.depth + 1):
         delta, gradient = own.get(f"delta{l}"), own.get(f"grad_W{l}")
         if delta and gradient and abs(delta.factor) != 1 and not gradient.is_right:

@@ -26,6 +26,7 @@ _ONE_BY_ONE = 64  # samples of a step that are looked for one at a time
 # what a loss that the program computes counts, beside 4 for the last update; and one that it adds
 # up, which may be divided by the number of samples elsewhere
 _COMPUTED, _ADDED_UP = 2.5, 0.5
+_SHARES = 20  # numbers of a line among which a loss with its penalty is looked for
 _PASSES = 6  # of a step that are looked at
 _OF_A_PART = 1 / 4  # of its score has a reading of some of a step's samples, which no update shows
 
@@ -414,6 +415,32 @@ class Reader:
     def loss(self, batch: Batch, settings: Settings) -> float:
         """The loss as it should be, with its penalty."""
         return float(self.right(batch, settings)["loss"])
+
+    def penalty_of_the_loss(self, reading: Reading) -> float | None:
+        """λ where a line computes the loss with λ/2 Σ W² in both of the first steps; else None."""
+        plain = replace(reading.settings, l2=0.0)
+        found: list[dict[tuple[int, str], list[tuple[float, float]]]] = []
+        for batch in reading.batches[:2]:
+            weights = [p for name, p in batch.step.parameters.items() if name[0] == "W"]
+            size = sum(float((W.astype(np.float64) ** 2).sum()) for W in weights) / 2
+            loss = self.loss(batch, plain)
+            shares: dict[tuple[int, str], list[tuple[float, float]]] = {}
+            for series, values, _ in self.seen.numbers(batch.step.after, batch.step.until):
+                over = [value - loss for value in values[-_SHARES:].tolist()]
+                shares[series.line, series.file] = [
+                    (each / size, self.room(loss) / size)
+                    for each in over
+                    if size and each > 10 * self.room(loss)
+                ]
+            found.append(shares)
+        if len(found) < 2:
+            return None
+        for place in found[0].keys() & found[1].keys():
+            for one, room in found[0][place]:
+                for other, other_room in found[1][place]:
+                    if abs(one - other) <= 2 * (room + other_room) < 1e-3 * one:
+                        return one
+        return None
 
     def multiple(self, batch: Batch, loss: float) -> tuple[float, Series] | None:
         """Where the program computed a usual multiple of a loss, and which; None where nowhere.

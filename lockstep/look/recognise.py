@@ -34,6 +34,7 @@ _PATIENT = 4  # attempts before a reading is taken of which not all is right
 _WHOLE = 2  # attempts after which all layers of a forward pass were seen
 _TIRED = 10  # attempts after which nothing more is expected
 _BEST = 3  # readings whose optimiser is looked for
+_NEAR = 1e-6  # relative: to which a penalty is read off the loss
 _LEAST = 0.5  # score from which a reading is one
 
 
@@ -167,20 +168,25 @@ def _as_computed(reader: Reader, reading: Reading) -> Reading:
     """The reading with the loss that is computed, where its two parts have different factors.
 
     Gradients of a multiple of the loss are a convention. Where the penalty alone has another
-    factor, or all but the penalty, they are the gradients of no loss that is computed.
+    factor, or is in no gradient, or all but the penalty has another factor, they are the gradients
+    of no loss that is computed.
     """
     batch, settings = reading.batches[0], reading.settings
-    if not settings.l2 or "loss" in reader.given or "l2" in reader.given:
+    if "loss" in reader.given or "l2" in reader.given:
         return reading
+    l2 = reader.penalty_of_the_loss(reading)
+    if l2:
+        is_same = abs(l2 - settings.l2) <= _NEAR * l2
+        return reading if is_same else replace(reading, settings=replace(settings, l2=l2))
     loss = reader.loss(batch, settings)
-    if reader.witness(batch, loss) or reader.multiple(batch, loss):
+    if not settings.l2 or reader.witness(batch, loss) or reader.multiple(batch, loss):
         return reading
-    possible = [replace(settings, l2=factor * settings.l2) for factor in (0.5, 2.0, 0.25, 4.0)]
-    alike = [loss for loss in LOSS_NAMES if WITH_ACTIVATION.get(loss) == reading.kind]
-    for each in (*possible, *(replace(settings, loss=other) for other in alike)):
-        witness = reader.witness(batch, reader.loss(batch, each))
+    for other in LOSS_NAMES:
+        computed = replace(settings, loss=other)
+        is_alike = WITH_ACTIVATION.get(other) == reading.kind
+        witness = is_alike and reader.witness(batch, reader.loss(batch, computed))
         if witness:
-            return replace(reading, settings=each, witness=witness)
+            return replace(reading, settings=computed, witness=witness)
     return reading
 
 

@@ -103,7 +103,8 @@ class Recognised:
         if not self.reading.knows_update and not any(self.reading.matched.values()):
             return False
         by_half = self.quality >= 1 / 2 or self.reading.witness is not None
-        is_sure = self.reading.knows_update and by_half
+        is_found = self.reading.knows_error and self.reading.witness is not None
+        is_sure = (self.reading.knows_update and by_half) or is_found
         if self.network.depth == 1 and not is_sure:
             return False
         by_loss = self.reading.knows_error or self.reading.witness is not None

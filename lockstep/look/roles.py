@@ -28,6 +28,8 @@ class Roles:
         self.settings, self.right = settings, right
         ones = tuple([1] * (len(settings.activations) + 1))
         self.network = Network(ones, settings.activations, settings.loss)
+        # of objects each holds its own parameters, in a variable that is called alike
+        self._parameters = {own_name(name) for _, name in model.variables}
 
     def gradient(self, parameter: str) -> Found | None:
         """The gradient that a parameter went down along, or that its layer's delta gives."""
@@ -92,7 +94,8 @@ class Roles:
         for it in self.seen.within(self.batch.passes[0].time, step.until):
             if it.content in told or it.content in self.seen.partial:
                 continue
-            if self.seen.first(it.content).time <= step.after:
+            first = self.seen.first(it.content)
+            if first.time <= step.after or own_name(first.name) in self._parameters:
                 continue
             told.add(it.content)
             array = self.seen.arrays[it.content]

@@ -248,6 +248,26 @@ for epoch in range(50):
         b += rate * delta
 """
 
+SAMPLES = """
+import numpy as np
+
+rng = np.random.default_rng(3)
+X, Y = rng.normal(size=(30, 3)), (rng.random((30, 1)) > 0.5) * 1.0
+W1, W2, b1, b2 = rng.normal(size=(3, 4)), rng.normal(size=(4, 1)), np.zeros(4), np.zeros(1)
+for _ in range(40):
+    h = np.tanh(X @ W1 + b1)
+    p = 1 / (1 + np.exp(-(h @ W2 + b2)))
+    loss = -np.mean(Y * np.log(p) + (1 - Y) * np.log(1 - p))
+    d2 = p - Y
+    g2 = h.T @ d2 / 30
+    c2 = d2.sum(axis=0) / 30
+    d1 = d2 @ W2.T * (1 - h * h)
+    g1 = X.T @ d1 / 30
+    c1 = d1.sum(axis=0) / 30
+    W1, b1 = W1 - 0.5 * g1, b1 - 0.5 * c1
+    W2, b2 = W2 - 0.5 * g2, b2 - 0.5 * c2
+"""
+
 LINE_BY_LISTS = """
 from random import Random
 
@@ -526,10 +546,31 @@ def test_a_penalty_of_another_factor_than_that_of_the_loss_is_a_mistake(penalty,
     assert "mistake   penalty: the L2 penalty of grad_W_o is left out, or has" in said.out
 
 
-def test_a_penalty_of_no_usual_factor_is_that_of_the_gradient(tmp_path, capsys):
+def test_a_penalty_of_no_usual_factor_is_an_extra_term(tmp_path, capsys):
     text = PENALISED.replace("loss += lam / 2 *", "loss = loss + lam / 3 *")
     status, said = judged(tmp_path, capsys, text)
-    assert status == 0, said.out
+    assert status == 1
+    assert "mistake   weight-decay: grad_W_o, grad_W_h have an extra term" in said.out or (
+        "weight-decay" in said.out
+    )
+
+
+def test_a_penalty_that_is_in_the_loss_alone_is_missed_in_the_gradients(tmp_path, capsys):
+    text = PENALISED.replace(" + lam * W2", "").replace(" + lam * W1", "")
+    assert text.count("lam") == 2
+    status, said = judged(tmp_path, capsys, text)
+    assert status == 1
+    assert "mistake   penalty: the L2 penalty of grad_W_o is left out" in said.out
+
+
+def test_a_factor_of_delta_that_most_gradients_divide_by_is_a_convention(tmp_path, capsys):
+    text = SAMPLES.replace("g2 = h.T @ d2 / 30", "g2 = h.T @ d2")
+    status, said = judged(tmp_path, capsys, SAMPLES)
+    assert status == 0
+    assert "d2 is 30" in said.out
+    status, said = judged(tmp_path, capsys, text)
+    assert status == 1
+    assert "scaled-by-constant: grad_W_o is 30 times" in " ".join(said.out.split())
 
 
 def test_a_mean_that_is_left_out_beside_a_penalty_is_a_mistake(tmp_path, capsys):
