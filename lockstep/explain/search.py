@@ -122,6 +122,7 @@ def _best(case: Case, name: str) -> list[Explanation]:
         )
         if (explained := _explained(case, name, formulas, before))
     ]
+    found = [one for one in found if not _is_unseen_zero(case, one.mistake)] or found
     most = max((len(one.explained) for one in found), default=0)
     kept = [one for one in found if len(one.explained) == most]
     exact = any(not one.mistake.fitted for one in kept)
@@ -140,10 +141,16 @@ def _is_likely(case: Case, one: Explanation, exact: bool) -> bool:
     exact: some other cause explains as much without a constant.
     """
     if one.mistake.name == _FACTOR:
-        if not one.mistake.fitted:  # zero, which would be seen
-            return one.mistake.quantity in case.own
+        if not one.mistake.fitted:
+            return not _is_unseen_zero(case, one.mistake)
         return bool(_usual(case, one.constant))
     return not (one.mistake.fitted and exact)
+
+
+def _is_unseen_zero(case: Case, mistake: Mistake) -> bool:
+    """Whether a mistake says that something is zero which was not returned: that would be seen."""
+    is_zero = mistake.name == _FACTOR and not mistake.fitted
+    return is_zero and mistake.quantity not in case.own
 
 
 def _possible(case: Case) -> list[Mistake]:
@@ -383,6 +390,7 @@ def _with_factors(case: Case, name: str) -> Iterator[list[Diagnosis]]:
         return
     n, n_out = case.samples, case.network.sizes[-1]
     sizes = [f for size in (n, n_out, n * n_out) for f in (size, 1 / size) if size > 1]
+    sizes += [f * size for size in sizes for f in (2, 0.5)]
     factors = [-1, *dict.fromkeys([2, 0.5, *sizes])]
     for found, result in _alone(case, name):
         changes = _changes(case, name, result)

@@ -56,6 +56,29 @@ def _changing(seen: Seen) -> set[int]:
     return found
 
 
+def grown(seen: Seen) -> tuple[str, tuple[int, ...], tuple[int, ...]] | None:
+    """The name of an array that an update makes longer, and its shapes; None where none is."""
+    for key, history in seen.history.items():
+        shapes = [seen.arrays[it.content].shape for it in history[: _EARLY + 1]]
+        longer = [shape for shape in shapes[1:] if np.prod(shape) > np.prod(shapes[0])]
+        is_vector = np.prod(shapes[0]) == max(shapes[0], default=0)
+        is_whole = history[0].content not in seen.partial
+        if longer and is_vector and is_whole and _are_updates(seen, key):
+            return key[1], shapes[0], longer[0]
+    return None
+
+
+def biases(seen: Seen, width: int) -> list[str]:
+    """The variables of so many numbers that are called like biases, and updated like parameters."""
+    found = []
+    for key in seen.history:
+        held = dict.fromkeys(seen.held(key))
+        sizes = {seen.arrays[content].size for content in held}
+        if len(held) > 1 and sizes == {width} and _BIAS.search(key[1]) and _are_updates(seen, key):
+            found.append(key[1])
+    return list(dict.fromkeys(found))
+
+
 def _are_data(seen: Seen, held: list[int]) -> bool:
     """Whether arrays are whole, or stand in variables that never change, as data do."""
     if not any((seen.arrays[content] % 1).any() for content in held[: _EARLY + 2]):

@@ -7,6 +7,7 @@ from typing import Any
 
 from lockstep.errors import Unusable
 from lockstep.look.chain import Chain
+from lockstep.look.drift import grown
 from lockstep.look.program import LATE, SMALLER, watched
 from lockstep.look.recognise import Recogniser
 from lockstep.look.recognised import Recognised
@@ -60,10 +61,12 @@ def look(
         raise Unusable(_why_not(program, seen, end, told, recogniser.likeliest, late))
     if found[0].reading.is_uneven:
         raise Unusable(
-            f"{program.path}: some weights have a penalty and others not, or another one; expected "
-            "the same λ for all weights, so nothing is judged: set it to 0, with --set or in the "
-            "file"
+            f"{program.path}: its penalty is not λ/2 Σ W² over all weights: it is L1, or one of "
+            "biases too, or not the same for all weights, so nothing is judged; expected the same "
+            "λ for all weights: set it to 0, with --set or in the file"
         )
+    if found[0].is_left:
+        raise Unusable(_left(program, found[0], seen))
     if not found[0].is_judged:
         raise Unusable(
             f"{program.path}: no variable holds its gradients, and its updates are those of no "
@@ -80,6 +83,20 @@ def _with_names(values: Mapping[str, Any]) -> dict[str, Any]:
     """What is said, with the inputs and targets that `names` tells."""
     own = {it.parts[0]: name for name, it in values.get("names", {}).items()}
     return {kind: own[kind] for kind in ("x", "y") if kind in own} | dict(values)
+
+
+def _left(program: Program, found: Recognised, seen: Seen) -> str:
+    """That only the first forward pass is that of the network, and why it may be so."""
+    sizes = "-".join(map(str, found.network.sizes))
+    why = "look for a bias that is 0 at first, or for parameters from before the update"
+    longer = grown(seen)
+    if longer:
+        name, before, after = longer
+        why = f"{name} is {before} at first and then {after}: sum its update over the samples"
+    return (
+        f"{program.path}: the first forward pass is that of a network {sizes}, the next ones are "
+        f"not, so nothing is judged; expected the same layers in each step: {why}"
+    )
 
 
 def _why_not(

@@ -177,8 +177,8 @@ class Model:
         return self
 
     def current(self, name: str, time: float) -> Sighting | None:
-        """A parameter at a time: what a variable of it held last."""
-        held = [it for key in self.keys[name] if (it := self.seen.at(key, time))]
+        """A parameter at a time: what a variable of it got last that it did not hold already."""
+        held = [it for key in self.keys[name] if (it := self.seen.since(key, time))]
         held = [it for it in held if it.content not in self.seen.partial]
         return max(held, key=lambda it: it.time, default=None)
 
@@ -311,6 +311,30 @@ class Model:
         """Inputs, (N, n_0)."""
         return self.chain.x_of(self.seen.arrays[content])
 
+    def is_left(self) -> bool:
+        """Whether its parameters change once, and its outputs are then made in another way.
+
+        So it seems where a variable gets other outputs that none of its forward passes makes.
+        """
+        passes = list(self.passes())
+        last = passes[-1]
+        changed = any(
+            it.time > last.time
+            for key in self.variables
+            for it in self.seen.history[key]
+            if it.content not in dict(last.parameters).values()
+        )
+        shape = self.seen.arrays[last.out].shape
+        others = [
+            it
+            for key in {it.key for it in self.seen.of(last.out)}
+            for it in self.seen.history[key]
+            if it.time > last.time and it.content not in self.seen.partial
+        ]
+        is_one = all(one.parameters == last.parameters for one in passes)
+        apart = {it.content for it in others if self.seen.arrays[it.content].shape == shape}
+        return is_one and changed and len(apart - {one.out for one in passes}) > 0
+
     def was_there(self, content: int, before: float) -> bool:
         """Whether inputs, or what they are rows of, with more columns, were there at a time."""
         seen, x = self.seen, self.x_of(content)
@@ -404,7 +428,9 @@ class _Now:
         """Take in what was seen next."""
         for it in sightings:
             if it.key in self._keys:
-                self._held[it.key], self._parameters = it, None
+                before = self._held.get(it.key)
+                if before is None or before.content != it.content:
+                    self._held[it.key], self._parameters = it, None
             if it.content in self.model.inputs:
                 if it.key in self._x_keys:
                     self._x[it.key] = it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,8 +20,11 @@ from manual_backprop.losses import loss_function, one_hot
 
 # names of learning rates, in small letters and without underscores, the surest first
 _LR = ("lr", "learningrate", "alpha", "eta", "learnrate", "rate", "lrate", "stepsize", "epsilon")
+_LOSSES = ("loss", "cost", "j", "total_loss", "data_loss")  # names of losses
+_ROUGHLY = 1e-3  # relative: to which a loss with an ε is the same
 _SUMS = {None: "half_sum", "sigmoid": "bce_sum", "softmax": "cross_entropy_sum"}
 _OF_THE_LOSS = ("loss", "delta", "grad_")  # what has a factor where the loss has it
+_SUM = re.compile(r"[-+]=|(?<![\w.])(?P<name>\w+)\s*=\s*(?P=name)\s*[-+]")
 _ONE_BY_ONE = 64  # samples of a step that are looked for one at a time
 # what a loss that the program computes counts, beside 4 for the last update; and one that it adds
 # up, which may be divided by the number of samples elsewhere
@@ -92,7 +95,8 @@ class Reading:
         apart: How far the size of the last layer's update is from the gradient's.
         error: Whether outputs less targets were found.
         rate: How far the last layer's weights went along their gradient; None where not along it.
-        implied: The learning rate that follows from the rate of a reading that it denies.
+        implied: The rate of a reading that it denies, and the learning rate that follows from it.
+        said_lr: The number whose name is that of a learning rate.
         knows_update: Whether its updates are those of an optimiser.
         is_uneven: Whether weights have penalties, but not alike.
         begins_late: Whether the first change of the parameters was no step, and is left out.
@@ -106,7 +110,8 @@ class Reading:
     apart: float = 0.0
     error: bool = False
     rate: float | None = None
-    implied: float | None = None
+    implied: tuple[float, ...] = ()
+    said_lr: float | None = None
     knows_update: bool = True
     is_uneven: bool = False
     begins_late: bool = False
@@ -399,7 +404,7 @@ class Reader:
 
     def witness(self, batch: Batch, loss: float) -> Series | None:
         """Where the program computed a loss, or added it up; a whole number may be anything."""
-        if abs(loss - round(loss)) <= self.tolerance * abs(loss):
+        if not np.isfinite(loss) or abs(loss - round(loss)) <= self.tolerance * abs(loss):
             return None
         room = self.room(loss)
         for series, values, added in self.seen.numbers(batch.step.after, batch.step.until):
@@ -416,23 +421,14 @@ class Reader:
         """The loss as it should be, with its penalty."""
         return float(self.right(batch, settings)["loss"])
 
-    def penalty_of_the_loss(self, reading: Reading) -> float | None:
-        """λ where a line computes the loss with λ/2 Σ W² in both of the first steps; else None."""
-        plain = replace(reading.settings, l2=0.0)
-        found: list[dict[tuple[int, str], list[tuple[float, float]]]] = []
-        for batch in reading.batches[:2]:
-            weights = [p for name, p in batch.step.parameters.items() if name[0] == "W"]
-            size = sum(float((W.astype(np.float64) ** 2).sum()) for W in weights) / 2
-            loss = self.loss(batch, plain)
-            shares: dict[tuple[int, str], list[tuple[float, float]]] = {}
-            for series, values, _ in self.seen.numbers(batch.step.after, batch.step.until):
-                over = [value - loss for value in values[-_SHARES:].tolist()]
-                shares[series.line, series.file] = [
-                    (each / size, self.room(loss) / size)
-                    for each in over
-                    if size and each > 10 * self.room(loss)
-                ]
-            found.append(shares)
+    def penalty_of_the_loss(self, reading: Reading, of: str) -> float | None:
+        """λ where a line computes the loss with a penalty in both of the first steps; else None.
+
+        Args:
+            reading: The network.
+            of: A kind of penalty, one of `PENALTIES`.
+        """
+        found = [self._shares(batch, reading.settings, of) for batch in reading.batches[:2]]
         if len(found) < 2:
             return None
         for place in found[0].keys() & found[1].keys():
@@ -441,6 +437,20 @@ class Reader:
                     if abs(one - other) <= 2 * (room + other_room) < 1e-3 * one:
                         return one
         return None
+
+    def _shares(
+        self, batch: Batch, settings: Settings, of: str
+    ) -> dict[tuple[int, str], list[tuple[float, float]]]:
+        """By line what its numbers are over the loss, as λ, and how far rounding moves that."""
+        size = PENALTIES[of](batch.step.parameters)
+        loss = self.loss(batch, replace(settings, l2=0.0))
+        room, found = self.room(loss), {}
+        for series, values, _ in self.seen.numbers(batch.step.after, batch.step.until):
+            over = [value - loss for value in values[-_SHARES:].tolist()]
+            found[series.line, series.file] = [
+                (each / size, room / size) for each in over if size and each > 10 * room
+            ]
+        return found
 
     def multiple(self, batch: Batch, loss: float) -> tuple[float, Series] | None:
         """Where the program computed a usual multiple of a loss, and which; None where nowhere.
@@ -459,9 +469,29 @@ class Reader:
                 return factor, series
         return None
 
+    def other_loss(self, batch: Batch, settings: Settings) -> Series | None:
+        """Where the program computes what is called a loss, and is no multiple of this one.
+
+        An ε in a logarithm makes it no other one, nor that its penalty is added as weight decay.
+        """
+        n_out = batch.step.parameters[f"W{len(self.model.chain.layers)}"].shape[0]
+        factors = np.array([f for f in delta_factors(len(batch.x), n_out) if f > 0])
+        losses = [self.loss(batch, it) for it in (settings, replace(settings, l2=0.0))]
+        possible = np.outer(losses, [*factors, *(1 / factors)]).ravel()
+        found = None
+        for series, values, added in self.seen.numbers(batch.step.after, batch.step.until):
+            if own_name(series.name).lower() in _LOSSES:
+                each = np.array([*values, *(added if self._is_a_sum(series) else ())])
+                each = each[np.isfinite(each) & (each != 0)]
+                apart = np.abs(each[:, None] - possible) / np.abs(possible)
+                if (apart <= _ROUGHLY).any():
+                    return None
+                found = series if len(each) else found
+        return found
+
     def _is_a_sum(self, series: Series) -> bool:
         """Whether numbers are added up, so that they are divided by how many they are elsewhere."""
-        return "+=" in self.seen.text(series.line, series.file)
+        return bool(_SUM.search(self.seen.text(series.line, series.file)))
 
     def is_known(self, number: float) -> bool:
         """Whether a number stands in the program, or a variable holds it."""
@@ -581,6 +611,25 @@ class Reader:
         return {it.key for it in self.seen.of(one.out) if one.time <= it.time < one.until}
 
 
+def _squares(parameters: Quantities, kinds: str) -> float:
+    """Half the sum of some parameters' squares."""
+    chosen = [p.astype(np.float64) for name, p in parameters.items() if name[0] in kinds]
+    return sum(float((p * p).sum()) for p in chosen) / 2
+
+
+def _sizes(parameters: Quantities) -> float:
+    """The sum of the weights' sizes."""
+    return sum(float(np.abs(p).sum()) for name, p in parameters.items() if name[0] == "W")
+
+
+# what a penalty is λ times
+PENALTIES: dict[str, Callable[[Quantities], float]] = {
+    "weights": lambda parameters: _squares(parameters, "W"),
+    "all": lambda parameters: _squares(parameters, "Wb"),
+    "l1": _sizes,
+}
+
+
 def _size(loss: str, shape: tuple[int, ...]) -> float:
     """How large the derivative of a loss is by an output that is 1 too large."""
     return float(loss_function(loss)[1](np.ones(shape), np.zeros(shape)).flat[0])
@@ -600,8 +649,8 @@ def by_witness(found: list[Reading]) -> list[Reading]:
     if same or not deny:
         return found
     sizes = [_size(it.settings.loss, first.shape) for it in (first, deny[0])]
-    implied = first.rate and first.rate * sizes[0] / sizes[1]
-    return [replace(deny[0], implied=implied), *found]
+    rates = (first.rate, first.rate * sizes[0] / sizes[1]) if first.rate else ()
+    return [replace(deny[0], implied=rates), *found]
 
 
 def _usual(reading: Reading) -> int:

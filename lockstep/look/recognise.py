@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -36,6 +36,9 @@ _TIRED = 10  # attempts after which nothing more is expected
 _BEST = 3  # readings whose optimiser is looked for
 _NEAR = 1e-6  # relative: to which a penalty is read off the loss
 _LEAST = 0.5  # score from which a reading is one
+
+
+_Found: TypeAlias = tuple[tuple[float, ...], Reader, Reading]
 
 
 class Recogniser:
@@ -108,7 +111,7 @@ class Recogniser:
 
     def _best(self, seen: Seen, possible: list[Chain], has_ended: bool) -> Recognised | None:
         """The best reading of some forward passes."""
-        found: list[tuple[tuple[float, ...], Reader, Reading]] = []
+        found: list[_Found] = []
         certain: list[int] = []  # the weights of one whose last delta was found
         for chain in possible:
             weights = [layer.W for layer in chain.layers]
@@ -123,12 +126,13 @@ class Recogniser:
             if mark not in self._readings:
                 self._readings[mark] = reader.readings()[:1]
             for reading in self._readings[mark]:
-                if reading.score >= _LEAST:
+                if reading.score >= _LEAST or "loss" in self.given:
                     found.append(((model.followed, reading.score), reader, reading))
                 if reading.knows_error:
                     certain = weights
             if found and found[-1][2].is_whole and len(weights) > 1:
                 break
+        found = [it for it in found if not any(_goes_before(other, it) for other in found)]
         found.sort(key=lambda it: it[0], reverse=True)
         meant = by_witness([reading for _, _, reading in found])[:1]
         found = [it for it in found if not any(it[2].is_denied_by(one) for one in meant)]
@@ -138,7 +142,18 @@ class Recogniser:
             if whole not in self._recognised:
                 self._recognised[whole] = _recognised(reader, reading)
             recognised.append(self._recognised[whole])
-        return max(recognised, key=lambda it: it.rank, default=None)
+        lasting = [it for it in recognised if not it.is_left]
+        return max(lasting or recognised, key=lambda it: it.rank, default=None)
+
+
+def _goes_before(one: _Found, other: _Found) -> bool:
+    """Whether one is the same network from an earlier step on: then that step is not left out."""
+    (_, reader, reading), (_, later, its) = one, other
+    is_same = reading.settings == its.settings
+    is_earlier = reader.steps[0].passes[0].time < later.steps[0].passes[0].time
+    is_known = any(reading.matched.values()) or reading.witness is not None
+    is_whole = reader.model.variables >= later.model.variables
+    return is_same and is_earlier and is_known and is_whole
 
 
 def _recognised(reader: Reader, reading: Reading) -> Recognised:
@@ -151,7 +166,8 @@ def _recognised(reader: Reader, reading: Reading) -> Recognised:
     found = Recognised(reader.model, reading, _network(reading, frozen), reader.seen.dtype, said)
     memory: Quantities | None = None
     for number, batch in enumerate(reading.batches, 1):
-        settings = replace(reading.settings, lr=batch.lr or reading.settings.lr)
+        lr = reading.settings.lr if batch.lr is None else batch.lr
+        settings = replace(reading.settings, lr=lr)
         right = reader.right(batch, settings, memory, number)
         for name in reader.model.shared:  # the derivative by all of them together
             of_all = np.full_like(right[f"new_{name}"], right[f"grad_{name}"].sum())
@@ -161,6 +177,7 @@ def _recognised(reader: Reader, reading: Reading) -> Recognised:
         memory = kept(right)
         if number == 1:
             found.multiple = reader.multiple(batch, float(right["loss"]))
+            found.other = reader.other_loss(batch, reading.settings)
     return found
 
 
@@ -174,7 +191,9 @@ def _as_computed(reader: Reader, reading: Reading) -> Reading:
     batch, settings = reading.batches[0], reading.settings
     if "loss" in reader.given or "l2" in reader.given:
         return reading
-    l2 = reader.penalty_of_the_loss(reading)
+    l2 = reader.penalty_of_the_loss(reading, "weights")
+    if not l2 and any(reader.penalty_of_the_loss(reading, of) for of in ("all", "l1")):
+        return replace(reading, is_uneven=True)
     if l2:
         is_same = abs(l2 - settings.l2) <= _NEAR * l2
         return reading if is_same else replace(reading, settings=replace(settings, l2=l2))

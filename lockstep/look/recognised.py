@@ -51,6 +51,7 @@ class Recognised:
         steps: By step the quantities by the network's names.
         multiple: Where it does not compute the loss whose gradients it has, but a multiple of it:
             the factor, and where.
+        other: Where it computes a loss that is none of this kind.
         shared: By parameter the biases that are one number for several neurons, and are updated by
             the sum of what PyTorch's are.
     """
@@ -62,6 +63,7 @@ class Recognised:
     said: frozenset[str]
     steps: list[dict[str, Mapped]] = field(default_factory=list)
     multiple: tuple[float, Series] | None = None
+    other: Series | None = None
     shared: dict[str, Sighting] = field(default_factory=dict)
 
     @property
@@ -89,6 +91,11 @@ class Recognised:
         return goes_on or self.rank >= other.rank
 
     @property
+    def is_left(self) -> bool:
+        """Whether only its first forward pass is that of the network."""
+        return len(self.steps) == 1 and self.model.is_left()
+
+    @property
     def is_likely(self) -> bool:
         """Whether enough is right to say that the rest is wrong."""
         if "parameters" in self.said:
@@ -100,14 +107,16 @@ class Recognised:
         batch = self.reading.batches[0]
         if not self.reading.knows_update and len(batch.passes) < len(batch.step.passes):
             return False  # a part of the samples explains no update
-        if not self.reading.knows_update and not any(self.reading.matched.values()):
+        is_found = any(self.reading.matched.values()) or self.reading.witness is not None
+        if not self.reading.knows_update and not is_found:
             return False
         by_half = self.quality >= 1 / 2 or self.reading.witness is not None
-        is_found = self.reading.knows_error and self.reading.witness is not None
-        is_sure = (self.reading.knows_update and by_half) or is_found
+        is_told = self.reading.knows_error and self.reading.witness is not None
+        is_sure = (self.reading.knows_update and by_half) or is_told
         if self.network.depth == 1 and not is_sure:
             return False
-        by_loss = self.reading.knows_error or self.reading.witness is not None
+        is_meant = self.other is None or self._knows_last
+        by_loss = self.reading.witness is not None or (self.reading.knows_error and is_meant)
         return self.quality >= _CLEAR or by_loss
 
     @property
@@ -126,6 +135,14 @@ class Recognised:
         is_held = all(self.network.name(f"grad_{name}") in step for name in weights)
         wrong = [it for name, it in step.items() if not it.is_right and name[:4] != "new_"]
         return is_held or bool(wrong)
+
+    @property
+    def _knows_last(self) -> bool:
+        """Whether the gradient of the last layer, which the loss alone decides, is right."""
+        name = f"W{self.network.depth}"
+        step = self.steps[0]
+        own = [step.get(self.network.name(f"{kind}_{name}")) for kind in ("grad", "new")]
+        return any(it is not None and it.is_right for it in own)
 
     @property
     def _moves(self) -> bool:

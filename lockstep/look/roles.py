@@ -29,7 +29,9 @@ class Roles:
         ones = tuple([1] * (len(settings.activations) + 1))
         self.network = Network(ones, settings.activations, settings.loss)
         # of objects each holds its own parameters, in a variable that is called alike
-        self._parameters = {own_name(name) for _, name in model.variables}
+        attributes = {name.rpartition(".")[2]: "[*]" in name for _, name in model.variables}
+        self._of_objects = {f"self.{name}" for name in attributes}
+        self._of_all = tuple(f".{name}" for name, is_gathered in attributes.items() if is_gathered)
 
     def gradient(self, parameter: str) -> Found | None:
         """The gradient that a parameter went down along, or that its layer's delta gives."""
@@ -95,7 +97,8 @@ class Roles:
             if it.content in told or it.content in self.seen.partial:
                 continue
             first = self.seen.first(it.content)
-            if first.time <= step.after or own_name(first.name) in self._parameters:
+            is_parameter = first.name in self._of_objects or first.name.endswith(self._of_all)
+            if first.time <= step.after or is_parameter:
                 continue
             told.add(it.content)
             array = self.seen.arrays[it.content]

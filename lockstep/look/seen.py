@@ -245,6 +245,14 @@ class Seen:
         i = bisect_right(history, time, key=lambda it: it.time)
         return history[i - 1] if i else None
 
+    def since(self, key: Key, time: float) -> Sighting | None:
+        """What a variable held at a time, and since when."""
+        history = self.history[key]
+        i = bisect_right(history, time, key=lambda it: it.time) - 1
+        while i > 0 and history[i - 1].content == history[i].content:
+            i -= 1
+        return history[i] if i >= 0 else None
+
     def within(self, after: float, until: float) -> list[Sighting]:
         """What was seen new in a span of time."""
         first = bisect_right(self.sightings, after, key=lambda it: it.time)

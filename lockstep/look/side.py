@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.look.conventions import conventions
+from lockstep.look.drift import biases
 from lockstep.look.recognised import Mapped, Recognised
 from lockstep.look.scalars import Place
 from lockstep.look.seen import Sighting
@@ -143,6 +144,27 @@ class Looked(Side):
                 f"the loss in {self._program.place(series.line, series.file)} is {factor} times "
                 "the one whose gradients these are: a convention of yours, or a factor is missing"
             )
+        if self._it.other:
+            place = self._program.place(self._it.other.line, self._it.other.file)
+            loss = self._it.reading.settings.loss
+            found.append(
+                f"the loss in {place} is not {loss}, whose gradients these are, nor a multiple of "
+                "it: if it is meant, they are not its gradients"
+            )
+        reading = self._it.reading
+        rate = reading.settings.lr
+        if reading.knows_update and reading.said_lr and rate and "lr" not in self._it.said:
+            factor = Fraction(rate / reading.said_lr).limit_denominator(10**6)
+            if factor in self._usual_factors():
+                found.append(
+                    f"the updates go {factor} times as far as with the learning rate "
+                    f"{reading.said_lr:g}: a factor of the loss may be missing in the gradients"
+                )
+        for l, name in self._unused():
+            found.append(
+                f"{name} is trained, and no part of the forward pass of layer {l}, which has no "
+                "biases"
+            )
         idle = list(dict.fromkeys(self._idle(problem)))
         if idle:
             found.append(
@@ -154,8 +176,8 @@ class Looked(Side):
                 f"{at.name.split(', ')[0]} is one bias for all neurons of layer {name[1:]}: it was "
                 "compared with the sum of PyTorch's, to six digits"
             )
-        reading = self._it.reading
-        is_computed = reading.witness or self._it.multiple or "loss" in self._it.said
+        computed = reading.witness, self._it.multiple, self._it.other
+        is_computed = any(computed) or "loss" in self._it.said
         if reading.kind == "sigmoid" and not is_computed:
             squares = "half_sum" if reading.settings.loss == "bce_sum" else "half_sum_over_n"
             found.append(
@@ -168,6 +190,22 @@ class Looked(Side):
                 f"{'it' if len(inside) == 1 else 'them'}"
             )
         return found
+
+    def _unused(self) -> Iterator[tuple[int, str]]:
+        """By layer without biases a variable that is called and trained like some."""
+        known = {it.at.name for it in self._it.steps[0].values()}
+        for l, has_biases in enumerate(self._it.network.biases, 1):
+            if not has_biases:
+                names = biases(self._it.model.seen, self._it.network.sizes[l])
+                yield from ((l, name) for name in names[:1] if name not in known)
+
+    def _usual_factors(self) -> set[Fraction]:
+        """What gradients may be times the right ones, where a factor of the loss is lost."""
+        batch = self._it.reading.batches[0]
+        n, n_out = len(batch.x), self._it.network.sizes[-1]
+        sizes = {Fraction(size) for size in (1, n, n_out, n * n_out)}
+        found = {f * c for f in sizes for c in (1, 2, Fraction(1, 2))}
+        return {*found, *(1 / f for f in found)} - {Fraction(1)}
 
     def _idle(self, problem: Problem) -> Iterator[str]:
         """The variables of parameters that no step changed, and that are not said to be frozen."""

@@ -71,8 +71,9 @@ class Updates:
     def __init__(self, reader: Reader, reading: Reading, constants: Sequence[float]) -> None:
         self.reader, self.seen, self.given = reader, reader.seen, reader.given
         self.batches = reader.following(reading)
-        implied = self._exact(reading.implied, self.batches[0], True)
-        self.said_lr = reader.said_lr or implied
+        ways = zip(reading.implied, (False, True), strict=False)  # held as it is, or made of two
+        implied = (self._exact(rate, self.batches[0], may_be_made) for rate, may_be_made in ways)
+        self.said_lr = reader.said_lr or next(filter(None, implied), None)
         self.shares = [n for n in constants if 0.3 < n < 1]
         self.tiny = [n for n in constants if 0 < n <= 1e-3]
         self._gradients: dict[tuple[float, int], Quantities] = {}
@@ -98,8 +99,9 @@ class Updates:
             lrs = self._of_their_own(fit)
             knows = knows or all(lrs[:most])
         for batch, lr in zip(self.batches, lrs, strict=True):
-            batch.lr = self.given.get("lr") or lr
-        first = next((batch.lr for batch in self.batches if batch.lr), self.said_lr)
+            batch.lr = self.given.get("lr", lr)
+        known = (batch.lr for batch in self.batches if batch.lr is not None)
+        first = next(known, self.said_lr)
         knows = knows or not {"lr", "optimizer"}.isdisjoint(self.given)
         settings = (
             best.settings if knows else replace(best.settings, optimizer="sgd", of_optimizer={})
@@ -108,6 +110,7 @@ class Updates:
             reading,
             settings=replace(settings, lr=first),
             batches=self.batches,
+            said_lr=self.reader.said_lr,
             knows_update=knows,
             begins_late=is_late,
             is_uneven=_apart(list(self.penalties(replace(best.settings, l2=0.0)).values()))

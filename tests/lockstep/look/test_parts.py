@@ -213,7 +213,12 @@ def test_biases_are_the_first_or_the_last_row_of_a_matrix_of_both():
 def test_what_must_be_right_for_the_rest_to_be_wrong(said, depth, knows, matched, likely):
     batch = SimpleNamespace(passes=[1], step=SimpleNamespace(passes=[1]))
     reading = SimpleNamespace(
-        matched=matched, error=True, knows_update=knows, batches=[batch], witness=None
+        matched=matched,
+        error=True,
+        knows_error=False,
+        knows_update=knows,
+        batches=[batch],
+        witness=None,
     )
     found = SimpleNamespace(reading=reading, network=SimpleNamespace(depth=depth), said=said)
     found.quality, found._is_a_part, found._moves = 0.25, lambda: False, True

@@ -450,7 +450,7 @@ for t in range(20):
     dW1 += reg * W1
     W1, b1, W2, b2 = W1 - lr * dW1, b1 - lr * db1, W2 - lr * dW2, b2 - lr * db2
 """
-    assert "some weights have a penalty" in refused(capsys, write(NETWORK + text))
+    assert "its penalty is not λ/2 Σ W² over all weights" in refused(capsys, write(NETWORK + text))
     alike = text.replace("dW1 += reg * W1", "dW1 += reg * W1\n    dW2 += reg * W2")
     assert main(["look", write(NETWORK + alike)]) == 0
     assert "l2 0.05" in capsys.readouterr().out

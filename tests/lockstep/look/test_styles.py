@@ -662,3 +662,115 @@ def test_a_penalty_of_biases_is_named_though_a_function_returns_the_right_gradie
     status, said = judged(tmp_path, capsys, text)
     assert status == 1
     assert "mistake   penalty: grad_b_o contains an L2 penalty" in said.out
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            ("d2 = p - y", "d2 = (p - y) * p * (1 - p)"),
+            "is not half_sum_over_n, whose gradients these are",
+        ),
+        (("loss = -np", "loss = 7 - np"), "is not bce, whose gradients these are"),
+        (("* 1.0 / 30", "* 0.5 / 30"), "the updates go 1/2 times as far as with the learning rate"),
+    ],
+)
+def test_what_does_not_go_together_is_a_remark(change, words, tmp_path, capsys):
+    right, wrong = change
+    text = SAMPLES.replace("Y * np.log(p)", "Y * np.log(p + 1e-9)").replace(
+        "d2 = p - Y", "d2 = p - y"
+    )
+    text = text.replace("(1 - Y) * np.log(1 - p)", "(1 - Y) * np.log(1 - p + 1e-9)")
+    text = text.replace("for _", "y, lr = Y, 0.4\nfor _").replace("- 0.5 *", "- lr *")
+    text = text.replace("d2 / 30", "d2 * 1.0 / 30").replace(
+        "d2.sum(axis=0) / 30", "d2.sum(axis=0) * 1.0 / 30"
+    )
+    text = text.replace("d1 / 30", "d1 * 1.0 / 30").replace(
+        "d1.sum(axis=0) / 30", "d1.sum(axis=0) * 1.0 / 30"
+    )
+    assert right in text
+    status, said = judged(tmp_path, capsys, text)
+    assert status == 0
+    assert "remark: the loss in" not in said.out
+    status, said = judged(tmp_path, capsys, text.replace(right, wrong))
+    assert status == 0, said.out
+    assert words in " ".join(said.out.split())
+
+
+def test_a_bias_that_is_trained_and_not_used_is_a_remark(tmp_path, capsys):
+    text = SAMPLES.replace("np.zeros(4), np.zeros(1)", "np.ones(4), np.ones(1)")
+    status, said = judged(tmp_path, capsys, text.replace("X @ W1 + b1", "X @ W1"))
+    assert status == 0
+    words = "remark: b1 is trained, and no part of the forward pass of layer 1, which has no biases"
+    assert words in " ".join(said.out.split())
+
+
+def test_a_loss_that_is_not_known_is_declined_where_its_gradients_differ(tmp_path, capsys):
+    text = SAMPLES.replace(
+        "-np.mean(Y * np.log(p) + (1 - Y) * np.log(1 - p))", "np.abs(p - Y).mean()"
+    )
+    text = text.replace("d2 = p - Y", "error = p - Y\n    d2 = np.sign(error) * p * (1 - p)")
+    status, said = judged(tmp_path, capsys, text)
+    assert status == 2
+    assert "expected a loss that --loss knows" in said.err
+
+
+def test_squares_without_the_slope_are_judged_by_the_loss_that_is_computed(tmp_path, capsys):
+    loss = "-np.mean(Y * np.log(p) + (1 - Y) * np.log(1 - p))"
+    text = SAMPLES.replace(loss, "((p - Y) ** 2).mean()").replace(" / 30", "")
+    text = text.replace("d2 = p - Y", "d2 = (p - Y) / 30")
+    status, said = judged(tmp_path, capsys, text)
+    assert status == 1
+    assert "network 3-4-1, tanh, sigmoid, mse, sgd lr 0.5" in said.out
+    assert "mistake   missing-activation-derivative" in said.out
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "words"),
+    [
+        ("X @ W1 + b1", "X @ W1 + 2 * b1", "look for a bias that is 0 at first"),
+        ("b1 - 0.5 * c1", "b1 - 0.5 * d1 / 30", "b1 is (4,) at first and then (30, 4): sum its"),
+    ],
+)
+def test_a_forward_pass_that_becomes_another_one_is_told(right, wrong, words, tmp_path, capsys):
+    assert right in SAMPLES
+    status, said = judged(tmp_path, capsys, SAMPLES.replace(right, wrong))
+    assert status == 2
+    assert "the first forward pass is that of a network 3-4-1, the next ones are not" in said.err
+    assert words in said.err
+
+
+@pytest.mark.parametrize(
+    "penalty", ["lam * (np.abs(W1).sum() + np.abs(W2).sum())", "lam / 2 * squares(W1, W2, b1, b2)"]
+)
+def test_another_penalty_than_that_of_weights_is_declined(penalty, tmp_path, capsys):
+    text = SAMPLES.replace("(1 - Y) * np.log(1 - p))", f"(1 - Y) * np.log(1 - p)) + {penalty}")
+    text = text.replace(" b2 = rng", " lam, b2 = rng").replace(
+        "np.zeros(4), np.zeros(1)", "np.ones(4), 0.02, np.ones(1)"
+    )
+    text = text.replace("W1, W2, b1, b2 = rng", "W1, W2, b1, lam, b2 = rng")
+    text = text.replace(
+        "for _", "def squares(*of):\n    return sum((p * p).sum() for p in of)\n\n\nfor _"
+    )
+    status, said = judged(tmp_path, capsys, text)
+    assert status == 2
+    assert "its penalty is not λ/2 Σ W² over all weights" in said.err
+
+
+def test_no_step_is_left_out_because_it_is_wrong(tmp_path, capsys):
+    text = SAMPLE_BY_SAMPLE_TWICE.replace("h * (1 - h)", "h * (1 - h) * (2 if n == 1 else 1)")
+    status, document = judged_with("range(60)", "range(3)", text, tmp_path, capsys)
+    assert status == 1
+    assert document["first_mismatch"]["step"] == 2
+
+
+def test_a_learning_rate_of_zero_is_said(tmp_path, capsys):
+    status, said = judged(tmp_path, capsys, SAMPLES, "--lr", "0")
+    assert status == 1
+    assert "first at step 1, new_W_o[0, 0]" in said.out
+
+
+def test_a_loss_that_overflows_is_none_that_is_computed(tmp_path, capsys):
+    text = LINE_BY_LISTS.replace("draw(), draw()]", "1e200 * draw(), draw()]")
+    status, said = judged(tmp_path, capsys, text)
+    assert status in (2, 3), said.out
