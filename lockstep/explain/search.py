@@ -352,7 +352,14 @@ def _of_a_neighbour(case: Case, name: str, off: Array, where: str) -> list[Diagn
                 if not (off & case.off(name, result)).any() and _is_finer(case, name, result):
                     wrong, right = (_label(case, operand, place) for place in (source, target))
                     says = f"{where}: {wrong} stands where {right} belongs"
-                    return [Diagnosis(name, "wrong-index", says, "compare the numbers in names")]
+                    return [
+                        Diagnosis(
+                            name,
+                            "wrong-index",
+                            says,
+                            "compare the numbers in the names: each neuron has its own",
+                        )
+                    ]
     return []
 
 

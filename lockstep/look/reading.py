@@ -375,7 +375,7 @@ class Reader:
             - sum(1 for n in matched if n.startswith("delta") and matched[n]) / 2
         )
         if witness:
-            score += _ADDED_UP if self._is_a_sum(witness) else _COMPUTED
+            score += _ADDED_UP if self.is_a_sum(witness) else _COMPUTED
         error = right[f"a{len(settings.activations)}"] - one_hot(batch.y, n_out, np.float64)
         tells = batch.y.any() and not (error.size == 1 and abs(error.item()) in self.literals)
         is_there = bool(tells and self.find_rows(batch, error, (1.0, -1.0, 2.0, -2.0)))
@@ -409,7 +409,7 @@ class Reader:
         room = self.room(loss)
         for series, values, added in self.seen.numbers(batch.step.after, batch.step.until):
             near = np.abs(values - loss) <= room, np.abs(added - loss) <= room
-            if near[0].any() or (near[1].any() and self._is_a_sum(series)):
+            if near[0].any() or (near[1].any() and self.is_a_sum(series)):
                 return series
         return None
 
@@ -465,7 +465,7 @@ class Reader:
         sizes = {factor for factor in delta_factors(len(batch.x), n_out) if factor > 0}
         for factor in sorted({*sizes, *(1 / size for size in sizes)} - {1.0}):
             series = self.witness(batch, factor * loss)
-            if series and not (factor == len(batch.x) and self._is_a_sum(series)):
+            if series:
                 return factor, series
         return None
 
@@ -481,7 +481,7 @@ class Reader:
         found = None
         for series, values, added in self.seen.numbers(batch.step.after, batch.step.until):
             if own_name(series.name).lower() in _LOSSES:
-                each = np.array([*values, *(added if self._is_a_sum(series) else ())])
+                each = np.array([*values, *(added if self.is_a_sum(series) else ())])
                 each = each[np.isfinite(each) & (each != 0)]
                 apart = np.abs(each[:, None] - possible) / np.abs(possible)
                 if (apart <= _ROUGHLY).any():
@@ -489,7 +489,7 @@ class Reader:
                 found = series if len(each) else found
         return found
 
-    def _is_a_sum(self, series: Series) -> bool:
+    def is_a_sum(self, series: Series) -> bool:
         """Whether numbers are added up, so that they are divided by how many they are elsewhere."""
         return bool(_SUM.search(self.seen.text(series.line, series.file)))
 

@@ -177,6 +177,9 @@ def _recognised(reader: Reader, reading: Reading) -> Recognised:
         memory = kept(right)
         if number == 1:
             found.multiple = reader.multiple(batch, float(right["loss"]))
+            if found.multiple:
+                factor, series = found.multiple
+                found.is_added_up = factor == len(batch.x) and reader.is_a_sum(series)
             found.other = reader.other_loss(batch, reading.settings)
     return found
 

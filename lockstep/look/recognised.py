@@ -51,6 +51,7 @@ class Recognised:
         steps: By step the quantities by the network's names.
         multiple: Where it does not compute the loss whose gradients it has, but a multiple of it:
             the factor, and where.
+        is_added_up: Whether that is a sum, which may be divided by the number of samples elsewhere.
         other: Where it computes a loss that is none of this kind.
         shared: By parameter the biases that are one number for several neurons, and are updated by
             the sum of what PyTorch's are.
@@ -63,6 +64,7 @@ class Recognised:
     said: frozenset[str]
     steps: list[dict[str, Mapped]] = field(default_factory=list)
     multiple: tuple[float, Series] | None = None
+    is_added_up: bool = False
     other: Series | None = None
     shared: dict[str, Sighting] = field(default_factory=dict)
 

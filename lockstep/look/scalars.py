@@ -86,7 +86,10 @@ def groups(tree: ast.Module) -> dict[str, list[Group]]:
         for inputs, neurons in _layers(_neurons(scope)):
             found |= dict.fromkeys(_of_layer(inputs, neurons))
     known = {name for group in found for name in group.names}
-    by_function = {getattr(scope, "name", "<module>"): set(_held(scope)) for scope in _scopes(tree)}
+    items = [node for node in ast.walk(tree) if isinstance(node, ast.Subscript)]
+    by_function = {
+        getattr(scope, "name", "<module>"): set(_held(scope, items)) for scope in _scopes(tree)
+    }
     stored = set().union(*by_function.values()) - known - {""}
     for group in sorted(found, key=lambda it: -len(it.names)):
         for names in _alike(group.names, stored):
@@ -149,13 +152,11 @@ class Gathering:
         return tuple(self._held[name] for name in self.group.names)
 
 
-def _held(scope: ast.AST) -> Iterator[str]:
-    """The variables that a function assigns to, and the items of its dicts that it names."""
+def _held(scope: ast.AST, items: Sequence[ast.Subscript]) -> Iterator[str]:
+    """The variables that a function assigns to, and the items of its dicts that are named."""
     assigned = {_atom(node) for node in _inside(scope) if _is_assigned(node)}
     yield from assigned
-    for node in _inside(scope):
-        if isinstance(node, ast.Subscript) and ast.unparse(node.value) in assigned:
-            yield _atom(node)
+    yield from (_atom(item) for item in items if ast.unparse(item.value) in assigned)
 
 
 def _is_assigned(node: ast.AST) -> bool:

@@ -137,7 +137,7 @@ class Looked(Side):
                 "the first change of the parameters is no step along their gradients, the later "
                 "ones are: judged from the second on"
             )
-        if self._it.multiple:
+        if self._it.multiple and not self._it.is_added_up:
             times, series = self._it.multiple
             factor = Fraction(times).limit_denominator(10**6)
             found.append(
