@@ -415,7 +415,7 @@ def test_two_mistakes_are_not_looked_for_without_end(monkeypatch):
     monkeypatch.setattr(search, "_SECONDS", -1.0)
 
     def step(delta_o, W_o, h):
-        return dict(delta_h=2.5 * (delta_o @ W_o) * h)
+        return dict(delta_h=2.7 * (delta_o @ W_o) * h)
 
     values = dict(sizes="3-4-2", samples=5, hidden_activation="sigmoid")
     found = [it["mistake"] for it in compare(step, values).diagnoses]

@@ -14,7 +14,7 @@ from lockstep.look.roles import Roles
 from lockstep.look.seen import Found, Seen, Sighting, forms
 from lockstep.look.side import written
 from lockstep.look.source import Program, imports_of, names_by_line, stored_by_line
-from lockstep.look.updates import _share
+from lockstep.look.updates import Updates, _share
 
 
 def test_vectors_are_one_sample_and_one_output():
@@ -223,6 +223,13 @@ def test_what_must_be_right_for_the_rest_to_be_wrong(said, depth, knows, matched
     found = SimpleNamespace(reading=reading, network=SimpleNamespace(depth=depth), said=said)
     found.quality, found._is_a_part, found._moves = 0.25, lambda: False, True
     assert Recognised.is_likely.fget(found) is likely
+
+
+def test_a_part_of_the_samples_tells_no_learning_rate():
+    reader = SimpleNamespace(is_a_part=lambda step, passes: True)
+    updates = SimpleNamespace(said_lr=0.1, given={}, reader=reader)
+    batch, settings = SimpleNamespace(step=None, passes=[]), SimpleNamespace(optimizer="sgd")
+    assert Updates._of_its_own(updates, 0.1, batch, settings) is None
 
 
 def test_nothing_has_no_penalty():

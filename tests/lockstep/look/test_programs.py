@@ -6,6 +6,7 @@ import pytest
 
 from lockstep.__main__ import main
 from lockstep.errors import Unusable
+from lockstep.look.program import LATE, watched
 from lockstep.look.source import Program, imports_of, names_by_line
 
 TRAINS = """
@@ -569,6 +570,16 @@ def test_the_loss_that_is_printed_once_says_what_is_meant(write, capsys):
         cost = np.mean((p - y) ** 2)
     W1, b1,"""
     assert main(["look", write(TRAINED.replace("\n    W1, b1,", once))]) != 0
+
+
+def test_what_was_recognised_in_time_is_judged(write, capsys, monkeypatch):
+    def late(*given):
+        seen, _, told = watched(*given)
+        return seen, LATE, told
+
+    monkeypatch.setattr("lockstep.look.look.watched", late)
+    assert main(["look", write(NETWORK + MOMENTUM)]) == 0
+    assert "remark: after 60 s no further steps were looked for" in capsys.readouterr().out
 
 
 RECURRENT = """
