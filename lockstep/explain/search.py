@@ -140,9 +140,7 @@ def _is_likely(case: Case, one: Explanation, exact: bool) -> bool:
 
     exact: some other cause explains as much without a constant.
     """
-    if one.mistake.name == _FACTOR:
-        if not one.mistake.fitted:
-            return not _is_unseen_zero(case, one.mistake)
+    if one.mistake.name == _FACTOR and one.mistake.fitted:
         return bool(_usual(case, one.constant))
     return not (one.mistake.fitted and exact)
 
@@ -297,7 +295,8 @@ def _cause(case: Case, found: Explanation) -> str:
 
 def _without_one_mistake(case: Case, name: str) -> list[Diagnosis]:
     """What can be said of a quantity that no single mistake explains."""
-    found = _of_few_elements(case, name) or _two_at_once(case, name)
+    end = time.monotonic() + _SECONDS
+    found = _of_few_elements(case, name, end) or _two_at_once(case, name)
     return found or [by_facts(case, name, case.accepted)]
 
 
@@ -309,25 +308,27 @@ def _alone(case: Case, name: str) -> Iterator[tuple[Explanation, Bounded]]:
             yield Explanation(mistake, formulas, {name}), case.value(name, formulas)
 
 
-def _of_few_elements(case: Case, name: str) -> list[Diagnosis]:
-    """A mistake in some elements alone, as where each has a line of its own; else []."""
+def _of_few_elements(case: Case, name: str, end: float) -> list[Diagnosis]:
+    """A mistake in some elements alone, as where each has a line of its own; else [].
+
+    end: when to give up.
+    """
     off = case.off(name, case.value(name, {}))
     neurons = off.any(axis=0) if case.network[name].family in PER_SAMPLE else off
     if case.samples > 1 and neurons.all():
         return []
-    places = list(dict.fromkeys(_places(case, name, off)))
     for found, result in _alone(case, name) if case.returned(name) > 1 else ():
         if not (off & case.off(name, result)).any() and _is_finer(case, name, result):
-            return [_diagnosis(case, found, ", ".join(places))]
-    return [] if neurons.all() else _of_a_neighbour(case, name, off, ", ".join(places))
+            return [_diagnosis(case, found, _places(case, name, off))]
+    return [] if neurons.all() else _of_a_neighbour(case, name, off, end)
 
 
-def _places(case: Case, name: str, off: Array) -> Iterator[str]:
+def _places(case: Case, name: str, off: Array) -> str:
     """What the report calls some elements; of several samples, the columns of their neurons."""
     by_column = case.samples > 1 and case.network[name].family in PER_SAMPLE
-    for place in np.argwhere(off):
-        index = tuple(map(int, place))
-        yield _label(case, name, (..., index[-1]) if by_column else index)
+    indices = (tuple(map(int, place)) for place in np.argwhere(off))
+    places = dict.fromkeys((..., at[-1]) if by_column else at for at in indices)
+    return ", ".join(_label(case, name, place) for place in places)
 
 
 def _label(case: Case, name: str, place: tuple[Any, ...]) -> str:
@@ -339,27 +340,27 @@ def _label(case: Case, name: str, place: tuple[Any, ...]) -> str:
     return f"{name}[{', '.join(':' if part is ... else str(part) for part in index)}]"
 
 
-def _of_a_neighbour(case: Case, name: str, off: Array, where: str) -> list[Diagnosis]:
-    """A number of the right array, but not of the right place in it: w5 for w6; else []."""
+def _of_a_neighbour(case: Case, name: str, off: Array, end: float) -> list[Diagnosis]:
+    """A number of the right array, but not of the right place in it: w5 for w6; else [].
+
+    end: when to give up.
+    """
+    remedy = "compare the numbers in the names: each neuron has its own"
     known = case.evaluated({}, name) | case.own | case.names
     for operand in sorted(inputs_of(case.right[name])):
         shape = getattr(known.get(operand), "shape", ())
         of_samples = operand in case.network and case.network[operand].family in PER_SAMPLE
+        text = replaced(case.right[name], {operand: f"{operand}[taken]"})
         for at, target, source in _neighbours(shape, of_samples) if shape else ():
-            text = replaced(case.right[name], {operand: f"{operand}[taken]"})
+            if time.monotonic() > end:
+                return []
             with suppress(*_NO_FORMULA):
                 result = case.value(name, {name: StandIn(text, {"taken": at})})
                 if not (off & case.off(name, result)).any() and _is_finer(case, name, result):
                     wrong, right = (_label(case, operand, place) for place in (source, target))
+                    where = _places(case, name, off)
                     says = f"{where}: {wrong} stands where {right} belongs"
-                    return [
-                        Diagnosis(
-                            name,
-                            "wrong-index",
-                            says,
-                            "compare the numbers in the names: each neuron has its own",
-                        )
-                    ]
+                    return [Diagnosis(name, "wrong-index", says, remedy)]
     return []
 
 

@@ -24,9 +24,7 @@ def changing(seen: Seen) -> frozenset[int]:
 
     With what stays beside it, in variables whose names are the same but for numbers.
     """
-    if seen.changing[0] != len(seen.sightings):
-        seen.changing = len(seen.sightings), frozenset(_changing(seen))
-    return seen.changing[1]
+    return seen.known("changing", lambda: frozenset(_changing(seen)))
 
 
 def _changing(seen: Seen) -> set[int]:

@@ -341,11 +341,15 @@ class Search:
         arrays, own = self.seen.arrays, self.seen.arrays[content]
         if own.ndim != 1 or own.size < 3 or own[-1] < 0 or own[-1] % 1:
             return False
-        together = [array[:, -1] for _, array in self._wholes(own[None])]
-        for key in {it.key for it in self.seen.of(content)}:
-            held = [arrays[c] for c in self.seen.held(key) if arrays[c].shape == own.shape]
-            together.append(np.array([row[-1] for row in held]))
-        return any(np.ptp(last) > 0 and not (last % 1).any() for last in together)
+        keys = {it.key for it in self.seen.of(content)}
+        held = ([arrays[c] for c in self.seen.held(key)] for key in keys)
+        alike = (np.array([row[-1] for row in of if row.shape == own.shape]) for of in held)
+        longer = (whole[:, -1] for _, whole in self._wholes(own[None]))  # which take time
+
+        def are_labels(last: Array) -> bool:
+            return bool(np.ptp(last) > 0 and not (last % 1).any())
+
+        return any(map(are_labels, alike)) or any(map(are_labels, longer))
 
     def _as_rows(self, content: int, columns: bool) -> list[Array]:
         array = self.seen.arrays[content]

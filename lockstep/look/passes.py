@@ -318,11 +318,11 @@ class Model:
         """
         passes = list(self.passes())
         last = passes[-1]
+        own = {content for _, content in last.parameters}
         changed = any(
-            it.time > last.time
+            it.time > last.time and it.content not in own
             for key in self.variables
             for it in self.seen.history[key]
-            if it.content not in dict(last.parameters).values()
         )
         shape = self.seen.arrays[last.out].shape
         others = [

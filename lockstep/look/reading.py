@@ -421,29 +421,28 @@ class Reader:
         """The loss as it should be, with its penalty."""
         return float(self.right(batch, settings)["loss"])
 
-    def penalty_of_the_loss(self, reading: Reading, of: str) -> float | None:
-        """λ where a line computes the loss with a penalty in both of the first steps; else None.
+    def penalty_of_the_loss(self, reading: Reading) -> tuple[str, float]:
+        """Which penalty a line adds to the loss in both of the first steps, and its λ.
 
-        Args:
-            reading: The network.
-            of: A kind of penalty, one of `PENALTIES`.
+        The kind is one of `_PENALTIES`; empty where there is none.
         """
-        found = [self._shares(batch, reading.settings, of) for batch in reading.batches[:2]]
-        if len(found) < 2:
-            return None
-        for place in found[0].keys() & found[1].keys():
-            for one, room in found[0][place]:
-                for other, other_room in found[1][place]:
-                    if abs(one - other) <= 2 * (room + other_room) < 1e-3 * one:
-                        return one
-        return None
+        plain = replace(reading.settings, l2=0.0)
+        steps = [(batch, self.loss(batch, plain)) for batch in reading.batches[:2]]
+        for kind, size_of in _PENALTIES.items() if len(steps) == 2 else ():
+            first, second = (
+                self._shares(batch, loss, size_of(batch.step.parameters)) for batch, loss in steps
+            )
+            for place in first.keys() & second.keys():
+                for one, room in first[place]:
+                    for other, other_room in second[place]:
+                        if abs(one - other) <= 2 * (room + other_room) < 1e-3 * one:
+                            return kind, one
+        return "", 0.0
 
     def _shares(
-        self, batch: Batch, settings: Settings, of: str
+        self, batch: Batch, loss: float, size: float
     ) -> dict[tuple[int, str], list[tuple[float, float]]]:
         """By line what its numbers are over the loss, as λ, and how far rounding moves that."""
-        size = PENALTIES[of](batch.step.parameters)
-        loss = self.loss(batch, replace(settings, l2=0.0))
         room, found = self.room(loss), {}
         for series, values, _ in self.seen.numbers(batch.step.after, batch.step.until):
             over = [value - loss for value in values[-_SHARES:].tolist()]
@@ -461,23 +460,25 @@ class Reader:
         """
         if self.witness(batch, loss):
             return None
-        n_out = batch.step.parameters[f"W{len(self.model.chain.layers)}"].shape[0]
-        sizes = {factor for factor in delta_factors(len(batch.x), n_out) if factor > 0}
-        for factor in sorted({*sizes, *(1 / size for size in sizes)} - {1.0}):
+        for factor in sorted(self._multiples(batch) - {1.0}):
             series = self.witness(batch, factor * loss)
             if series:
                 return factor, series
         return None
+
+    def _multiples(self, batch: Batch) -> set[float]:
+        """What a loss may be times another one that is reduced in another way."""
+        n_out = batch.step.parameters[f"W{len(self.model.chain.layers)}"].shape[0]
+        sizes = {factor for factor in delta_factors(len(batch.x), n_out) if factor > 0}
+        return {*sizes, *(1 / size for size in sizes)}
 
     def other_loss(self, batch: Batch, settings: Settings) -> Series | None:
         """Where the program computes what is called a loss, and is no multiple of this one.
 
         An ε in a logarithm makes it no other one, nor that its penalty is added as weight decay.
         """
-        n_out = batch.step.parameters[f"W{len(self.model.chain.layers)}"].shape[0]
-        factors = np.array([f for f in delta_factors(len(batch.x), n_out) if f > 0])
         losses = [self.loss(batch, it) for it in (settings, replace(settings, l2=0.0))]
-        possible = np.outer(losses, [*factors, *(1 / factors)]).ravel()
+        possible = np.outer(losses, [*self._multiples(batch)]).ravel()
         found = None
         for series, values, added in self.seen.numbers(batch.step.after, batch.step.until):
             if own_name(series.name).lower() in _LOSSES:
@@ -623,7 +624,7 @@ def _sizes(parameters: Quantities) -> float:
 
 
 # what a penalty is λ times
-PENALTIES: dict[str, Callable[[Quantities], float]] = {
+_PENALTIES: dict[str, Callable[[Quantities], float]] = {
     "weights": lambda parameters: _squares(parameters, "W"),
     "all": lambda parameters: _squares(parameters, "Wb"),
     "l1": _sizes,

@@ -13,13 +13,7 @@ from lockstep.look.chain import Chain
 from lockstep.look.forward import chains
 from lockstep.look.mapping import mapped
 from lockstep.look.passes import Model
-from lockstep.look.reading import (
-    Reader,
-    Reading,
-    by_witness,
-    kept,
-    own_name,
-)
+from lockstep.look.reading import Reader, Reading, by_witness, kept, own_name
 from lockstep.look.recognised import SAID, Recognised
 from lockstep.look.seen import Seen
 from lockstep.look.source import Program
@@ -63,13 +57,12 @@ class Recogniser:
 
     def has_tried_enough(self, seen: Seen) -> bool:
         """Whether more of the same will not be recognised either."""
-        is_likely = self._found is not None and self._found.is_likely
-        return self._attempts >= _TIRED or (not is_likely and self.is_of_another_kind(seen))
+        return self._attempts >= _TIRED or self._is_of_another_kind(seen)
 
-    def is_of_another_kind(self, seen: Seen) -> bool:
+    def _is_of_another_kind(self, seen: Seen) -> bool:
         """Whether the likeliest forward pass is that of a network that is not judged."""
         known = self.likeliest
-        if known is None:
+        if known is None or (self._found and self._found.is_likely):
             return False
         is_whole = self._attempts >= _WHOLE  # else a later layer may not have been seen
         return known.has_dropout(seen) or bool(is_whole and known.recurrent(seen))
@@ -100,7 +93,7 @@ class Recogniser:
                 found = chains(seen, tolerance, is_final, self.given, self._known)
                 self._chains = found[:_CHAINS]
             possible = self._chains
-        if self.has_tried_enough(seen):
+        if self._is_of_another_kind(seen):
             return None
         best = self._best(seen, possible, has_ended)
         if best and (self._found is None or best.is_better_than(self._found)):
@@ -194,12 +187,12 @@ def _as_computed(reader: Reader, reading: Reading) -> Reading:
     batch, settings = reading.batches[0], reading.settings
     if "loss" in reader.given or "l2" in reader.given:
         return reading
-    l2 = reader.penalty_of_the_loss(reading, "weights")
-    if not l2 and any(reader.penalty_of_the_loss(reading, of) for of in ("all", "l1")):
-        return replace(reading, is_uneven=True)
-    if l2:
+    kind, l2 = reader.penalty_of_the_loss(reading)
+    if kind == "weights":
         is_same = abs(l2 - settings.l2) <= _NEAR * l2
         return reading if is_same else replace(reading, settings=replace(settings, l2=l2))
+    if kind:
+        return replace(reading, is_uneven=True)
     loss = reader.loss(batch, settings)
     if not settings.l2 or reader.witness(batch, loss) or reader.multiple(batch, loss):
         return reading

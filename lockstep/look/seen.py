@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from time import monotonic
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from lockstep.network.names import Array, Quantities
 _FEW = 400  # numbers of a variable that are looked at one by one
 _GATHERED = 10**9  # from here on, arrays are counted that are made of such numbers
 
+_T = TypeVar("_T")
 Key = tuple[str, str]  # a function, and a name in it
 
 
@@ -94,7 +96,6 @@ class Seen:
         totals: The sums of their elements' sizes.
         sightings: In the order of time.
         series: Numbers by function, line and name.
-        changing: What changes as parameters do, among how many sightings that was looked for.
         made: Whether a forward pass makes some outputs, as far as that was tried.
         rows_of: By array of inputs, whether samples are its columns and whether it has a label,
             which rows it is of longer arrays, by the number of their rows.
@@ -114,15 +115,13 @@ class Seen:
         self.arrays: dict[int, Array] = {}
         self.totals: dict[int, float] = {}
         self.made: dict[tuple[object, ...], bool] = {}
-        self.changing: tuple[int, frozenset[int]] = -1, frozenset()
         self.rows_of: dict[tuple[object, ...], dict[int, Array]] = {}
         self.sightings: list[Sighting] = []
         self.series: dict[tuple[str, int, str, str], Series] = {}
-        self._during: dict[tuple[float, float], tuple[int, list[float]]] = {}
+        self._known: dict[object, tuple[int, Any]] = {}  # of how many sightings it was made
         self._span: tuple[float, float, int] | None = None
         self._within: dict[int, dict[int, Sighting]] = {}
         self._numbers: dict[float, int] = {}
-        self._ends: tuple[int, dict[int, float]] = -1, {}
         self._of: dict[int, list[Sighting]] = defaultdict(list)
         self.history: dict[Key, list[Sighting]] = defaultdict(list)
         self.partial: set[int] = set()  # lists that were being filled
@@ -216,15 +215,30 @@ class Seen:
 
     def held_until(self, content: int) -> float:
         """When the last variable that held an array got another one."""
-        if self._ends[0] != len(self.sightings):
-            ends: dict[int, float] = defaultdict(float)
-            for history in self.history.values():
-                for it, following in pairwise(history):
-                    ends[it.content] = max(ends[it.content], following.time)
-                for it in history[-1:]:
-                    ends[it.content] = np.inf
-            self._ends = len(self.sightings), ends
-        return self._ends[1][content]
+        return self.known("ends", self._ends)[content]
+
+    def _ends(self) -> dict[int, float]:
+        ends: dict[int, float] = defaultdict(float)
+        for history in self.history.values():
+            for it, following in pairwise(history):
+                ends[it.content] = max(ends[it.content], following.time)
+            for it in history[-1:]:
+                ends[it.content] = np.inf
+        return ends
+
+    def known(self, what: object, make: Callable[[], _T]) -> _T:
+        """What follows from all that was seen; made anew only where more was seen since.
+
+        Args:
+            what: A name of it.
+            make: Makes it.
+        """
+        count, value = self._known.get(what, (-1, None))
+        if count != len(self.sightings):
+            value = make()
+            self._known[what] = len(self.sightings), value
+        made: _T = value
+        return made
 
     def of(self, content: int) -> list[Sighting]:
         """Where an array was seen."""
@@ -272,15 +286,14 @@ class Seen:
 
     def during(self, after: float, until: float) -> list[float]:
         """The numbers that variables held in a span of time, or still hold."""
-        known = self._during.get((after, until))
-        if known is None or known[0] != len(self.sightings):
-            found = dict[float, None]()
-            for series in self.series.values():
-                first, last = bisect_right(series.times, after), bisect_right(series.times, until)
-                found |= dict.fromkeys(series.values[max(first - 1, last - _FEW, 0) : last])
-            known = len(self.sightings), list(found)
-            self._during[after, until] = known
-        return known[1]
+        return self.known(("during", after, until), lambda: self._during(after, until))
+
+    def _during(self, after: float, until: float) -> list[float]:
+        found = dict[float, None]()
+        for series in self.series.values():
+            first, last = bisect_right(series.times, after), bisect_right(series.times, until)
+            found |= dict.fromkeys(series.values[max(first - 1, last - _FEW, 0) : last])
+        return list(found)
 
     def constants(self) -> list[float]:
         """The numbers that variables held all the time."""

@@ -411,6 +411,17 @@ def test_rows_of_several_biases_are_told_at_once():
     assert (result.verdict, words in result.remarks) == ("match", True)
 
 
+@pytest.mark.parametrize(("seconds", "mistake"), [(60.0, "wrong-index"), (-1.0, "unknown")])
+def test_a_neighbours_number_is_not_looked_for_without_end(seconds, mistake, monkeypatch):
+    monkeypatch.setattr(search, "_SECONDS", seconds)
+
+    def step(o1, o2, y1, y2, w31, w42):
+        return dict(delta_h1=(o1 - y1) * w31 + (o2 - y2) * w42)
+
+    found = [it["mistake"] for it in compare(step, {"loss": "half_sum"}).diagnoses]
+    assert found == [mistake]
+
+
 def test_two_mistakes_are_not_looked_for_without_end(monkeypatch):
     monkeypatch.setattr(search, "_SECONDS", -1.0)
 
