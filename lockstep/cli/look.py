@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import ast
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from lockstep.cli.main import Parser, printer, refuse_shared_files, status
@@ -13,15 +15,28 @@ from lockstep.network.options import OPTIONS, Kind, Option, check, file_kind
 if TYPE_CHECKING:
     from lockstep.look.side import Looked
 
+
+def _names(value: str) -> list[str] | None:
+    found = [name.strip() for name in value.split(",")]
+    return found if all(found) and len({*found}) == len(found) else None
+
+
+def _code(value: str) -> str | None:
+    with suppress(SyntaxError, ValueError):
+        ast.parse(value)
+        return value or None
+    return None
+
+
 _TEXT = Kind("an expression of Python's", lambda value: value or None, "NAME")
-_NAMES = Kind("names, separated by commas", lambda value: value.split(",") or None, "A,B")
+_NAMES = Kind("names, separated by commas, each once", _names, "A,B")
 _FILE = Option("file", "the program", file_kind("FILE.py|NOTEBOOK.ipynb", ".py", ".ipynb"))
 _GROUPS = {
     "how to run it": (
         Option(
             "call",
             "what to run after the file, such as `net.train(X, y)`",
-            Kind("Python", lambda value: value or None, "CODE"),
+            Kind("Python", _code, "CODE"),
         ),
         Option("steps", "stop after so many updates", OPTIONS["steps"].kind, 2),
         Option("time_limit", "seconds that it may run", OPTIONS["time_limit"].kind, 60.0, "60"),
@@ -75,7 +90,7 @@ def _look(given: dict[str, Any], came: list[int]) -> int:
     from lockstep.network.files import read_bytes
 
     constants = dict(map(_constant, given.pop("set", ())))
-    values = check(given, lambda key: _OPTIONS[key].flag, _OPTIONS)
+    values = check(given, lambda key: "FILE" if key == "file" else _OPTIONS[key].flag, _OPTIONS)
     path = values.pop("file")
     refuse_shared_files(values, path)
 

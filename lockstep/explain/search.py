@@ -477,10 +477,16 @@ def _by_its_shape(case: Case, name: str) -> Diagnosis:
     return by_columns(case.record, name, own) or wrong
 
 
+def _number(constant: float) -> str:
+    """A fitted constant: nine significant digits, and what it takes to tell it from 1."""
+    apart = abs(constant - 1)
+    return f"{constant:.{2 - int(np.log10(apart)) if 0 < apart < 1e-7 else 9}g}"
+
+
 def _diagnosis(case: Case, found: Explanation, where: str = "") -> Diagnosis:
     """An explanation in words; where: what its sentence starts with."""
     mistake, text = found.mistake, found.stand_in.text
-    number = f"{found.constant:.9g}" if mistake.fitted else ""
+    number = _number(found.constant) if mistake.fitted else ""
     order, is_update = case.network.judged.index, mistake.quantity in case.network.update
     together = found.formulas.keys() & found.explained if is_update else set()
     what = ", ".join(sorted(together, key=order)) or mistake.quantity

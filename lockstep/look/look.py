@@ -14,6 +14,7 @@ from lockstep.look.recognised import Recognised
 from lockstep.look.seen import Seen
 from lockstep.look.side import Looked
 from lockstep.look.source import Program
+from lockstep.network.terms import Term
 
 _LEAST = 2  # steps that are watched: the second tells data from what the first computed
 
@@ -72,11 +73,31 @@ def look(
             f"{program.path}: no variable holds its gradients, and its updates are those of no "
             "known optimizer, so nothing can be judged; expected --optimizer and --lr"
         )
+    _demand_named(found[0], values.get("names", {}))
     if end == LATE:
         told = [*told, f"after {seconds:g} s no further steps were looked for"]
     elif end not in ("", "finished"):
         told = [*told, f"the program ended early: {end}"]
     return Looked(found[0], program, told, steps)
+
+
+def _demand_named(found: Recognised, names: Mapping[str, Term]) -> None:
+    """Refuse a quantity that the network does not have, and a variable that does not hold it."""
+    network, step = found.network, found.reading.batches[0].step
+    held = {name: it.at.name for name, it in found.steps[0].items()}
+    held |= {network.name(name): it.name for name, it in step.names.items()}
+    known = "x", "y", *held, *network.judged
+    for key, it in names.items():
+        ours = it.parts[-1]
+        name = network.quantity(ours, known)
+        if name not in known:
+            raise Unusable(
+                f"--names {key}: the network that was recognised has no {ours}; expected one of "
+                f"{', '.join(network.judged)}"
+            )
+        own = held.get(name, "")
+        if name not in ("x", "y", "loss") and key not in (own, *own.split(", ")):
+            raise Unusable(f"--names {key}: {key} holds no array that may be {name}")
 
 
 def _with_names(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,8 @@ def mapped(found: Recognised, reader: Reader, batch: Batch, right: Quantities) -
             it = held[0]
             own[name] = Mapped(it.ours, it.at, it.transposed, it.factor)
     for name, new in batch.step.new.items():
-        is_right = _is_near(new, right[f"new_{name}"], batch.step.parameters[name])
+        p, is_narrow = batch.step.parameters[name], name == "W1" and found.x_is_narrow
+        is_right = _is_near(new, right[f"new_{name}"], p, is_narrow)
         own[f"new_{name}"] = Mapped(
             new, batch.step.names.get(name) or batch.step.names["W" + name[1:]], is_right=is_right
         )
@@ -108,10 +109,11 @@ def _goes_on(seen: Seen, at: Sighting, batch: Batch) -> bool:
     return at.name.endswith("()") or (last is not None and last.content != at.content)
 
 
-def _is_near(new: Array, right: Array, p: Array) -> bool:
+def _is_near(new: Array, right: Array, p: Array, is_narrow: bool) -> bool:
     """Whether a parameter became what it should, to the tolerance of recognition."""
     moved = np.abs(right - p).max(initial=0)
     near, eps = (1e-3, 2.0**-24) if p.dtype == np.float32 else (1e-9, 2.0**-53)
+    near = 1e-3 if is_narrow else near
     room = near * moved + _ROUNDED * eps * np.abs(p).max(initial=0)
     return bool((np.abs(new - right) <= room).all())
 

@@ -75,7 +75,9 @@ def watched(
                 answer, arrays = channel.receive()
             except (EOFError, OSError, ValueError):
                 return seen, f"its process {how_it_ended(process.wait())}", told
-            sightings, numbers, partial, told, end = json.loads(answer["seen"])
+            sightings, numbers, partial, told, calls, end = json.loads(answer["seen"])
+            if call and not calls:
+                told.append(f"the file trains by itself, so --call {call} was not run")
             seen.add(sightings, numbers, partial, arrays)
             if end:
                 is_enough(seen, True)

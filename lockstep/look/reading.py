@@ -460,17 +460,15 @@ class Reader:
         """
         if self.witness(batch, loss):
             return None
-        for factor in sorted(self._multiples(batch) - {1.0}):
+        for factor in sorted(self._usual_factors(batch) - {1.0}):
             series = self.witness(batch, factor * loss)
             if series:
                 return factor, series
         return None
 
-    def _multiples(self, batch: Batch) -> set[float]:
-        """What a loss may be times another one that is reduced in another way."""
+    def _usual_factors(self, batch: Batch) -> set[float]:
         n_out = batch.step.parameters[f"W{len(self.model.chain.layers)}"].shape[0]
-        sizes = {factor for factor in delta_factors(len(batch.x), n_out) if factor > 0}
-        return {*sizes, *(1 / size for size in sizes)}
+        return usual_factors(len(batch.x), n_out)
 
     def other_loss(self, batch: Batch, settings: Settings) -> Series | None:
         """Where the program computes what is called a loss, and is no multiple of this one.
@@ -478,7 +476,7 @@ class Reader:
         An ε in a logarithm makes it no other one, nor that its penalty is added as weight decay.
         """
         losses = [self.loss(batch, it) for it in (settings, replace(settings, l2=0.0))]
-        possible = np.outer(losses, [*self._multiples(batch)]).ravel()
+        possible = np.outer(losses, [*self._usual_factors(batch)]).ravel()
         found = None
         for series, values, added in self.seen.numbers(batch.step.after, batch.step.until):
             if own_name(series.name).lower() in _LOSSES:
@@ -711,6 +709,12 @@ def delta_factors(n: int, n_out: int) -> tuple[float, ...]:
     return tuple(
         sorted({sign * f for f in found for sign in (1, -1)}, key=lambda f: (f != 1, abs(f), f))
     )
+
+
+def usual_factors(n: int, n_out: int) -> set[float]:
+    """What a loss may be times another one that is reduced in another way."""
+    sizes = {factor for factor in delta_factors(n, n_out) if factor > 0}
+    return {*sizes, *(1 / size for size in sizes)}
 
 
 def _are_labels(array: Array, n_out: int) -> bool:

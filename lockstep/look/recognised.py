@@ -8,9 +8,7 @@ import numpy as np
 
 from lockstep.look.drift import changing
 from lockstep.look.passes import Model
-from lockstep.look.reading import (
-    Reading,
-)
+from lockstep.look.reading import Reading, usual_factors
 from lockstep.look.seen import Series, Sighting
 from lockstep.network.names import Array
 from lockstep.network.network import Network
@@ -67,6 +65,18 @@ class Recognised:
     is_added_up: bool = False
     other: Series | None = None
     shared: dict[str, Sighting] = field(default_factory=dict)
+
+    @property
+    def x_is_narrow(self) -> bool:
+        """Whether the inputs alone are float32: NumPy rounds what scales them to that, lr * X.T."""
+        x = self.model.seen.arrays[self.model.chain.layers[0].inputs]
+        W1 = self.reading.batches[0].step.parameters["W1"]
+        return bool(x.dtype == np.float32 and W1.dtype == np.float64)
+
+    @property
+    def usual_factors(self) -> set[float]:
+        """What gradients may be times the right ones, where a factor of the loss is lost."""
+        return usual_factors(len(self.reading.batches[0].x), self.network.sizes[-1])
 
     @property
     def quality(self) -> float:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import linecache
 import os
-import shlex
 from collections import defaultdict
 from collections.abc import Iterator
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from lockstep.look.conventions import conventions
-from lockstep.look.drift import biases
 from lockstep.look.recognised import Mapped, Recognised
+from lockstep.look.remarks import remarks
 from lockstep.look.scalars import Place
 from lockstep.look.seen import Sighting
 from lockstep.look.source import Program
@@ -24,6 +22,8 @@ from lockstep.sides.answer import Answer
 from lockstep.sides.code import Source
 from lockstep.sides.side import Side, Turn
 from lockstep.text import base_name
+
+_SCALED = 4  # numbers that inputs are scaled by at most, one after the other: lr / N * X.T
 
 
 class Looked(Side):
@@ -80,14 +80,30 @@ class Looked(Side):
         """What the program's variables held in this step."""
         found = Answer()
         mapped = self._it.steps[turn.number - 1]
+        rooms = self._rooms(turn, problem, torch)
         for name in problem.network.judged:
             if name in mapped and (self._it.reading.knows_update or name[:4] != "new_"):
                 value: Array = np.asarray(mapped[name].value)
                 same = value.shape == torch[name].shape
                 (found.values if same else found.misshapen)[name] = value
+                if name in rooms and same:
+                    found.printed[name] = rooms[name]
                 if mapped[name].at.name != name:
                     found.names[name] = mapped[name].at.name
         return found
+
+    def _rooms(self, turn: Turn, problem: Problem, torch: Quantities) -> Quantities:
+        """How far a gradient by inputs that alone are float32 may be off.
+
+        Beside weights in float64, NumPy rounds the product of inputs and a number to float32.
+        """
+        if not self._it.x_is_narrow:
+            return {}
+        network, x = problem.network, np.abs(turn.start.x.astype(np.float64))
+        W1 = network.name("W1")
+        delta = np.abs(torch[network.name("delta1")])
+        room: Array = _SCALED * 2.0**-24 * (delta.T @ x)  # (n_1, n_0)
+        return {f"grad_{W1}": room, f"new_{W1}": turn.start.lr * room}
 
     def sources(self, step: int) -> list[Source]:
         """Its file or its cells, then the modules beside it, with what their lines compute."""
@@ -121,100 +137,8 @@ class Looked(Side):
         return f"{self._program.place(line, file)}{function}"
 
     def remarks(self, problem: Problem) -> list[str]:
-        """What stands in no variable, and how the program ran."""
-        found = list(self._told)
-        held = {name for step in self._it.steps[: self._steps] for name in step}
-        shared = map(problem.network.name, self._it.shared)
-        held |= {"loss", *(f"{kind}_{b}" for b in shared for kind in ("grad", "new"))}
-        inside = [name for name in problem.network.computed if name not in held]
-        if not self._it.reading.knows_update:
-            found.append(
-                "its updates are those of no known optimizer, or at a learning rate that no "
-                "variable holds: not judged; --optimizer and --lr say them"
-            )
-        if self._it.reading.begins_late:
-            found.append(
-                "the first change of the parameters is no step along their gradients, the later "
-                "ones are: judged from the second on"
-            )
-        if self._it.multiple and not self._it.is_added_up:
-            times, series = self._it.multiple
-            factor = Fraction(times).limit_denominator(10**6)
-            found.append(
-                f"the loss in {self._program.place(series.line, series.file)} is {factor} times "
-                "the one whose gradients these are: a convention of yours, or a factor is missing"
-            )
-        if self._it.other:
-            place = self._program.place(self._it.other.line, self._it.other.file)
-            loss = self._it.reading.settings.loss
-            found.append(
-                f"the loss in {place} is not {loss}, whose gradients these are, nor a multiple of "
-                "it: if it is meant, they are not its gradients"
-            )
-        reading = self._it.reading
-        rate = reading.settings.lr
-        if reading.knows_update and reading.said_lr and rate and "lr" not in self._it.said:
-            factor = Fraction(rate / reading.said_lr).limit_denominator(10**6)
-            if factor in self._usual_factors():
-                found.append(
-                    f"the updates go {factor} times as far as with the learning rate "
-                    f"{reading.said_lr:g}: a factor of the loss may be missing in the gradients"
-                )
-        for l, name in self._unused():
-            found.append(
-                f"{name} is trained, and no part of the forward pass of layer {l}, which has no "
-                "biases"
-            )
-        idle = list(dict.fromkeys(self._idle(problem)))
-        if idle:
-            found.append(
-                f"{', '.join(idle)} never {'changes' if len(idle) == 1 else 'change'}: if that is "
-                f"meant, say --frozen {shlex.quote(','.join(idle))}"
-            )
-        for name, at in self._it.shared.items():
-            found.append(
-                f"{at.name.split(', ')[0]} is one bias for all neurons of layer {name[1:]}: it was "
-                "compared with the sum of PyTorch's, to six digits"
-            )
-        computed = reading.witness, self._it.multiple, self._it.other
-        is_computed = any(computed) or "loss" in self._it.said
-        if reading.kind == "sigmoid" and not is_computed:
-            squares = "half_sum" if reading.settings.loss == "bce_sum" else "half_sum_over_n"
-            found.append(
-                f"no variable holds the loss; {reading.settings.loss} is the one whose derivative "
-                f"is o − y. If squares were meant, σ' is missing there: say --loss {squares}"
-            )
-        if inside:
-            found.append(
-                f"no variable holds {', '.join(inside)}: judged through what is computed from "
-                f"{'it' if len(inside) == 1 else 'them'}"
-            )
-        return found
-
-    def _unused(self) -> Iterator[tuple[int, str]]:
-        """By layer without biases a variable that is called and trained like some."""
-        known = {it.at.name for it in self._it.steps[0].values()}
-        for l, has_biases in enumerate(self._it.network.biases, 1):
-            if not has_biases:
-                names = biases(self._it.model.seen, self._it.network.sizes[l])
-                yield from ((l, name) for name in names[:1] if name not in known)
-
-    def _usual_factors(self) -> set[Fraction]:
-        """What gradients may be times the right ones, where a factor of the loss is lost."""
-        batch = self._it.reading.batches[0]
-        n, n_out = len(batch.x), self._it.network.sizes[-1]
-        sizes = {Fraction(size) for size in (1, n, n_out, n * n_out)}
-        found = {f * c for f in sizes for c in (1, 2, Fraction(1, 2))}
-        return {*found, *(1 / f for f in found)} - {Fraction(1)}
-
-    def _idle(self, problem: Problem) -> Iterator[str]:
-        """The variables of parameters that no step changed, and that are not said to be frozen."""
-        batches = self._it.reading.batches[: self._steps]
-        for name, it in batches[0].step.names.items():
-            steps = [batch.step for batch in batches]
-            stays = all(np.array_equal(step.parameters[name], step.new[name]) for step in steps)
-            if stays and problem.network.name(name) not in problem.frozen:
-                yield from dict.fromkeys(it.name.split(", "))
+        """How the program ran, and what it does beside what is judged."""
+        return [*self._told, *remarks(self._it, self._program, self._steps)]
 
     @property
     def recognised(self) -> list[dict[str, Any]]:

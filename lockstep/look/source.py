@@ -22,6 +22,8 @@ from lockstep.text import base_name
 
 _PYTHON_2 = re.compile(r"Missing parentheses in call to '(print|exec)'|multiple exception types")
 _TRAINS = re.compile(r"train|fit|learn|optimi[sz]e|gradient_descent", re.IGNORECASE)
+_TIMED = re.compile(r"(\s*(?:[\w., ]+=\s*)?)%time\s+(.+)")  # %time train(), x = %time train()
+_ASSIGNED = re.compile(r"(\s*[\w., ]+=\s*)([!%].*)")  # files = !ls
 _INSTALLED = re.compile(r"[/\\](site|dist)-packages[/\\]|[/\\]lib[/\\]python3")
 
 
@@ -68,9 +70,16 @@ class Program:
         for n, code in enumerate(codes, 1):
             magic = code.lstrip().startswith("%%") and not re.match(r"\s*%%(time|capture)", code)
             for m, line in enumerate(code.split("\n"), 1):
+                timed, assigned = _TIMED.match(line), _ASSIGNED.match(line)
                 is_code = not (magic or re.match(r"\s*[%!?]|.*\w\?\s*$", line))
                 indent = line[: len(line) - len(line.lstrip())]
-                lines.append(line if is_code else f"{indent}pass  # {line.lstrip()}")
+                if timed and not magic:
+                    line = timed[1] + timed[2]
+                elif assigned and not magic:
+                    line = f"{assigned[1]}[]  # {assigned[2]}"
+                elif not is_code:
+                    line = f"{indent}pass  # {line.lstrip()}"
+                lines.append(line)
                 self._cells.append((n, m))
         return "\n".join(lines)
 

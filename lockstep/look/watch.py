@@ -10,6 +10,7 @@ import builtins
 import json
 import os
 import sys
+import threading
 import time
 import types
 import zlib
@@ -45,10 +46,12 @@ class Watch:
 
     Attributes:
         told: Sentences about what was done for the program to run.
+        calls: Whether the file has run, and what is to be called after it runs.
     """
 
     def __init__(self, program: Program, channel: Channel) -> None:
         self.program, self.channel, self.told = program, channel, list[str]()
+        self.calls = False
         self._names: dict[str, tuple[dict[int, set[str]], dict[int, set[str]]] | None] = {}
         self._contents: dict[tuple[Any, ...], int] = {}
         self._last: dict[tuple[str, str], int] = {}
@@ -100,6 +103,12 @@ class Watch:
             return follow
 
         return follow
+
+    def beside(self, frame: Any, event: str, arg: Any) -> Any:
+        """What Python calls for each call in another thread: of the user's functions it is said."""
+        threads = "what runs in a thread of its own is not watched: call it in the main one"
+        if threads not in self.told and self._names_of(frame.f_code.co_filename) is not None:
+            self.told.append(threads)
 
     def _names_of(self, path: str) -> tuple[dict[int, set[str]], dict[int, set[str]]] | None:
         """By line the names that a file of the user's mentions and stores; None for other files."""
@@ -272,7 +281,7 @@ class Watch:
         for known, series in self._series.items():
             numbers.append(known)
             given[f"series {len(numbers) - 1}"] = np.array(series, np.float64)
-        text = json.dumps([self._seen, numbers, self._partial, self.told, end])
+        text = json.dumps([self._seen, numbers, self._partial, self.told, self.calls, end])
         self.channel.send({"seen": text}, given)
         self._seen, self._arrays, self._series, self._partial = [], {}, {}, []
         self._numbers = 0
@@ -364,7 +373,7 @@ def run(program: Program, call: str, channel: Channel) -> None:
     """
     watch = Watch(program, channel)
     module = types.ModuleType("__main__")
-    module.__file__ = program.path
+    module.__file__, names = program.path, module.__dict__
     sys.modules["__main__"] = module
     sys.argv = [program.path]
     sys.path.insert(0, program.folder)
@@ -379,16 +388,19 @@ def run(program: Program, call: str, channel: Channel) -> None:
 
     builtins.input = nothing
     end = "finished"
+    threading.settrace(watch.beside)
     try:
-        code = compile(program.tree, program.path, "exec")
         sys.settrace(watch.trace)
-        exec(code, module.__dict__)
-        if call:
-            exec(compile(call, "--call", "exec"), module.__dict__)
+        codes = compile(program.tree, program.path, "exec"), compile(call, "--call", "exec")
+        for code in codes[: 2 if call else 1]:
+            watch.calls = code is codes[1]
+            try:
+                exec(code, names)
+            except SystemExit as error:
+                said = "" if error.code is None else repr(error.code)
+                watch.told.append(f"the program ended itself, with sys.exit({said})")
     except Unusable as reason:
         end = str(reason)
-    except SystemExit:
-        pass
     except BaseException as error:
         end = program.located(raised(error, program.path), error)
         if watch.told:

@@ -118,13 +118,17 @@ def terms(value: Any) -> dict[str, Term] | None:
     """The terms of a dict of texts, or of a text such as syn0=W1.T,l2_delta=-delta2.
 
     Raises:
-        Unusable: A text that is of no such form.
+        Unusable: A text that is of no such form, or a name that is there twice.
     """
     if isinstance(value, str):
         pairs = [part.partition("=") for part in value.split(",")]
         if not all(equals for _, equals, _ in pairs):
             return None
-        value = {name.strip(): text for name, _, text in pairs}
+        names = [name.strip() for name, _, _ in pairs]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise Unusable(f"{twice} stands there twice; expected each name once")
+        value = {name: text for name, (_, _, text) in zip(names, pairs, strict=True)}
     if not isinstance(value, dict):
         return None
     found = {}

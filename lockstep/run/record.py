@@ -86,7 +86,7 @@ class Record:
         misshapen: What was returned in another shape than the table's.
         given: What was asked for and returned unchanged, in whole or in part; it is not judged.
         asked: The computed quantities that were asked for, as PyTorch has them.
-        printed: Half a unit of printed numbers' last digits.
+        printed: Half a unit of printed numbers' last digits; or what float32 inputs explain.
         names: What was used in place of the table's names, by the quantity.
         reshaped: What came in a shape that can be read in one way alone.
         extra: Names that mean nothing here, and what they may have been meant for.

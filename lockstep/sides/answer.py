@@ -28,7 +28,7 @@ class Answer:
         covered: Of quantities that were returned in part, which elements were. The other elements
             hold PyTorch's values.
         misshapen: Values of another shape than the table's.
-        printed: How far a printed number may be off by its printing.
+        printed: How far a number may be off by its printing, or by inputs in fewer digits.
         given: What was asked for and returned unchanged, in whole or in part; it is not judged.
         asked: The computed quantities that were asked for.
         names: The names that were used, by the quantity, where they are not the table's.

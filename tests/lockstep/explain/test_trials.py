@@ -109,3 +109,11 @@ def test_the_memory_of_an_optimiser_that_is_not_set_says_what_to_set(name, optio
     for step in ("asks", "returns"):
         with pytest.raises(Unusable, match=f"memory of an optimiser; expected {option}"):
             compare(namespace[step], sizes="4-5-5-3")
+
+
+def test_a_factor_that_is_nearly_1_has_the_digits_that_tell():
+    def step(x, delta_h):
+        return dict(grad_W_h=delta_h.T @ x * (1 + 1e-9))
+
+    (found,) = compare(step, sizes="4-5-3", samples=6, steps=1).diagnoses
+    assert found["says"].startswith("grad_W_h is 1.000000001 times the right one")

@@ -72,6 +72,67 @@ def test_a_call_is_run_after_the_file(write, capsys):
     assert "network 3-1, linear, mse, sgd lr 0.1" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("end", ["import sys; sys.exit('done')", ""])
+def test_a_call_is_run_though_the_file_ends_itself(end, write, capsys):
+    text = f"{TRAINS}\n{end}"
+    assert main(["look", write(text), "--call", "model.fit(X, y, 5)", "--json", "-"]) == 0
+    ended = "the program ended itself, with sys.exit('done')"
+    assert (ended in json.loads(capsys.readouterr().out)["remarks"]) == bool(end)
+
+
+def test_a_call_that_is_not_reached_is_told(write, capsys):
+    assert main(["look", write(TRAINS + "model.fit(X, y, 50)"), "--call", "none()"]) == 0
+    said = capsys.readouterr().out
+    assert "the file trains by itself, so --call none() was not run" in said
+
+
+def test_what_runs_in_a_thread_is_told(write, capsys):
+    text = "import threading, time\nfor _ in range(2):\n    " + (
+        "it = threading.Thread(target=model.fit, args=(X, y, 2)); it.start(); it.join()\n"
+    )
+    said = refused(capsys, write(TRAINS + text))
+    assert said.count("what runs in a thread of its own is not watched") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--names", "error=delta7"), "the network that was recognised has no delta7; expected"),
+        (("--names", "error=W1"), "--names error: error holds no array that may be W1"),
+        (("--names", "error=delta1,error=W1"), "--names: error stands there twice"),
+        (("--call", "fit("), "--call: expected Python, got 'fit('"),
+        (("--parameters", "self.W,,self.b"), "--parameters: expected names"),
+        (("--frozen", "self.b,self.b"), "--frozen: expected names, separated by commas, each once"),
+    ],
+)
+def test_what_is_said_and_does_not_fit_is_refused(options, words, write, capsys):
+    assert words in refused(capsys, write(TRAINS + "model.fit(X, y, 50)"), *options)
+
+
+def test_a_file_of_another_kind_is_refused(write, capsys):
+    said = refused(capsys, write("", "program.txt"))
+    assert said.startswith("lockstep look: FILE: expected a file name that ends with .py")
+
+
+def test_names_that_fit_are_taken(write, capsys):
+    path = write(TRAINS + "model.fit(X, y, 50)")
+    names = "self.W=W1.T,dW=grad_W1,X=x,error=N/2*delta1"
+    assert main(["look", path, "--names", names]) == 0
+    assert "match" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("factor", ["", "1.25 * "])
+def test_inputs_of_float32_are_allowed_for(factor, write, capsys):
+    text = TRAINS.replace("size=(6, 3))", "size=(6, 3)).astype('f4')", 1)
+    text = text.replace("            dW = 2 * X.T @ error / len(X)\n", "")
+    text = text.replace("lr * dW", f"{factor}lr / len(X) * X.T @ (2 * error)")
+    status = main(["look", write(text + "model.fit(X, y, 50)"), "--lr", "0.1"])
+    assert status == bool(factor)
+    said = capsys.readouterr().out
+    assert "the inputs are float32 and the weights float64" in said
+    assert not factor or "rounding explains" in said
+
+
 def test_a_constant_is_set(write, capsys):
     path = write(TRAINS + "model.fit(X, y, 9)\n")
     assert main(["look", path, "--set", "lr=0.05"]) == 0
@@ -164,6 +225,20 @@ def test_a_notebook_has_cells_and_magic_commands():
     )
     with pytest.raises(Unusable, match="cell 1, line 1: expected Python 3"):
         Program("file.ipynb", notebook("x = = 2").encode())
+
+
+def test_what_a_notebook_times_is_run_and_what_it_asks_the_shell_is_empty():
+    cells = "%time train()", "x = %time train()", "files = !ls", "a, b = %magic\n", "%%bash\nx=!ls"
+    program = Program("file.ipynb", notebook(*cells).encode())
+    assert program.lines == [
+        "train()",
+        "x = train()",
+        "files = []  # !ls",
+        "a, b = []  # %magic",
+        "",
+        "pass  # %%bash",
+        "pass  # x=!ls",
+    ]
 
 
 def test_a_line_of_another_file_has_its_name(tmp_path):
