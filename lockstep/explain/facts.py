@@ -151,6 +151,8 @@ def by_facts(case: Case, name: str, accepted: Replaced) -> Diagnosis:
     stored = by_columns(record, name, own) if name not in record.covered else None
     if stored:
         return stored
+    base = name.removeprefix("new_")
+    start = record.start.parameters.get(base) if name != base else None
     if returned > 1:
         if name in case.network.gradients and (clipped := _clipped(name, own, right)):
             return clipped
@@ -158,8 +160,6 @@ def by_facts(case: Case, name: str, accepted: Replaced) -> Diagnosis:
             digits = _by_its_digits(case, name, right, off)
             if digits:
                 return digits
-        base = name.removeprefix("new_")
-        start = record.start.parameters.get(base) if name != base else None
         if start is not None and (c := factor(own - start, right.value - start, right.bound())):
             says = f"{name} is updated with {c:.9g} times the learning rate"
             remedy = "compare the learning rates, and what the gradient is multiplied by"
@@ -167,6 +167,8 @@ def by_facts(case: Case, name: str, accepted: Replaced) -> Diagnosis:
     elements = f"{returned} elements of {name}"
     says = differing(own, off, lambda place: record.named(name, place), elements)
     known = ratios(own, record.torch[name], off)
+    if start is not None and (change := ratios(own - start, record.torch[name] - start, off)):
+        known = f"of what is added, {change}"
     return Diagnosis(name, "unknown", f"{says}; {known}" if known else says)
 
 

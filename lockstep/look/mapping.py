@@ -41,6 +41,9 @@ def mapped(found: Recognised, reader: Reader, batch: Batch, right: Quantities) -
         else:
             held = reader.find(batch, value, factors)
         held = [it for it in held if it.value.shape == value.shape and it.at.key not in parameters]
+        gradient = own.get("grad_" + name[name.rfind("_") + 1 :])
+        if gradient:  # the optimiser's memory is the gradient at first
+            held = [it for it in held if it.at != gradient.at]
         if held:
             it = held[0]
             own[name] = Mapped(it.ours, it.at, it.transposed, it.factor)
@@ -88,14 +91,15 @@ def _without_factors(
     is right tells.
     """
     gradients = (it for name, it in own.items() if name.startswith(("grad_W", "grad_b")))
-    if any(it.is_right and abs(it.factor) == 1 for it in gradients):
+    l2 = found.reading.settings.l2
+    if not l2 or any(it.is_right and abs(it.factor) == 1 for it in gradients):
         return
     for l in range(1, found.network.depth + 1):
         delta, gradient = own.get(f"delta{l}"), own.get(f"grad_W{l}")
         if delta and gradient and abs(delta.factor) != 1 and not gradient.is_right:
             a = batch.x if l == 1 else right[f"a{l - 1}"]
             held = delta.value * delta.factor
-            made = held.T @ a + found.reading.settings.l2 * batch.step.parameters[f"W{l}"]
+            made = held.T @ a + l2 * batch.step.parameters[f"W{l}"]
             if close(gradient.value * gradient.factor, made, _SAME):
                 for name in (f"delta{l}", f"grad_W{l}", f"grad_b{l}"):
                     if it := own.get(name):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby, islice, product
@@ -386,9 +386,18 @@ class Model:
             until = float(following.time if following else last)
             parameters, new = self.parameters(group[0].parameters), self.parameters(contents)
             step = Step(group, parameters, new, ends[n], until)
-            step.names = {name: self.seen.first(content) for name, content in contents}
+            step.names = {name: self._holder(name, content, groups) for name, content in contents}
             steps.append(step)
         return steps
+
+    def _holder(self, name: str, content: int, groups: Sequence[Sequence[Pass]]) -> Sighting:
+        """Where a new parameter was seen first, of the variables that held most of the others.
+
+        Of zeros and what is then added to them the sum is in the variable of both.
+        """
+        others = {dict(group[0].parameters)[name] for group in groups}
+        held = {it.key: len(others & {*self.seen.held(it.key)}) for it in self.seen.of(content)}
+        return max(self.seen.of(content), key=lambda it: (held[it.key], -it.time))
 
 
 def _each_until_the_next(passes: Iterable[Pass]) -> Iterator[Pass]:

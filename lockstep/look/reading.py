@@ -20,12 +20,12 @@ from manual_backprop.losses import loss_function, one_hot
 
 # names of learning rates, in small letters and without underscores, the surest first
 _LR = ("lr", "learningrate", "alpha", "eta", "learnrate", "rate", "lrate", "stepsize", "epsilon")
-_LOSSES = ("loss", "cost", "j", "total_loss", "data_loss")  # names of losses
+_LOSSES = ("loss", "cost", "total_loss", "data_loss")  # names of losses, beside J
 _ROUGHLY = 1e-3  # relative: to which a loss with an ε is the same
 _SUMS = {None: "half_sum", "sigmoid": "bce_sum", "softmax": "cross_entropy_sum"}
 _OF_THE_LOSS = ("loss", "delta", "grad_")  # what has a factor where the loss has it
 _SUM = re.compile(r"[-+]=|(?<![\w.])(?P<name>\w+)\s*=\s*(?P=name)\s*[-+]")
-_ONE_BY_ONE = 64  # samples of a step that are looked for one at a time
+ONE_BY_ONE = 64  # samples of a step that are looked for one at a time
 # what a loss that the program computes counts, beside 4 for the last update; and one that it adds
 # up, which may be divided by the number of samples elsewhere
 _COMPUTED, _ADDED_UP = 2.5, 0.5
@@ -198,12 +198,14 @@ class Reader:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def targets(
-        self, step: Step, passes: Sequence[Pass], n_out: int
+        self, step: Step, passes: Sequence[Pass], n_out: int, may_be_inputs: bool = True
     ) -> Iterator[tuple[Key, Array]]:
         """The variables that may hold the targets of some passes, with what they hold."""
         ends = [float(one.time) for one in passes[1:]] + [step.until]
         sizes = [len(self.model.x_of(one.x)) for one in passes]
-        chained = {one.out for one in passes} | {one.x for one in passes}
+        chained = {one.out for one in passes}
+        if not (may_be_inputs or "y" in self.given):
+            chained |= {one.x for one in passes}
         own = self.model.variables
         keys = [key for key, history in self.seen.history.items() if history and key not in own]
         if "y" in self.given:
@@ -280,7 +282,15 @@ class Reader:
     # the loss
 
     def readings(self) -> list[Reading]:
-        """The ways to read the program, the best first."""
+        """The ways to read the program, the best first; its inputs are its targets at last."""
+        found = self._readings(False)
+        parameters = self.steps[0].parameters
+        is_square = parameters["W1"].shape[1] == len(parameters[f"W{len(self.model.chain.layers)}"])
+        if is_square and not any(it.knows_error or it.witness for it in found):
+            return self._readings(True) or found
+        return found
+
+    def _readings(self, may_be_inputs: bool) -> list[Reading]:
         found: list[Reading] = []
         step = self.steps[0]
         layers = self.model.chain.layers
@@ -288,7 +298,7 @@ class Reader:
         for passes in self.batches(step):
             x, is_a_part = self.x_of(passes), self.is_a_part(step, passes)
             by_value: dict[bytes, Batch] = {}
-            for key, y in self.targets(step, passes, n_out):
+            for key, y in self.targets(step, passes, n_out, may_be_inputs):
                 mark = bytes([y.ndim]) + y.tobytes()
                 by_value.setdefault(mark, Batch(step, passes, x, y, [])).y_keys.append(key)
             for batch in by_value.values():
@@ -479,7 +489,8 @@ class Reader:
         possible = np.outer(losses, [*self._usual_factors(batch)]).ravel()
         found = None
         for series, values, added in self.seen.numbers(batch.step.after, batch.step.until):
-            if own_name(series.name).lower() in _LOSSES:
+            name = own_name(series.name)
+            if name == "J" or name.lower() in _LOSSES:
                 each = np.array([*values, *(added if self.is_a_sum(series) else ())])
                 each = each[np.isfinite(each) & (each != 0)]
                 apart = np.abs(each[:, None] - possible) / np.abs(possible)
@@ -554,7 +565,7 @@ class Reader:
         starts = [batch.step.after, *(float(one.time) for one in passes)]
         parts: list[list[Found]] = []
         at = 0
-        for n, after, until in zip(sizes[:_ONE_BY_ONE], starts, ends, strict=False):
+        for n, after, until in zip(sizes[:ONE_BY_ONE], starts, ends, strict=False):
             rows_of = value[at : at + n]
             parts.append(self.seen.find(rows_of, 10 * self.tolerance, factors, after, until))
             at += n

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 
 from lockstep.look.passes import Model
-from lockstep.look.reading import Batch, Settings, delta_factors, own_name
-from lockstep.look.seen import Found, Sighting, forms
+from lockstep.look.reading import ONE_BY_ONE, Batch, Settings, delta_factors, own_name
+from lockstep.look.seen import Found, Key, Sighting, forms
 from lockstep.network.names import Array, Quantities
 from lockstep.network.network import Network
 
@@ -41,7 +43,8 @@ class Roles:
         name = f"grad_{parameter}"
         own = self.model.variables
         found: list[tuple[float, Found]] = []
-        for it, form, transposed in self._held(p.shape, parameter):
+        summed = self._in_turn(p.shape, parameter)
+        for it, form, transposed in chain(summed, self._held(p.shape, parameter)):
             if it.key in own or not form.any() or np.array_equal(form, new):
                 continue
             along = self._share(went, form)
@@ -72,7 +75,7 @@ class Roles:
         factors = delta_factors(
             len(right), self.right[f"a{len(self.settings.activations)}"].shape[1]
         )
-        for it, form, transposed in self._held(right.shape):
+        for it, form, transposed in chain(self._in_turn(right.shape), self._held(right.shape)):
             points, factor = float(self._is_named(it, f"delta{layer}")), sign
             for made, there in (
                 (form.T @ a, gradient),
@@ -108,6 +111,40 @@ class Roles:
             for form, transposed in alike:
                 yield self.seen.first(it.content), form.astype(np.float64), transposed
                 break
+
+    def _in_turn(
+        self, shape: tuple[int, ...], parameter: str = ""
+    ) -> Iterator[tuple[Sighting, Array, bool]]:
+        """What a variable held for each of several passes, one below the other.
+
+        Of a parameter's gradients the sum: the line that computes them tells more than the one
+        that adds them up.
+        """
+        passes, until = self.batch.passes, self.batch.step.until
+        if not 1 < len(passes) <= ONE_BY_ONE:
+            return
+        held: list[dict[Key, list[tuple[Sighting, Array, bool]]]] = []
+        for one in passes:
+            found = defaultdict(list)
+            for it in self.seen.within(one.time, min(one.until, until)):
+                array = self.seen.arrays[it.content]
+                rows = len(self.model.x_of(one.x)), *shape[1:]
+                alike = (
+                    self.model.forms(array, parameter, shape) if parameter else forms(array, rows)
+                )
+                for form, transposed in alike if it.content not in self.seen.partial else ():
+                    found[it.key].append((it, form.astype(np.float64), transposed))
+                    break
+            held.append(found)
+        for key, firsts in held[0].items():
+            if all(len(found[key]) == len(firsts) for found in held):
+                for n, (it, _, transposed) in enumerate(firsts):
+                    parts = [found[key][n][1] for found in held]
+                    yield (
+                        it,
+                        np.sum(parts, axis=0) if parameter else np.concatenate(parts),
+                        transposed,
+                    )
 
     def _share(self, made: Array, there: Array) -> float | None:
         """c where one array is c times another; None where it is not."""

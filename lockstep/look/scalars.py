@@ -16,12 +16,13 @@ _NUMBER = re.compile(r"\d+")
 
 @dataclass(frozen=True)
 class Place:
-    """What a variable got, a number or one a sample: when, and in which line of which file."""
+    """What a variable got, a number or one a sample, when, and in which line of which file."""
 
     value: float | Array
     time: float
     line: int
     file: str
+    name: str = ""
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ class Seen:
             parts = [(it.key, self._place(it)) for it in new]
             for i, (where, line, name, file) in enumerate(numbers):
                 for time, value in arrays[f"series {i}"].tolist():
-                    parts.append(((where, name), Place(value, time, line, file)))
+                    parts.append(((where, name), Place(value, time, line, file, name)))
             self._gather(sorted(parts, key=lambda part: part[1].time))
         self.sightings.sort(key=lambda it: it.time)
         for history in self.history.values():
@@ -169,7 +169,7 @@ class Seen:
             self.totals[content] = float(np.abs(array, dtype=np.float64).sum())
 
     def _place(self, it: Sighting) -> Place:
-        return Place(self.arrays[it.content], it.time, it.line, it.file)
+        return Place(self.arrays[it.content], it.time, it.line, it.file, it.name)
 
     def _gather(self, new: list[tuple[Key, Place]]) -> None:
         """Take what variables that belong together got last for arrays."""

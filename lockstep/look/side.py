@@ -17,6 +17,7 @@ from lockstep.look.scalars import Place
 from lockstep.look.seen import Sighting
 from lockstep.look.source import Program
 from lockstep.network.names import Array, Index, Quantities
+from lockstep.network.network import PER_SAMPLE
 from lockstep.network.problem import Problem, Start, State
 from lockstep.sides.answer import Answer
 from lockstep.sides.code import Source
@@ -81,6 +82,9 @@ class Looked(Side):
         found = Answer()
         mapped = self._it.steps[turn.number - 1]
         rooms = self._rooms(turn, problem, torch)
+        parameters = self._it.reading.batches[turn.number - 1].step.names
+        own = {problem.network.name(name): it.name for name, it in parameters.items()}
+        found.names = {name: text for name, text in own.items() if name != text}
         for name in problem.network.judged:
             if name in mapped and (self._it.reading.knows_update or name[:4] != "new_"):
                 value: Array = np.asarray(mapped[name].value)
@@ -125,12 +129,33 @@ class Looked(Side):
     def line_of(self, name: str, step: int, index: Index) -> str:
         """line 30, in backward: d1 = …"""
         it = self._it.steps[step - 1][name]
-        at: Sighting | Place = it.at
-        if it.at.parts:  # each has a line of its own
-            own = float(it.value[index]) * it.factor
-            at = min(it.at.parts, key=lambda part: np.abs(part.value - own).min())
+        at: Sighting | Place = self._part(name, step, index) or it.at
         text = self._program.text(at.line, at.file)
         return f"{self._place(at.line, at.file, it.at.where)}: {text}"
+
+    def called(self, name: str, step: int, index: Index) -> str:
+        """w3, of the element [1, 0] of w1, w2; w3, w4."""
+        part = self._part(name, step, index)
+        return part.name if part else ""
+
+    def _part(self, name: str, step: int, index: Index) -> Place | None:
+        """The variable of one number, or one a sample, that an element is."""
+        network = self._it.network
+        held = self._it.steps[step - 1].get(name)
+        given = self._it.reading.batches[step - 1].step.names
+        at = (
+            held.at
+            if held
+            else next((it for n, it in given.items() if network.name(n) == name), None)
+        )
+        if at is None or not at.parts:
+            return None
+        if network[name].family in PER_SAMPLE:
+            return at.parts[index[-1]]
+        shape = network.shape(name, 1)
+        is_turned = held is not None and held.transposed
+        turned = (index[::-1], shape[::-1]) if is_turned else (index, shape)
+        return at.parts[int(np.ravel_multi_index(*turned))]
 
     def _place(self, line: int, file: str, where: str) -> str:
         function = "" if where == "<module>" else f", in {where}"

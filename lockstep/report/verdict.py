@@ -121,7 +121,8 @@ def _mismatch(result: Comparison) -> str:
     agree = f"; the {grouped(before)} values before it agree" if before else ""
     if before == 1:
         agree = "; the value before it agrees"
-    yours = record.yours(first.quantity)
+    own = result.by_hand.called(first.quantity, first.step, tuple(first.index))
+    yours = f" (your {own})" if own else record.yours(first.quantity)
     return f"first at step {grouped(first.step)}, {first.label}{yours}{agree}"
 
 
@@ -267,10 +268,20 @@ def _explanation(result: Comparison) -> Iterator[Labelled]:
 
 def _yours(result: Comparison) -> str:
     """What the user calls the quantities that the diagnoses speak of, where that differs."""
-    names = result.decisive.names if result.decisive else {}
+    record = result.decisive
+    if record is None:
+        return ""
     said = " ".join(f"{it.says} {it.formula} {it.remedy}" for it in result.found)
     words = {*re.findall(r"\w+", said), *(name for it in result.found for name in it.explains)}
-    return ", ".join(f"{of} is your {own}" for of, own in names.items() if of in words)
+    names = {of: own for of, own in record.names.items() if of in words}
+    for word, (name, at) in record.network.scalars(record.samples).items():
+        if word in words:
+            index = np.unravel_index(at, record.network.shape(name, record.samples))
+            own = result.by_hand.called(name, record.number, tuple(map(int, index)))
+            if own:
+                names.pop(name, None)  # all of them together
+                names[word] = own
+    return ", ".join(f"{of} is your {own}" for of, own in names.items())
 
 
 def _control(result: Comparison) -> str:

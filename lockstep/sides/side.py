@@ -120,6 +120,10 @@ class Side(ABC):
         """Where its program computes an element, as a report says it; empty where unknown."""
         return ""
 
+    def called(self, name: str, step: int, index: Index) -> str:
+        """The variable of its program that holds an element alone; empty where none does."""
+        return ""
+
     @property
     def recognised(self) -> list[dict[str, Any]] | None:
         """What was recognised of its program, as in the JSON document; None where nothing was."""

@@ -113,6 +113,13 @@ MISTAKES = [
         "delta = np.dot(self.weights[-l + 1].T, delta) * sigmoid_prime(zs[-l])",
         "delta = np.dot(self.weights[-l + 1].T, delta)",
         "missing-activation-derivative",
+        "delta_h",
+    ),
+    (
+        "one_at_a_time.py",
+        "grad_w[-l] = np.dot(delta",
+        "grad_w[-l] = 1.5 * np.dot(delta",
+        "scaled-by-constant",
         "grad_W_h",
     ),
 ]

@@ -294,6 +294,17 @@ def test_a_wrong_number_is_shown_with_the_line_that_assigns_it(tmp_path, capsys)
     _, said = judged(tmp_path, capsys, NET.replace("w3 -= 0.5", "w3 -= 0.1"))
     assert "w1, w2; w3, w4" in said.out
     assert ": w3 -= 0.1 * d_h2 * x1" in said.out
+    assert "new_w12 (your w3)" in said.out
+    text = " ".join(said.out.split())
+    assert "(new_w12); of what is added, yours / PyTorch's: 0.2" in text
+    assert "names new_w12 is your w3" in text
+
+
+def test_a_number_that_belongs_to_another_neuron_has_the_programs_name(tmp_path, capsys):
+    _, said = judged(tmp_path, capsys, NET.replace("d_o2 * w8) * h2", "d_o2 * w7) * h2"))
+    text = " ".join(said.out.split())
+    assert "wrong-index: delta_h2: w32 stands where w42 belongs" in text
+    assert "names w32 is your w7, w42 is your w8, delta_h2 is your d_h2" in text
 
 
 def found(text):

@@ -774,3 +774,39 @@ def test_a_loss_that_overflows_is_none_that_is_computed(tmp_path, capsys):
     text = LINE_BY_LISTS.replace("draw(), draw()]", "1e200 * draw(), draw()]")
     status, said = judged(tmp_path, capsys, text)
     assert status in (2, 3), said.out
+
+
+AUTOENCODER = """
+import numpy as np
+
+rng = np.random.default_rng(9)
+X = rng.normal(size=(20, 6))
+W1, W2, b1, b2 = rng.normal(size=(6, 3)), rng.normal(size=(3, 6)), np.zeros(3), np.zeros(6)
+velocity = {name: np.zeros_like(it) for name, it in dict(W1=W1, W2=W2, b1=b1, b2=b2).items()}
+j = 3.5
+for _ in range(40):
+    h = np.tanh(X @ W1 + b1)
+    out = h @ W2 + b2
+    d2 = 2 * (out - X) / out.size
+    d1 = d2 @ W2.T * (1 - h * h)
+    slopes = dict(W1=X.T @ d1, W2=h.T @ d2, b1=d1.sum(axis=0), b2=d2.sum(axis=0))
+    for name, it in slopes.items():
+        velocity[name] = 0.9 * velocity[name] - 0.2 * it
+    W1 = W1 + velocity["W1"]
+    b1 = b1 + velocity["b1"]
+    W2 = W2 + velocity["W2"]
+    b2 = b2 + velocity["b2"]
+"""
+
+
+def test_inputs_may_be_the_targets(tmp_path, capsys):
+    status, said = judged(tmp_path, capsys, AUTOENCODER)
+    assert status == 0
+    assert "network 6-3-6, tanh, linear, mse, sgd momentum 0.9 lr 0.2" in said.out
+    assert "is not mse" not in said.out  # j is a number of no loss
+    held = dict(line.split()[:2] for line in said.out.splitlines() if line.startswith("  new_"))
+    assert held == {"new_W_o": "W2", "new_b_o": "b2", "new_W_h": "W1", "new_b_h": "b1"}
+    wrong = AUTOENCODER.replace("(1 - h * h)", "(1 - h)")
+    status, said = judged(tmp_path, capsys, wrong, "--y", "X")
+    assert status == 1
+    assert "wrong-activation-derivative" in said.out
