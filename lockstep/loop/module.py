@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -221,6 +223,9 @@ class ModuleJudge(Judge):
             own |= {name: it.clone() for name, it in self._model.named_buffers()}
             return self._loss(functional_call(self._model, own, (x,)), y)
 
+        if self._result.steps_run == 1:
+            tensors = {word: torch.from_numpy(array) for word, array in arrays.items()}
+            _demand_alike(lambda: reference(**tensors), tuple(y.shape))
         hand = {
             word: ours[f"grad {name}"] for word, name in words.items() if f"grad {name}" in ours
         }
@@ -369,6 +374,18 @@ def _data(ours: Quantities, kind: torch.dtype) -> tuple[Tensor, Tensor]:
     """x and y as the model takes them: floats in its own precision, labels as they are."""
     x, y = (torch.from_numpy(np.ascontiguousarray(ours[name])) for name in "xy")
     return (x.to(kind) if x.is_floating_point() else x, y.to(kind) if y.is_floating_point() else y)
+
+
+def _demand_alike(loss: Callable[[], Any], shape: tuple[int, ...]) -> None:
+    """Raise Unusable where the loss would broadcast the targets, of which PyTorch only warns."""
+    with warnings.catch_warnings(record=True) as told, suppress(Exception):  # it is told later
+        warnings.simplefilter("always")
+        loss()
+    if any("Using a target size" in str(it.message) for it in told):
+        raise Unusable(
+            f"follow: y has shape {shape}, and the model's output another one, so that the loss "
+            "would broadcast the two; expected the same shape, such as y[:, None]"
+        )
 
 
 def _word(i: int) -> str:

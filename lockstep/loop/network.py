@@ -13,6 +13,7 @@ import numpy as np
 from lockstep.api import ComparisonResult, explain_run
 from lockstep.bound.allowed import tolerance
 from lockstep.errors import Mismatch, Unusable
+from lockstep.explain.diagnosis import Diagnosis
 from lockstep.loop.follow import Judge
 from lockstep.network.conventions import Conventions, conventions
 from lockstep.network.names import Quantities
@@ -38,6 +39,8 @@ class Loop(Side):
     def __init__(self) -> None:
         self.seen: set[str] = set()  # the quantities that some call gave
         self.knows_lr = False  # whether a learning rate was said, or given by a call
+        self.said: tuple[str, ...] = ()  # the variables that `names` says what they are
+        self.passed: set[str] = set()  # the variables that some call gave
         self.is_late = False  # whether a call came after the update
 
     def remarks(self, problem: Problem) -> list[str]:
@@ -49,11 +52,9 @@ class Loop(Side):
             found.append("no biases were given: it was judged as a network without them")
         if not self.knows_lr:
             found.append("lr was not given, so no update was judged; expected follow(…, lr=0.1)")
-        if self.is_late:
-            found.append(
-                "the gradients are those of the parameters before the update: call the judge "
-                "before it"
-            )
+        unused = [name for name in self.said if name not in self.passed]
+        if unused:
+            found.append(f"names: no call gave {', '.join(unused)}")
         return found
 
     def answer(self, turn: Turn, problem: Problem, torch: Quantities) -> Answer:
@@ -82,6 +83,7 @@ class NetworkJudge(Judge):
         self._side = Loop()
         self._side.conventions = conventions(self._values)
         self._side.knows_lr = "lr" in self._values
+        self._side.said = tuple(self._values.get("names", ()))
         self._result: ComparisonResult | None = None
         self._state: State | None = None
         self._turn: Turn | None = None  # the step whose update is still to be judged
@@ -108,6 +110,11 @@ class NetworkJudge(Judge):
         assert self._result is not None
         self._result.remarks = []
         explain_run(self._result)
+        if self._side.is_late:
+            assert self._result.first
+            says = "the gradients are those of the parameters before the update"
+            name, remedy = self._result.first.quantity, "call the judge before the update"
+            self._result.found, self._result.notes = [Diagnosis(name, "unknown", says, remedy)], []
         self._result.fits = as_keywords(self._result.fits)
         self._result.remarks = list(map(as_keywords, self._result.remarks))
         self._result.found = [
@@ -130,6 +137,7 @@ class NetworkJudge(Judge):
 
     def _sorted(self, arrays: dict[str, Any]) -> tuple[Quantities, Quantities]:
         """What a step starts from, in our names and layout, and what it computed, in the user's."""
+        self._side.passed |= arrays.keys()
         values = {name: np.array(as_numbers(it, f"follow: {name}")) for name, it in arrays.items()}
         if self._result is None:
             self._settle(values)
@@ -213,9 +221,10 @@ class NetworkJudge(Judge):
                 for name, it in given.items()}  # fmt: skip
         if network.labels:
             cast["y"] = cast["y"].astype(np.int64)
-            if cast["y"].size and not (0 <= cast["y"].min() <= cast["y"].max() < network.sizes[-1]):
+            wrong = [it for it in cast["y"].flat if not 0 <= it < network.sizes[-1]]
+            if wrong:
                 classes = f"labels from 0 to {network.sizes[-1] - 1}"
-                raise Unusable(f"follow: y: expected {classes}, got up to {cast['y'].max()}")
+                raise Unusable(f"follow: y: expected {classes}, got {wrong[0]}")
         if not len(cast["x"]):
             raise Unusable("follow: x is empty; expected a row a sample")
         memory = {name: cast[name] for name in network.memory if name in cast}
@@ -247,14 +256,12 @@ class NetworkJudge(Judge):
         if self._keeps_going:
             return None  # it is judged with its update
         record = self._record()
-        if judge(record, self._is_fixed).verdict != "mismatch":
-            return None
-        self._side.is_late = self._is_right_before(start)
-        return self._end({})
+        return self._end({}) if judge(record, self._is_fixed).verdict == "mismatch" else None
 
-    def _is_right_before(self, start: Start) -> bool:
+    def _is_right_before(self, record: Record) -> bool:
         """Whether a step's gradients are those of the parameters that it was an update of."""
-        values, network = self._answer.values, self._network
+        start, network = record.start, self._network
+        values = {n: it for n, it in self._answer.values.items() if n[:4] != "new_"}
         if network.memory or any(f"grad_{name}" not in values for name in network.parameters):
             return False
         before = {n: p + start.lr * values[f"grad_{n}"] for n, p in start.parameters.items()}
@@ -289,6 +296,7 @@ class NetworkJudge(Judge):
         result.add(record)
         if result.first is None or before is not None:
             return None
+        self._side.is_late = self._is_right_before(record)
         self._explain()
         first = result.first_mismatch
         assert first is not None

@@ -127,6 +127,12 @@ def test_memory_learning_rate_and_step_may_be_given():
     assert "not judged, as no quantity: mine" in judge.result.remarks
 
 
+def test_names_that_no_call_gives_are_told():
+    judge = follow(**NET, layout="in_out", names={"delta2": "N*delta2", "d2": "N*delta2"})
+    train(judge, more=("delta2",))
+    assert "names: no call gave d2" in judge.result.remarks
+
+
 def test_names_of_ones_own_serve_a_loop():
     judge = follow(**NET, layout="in_out", names={"delta2": "N*delta2", "delta1": "N*delta1"})
     train(judge, more=("delta2", "delta1"))
@@ -444,8 +450,9 @@ def test_dropout_that_draws_its_own_masks_is_told():
 
 def test_labels_and_rows_that_are_not_there_are_told():
     judge, W1 = follow(sizes="2-3", loss="cross_entropy", no_biases=True), np.ones((3, 2))
-    with pytest.raises(Unusable, match="y: expected labels from 0 to 2, got up to 5"):
-        judge(x=np.ones((1, 2)), y=np.array([5]), W1=W1)
+    for label in (5, -1):
+        with pytest.raises(Unusable, match=f"y: expected labels from 0 to 2, got {label}$"):
+            judge(x=np.ones((2, 2)), y=np.array([1, label]), W1=W1)
     with pytest.raises(Unusable, match="x is empty; expected a row a sample"):
         judge(x=np.ones((0, 2)), y=np.zeros(0, int), W1=W1)
 
@@ -461,14 +468,18 @@ def line(judge, late=False):
 
 
 def test_a_call_after_the_update_is_told():
-    with pytest.raises(Mismatch, match=r"call the\sjudge before it"):
+    with pytest.raises(Mismatch, match="call the judge before the update"):
         line(follow(sizes="3-2", lr=0.1), late=True)
+    judge = follow(sizes="3-2", lr=0.1, keep_going=True)
+    line(judge, late=True)
+    (told,) = judge.result.diagnoses
+    assert told["says"] == "the gradients are those of the parameters before the update"
     with pytest.raises(Mismatch) as caught:
         line(follow(sizes="3-2", lr=0.2), late=True)
-    assert "before it" not in str(caught.value)
+    assert "before the update" not in str(caught.value)
     with pytest.raises(Mismatch) as caught:  # a step of momentum cannot be taken back
         line(follow(sizes="3-2", lr=0.1, momentum=0.9), late=True)
-    assert "before it" not in str(caught.value)
+    assert "before the update" not in str(caught.value)
 
 
 def test_without_a_learning_rate_no_update_is_judged():
@@ -486,3 +497,10 @@ def test_a_setting_that_would_make_it_right_is_said_as_an_argument():
     with pytest.raises(Mismatch, match=r"is right with\shidden_activation='relu'"):
         train(judge)
     assert as_keywords("try --lr 0.1 or --loss mse") == "try lr=0.1 or loss='mse'"
+
+
+def test_targets_that_the_loss_of_a_module_would_broadcast_are_refused():
+    judge = follow(torch.nn.Linear(2, 1).double(), torch.nn.MSELoss())
+    given = {"weight": np.ones((1, 2)), "bias": np.zeros(1), "grad bias": np.zeros(1)}
+    with pytest.raises(Unusable, match=r"y has shape \(3,\), and the model's output another one"):
+        judge(x=np.ones((3, 2)), y=np.zeros(3), **given)
