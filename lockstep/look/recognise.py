@@ -56,8 +56,9 @@ class Recogniser:
         self._was_thorough = False
 
     def has_tried_enough(self, seen: Seen) -> bool:
-        """Whether more of the same will not be recognised either."""
-        return self._attempts >= _TIRED or self._is_of_another_kind(seen)
+        """Whether more of the same will not be recognised either; one layer may be a part yet."""
+        enough = _TIRED if self.likeliest else 2 * _TIRED
+        return self._attempts >= enough or self._is_of_another_kind(seen)
 
     def _is_of_another_kind(self, seen: Seen) -> bool:
         """Whether the likeliest forward pass is that of a network that is not judged."""
