@@ -7,7 +7,8 @@ if TYPE_CHECKING:
     from lockstep.api import compare
     from lockstep.errors import Mismatch
     from lockstep.gradients.check import check_gradients
-    from lockstep.gradients.layers import check_function, check_layer
+    from lockstep.gradients.functions import check_function
+    from lockstep.gradients.layers import check_layer
     from lockstep.gradients.reference import watch
     from lockstep.gradients.result import GradientMismatch
     from lockstep.loop.follow import follow
@@ -27,7 +28,7 @@ __all__ = [
 _HOMES = {
     "compare": "api",
     "check_gradients": "gradients.check",
-    "check_function": "gradients.layers",
+    "check_function": "gradients.functions",
     "check_layer": "gradients.layers",
     "follow": "loop.follow",
     "Mismatch": "errors",

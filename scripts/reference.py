@@ -51,7 +51,9 @@ LECTURES = Network((2, 2, 2), ("linear", "linear"), "half_sum", biases=(True, Tr
 CHECKS = {
     "explain": "`compare`",
     "gradients": "`check_gradients`",
-    "gradients/layers.py": "`check_function`",
+    "gradients/layers.py": "`check_function`",  # and `check_layer`
+    "gradients/functions.py": "`check_function`",
+    "gradients/scalar.py": "`check_function`",
 }
 # On which problems the mistakes are tried, to see what hides them.
 PROBLEMS = (
@@ -139,7 +141,7 @@ def _named_by(mistake: str) -> list[str]:
                 named.add(CHECKS.get(f"{room}/{path.name}", CHECKS[room]))
     if CHECKS["gradients"] in named:
         named.discard(CHECKS["gradients/layers.py"])
-    return [check for check in CHECKS.values() if check in named]
+    return [check for check in dict.fromkeys(CHECKS.values()) if check in named]
 
 
 @cache
