@@ -76,13 +76,12 @@ def _of_the_parameters(it: Recognised, steps: int) -> Iterator[str]:
     """Biases that are no part of the network, parameters that never change, shared biases."""
     known = {mapped.at.name for mapped in it.steps[0].values()}
     for l, has_biases in enumerate(it.network.biases, 1):
-        names = [] if has_biases else biases(it.model.seen, it.network.sizes[l])
-        for name in names[:1]:
-            if name not in known:
-                yield (
-                    f"{name} is trained, and no part of the forward pass of layer {l}, which has "
-                    "no biases"
-                )
+        names = [] if has_biases else biases(it.model.seen, it.network.sizes[l])[:1]
+        yield from (
+            f"{name} is trained, and no part of the forward pass of layer {l}, which has no biases"
+            for name in names
+            if name not in known
+        )
     idle = list(dict.fromkeys(_idle(it, steps)))
     if idle:
         yield (

@@ -269,8 +269,7 @@ def _explanation(result: Comparison) -> Iterator[Labelled]:
 def _yours(result: Comparison) -> str:
     """What the user calls the quantities that the diagnoses speak of, where that differs."""
     record = result.decisive
-    if record is None:
-        return ""
+    assert record is not None
     said = " ".join(f"{it.says} {it.formula} {it.remedy}" for it in result.found)
     words = {*re.findall(r"\w+", said), *(name for it in result.found for name in it.explains)}
     names = {of: own for of, own in record.names.items() if of in words}
