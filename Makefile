@@ -74,7 +74,7 @@ $(ENV)/python:
 	@touch $@
 
 .venv/ready-dev: requirements-dev.txt .venv/ready
-	@echo 'Installing requirements-dev.txt into .venv, once (about 130 MB).'
+	@echo 'Installing requirements-dev.txt into .venv, once (about 300 MB).'
 	@$(PIP) -r requirements-dev.txt
 	@touch $@
 

@@ -29,6 +29,11 @@ def grouped(n: int) -> str:
     return f"{n:,}".replace(",", " ")
 
 
+def listed(words: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
 def counted(n: int, thing: str) -> str:
     """1 step, 10 000 steps."""
     return f"{grouped(n)} {thing}{'' if n == 1 else 's'}"

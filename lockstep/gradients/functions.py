@@ -17,6 +17,8 @@ from lockstep.errors import first_line_of
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.gradients.check import REPORTED, Code, Options, checked, taken_out
 from lockstep.gradients.inputs import Given, given
+from lockstep.gradients.kernels import Kernel, in_float32, judged
+from lockstep.gradients.kernels import chosen as chosen_precisions
 from lockstep.gradients.reference import (
     blamed,
     clones,
@@ -52,6 +54,7 @@ def check_function(
     *,
     orders: int = 1,
     jvp: bool = False,
+    precision: Any = None,
     rtol: float | None = None,
     atol: float | None = None,
     seed: int = 0,
@@ -78,6 +81,10 @@ def check_function(
             and integer ones, are skipped.
         orders: 2 checks second derivatives too.
         jvp: Whether the forward mode is checked too.
+        precision: A name, or several, of `float64`, `float32`, `float16` and `bfloat16`: what the
+            function is judged in. By default all that it takes. In the finest of the first two,
+            every element is judged; in halves, each tensor as a whole, by how its error shrinks
+            with precision.
         rtol, atol, seed, device, diagnose, time_limit: As for `check_gradients`.
         inputs: As for `check_gradients`. Floating-point arrays are differentiated; if some are
             tensors that require a gradient, only these.
@@ -115,8 +122,20 @@ def check_function(
             rtol=rtol, atol=atol, seed=seed, device=device, diagnose=diagnose, time_limit=time_limit
         )
         options = taken_out(reference, chosen, inputs)
+
+        def check(own: dict[str, Any]) -> CheckResult:
+            return _checked_function(function, reference, own, options, orders, jvp)
+
         with threads(1):
-            return _checked_function(function, reference, inputs, options, orders, jvp)
+            if precision is None and not (options.rtol is None and options.atol is None):
+                return check(inputs)
+
+            def build(own: dict[str, Any], is_wide: bool) -> _Function:
+                known = in_float32(reference) if is_wide else reference
+                return _built(function, known, own, options)
+
+            kernel = Kernel(build, check, _structured, options)
+            return judged(kernel, inputs, chosen_precisions(precision))
     except REPORTED as error:
         raise error.with_traceback(None) from error.__cause__
 
@@ -251,8 +270,7 @@ def _checked_function(
 ) -> CheckResult:
     it = _built(function, reference, inputs, options)
     result = checked_twice(it.answer, it.layer, it, "the function")
-    _demand_any_incoming(it)
-    _demand_each_alone(it)
+    _structured(it)
     if orders == 2:
         _demand_second(it, options)
     else:
@@ -260,6 +278,12 @@ def _checked_function(
     if jvp:
         _demand_forward_mode(it, options)
     return result
+
+
+def _structured(it: _Function) -> None:
+    """Raise the mismatch where PyTorch may call it in a way in which it is wrong."""
+    _demand_any_incoming(it)
+    _demand_each_alone(it)
 
 
 def _bound(function: Any, names: list[str]) -> Callable[[dict[str, Any]], list[Any]]:

@@ -38,6 +38,7 @@ SMALL = 1e-2  # of the largest value: a change beyond may be no rounding
 _FEW = 4  # moved inputs that tell rounding from branches
 _U = 2.0**-53
 _PATIENCE = 5.0  # seconds for code by hand under another rounding, where it may never end
+_ALIKE = 1e-2  # of what a gradient grows by from call to call
 _UNSTEADY = 2.0**20  # units in the last place between two calls that are no longer rounding
 
 
@@ -47,10 +48,10 @@ class Unsteady(ValueError):
     Attributes:
         who: What computes it, in words, or "reference".
         gradient: The name of one that differs.
-        doubled: Whether it is twice the first, as where it is added to.
+        grows: Whether it grows by the same with each call, as where it is added to.
     """
 
-    def __init__(self, who: str, gradient: str, doubled: bool) -> None:
+    def __init__(self, who: str, gradient: str, grows: bool) -> None:
         expected = (
             "a function of its inputs: draw random numbers with torch, which starts every call "
             "from the same seed, or pass them as an input"
@@ -61,7 +62,7 @@ class Unsteady(ValueError):
             f"{who} gives different gradients when it is called again ({gradient}); "
             f"expected {expected}"
         )
-        self.who, self.gradient, self.doubled = who, gradient, doubled
+        self.who, self.gradient, self.grows = who, gradient, grows
 
 
 @dataclass
@@ -424,7 +425,10 @@ def _demand_steady(side: _Side, unit: dict[str, float], inputs: Quantities) -> N
         another = name in second and (known != np.isfinite(again)).any()
         least = np.maximum(_UNSTEADY * unit[name] * whole, SAFETY * before)
         if another or (np.abs(again - first) > least).any():
-            raise Unsteady(side.who, name, name in second and bool((again == 2 * first).all()))
+            third = side.call(inputs).get(name, again)
+            apart = np.abs((third - again) - (again - first)).max(initial=0.0)
+            grows = apart <= _ALIKE * np.abs(again - first).max(initial=0.0)
+            raise Unsteady(side.who, name, name in second and not another and bool(grows))
 
 
 def _grow(largest: Quantities, ones: Quantities, others: Quantities) -> None:

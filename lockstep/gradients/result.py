@@ -14,7 +14,7 @@ from lockstep.gradients.measured import MOVED_SAFETY, Check, Measured
 from lockstep.gradients.unseen import untested
 from lockstep.network.names import Array, Index, Quantities, element
 from lockstep.run.record import Entry
-from lockstep.text import counted, grouped, percent
+from lockstep.text import columns, counted, grouped, listed, percent
 
 _LITTLE = 1e-3  # of a value: where no smaller error could be detected, the report says so
 _SAMPLE = 2**16  # values that are looked at for a remark on accuracy
@@ -60,6 +60,11 @@ class CheckResult:
         untested: A sentence for each: what was not tested, and inputs that would show it.
         reasons: Why the verdict is undecided.
         tolerance: The tolerance that was given in place of the measured bound, in words; or "".
+        precisions: Of a Function, by precision, the finest first: the largest error of a tensor of
+            yours (`hand`) and of PyTorch's (`torch`), root mean square, relative to the tensor's;
+            `ratio`, yours over that in the precision before, which is coarser; `tensors`, each.
+        refused: The precisions that it does not take, and why.
+        by_tensor: Whether no element was judged, but each tensor as a whole, in half precision.
     """
 
     verdict: str
@@ -74,25 +79,42 @@ class CheckResult:
     untested: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     tolerance: str = ""
+    precisions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    by_tensor: bool = False
 
     def __str__(self) -> str:
+        lines = list(self._by_tensor() if self.by_tensor else self._by_element())
+        lines += self._table()
+        lines += [f"remark: {remark}" for remark in self.remarks]
+        return "\n".join([*lines, *(f"not tested: {sentence}" for sentence in self.untested)])
+
+    def _by_element(self) -> Iterator[str]:
         explained = self.tolerance or "what rounding explains"
         largest = f"The largest difference is {percent(self.worst_ratio)} of {explained}"
         if self.same:
             largest = "Both sides are the same to the last bit"
         typical, blind = self.resolution["typical"], self.resolution["blind"]
+        gradients = counted(len(self.accuracy), "gradient")
+        facts = f"{counted(self.values, 'value')} of {gradients}. {largest}."
         smallest = f"Smallest detectable error: {typical:.0e} of a value (typical). "
+        if self.verdict == "undecided":
+            yield f"undecided: {'; '.join(self.reasons)}"
+        elif len(self.precisions) > 1:
+            yield (
+                f"match: right in {listed([*self.precisions])}. A mistake of {typical:.0e} of a "
+                "value would have been found."
+            )
+            smallest = f"{facts} "
+        else:
+            yield f"match: {facts}"
         judged = f"All {grouped(self.values)} values could be judged."
         if blind:
             judged = (
                 f"{grouped(blind)} of {counted(self.values, 'value')} could not be judged: "
                 "rounding alone could change them by their whole value."
             )
-        gradients = counted(len(self.accuracy), "gradient")
-        head = f"match: {counted(self.values, 'value')} of {gradients}. {largest}."
-        if self.verdict == "undecided":
-            head = f"undecided: {'; '.join(self.reasons)}"
-        lines = [head, (smallest if 0 < typical < 1 else "") + judged]
+        yield (smallest if 0 < typical < 1 else "") + judged
         for name, sides in self.accuracy.items():
             line = f"  {name}: right"
             if self.seen[name] > _LITTLE:
@@ -101,9 +123,26 @@ class CheckResult:
                 line = f"  {name}: not known"
             if None not in sides.values() and any(sides.values()):
                 line += "; rounding puts yours off by {hand:.2g}, PyTorch's by {torch:.2g}"
-            lines.append(line.format(**sides))
-        lines += [f"remark: {remark}" for remark in self.remarks]
-        return "\n".join([*lines, *(f"not tested: {sentence}" for sentence in self.untested)])
+            yield line.format(**sides)
+
+    def _by_tensor(self) -> Iterator[str]:
+        """Of halves alone: whether it is right, and how small a mistake would have been seen."""
+        yield (
+            f"match: right in {listed([*self.precisions])}. A formula that is off by "
+            f"{self.resolution['worst']:.0e} of a gradient would have been found."
+        )
+        for name, least in self.seen.items():
+            yield f"  {name}: right, to {least:.0e} of it"
+
+    def _table(self) -> list[str]:
+        """What each precision's rounding puts both sides off by, where there are several."""
+        if len(self.precisions) < 2 and not self.by_tensor:
+            return []
+        rows = [["precision", "yours", "PyTorch's", "yours / before"]]
+        for name, it in self.precisions.items():
+            ends = it["hand"], it["torch"], it["ratio"]
+            rows.append([name, *("" if end is None else f"{end:.2g}" for end in ends)])
+        return columns(rows, "<>>>")
 
 
 def first_of(where: Array) -> Index:

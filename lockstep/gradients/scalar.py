@@ -6,7 +6,7 @@ is the output itself, so one check covers the forward and the backward pass.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ class Layer:
         numbers: Which of the layer's outputs these are.
         given: How many outputs the reference gives.
         scalar: The reference as a scalar, from tensors by name.
+        wide: The same of tensors in float64, whatever precision the inputs have.
         options: How it is checked.
     """
 
@@ -45,6 +46,7 @@ class Layer:
     numbers: list[int]
     given: int
     scalar: Code
+    wide: Code
     options: Options
 
     def incoming(self) -> list[Array]:
@@ -82,8 +84,10 @@ def as_scalar(
         return weighed_sum([results[k] for k in compared.values()], incoming)
 
     known = given(weights | inputs)
-    as_scalar = as_function(scalar, known, options)
-    return Layer(known, list(compared), list(compared.values()), len(results), as_scalar, options)
+    as_given = as_function(scalar, known, options)
+    wide = as_function(scalar, replace(known, kinds={}), options)
+    numbers = list(compared.values())
+    return Layer(known, list(compared), numbers, len(results), as_given, wide, options)
 
 
 def _compared(results: list[Any], skipped: list[int], taken: set[str]) -> dict[str, int]:
@@ -142,9 +146,9 @@ def checked_twice(answer: Code, layer: Layer, it: Any, who: str) -> CheckResult:
     except Unsteady as error:
         if error.who == "reference":
             raise
-        mistake = "gradients-accumulated" if error.doubled else "unknown"
+        mistake = "gradients-accumulated" if error.grows else "unknown"
         says = f"{who} gives another gradient of {error.gradient} when it is called again"
-        more = ", twice the first" if error.doubled else ""
+        more = ", by as much each time" if error.grows else ""
         remedy = "keep nothing from one call to the next"
         raise wrong(error.gradient, mistake, says + more, remedy) from None
 

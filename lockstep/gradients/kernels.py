@@ -1,0 +1,435 @@
+"""A Function in every precision that it takes: every element, or in halves each tensor."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lockstep.errors import first_line_of
+from lockstep.explain.diagnosis import Diagnosis
+from lockstep.gradients.check import Code, Options
+from lockstep.gradients.kinks import Kinks
+from lockstep.gradients.ladder import HALVES, PRECISIONS, RATIO, on_the_grid, unit
+from lockstep.gradients.measured import Check, Measured
+from lockstep.gradients.mistakes import FACTORS, Wrong, diagnose
+from lockstep.gradients.precisions import Climbed, Finding, Sides, climb
+from lockstep.gradients.reference import Noise, as_array, gradients
+from lockstep.gradients.result import CheckResult, GradientMismatch, labelled, mismatch
+from lockstep.gradients.scalar import Layer
+from lockstep.network.names import Array, Quantities
+from lockstep.run.record import Entry
+
+_EXACT = ("float64", "float32")  # in which every element is judged
+_NAMED = 16  # times what rounding explains, from which a mistake may be told by its numbers
+_HIDES = ("unknown", "single-precision")  # mistakes that may be float32's rounding alone
+
+
+class Built(Protocol):
+    """A function that is called by the names of its inputs, in one precision."""
+
+    layer: Layer
+    wanted: list[str]
+
+    def answer(self, arrays: Quantities) -> dict[str, Any]:
+        """Its outputs and gradients by name."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A function, and how it is checked.
+
+    Attributes:
+        build: Makes it from inputs, in the precision that these have; where True is said, with a
+            reference that computes in float32 and is rounded.
+        check: The whole check of every element, of inputs.
+        structure: What is checked but for the numbers, of what was built.
+        options: How it is done.
+    """
+
+    build: Callable[[dict[str, Any], bool], Built]
+    check: Callable[[dict[str, Any]], CheckResult]
+    structure: Callable[[Any], None]
+    options: Options
+
+
+def chosen(precision: Any) -> tuple[str, ...] | None:
+    """The names of the precisions that are asked for; None where none is.
+
+    Raises:
+        ValueError: There is no such precision.
+    """
+    if precision is None:
+        return None
+    several = precision if isinstance(precision, list | tuple | set) else [precision]
+    names = {str(it).removeprefix("torch.") for it in several}
+    if not names or not names <= PRECISIONS.keys():
+        raise ValueError(
+            f"precision is {precision!r}; expected one or several of {', '.join(PRECISIONS)}"
+        )
+    return tuple(name for name in PRECISIONS if name in names)
+
+
+def in_precision(inputs: dict[str, Any], name: str, is_rounded: bool = True) -> dict[str, Any]:
+    """Inputs with every floating-point array in a precision.
+
+    Args:
+        inputs: Arrays, tensors, dicts and lists of them, anything else.
+        name: The precision.
+        is_rounded: Whether they are rounded to what float16 and bfloat16 both hold.
+    """
+
+    def converted(tensor: Tensor) -> Tensor:
+        numbers = tensor.detach().double()
+        if is_rounded:
+            numbers = numbers.to(torch.bfloat16).to(torch.float16).double()
+        return numbers.to(PRECISIONS[name]).requires_grad_(tensor.requires_grad)
+
+    found: dict[str, Any] = _each(inputs, converted)
+    return found
+
+
+def _each(value: Any, convert: Callable[[Tensor], Tensor]) -> Any:
+    """The same with every floating-point array, as a tensor, converted."""
+    if isinstance(value, dict):
+        return {key: _each(part, convert) for key, part in value.items()}
+    if isinstance(value, list | tuple) and not all(isinstance(it, int | float) for it in value):
+        parts = [_each(part, convert) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        value = torch.from_numpy(np.ascontiguousarray(value))
+    is_float = isinstance(value, Tensor) and value.is_floating_point()
+    return convert(value) if is_float else value
+
+
+def in_float32(reference: Code) -> Code:
+    """A reference of halves that computes in float32, and is rounded."""
+
+    def wide(**tensors: Any) -> Any:
+        kinds = list[torch.dtype]()
+
+        def converted(tensor: Tensor) -> Tensor:
+            kinds.append(tensor.dtype)
+            return tensor.float()
+
+        found = reference(**_each(tensors, converted))
+        return _each(found, lambda it: it.to(kinds[0]))
+
+    return wide
+
+
+def _finest(value: Any) -> str:
+    """The finest precision of some inputs."""
+    items = value.values() if isinstance(value, dict) else value
+    if isinstance(value, dict | list | tuple):
+        found = [_finest(part) for part in items if not isinstance(part, int | float | str)]
+        return min(filter(None, found), key=[*PRECISIONS].index, default="")
+    name = str(getattr(value, "dtype", "")).removeprefix("torch.")
+    return name if name in PRECISIONS else ""
+
+
+@np.errstate(all="ignore")
+def judged(kernel: Kernel, inputs: dict[str, Any], asked: tuple[str, ...] | None) -> CheckResult:
+    """Judge a function in all precisions that it takes.
+
+    Args:
+        kernel: The function.
+        inputs: As they were given.
+        asked: The precisions that were asked for; None where these are to be found.
+
+    Raises:
+        GradientMismatch: It is wrong in one of them.
+        ValueError: It does not take a precision that was asked for.
+    """
+    given = _finest(inputs) or "float64"
+    result, known, remarks = None, list[str](), list[str]()
+    if given in _EXACT and (asked is None or given in asked):  # before any other call
+        result, known = _exactly(kernel, inputs, given, given), [given]
+    built, refused = _tried(kernel, inputs, given, asked or tuple(PRECISIONS), remarks)
+    if asked and refused:
+        name, why = next(iter(refused.items()))
+        raise ValueError(f"precision {name}: the function does not take it: {why}")
+    is_complex = any(
+        array.dtype.kind == "c" for it in built.values() for array in it.layer.known.arrays.values()
+    )
+    if not built or is_complex:
+        return result or kernel.check(inputs)  # which says why not
+    exact = next((it for it in reversed(_EXACT) if it in built), "")
+    if result is None and exact:
+        result, known = _exactly(kernel, inputs, given, exact), [exact]
+    if result is None:
+        kernel.structure(built[next(iter(built))])
+    climbed = Climbed()
+    if len(built) > len(known):
+        climbed = climb(_sides(built), [*built], known, kernel.options.seed)
+        _demand_right(kernel, built, climbed, asked or (given,))
+    result = result or _by_tensor(climbed)
+    result.precisions = climbed.table or _of(result, known)
+    result.refused = refused
+    result.remarks += [*remarks, *climbed.remarks]
+    return result
+
+
+def _tried(
+    kernel: Kernel,
+    inputs: dict[str, Any],
+    given: str,
+    names: Sequence[str],
+    remarks: list[str],
+) -> tuple[dict[str, Built], dict[str, str]]:
+    """The function in the precisions that it takes, and why it does not take the others."""
+    built, refused = dict[str, Built](), dict[str, str]()
+
+    def made(name: str, is_wide: bool) -> None:
+        it = kernel.build(inputs if name == given else in_precision(inputs, name), is_wide)
+        with suppress(GradientMismatch):  # which is found again
+            it.answer(it.layer.known.arrays)
+        built[name] = it
+
+    for name in names:
+        try:
+            made(name, False)
+        except Exception as error:  # of the user's code, or of a kernel's compiler
+            refused[name] = first_line_of(error)
+            if name in HALVES and refused[name].startswith("reference raised"):
+                with suppress(Exception):
+                    made(name, True)
+                    remarks.append(
+                        f"PyTorch can't compute the reference in {name}: what it gives in float32, "
+                        "rounded, stands for it"
+                    )
+                    del refused[name]
+    return built, refused
+
+
+def _exactly(kernel: Kernel, inputs: dict[str, Any], given: str, name: str) -> CheckResult:
+    """The check of every element in one precision.
+
+    A kernel that takes float64 may compute in float32 inside: its real mistakes are those that it
+    has in float32 too.
+    """
+    try:
+        own = inputs if name == given else in_precision(inputs, name, False)
+        return kernel.check(own)
+    except GradientMismatch as error:
+        if name != "float64" or not _is_float32(kernel, inputs, error):
+            raise
+        kernel.check(in_precision(inputs, "float32", False))
+        raise _single(error) from None
+
+
+def _is_float32(kernel: Kernel, inputs: dict[str, Any], error: GradientMismatch) -> bool:
+    """Whether what is wrong first in float64 has numbers that float32 has too."""
+    first, found = error.first_mismatch, error.diagnoses
+    if first["index"] is None or (found and found[0]["mistake"] not in _HIDES):
+        return False
+    it = kernel.build(inputs, False)
+    own = as_array(it.answer(it.layer.known.arrays)[first["quantity"]])
+    return bool((own.astype(np.float32) == own).all())
+
+
+def _single(error: GradientMismatch) -> GradientMismatch:
+    """A mismatch in float64 that is none in float32."""
+    name = error.first_mismatch["quantity"]
+    says = f"{name} is right to float32's digits, as the function computes in float32 inside"
+    remedy = 'compute in float64, or check it in float32: precision="float32"'
+    lines = [line for line in str(error).split("\n") if line[:6] != "  too "][:4]
+    found = [Diagnosis(name, "single-precision", says, remedy)]
+    return mismatch(Entry(**error.first_mismatch), lines, found)
+
+
+def _sides(built: Mapping[str, Built]) -> Sides:
+    """Both sides as functions of incoming gradients, on numbers that all precisions hold."""
+    some = built[next(iter(built))]
+    names = [*some.wanted, *some.layer.outputs]
+
+    def arrays(it: Built, incoming: Quantities) -> Quantities:
+        known = it.layer.known.arrays
+        rounded = {
+            n: on_the_grid(a).astype(a.dtype) for n, a in known.items() if a.dtype.kind == "f"
+        }
+        own = {name: array.astype(known[name].dtype) for name, array in incoming.items()}
+        return known | rounded | own
+
+    def wide(incoming: Quantities) -> Quantities:
+        found = arrays(some, incoming)
+        return {n: a.astype(np.float64) if a.dtype.kind == "f" else a for n, a in found.items()}
+
+    def hand(precision: str, incoming: Quantities) -> Quantities:
+        it = built[precision]
+        found = it.answer(arrays(it, incoming))
+        return {name: np.asarray(as_array(found[name]), np.float64) for name in names}
+
+    def pytorch(precision: str, incoming: Quantities) -> Quantities:
+        if precision == "float64" and precision not in built:
+            return noise(precision, incoming, 0)
+        it = built[precision]
+        found = gradients(it.layer.scalar, arrays(it, incoming), names)
+        return {name: array.astype(np.float64) for name, array in found.items()}
+
+    def noise(precision: str, incoming: Quantities, draw: int) -> Quantities:
+        mode = Noise(draw, 2 * unit(precision)) if draw else None
+        return gradients(some.layer.wide, wide(incoming), names, mode)
+
+    return Sides(
+        hand, pytorch, noise, {n: some.layer.known.arrays[n].shape for n in some.layer.outputs}
+    )
+
+
+def _demand_right(
+    kernel: Kernel, built: Mapping[str, Built], climbed: Climbed, wanted: Sequence[str]
+) -> None:
+    """Raise the mismatch of the first tensor that is wrong in some precision."""
+    findings = [
+        it for it in climbed.findings if np.isfinite(it.error) or {*it.precisions} & {*wanted}
+    ]
+    for it in climbed.findings:
+        if it not in findings:
+            climbed.remarks.append(
+                f"{it.name}: {it.precisions[0]} overflows in the function, and not in PyTorch"
+            )
+    if not findings:
+        return
+    first = findings[0]
+    names = list(dict.fromkeys(it.name for it in findings))
+    deadline = time.monotonic() + kernel.options.time_limit
+    found = [
+        _named(kernel, built, climbed, next(it for it in findings if it.name == name), deadline)
+        for name in names
+    ]
+    right = [name for name in climbed.truth if name not in names]
+    raise mismatch(_entry(first, climbed), list(_report(first, findings, climbed)), found, right)
+
+
+def _entry(it: Finding, climbed: Climbed) -> Entry:
+    """The element that is furthest off."""
+    own, truth = climbed.own[it.precisions[-1]][it.name], climbed.truth[it.name]
+    off = np.nan_to_num(np.abs(own - truth), nan=np.inf, posinf=np.inf)
+    at = tuple(map(int, np.unravel_index(int(off.argmax()), off.shape)))
+    values = float(own[at]), float(truth[at])
+    apart, allowed = abs(values[0] - values[1]), it.explained * float(np.sqrt(np.mean(truth**2)))
+    return Entry(1, it.name, list(at), labelled(it.name, at), *values, apart, allowed)
+
+
+def _report(first: Finding, findings: list[Finding], climbed: Climbed) -> Iterator[str]:
+    """What is wrong: where, by how much, and what rounding would do."""
+    entry = _entry(first, climbed)
+    where = f", {first.where}" if first.where else ""
+    more = sum(it.name == first.name for it in findings) - 1
+    where += f" and {more} more" if more else ""
+    yield f"{first.name}: mismatch in {' and '.join(first.precisions)}{where}"
+    yield f"  yours     {entry.label} = {entry.manual!r}"
+    yield f"  PyTorch   {entry.label} = {entry.torch!r}, in float64"
+    tensors = {it: climbed.tensors[it][first.name] for it in first.precisions}
+    if len(tensors) > 1:
+        (coarse, before), (fine, after) = tensors.items()
+        torchs = ""
+        if before.torch and after.torch:
+            torchs = f", PyTorch's {before.torch / after.torch:.1f} times"
+        shrinks = before.hand / after.hand if after.hand else np.inf
+        yield (
+            f"  apart     {before.hand:.1e} of it in {coarse}, {after.hand:.1e} in {fine}: it "
+            f"shrinks {shrinks:.1f} times, rounding 8 times{torchs}"
+        )
+    else:
+        yield f"  apart     {first.error:.1e} of it; rounding explains {first.explained:.1e}"
+
+
+def _named(
+    kernel: Kernel, built: Mapping[str, Built], climbed: Climbed, it: Finding, deadline: float
+) -> Diagnosis:
+    """Which mistake a finding looks like."""
+    own, truth = climbed.own[it.precisions[-1]][it.name], climbed.truth[it.name]
+    of = (
+        it.name
+        if it.name in next(iter(built.values())).layer.outputs
+        else f"the gradient of {it.name}"
+    )
+    if not np.isfinite(own).all():
+        says = f"{of} overflows in {it.precisions[0]}, where PyTorch's does not"
+        return Diagnosis(
+            it.name, "unknown", says, "take the largest number out before exp, or scale"
+        )
+    if not own.any():
+        return Diagnosis(it.name, "gradient-missing", f"{of} is zero everywhere", "return it")
+    if it.where:
+        says = f"{of} is wrong in {it.where}, by {it.error:.2g} of it"
+        return Diagnosis(
+            it.name, "partial-sum", says, "look at the index and the mask of this part"
+        )
+    if it.factor is not None and it.factor > 0:
+        says = f"{of} is {it.factor:.3g} times the right one"
+        return Diagnosis(it.name, "scaled-by-constant", says, FACTORS)
+    of_it = climbed.tensors[it.precisions[-1]][it.name]
+    is_large = of_it.hand > _NAMED * max(of_it.torch or 0.0, unit(it.precisions[-1]))
+    if kernel.options.diagnose and is_large:
+        return _as_formula(built, climbed, it, own, truth, deadline)
+    return Diagnosis(it.name, "unknown", f"{of} is off by {it.error:.2g} of it", "")
+
+
+def _as_formula(
+    built: Mapping[str, Built],
+    climbed: Climbed,
+    it: Finding,
+    own: Array,
+    truth: Array,
+    deadline: float,
+) -> Diagnosis:
+    """What an edit of the reference explains, to the rounding of the precision."""
+    some = built[next(iter(built))]
+    layer = some.layer
+    precision = it.precisions[-1]
+    theirs = climbed.tensors[precision][it.name].torch or 0.0
+    whole = float(np.sqrt(np.mean(np.square(truth))))
+    bound = 8 * max(theirs, unit(precision)) * whole + 4 * unit(precision) * np.abs(truth)
+    inputs = {
+        name: on_the_grid(array) if array.dtype.kind == "f" else array
+        for name, array in (layer.known.arrays | climbed.incoming).items()
+    }
+    names = [*some.wanted, *layer.outputs]
+    check = Check(None, layer.wide, inputs, names, names, incoming=list(layer.outputs))
+    zero = {it.name: np.zeros_like(truth)}
+    seen = Measured(
+        {it.name: own}, {it.name: truth}, zero, zero, zero, {it.name: bound},
+        {it.name: unit(precision)}, [],
+    )  # fmt: skip
+    (found,) = diagnose(check, seen, [Wrong(it.name, own, truth, bound)], Kinks(), deadline)
+    return found
+
+
+def _by_tensor(climbed: Climbed) -> CheckResult:
+    """The result of a function that takes halves alone: each tensor as a whole."""
+    finest = next(iter(climbed.tensors))
+    accuracy = {
+        name: {"hand": it.hand, "torch": it.torch} for name, it in climbed.tensors[finest].items()
+    }
+    seen = sorted(climbed.seen.values())
+    return CheckResult(
+        verdict="match",
+        resolution={"typical": seen[len(seen) // 2], "worst": seen[-1], "blind": 0},
+        accuracy=accuracy,
+        remarks=[],
+        worst_ratio=max((it.ratio or 0.0) / RATIO for it in climbed.tensors[finest].values()),
+        values=sum(it.size for it in climbed.truth.values()),
+        same=False,
+        seen=climbed.seen,
+        by_tensor=True,
+    )
+
+
+def _of(result: CheckResult, known: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The table of the one precision in which every element was judged."""
+    sides = result.accuracy.values()
+
+    def largest(side: str) -> float | None:
+        return max(filter(None, (it[side] for it in sides)), default=None)
+
+    return {
+        name: {"hand": largest("hand"), "torch": largest("torch"), "ratio": None} for name in known
+    }

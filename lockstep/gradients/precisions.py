@@ -1,0 +1,352 @@
+"""A function in the precisions that it accepts: which of its tensors are right in each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lockstep.gradients.ladder import (
+    ALONE,
+    CONSTANTS,
+    HALVES,
+    RATIO,
+    by_factor,
+    by_ratio,
+    factor_alone,
+    factors,
+    lost,
+    on_the_grid,
+    scale_of,
+    size,
+    unit,
+)
+from lockstep.network.names import Array, Quantities
+from lockstep.text import percent
+
+_MOST = 4_000_000  # numbers of all draws together
+_DRAWS = (2, 6)  # of incoming gradients, at least and at most
+_NOISES = 2  # draws of noise; the larger counts
+_STEP = 2.0**-4  # by which the scale is taken back where float16 overflows
+# what a precision may be computed in inside, which is no mistake where it was not asked for
+_INSIDE = {"float64": ("float32", 2.0**-24), "float32": ("TF32, of 11 bits,", 2.0**-11)}
+_UNDERFLOW = 0.01  # of a tensor's numbers below float16's normal ones, from which it is said
+
+
+@dataclass(frozen=True)
+class Sides:
+    """A function and its reference, as tensors by name from incoming gradients, in float64.
+
+    Attributes:
+        hand: The function in a precision.
+        torch: The reference in a precision.
+        noise: The reference in float64, each of whose results is made wrong by as much as a
+            precision rounds; with the number of the draw.
+        shapes: Those of the outputs, by name.
+    """
+
+    hand: Callable[[str, Quantities], Quantities]
+    torch: Callable[[str, Quantities], Quantities]
+    noise: Callable[[str, Quantities, int], Quantities]
+    shapes: Mapping[str, tuple[int, ...]]
+
+
+@dataclass
+class Tensor:
+    """A gradient or output in one precision.
+
+    Attributes:
+        hand, torch: The root mean square of the errors, relative to the tensor's; None where
+            PyTorch does not compute in this precision.
+        ratio: Yours over that in the precision before, which is the coarser one; None where there
+            is none.
+    """
+
+    hand: float
+    torch: float | None
+    ratio: float | None = None
+
+
+@dataclass
+class Finding:
+    """A tensor that is wrong in some precisions.
+
+    Attributes:
+        name: Of the tensor.
+        where: The row or block; empty for the whole.
+        precisions: In which it was found.
+        error: Relative to the gradient there.
+        factor: What it is times the right one, where that is what is wrong.
+        explained: What rounding explains, relative.
+    """
+
+    name: str
+    where: str
+    precisions: tuple[str, ...]
+    error: float
+    factor: float | None = None
+    explained: float = 0.0
+
+
+@dataclass
+class Climbed:
+    """What the precisions showed.
+
+    Attributes:
+        tensors: By precision, the finest first, by name.
+        findings: What is wrong, in the order of the tensors, whole tensors first.
+        seen: By name the smallest error of a formula that would have been found in halves.
+        remarks: Sentences.
+        incoming, truth: The first draw of incoming gradients, and its right tensors, by name.
+        own: Yours of that draw, by precision.
+    """
+
+    tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    seen: dict[str, float] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    incoming: Quantities = field(default_factory=dict)
+    truth: Quantities = field(default_factory=dict)
+    own: dict[str, Quantities] = field(default_factory=dict)
+
+    @property
+    def table(self) -> dict[str, dict[str, Any]]:
+        """By precision the largest errors of all tensors, and each tensor's."""
+        return {
+            precision: {
+                "hand": max(it.hand for it in of.values()),
+                "torch": max(
+                    (it.torch for it in of.values() if it.torch is not None), default=None
+                ),
+                "ratio": max(
+                    (it.ratio for it in of.values() if it.ratio is not None), default=None
+                ),
+                "tensors": {name: vars(it) for name, it in of.items()},
+            }
+            for precision, of in self.tensors.items()
+        }
+
+
+_Errors = dict[str, list[Array]]  # by tensor, of each draw
+
+
+@dataclass
+class _Draws:
+    """Errors of all draws, by precision and tensor: (draws, *shape)."""
+
+    truth: Quantities
+    hand: dict[str, Quantities]
+    torch: dict[str, Quantities]
+    noise: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+@np.errstate(all="ignore")
+def climb(sides: Sides, accepted: Sequence[str], known: Sequence[str], seed: int) -> Climbed:
+    """Judge a function in several precisions, by tensor.
+
+    Args:
+        sides: Both sides.
+        accepted: The precisions that it accepts, the finest first.
+        known: Those in which every element was found right already.
+        seed: Of the incoming gradients.
+    """
+    found = Climbed()
+    draws = _drawn(sides, accepted, np.random.default_rng([seed, 0x1ADDE2]), found)
+    names = list(draws.truth)
+    for before, precision in zip([None, *reversed(accepted)], reversed(accepted), strict=False):
+        of = found.tensors.setdefault(precision, {})
+        for name in names:
+            of[name] = _tensor(draws, name, precision, before)
+    found.tensors = {precision: found.tensors[precision] for precision in accepted}
+    for name in names:
+        _judge(found, draws, name, [it for it in accepted if _is_finite(draws, name, it)], known)
+    return found
+
+
+def _drawn(
+    sides: Sides, accepted: Sequence[str], random: np.random.Generator, found: Climbed
+) -> _Draws:
+    """Errors of both sides for random incoming gradients, scaled so that float16 holds them."""
+    first = _incoming(sides, random)
+    truth = sides.torch("float64", first)
+    scale = _scale(sides, first, truth) if "float16" in accepted else 1.0
+    if scale > 1:
+        found.remarks.append(
+            f"incoming gradients were multiplied by {scale:g}: float16 has no small numbers"
+        )
+    total = sum(it.size for it in truth.values())
+    count = int(np.clip(_MOST // max(total, 1), *_DRAWS))
+    rights: _Errors = {name: [] for name in truth}
+    hand: dict[str, _Errors] = {it: {name: [] for name in truth} for it in accepted}
+    narrow = [it for it in accepted if it != "float64"]
+    torch: dict[str, _Errors] = {it: {name: [] for name in truth} for it in narrow}
+    for n in range(count):
+        incoming = _times(first if n == 0 else _incoming(sides, random), scale)
+        right = sides.torch("float64", incoming)
+        for name, array in right.items():
+            rights[name].append(array)
+        for precision in accepted:
+            own = sides.hand(precision, incoming)
+            _add(hand[precision], own, right)
+            if n == 0:
+                found.own[precision] = own
+                found.incoming, found.truth = incoming, right
+        for precision in narrow:
+            _add(torch[precision], sides.torch(precision, incoming), right)
+    draws = _Draws(
+        _stacked(rights),
+        {precision: _stacked(errors) for precision, errors in hand.items()},
+        {precision: _stacked(errors) for precision, errors in torch.items()},
+    )
+    for precision in narrow:
+        draws.noise[precision] = _noise(sides, precision, found.incoming, found.truth)
+    return draws
+
+
+def _scale(sides: Sides, incoming: Quantities, truth: Quantities) -> float:
+    """What incoming gradients are multiplied by, so that float16 holds all that is computed."""
+    gradients = [it for name, it in truth.items() if name not in sides.shapes]
+    scale = scale_of(gradients, incoming.values())
+    while scale > 1 and not _all_finite(sides, _times(incoming, scale)):
+        scale *= _STEP
+    return max(scale, 1.0)
+
+
+def _add(errors: _Errors, found: Quantities, right: Quantities) -> None:
+    for name, array in right.items():
+        errors[name].append(found.get(name, np.zeros_like(array)) - array)
+
+
+def _stacked(of: _Errors) -> Quantities:
+    return {name: np.array(arrays) for name, arrays in of.items()}
+
+
+def _incoming(sides: Sides, random: np.random.Generator) -> Quantities:
+    return {name: on_the_grid(random.normal(size=shape)) for name, shape in sides.shapes.items()}
+
+
+def _times(arrays: Quantities, scale: float) -> Quantities:
+    return {name: array * scale for name, array in arrays.items()}
+
+
+def _all_finite(sides: Sides, incoming: Quantities) -> bool:
+    """Whether float16 holds all that both sides compute."""
+    both = sides.hand("float16", incoming), sides.torch("float16", incoming)
+    return all(np.isfinite(array).all() for side in both for array in side.values())
+
+
+def _noise(
+    sides: Sides, precision: str, incoming: Quantities, truth: Quantities
+) -> dict[str, float]:
+    """By tensor how far a precision's rounding may put it off: noise is twice as large."""
+    found = dict.fromkeys(truth, 0.0)
+    for draw in range(_NOISES):
+        moved = sides.noise(precision, incoming, draw + 1)
+        for name, right in truth.items():
+            found[name] = max(found[name], size(moved.get(name, right) - right) / 2)
+    return found
+
+
+def _is_finite(draws: _Draws, name: str, precision: str) -> bool:
+    return bool(np.isfinite(draws.hand[precision][name]).all())
+
+
+def _tensor(draws: _Draws, name: str, precision: str, before: str | None) -> Tensor:
+    whole = size(draws.truth[name]) or 1.0
+    theirs = draws.torch.get(precision, {}).get(name)
+    own = size(draws.hand[precision][name])
+    coarser = size(draws.hand[before][name]) if before else 0.0
+    return Tensor(
+        own / whole,
+        None if theirs is None else size(theirs) / whole,
+        own / coarser if coarser else None,
+    )
+
+
+def _judge(
+    found: Climbed, draws: _Draws, name: str, finite: Sequence[str], known: Sequence[str]
+) -> None:
+    """Judge one tensor in all precisions in which it is finite."""
+    for precision in found.tensors:
+        if precision not in finite:
+            _overflowed(found, draws, name, precision)
+    halves = tuple(it for it in reversed(HALVES) if it in finite)
+    if len(halves) == 2:
+        found.findings += _between(found, draws, name, halves)
+    for precision in finite:
+        if precision not in known and all(it.name != name for it in found.findings):
+            found.findings += _in_one(found, draws, name, precision, finite)
+    part = lost(draws.truth[name]) if "float16" in halves else 0.0
+    if part > _UNDERFLOW:
+        found.remarks.append(
+            f"{name}: {percent(part)} of its numbers are below the smallest that float16 has with "
+            "all digits"
+        )
+
+
+def _between(
+    found: Climbed, draws: _Draws, name: str, halves: tuple[str, ...]
+) -> Iterator[Finding]:
+    """What does not shrink from bfloat16 to float16."""
+    truth, hand = draws.truth[name], [draws.hand[it][name] for it in halves]
+    theirs = [draws.torch[it][name] for it in halves if it in draws.torch]
+    is_known = len(theirs) == 2 and all(np.isfinite(it).all() for it in theirs)
+    torchs = theirs if is_known else None
+    found.seen[name] = RATIO * size(hand[0]) / (size(truth) or 1.0)
+    factor = by_factor(truth, hand, torchs, halves)
+    rest = [it - (factor or 0.0) * truth for it in hand]
+    if factor is not None and not [*by_ratio(truth, rest, torchs, halves)]:
+        yield Finding(name, "", halves, abs(factor), 1 + factor)
+        return
+    for where, error in by_ratio(truth, hand, torchs, halves):
+        yield Finding(name, where, halves, error)
+
+
+def _in_one(
+    found: Climbed, draws: _Draws, name: str, precision: str, finite: Sequence[str]
+) -> Iterator[Finding]:
+    """What is beyond the rounding of one precision: a code path of its own that is wrong."""
+    truth, off = draws.truth[name], draws.hand[precision][name]
+    whole, explained = size(truth) or 1.0, _explained(draws, name, precision, finite)
+    if precision in HALVES:
+        found.seen.setdefault(name, ALONE * explained / whole)
+    if size(off) <= ALONE * explained:
+        theirs = draws.torch.get(precision, {}).get(name)
+        if precision in HALVES and (c := factor_alone(truth, off, theirs, precision)) is not None:
+            yield Finding(name, "", (precision,), abs(c), 1 + c, CONSTANTS * unit(precision))
+        return
+    inside, its_unit = _INSIDE.get(precision, ("", 0.0))
+    if size(off) <= ALONE * explained * its_unit / unit(precision):
+        remark = f"{precision} is computed with {inside} inside, and was judged as that"
+        found.remarks += [remark] if remark not in found.remarks else []
+        return
+    c, error = factors(off, truth)
+    is_factor = abs(c) * whole > 0.99 * size(off) and abs(c) > 6 * error
+    times = 1 + c if is_factor else None
+    yield Finding(name, "", (precision,), size(off) / whole, times, explained / whole)
+
+
+def _explained(draws: _Draws, name: str, precision: str, finite: Sequence[str]) -> float:
+    """The error that rounding explains in a precision: PyTorch's own, noise's, or a finer one's."""
+    noise = draws.noise.get(precision, {}).get(name, 0.0)
+    theirs = draws.torch.get(precision, {}).get(name)
+    sizes = [noise, unit(precision) * size(draws.truth[name])]
+    if theirs is not None and np.isfinite(theirs).all():
+        sizes.append(size(theirs))
+    for finer in finite:  # your own code's rounding there
+        if unit(finer) < unit(precision):
+            sizes.append(size(draws.hand[finer][name]) * unit(precision) / unit(finer))
+    return max(sizes)
+
+
+def _overflowed(found: Climbed, draws: _Draws, name: str, precision: str) -> None:
+    """Yours is not finite: a remark where PyTorch's is not either, else it is wrong."""
+    theirs = draws.torch.get(precision, {}).get(name)
+    if theirs is not None and np.isfinite(theirs).all():
+        found.findings.append(Finding(name, "", (precision,), np.inf))
+    else:
+        found.remarks.append(
+            f"{name}: {precision} overflows on the way, so it was not judged there"
+        )

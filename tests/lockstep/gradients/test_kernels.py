@@ -1,0 +1,268 @@
+"""check_function in several precisions: kernels with float32 inside, or for halves alone."""
+
+import numpy as np
+import pytest
+import torch
+
+from lockstep import GradientMismatch, check_function
+
+HALVES = (torch.float16, torch.bfloat16)
+
+
+def rms_norm(x, w):
+    return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + 1e-6) * w
+
+
+def kernel(
+    kinds=(torch.float64, torch.float32, *HALVES), change=lambda dx, dw, kind: (dx, dw), mean=1.0
+):
+    """RMSNorm in float32 inside, for some precisions; what its backward gives may be changed."""
+
+    class RMSNorm(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, w):
+            if x.dtype not in kinds:
+                raise TypeError(f"no kernel for {x.dtype}")
+            wide = x.float()
+            r = torch.rsqrt((wide * wide).mean(-1, keepdim=True) + 1e-6)
+            ctx.save_for_backward(x, w, r)
+            return (wide * r * w.float()).to(x.dtype)
+
+        @staticmethod
+        def backward(ctx, dy):
+            x, w, r = ctx.saved_tensors
+            x_hat, g = x.float() * r, dy.float() * w.float()
+            dx = r * (g - mean * x_hat * (g * x_hat).mean(-1, keepdim=True))
+            dw = (dy.float() * x_hat).sum(0)
+            dx, dw = change(dx, dw, x.dtype)
+            return dx.to(x.dtype), dw.to(w.dtype)
+
+    return RMSNorm
+
+
+def inputs(kind=torch.bfloat16, rows=32, n=64):
+    torch.manual_seed(0)
+    return dict(x=torch.randn(rows, n).to(kind), w=(torch.rand(n) + 0.5).to(kind))
+
+
+def wrong(*arguments, **settings):
+    with pytest.raises(GradientMismatch) as error:
+        check_function(*arguments, **settings)
+    return error.value, error.value.diagnoses[0]
+
+
+def test_a_kernel_is_judged_in_all_precisions_that_it_takes():
+    result = check_function(kernel(), rms_norm, **inputs())
+    assert list(result.precisions) == ["float64", "float32", "float16", "bfloat16"]
+    assert 0.1 < result.precisions["float16"]["ratio"] < 0.16
+    assert result.precisions["float64"]["torch"] is None
+    assert not result.refused
+    assert "float64 is computed with float32 inside, and was judged as that" in result.remarks
+    first, *_ = str(result).split("\n")
+    assert first.startswith("match: right in float64, float32, float16 and bfloat16. A mistake of")
+    assert result.resolution["typical"] < 1e-4
+
+
+def test_a_mistake_of_a_kernel_in_half_precision_is_found_and_named_by_its_float32_path():
+    error, found = wrong(kernel(mean=1.01), rms_norm, **inputs())
+    assert error.first_mismatch["quantity"] == "x"
+    assert found["mistake"] == "scaled-by-constant"
+    assert "the term through `x * x`" in found["says"]
+
+
+def test_float32_inside_is_single_precision_where_float64_is_given_and_hides_no_mistake():
+    _, found = wrong(kernel(), rms_norm, **inputs(torch.float64))
+    assert found["mistake"] == "single-precision"
+    _, found = wrong(kernel(mean=0.0), rms_norm, **inputs(torch.float64))
+    assert found["mistake"] == "term-missing"
+    assert check_function(kernel(), rms_norm, precision="float32", **inputs(torch.float64))
+
+
+def test_halves_alone_are_judged_by_how_their_errors_shrink():
+    result = check_function(kernel(HALVES), rms_norm, **inputs())
+    assert list(result.precisions) == ["float16", "bfloat16"]
+    assert "TypeError: no kernel for torch.float32" in result.refused["float32"]
+    said = str(result)
+    assert said.startswith("match: right in float16 and bfloat16. A formula that is off by")
+    assert "  x: right, to" in said
+    assert result.resolution["worst"] < 1e-3
+    error, found = wrong(kernel(HALVES, mean=1.03), rms_norm, **inputs(rows=64, n=128))
+    assert "x: mismatch in bfloat16 and float16" in str(error)
+    assert "rounding 8 times, PyTorch's" in str(error)
+    assert found["mistake"] == "unknown"
+    _, found = wrong(kernel(HALVES, mean=0.0), rms_norm, **inputs(n=16))
+    assert found["mistake"] == "term-missing"
+
+
+@pytest.mark.parametrize(
+    ("change", "mistake", "says"),
+    [
+        (
+            lambda dx, dw, _: (0 * dx, dw),
+            "gradient-missing",
+            "the gradient of x is zero everywhere",
+        ),
+        (lambda dx, dw, _: (dx, 1.01 * dw), "scaled-by-constant", "is 1.01 times the right one"),
+        (lambda dx, dw, _: (torch.cat([dx[:-1], 0 * dx[-1:]]), dw), "partial-sum", "in row 31"),
+        (
+            lambda dx, dw, _: (torch.cat([dx[:, :48], 0 * dx[:, 48:]], 1), dw),
+            "partial-sum",
+            "in columns 48 to 63",
+        ),
+        (lambda dx, dw, _: (-dx, dw), "sign-flipped", "the gradient of x is minus the right one"),
+    ],
+)
+def test_mistakes_of_a_kernel_for_halves_alone_have_names(change, mistake, says):
+    _, found = wrong(kernel(HALVES, change), rms_norm, **inputs())
+    assert found["mistake"] == mistake
+    assert says in found["says"]
+
+
+def test_a_path_of_its_own_is_judged_as_finely_as_its_precision_allows():
+    def off(c):
+        return lambda dx, dw, kind: (dx, c * dw if kind == torch.bfloat16 else dw)
+
+    error, found = wrong(kernel(change=off(1.1)), rms_norm, **inputs())
+    assert "w: mismatch in bfloat16" in str(error)
+    assert found["says"] == "the gradient of w is 1.1 times the right one"
+    assert check_function(kernel(change=off(1.001)), rms_norm, **inputs()).verdict == "match"
+
+
+def test_one_precision_alone_is_judged_by_pytorchs_own_error():
+    bfloat16 = (torch.bfloat16,)
+    result = check_function(kernel(bfloat16), rms_norm, **inputs())
+    assert list(result.precisions) == ["bfloat16"]
+    assert 1e-3 < result.resolution["worst"] < 0.1
+    wide = inputs(rows=64, n=256)
+    _, found = wrong(kernel(bfloat16, lambda dx, dw, _: (1.02 * dx, dw)), rms_norm, **wide)
+    assert found["says"] == "the gradient of x is 1.02 times the right one"
+    error, found = wrong(kernel(bfloat16, mean=0.0), rms_norm, **inputs(n=16))
+    assert "rounding explains" in str(error)
+    assert found["mistake"] == "term-missing"
+    plain = dict(precision="bfloat16", diagnose=False) | inputs(n=16)
+    _, found = wrong(kernel(bfloat16, mean=0.0), rms_norm, **plain)
+    assert found["mistake"] == "unknown"
+
+
+def test_precisions_that_are_asked_for_must_be_taken():
+    result = check_function(kernel(), rms_norm, precision=["bfloat16", torch.float16], **inputs())
+    assert list(result.precisions) == ["float16", "bfloat16"]
+    with pytest.raises(
+        ValueError, match="precision float32: the function does not take it: the fun"
+    ):
+        check_function(kernel(HALVES), rms_norm, precision=("float32", "float16"), **inputs())
+    for precision in ("bf8", [], 16):
+        with pytest.raises(
+            ValueError, match="expected one or several of float64, float32, float16"
+        ):
+            check_function(kernel(), rms_norm, precision=precision, **inputs())
+
+
+class Exp(torch.autograd.Function):
+    """Softmax without its largest number taken out: it overflows where PyTorch does not."""
+
+    @staticmethod
+    def forward(ctx, x):
+        e = x.exp()
+        p = e / e.sum(-1, keepdim=True)
+        ctx.save_for_backward(p)
+        return p
+
+    @staticmethod
+    def backward(ctx, dp):
+        (p,) = ctx.saved_tensors
+        return p * (dp - (dp * p).sum(-1, keepdim=True))
+
+
+def test_an_overflow_is_told_from_a_mistake():
+    x = torch.linspace(0, 14, 64).reshape(4, 16)
+    result = check_function(Exp, lambda x: torch.softmax(x, -1), x=x)
+    assert "x: float16 overflows in the function, and not in PyTorch" in result.remarks
+    _, found = wrong(Exp, lambda x: torch.softmax(x, -1), x=x, precision="float16")
+    assert found["says"] == "output overflows in float16, where PyTorch's does not"
+    both = check_function(Exp, lambda x: x.exp() / x.exp().sum(-1, keepdim=True), x=x)
+    assert "x: float16 overflows on the way, so it was not judged there" in both.remarks
+
+
+class Mean(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, by):
+        if x.dtype not in HALVES:
+            raise TypeError("halves alone")
+        ctx.save_for_backward(x)
+        return (x.double() ** 3).mean().to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, given):
+        (x,) = ctx.saved_tensors
+        return (given.double() * 3 * x.double() ** 2 / x.numel()).to(x.dtype), None
+
+
+def test_small_gradients_are_scaled_and_what_is_lost_is_said():
+    torch.manual_seed(0)
+    x = torch.randn(64, 64, dtype=torch.bfloat16)
+    result = check_function(Mean, lambda x, by: (x**3).mean(), x=x, by=2)
+    assert "incoming gradients were multiplied by 512: float16 has no small numbers" in (
+        result.remarks
+    )
+    assert 0.1 < result.precisions["float16"]["tensors"]["x"]["ratio"] < 0.16
+    flat = check_function(Mean, lambda x, by: (x**3).mean(), x=0.001 * x, by=2)
+    assert any("are below the smallest that float16 has" in it for it in flat.remarks)
+
+
+def test_inputs_in_lists_and_dicts_are_taken_in_every_precision():
+    class Sum(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, w):
+            ctx.save_for_backward(x, w)
+            return x * w
+
+        @staticmethod
+        def backward(ctx, given):
+            x, w = ctx.saved_tensors
+            return given * w, given * x
+
+    given = {"x": np.linspace(1, 2, 40, dtype=np.float32), "w": np.linspace(-1, 1, 40)}
+    result = check_function(Sum, lambda x, w: x * w, **given)
+    assert list(result.precisions) == ["float64", "float32", "float16", "bfloat16"]
+
+
+def test_a_reference_that_pytorch_cannot_compute_in_halves_is_told():
+    class Det(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return torch.linalg.det(x.double()).to(x.dtype)
+
+        @staticmethod
+        def backward(ctx, given):
+            (x,) = ctx.saved_tensors
+            d = x.double()
+            return (given.double() * torch.linalg.det(d) * torch.linalg.inv(d).mT).to(x.dtype)
+
+    torch.manual_seed(0)
+    result = check_function(
+        Det, lambda x: torch.linalg.det(x), x=torch.eye(3) + 0.1 * torch.randn(3, 3)
+    )
+    assert any("PyTorch can't compute the reference in float16" in it for it in result.remarks)
+    assert 0 < result.precisions["bfloat16"]["torch"] < 0.01
+
+
+def test_a_reference_of_two_outputs_that_pytorch_cannot_compute_in_halves():
+    class Both(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            wide = x.double()
+            return torch.linalg.inv(wide).to(x.dtype), (2 * wide).to(x.dtype)
+
+        @staticmethod
+        def backward(ctx, given, more):
+            (x,) = ctx.saved_tensors
+            i = torch.linalg.inv(x.double())
+            return (2 * more.double() - i.mT @ given.double() @ i.mT).to(x.dtype)
+
+    torch.manual_seed(0)
+    x = torch.eye(8) + 0.1 * torch.randn(8, 8)
+    result = check_function(Both, lambda x: (torch.linalg.inv(x), 2 * x), x=x)
+    assert list(result.precisions) == ["float64", "float32", "float16", "bfloat16"]
