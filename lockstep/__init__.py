@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lockstep.api import compare
     from lockstep.errors import Mismatch
+    from lockstep.gradients.audit import audit
     from lockstep.gradients.check import check_gradients
     from lockstep.gradients.functions import check_function
     from lockstep.gradients.layers import check_layer
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GradientMismatch",
     "Mismatch",
+    "audit",
     "check_function",
     "check_gradients",
     "check_layer",
@@ -27,6 +29,7 @@ __all__ = [
 ]
 _HOMES = {
     "compare": "api",
+    "audit": "gradients.audit",
     "check_gradients": "gradients.check",
     "check_function": "gradients.functions",
     "check_layer": "gradients.layers",

@@ -7,6 +7,7 @@ from importlib import import_module
 from lockstep.cli.main import Parser
 
 COMMANDS = {  # each is a module of lockstep.cli
+    "audit": "what the tolerance of an existing test of gradients lets through",
     "check": "check gradients that a program in any language computed",
     "compare": "train a network by hand and by PyTorch, and compare every number",
     "descend": "gradient descent on the lecture's curve, by hand and by PyTorch",

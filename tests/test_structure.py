@@ -50,7 +50,9 @@ def modules_after(code):
     return set(done.stderr.split())
 
 
-@pytest.mark.parametrize("command", ["check", "compare", "descend", "exercise", "look", ""])
+@pytest.mark.parametrize(
+    "command", ["audit", "check", "compare", "descend", "exercise", "look", ""]
+)
 def test_help_imports_neither_torch_nor_numpy(command):
     arguments = [command, "--help"] if command else []
     code = f"from lockstep.__main__ import main\ntry: main({arguments})\nexcept SystemExit: pass"

@@ -105,7 +105,7 @@ def _check(given: dict[str, Any], came: list[int]) -> int:
         document = sys.stdout
         if to not in ("", "-"):
             document = files.enter_context(whole_file(to, "--json"))
-        with _users_code(path, file):
+        with users_code_of(path, file):
             reference, inputs = _loaded(source, path)
             result = check_numbers(objects, file, reference, inputs, options)
         if came:  # and the user's code went on
@@ -139,7 +139,7 @@ def _loaded(source: bytes, path: str) -> tuple[Callable[..., Any], dict[str, Any
 
 
 @contextmanager
-def _users_code(path: str, file: str) -> Iterator[None]:
+def users_code_of(path: str, file: str) -> Iterator[None]:
     """Run code of the user's: what it prints goes to standard error, and it cannot end the process.
 
     An end that looks like a match is none.

@@ -16,6 +16,7 @@ import time
 from bisect import bisect
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -818,3 +819,45 @@ def _both(some: Edits, others: Edits) -> Edits:
         return edit
 
     return some | others | {node: add(node) for node in some if node in others}
+
+
+# Plants
+
+
+@torch.no_grad()
+@np.errstate(all="ignore")
+def planted(
+    reference: Reference, inputs: Quantities, wanted: Sequence[str], deadline: float
+) -> Iterator[tuple[str, str, Quantities]]:
+    """The reference's gradients with each small mistake of the catalogue in the way back.
+
+    Args:
+        reference: The scalar in torch.
+        inputs: By name.
+        wanted: The names of those that are differentiated.
+        deadline: When to stop, as `time.monotonic` tells it.
+
+    Yields:
+        The mistake's name, what it is, and the gradients that it changes, by name.
+
+    Raises:
+        ValueError: The operations cannot be edited, or the time is over.
+    """
+    try:
+        joint = traced(reference, inputs, wanted, deadline)
+        right = {name: _array(node.value) for name, node in joint.gradients.items()}
+        with torch.enable_grad():
+            every = [Wrong(n, it, it, np.full_like(it, 1e-9)) for n, it in right.items()]
+            seen = _probed(joint, every, inputs, deadline)
+        for change in _in_turn(seen, itertools.chain(_small(seen), _replaced(seen))):
+            with suppress(*CANNOT):
+                values = _changed(change.edits)
+                wrong = {
+                    name: _array(values[node])
+                    for name, node in joint.gradients.items()
+                    if node in values and values[node].shape == node.value.shape
+                }
+                if any(np.abs(it - right[name]).max() > 1e-9 for name, it in wrong.items()):
+                    yield change.mistake, change.says.replace(THEIRS, next(iter(wrong))), wrong
+    except (TooLong, *CANNOT) as error:
+        raise ValueError(first_line_of(error) or type(error).__name__) from None

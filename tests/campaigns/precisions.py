@@ -234,7 +234,11 @@ def main(arguments=None):
             blamed[name, which] += 1
             print(f"blamed: {name}, {which}, {n} x {d}: {climbed.findings[0]}")
         for which, mistake in PLANTED.items():
-            shapes = {each for each, it in climbed.truth.items() if is_large(each, it)}
+            shapes = {
+                each
+                for each, it in climbed.truth.items()
+                if is_large(each, it) and np.isfinite(climbed.tensors["float16"][each].hand)
+            }
             if not shapes:
                 continue
             seen = climb(with_mistake(right, mistake, random), HALVES, (), number)

@@ -1,0 +1,333 @@
+"""audit: what the tolerance of an existing test lets through.
+
+Right gradients are compared with wrong ones by the test's own rule: zeros, a constant, stale
+values, each tensor in turn, and with the mistakes of the catalogue, each planted in the
+reference's way back. What passes, the test would not have found.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lockstep.errors import first_line_of
+from lockstep.gradients.check import REPORTED, Code, Options
+from lockstep.gradients.edits import planted
+from lockstep.gradients.inputs import given
+from lockstep.gradients.ladder import unit
+from lockstep.gradients.reference import Noise, floating, gradients
+from lockstep.gradients.scalar import Layer, as_scalar
+from lockstep.network.names import Array, Quantities
+from lockstep.run.threads import threads
+from lockstep.text import columns, counted
+
+Rule = Callable[[Tensor, Tensor], Any]
+PLAIN = ("zeros", "constant", "stale")  # what no test should let through
+_SEED = 0xA0D17
+_NOISES = 4  # draws of noise
+_ROOM = 2.0  # times the largest error of a right kernel that was seen
+_ROUNDINGS = 4  # unit roundoffs of a value that a suggested tolerance allows
+_WORDS = 80  # characters of an example
+_FINEST, _COARSEST = -14, 6  # powers of ten between which the smallest error is looked for
+
+
+@dataclass
+class Planted:
+    """How many of one mistake's plants pass.
+
+    Attributes:
+        tried: How many were planted.
+        passed: How many the rule lets through.
+        example: One that passes, in words; with its error, relative to the gradients.
+    """
+
+    tried: int = 0
+    passed: int = 0
+    example: str = ""
+    error: float = 0.0
+
+
+@dataclass
+class AuditResult:
+    """What a rule lets through; it prints as a report.
+
+    Attributes:
+        passes: The names of what passes: `zeros`, `constant`, `stale`, or a mistake's.
+        smallest: By tensor the smallest relative error that the rule sees, of all its numbers
+            alike; inf where it sees none.
+        suggested: `rtol` and `atol` that let a right kernel through, and less else.
+        planted: By name how many were tried, how many pass, and an example.
+        precision: In which the rule compares.
+        remarks: Sentences.
+    """
+
+    passes: list[str]
+    smallest: dict[str, float]
+    suggested: dict[str, float]
+    planted: dict[str, Planted]
+    precision: str
+    remarks: list[str] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        """The result for other programs."""
+        return {
+            "passes": self.passes,
+            "smallest": {
+                name: None if math.isinf(it) else it for name, it in self.smallest.items()
+            },
+            "suggested": self.suggested,
+            "planted": {name: vars(it) for name, it in self.planted.items()},
+            "precision": self.precision,
+            "remarks": self.remarks,
+        }
+
+    def __str__(self) -> str:
+        tried = sum(it.tried for it in self.planted.values())
+        passed = sum(it.passed for it in self.planted.values())
+        plain = [name for name in PLAIN if name in self.passes]
+        head = f"the rule lets through {passed} of {counted(tried, 'wrong gradient')}"
+        lines = [f"{head}{'; among them ' + ', '.join(plain) if plain else ''}."]
+        rows = [["planted", "tried", "passed", "such as"]]
+        for name, it in self.planted.items():
+            example = f"off by {it.error:.1g}: {_short(it.example)}" if it.passed else ""
+            rows.append([name, str(it.tried), str(it.passed), example])
+        lines += columns(rows, "<>><")
+        for name, error in self.smallest.items():
+            least = "no error at all" if math.isinf(error) else f"an error of {error:.1g} of it"
+            lines.append(f"  {name}: the rule sees {least}")
+        rtol, atol = self.suggested["rtol"], self.suggested["atol"]
+        lines.append(
+            f"rtol={rtol:.2g}, atol={atol:.2g} would have let a right kernel in {self.precision} "
+            "through, and seen more."
+        )
+        return "\n".join([*lines, *(f"remark: {it}" for it in self.remarks)])
+
+
+def audit(
+    reference: Code,
+    inputs: Any,
+    rule: Rule | None = None,
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
+    seed: int = 0,
+    time_limit: float = 60.0,
+) -> AuditResult:
+    """What a test's tolerance lets through, of gradients of the reference.
+
+    Args:
+        reference: Gets the inputs by name, as tensors. It returns a tensor, or several; of one that
+            is no scalar the gradient is taken by a random incoming gradient.
+        inputs: A dict of them, as the test draws them, or a function of a seed that gives one.
+        rule: Of two tensors, yours and the expected one, in the precision of the inputs: whether
+            the test passes. One that raises AssertionError does not let it pass.
+        rtol, atol: In place of a rule: those of `torch.testing.assert_close`.
+        seed: Of what is drawn.
+        time_limit: Seconds in which mistakes are planted.
+
+    Returns:
+        What passes, and how small an error the rule sees; `print` it.
+
+    Raises:
+        ValueError: There is no rule, or several; or something cannot be used.
+        TypeError: The inputs are no dict, or hold nothing that can be differentiated.
+
+    Examples:
+        >>> import torch
+        >>> from lockstep import audit
+        >>> x = torch.linspace(-2, 2, 64).bfloat16()
+        >>> found = audit(torch.nn.functional.silu, {"input": x}, atol=1e4, rtol=1e-2)
+        >>> found.passes[:2]
+        ['zeros', 'constant']
+    """
+    __tracebackhide__ = True
+    try:
+        if (rule is None) == (rtol is None and atol is None):
+            raise ValueError("expected a rule, or rtol and atol")
+        tells = rule or close(rtol or 0.0, atol or 0.0)
+        with threads(1):
+            return _audited(reference, inputs, tells, seed, time_limit)
+    except REPORTED as error:
+        raise error.with_traceback(None) from error.__cause__
+
+
+def close(rtol: float, atol: float) -> Rule:
+    """The rule of torch.testing.assert_close."""
+    return lambda actual, expected: torch.allclose(actual, expected, rtol, atol, equal_nan=True)
+
+
+def _with_incoming(says: str, outputs: list[str]) -> str:
+    """A sentence in which the incoming gradients are called that: they are no one's variables."""
+    names = "|".join(map(re.escape, outputs))
+    says = re.sub(rf"`… \* ({names})` in .*?, line \d+", "the product with it", says)
+    return re.sub(rf"(?<![\w`])({names})(?!\w)", "the incoming gradient", says)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _WORDS else f"{text[: _WORDS - 1]}…"
+
+
+@dataclass(frozen=True)
+class _Test:
+    """A test as it stands: the right gradients of some inputs, and its rule."""
+
+    layer: Layer
+    names: list[str]
+    right: Quantities
+    kinds: dict[str, torch.dtype]
+    rule: Rule
+
+    @property
+    def precision(self) -> str:
+        """The coarsest of the inputs."""
+        coarsest = max(self.kinds.values(), key=lambda it: torch.finfo(it).eps)
+        return str(coarsest).removeprefix("torch.")
+
+    def passes(self, wrong: Quantities) -> bool:
+        """Whether the rule lets all tensors through, those that are not given being right."""
+        return all(self.agrees(name, wrong.get(name, self.right[name])) for name in self.names)
+
+    def agrees(self, name: str, own: Array) -> bool:
+        """Whether the rule lets one tensor through, in the precision of its input."""
+        actual, expected = (
+            torch.from_numpy(np.ascontiguousarray(it)).to(self.kinds[name])
+            for it in (own, self.right[name])
+        )
+        try:
+            found = self.rule(actual, expected)
+        except AssertionError:
+            return False
+        return found is None or bool(found)
+
+
+def _audited(reference: Code, inputs: Any, rule: Rule, seed: int, seconds: float) -> AuditResult:
+    drawn = inputs(seed) if callable(inputs) else inputs
+    if not isinstance(drawn, dict):
+        raise TypeError(
+            f"inputs is {type(drawn).__name__}; expected a dict, or a function of a seed"
+        )
+    test = _test(reference, drawn, rule, seed)
+    found: dict[str, Planted] = defaultdict(Planted)
+    for name, wrong in _plain(test, reference, inputs, drawn, rule, seed):
+        _note(found[name], test, wrong, "")
+    remarks = []
+    deadline = time.monotonic() + seconds
+    arrays = {n: _wide(a) for n, a in test.layer.known.arrays.items()}
+    try:
+        for mistake, says, wrong in planted(test.layer.wide, arrays, test.names, deadline):
+            _note(found[mistake], test, wrong, _with_incoming(says, test.layer.outputs))
+    except ValueError as error:
+        remarks.append(f"not all mistakes could be planted: {first_line_of(error)}")
+    tried = {name for name, it in found.items() if it.tried}
+    ordered = {name: found[name] for name in (*PLAIN, *sorted(tried - {*PLAIN}))}
+    return AuditResult(
+        [name for name, it in ordered.items() if it.passed],
+        {name: _smallest(test, name) for name in test.names},
+        _suggested(test, arrays),
+        ordered,
+        test.precision,
+        remarks,
+    )
+
+
+def _test(reference: Code, drawn: dict[str, Any], rule: Rule, seed: int) -> _Test:
+    layer = as_scalar(reference, drawn, Options(seed=seed), None)
+    for name in layer.outputs:  # a loss is differentiated by itself, as by backward()
+        if not layer.known.arrays[name].ndim:
+            layer.known.arrays[name] = np.ones_like(layer.known.arrays[name])
+    plain = given(drawn)
+    names = floating(plain.arrays)
+    right = gradients(layer.scalar, layer.known.arrays, names)
+    names = [name for name in names if name in right]
+    kinds = {
+        name: plain.kinds.get(name) or torch.from_numpy(plain.arrays[name]).dtype for name in names
+    }
+    return _Test(layer, names, {n: _wide(right[n]) for n in names}, kinds, rule)
+
+
+def _wide(array: Array) -> Array:
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+def _note(it: Planted, test: _Test, wrong: Quantities, says: str) -> None:
+    """Count a wrong gradient, if more than rounding; the largest error that passes is shown."""
+    error = max(_relative(own, test.right[name]) for name, own in wrong.items())
+    if error <= _ROUNDINGS * unit(test.precision):
+        return
+    it.tried += 1
+    if test.passes(wrong):
+        it.passed += 1
+        if error >= it.error:
+            it.error, it.example = error, says or ", ".join(wrong)
+
+
+def _relative(own: Array, right: Array) -> float:
+    return float(np.linalg.norm(own - right) / (np.linalg.norm(right) or 1.0))
+
+
+def _plain(
+    test: _Test, reference: Code, inputs: Any, drawn: dict[str, Any], rule: Rule, seed: int
+) -> Iterator[tuple[str, Quantities]]:
+    """Each tensor in turn as zeros, as its mean, and as it was for other inputs."""
+    other = inputs(seed + 1) if callable(inputs) else _redrawn(drawn, seed)
+    stale = _test(reference, other, rule, seed + 1).right
+    for name, right in test.right.items():
+        yield "zeros", {name: np.zeros_like(right)}
+        yield "constant", {name: np.full_like(right, right.mean())}
+        if name in stale and stale[name].shape == right.shape:
+            yield "stale", {name: stale[name]}
+
+
+def _redrawn(drawn: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Inputs with the same mean and spread, drawn anew."""
+    generator = torch.Generator().manual_seed(seed + _SEED)
+
+    def again(it: Any) -> Any:
+        tensor = torch.as_tensor(it) if isinstance(it, Tensor | np.ndarray) else None
+        if tensor is None or not tensor.is_floating_point():
+            return it
+        wide = tensor.detach().double()
+        spread = wide.std() if wide.numel() > 1 else wide.abs().mean()
+        new = (
+            torch.randn(wide.shape, generator=generator, dtype=torch.float64) * spread + wide.mean()
+        )
+        return new.to(tensor.dtype)
+
+    return {name: again(it) for name, it in drawn.items()}
+
+
+def _smallest(test: _Test, name: str) -> float:
+    """The smallest c for which 1 + c times the right gradient is seen, to a third of itself."""
+    right = test.right[name]
+    for c in np.logspace(_FINEST, _COARSEST, 3 * (_COARSEST - _FINEST) + 1):
+        if not test.agrees(name, right * (1 + c)):
+            return float(c)
+    return math.inf
+
+
+def _suggested(test: _Test, arrays: Quantities) -> dict[str, float]:
+    """A tolerance by what rounding does in the precision of the inputs."""
+    precision = test.precision
+    truth = gradients(test.layer.wide, arrays, test.names)
+    rtol = _ROUNDINGS * unit(precision)
+    seen = [gradients(test.layer.scalar, test.layer.known.arrays, test.names)]
+    for draw in range(1, _NOISES + 1):
+        noise = Noise(draw, 2 * unit(precision))
+        seen.append(gradients(test.layer.wide, arrays, test.names, noise))
+    atol = max(
+        float(
+            np.max(np.abs(_wide(found[name]) - truth[name]) - rtol * np.abs(truth[name]), initial=0)
+        )
+        for found in seen
+        for name in test.names
+    )
+    return {"rtol": rtol, "atol": _ROOM * atol}
