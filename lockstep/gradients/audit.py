@@ -168,7 +168,7 @@ def close(rtol: float, atol: float) -> Rule:
 def _with_incoming(says: str, outputs: list[str]) -> str:
     """A sentence in which the incoming gradients are called that: they are no one's variables."""
     names = "|".join(map(re.escape, outputs))
-    says = re.sub(rf"`… \* ({names})` in .*?, line \d+", "the product with it", says)
+    says = re.sub(rf"`… \* ({names})` in .*?, line \d+( \(.*?\)+)?", "the product with it", says)
     return re.sub(rf"(?<![\w`])({names})(?!\w)", "the incoming gradient", says)
 
 
