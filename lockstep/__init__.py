@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from lockstep.errors import Mismatch
     from lockstep.gradients.audit import audit
     from lockstep.gradients.check import check_gradients
+    from lockstep.gradients.close import assert_gradients_close
     from lockstep.gradients.functions import check_function
     from lockstep.gradients.layers import check_layer
     from lockstep.gradients.reference import watch
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GradientMismatch",
     "Mismatch",
+    "assert_gradients_close",
     "audit",
     "check_function",
     "check_gradients",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 _HOMES = {
     "compare": "api",
+    "assert_gradients_close": "gradients.close",
     "audit": "gradients.audit",
     "check_gradients": "gradients.check",
     "check_function": "gradients.functions",

@@ -1,8 +1,12 @@
 """The error that a user sees when something cannot be used."""
 
 import re
+from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+OBSERVERS: list[Callable[[Any], None]] = []  # are told each check's result, or mismatch
 
 # What an extra of the package installs, and only some options need.
 _EXTRAS = {"page": ("jinja2", "pygments"), "plot": ("matplotlib",), "exact": ("mpmath",)}
@@ -44,6 +48,13 @@ class Mismatch(AssertionError):
     ) -> None:
         super().__init__(report)
         self.first_mismatch, self.diagnoses = first_mismatch, diagnoses
+
+
+def observed(found: _T) -> _T:
+    """The result of a check, or its mismatch, of which all observers are told."""
+    for observer in OBSERVERS:
+        observer(found)
+    return found
 
 
 def need(option: str, extra: str) -> None:

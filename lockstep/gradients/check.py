@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lockstep.errors import first_line_of
+from lockstep.errors import first_line_of, observed
 from lockstep.explain.facts import agree
 from lockstep.gradients.derivative import yours_is_the_derivative
 from lockstep.gradients.inputs import Given, flat, given, parts
@@ -169,9 +169,9 @@ def check_gradients(
         )
         options = taken_out(reference, chosen, inputs)
         with threads(1):
-            return _checked(hand, reference, inputs, options)
+            return observed(_checked(hand, reference, inputs, options))
     except REPORTED as error:  # without the frames between the user's code and its cause
-        raise error.with_traceback(None) from error.__cause__
+        raise observed(error).with_traceback(None) from error.__cause__
 
 
 def taken_out(reference: Code, chosen: dict[str, Any], inputs: dict[str, Any]) -> Options:

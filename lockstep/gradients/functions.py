@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from lockstep.errors import first_line_of
+from lockstep.errors import first_line_of, observed
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.gradients.check import REPORTED, Code, Options, checked, taken_out
 from lockstep.gradients.inputs import Given, given
@@ -128,16 +128,16 @@ def check_function(
 
         with threads(1):
             if precision is None and not (options.rtol is None and options.atol is None):
-                return check(inputs)
+                return observed(check(inputs))
 
             def build(own: dict[str, Any], is_wide: bool) -> _Function:
                 known = in_float32(reference) if is_wide else reference
                 return _built(function, known, own, options)
 
             kernel = Kernel(build, check, _structured, options)
-            return judged(kernel, inputs, chosen_precisions(precision))
+            return observed(judged(kernel, inputs, chosen_precisions(precision)))
     except REPORTED as error:
-        raise error.with_traceback(None) from error.__cause__
+        raise observed(error).with_traceback(None) from error.__cause__
 
 
 @dataclass

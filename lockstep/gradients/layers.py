@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lockstep.errors import observed
 from lockstep.gradients.check import REPORTED, Code, Options, taken_out
 from lockstep.gradients.inputs import flat
 from lockstep.gradients.reference import (
@@ -78,9 +79,9 @@ def check_layer(
         chosen = dict(rtol=rtol, atol=atol, seed=seed, diagnose=diagnose, time_limit=time_limit)
         options = taken_out(reference, {"device": "cpu"} | chosen, inputs)
         with threads(1):
-            return _checked_layer(forward, backward, reference, inputs, options)
+            return observed(_checked_layer(forward, backward, reference, inputs, options))
     except REPORTED as error:
-        raise error.with_traceback(None) from error.__cause__
+        raise observed(error).with_traceback(None) from error.__cause__
 
 
 def _checked_layer(
