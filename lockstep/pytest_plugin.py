@@ -24,8 +24,8 @@ _PAGE = """<!doctype html>
   body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem;
          padding: 0 1rem; color: #1c2328; background: #fff }}
   h1 {{ font-size: 1.5rem }} table {{ border-collapse: collapse; width: 100% }}
-  td, th {{ text-align: left; white-space: nowrap; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #d5dadd;
-           vertical-align: top }}
+  td, th {{ text-align: left; white-space: nowrap; padding: .3rem .8rem .3rem 0;
+           border-bottom: 1px solid #d5dadd; vertical-align: top }}
   .mismatch {{ color: #a3152a; font-weight: 600 }} .match {{ color: #0b6b3a }}
   pre {{ white-space: pre-wrap; background: #f4f6f7; padding: .8rem; margin: .3rem 0 }}
   @media (prefers-color-scheme: dark) {{

@@ -22,7 +22,7 @@ from torch import Tensor
 from lockstep.errors import first_line_of
 from lockstep.gradients.check import REPORTED, Code, Options
 from lockstep.gradients.edits import planted
-from lockstep.gradients.inputs import given
+from lockstep.gradients.inputs import digest, given
 from lockstep.gradients.ladder import unit
 from lockstep.gradients.reference import Noise, floating, gradients
 from lockstep.gradients.scalar import Layer, as_scalar
@@ -67,6 +67,8 @@ class AuditResult:
         suggested: `rtol` and `atol` that let a right kernel through, and less else.
         planted: By name how many were tried, how many pass, and an example.
         precision: In which the rule compares.
+        seed: Of what was drawn.
+        inputs: A digest of the inputs.
         remarks: Sentences.
     """
 
@@ -75,6 +77,8 @@ class AuditResult:
     suggested: dict[str, float]
     planted: dict[str, Planted]
     precision: str
+    seed: int
+    inputs: str
     remarks: list[str] = field(default_factory=list)
 
     def document(self) -> dict[str, Any]:
@@ -87,6 +91,8 @@ class AuditResult:
             "suggested": self.suggested,
             "planted": {name: vars(it) for name, it in self.planted.items()},
             "precision": self.precision,
+            "seed": self.seed,
+            "inputs": self.inputs,
             "remarks": self.remarks,
         }
 
@@ -235,6 +241,8 @@ def _audited(reference: Code, inputs: Any, rule: Rule, seed: int, seconds: float
         _suggested(test, arrays),
         ordered,
         test.precision,
+        seed,
+        digest(given(drawn)),
         remarks,
     )
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from lockstep.errors import first_line_of, observed
 from lockstep.explain.facts import agree
 from lockstep.gradients.derivative import yours_is_the_derivative
-from lockstep.gradients.inputs import Given, flat, given, parts
+from lockstep.gradients.inputs import Given, digest, flat, given, parts
 from lockstep.gradients.kinks import Kinks, crossed_by_rounding, look_around
 from lockstep.gradients.measured import (
     SAFETY,
@@ -76,7 +76,7 @@ class Options:
     Attributes:
         rtol, atol: A fixed tolerance in place of the measured bound.
         seed: Of the noise, and of random incoming gradients.
-        device: Where PyTorch computes.
+        device: Where PyTorch computes; "cpu" is where the inputs lie.
         diagnose: Whether mistakes are to be named.
         time_limit: Seconds for that.
     """
@@ -132,7 +132,7 @@ def check_gradients(
         rtol: A relative tolerance in place of the measured bound; 0 if only `atol` is given.
         atol: An absolute tolerance, added to the relative one; 0 if only `rtol` is given.
         seed: Of the noise by which the bound is measured.
-        device: Where PyTorch computes, such as "cuda".
+        device: Where PyTorch computes, such as "cuda"; by default where the inputs lie.
         diagnose: Whether a wrong gradient is looked at for its mistake.
         time_limit: Seconds that this may take.
         inputs: Arrays or tensors of any shape, dicts and lists of them, and constants of any type.
@@ -199,7 +199,18 @@ def taken_out(reference: Code, chosen: dict[str, Any], inputs: dict[str, Any]) -
             raise TypeError(
                 f"{name!r} is no option and no argument of reference; did you mean {near[0]!r}?"
             )
+    if "device" in chosen and chosen["device"] == Options.device:
+        chosen["device"] = _device_of(inputs) or Options.device
     return Options(**chosen)
+
+
+def _device_of(value: Any) -> str:
+    """Where tensors lie that are not on the CPU; empty where none is elsewhere."""
+    if isinstance(value, Tensor):
+        return "" if value.device.type == "cpu" else str(value.device)
+    items = value.values() if isinstance(value, dict) else value
+    several = items if isinstance(value, dict | list | tuple) else ()
+    return next(filter(None, map(_device_of, several)), "")
 
 
 def _checked(
@@ -213,7 +224,9 @@ def _checked(
         by_hand = lambda arrays: hand(**known.for_hand(arrays))  # noqa: E731
     else:
         raise TypeError(f"hand is {type(hand).__name__}; expected a function, or a dict of numbers")
-    return checked(known, by_hand, as_function(reference, known, options), options, hand)
+    found = checked(known, by_hand, as_function(reference, known, options), options, hand)
+    found.seed, found.inputs = options.seed, digest(known)
+    return found
 
 
 def as_function(reference: Code, known: Given, options: Options) -> Code:

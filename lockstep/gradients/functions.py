@@ -16,7 +16,7 @@ from torch.autograd import forward_ad
 from lockstep.errors import first_line_of, observed
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.gradients.check import REPORTED, Code, Options, checked, taken_out
-from lockstep.gradients.inputs import Given, given
+from lockstep.gradients.inputs import Given, digest, given
 from lockstep.gradients.kernels import Kernel, in_float32, judged
 from lockstep.gradients.kernels import chosen as chosen_precisions
 from lockstep.gradients.reference import (
@@ -126,16 +126,20 @@ def check_function(
         def check(own: dict[str, Any]) -> CheckResult:
             return _checked_function(function, reference, own, options, orders, jvp)
 
+        def build(own: dict[str, Any], is_wide: bool) -> _Function:
+            known = in_float32(reference) if is_wide else reference
+            return _built(function, known, own, options)
+
         with threads(1):
             if precision is None and not (options.rtol is None and options.atol is None):
-                return observed(check(inputs))
-
-            def build(own: dict[str, Any], is_wide: bool) -> _Function:
-                known = in_float32(reference) if is_wide else reference
-                return _built(function, known, own, options)
-
-            kernel = Kernel(build, check, _structured, options)
-            return observed(judged(kernel, inputs, chosen_precisions(precision)))
+                found = check(inputs)
+            else:
+                kernel = Kernel(build, check, _structured, options)
+                found = judged(kernel, inputs, chosen_precisions(precision))
+            found.seed, found.inputs = options.seed, digest(given(inputs))
+            with suppress(Exception):  # a precision that it does not take
+                found.guards = _guards(build(inputs, False))
+            return observed(found)
     except REPORTED as error:
         raise observed(error).with_traceback(None) from error.__cause__
 
@@ -278,6 +282,33 @@ def _checked_function(
     if jvp:
         _demand_forward_mode(it, options)
     return result
+
+
+def _guards(it: _Function) -> dict[str, Any]:
+    """What a program that scores kernels wants to know beside the verdict."""
+    layer = it.layer
+    right = gradients(layer.scalar, layer.known.arrays, it.wanted)
+    tensors = leaves(layer.known.arrays, it.wanted)
+    with same_draws(), torch.enable_grad():
+        given_ones = {name: tensor.clone() for name, tensor in tensors.items()}
+        passed = layer.known.for_torch(given_ones, layer.options.device)
+        outputs = it._outputs(passed)
+        incoming = [passed[name] for name in layer.outputs]
+        found = torch.autograd.grad(
+            outputs, [tensors[name] for name in it.wanted], incoming, allow_unused=True
+        )
+    before = {t.untyped_storage().data_ptr() for t in _tensors(passed).values()}
+    own = dict(zip([*layer.outputs, *it.wanted], [*outputs, *found], strict=True))
+    own = {name: result for name, result in own.items() if result is not None}
+    again = it.answer(layer.known.arrays)
+    return {
+        "zeros": [name for name in it.wanted if not right[name].any()],
+        "aliasing": [name for name, t in own.items() if t.untyped_storage().data_ptr() in before],
+        "deterministic": all(
+            torch.equal(torch.as_tensor(again[name]), result.detach().cpu())
+            for name, result in own.items()
+        ),
+    }
 
 
 def _structured(it: _Function) -> None:

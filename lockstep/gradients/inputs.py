@@ -6,6 +6,7 @@ gradient is returned are ever differentiated; everything else is passed on as it
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -180,3 +181,14 @@ def parts(array: Array) -> Array:
         array = np.ascontiguousarray(array).astype(np.complex128)
         return array.view(np.float64).reshape(*array.shape, 2)
     return array.astype(np.float64, copy=False)
+
+
+def digest(it: Given) -> str:
+    """A digest of inputs: of names, shapes, types and numbers, the same on every machine."""
+    found = hashlib.sha256()
+    for name in sorted(it.arrays):
+        array = it.arrays[name]
+        little = array.astype(array.dtype.newbyteorder("<"))
+        kind = str(it.kinds.get(name, little.dtype.str))
+        found.update(f"{name} {array.shape} {kind} ".encode() + little.tobytes())
+    return found.hexdigest()

@@ -23,6 +23,7 @@ from lockstep.gradients.precisions import Climbed, Finding, Sides, climb
 from lockstep.gradients.reference import Noise, as_array, gradients
 from lockstep.gradients.result import CheckResult, GradientMismatch, labelled, mismatch
 from lockstep.gradients.scalar import Layer
+from lockstep.gradients.unseen import untested
 from lockstep.network.names import Array, Quantities
 from lockstep.run.record import Entry
 
@@ -169,7 +170,7 @@ def judged(kernel: Kernel, inputs: dict[str, Any], asked: tuple[str, ...] | None
     if len(built) > len(known):
         climbed = climb(_sides(built), [*built], known, kernel.options.seed)
         _demand_right(kernel, built, climbed, asked or (given,))
-    result = result or _by_tensor(climbed)
+    result = result or _by_tensor(climbed, built)
     result.precisions = climbed.table or _of(result, known)
     result.refused = refused
     result.remarks += [*remarks, *climbed.remarks]
@@ -403,8 +404,12 @@ def _as_formula(
     return found
 
 
-def _by_tensor(climbed: Climbed) -> CheckResult:
+def _by_tensor(climbed: Climbed, built: Mapping[str, Built]) -> CheckResult:
     """The result of a function that takes halves alone: each tensor as a whole."""
+    some = built[next(iter(built))]
+    layer, names = some.layer, [*some.wanted, *some.layer.outputs]
+    check = Check(None, layer.wide, layer.known.arrays, names, names, incoming=layer.outputs)
+    unseen = untested(check)
     finest = next(iter(climbed.tensors))
     accuracy = {
         name: {"hand": it.hand, "torch": it.torch} for name, it in climbed.tensors[finest].items()
@@ -419,6 +424,8 @@ def _by_tensor(climbed: Climbed) -> CheckResult:
         values=sum(it.size for it in climbed.truth.values()),
         same=False,
         seen=climbed.seen,
+        cannot_see=list(dict.fromkeys(mistake for mistake, _ in unseen)),
+        untested=[f"{mistake}: {sentence}" for mistake, sentence in unseen],
         by_tensor=True,
     )
 

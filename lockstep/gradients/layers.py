@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lockstep.errors import observed
 from lockstep.gradients.check import REPORTED, Code, Options, taken_out
-from lockstep.gradients.inputs import flat
+from lockstep.gradients.inputs import digest, flat, given
 from lockstep.gradients.reference import (
     as_array,
     at_once,
@@ -133,6 +133,7 @@ def _checked_layer(
         result.remarks.append(
             "backward overwrites the incoming gradient: work on a copy if it is needed elsewhere"
         )
+    result.seed, result.inputs = options.seed, digest(given(inputs))
     return result
 
 

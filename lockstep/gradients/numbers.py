@@ -15,7 +15,7 @@ from lockstep.errors import Unusable, short
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import agree
 from lockstep.gradients.check import Options, as_function, attached_for, checked
-from lockstep.gradients.inputs import Given, flat, given, parts
+from lockstep.gradients.inputs import Given, digest, flat, given, parts
 from lockstep.gradients.reference import demand_scalar
 from lockstep.gradients.result import CheckResult, GradientMismatch, mismatch
 from lockstep.network.files import nearest, parsed, read_bytes, read_lines, read_text
@@ -135,11 +135,15 @@ class Judged:
         found: The result, or the mismatch.
         manual: The gradients in the file.
         torch: PyTorch's.
+        seed: Of the noise.
+        inputs: Their digest.
     """
 
     found: CheckResult | GradientMismatch
     manual: Quantities
     torch: Quantities
+    seed: int
+    inputs: str
 
     @property
     def verdict(self) -> str:
@@ -156,6 +160,9 @@ class Judged:
             | {"verdict": self.verdict}
             | of_verdict
             | {
+                "seed": self.seed,
+                "inputs": self.inputs,
+                "guards": {"zeros": [name for name, it in right.items() if not np.any(it)]},
                 "diagnoses": getattr(self.found, "diagnoses", []),
                 "remarks": getattr(self.found, "reasons", []) + getattr(self.found, "remarks", []),
                 "quantities": {
@@ -205,7 +212,7 @@ def check_numbers(
         found = _judged(it, right, check, options.rtol is not None or options.atol is not None)
     except GradientMismatch as wrong:
         found = wrong
-    return Judged(found, it.values, right)
+    return Judged(found, it.values, right, options.seed, digest(known))
 
 
 @dataclass

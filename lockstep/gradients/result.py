@@ -64,6 +64,11 @@ class CheckResult:
             yours (`hand`) and of PyTorch's (`torch`), root mean square, relative to the tensor's;
             `ratio`, yours over that in the precision before, which is coarser; `tensors`, each.
         refused: The precisions that it does not take, and why.
+        seed: Of what was drawn.
+        inputs: A digest of the inputs: the same for the same numbers.
+        guards: Of a Function: `zeros`, the gradients that are zero on both sides, so that returning
+            zeros would pass; `aliasing`, the results that share memory with what was given;
+            `deterministic`, whether a second call gives the same bits.
         by_tensor: Whether no element was judged, but each tensor as a whole, in half precision.
     """
 
@@ -81,7 +86,18 @@ class CheckResult:
     tolerance: str = ""
     precisions: dict[str, dict[str, Any]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    seed: int = 0
+    inputs: str = ""
+    guards: dict[str, Any] = field(default_factory=dict)
     by_tensor: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """The result for other programs: plain dicts, lists and numbers."""
+        names = (
+            "verdict resolution accuracy values worst_ratio precisions refused cannot_see untested "
+            "reasons remarks seed inputs guards"
+        )
+        return {name: getattr(self, name) for name in names.split()}
 
     def __str__(self) -> str:
         lines = list(self._by_tensor() if self.by_tensor else self._by_element())

@@ -16,6 +16,7 @@ from lockstep.network.names import Array
 
 Unseen = tuple[str, str]
 
+_BLOCK = 16  # numbers in the smallest block of a kernel
 _SIGNS = frozenset(
     "abs sgn sign copysign relu threshold clamp clamp_min leaky_relu elu hypot".split()
 )
@@ -32,8 +33,7 @@ def untested(it: Check) -> list[Unseen]:
     found: dict[tuple[str, str], Unseen] = {}  # the first of each kind
     for name, array in it.inputs.items():
         if 1 < array.size <= _MOST:
-            rules = (_of_floats, _of_shape) if array.dtype.kind == "f" else (_of_integers,)
-            for rule in rules:
+            for rule in _OF_FLOATS if array.dtype.kind == "f" else (_of_integers,):
                 for mistake, sentence in rule(it, name, array):
                     found.setdefault((mistake, rule.__name__), (mistake, sentence))
     return list(found.values())
@@ -94,6 +94,18 @@ def _of_shape(it: Check, name: str, array: Array) -> Iterator[Unseen]:
             )
 
 
+def _of_blocks(it: Check, name: str, array: Array) -> Iterator[Unseen]:
+    """What kernels do in blocks: their tails."""
+    is_a_layers = bool(it.incoming) and name not in it.incoming
+    if is_a_layers and all(length % _BLOCK == 0 for length in array.shape):
+        lengths = "1, 31, 33 or 65" if array.ndim == 1 else "31 x 33 or 65 x 1"
+        yield (
+            "partial-sum",
+            f"all lengths of {name} are multiples of {_BLOCK}, so a tail that a block or a mask "
+            f"leaves out would not show; use others, such as {lengths}",
+        )
+
+
 def _of_integers(it: Check, name: str, array: Array) -> Iterator[Unseen]:
     if array.dtype.kind in "iu" and it.used & _INDEXING and np.unique(array).size == array.size:
         yield (
@@ -101,3 +113,6 @@ def _of_integers(it: Check, name: str, array: Array) -> Iterator[Unseen]:
             f"no index in {name} is repeated, so it would not show that only the last one counts; "
             "repeat some",
         )
+
+
+_OF_FLOATS = _of_floats, _of_shape, _of_blocks

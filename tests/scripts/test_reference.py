@@ -6,8 +6,10 @@ import re
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from lockstep import audit, check_gradients
 from lockstep.cli import check, compare, descend, exercise, look
 from lockstep.network.options import FILE, GROUPS, MISTAKE_NAMES, OPTIONS
 from scripts import reference
@@ -238,6 +240,10 @@ def test_every_key_of_a_document_is_described_and_no_other(tmp_path, monkeypatch
     trace = described.pop("trace")
     assert trace == {"step", "torch"}
     assert described.pop("lockstep check") == checked(tmp_path, capsys)
+    audited = audit(lambda x: x * x, {"x": np.ones(3)}, rtol=1.0).document()
+    assert described.pop("lockstep audit") == {*audited}
+    result = check_gradients(lambda x: {"x": 2 * x}, lambda x: (x * x).sum(), x=np.ones(3))
+    assert described.pop("The document of a check in Python") == {*result.document()}
     program = Path(__file__).parents[1] / "lockstep" / "look" / "programs" / "script.py"
     look.main([str(program), "--json", "-"])
     (recognised, *_) = json.loads(capsys.readouterr().out)["recognised"]

@@ -1,5 +1,7 @@
 """check_function in several precisions: kernels with float32 inside, or for halves alone."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -266,3 +268,38 @@ def test_a_reference_of_two_outputs_that_pytorch_cannot_compute_in_halves():
     x = torch.eye(8) + 0.1 * torch.randn(8, 8)
     result = check_function(Both, lambda x: (torch.linalg.inv(x), 2 * x), x=x)
     assert list(result.precisions) == ["float64", "float32", "float16", "bfloat16"]
+
+
+class View(torch.autograd.Function):
+    """The identity: its results are what it was given."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, given):
+        return given
+
+
+def test_the_document_has_seed_digest_and_guards():
+    x = torch.randn(5, 3)
+    result = check_function(View, lambda x: 1 * x, x=x, seed=3)
+    again = check_function(View, lambda x: 1 * x, x=x.clone())
+    assert (result.seed, again.seed) == (3, 0)
+    assert result.inputs == again.inputs
+    assert len(result.inputs) == 64
+    assert check_function(View, lambda x: 1 * x, x=x.double()).inputs != result.inputs
+    assert result.guards == {"zeros": [], "aliasing": ["output", "x"], "deterministic": True}
+    assert json.loads(json.dumps(result.document()))["precisions"]["float32"]["hand"] == 0
+    nothing = check_function(View, lambda x: 1 * x, x=x, rtol=1e-3)
+    assert nothing.guards["zeros"] == []
+    halves = check_function(kernel(HALVES), rms_norm, precision="float16", **inputs(torch.float64))
+    assert halves.guards == {}
+
+
+def test_tails_that_no_length_shows_are_said():
+    assert "partial-sum" in check_function(kernel(), rms_norm, **inputs()).cannot_see
+    assert "partial-sum" in check_function(kernel(HALVES), rms_norm, **inputs()).cannot_see
+    odd = inputs(rows=33, n=65)
+    assert "partial-sum" not in check_function(kernel(), rms_norm, **odd).cannot_see
