@@ -26,6 +26,7 @@ from lockstep.gradients.scalar import Layer
 from lockstep.gradients.unseen import untested
 from lockstep.network.names import Array, Quantities
 from lockstep.run.record import Entry
+from lockstep.text import listed
 
 _EXACT = ("float64", "float32")  # in which every element is judged
 _NAMED = 16  # times what rounding explains, from which a mistake may be told by its numbers
@@ -170,6 +171,12 @@ def judged(kernel: Kernel, inputs: dict[str, Any], asked: tuple[str, ...] | None
     if len(built) > len(known):
         climbed = climb(_sides(built), [*built], known, kernel.options.seed)
         _demand_right(kernel, built, climbed, asked or (given,))
+    if result and climbed.seen:
+        halves = listed([name for name in climbed.tensors if name in HALVES])
+        climbed.remarks.append(
+            f"a path of its own for {halves} was judged as finely as that allows: a formula that "
+            f"is off by {max(climbed.seen.values()):.0e} of a gradient would have been found"
+        )
     result = result or _by_tensor(climbed, built)
     result.precisions = climbed.table or _of(result, known)
     result.refused = refused

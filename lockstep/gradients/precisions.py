@@ -29,6 +29,7 @@ from lockstep.text import percent
 _MOST = 4_000_000  # numbers of all draws together
 _DRAWS = (2, 6)  # of incoming gradients, at least and at most
 _NOISES = 2  # draws of noise; the larger counts
+_SCATTERS = 4  # times what two calls are apart, which is no formula's error
 _STEP = 2.0**-4  # by which the scale is taken back where float16 overflows
 # what a precision may be computed in inside, which is no mistake where it was not asked for
 _INSIDE = {"float64": ("float32", 2.0**-24), "float32": ("TF32, of 11 bits,", 2.0**-11)}
@@ -140,6 +141,7 @@ class _Draws:
     hand: dict[str, Quantities]
     torch: dict[str, Quantities]
     noise: dict[str, dict[str, float]] = field(default_factory=dict)
+    scatter: dict[str, dict[str, float]] = field(default_factory=dict)  # of yours, called again
 
 
 @np.errstate(all="ignore")
@@ -202,6 +204,9 @@ def _drawn(
     )
     for precision in narrow:
         draws.noise[precision] = _noise(sides, precision, found.incoming, found.truth)
+    for precision in accepted:
+        again, own = sides.hand(precision, found.incoming), found.own[precision]
+        draws.scatter[precision] = {name: size(again[name] - own[name]) for name in found.truth}
     return draws
 
 
@@ -295,6 +300,10 @@ def _between(
     is_known = len(theirs) == 2 and all(np.isfinite(it).all() for it in theirs)
     torchs = theirs if is_known else None
     found.seen[name] = RATIO * size(hand[0]) / (size(truth) or 1.0)
+    scatter = _SCATTERS * max(draws.scatter[it][name] for it in halves)
+    if size(hand[1]) <= scatter:  # it is as far from itself, as sums of atomics are
+        found.seen[name] = max(found.seen[name], scatter / (size(truth) or 1.0))
+        return
     factor = by_factor(truth, hand, torchs, halves)
     rest = [it - (factor or 0.0) * truth for it in hand]
     if factor is not None and not [*by_ratio(truth, rest, torchs, halves)]:
@@ -332,7 +341,7 @@ def _explained(draws: _Draws, name: str, precision: str, finite: Sequence[str]) 
     """The error that rounding explains in a precision: PyTorch's own, noise's, or a finer one's."""
     noise = draws.noise.get(precision, {}).get(name, 0.0)
     theirs = draws.torch.get(precision, {}).get(name)
-    sizes = [noise, unit(precision) * size(draws.truth[name])]
+    sizes = [noise, unit(precision) * size(draws.truth[name]), draws.scatter[precision][name]]
     if theirs is not None and np.isfinite(theirs).all():
         sizes.append(size(theirs))
     for finer in finite:  # your own code's rounding there

@@ -2,9 +2,9 @@
 
     python -m tests.campaigns.precisions 2000 --seed 7
 
-Each problem is an operation of PyTorch in bfloat16 and float16, computed as it is (eager) or in
-float32 inside (fused), with random inputs of random shape. It is judged as it is, and with planted
-mistakes: all gradients off by 1 % and by 0.1 %, a row and a block of columns that are zero.
+Each problem is an operation of PyTorch in float32, float16 and bfloat16, computed as it is (eager)
+or in float32 inside (fused), with random inputs of random shape. It is judged as it is, and with
+planted mistakes: all gradients off by 1 % and by 0.1 %, a row and a block of columns that are zero.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from lockstep.gradients.precisions import Sides, climb
 from lockstep.gradients.reference import Noise, gradients
 
 LARGE = 4096  # numbers of a tensor, from which the figures count
+ALL = "float32", *HALVES
 SHAPES = ((64, 256), (7, 33), (33, 1024), (1, 128), (128, 64), (17, 257), (64, 65))
 
 
@@ -223,7 +224,7 @@ def main(arguments=None):
             right = sides(operation, make(n, d), is_fused)
         except RuntimeError:  # a shape that it does not take
             continue
-        climbed = climb(right, HALVES, (), number)
+        climbed = climb(right, ALL, (), number)
         overflowed = {it.name for it in climbed.findings if not np.isfinite(it.error)}
         tensors += len(climbed.truth)
         numbers["problems"] += 1

@@ -303,3 +303,21 @@ def test_tails_that_no_length_shows_are_said():
     assert "partial-sum" in check_function(kernel(HALVES), rms_norm, **inputs()).cannot_see
     odd = inputs(rows=33, n=65)
     assert "partial-sum" not in check_function(kernel(), rms_norm, **odd).cannot_see
+
+
+def test_what_two_calls_are_apart_is_no_formulas_error():
+    generator = torch.Generator().manual_seed(0)
+
+    def scattered(dx, dw, kind):
+        return dx * (1 + 0.002 * torch.randn(dx.shape, generator=generator)), dw
+
+    result = check_function(kernel(HALVES, scattered), rms_norm, **inputs())
+    assert result.verdict == "match"
+    assert result.resolution["worst"] > 5e-3
+    assert not result.guards["deterministic"]
+
+
+def test_the_paths_for_halves_are_said_to_be_judged_as_finely_as_halves_allow():
+    remarks = check_function(kernel(), rms_norm, **inputs()).remarks
+    said = "a path of its own for float16 and bfloat16 was judged as finely as that allows"
+    assert any(it.startswith(said) for it in remarks)
