@@ -16,7 +16,7 @@ from lockstep.errors import first_line_of
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.gradients.check import Code, Options
 from lockstep.gradients.kinks import Kinks
-from lockstep.gradients.ladder import HALVES, PRECISIONS, RATIO, on_the_grid, unit
+from lockstep.gradients.ladder import HALVES, PRECISIONS, RATIO, unit
 from lockstep.gradients.measured import Check, Measured
 from lockstep.gradients.mistakes import FACTORS, Wrong, diagnose
 from lockstep.gradients.precisions import Climbed, Finding, Sides, climb
@@ -79,15 +79,18 @@ def chosen(precision: Any) -> tuple[str, ...] | None:
 
 
 def in_precision(inputs: dict[str, Any], name: str, is_rounded: bool = True) -> dict[str, Any]:
-    """Inputs with every floating-point array in a precision.
+    """Inputs with every floating-point array in a precision; of mixed ones, those in halves.
 
     Args:
         inputs: Arrays, tensors, dicts and lists of them, anything else.
         name: The precision.
         is_rounded: Whether they are rounded to what float16 and bfloat16 both hold.
     """
+    varied = _varied(inputs)
 
     def converted(tensor: Tensor) -> Tensor:
+        if _name(tensor) not in varied:
+            return tensor
         numbers = tensor.detach().double()
         if is_rounded:
             numbers = numbers.to(torch.bfloat16).to(torch.float16).double()
@@ -95,6 +98,22 @@ def in_precision(inputs: dict[str, Any], name: str, is_rounded: bool = True) -> 
 
     found: dict[str, Any] = _each(inputs, converted)
     return found
+
+
+def _name(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _varied(inputs: dict[str, Any]) -> set[str]:
+    """The precisions of the inputs that are varied: of mixed ones the halves, else all."""
+    found = set[str]()
+
+    def note(tensor: Tensor) -> Tensor:
+        found.add(_name(tensor))
+        return tensor
+
+    _each(inputs, note)
+    return found & {*HALVES} or found
 
 
 def _each(value: Any, convert: Callable[[Tensor], Tensor]) -> Any:
@@ -126,16 +145,6 @@ def in_float32(reference: Code) -> Code:
     return wide
 
 
-def _finest(value: Any) -> str:
-    """The finest precision of some inputs."""
-    items = value.values() if isinstance(value, dict) else value
-    if isinstance(value, dict | list | tuple):
-        found = [_finest(part) for part in items if not isinstance(part, int | float | str)]
-        return min(filter(None, found), key=[*PRECISIONS].index, default="")
-    name = str(getattr(value, "dtype", "")).removeprefix("torch.")
-    return name if name in PRECISIONS else ""
-
-
 @np.errstate(all="ignore")
 def judged(kernel: Kernel, inputs: dict[str, Any], asked: tuple[str, ...] | None) -> CheckResult:
     """Judge a function in all precisions that it takes.
@@ -149,11 +158,12 @@ def judged(kernel: Kernel, inputs: dict[str, Any], asked: tuple[str, ...] | None
         GradientMismatch: It is wrong in one of them.
         ValueError: It does not take a precision that was asked for.
     """
-    given = _finest(inputs) or "float64"
-    result, known, remarks = None, list[str](), list[str]()
+    given = min(_varied(inputs) & {*PRECISIONS}, key=[*PRECISIONS].index, default="float64")
+    result, remarks = None, list[str]()
+    known: list[str] = []  # the precisions in which every element was judged
     if given in _EXACT and (asked is None or given in asked):  # before any other call
         result, known = _exactly(kernel, inputs, given, given), [given]
-    built, refused = _tried(kernel, inputs, given, asked or tuple(PRECISIONS), remarks)
+    built, refused = _tried(kernel, inputs, asked or tuple(PRECISIONS), remarks)
     if asked and refused:
         name, why = next(iter(refused.items()))
         raise ValueError(f"precision {name}: the function does not take it: {why}")
@@ -171,23 +181,25 @@ def judged(kernel: Kernel, inputs: dict[str, Any], asked: tuple[str, ...] | None
     if len(built) > len(known):
         climbed = climb(_sides(built), [*built], known, kernel.options.seed)
         _demand_right(kernel, built, climbed, asked or (given,))
-    if result and climbed.seen:
+    found = result or _by_tensor(climbed, built)
+    found.precisions, found.refused = climbed.table or _of(found, known), refused
+    found.remarks += [*remarks, *climbed.remarks, *(_of_halves(climbed) if result else ())]
+    return found
+
+
+def _of_halves(climbed: Climbed) -> Iterator[str]:
+    """That the paths for halves of a function that is right in float32 are judged more coarsely."""
+    if climbed.seen:
         halves = listed([name for name in climbed.tensors if name in HALVES])
-        climbed.remarks.append(
+        yield (
             f"a path of its own for {halves} was judged as finely as that allows: a formula that "
             f"is off by {max(climbed.seen.values()):.0e} of a gradient would have been found"
         )
-    result = result or _by_tensor(climbed, built)
-    result.precisions = climbed.table or _of(result, known)
-    result.refused = refused
-    result.remarks += [*remarks, *climbed.remarks]
-    return result
 
 
 def _tried(
     kernel: Kernel,
     inputs: dict[str, Any],
-    given: str,
     names: Sequence[str],
     remarks: list[str],
 ) -> tuple[dict[str, Built], dict[str, str]]:
@@ -195,7 +207,7 @@ def _tried(
     built, refused = dict[str, Built](), dict[str, str]()
 
     def made(name: str, is_wide: bool) -> None:
-        it = kernel.build(inputs if name == given else in_precision(inputs, name), is_wide)
+        it = kernel.build(in_precision(inputs, name), is_wide)
         with suppress(GradientMismatch):  # which is found again
             it.answer(it.layer.known.arrays)
         built[name] = it
@@ -259,11 +271,7 @@ def _sides(built: Mapping[str, Built]) -> Sides:
 
     def arrays(it: Built, incoming: Quantities) -> Quantities:
         known = it.layer.known.arrays
-        rounded = {
-            n: on_the_grid(a).astype(a.dtype) for n, a in known.items() if a.dtype.kind == "f"
-        }
-        own = {name: array.astype(known[name].dtype) for name, array in incoming.items()}
-        return known | rounded | own
+        return known | {name: array.astype(known[name].dtype) for name, array in incoming.items()}
 
     def wide(incoming: Quantities) -> Quantities:
         found = arrays(some, incoming)
@@ -397,7 +405,7 @@ def _as_formula(
     whole = float(np.sqrt(np.mean(np.square(truth))))
     bound = 8 * max(theirs, unit(precision)) * whole + 4 * unit(precision) * np.abs(truth)
     inputs = {
-        name: on_the_grid(array) if array.dtype.kind == "f" else array
+        name: array.astype(np.float64) if array.dtype.kind == "f" else array
         for name, array in (layer.known.arrays | climbed.incoming).items()
     }
     names = [*some.wanted, *layer.outputs]

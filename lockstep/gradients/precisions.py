@@ -130,18 +130,22 @@ class Climbed:
         }
 
 
-_Errors = dict[str, list[Array]]  # by tensor, of each draw
-
-
 @dataclass
 class _Draws:
-    """Errors of all draws, by precision and tensor: (draws, *shape)."""
+    """Errors of all draws, (draws, *shape), by precision and tensor.
+
+    Attributes:
+        truth: The right tensors.
+        hand, torch: Your errors, and PyTorch's.
+        noise: What rounding may put a tensor off by.
+        scatter: What two calls of yours are apart.
+    """
 
     truth: Quantities
     hand: dict[str, Quantities]
     torch: dict[str, Quantities]
-    noise: dict[str, dict[str, float]] = field(default_factory=dict)
-    scatter: dict[str, dict[str, float]] = field(default_factory=dict)  # of yours, called again
+    noise: dict[str, dict[str, float]]
+    scatter: dict[str, dict[str, float]]
 
 
 @np.errstate(all="ignore")
@@ -180,34 +184,37 @@ def _drawn(
         )
     total = sum(it.size for it in truth.values())
     count = int(np.clip(_MOST // max(total, 1), *_DRAWS))
-    rights: _Errors = {name: [] for name in truth}
-    hand: dict[str, _Errors] = {it: {name: [] for name in truth} for it in accepted}
-    narrow = [it for it in accepted if it != "float64"]
-    torch: dict[str, _Errors] = {it: {name: [] for name in truth} for it in narrow}
-    for n in range(count):
-        incoming = _times(first if n == 0 else _incoming(sides, random), scale)
-        right = sides.torch("float64", incoming)
-        for name, array in right.items():
-            rights[name].append(array)
-        for precision in accepted:
-            own = sides.hand(precision, incoming)
-            _add(hand[precision], own, right)
-            if n == 0:
-                found.own[precision] = own
-                found.incoming, found.truth = incoming, right
-        for precision in narrow:
-            _add(torch[precision], sides.torch(precision, incoming), right)
-    draws = _Draws(
-        _stacked(rights),
-        {precision: _stacked(errors) for precision, errors in hand.items()},
-        {precision: _stacked(errors) for precision, errors in torch.items()},
+    incoming = [
+        _times(it, scale) for it in (first, *(_incoming(sides, random) for _ in range(count - 1)))
+    ]
+    rights = [sides.torch("float64", it) for it in incoming]
+    narrow = [precision for precision in accepted if precision != "float64"]
+    hand = {precision: [sides.hand(precision, it) for it in incoming] for precision in accepted}
+    torch = {precision: [sides.torch(precision, it) for it in incoming] for precision in narrow}
+    found.incoming, found.truth = incoming[0], rights[0]
+    found.own = {precision: each[0] for precision, each in hand.items()}
+    return _Draws(
+        {name: np.array([right[name] for right in rights]) for name in truth},
+        {precision: _errors(each, rights) for precision, each in hand.items()},
+        {precision: _errors(each, rights) for precision, each in torch.items()},
+        {precision: _noise(sides, precision, incoming[0], rights[0]) for precision in narrow},
+        {precision: _scatter(sides, precision, found) for precision in accepted},
     )
-    for precision in narrow:
-        draws.noise[precision] = _noise(sides, precision, found.incoming, found.truth)
-    for precision in accepted:
-        again, own = sides.hand(precision, found.incoming), found.own[precision]
-        draws.scatter[precision] = {name: size(again[name] - own[name]) for name in found.truth}
-    return draws
+
+
+def _errors(found: list[Quantities], rights: list[Quantities]) -> Quantities:
+    """By tensor the errors of all draws; one that is not there is zero."""
+    pairs = list(zip(found, rights, strict=True))
+    return {
+        name: np.array([own.get(name, 0.0) - right[name] for own, right in pairs])
+        for name in rights[0]
+    }
+
+
+def _scatter(sides: Sides, precision: str, found: Climbed) -> dict[str, float]:
+    """By tensor how far a second call of yours is from the first, as sums of atomics are."""
+    again, own = sides.hand(precision, found.incoming), found.own[precision]
+    return {name: size(again[name] - own[name]) for name in found.truth}
 
 
 def _scale(sides: Sides, incoming: Quantities, truth: Quantities) -> float:
@@ -217,15 +224,6 @@ def _scale(sides: Sides, incoming: Quantities, truth: Quantities) -> float:
     while scale > 1 and not _all_finite(sides, _times(incoming, scale)):
         scale *= _STEP
     return max(scale, 1.0)
-
-
-def _add(errors: _Errors, found: Quantities, right: Quantities) -> None:
-    for name, array in right.items():
-        errors[name].append(found.get(name, np.zeros_like(array)) - array)
-
-
-def _stacked(of: _Errors) -> Quantities:
-    return {name: np.array(arrays) for name, arrays in of.items()}
 
 
 def _incoming(sides: Sides, random: np.random.Generator) -> Quantities:

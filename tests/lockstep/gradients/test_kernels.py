@@ -321,3 +321,22 @@ def test_the_paths_for_halves_are_said_to_be_judged_as_finely_as_halves_allow():
     remarks = check_function(kernel(), rms_norm, **inputs()).remarks
     said = "a path of its own for float16 and bfloat16 was judged as finely as that allows"
     assert any(it.startswith(said) for it in remarks)
+
+
+def test_of_mixed_inputs_the_halves_are_varied():
+    class Norm(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, w):
+            assert w.dtype == torch.float32
+            ctx.save_for_backward(x, w)
+            return (x.float() * w).to(x.dtype)
+
+        @staticmethod
+        def backward(ctx, dy):
+            x, w = ctx.saved_tensors
+            return (dy.float() * w).to(x.dtype), (dy.float() * x.float()).sum(0)
+
+    given = inputs()
+    given["w"] = torch.rand(64)
+    result = check_function(Norm, lambda x, w: (x * w).to(x.dtype), **given)
+    assert list(result.precisions) == ["float64", "float32", "float16", "bfloat16"]
