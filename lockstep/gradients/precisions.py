@@ -23,7 +23,7 @@ from lockstep.gradients.ladder import (
     size,
     unit,
 )
-from lockstep.network.names import Array, Quantities
+from lockstep.network.names import Quantities
 from lockstep.text import percent
 
 _MOST = 4_000_000  # numbers of all draws together
