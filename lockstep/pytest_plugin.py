@@ -91,9 +91,9 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> _Hook:
-    """Note the checks of a test, as properties of its report too."""
+@contextmanager
+def _noted_in(item: pytest.Item) -> Iterator[None]:
+    """Note the checks of a phase of a test, as properties of its report too."""
     found: list[dict[str, Any]] = []
 
     def note(it: Any) -> None:
@@ -113,6 +113,27 @@ def pytest_runtest_call(item: pytest.Item) -> _Hook:
         item.stash[_CHECKS] = found
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> _Hook:
+    """Note the checks of fixtures."""
+    with _noted_in(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> _Hook:
+    """Note the checks of a test."""
+    with _noted_in(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> _Hook:
+    """Note the checks of fixtures at their end."""
+    with _noted_in(item):
+        return (yield)
+
+
 _CHECKS = pytest.StashKey[list[dict[str, Any]]]()
 
 
@@ -129,7 +150,7 @@ def _noted(it: Any) -> dict[str, Any]:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> _Hook:
     """Begin the line of a failed test's summary with the mistake: what is longer is cut off."""
     report: Any = yield
-    report.gradient_checks = item.stash.get(_CHECKS, []) if call.when == "call" else []
+    report.gradient_checks = item.stash.get(_CHECKS, [])
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, Mismatch) and error.diagnoses:
         it = error.diagnoses[0]
@@ -143,7 +164,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     """A line for each mismatch, mistake first: pytest's own summary may have no room for it."""
     lines = [
         f"{it['mistake']}: {report.nodeid}"
-        for report in terminalreporter.stats.get("failed", ())
+        for kind in ("failed", "error")
+        for report in terminalreporter.stats.get(kind, ())
         for it in getattr(report, "gradient_checks", ())
         if it["verdict"] == "mismatch"
     ]

@@ -24,7 +24,7 @@ from lockstep.gradients.check import REPORTED, Code, Options
 from lockstep.gradients.edits import planted
 from lockstep.gradients.inputs import digest, given
 from lockstep.gradients.ladder import unit
-from lockstep.gradients.reference import Noise, floating, gradients
+from lockstep.gradients.reference import Noise, blamed, floating, gradients
 from lockstep.gradients.scalar import Layer, as_scalar
 from lockstep.network.names import Array, Quantities
 from lockstep.run.threads import threads
@@ -111,9 +111,10 @@ class AuditResult:
             least = "no error at all" if math.isinf(error) else f"an error of {error:.1g} of it"
             lines.append(f"  {name}: the rule sees {least}")
         rtol, atol = self.suggested["rtol"], self.suggested["atol"]
+        more = ", and seen more" if self.passes else ""
         lines.append(
             f"rtol={rtol:.2g}, atol={atol:.2g} would have let a right kernel in {self.precision} "
-            "through, and seen more."
+            f"through{more}."
         )
         return "\n".join([*lines, *(f"remark: {it}" for it in self.remarks)])
 
@@ -159,6 +160,9 @@ def audit(
     try:
         if (rule is None) == (rtol is None and atol is None):
             raise ValueError("expected a rule, or rtol and atol")
+        for name, value in (("rtol", rtol), ("atol", atol)):
+            if value is not None and not (isinstance(value, int | float) and 0 <= value < math.inf):
+                raise ValueError(f"{name} is {value!r}; expected a finite number, 0 or more")
         tells = rule or close(rtol or 0.0, atol or 0.0)
         with threads(1):
             return _audited(reference, inputs, tells, seed, time_limit)
@@ -212,11 +216,20 @@ class _Test:
             found = self.rule(actual, expected)
         except AssertionError:
             return False
-        return found is None or bool(found)
+        except Exception as error:
+            raise blamed("the rule", error) from error
+        if isinstance(found, Tensor | np.ndarray | np.generic):
+            if found.ndim and np.prod(tuple(found.shape)) != 1:
+                shape = tuple(found.shape)
+                raise ValueError(f"the rule gives numbers of shape {shape}; expected True or False")
+            found = bool(found)
+        if not (found is None or isinstance(found, bool)):
+            raise ValueError(f"the rule gives {found!r}; expected True or False")
+        return found is None or found
 
 
 def _audited(reference: Code, inputs: Any, rule: Rule, seed: int, seconds: float) -> AuditResult:
-    drawn = inputs(seed) if callable(inputs) else inputs
+    drawn = _drawn(inputs, seed)
     if not isinstance(drawn, dict):
         raise TypeError(
             f"inputs is {type(drawn).__name__}; expected a dict, or a function of a seed"
@@ -233,6 +246,11 @@ def _audited(reference: Code, inputs: Any, rule: Rule, seed: int, seconds: float
             _note(found[mistake], test, wrong, _with_incoming(says, test.layer.outputs))
     except ValueError as error:
         remarks.append(f"not all mistakes could be planted: {first_line_of(error)}")
+    if not _lets_rounding_through(test, arrays):
+        remarks.append(
+            "the rule rejects gradients that are wrong by nothing but rounding in "
+            f"{test.precision}: a right kernel would not pass it"
+        )
     tried = {name for name, it in found.items() if it.tried}
     ordered = {name: found[name] for name in (*PLAIN, *sorted(tried - {*PLAIN}))}
     return AuditResult(
@@ -247,6 +265,16 @@ def _audited(reference: Code, inputs: Any, rule: Rule, seed: int, seconds: float
     )
 
 
+def _drawn(inputs: Any, seed: int) -> Any:
+    """The inputs of a test, of a seed if they are a function."""
+    if not callable(inputs):
+        return inputs
+    try:
+        return inputs(seed)
+    except Exception as error:
+        raise blamed("inputs, called with a seed,", error) from error
+
+
 def _test(reference: Code, drawn: dict[str, Any], rule: Rule, seed: int) -> _Test:
     layer = as_scalar(reference, drawn, Options(seed=seed), None)
     for name in layer.outputs:  # a loss is differentiated by itself, as by backward()
@@ -256,6 +284,14 @@ def _test(reference: Code, drawn: dict[str, Any], rule: Rule, seed: int) -> _Tes
     names = floating(plain.arrays)
     right = gradients(layer.scalar, layer.known.arrays, names)
     names = [name for name in names if name in right]
+    if not names:
+        raise ValueError("reference does not depend on the inputs; expected one built from them")
+    for name in names:
+        if not np.isfinite(right[name]).all() or not right[name].any():
+            raise ValueError(
+                f"the gradient of {name} is zero, empty or not finite; expected numbers that a "
+                "rule can judge"
+            )
     kinds = {
         name: plain.kinds.get(name) or torch.from_numpy(plain.arrays[name]).dtype for name in names
     }
@@ -286,7 +322,7 @@ def _plain(
     test: _Test, reference: Code, inputs: Any, drawn: dict[str, Any], rule: Rule, seed: int
 ) -> Iterator[tuple[str, Quantities]]:
     """Each tensor in turn as zeros, as its mean, and as it was for other inputs."""
-    other = inputs(seed + 1) if callable(inputs) else _redrawn(drawn, seed)
+    other = _drawn(inputs, seed + 1) if callable(inputs) else _redrawn(drawn, seed)
     stale = _test(reference, other, rule, seed + 1).right
     for name, right in test.right.items():
         yield "zeros", {name: np.zeros_like(right)}
@@ -311,6 +347,12 @@ def _redrawn(drawn: dict[str, Any], seed: int) -> dict[str, Any]:
         return new.to(tensor.dtype)
 
     return {name: again(it) for name, it in drawn.items()}
+
+
+def _lets_rounding_through(test: _Test, arrays: Quantities) -> bool:
+    """Whether a right kernel passes, whose only error is that it rounds to the precision."""
+    exact = gradients(test.layer.wide, arrays, test.names)
+    return test.passes({name: exact[name] for name in test.names})
 
 
 def _smallest(test: _Test, name: str) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lockstep.errors import observed
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import agree, differing, factor
 from lockstep.gradients.measured import DRAWS, SAFETY
@@ -19,6 +20,8 @@ from lockstep.network.names import Array, Quantities
 from lockstep.run.record import Entry
 from lockstep.run.threads import threads
 from lockstep.text import counted
+
+_SAME = 0.1  # of the largest: what is expected may be in another precision than `like` computes
 
 
 def assert_gradients_close(
@@ -55,7 +58,12 @@ def assert_gradients_close(
     """
     __tracebackhide__ = True
     own, right = _flat(actual), _flat(expected)
-    if own.keys() != right.keys() or any(own[n].shape != right[n].shape for n in own):
+    for side, which in ((own, "actual"), (right, "expected")):
+        for name, it in side.items():
+            if not (isinstance(it, Tensor) and it.is_floating_point()) and not _is_float(it):
+                kind = str(getattr(it, "dtype", type(it).__name__))
+                raise ValueError(f"{which}: {name} is {kind}; expected floating-point numbers")
+    if not own or own.keys() != right.keys() or any(own[n].shape != right[n].shape for n in own):
         shapes = [{n: tuple(it.shape) for n, it in side.items()} for side in (own, right)]
         raise ValueError(f"got tensors {shapes[0]}, expected {shapes[1]}")
     allowed: dict[str, float] = {}
@@ -66,7 +74,7 @@ def assert_gradients_close(
             allowed[name] = float(bound.max(initial=0.0))
             off = ~agree(mine, theirs, bound)
             if off.any():
-                raise _wrong(name, mine, theirs, bound, off, kind)
+                raise observed(_wrong(name, mine, theirs, bound, off, kind))
             print(f"{name}: right; rounding in {kind} explains {allowed[name]:.2g} at most")
     return allowed
 
@@ -78,6 +86,10 @@ def _flat(value: Any) -> dict[str, Any]:
     if isinstance(value, list | tuple):
         return {str(n): it for n, it in enumerate(value)}
     return {"gradient": value}
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, np.ndarray | np.floating) and value.dtype.kind == "f"
 
 
 def _kind(value: Any) -> str:
@@ -108,7 +120,14 @@ def _bounds(
 
     base = computed()
     if base.keys() != right.keys() or any(base[n].shape != right[n].shape for n in base):
-        raise ValueError("like gives other tensors than those expected; expected the same ones")
+        names = f"{', '.join(base)}, expected {', '.join(right)}"
+        raise ValueError(f"like gives other tensors than those expected: {names}")
+    for name, it in base.items():
+        if not np.isfinite(it).all():
+            raise ValueError(f"like gives numbers that are not finite: {name}")
+        apart = np.abs(it - _wide(right[name])).max(initial=0.0)
+        if not apart <= _SAME * np.abs(it).max(initial=0.0):
+            raise ValueError(f"expected: {name} is not what like gives; expected the same numbers")
     moved = {name: np.zeros_like(it) for name, it in base.items()}
     for draw in range(1, DRAWS + 1):
         again = computed(Noise(seed + draw, max(eps.values())))

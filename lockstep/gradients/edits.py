@@ -859,5 +859,5 @@ def planted(
                 }
                 if any(np.abs(it - right[name]).max() > 1e-9 for name, it in wrong.items()):
                     yield change.mistake, change.says.replace(THEIRS, next(iter(wrong))), wrong
-    except (TooLong, *CANNOT) as error:
+    except (TooLong, KeyError, *CANNOT) as error:
         raise ValueError(first_line_of(error) or type(error).__name__) from None

@@ -237,6 +237,11 @@ class _Function:
                     "work on a copy of it, or mark it with ctx.mark_dirty",
                 )
 
+    def eps(self, name: str) -> float:
+        """The unit in the last place of a gradient, where it is not that of its array."""
+        kind = self.layer.known.kinds.get(name)
+        return float(torch.finfo(kind).eps) if kind else 0.0
+
     def answer(self, arrays: Quantities) -> dict[str, Any]:
         outputs, found = self.both(arrays=arrays)
         zeros = {name: np.zeros_like(self.layer.known.arrays[name]) for name in found}
@@ -400,8 +405,9 @@ def _demand_any_incoming(it: _Function) -> None:
                     f"that is {form}: {first_line_of(error)}",
                     _OF_FORMS[mistake],
                 ) from error
+            least = _largest(right)
             for each, gradient in found.items():
-                if not alike(gradient, right[each]):
+                if not alike(gradient, right[each], it.eps(each), least):
                     raise wrong(
                         each,
                         mistake,
@@ -446,6 +452,14 @@ def _forms(it: _Function, k: int) -> Iterator[tuple[str, str, list[Tensor | None
         yield none, "incoming-gradient-none", [*others[0], None, *others[1]]
 
 
+def _largest(found: dict[str, Tensor | None]) -> float:
+    """The size of the largest gradient."""
+    sizes = [
+        float(it.abs().nan_to_num().max()) for it in found.values() if it is not None and it.numel()
+    ]
+    return max(sizes, default=0.0)
+
+
 def _demand_each_alone(it: _Function) -> None:
     """Raise the mismatch where a gradient is another if it alone is needed."""
     if len(it.wanted) < 2:
@@ -454,7 +468,8 @@ def _demand_each_alone(it: _Function) -> None:
     for name in it.wanted:
         try:
             _, alone = it.both(wanted=[name])
-            right, problem = alike(alone[name], together[name]), "is wrong"
+            right = alike(alone[name], together[name], it.eps(name), _largest(together))
+            problem = "is wrong"
         except GradientMismatch:
             raise
         except Exception as error:

@@ -26,7 +26,6 @@ from lockstep.gradients.scalar import Layer
 from lockstep.gradients.unseen import untested
 from lockstep.network.names import Array, Quantities
 from lockstep.run.record import Entry
-from lockstep.text import listed
 
 _EXACT = ("float64", "float32")  # in which every element is judged
 _NAMED = 16  # times what rounding explains, from which a mistake may be told by its numbers
@@ -183,18 +182,10 @@ def judged(kernel: Kernel, inputs: dict[str, Any], asked: tuple[str, ...] | None
         _demand_right(kernel, built, climbed, asked or (given,))
     found = result or _by_tensor(climbed, built)
     found.precisions, found.refused = climbed.table or _of(found, known), refused
-    found.remarks += [*remarks, *climbed.remarks, *(_of_halves(climbed) if result else ())]
+    found.judged = next(iter(known), "")
+    found.in_halves = max(climbed.seen.values(), default=0.0) if result else 0.0
+    found.remarks += [*remarks, *climbed.remarks]
     return found
-
-
-def _of_halves(climbed: Climbed) -> Iterator[str]:
-    """That the paths for halves of a function that is right in float32 are judged more coarsely."""
-    if climbed.seen:
-        halves = listed([name for name in climbed.tensors if name in HALVES])
-        yield (
-            f"a path of its own for {halves} was judged as finely as that allows: a formula that "
-            f"is off by {max(climbed.seen.values()):.0e} of a gradient would have been found"
-        )
 
 
 def _tried(
@@ -429,18 +420,25 @@ def _by_tensor(climbed: Climbed, built: Mapping[str, Built]) -> CheckResult:
     accuracy = {
         name: {"hand": it.hand, "torch": it.torch} for name, it in climbed.tensors[finest].items()
     }
-    seen = sorted(climbed.seen.values())
+    seen = {name: climbed.seen.get(name, 1.0) for name in climbed.truth}
+    sizes = sorted(seen.values())
+    unknown = [name for name, least in seen.items() if least >= 1]
     return CheckResult(
-        verdict="match",
-        resolution={"typical": seen[len(seen) // 2], "worst": seen[-1], "blind": 0},
+        verdict="undecided" if unknown else "match",
+        resolution={
+            "typical": sizes[len(sizes) // 2],
+            "worst": sizes[-1],
+            "blind": sum(climbed.truth[name].size for name in unknown),
+        },
         accuracy=accuracy,
         remarks=[],
         worst_ratio=max((it.ratio or 0.0) / RATIO for it in climbed.tensors[finest].values()),
         values=sum(it.size for it in climbed.truth.values()),
         same=False,
-        seen=climbed.seen,
+        seen=seen,
         cannot_see=list(dict.fromkeys(mistake for mistake, _ in unseen)),
         untested=[f"{mistake}: {sentence}" for mistake, sentence in unseen],
+        reasons=[f"rounding alone is as large as {name}" for name in unknown],
         by_tensor=True,
     )
 

@@ -36,7 +36,9 @@ CONSTANTS = 1.6  # roundings of constants, such as 1/√d, that a factor of a wh
 _SIGNIFICANT = 6.0  # standard errors
 _SURE = 4.0  # standard errors by which the part that does not shrink is more than nothing
 _NO_ROUNDING = 64  # unit roundoffs of a part of a tensor that are no rounding
-ALONE = 8.0  # times the error that rounding explains, in one precision alone
+ALONE = 6.0  # times the error that rounding explains, in one precision alone
+_SUBNORMAL = 2.0**-25  # what rounding does at most to one below
+_FELT = 0.1  # a part of the squares of errors that is felt
 _NORMAL = 2.0**-14  # the smallest number of float16 that has all its digits
 _SMALL = 2.0**-6  # root mean squares from which nothing is scaled
 _LARGEST = 2.0**14  # that float16's gradients are scaled to at most
@@ -234,7 +236,12 @@ def scale_of(gradients: Iterable[Array], incoming: Iterable[Array]) -> float:
     return float(2.0 ** max(power, 0.0))
 
 
-def lost(truth: Array) -> float:
-    """Which part of a tensor's numbers is below float16's smallest normal one."""
+def underflow(truth: Array) -> tuple[float, bool]:
+    """Which part of a tensor's numbers is below float16's smallest normal one.
+
+    And whether these decide how its error shrinks: their rounding does not depend on their size.
+    """
     small = (np.abs(truth) < _NORMAL) & (truth != 0)
-    return float(small.mean()) if truth.size else 0.0
+    theirs = float(small.sum()) * _SUBNORMAL**2
+    others = float(np.square(truth[~small]).sum()) * (unit("float16") / 2) ** 2
+    return float(small.mean()) if truth.size else 0.0, theirs > _FELT * others

@@ -17,10 +17,10 @@ from lockstep.gradients.ladder import (
     by_ratio,
     factor_alone,
     factors,
-    lost,
     on_the_grid,
     scale_of,
     size,
+    underflow,
     unit,
 )
 from lockstep.network.names import Quantities
@@ -29,6 +29,7 @@ from lockstep.text import percent
 _MOST = 4_000_000  # numbers of all draws together
 _DRAWS = (2, 6)  # of incoming gradients, at least and at most
 _NOISES = 2  # draws of noise; the larger counts
+_LARGER = 4  # times noise: a tensor that is no larger may be nothing but rounding
 _SCATTERS = 4  # times what two calls are apart, which is no formula's error
 _STEP = 2.0**-4  # by which the scale is taken back where float16 overflows
 # what a precision may be computed in inside, which is no mistake where it was not asked for
@@ -197,7 +198,10 @@ def _drawn(
         {name: np.array([right[name] for right in rights]) for name in truth},
         {precision: _errors(each, rights) for precision, each in hand.items()},
         {precision: _errors(each, rights) for precision, each in torch.items()},
-        {precision: _noise(sides, precision, incoming[0], rights[0]) for precision in narrow},
+        {
+            precision: _noise(sides, precision, incoming[0], rights[0])
+            for precision in {*narrow, "float32"}
+        },
         {precision: _scatter(sides, precision, found) for precision in accepted},
     )
 
@@ -275,29 +279,45 @@ def _judge(
     for precision in found.tensors:
         if precision not in finite:
             _overflowed(found, draws, name, precision)
-    halves = tuple(it for it in reversed(HALVES) if it in finite)
-    if len(halves) == 2:
-        found.findings += _between(found, draws, name, halves)
-    for precision in finite:
-        if precision not in known and all(it.name != name for it in found.findings):
-            found.findings += _in_one(found, draws, name, precision, finite)
-    part = lost(draws.truth[name]) if "float16" in halves else 0.0
+    part, is_lost = underflow(draws.truth[name]) if "float16" in finite else (0.0, False)
     if part > _UNDERFLOW:
         found.remarks.append(
             f"{name}: {percent(part)} of its numbers are below the smallest that float16 has with "
-            "all digits"
+            f"all digits{', so it was not judged there' if is_lost else ''}"
         )
+    able = [it for it in finite if not (is_lost and it == "float16")]
+    able = [it for it in able if _is_more_than_rounding(found, draws, name, it)]
+    halves = tuple(it for it in reversed(HALVES) if it in able)
+    if len(halves) == 2:
+        found.findings += _between(found, draws, name, halves, bool(known))
+    for precision in able:
+        if precision not in known and all(it.name != name for it in found.findings):
+            found.findings += _in_one(found, draws, name, precision, able)
+
+
+def _is_more_than_rounding(found: Climbed, draws: _Draws, name: str, precision: str) -> bool:
+    """Whether a tensor is larger than what rounding in a precision makes of nothing."""
+    noise = draws.noise["float32" if precision == "float64" else precision][name]
+    is_more = size(draws.truth[name]) > _LARGER * noise
+    if not is_more and precision != "float64":
+        found.remarks.append(
+            f"{name}: rounding in {precision} is as large as it is, so it was not judged there"
+        )
+    return is_more
 
 
 def _between(
-    found: Climbed, draws: _Draws, name: str, halves: tuple[str, ...]
+    found: Climbed, draws: _Draws, name: str, halves: tuple[str, ...], is_known: bool
 ) -> Iterator[Finding]:
     """What does not shrink from bfloat16 to float16."""
     truth, hand = draws.truth[name], [draws.hand[it][name] for it in halves]
     theirs = [draws.torch[it][name] for it in halves if it in draws.torch]
-    is_known = len(theirs) == 2 and all(np.isfinite(it).all() for it in theirs)
-    torchs = theirs if is_known else None
-    found.seen[name] = RATIO * size(hand[0]) / (size(truth) or 1.0)
+    is_whole = len(theirs) == 2 and all(np.isfinite(it).all() for it in theirs)
+    torchs = theirs if is_whole else None
+    least = RATIO * size(hand[0])
+    if is_known:  # right in float32: what is wrong in one half alone does not show here
+        least = max(ALONE * _explained(draws, name, it, halves) for it in halves)
+    found.seen[name] = least / (size(truth) or 1.0)
     scatter = _SCATTERS * max(draws.scatter[it][name] for it in halves)
     if size(hand[1]) <= scatter:  # it is as far from itself, as sums of atomics are
         found.seen[name] = max(found.seen[name], scatter / (size(truth) or 1.0))
@@ -325,7 +345,10 @@ def _in_one(
             yield Finding(name, "", (precision,), abs(c), 1 + c, CONSTANTS * unit(precision))
         return
     inside, its_unit = _INSIDE.get(precision, ("", 0.0))
-    if size(off) <= ALONE * explained * its_unit / unit(precision):
+    room = explained * its_unit / unit(precision)
+    if precision == "float64":
+        room = max(room, *(draws.noise["float32"][name], _torchs(draws, name, "float32")))
+    if size(off) <= ALONE * room:
         remark = f"{precision} is computed with {inside} inside, and was judged as that"
         found.remarks += [remark] if remark not in found.remarks else []
         return
@@ -336,16 +359,28 @@ def _in_one(
 
 
 def _explained(draws: _Draws, name: str, precision: str, finite: Sequence[str]) -> float:
-    """The error that rounding explains in a precision: PyTorch's own, noise's, or a finer one's."""
+    """The error that rounding explains in a precision.
+
+    PyTorch's own there, and your own code's in a finer one, if both are known; else what noise
+    does too.
+    """
+    least = max(unit(precision) * size(draws.truth[name]), draws.scatter[precision][name])
+    finer = [
+        size(draws.hand[it][name]) * unit(precision) / unit(it)
+        for it in finite
+        if unit(it) < unit(precision)
+    ]
+    theirs = _torchs(draws, name, precision)
+    if finer and theirs and precision in HALVES:
+        return max(least / 2, theirs, *finer)
     noise = draws.noise.get(precision, {}).get(name, 0.0)
+    return max(least, noise, theirs, *finer)
+
+
+def _torchs(draws: _Draws, name: str, precision: str) -> float:
+    """PyTorch's own error in a precision; 0 where it has none that is finite."""
     theirs = draws.torch.get(precision, {}).get(name)
-    sizes = [noise, unit(precision) * size(draws.truth[name]), draws.scatter[precision][name]]
-    if theirs is not None and np.isfinite(theirs).all():
-        sizes.append(size(theirs))
-    for finer in finite:  # your own code's rounding there
-        if unit(finer) < unit(precision):
-            sizes.append(size(draws.hand[finer][name]) * unit(precision) / unit(finer))
-    return max(sizes)
+    return size(theirs) if theirs is not None and np.isfinite(theirs).all() else 0.0
 
 
 def _overflowed(found: Climbed, draws: _Draws, name: str, precision: str) -> None:

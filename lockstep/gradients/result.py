@@ -69,6 +69,9 @@ class CheckResult:
         guards: Of a Function: `zeros`, the gradients that are zero on both sides, so that returning
             zeros would pass; `aliasing`, the results that share memory with what was given;
             `deterministic`, whether a second call gives the same bits.
+        judged: The precision in which every element was judged, of a Function.
+        in_halves: The smallest error of a formula, relative to a tensor, that would have been found
+            in a path of its own for halves, where another precision has been judged.
         by_tensor: Whether no element was judged, but each tensor as a whole, in half precision.
     """
 
@@ -89,6 +92,8 @@ class CheckResult:
     seed: int = 0
     inputs: str = ""
     guards: dict[str, Any] = field(default_factory=dict)
+    judged: str = ""
+    in_halves: float = 0.0
     by_tensor: bool = False
 
     def document(self) -> dict[str, Any]:
@@ -119,7 +124,7 @@ class CheckResult:
         elif len(self.precisions) > 1:
             yield (
                 f"match: right in {listed([*self.precisions])}. A mistake of {typical:.0e} of a "
-                "value would have been found."
+                f"value would have been found{f' in {self.judged}' if self.judged else ''}."
             )
             smallest = f"{facts} "
         else:
@@ -143,12 +148,15 @@ class CheckResult:
 
     def _by_tensor(self) -> Iterator[str]:
         """Of halves alone: whether it is right, and how small a mistake would have been seen."""
-        yield (
-            f"match: right in {listed([*self.precisions])}. A formula that is off by "
-            f"{self.resolution['worst']:.0e} of a gradient would have been found."
-        )
+        if self.verdict == "undecided":
+            yield f"undecided: {'; '.join(self.reasons)}"
+        else:
+            yield (
+                f"match: right in {listed([*self.precisions])}. A formula that is off by "
+                f"{self.resolution['worst']:.0e} of a gradient would have been found."
+            )
         for name, least in self.seen.items():
-            yield f"  {name}: right, to {least:.0e} of it"
+            yield f"  {name}: {f'right, to {least:.0e} of it' if least < 1 else 'not known'}"
 
     def _table(self) -> list[str]:
         """What each precision's rounding puts both sides off by, where there are several."""
@@ -158,7 +166,13 @@ class CheckResult:
         for name, it in self.precisions.items():
             ends = it["hand"], it["torch"], it["ratio"]
             rows.append([name, *("" if end is None else f"{end:.2g}" for end in ends)])
-        return columns(rows, "<>>>")
+        lines = list(columns(rows, "<>>>"))
+        if self.in_halves:
+            lines.append(
+                "a path of its own for halves is judged more coarsely: a formula that is off by "
+                f"{self.in_halves:.0e} of a gradient would have been found"
+            )
+        return lines
 
 
 def first_of(where: Array) -> Index:

@@ -24,6 +24,8 @@ from lockstep.run.record import Entry
 from lockstep.text import counted
 
 OURS = 0x10C57E9  # no input drawn by the user has the numbers of an incoming gradient
+_NOTHING = 16  # units in the last place of the largest result, of which another may be made
+_APART = 0.1  # of a result: what is further apart is no rounding, whatever the precision
 _ALIKE = 2.0**14  # units in the last place between two runs on the same numbers
 
 
@@ -153,14 +155,22 @@ def checked_twice(answer: Code, layer: Layer, it: Any, who: str) -> CheckResult:
         raise wrong(error.gradient, mistake, says + more, remedy) from None
 
 
-def alike(one: Tensor | None, other: Tensor | None) -> bool:
-    """Whether two runs on the same numbers agree."""
+def alike(one: Tensor | None, other: Tensor | None, eps: float = 0.0, least: float = 0.0) -> bool:
+    """Whether two runs on the same numbers agree.
+
+    Args:
+        one, other: Their results.
+        eps: Of the precision; by default that of the tensors.
+        least: The size of other results: what is nothing beside them may differ.
+    """
     if one is None or other is None:
         present = one if one is not None else other
         return present is None or not bool(present.any())
     apart = (one - other).abs().nan_to_num()
     whole = other.abs().nan_to_num().max() if other.numel() else other.new_zeros(())
-    return bool((apart <= _ALIKE * torch.finfo(one.dtype).eps * whole).all())
+    eps = max(eps, torch.finfo(one.dtype).eps)
+    room = max(_ALIKE * eps * float(whole), _NOTHING * eps * least)
+    return bool((apart <= min(room, _APART * max(float(whole), least))).all())
 
 
 def differentiable(known: Given) -> list[str]:

@@ -115,3 +115,30 @@ def test_a_traceback_of_pythons_own_keeps_its_form(run):
     mismatch = "import lockstep\ndef test_plain():\n    raise lockstep.Mismatch('no', {}, [])\n"
     status, said = run(mismatch)
     assert "lockstep.Mismatch: no" in said
+
+
+def test_checks_of_fixtures_are_on_the_page(run, tmp_path):
+    text = """
+import numpy as np, pytest
+from lockstep import assert_gradients_close, check_gradients
+
+@pytest.fixture
+def checked():
+    check_gradients(lambda x: {"x": 2 * x}, lambda x: (x * x).sum(), x=np.ones(3))
+    yield
+    check_gradients(lambda x: {"x": -2 * x}, lambda x: (x * x).sum(), x=np.arange(3.0))
+
+def test_it(checked):
+    pass
+
+def test_close():
+    import torch
+    x = torch.ones(3, requires_grad=True)
+    like = lambda: torch.autograd.grad((x**2).sum(), x)
+    assert_gradients_close([-2 * torch.ones(3)], like(), like=like)
+"""
+    status, said = run(text, "--gradients-report", "page.html")
+    assert status == 1
+    assert "sign-flipped: test_it.py::test_it" in said
+    assert "sign-flipped: test_it.py::test_close" in said
+    assert "Gradients: 1 match, 2 mismatch" in (tmp_path / "page.html").read_text()

@@ -95,6 +95,43 @@ def test_what_the_reference_cannot_be_edited_for_is_said():
 
 
 @pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (lambda a, e: 1 / 0, "the rule raised ZeroDivisionError"),
+        (lambda a, e: (a - e).abs() < 1, "the rule gives numbers of shape"),
+        (lambda a, e: "yes", "the rule gives 'yes'; expected True or False"),
+        (lambda a: True, "the rule raised TypeError"),
+    ],
+)
+def test_a_rule_that_says_nothing_is_told(rule, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        audit(gated, inputs(), rule)
+
+
+@pytest.mark.parametrize(
+    ("reference", "given", "words"),
+    [
+        (lambda x: torch.ones(3), {"x": torch.ones(3)}, "reference does not depend on the inputs"),
+        (lambda x: 0 * x, {"x": torch.ones(3)}, "the gradient of x is zero, empty or not finite"),
+        (lambda x: x, lambda: {}, "inputs, called with a seed, raised TypeError"),
+    ],
+)
+def test_inputs_that_nothing_can_be_planted_in_are_told(reference, given, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        audit(reference, given, rtol=1.0)
+    with pytest.raises(ValueError, match="rtol is -1; expected a finite number, 0 or more"):
+        audit(reference, given, rtol=-1)
+
+
+def test_a_rule_that_rejects_rounding_is_told():
+    found = audit(gated, inputs(), lambda a, e: np.bool_(torch.equal(a, e)))
+    assert any(
+        "the rule rejects gradients that are wrong by nothing but" in it for it in found.remarks
+    )
+    assert "and seen more" not in str(found)
+
+
+@pytest.mark.parametrize(
     ("given", "error", "words"),
     [
         ((gated, {}), TypeError, "no input holds floating-point numbers"),

@@ -58,7 +58,20 @@ def test_dicts_arrays_and_single_tensors_are_taken():
     [
         (right(), like, "got tensors {'gradient': (40,)}, expected {'0': (40,)}"),
         ([right()[:3]], like, "got tensors {'0': (3,)}"),
-        ([right()], lambda: like()[0], "like gives other tensors than those expected"),
+        (
+            [right()],
+            lambda: like()[0],
+            "like gives other tensors than those expected: gradient, exp",
+        ),
+        ([right()], lambda: [2 * like()[0]], "expected: 0 is not what like gives"),
+        ([right()], lambda: [like()[0] / 0], "like gives numbers that are not finite: 0"),
+        ([None], like, "actual: 0 is NoneType; expected floating-point numbers"),
+        (
+            [torch.ones(40).long()],
+            like,
+            "actual: 0 is torch.int64; expected floating-point numbers",
+        ),
+        ([], like, "got tensors {}"),
         ([right()], lambda: 1 / 0, "like raised ZeroDivisionError"),
     ],
 )
