@@ -166,25 +166,42 @@ def judged(kernel: Kernel, inputs: dict[str, Any], asked: tuple[str, ...] | None
     if asked and refused:
         name, why = next(iter(refused.items()))
         raise ValueError(f"precision {name}: the function does not take it: {why}")
-    is_complex = any(
-        array.dtype.kind == "c" for it in built.values() for array in it.layer.known.arrays.values()
-    )
-    if not built or is_complex:
+    if not built or _is_complex(built):
         return result or kernel.check(inputs)  # which says why not
     exact = next((it for it in reversed(_EXACT) if it in built), "")
     if result is None and exact:
         result, known = _exactly(kernel, inputs, given, exact), [exact]
     if result is None:
         kernel.structure(built[next(iter(built))])
+    found = _in_others(kernel, built, result, known, asked or (given,))
+    found.refused = refused
+    found.remarks = [*found.remarks, *remarks]
+    return found
+
+
+def _is_complex(built: Mapping[str, Built]) -> bool:
+    """Whether anything is complex: of such numbers there are no halves."""
+    arrays = (array for it in built.values() for array in it.layer.known.arrays.values())
+    return any(array.dtype.kind == "c" for array in arrays)
+
+
+def _in_others(
+    kernel: Kernel,
+    built: Mapping[str, Built],
+    result: CheckResult | None,
+    known: Sequence[str],
+    wanted: Sequence[str],
+) -> CheckResult:
+    """The result with the precisions in which no element was judged, and each tensor is."""
     climbed = Climbed()
     if len(built) > len(known):
         climbed = climb(_sides(built), [*built], known, kernel.options.seed)
-        _demand_right(kernel, built, climbed, asked or (given,))
+        _demand_right(kernel, built, climbed, wanted)
     found = result or _by_tensor(climbed, built)
-    found.precisions, found.refused = climbed.table or _of(found, known), refused
+    found.precisions = climbed.table or _of(found, known)
     found.judged = next(iter(known), "")
     found.in_halves = max(climbed.seen.values(), default=0.0) if result else 0.0
-    found.remarks += [*remarks, *climbed.remarks]
+    found.remarks = [*found.remarks, *climbed.remarks]
     return found
 
 
