@@ -101,7 +101,10 @@ class AuditResult:
         passed = sum(it.passed for it in self.planted.values())
         plain = [name for name in PLAIN if name in self.passes]
         head = f"the rule lets through {passed} of {counted(tried, 'wrong gradient')}"
-        lines = [f"{head}{'; among them ' + ', '.join(plain) if plain else ''}."]
+        head += f"; among them {', '.join(plain)}" if plain else ""
+        worst = max(self.smallest.values())
+        below = "of any size" if math.isinf(worst) else f"below {worst:.1g} of it"
+        lines = [f"{head}; a factor that puts a tensor off by an error {below} passes."]
         rows = [["planted", "tried", "passed", "such as"]]
         for name, it in self.planted.items():
             example = f"off by {it.error:.1g}: {_short(it.example)}" if it.passed else ""

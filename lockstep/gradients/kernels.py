@@ -173,6 +173,11 @@ def judged(kernel: Kernel, inputs: dict[str, Any], asked: tuple[str, ...] | None
         result, known = _exactly(kernel, inputs, given, exact), [exact]
     if result is None:
         kernel.structure(built[next(iter(built))])
+    if asked and len({*asked} & {*HALVES}) == 1 and result is None:
+        remarks.append(
+            f"{asked[-1]} alone is judged by PyTorch's own error in it; together with the other "
+            "half a formula is judged more finely"
+        )
     found = _in_others(kernel, built, result, known, asked or (given,))
     found.refused = refused
     found.remarks = [*found.remarks, *remarks]
@@ -246,10 +251,21 @@ def _exactly(kernel: Kernel, inputs: dict[str, Any], given: str, name: str) -> C
         own = inputs if name == given else in_precision(inputs, name, False)
         return kernel.check(own)
     except GradientMismatch as error:
-        if name != "float64" or not _is_float32(kernel, inputs, error):
+        if name != "float64":
+            raise _said_in(error, name) from None
+        if not _is_float32(kernel, inputs, error):
             raise
-        kernel.check(in_precision(inputs, "float32", False))
+        try:
+            kernel.check(in_precision(inputs, "float32", False))
+        except GradientMismatch as narrow:
+            raise _said_in(narrow, "float32") from None
         raise _single(error) from None
+
+
+def _said_in(error: GradientMismatch, name: str) -> GradientMismatch:
+    """A mismatch whose report says in which precision it is."""
+    report = str(error).replace(": mismatch,", f": mismatch in {name},", 1)
+    return GradientMismatch(report, error.first_mismatch, error.diagnoses)
 
 
 def _is_float32(kernel: Kernel, inputs: dict[str, Any], error: GradientMismatch) -> bool:

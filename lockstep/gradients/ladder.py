@@ -122,7 +122,8 @@ def by_ratio(
         return
     own, theirs = ratio(low, high), ratio(*torchs) if torchs else 0.0
     limit = max(RATIO * 8 * fine / coarse, _AS_PYTORCH * theirs)
-    is_whole = own > limit and _is_sure(low, high, coarse / fine)
+    is_large = size(high) > _NO_ROUNDING * fine * size(truth)
+    is_whole = own > limit and (is_large or _is_sure(low, high, coarse / fine))
     found = [_by_part(truth, hand, torchs, precisions, each) for each in parts(truth.shape[1:])]
     few = [it for it in found if it and _are_all(it, high, truth.shape[1:]) or not is_whole]
     if is_whole and not few:
@@ -167,14 +168,13 @@ def _by_part(
     found = []
     for where, at in some:
         here = (slice(None), *at)
-        if truth[here].size < _ENOUGH:
-            continue
         own, error = shrinks(axes, here)
         near, its = shrinks(theirs, here) if theirs else (0.0, 0.0)
         if own <= max(_OF_A_PART, 2 * near) or error <= 4 * its:
             continue
         is_large = error**0.5 > _NO_ROUNDING * fine * size(truth[here])
-        if is_large or _is_sure(hand[0][here], hand[1][here], coarse / fine):
+        is_enough = truth[here].size >= _ENOUGH
+        if is_large or (is_enough and _is_sure(hand[0][here], hand[1][here], coarse / fine)):
             found.append((where, at, error**0.5 / (size(truth[here]) or size(truth) or 1.0)))
     return found
 

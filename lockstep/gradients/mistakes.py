@@ -234,12 +234,17 @@ def _by_itself(it: Wrong, known: Check) -> Diagnosis | None:
         mistake, says, remedy = "gradient-clipped", f"scaled to a norm of {limit:g}", _CLIPPED
     elif c:
         mistake, says, remedy = "scaled-by-constant", f"{c:.12g} times the right one{why}", FACTORS
-    elif many(it.off, value) and in_single(own, value, near):
+    elif _is_wide(known) and many(it.off, value) and in_single(own, value, near):
         mistake, remedy = "single-precision", "compute in float64"
         says = "right to about 7 digits, as in float32"
     else:
         return None
     return Diagnosis(it.name, mistake, f"the gradient of {it.name} is {says}", remedy)
+
+
+def _is_wide(known: Check) -> bool:
+    """Whether the inputs are float64: in float32 every number is one of float32."""
+    return any(array.dtype == np.float64 for array in known.inputs.values())
 
 
 def _round_norm(own: Array) -> float:

@@ -322,6 +322,10 @@ def _between(
     if size(hand[1]) <= scatter:  # it is as far from itself, as sums of atomics are
         found.seen[name] = max(found.seen[name], scatter / (size(truth) or 1.0))
         return
+    explained = [_explained(draws, name, it, halves) for it in halves]
+    off = [size(it) > ALONE * most for it, most in zip(hand, explained, strict=True)]
+    if is_known and sum(off) == 1:  # one alone is wrong
+        return
     factor = by_factor(truth, hand, torchs, halves)
     rest = [it - (factor or 0.0) * truth for it in hand]
     if factor is not None and not [*by_ratio(truth, rest, torchs, halves)]:
@@ -366,15 +370,21 @@ def _explained(draws: _Draws, name: str, precision: str, finite: Sequence[str]) 
     """
     least = max(unit(precision) * size(draws.truth[name]), draws.scatter[precision][name])
     finer = [
-        size(draws.hand[it][name]) * unit(precision) / unit(it)
+        _believable(draws, name, it) * unit(precision) / unit(it)
         for it in finite
-        if unit(it) < unit(precision)
+        if unit(it) < unit(precision) and it != "float64"  # which may be float32 inside
     ]
     theirs = _torchs(draws, name, precision)
     if finer and theirs and precision in HALVES:
         return max(least / 2, theirs, *finer)
     noise = draws.noise.get(precision, {}).get(name, 0.0)
     return max(least, noise, theirs, *finer)
+
+
+def _believable(draws: _Draws, name: str, precision: str) -> float:
+    """Your error in a precision, no more than rounding explains there: else it is none of that."""
+    most = max(draws.noise[precision][name], _torchs(draws, name, precision))
+    return min(size(draws.hand[precision][name]), ALONE * most)
 
 
 def _torchs(draws: _Draws, name: str, precision: str) -> float:

@@ -122,9 +122,11 @@ class CheckResult:
         if self.verdict == "undecided":
             yield f"undecided: {'; '.join(self.reasons)}"
         elif len(self.precisions) > 1:
+            where = f" in {self.judged}" if self.judged else ""
+            where += f", of {self.in_halves:.0e} of a gradient in halves" if self.in_halves else ""
             yield (
                 f"match: right in {listed([*self.precisions])}. A mistake of {typical:.0e} of a "
-                f"value would have been found{f' in {self.judged}' if self.judged else ''}."
+                f"value would have been found{where}."
             )
             smallest = f"{facts} "
         else:
@@ -166,13 +168,7 @@ class CheckResult:
         for name, it in self.precisions.items():
             ends = it["hand"], it["torch"], it["ratio"]
             rows.append([name, *("" if end is None else f"{end:.2g}" for end in ends)])
-        lines = list(columns(rows, "<>>>"))
-        if self.in_halves:
-            lines.append(
-                "a path of its own for halves is judged more coarsely: a formula that is off by "
-                f"{self.in_halves:.0e} of a gradient would have been found"
-            )
-        return lines
+        return columns(rows, "<>>>")
 
 
 def first_of(where: Array) -> Index:
