@@ -73,11 +73,12 @@ for number, (old, new) in enumerate(changes):
 )
 @pytest.mark.parametrize("kernel", MISTAKES)
 def test_a_kernel_is_right_and_its_planted_mistakes_are_found_and_named(kernel, tmp_path):
+    own = {name: it for name, it in os.environ.items() if not name.startswith("COV")}  # slow there
     changes = [("", ""), *((old, new) for old, new, *_ in MISTAKES[kernel])]
     said = subprocess.run(
         [sys.executable, "-c", RUN, str(KERNELS / f"{kernel}.py"), str(tmp_path)],
         input=json.dumps(changes),
-        env=os.environ | {"TRITON_INTERPRET": "1"},
+        env=own | {"TRITON_INTERPRET": "1"},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
