@@ -369,9 +369,8 @@ def _report(first: Finding, findings: list[Finding], climbed: Climbed) -> Iterat
     tensors = {it: climbed.tensors[it][first.name] for it in first.precisions}
     if len(tensors) > 1:
         (coarse, before), (fine, after) = tensors.items()
-        torchs = ""
-        if before.torch and after.torch:
-            torchs = f", PyTorch's {before.torch / after.torch:.1f} times"
+        its = (before.torch or 0.0) / (after.torch or np.inf)
+        torchs = f", PyTorch's {its:.1f} times" if its else ""
         shrinks = before.hand / after.hand if after.hand else np.inf
         yield (
             f"  apart     {before.hand:.1e} of it in {coarse}, {after.hand:.1e} in {fine}: it "

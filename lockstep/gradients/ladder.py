@@ -82,8 +82,6 @@ def _is_sure(low: Array, high: Array, shrink: float) -> bool:
 
 def parts(shape: tuple[int, ...]) -> Iterator[Iterable[tuple[str, tuple[slice, ...]]]]:
     """The rows of a tensor, and the blocks of its columns or elements: in words, and where."""
-    if not shape:
-        return
     *lead, columns = shape
     if lead:
         yield (
@@ -182,8 +180,6 @@ def _by_part(
 def factors(off: Array, truth: Array) -> tuple[float, float]:
     """The factor that a tensor is off by, less 1, and its standard error: yours = (1 + c) right."""
     whole = float(np.sum(np.square(truth)))
-    if not whole:
-        return 0.0, np.inf
     c = float(np.sum(off * truth)) / whole
     rest = (off - c * truth) * truth
     blocks = rest.reshape(len(rest), -1) if rest.ndim < 3 else rest.sum(axis=-1)

@@ -210,3 +210,11 @@ def test_an_interrupt_that_the_users_code_swallows_ends_the_command(tmp_path, ca
     )
     path.write_text(text)
     assert main(["audit", str(path)]) == 130
+
+
+def test_labels_stay_and_other_lengths_are_not_stale():
+    torch.manual_seed(0)
+    given = dict(input=torch.randn(6, 10), target=torch.randint(0, 10, (6,)))
+    assert audit(F.cross_entropy, given, rtol=1e-4, atol=1e-6).planted["stale"].tried == 1
+    drawn = lambda seed: {"x": torch.arange(3.0 + seed) + 1}  # noqa: E731
+    assert audit(lambda x: x**3, drawn, rtol=1e-5).planted["stale"].tried == 0

@@ -501,3 +501,21 @@ def test_outputs_that_float16_cannot_hold_are_not_judged_there():
     result = check_function(Gate, lambda a, b: torch.nn.functional.silu(a) * b, a=a, b=b)
     assert result.verdict == "match"
     assert any("so it was not judged there" in it for it in result.remarks)
+
+
+def test_the_scale_is_taken_back_where_float16_overflows_on_the_way():
+    class Average(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            assert x.dtype in HALVES
+            ctx.size = x.shape
+            return x.float().mean().to(x.dtype)
+
+        @staticmethod
+        def backward(ctx, given):
+            return (given.float() / 4096).to(given.dtype).expand(ctx.size)
+
+    x = torch.randn(64, 64).bfloat16()
+    result = check_function(Average, lambda x: (x / 3e5 * 3e5).mean(), x=x)
+    scales = [it for it in result.remarks if "were multiplied by" in it]
+    assert scales == ["incoming gradients were multiplied by 128: float16 has no small numbers"]
