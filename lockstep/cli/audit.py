@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
 from lockstep.cli.check import users_code_of
-from lockstep.cli.main import Parser, printer, refuse_shared_files, status, whole_file
+from lockstep.cli.main import Parser, command, printer, refuse_shared_files, whole_file
 from lockstep.errors import Unusable
 from lockstep.network.options import OPTIONS, Option, check, file_kind
 
@@ -44,20 +43,6 @@ def parser(name: str | None = None) -> Parser:
     it.add_argument("file", metavar=_FILE.kind.metavar, help=_FILE.help)
     it.add_options(_GROUPS)
     return it
-
-
-def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int:
-    """Run the command.
-
-    Args:
-        arguments: Those of the command line; by default the program's own.
-        name: What messages call the command; by default as it was started.
-
-    Returns:
-        The exit status.
-    """
-    given = vars(parser(name).parse_args(arguments))
-    return status(lambda came: _audit(given, came), name)
 
 
 def _audit(given: dict[str, Any], came: list[int]) -> int:
@@ -96,3 +81,6 @@ def _audit(given: dict[str, Any], came: list[int]) -> int:
             printed(str(result).splitlines()[: 1 if quiet else None])
         sys.stdout.flush()
     return int(bool(result.passes))
+
+
+main = command(parser, _audit)

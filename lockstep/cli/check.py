@@ -2,15 +2,15 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from typing import Any
 
 from lockstep.cli.main import (
     Parser,
+    command,
     printer,
     refuse_shared_files,
-    status,
     whole_file,
 )
 from lockstep.errors import Unusable, first_line_of, short
@@ -69,20 +69,6 @@ def parser(name: str | None = None) -> Parser:
     return it
 
 
-def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int:
-    """Run the command.
-
-    Args:
-        arguments: Those of the command line; by default the program's own.
-        name: What messages call the command; by default as it was started.
-
-    Returns:
-        The exit status.
-    """
-    given = vars(parser(name).parse_args(arguments))
-    return status(lambda came: _check(given, came), name)
-
-
 def _check(given: dict[str, Any], came: list[int]) -> int:
     from lockstep.network.files import read_bytes
 
@@ -117,6 +103,9 @@ def _check(given: dict[str, Any], came: list[int]) -> int:
             printed(str(result.found).splitlines()[: 1 if quiet else None])
         sys.stdout.flush()
     return _STATUS[result.verdict]
+
+
+main = command(parser, _check)
 
 
 def _loaded(source: bytes, path: str) -> tuple[Callable[..., Any], dict[str, Any]]:

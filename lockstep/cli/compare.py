@@ -2,18 +2,18 @@
 
 import sys
 from argparse import SUPPRESS
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from lockstep.cli.main import (
     Parser,
+    command,
     interrupted,
     line_file,
     printer,
     progress,
     refuse_shared_files,
-    status,
     whole_file,
 )
 from lockstep.errors import Unusable
@@ -48,20 +48,6 @@ def parser(name: str | None = None) -> Parser:
     return it
 
 
-def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int:
-    """Run the command.
-
-    Args:
-        arguments: Those of the command line; by default the program's own.
-        name: What messages call the command; by default as it was started.
-
-    Returns:
-        The exit status.
-    """
-    given = vars(parser(name).parse_args(arguments))
-    return status(lambda came: _compare(given, came), name)
-
-
 def _compare(given: dict[str, Any], came: list[int]) -> int:
     from lockstep.network.problem import make_problem, read_file, required
     from lockstep.sides.chosen import side_by_hand
@@ -81,6 +67,9 @@ def _compare(given: dict[str, Any], came: list[int]) -> int:
     values["require"] = required(values.get("require", ()), problem.network)
     step.prepare(problem)
     return judged(problem, values, step, came)
+
+
+main = command(parser, _compare)
 
 
 def _template(values: dict[str, Any]) -> int:

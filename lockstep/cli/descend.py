@@ -2,12 +2,12 @@
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from lockstep.cli.main import Parser, printer, progress, status, whole_file
+from lockstep.cli.main import Parser, command, printer, progress, whole_file
 from lockstep.network.options import FLAG, OPTIONS, Option, check, file_kind
 
 _Path: TypeAlias = "list[tuple[float, float]]"  # (x, f(x)) of each step
@@ -49,21 +49,7 @@ def parser(name: str | None = None) -> Parser:
     return it
 
 
-def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int:
-    """Run the command.
-
-    Args:
-        arguments: Those of the command line; by default the program's own.
-        name: What messages call the command; by default as it was started.
-
-    Returns:
-        The exit status: 0, or 3 where x ran away.
-    """
-    given = vars(parser(name).parse_args(arguments))
-    return status(lambda _: _descend(given), name)
-
-
-def _descend(given: dict[str, Any]) -> int:
+def _descend(given: dict[str, Any], came: list[int]) -> int:
     options = {name: option.default for name, option in _OPTIONS.items()}
     options |= check(given, lambda key: _OPTIONS[key].flag, _OPTIONS)
     start, steps, lr, delta = (options[name] for name in ("start", "steps", "lr", "delta"))
@@ -100,6 +86,9 @@ def _descend(given: dict[str, Any]) -> int:
         descent.draw(plt.figure(figsize=(13, 5.5), layout="constrained"), *paths)
         plt.show()
     return 3 if ran_away else 0
+
+
+main = command(parser, _descend)
 
 
 def _runaway(by_hand: _Path, delta: float) -> Iterator[str]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import ast
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from lockstep.cli.main import Parser, printer, refuse_shared_files, status
+from lockstep.cli.main import Parser, command, printer, refuse_shared_files
 from lockstep.errors import Unusable
 from lockstep.network.options import OPTIONS, Kind, Option, check, file_kind
 
@@ -71,20 +70,6 @@ def parser(name: str | None = None) -> Parser:
     return it
 
 
-def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int:
-    """Run the command.
-
-    Args:
-        arguments: Those of the command line; by default the program's own.
-        name: What messages call the command; by default as it was started.
-
-    Returns:
-        The exit status.
-    """
-    given = vars(parser(name).parse_args(arguments))
-    return status(lambda came: _look(given, came), name)
-
-
 def _look(given: dict[str, Any], came: list[int]) -> int:
     from lockstep.cli.compare import judged
     from lockstep.network.files import read_bytes
@@ -101,6 +86,9 @@ def _look(given: dict[str, Any], came: list[int]) -> int:
         _introduce(side)
     values.setdefault("show", frozenset({1}) if values.get("code") else "none")
     return judged(side.problem, values, side, came)
+
+
+main = command(parser, _look)
 
 
 def _constant(text: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeAlias
@@ -143,6 +143,32 @@ def status(command: Callable[[list[int]], int], name: str | None = None) -> int:
         if came:  # what a library makes of an interrupt
             return interrupted(came)
         return _status_of(error, name)
+
+
+def command(
+    parser: Callable[[str | None], Parser], run: Callable[[dict[str, Any], list[int]], int]
+) -> Callable[..., int]:
+    """The `main` of a command.
+
+    Args:
+        parser: Its options, from what messages call it.
+        run: The command, with the options that were given and the list that `signals` yields.
+    """
+
+    def main(arguments: Sequence[str] | None = None, name: str | None = None) -> int:
+        """Run the command.
+
+        Args:
+            arguments: Those of the command line; by default the program's own.
+            name: What messages call the command; by default as it was started.
+
+        Returns:
+            The exit status.
+        """
+        given = vars(parser(name).parse_args(arguments))
+        return status(lambda came: run(given, came), name)
+
+    return main
 
 
 def _open_what_is_closed() -> None:

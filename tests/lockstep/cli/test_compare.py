@@ -605,7 +605,7 @@ def test_a_signal_in_the_battery_gives_the_verdict_so_far(capsys, tmp_path, sign
 
 
 def test_an_interrupt_that_python_drops_ends_the_run_at_the_next_step(capsys, monkeypatch):
-    monkeypatch.setattr("lockstep.cli.compare.status", lambda command, name: command([2]))
+    monkeypatch.setattr("lockstep.cli.main.status", lambda command, name: command([2]))
     status, out, _ = ran(capsys, "--show", "none")
     assert status == 130
     assert "interrupted after 1 of 100 steps" in out
