@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from contextlib import ExitStack
 from typing import Any
 
-from lockstep.cli.check import users_code_of
-from lockstep.cli.main import Parser, command, printer, refuse_shared_files, whole_file
+from lockstep.cli.check import published
+from lockstep.cli.main import Parser, command, refuse_shared_files
 from lockstep.errors import Unusable
 from lockstep.network.options import OPTIONS, Option, check, file_kind
 
@@ -54,32 +51,20 @@ def _audit(given: dict[str, Any], came: list[int]) -> int:
     refuse_shared_files({"json": to} if to else {}, path)
     source = read_bytes(path, "Python")
 
-    from lockstep.gradients.audit import audit
+    from lockstep.gradients.audit import AuditResult, audit
     from lockstep.sides.code import function_of, names_of
 
-    with ExitStack() as files:
-        document = sys.stdout
-        if to not in ("", "-"):
-            document = files.enter_context(whole_file(to, "--json"))
-        with users_code_of(path, path):
-            names = names_of(source, path)
-            reference = function_of(names, path, "reference")
-            if "inputs" not in names:
-                raise Unusable(f"{path}: has no `inputs`; expected a dict, or a function of a seed")
-            own = {key: names[key] for key in ("rule", "rtol", "atol") if key in names}
-            if not own:
-                raise Unusable(
-                    f"{path}: has no `rule(actual, expected)`; expected it, or rtol, atol"
-                )
-            result = audit(reference, names["inputs"], **own, **values)
-        if came:  # and the user's code went on
-            raise KeyboardInterrupt
-        if to:
-            document.write(json.dumps(result.document(), allow_nan=False) + "\n")
-        if to != "-":
-            printed, _ = printer()
-            printed(str(result).splitlines()[: 1 if quiet else None])
-        sys.stdout.flush()
+    def judged() -> AuditResult:
+        names = names_of(source, path)
+        reference = function_of(names, path, "reference")
+        if "inputs" not in names:
+            raise Unusable(f"{path}: has no `inputs`; expected a dict, or a function of a seed")
+        own = {key: names[key] for key in ("rule", "rtol", "atol") if key in names}
+        if not own:
+            raise Unusable(f"{path}: has no `rule(actual, expected)`; expected it, or rtol, atol")
+        return audit(reference, names["inputs"], **own, **values)
+
+    result = published(judged, path, path, to, quiet, came)
     return int(bool(result.passes))
 
 

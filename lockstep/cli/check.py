@@ -80,32 +80,54 @@ def _check(given: dict[str, Any], came: list[int]) -> int:
 
     from lockstep.gradients.check import Options
     from lockstep.gradients.numbers import check_numbers, read_objects
-    from lockstep.report.document import line
 
     try:
         options = Options(**values)
     except ValueError as error:
         raise Unusable(f"--{error}") from None
     objects = read_objects(file)
+
+    def judged() -> Any:
+        reference, inputs = _loaded(source, path)
+        return check_numbers(objects, file, reference, inputs, options)
+
+    result = published(judged, path, file, to, quiet, came)
+    return _STATUS[result.verdict]
+
+
+main = command(parser, _check)
+
+
+def published(
+    judged: Callable[[], Any], path: str, file: str, to: str, quiet: bool, came: list[int]
+) -> Any:
+    """What code of the user's gives, after its document and its report are written.
+
+    Args:
+        judged: Runs the code, and gives a result that prints and has a document.
+        path: The file that the code is in.
+        file: What a message may be about.
+        to: Where the document goes; empty where nowhere, "-" for standard output.
+        quiet: Whether the first line of the report is enough.
+        came: The signals that came.
+    """
+    from lockstep.report.document import line
+
     with ExitStack() as files:
         document = sys.stdout
         if to not in ("", "-"):
             document = files.enter_context(whole_file(to, "--json"))
-        with users_code_of(path, file):
-            reference, inputs = _loaded(source, path)
-            result = check_numbers(objects, file, reference, inputs, options)
+        with _users_code(path, file):
+            result = judged()
         if came:  # and the user's code went on
             raise KeyboardInterrupt
         if to:
             document.write(line(result.document()))
         if to != "-":
             printed, _ = printer()
-            printed(str(result.found).splitlines()[: 1 if quiet else None])
+            printed(str(result).splitlines()[: 1 if quiet else None])
         sys.stdout.flush()
-    return _STATUS[result.verdict]
-
-
-main = command(parser, _check)
+    return result
 
 
 def _loaded(source: bytes, path: str) -> tuple[Callable[..., Any], dict[str, Any]]:
@@ -128,7 +150,7 @@ def _loaded(source: bytes, path: str) -> tuple[Callable[..., Any], dict[str, Any
 
 
 @contextmanager
-def users_code_of(path: str, file: str) -> Iterator[None]:
+def _users_code(path: str, file: str) -> Iterator[None]:
     """Run code of the user's: what it prints goes to standard error, and it cannot end the process.
 
     An end that looks like a match is none.

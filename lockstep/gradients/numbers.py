@@ -149,6 +149,9 @@ class Judged:
     def verdict(self) -> str:
         return getattr(self.found, "verdict", "mismatch")
 
+    def __str__(self) -> str:
+        return str(self.found)
+
     def document(self) -> dict[str, Any]:
         """The JSON document as plain dicts, lists and numbers; floats may still be non-finite."""
         names = "first_mismatch resolution accuracy cannot_see values worst_ratio".split()
