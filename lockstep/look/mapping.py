@@ -96,19 +96,18 @@ def _without_factors(
         return
     for l in range(1, found.network.depth + 1):
         delta, gradient = own.get(f"delta{l}"), own.get(f"grad_W{l}")
-        is_wrong = delta and gradient and abs(delta.factor) != 1 and not gradient.is_right
         a = batch.x if l == 1 else right[f"a{l - 1}"]
         penalty = l2 * batch.step.parameters[f"W{l}"]
-        if is_wrong and close(_as_it_is(gradient), _as_it_is(delta).T @ a + penalty, _SAME):
+        if (
+            delta
+            and gradient
+            and abs(delta.factor) != 1
+            and not gradient.is_right
+            and close(gradient.theirs, delta.theirs.T @ a + penalty, _SAME)
+        ):
             for name in (f"delta{l}", f"grad_W{l}", f"grad_b{l}"):
                 if it := own.get(name):
-                    own[name] = replace(it, value=_as_it_is(it), factor=1.0, is_right=False)
-
-
-def _as_it_is(it: Mapped | None) -> Array:
-    """A value with the factor that the program has."""
-    assert it
-    return it.value * it.factor
+                    own[name] = replace(it, value=it.theirs, factor=1.0, is_right=False)
 
 
 def _goes_on(seen: Seen, at: Sighting, batch: Batch) -> bool:
@@ -148,7 +147,7 @@ def _with_roles(
         for name in parameters:
             at = own.get(f"grad_{name}")
             if name in wrong and at and at.factor not in (1, usual):
-                own[f"grad_{name}"] = Mapped(at.value * at.factor, at.at, at.transposed, 1.0, False)
+                own[f"grad_{name}"] = Mapped(at.theirs, at.at, at.transposed, 1.0, False)
         if not wrong:
             continue
         gradients: dict[str, Array] = {}

@@ -35,6 +35,11 @@ class Mapped:
     factor: float = 1.0
     is_right: bool = True
 
+    @property
+    def theirs(self) -> Array:
+        """With the factor, as the program has it; in our layout."""
+        return self.value * self.factor
+
 
 @dataclass
 class Recognised:
