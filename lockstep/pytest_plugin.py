@@ -114,25 +114,13 @@ def _noted_in(item: pytest.Item) -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_setup(item: pytest.Item) -> _Hook:
-    """Note the checks of fixtures."""
-    with _noted_in(item):
-        return (yield)
-
-
-@pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> _Hook:
-    """Note the checks of a test."""
+    """Note the checks of a test, and those of its fixtures at their beginning and end."""
     with _noted_in(item):
         return (yield)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item: pytest.Item) -> _Hook:
-    """Note the checks of fixtures at their end."""
-    with _noted_in(item):
-        return (yield)
-
+pytest_runtest_setup = pytest_runtest_teardown = pytest_runtest_call
 
 _CHECKS = pytest.StashKey[list[dict[str, Any]]]()
 
