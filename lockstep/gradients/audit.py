@@ -23,8 +23,8 @@ from lockstep.errors import first_line_of
 from lockstep.gradients.check import REPORTED, Code, Options
 from lockstep.gradients.edits import planted
 from lockstep.gradients.inputs import digest, given
-from lockstep.gradients.ladder import unit
-from lockstep.gradients.reference import Noise, blamed, floating, gradients
+from lockstep.gradients.ladder import precision_of, unit
+from lockstep.gradients.reference import Noise, blamed, floating, gradients, widened
 from lockstep.gradients.scalar import Layer, as_scalar
 from lockstep.network.names import Array, Quantities
 from lockstep.run.threads import threads
@@ -203,7 +203,7 @@ class _Test:
     def precision(self) -> str:
         """The coarsest of the inputs."""
         coarsest = max(self.kinds.values(), key=lambda it: torch.finfo(it).eps)
-        return str(coarsest).removeprefix("torch.")
+        return precision_of(coarsest)
 
     def passes(self, wrong: Quantities) -> bool:
         """Whether the rule lets all tensors through, those that are not given being right."""
@@ -243,13 +243,14 @@ def _audited(reference: Code, inputs: Any, rule: Rule, seed: int, seconds: float
         _note(found[name], test, wrong, "")
     remarks = []
     deadline = time.monotonic() + seconds
-    arrays = {n: _wide(a) for n, a in test.layer.known.arrays.items()}
+    arrays = {n: widened(a) for n, a in test.layer.known.arrays.items()}
     try:
         for mistake, says, wrong in planted(test.layer.wide, arrays, test.names, deadline):
             _note(found[mistake], test, wrong, _with_incoming(says, test.layer.outputs))
     except ValueError as error:
         remarks.append(f"not all mistakes could be planted: {first_line_of(error)}")
-    if not _lets_rounding_through(test, arrays):
+    exact = gradients(test.layer.wide, arrays, test.names)
+    if not test.passes({name: exact[name] for name in test.names}):  # it only rounds
         remarks.append(
             "the rule rejects gradients that are wrong by nothing but rounding in "
             f"{test.precision}: a right kernel would not pass it"
@@ -259,7 +260,7 @@ def _audited(reference: Code, inputs: Any, rule: Rule, seed: int, seconds: float
     return AuditResult(
         [name for name, it in ordered.items() if it.passed],
         {name: _smallest(test, name) for name in test.names},
-        _suggested(test, arrays),
+        _suggested(test, arrays, exact),
         ordered,
         test.precision,
         seed,
@@ -298,11 +299,7 @@ def _test(reference: Code, drawn: dict[str, Any], rule: Rule, seed: int) -> _Tes
     kinds = {
         name: plain.kinds.get(name) or torch.from_numpy(plain.arrays[name]).dtype for name in names
     }
-    return _Test(layer, names, {n: _wide(right[n]) for n in names}, kinds, rule)
-
-
-def _wide(array: Array) -> Array:
-    return array.astype(np.float64) if array.dtype.kind == "f" else array
+    return _Test(layer, names, {n: widened(right[n]) for n in names}, kinds, rule)
 
 
 def _note(it: Planted, test: _Test, wrong: Quantities, says: str) -> None:
@@ -352,12 +349,6 @@ def _redrawn(drawn: dict[str, Any], seed: int) -> dict[str, Any]:
     return {name: again(it) for name, it in drawn.items()}
 
 
-def _lets_rounding_through(test: _Test, arrays: Quantities) -> bool:
-    """Whether a right kernel passes, whose only error is that it rounds to the precision."""
-    exact = gradients(test.layer.wide, arrays, test.names)
-    return test.passes({name: exact[name] for name in test.names})
-
-
 def _smallest(test: _Test, name: str) -> float:
     """The smallest c for which 1 + c times the right gradient is seen, to a third of itself."""
     right = test.right[name]
@@ -367,10 +358,9 @@ def _smallest(test: _Test, name: str) -> float:
     return math.inf
 
 
-def _suggested(test: _Test, arrays: Quantities) -> dict[str, float]:
+def _suggested(test: _Test, arrays: Quantities, truth: Quantities) -> dict[str, float]:
     """A tolerance by what rounding does in the precision of the inputs."""
     precision = test.precision
-    truth = gradients(test.layer.wide, arrays, test.names)
     rtol = _ROUNDINGS * unit(precision)
     seen = [gradients(test.layer.scalar, test.layer.known.arrays, test.names)]
     for draw in range(1, _NOISES + 1):
@@ -378,7 +368,9 @@ def _suggested(test: _Test, arrays: Quantities) -> dict[str, float]:
         seen.append(gradients(test.layer.wide, arrays, test.names, noise))
     atol = max(
         float(
-            np.max(np.abs(_wide(found[name]) - truth[name]) - rtol * np.abs(truth[name]), initial=0)
+            np.max(
+                np.abs(widened(found[name]) - truth[name]) - rtol * np.abs(truth[name]), initial=0
+            )
         )
         for found in seen
         for name in test.names

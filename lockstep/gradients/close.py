@@ -12,6 +12,7 @@ from torch import Tensor
 from lockstep.errors import observed
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import agree, differing, factor
+from lockstep.gradients.ladder import precision_of
 from lockstep.gradients.measured import DRAWS, SAFETY
 from lockstep.gradients.mistakes import FACTORS
 from lockstep.gradients.reference import Noise, as_array, blamed, same_draws
@@ -70,7 +71,7 @@ def assert_gradients_close(
     with threads(1), np.errstate(all="ignore"):
         for name, bound in _bounds(own, right, like, seed).items():
             mine, theirs = _wide(own[name]), _wide(right[name])
-            kind = _kind(own[name])
+            kind = precision_of(own[name].dtype)
             allowed[name] = float(bound.max(initial=0.0))
             off = ~agree(mine, theirs, bound)
             if off.any():
@@ -92,10 +93,6 @@ def _is_float(value: Any) -> bool:
     return isinstance(value, np.ndarray | np.floating) and value.dtype.kind == "f"
 
 
-def _kind(value: Any) -> str:
-    return str(value.dtype).removeprefix("torch.")
-
-
 def _wide(value: Any) -> Array:
     array = as_array(value.detach().double().cpu() if isinstance(value, Tensor) else value)
     return np.asarray(array, np.float64)
@@ -105,7 +102,10 @@ def _bounds(
     own: dict[str, Any], right: dict[str, Any], like: Callable[[], Any], seed: int
 ) -> Quantities:
     """How far each number may be off."""
-    eps = {name: float(torch.finfo(getattr(torch, _kind(it))).eps) for name, it in own.items()}
+    eps = {
+        name: float(torch.finfo(getattr(torch, precision_of(it.dtype))).eps)
+        for name, it in own.items()
+    }
 
     def computed(mode: Any = None) -> Quantities:
         try:

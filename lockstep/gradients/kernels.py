@@ -16,11 +16,11 @@ from lockstep.errors import first_line_of
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.gradients.check import Code, Options
 from lockstep.gradients.kinks import Kinks
-from lockstep.gradients.ladder import HALVES, PRECISIONS, RATIO, unit
+from lockstep.gradients.ladder import HALVES, PRECISIONS, RATIO, on_the_grid, precision_of, unit
 from lockstep.gradients.measured import Check, Measured
 from lockstep.gradients.mistakes import FACTORS, Wrong, diagnose
 from lockstep.gradients.precisions import Climbed, Finding, Sides, climb
-from lockstep.gradients.reference import Noise, as_array, gradients
+from lockstep.gradients.reference import Noise, as_array, gradients, widened
 from lockstep.gradients.result import CheckResult, GradientMismatch, labelled, mismatch
 from lockstep.gradients.scalar import Layer
 from lockstep.gradients.unseen import untested
@@ -69,7 +69,7 @@ def chosen(precision: Any) -> tuple[str, ...] | None:
     if precision is None:
         return None
     several = precision if isinstance(precision, list | tuple | set) else [precision]
-    names = {str(it).removeprefix("torch.") for it in several}
+    names = {precision_of(it) for it in several}
     if not names or not names <= PRECISIONS.keys():
         raise ValueError(
             f"precision is {precision!r}; expected one or several of {', '.join(PRECISIONS)}"
@@ -88,19 +88,15 @@ def in_precision(inputs: dict[str, Any], name: str, is_rounded: bool = True) -> 
     varied = _varied(inputs)
 
     def converted(tensor: Tensor) -> Tensor:
-        if _name(tensor) not in varied:
+        if precision_of(tensor.dtype) not in varied:
             return tensor
         numbers = tensor.detach().double()
         if is_rounded:
-            numbers = numbers.to(torch.bfloat16).to(torch.float16).double()
+            numbers = on_the_grid(numbers)
         return numbers.to(PRECISIONS[name]).requires_grad_(tensor.requires_grad)
 
     found: dict[str, Any] = _each(inputs, converted)
     return found
-
-
-def _name(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _varied(inputs: dict[str, Any]) -> set[str]:
@@ -108,7 +104,7 @@ def _varied(inputs: dict[str, Any]) -> set[str]:
     found = set[str]()
 
     def note(tensor: Tensor) -> Tensor:
-        found.add(_name(tensor))
+        found.add(precision_of(tensor.dtype))
         return tensor
 
     _each(inputs, note)
@@ -299,7 +295,7 @@ def _sides(built: Mapping[str, Built]) -> Sides:
 
     def wide(incoming: Quantities) -> Quantities:
         found = arrays(some, incoming)
-        return {n: a.astype(np.float64) if a.dtype.kind == "f" else a for n, a in found.items()}
+        return {name: widened(array) for name, array in found.items()}
 
     def hand(precision: str, incoming: Quantities) -> Quantities:
         it = built[precision]
@@ -428,8 +424,7 @@ def _as_formula(
     whole = float(np.sqrt(np.mean(np.square(truth))))
     bound = 8 * max(theirs, unit(precision)) * whole + 4 * unit(precision) * np.abs(truth)
     inputs = {
-        name: array.astype(np.float64) if array.dtype.kind == "f" else array
-        for name, array in (layer.known.arrays | climbed.incoming).items()
+        name: widened(array) for name, array in (layer.known.arrays | climbed.incoming).items()
     }
     names = [*some.wanted, *layer.outputs]
     check = Check(None, layer.wide, inputs, names, names, incoming=list(layer.outputs))

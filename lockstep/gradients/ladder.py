@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lockstep.network.names import Array
 
@@ -44,15 +46,19 @@ _SMALL = 2.0**-6  # root mean squares from which nothing is scaled
 _LARGEST = 2.0**14  # that float16's gradients are scaled to at most
 
 
+def precision_of(dtype: Any) -> str:
+    """The name of a dtype, PyTorch's or NumPy's."""
+    return str(dtype).removeprefix("torch.")
+
+
 def unit(precision: str) -> float:
     """The unit roundoff."""
     return float(torch.finfo(PRECISIONS[precision]).eps) / 2
 
 
-def on_the_grid(array: Array) -> Array:
-    """The numbers of an array that float16 and bfloat16 both have, near its own, in float64."""
-    tensor = torch.from_numpy(np.asarray(array, np.float64))
-    return tensor.to(torch.bfloat16).to(torch.float16).double().numpy()
+def on_the_grid(tensor: Tensor) -> Tensor:
+    """The numbers that float16 and bfloat16 both have, near a tensor's own, in float64."""
+    return tensor.to(torch.bfloat16).to(torch.float16).double()
 
 
 def size(array: Array) -> float:

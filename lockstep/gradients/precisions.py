@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from torch import from_numpy
 
 from lockstep.gradients.ladder import (
     ALONE,
@@ -23,7 +24,7 @@ from lockstep.gradients.ladder import (
     underflow,
     unit,
 )
-from lockstep.network.names import Quantities
+from lockstep.network.names import Array, Quantities
 from lockstep.text import percent
 
 _MOST = 4_000_000  # numbers of all draws together
@@ -148,6 +149,11 @@ class _Draws:
     noise: dict[str, dict[str, float]]
     scatter: dict[str, dict[str, float]]
 
+    def theirs(self, name: str, precision: str) -> Array | None:
+        """PyTorch's errors of a tensor; None where it has none that are finite."""
+        found = self.torch.get(precision, {}).get(name)
+        return found if found is not None and np.isfinite(found).all() else None
+
 
 @np.errstate(all="ignore")
 def climb(sides: Sides, accepted: Sequence[str], known: Sequence[str], seed: int) -> Climbed:
@@ -231,7 +237,8 @@ def _scale(sides: Sides, incoming: Quantities, truth: Quantities) -> float:
 
 
 def _incoming(sides: Sides, random: np.random.Generator) -> Quantities:
-    return {name: on_the_grid(random.normal(size=shape)) for name, shape in sides.shapes.items()}
+    numbers = {name: np.asarray(random.normal(size=it)) for name, it in sides.shapes.items()}
+    return {name: on_the_grid(from_numpy(it)).numpy() for name, it in numbers.items()}
 
 
 def _times(arrays: Quantities, scale: float) -> Quantities:
@@ -311,9 +318,8 @@ def _between(
 ) -> Iterator[Finding]:
     """What does not shrink from bfloat16 to float16."""
     truth, hand = draws.truth[name], [draws.hand[it][name] for it in halves]
-    theirs = [draws.torch[it][name] for it in halves if it in draws.torch]
-    is_whole = len(theirs) == 2 and all(np.isfinite(it).all() for it in theirs)
-    torchs = theirs if is_whole else None
+    theirs = [it for half in halves if (it := draws.theirs(name, half)) is not None]
+    torchs = theirs if len(theirs) == 2 else None
     least = RATIO * size(hand[0])
     if is_known:  # right in float32: what is wrong in one half alone does not show here
         least = max(ALONE * _explained(draws, name, it, halves) for it in halves)
@@ -327,10 +333,11 @@ def _between(
     if is_known and sum(off) == 1:  # one alone is wrong
         return
     factor = by_factor(truth, hand, torchs, halves)
-    rest = [it - (factor or 0.0) * truth for it in hand]
-    if factor is not None and not [*by_ratio(truth, rest, torchs, halves)]:
-        yield Finding(name, "", halves, abs(factor), 1 + factor)
-        return
+    if factor is not None:
+        rest = [it - factor * truth for it in hand]
+        if not any(by_ratio(truth, rest, torchs, halves)):
+            yield Finding(name, "", halves, abs(factor), 1 + factor)
+            return
     for where, error in by_ratio(truth, hand, torchs, halves):
         yield Finding(name, where, halves, error)
 
@@ -389,14 +396,13 @@ def _believable(draws: _Draws, name: str, precision: str) -> float:
 
 def _torchs(draws: _Draws, name: str, precision: str) -> float:
     """PyTorch's own error in a precision; 0 where it has none that is finite."""
-    theirs = draws.torch.get(precision, {}).get(name)
-    return size(theirs) if theirs is not None and np.isfinite(theirs).all() else 0.0
+    theirs = draws.theirs(name, precision)
+    return 0.0 if theirs is None else size(theirs)
 
 
 def _overflowed(found: Climbed, draws: _Draws, name: str, precision: str) -> None:
     """Yours is not finite: a remark where PyTorch's is not either, else it is wrong."""
-    theirs = draws.torch.get(precision, {}).get(name)
-    if theirs is not None and np.isfinite(theirs).all():
+    if draws.theirs(name, precision) is not None:
         found.findings.append(Finding(name, "", (precision,), np.inf))
     else:
         found.remarks.append(

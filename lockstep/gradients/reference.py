@@ -125,6 +125,11 @@ def floating(arrays: Quantities) -> list[str]:
     return [name for name, array in arrays.items() if array.dtype.kind in "fc"]
 
 
+def widened(array: Array) -> Array:
+    """Real numbers in float64; anything else as it is."""
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
 def way_back(tensor: Tensor) -> Iterator[Any]:
     """The nodes by which autograd would go back from a tensor, each once."""
     waiting, seen = [tensor.grad_fn], set[Any]()
