@@ -134,7 +134,8 @@ OPERATIONS = {
 def sides(operation, inputs, is_fused):
     """An operation by PyTorch as both sides."""
     floats = [name for name, it in inputs.items() if it.is_floating_point()]
-    arrays = {n: on_the_grid(it) if n in floats else it.numpy() for n, it in inputs.items()}
+    numbers = {n: on_the_grid(it.double()) if n in floats else it for n, it in inputs.items()}
+    arrays = {name: it.numpy() for name, it in numbers.items()}
     out = operation(**{name: torch.from_numpy(it) for name, it in arrays.items()})
 
     def scalar(kind):
