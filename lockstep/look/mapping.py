@@ -134,7 +134,8 @@ def _with_roles(
     gradients have is that of the others too.
     """
     settings = found.reading.settings
-    roles = Roles(found.model, batch, settings, right)
+    is_first = batch is found.reading.batches[0]
+    roles = Roles(found.model, batch, settings, right, is_first)
     errors = [it.factor for name, it in own.items() if name.startswith(("delta", "grad_"))]
     sign = -1.0 if errors and max(errors) < 0 else 1.0
     factors = Counter(

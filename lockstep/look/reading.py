@@ -30,6 +30,7 @@ ONE_BY_ONE = 64  # samples of a step that are looked for one at a time
 # up, which may be divided by the number of samples elsewhere
 _COMPUTED, _ADDED_UP = 2.5, 0.5
 _SHARES = 20  # numbers of a line among which a loss with its penalty is looked for
+_ROUGH_PENALTY = 0.1  # relative: to which one that is read off a loss in float32 tells a known λ
 _PASSES = 6  # of a step that are looked at
 _OF_A_PART = 1 / 4  # of its score has a reading of some of a step's samples, which no update shows
 
@@ -445,18 +446,31 @@ class Reader:
             for place in first.keys() & second.keys():
                 for one, room in first[place]:
                     for other, other_room in second[place]:
-                        if abs(one - other) <= 2 * (room + other_room) < 1e-3 * one:
+                        apart = 2 * (room + other_room)
+                        if abs(one - other) <= apart < 1e-3 * one:
                             return kind, one
+                        is_loss, *_ = place
+                        if is_loss and abs(one - other) <= apart < _ROUGH_PENALTY * one:
+                            near = self._nearest_penalty(one, reading)
+                            if abs(near - one) <= apart:
+                                return kind, near
         return "", 0.0
+
+    def _nearest_penalty(self, l2: float, reading: Reading) -> float:
+        """The λ nearest to one read off a loss in float32: that of the gradients, or a number."""
+        n = len(reading.batches[0].x)
+        made = np.outer(self.numbers, (1, 2, 0.5, 1 / n, 0.5 / n, 2 / n)).ravel()
+        possible = np.array([reading.settings.l2, *made])
+        return float(possible[np.argmin(np.abs(possible - l2))])
 
     def _shares(
         self, batch: Batch, loss: float, size: float
-    ) -> dict[tuple[int, str], list[tuple[float, float]]]:
+    ) -> dict[tuple[bool, int, str], list[tuple[float, float]]]:
         """By line what its numbers are over the loss, as λ, and how far rounding moves that."""
         room, found = self.room(loss), {}
         for series, values, _ in self.seen.numbers(batch.step.after, batch.step.until):
             over = [value - loss for value in values[-_SHARES:].tolist()]
-            found[series.line, series.file] = [
+            found[_is_a_loss(series), series.line, series.file] = [
                 (each / size, room / size) for each in over if size and each > 10 * room
             ]
         return found
@@ -489,8 +503,7 @@ class Reader:
         possible = np.outer(losses, [*self._usual_factors(batch)]).ravel()
         found = None
         for series, values, added in self.seen.numbers(batch.step.after, batch.step.until):
-            name = own_name(series.name)
-            if name == "J" or name.lower() in _LOSSES:
+            if _is_a_loss(series):
                 each = np.array([*values, *(added if self.is_a_sum(series) else ())])
                 each = each[np.isfinite(each) & (each != 0)]
                 apart = np.abs(each[:, None] - possible) / np.abs(possible)
@@ -693,6 +706,12 @@ def kept(quantities: Quantities) -> Quantities | None:
     """The optimiser's memory after a step; None where it keeps nothing."""
     new = {name[4:]: it for name, it in quantities.items() if name.startswith("new_")}
     return {name: it for name, it in new.items() if "_" in name} or None
+
+
+def _is_a_loss(series: Series) -> bool:
+    """Whether numbers are called a loss."""
+    name = own_name(series.name)
+    return name == "J" or name.lower() in _LOSSES
 
 
 def own_name(name: str) -> str:

@@ -154,6 +154,9 @@ def _recognised(reader: Reader, reading: Reading) -> Recognised:
     """The best reading, with its optimiser, and each quantity's variable."""
     constants = [*reader.literals, *reader.seen.constants()]
     reading = _as_computed(reader, Updates(reader, reading, constants).read(reading))
+    if reading.settings.l2 and not reading.witness:  # looked for without a penalty
+        loss = reader.loss(reading.batches[0], reading.settings)
+        reading = replace(reading, witness=reader.witness(reading.batches[0], loss))
     _with_idle_biases(reader, reading)
     said = frozenset(SAID.intersection(reader.given))
     frozen = _frozen(reading, reader.given.get("frozen", ()))

@@ -93,10 +93,11 @@ class Recognised:
 
     @property
     def rank(self) -> tuple[float, ...]:
-        """What makes it better than another: likely, more that is right, more steps."""
+        """What makes it better than another: likely, its loss, more that is right, more steps."""
         return (
             self.is_likely,
             self.reading.knows_update,
+            self.other is None,
             self.quality,
             self.reading.score,
             len(self.steps),

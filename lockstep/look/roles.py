@@ -23,11 +23,16 @@ class Roles:
         batch: The training step.
         settings: How the network is trained.
         right: The quantities as they should be, by numbered name.
+        is_first: Whether it is the first step, at which momentum has no memory.
     """
 
-    def __init__(self, model: Model, batch: Batch, settings: Settings, right: Quantities) -> None:
+    def __init__(
+        self, model: Model, batch: Batch, settings: Settings, right: Quantities, is_first: bool
+    ) -> None:
         self.model, self.seen, self.batch = model, model.seen, batch
         self.settings, self.right = settings, right
+        has_memory = bool(settings.of_optimizer) and not is_first
+        self._goes_down = settings.optimizer == "sgd" and not has_memory  # along its gradient
         ones = tuple([1] * (len(settings.activations) + 1))
         self.network = Network(ones, settings.activations, settings.loss)
         # of objects each holds its own parameters, in a variable that is called alike
@@ -49,7 +54,7 @@ class Roles:
                 continue
             along = self._share(went, form)
             points = 0.0
-            if along is not None and self.settings.optimizer == "sgd":
+            if along is not None and self._goes_down:
                 is_far_enough = abs(along - lr) <= 1e-5 * lr
                 # one number for all goes along every other one
                 points += 2 * bool(is_far_enough or np.ptp(form)) + is_far_enough

@@ -18,8 +18,9 @@ from manual_backprop import optimizers
 
 _STEPS = 3  # that tell which optimiser it is
 _EPS = (1e-8, 1e-10, 1e-7)
+_TINY = 1e-6  # a number that is no larger may be an ε
 _NEAR = 1e-6  # to which a learning rate is read off an update
-_NUMBER = re.compile(r"(?<![\w.\[])\d+\.?\d*(?:e-?\d+)?(?![\w.])")
+_NUMBER = re.compile(r"(?<![\w.\[])(?:\d+\.?\d*|\.\d+)(?:e-?\d+)?(?![\w.])")
 _SURE = 1e-9  # to which it must be a product of numbers that the program holds
 
 
@@ -76,6 +77,8 @@ class Updates:
         self.said_lr = reader.said_lr or next(filter(None, implied), None)
         self.shares = [n for n in constants if 0.3 < n < 1]
         self.tiny = [n for n in constants if 0 < n <= 1e-3]
+        if not any(n <= _TINY for n in self.tiny):  # it stands in no number
+            self.tiny = [*_EPS, *self.tiny]
         self._gradients: dict[tuple[float, int], Quantities] = {}
 
     def read(self, reading: Reading) -> Reading:
@@ -163,7 +166,7 @@ class Updates:
         usual = OPTIMIZERS[settings.optimizer]
         shared = [name for name in ("beta1", "beta2", "alpha") if name in usual]
         pools = [dict.fromkeys([usual[name], *self.shares]) for name in shared]
-        for eps in dict.fromkeys([usual["eps"], *_EPS, *self.tiny]):
+        for eps in dict.fromkeys([usual["eps"], *self.tiny]):
             simple = {name: usual[name] for name in shared} | {"eps": eps}
             fit = self._fit(replace(settings, of_optimizer=simple), 1)
             if fit.agree or any(fit.memory):

@@ -810,3 +810,138 @@ def test_inputs_may_be_the_targets(tmp_path, capsys):
     status, said = judged(tmp_path, capsys, wrong, "--y", "X")
     assert status == 1
     assert "wrong-activation-derivative" in said.out
+
+
+RECTIFIED_32 = """
+import numpy as np
+
+draw = np.random.RandomState(5)
+X = draw.rand(20, 4).astype(np.float32)
+Y = (X @ draw.rand(4, 3)).astype(np.float32)
+sizes, rate, lam = (4, 6, 5, 3), np.float32(0.05), np.float32(0.01)
+Ws = [(draw.randn(m, n) * 0.7).astype(np.float32) for m, n in zip(sizes, sizes[1:])]
+bs = [np.zeros(n, np.float32) for n in sizes[1:]]
+for epoch in range(30):
+    zs, acts = [], [X]
+    for W, b in zip(Ws, bs):
+        zs.append(acts[-1] @ W + b)
+        acts.append(zs[-1] if W is Ws[-1] else np.maximum(zs[-1], 0))
+    error = acts[-1] - Y
+    cost = (error**2).sum() / (2 * len(X)) + lam / 2 * sum((W**2).sum() for W in Ws)
+    delta = error / np.float32(len(X))
+    dWs, dbs = [None] * 3, [None] * 3
+    for i in (2, 1, 0):
+        dWs[i], dbs[i] = acts[i].T @ delta + lam * Ws[i], delta.sum(0)
+        if i:
+            delta = (delta @ Ws[i].T) * (zs[i - 1] > 0)
+    for i in range(3):
+        Ws[i], bs[i] = Ws[i] - rate * dWs[i], bs[i] - rate * dbs[i]
+"""
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_penalty_is_read_off_a_loss_in_float32(times, tmp_path, capsys):
+    wrong = f"{times} * lam * Ws"
+    status, document = judged_with("lam * Ws", wrong, RECTIFIED_32, tmp_path, capsys)
+    assert status == times - 1
+    assert document["problem"]["l2"] == pytest.approx(0.01)
+    assert {it["mistake"] for it in document["diagnoses"]} == ({"penalty"} if times == 2 else set())
+
+
+COLUMNS_WITH_ONES = """
+import numpy as np
+
+draw = np.random.RandomState(9)
+
+
+def with_ones(a):
+    return np.vstack([np.ones((1, a.shape[1])), a])
+
+
+def g(z):
+    return 1.0 / (1.0 + np.exp(-z))
+
+
+X, Y = draw.rand(3, 15), np.eye(4)[:, draw.randint(0, 4, 15)]
+T1, T2 = draw.uniform(-0.5, 0.5, (5, 4)), draw.uniform(-0.5, 0.5, (4, 6))
+m, lam = 15, 0.3
+for _ in range(50):
+    a1 = with_ones(X)
+    z2 = T1 @ a1
+    a2 = with_ones(g(z2))
+    a3 = g(T2 @ a2)
+    J = -(Y * np.log(a3) + (1 - Y) * np.log(1 - a3)).sum() / m
+    J += lam / (2 * m) * ((T1[:, 1:] ** 2).sum() + (T2[:, 1:] ** 2).sum())
+    d3 = a3 - Y
+    d2 = (T2[:, 1:].T @ d3) * g(z2) * (1 - g(z2))
+    G1, G2 = d2 @ a1.T / m, d3 @ a2.T / m
+    G1[:, 1:] += lam / m * T1[:, 1:]
+    G2[:, 1:] += lam / m * T2[:, 1:]
+    T1 = T1 - 1.2 * G1
+    T2 = T2 - 1.2 * G2
+"""
+
+
+def test_biases_in_a_column_of_ones_have_no_penalty(tmp_path, capsys):
+    status, said = judged(tmp_path, capsys, COLUMNS_WITH_ONES)
+    assert status == 0
+    assert "holds the loss" not in said.out
+    right, wrong = "G1[:, 1:] += lam / m * T1[:, 1:]", "G1 += lam / m * T1"
+    status, document = judged_with(right, wrong, COLUMNS_WITH_ONES, tmp_path, capsys)
+    assert status == 1
+    assert document["first_mismatch"]["quantity"] == "grad_b_h"
+    assert [it["mistake"] for it in document["diagnoses"]] == ["penalty"]
+
+
+def test_a_wrong_derivative_is_no_other_epsilon(tmp_path, capsys):
+    status, document = judged_with("(1 - h * h)", "(1 - h)", ADAM, tmp_path, capsys)
+    assert status == 1
+    assert document["problem"]["eps"] == 1e-8
+    assert document["diagnoses"][0]["mistake"] == "wrong-activation-derivative"
+
+
+def test_a_learning_rate_without_a_leading_digit_stands_in_the_update(tmp_path, capsys):
+    text = ADAM.replace("mean, square = M[k] / (1 - 0.9**t), V[k]", "mean, square = M[k], V[k]")
+    status, document = judged_with("0.02 * mean", ".02 * mean", text, tmp_path, capsys)
+    assert status == 1
+    assert document["problem"]["lr"] == 0.02
+    assert document["diagnoses"][0]["mistake"] == "bias-correction"
+
+
+MEAN_OF_GRADIENTS = """
+import numpy as np
+
+rng = np.random.default_rng(16)
+X = rng.normal(size=(16, 3))
+Y = (X[:, :1] + X[:, 1:2] > 0) * 1.0
+W1, W2 = rng.normal(size=(3, 5)), rng.normal(size=(5, 1))
+b1, b2 = np.zeros((1, 5)), np.zeros((1, 1))
+V1 = V2 = c1 = c2 = 0.0
+beta, lr = 0.9, 0.2
+for epoch in range(20):
+    A1 = np.maximum(0, X @ W1 + b1)
+    A2 = 1 / (1 + np.exp(-(A1 @ W2 + b2)))
+    loss = -(Y * np.log(A2) + (1 - Y) * np.log(1 - A2)).mean()
+    dZ2 = A2 - Y
+    gW2, gb2 = A1.T @ dZ2 / 16, dZ2.mean(0, keepdims=True)
+    dZ1 = dZ2 @ W2.T
+    dZ1[A1 <= 0] = 0
+    gW1, gb1 = X.T @ dZ1 / 16, dZ1.mean(0, keepdims=True)
+    V1, V2 = beta * V1 + (1 - beta) * gW1, beta * V2 + (1 - beta) * gW2
+    c1, c2 = beta * c1 + (1 - beta) * gb1, beta * c2 + (1 - beta) * gb2
+    W1 -= lr * V1
+    W2 -= lr * V2
+    b1 -= lr * c1
+    b2 -= lr * c2
+"""
+
+
+def test_a_running_mean_is_no_gradient_at_a_later_step(tmp_path, capsys):
+    of_itself = "dZ1[dZ1 <= 0] = 0"
+    status, document = judged_with(
+        "dZ1[A1 <= 0] = 0", of_itself, MEAN_OF_GRADIENTS, tmp_path, capsys
+    )
+    assert status == 1
+    (found,) = document["diagnoses"]
+    assert found["mistake"] == "wrong-activation-derivative"
+    assert found["formula"] == "delta_o @ W_o * positive(delta_o @ W_o)"
