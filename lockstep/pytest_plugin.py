@@ -107,8 +107,7 @@ def _noted_in(item: pytest.Item) -> Iterator[None]:
     finally:
         OBSERVERS.remove(note)
         for it in found:
-            seen = it["resolution"] and f", {it['resolution']:.0e}"
-            said = it["verdict"] + (f", {it['mistake']}" if it["mistake"] else seen or "")
+            said = ", ".join(filter(None, (it["verdict"], it["mistake"] or it["resolution"])))
             item.user_properties.append(("gradients", said))
         item.stash[_CHECKS] = found
 
@@ -129,9 +128,12 @@ def _noted(it: Any) -> dict[str, Any]:
     """A result, or a mismatch, as plain data."""
     if isinstance(it, Mismatch):
         mistake = it.diagnoses[0]["mistake"] if it.diagnoses else "unknown"
-        return dict(verdict="mismatch", mistake=mistake, resolution=None, report=str(it))
-    finest = it.resolution["typical"]
-    return dict(verdict=it.verdict, mistake="", resolution=finest, report=str(it))
+        return dict(verdict="mismatch", mistake=mistake, resolution="", report=str(it))
+    typical = it.resolution["typical"]
+    seen = f"{typical:.0e}" if typical else ""
+    if in_halves := getattr(it, "in_halves", 0.0):
+        seen += f" in {it.judged}, {in_halves:.0e} in halves"
+    return dict(verdict=it.verdict, mistake="", resolution=seen, report=str(it))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -174,8 +176,7 @@ class _Page:
         for it in getattr(report, "gradient_checks", ()):
             verdict = it["verdict"]
             self.verdicts[verdict] = self.verdicts.get(verdict, 0) + 1
-            least = f"{it['resolution']:.0e}" if it["resolution"] else ""
-            cells = dict(it, test=report.nodeid, resolution=least)
+            cells = dict(it, test=report.nodeid)
             self.rows.append(
                 _ROW.format(**{key: html.escape(str(cell)) for key, cell in cells.items()})
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -66,8 +66,9 @@ def check_function(
     """Check the backward, and the forward, of a torch.autograd.Function.
 
     Besides the gradients for a random incoming gradient, it checks: incoming gradients that are
-    expanded, transposed, sliced or missing; that nothing given is overwritten; that every input
-    may be the only one that needs a gradient; that further calls give the same.
+    expanded, transposed, sliced or missing; inputs that are views; that nothing given is
+    overwritten; that every input may be the only one that needs a gradient; that further calls give
+    the same.
 
     Reports call the result of the forward `output`, or `output_0`, `output_1` … if there are
     several. If an input has that name already, an underscore is added: `output_`.
@@ -138,7 +139,10 @@ def check_function(
                 found = judged(kernel, inputs, chosen_precisions(precision))
             found.seed, found.inputs = options.seed, digest(given(inputs))
             with suppress(Exception):  # a precision that it does not take
-                found.guards = _guards(build(inputs, False))
+                it = build(inputs, False)
+                found.guards = _guards(it)
+            if found.guards:
+                found.remarks = [*found.remarks, *_strided(it, inputs)]
             return observed(found)
     except REPORTED as error:
         raise observed(error).with_traceback(None) from error.__cause__
@@ -163,11 +167,13 @@ class _Function:
         incoming: list[Any] | None = None,
         wanted: list[str] | None = None,
         arrays: Quantities | None = None,
+        laid: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     ) -> tuple[list[Tensor], dict[str, Tensor | None]]:
         """The outputs and the gradients; nothing that is given may be overwritten.
 
         incoming: Gradients of the outputs, None for one that is not used; else the layer's.
         arrays: Other inputs.
+        laid: By input what lays it out in memory in another way.
         """
         layer, names = self.layer, self.wanted if wanted is None else wanted
         tensors = leaves(arrays or layer.known.arrays, names)
@@ -175,6 +181,7 @@ class _Function:
             passed = layer.known.for_torch(
                 {name: tensor.clone() for name, tensor in tensors.items()}, layer.options.device
             )
+            passed |= {name: lay(passed[name]) for name, lay in (laid or {}).items()}
             before = _tensors(layer.without_incoming(passed))
             copies = {name: tensor.detach().clone() for name, tensor in before.items()}
             outputs = self._outputs(passed)
@@ -417,6 +424,49 @@ def _demand_any_incoming(it: _Function) -> None:
                     )
 
 
+def _strided(it: _Function, inputs: dict[str, Any]) -> Iterator[str]:
+    """A remark on the inputs that give other numbers as a view with other strides.
+
+    Raises:
+        GradientMismatch: Such an input was given as a view.
+    """
+    outputs, found = it.both()
+    right = dict(zip(it.layer.outputs, outputs, strict=True)) | found
+    apart = list[str]()
+    for name in it.wanted:
+        given = torch.as_tensor(inputs[name]) if name in inputs else None
+        if given is None or given.numel() < 2:
+            continue
+        words, lay = _view_of(given)
+        is_view = not given.is_contiguous()
+        try:
+            outputs, found = it.both(laid={name: lay})
+        except Exception as error:
+            if is_view:
+                problem = f"the function raises {type(error).__name__}: {first_line_of(error)}"
+                raise wrong(name, "strides", f"{name} is {words}: {problem}", _STRIDES) from error
+            continue  # it says that it wants another one
+        own = dict(zip(it.layer.outputs, outputs, strict=True)) | found
+        least = _largest(right)
+        for each, array in own.items():
+            if not alike(array, right[each], it.eps(each), least):
+                says = f"{each} is wrong where {name} is {words}"
+                if is_view:
+                    raise wrong(each, "strides", f"{says}, with the same numbers", _STRIDES)
+                apart.append(says)
+                break
+    if apart:
+        yield f"{' and '.join(apart)}: use its strides, or begin with .contiguous()"
+
+
+def _view_of(given: Tensor) -> tuple[str, Callable[[Tensor], Tensor]]:
+    """In words how a tensor is a view, and what makes such a view of it."""
+    if given.dim() > 1 and min(given.shape[-2:]) > 1:
+        return "a transposed view", lambda it: it.mT.contiguous().mT
+    return "a slice of a larger tensor", lambda it: torch.stack([it, it + 1], -1)[..., 0]
+
+
+_STRIDES = "use the strides of what is given, or begin with .contiguous()"
 _OF_FORMS = {
     "strides": "use its strides, or begin with incoming = incoming.contiguous()",
     "incoming-gradient-none": "an output that is not used has the incoming gradient None, or zeros",

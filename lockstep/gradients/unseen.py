@@ -107,11 +107,20 @@ def _of_blocks(it: Check, name: str, array: Array) -> Iterator[Unseen]:
 
 
 def _of_integers(it: Check, name: str, array: Array) -> Iterator[Unseen]:
-    if array.dtype.kind in "iu" and it.used & _INDEXING and np.unique(array).size == array.size:
+    if array.dtype.kind not in "iu" or not it.used & _INDEXING:
+        return
+    _, counts = np.unique(array, return_counts=True)
+    if counts.max() == 1:
         yield (
             "wrong-index",
             f"no index in {name} is repeated, so it would not show that only the last one counts; "
             "repeat some",
+        )
+    elif it.incoming and counts.max() < min(_BLOCK, array.size) / 4:
+        yield (
+            "partial-sum",
+            f"no index in {name} is repeated more than {counts.max()} times, so it would not show "
+            "that some of many additions to one place are lost; let half of them be the same",
         )
 
 

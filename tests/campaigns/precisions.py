@@ -3,15 +3,19 @@
     python -m tests.campaigns.precisions 2000 --seed 7
 
 Each problem is an operation of PyTorch in float32, float16 and bfloat16, computed as it is (eager)
-or in float32 inside (fused), with random inputs of random shape. It is judged as it is, and with
-planted mistakes: all gradients off by 1 % and by 0.1 %, a row and a block of columns that are zero.
+or in float32 inside (fused), or, where Triton is there, one of the example kernels under its
+interpreter; with random inputs of random shape. It is judged as it is, and with planted mistakes:
+all gradients off by 1 % and by 0.1 %, a row and a block of columns that are zero.
 """
 
 import argparse
+import importlib.util
 import math
+import os
 import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -131,18 +135,43 @@ OPERATIONS = {
 }
 
 
-def sides(operation, inputs, is_fused):
-    """An operation by PyTorch as both sides."""
+KERNELS = {
+    "rms_norm": ("RMSNorm", lambda n, d: dict(x=normal(n, d), w=torch.rand(d) + 0.5)),
+    "cross_entropy": (
+        "CrossEntropy",
+        lambda n, d: dict(z=3 * normal(n, d), t=torch.randint(0, d, (n,))),
+    ),
+    "attention": ("Attention", lambda n, d: {name: normal(n, 64) for name in "qkv"}),
+}
+EXAMPLES = Path(__file__).parents[2] / "scripts/examples/kernels"
+
+
+def kernels():
+    """The example kernels as problems: the reference, its inputs, the kernel; {} without Triton."""
+    if importlib.util.find_spec("triton") is None:
+        return {}
+    os.environ["TRITON_INTERPRET"] = "1"
+    sys.path.insert(0, str(EXAMPLES))
+    found = {}
+    for name, (function, make) in KERNELS.items():
+        module = importlib.import_module(name)
+        found[f"Triton's {name}"] = module.reference, make, getattr(module, function).apply
+    sys.path.remove(str(EXAMPLES))
+    return found
+
+
+def sides(operation, inputs, is_fused, own=None):
+    """An operation by PyTorch as both sides; own: a kernel that is the side by hand."""
     floats = [name for name, it in inputs.items() if it.is_floating_point()]
     numbers = {n: on_the_grid(it.double()) if n in floats else it for n, it in inputs.items()}
     arrays = {name: it.numpy() for name, it in numbers.items()}
     out = operation(**{name: torch.from_numpy(it) for name, it in arrays.items()})
 
-    def scalar(kind):
+    def scalar(kind, operation=operation):
         def of(**tensors):
             given = tensors.pop("output")
-            own = {n: it.to(kind) if n in floats else it for n, it in tensors.items()}
-            made = operation(**own)
+            cast = {n: it.to(kind) if n in floats else it for n, it in tensors.items()}
+            made = operation(**cast)
             return (made * given.to(made.dtype)).sum()
 
         return of
@@ -152,6 +181,9 @@ def sides(operation, inputs, is_fused):
         return gradients(scalar(kind), arrays | incoming, [*floats, "output"])
 
     def hand(precision, incoming):
+        if own:
+            of = scalar(PRECISIONS[precision], lambda **cast: own(*cast.values()))
+            return gradients(of, arrays | incoming, [*floats, "output"])
         if not is_fused:
             return torchs(precision, incoming)
         found = gradients(scalar(torch.float32), arrays | incoming, [*floats, "output"])
@@ -216,13 +248,14 @@ def main(arguments=None):
     torch.manual_seed(given.seed)
     blamed, tensors, numbers = Counter(), 0, Counter()
     planted, found = Counter(), Counter()
+    operations = {name: (*it, None) for name, it in OPERATIONS.items()} | kernels()
     for number in range(given.problems):
-        name = [*OPERATIONS][number % len(OPERATIONS)]
-        operation, make = OPERATIONS[name]
+        name = [*operations][number % len(operations)]
+        operation, make, own = operations[name]
         is_fused = bool(random.integers(2))
         n, d = SHAPES[random.integers(len(SHAPES))]
         try:
-            right = sides(operation, make(n, d), is_fused)
+            right = sides(operation, make(n, d), is_fused, own)
         except RuntimeError:  # a shape that it does not take
             continue
         climbed = climb(right, ALL, (), number)

@@ -1,6 +1,7 @@
 """The pytest plugin, in a pytest of its own."""
 
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as xml
@@ -142,3 +143,19 @@ def test_close():
     assert "sign-flipped: test_it.py::test_it" in said
     assert "sign-flipped: test_it.py::test_close" in said
     assert "Gradients: 1 match, 2 mismatch" in (tmp_path / "page.html").read_text()
+
+
+HALVES = """
+import torch
+from lockstep import check_function
+
+def test_it():
+    check_function(torch.sin, torch.sin, x=torch.linspace(-2, 2, 64).bfloat16())
+"""
+
+
+def test_the_resolution_of_each_precision_is_a_property(run, tmp_path):
+    status, said = run(HALVES, "--junitxml", "junit.xml")
+    assert status == 0, said
+    (it,) = xml.parse(tmp_path / "junit.xml").iter("property")
+    assert re.fullmatch(r"match, \de-\d\d in float32, \de-\d\d in halves", it.get("value"))

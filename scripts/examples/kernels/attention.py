@@ -55,6 +55,7 @@ def backward_kernel(Q, K, V, O, T, DO, DQ, DK, DV, n, D: tl.constexpr, B: tl.con
 class Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v):
+        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
         o, total = torch.empty_like(q), q.new_empty(len(q), dtype=torch.float32)
         forward_kernel[(triton.cdiv(len(q), 16),)](q, k, v, o, total, *q.shape, 16)
         ctx.save_for_backward(q, k, v, o, total)
@@ -65,8 +66,7 @@ class Attention(torch.autograd.Function):
         q, k, v, *_ = ctx.saved_tensors
         dq = q.new_empty(triton.cdiv(len(q), 16), *q.shape, dtype=torch.float32)
         dk, dv = torch.empty_like(k), torch.empty_like(v)
-        given = *ctx.saved_tensors, do.contiguous()
-        backward_kernel[(len(dq),)](*given, dq, dk, dv, *q.shape, 16)
+        backward_kernel[(len(dq),)](*ctx.saved_tensors, do.contiguous(), dq, dk, dv, *q.shape, 16)
         return dq.sum(dim=0).to(q.dtype), dk, dv
 
 

@@ -38,7 +38,7 @@ class CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, z, t):
         rows, n = z.shape
-        gradient = z.clone()
+        gradient = z.clone(memory_format=torch.contiguous_format)
         loss = z.new_empty(rows)
         forward_kernel[(rows,)](gradient, t, loss, n, triton.next_power_of_2(n))
         ctx.save_for_backward(gradient)

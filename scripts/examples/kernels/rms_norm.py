@@ -40,6 +40,7 @@ def backward_kernel(DY, X, W, R, DX, DW, n, BLOCK: tl.constexpr):
 class RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, w):
+        x, w = x.contiguous(), w.contiguous()
         rows, n = x.shape
         y = torch.empty_like(x)
         r = x.new_empty(rows, dtype=torch.float32)

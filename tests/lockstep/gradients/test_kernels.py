@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch.autograd.function import once_differentiable
 
 from lockstep import GradientMismatch, check_function
 
@@ -519,3 +520,62 @@ def test_the_scale_is_taken_back_where_float16_overflows_on_the_way():
     result = check_function(Average, lambda x: (x / 3e5 * 3e5).mean(), x=x)
     scales = [it for it in result.remarks if "were multiplied by" in it]
     assert scales == ["incoming gradients were multiplied by 128: float16 has no small numbers"]
+
+
+class ByRows(torch.autograd.Function):
+    """Takes its input for one that lies row by row in memory, as a kernel of pointers does."""
+
+    is_strict = False
+
+    @staticmethod
+    def forward(ctx, x, w):
+        assert x.is_contiguous() or not ByRows.is_strict, "x is no contiguous tensor"
+        rows = torch.as_strided(x, x.shape, (x.shape[1], 1))
+        ctx.save_for_backward(rows, w)
+        return rows * rows * w
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, incoming):
+        rows, w = ctx.saved_tensors
+        return 2 * rows * incoming * w, (rows * rows * incoming).sum(0)
+
+
+def scaled_square(x, w):
+    return x * x * w
+
+
+WIDE = torch.randn(6, 10, generator=torch.Generator().manual_seed(2))
+VIEWS = {"a transposed view": WIDE.mT, "a slice of a larger tensor": WIDE[:1, ::2]}
+
+
+@pytest.mark.parametrize("words", VIEWS)
+def test_an_input_that_is_a_view_is_passed_as_one(words):
+    x = VIEWS[words]
+    with pytest.raises(GradientMismatch) as caught:
+        check_function(ByRows, scaled_square, x=x, w=torch.ones(x.shape[1]) + 0.1)
+    (found,) = caught.value.diagnoses
+    assert found["mistake"] == "strides"
+    assert f"output is wrong where x is {words}" in found["says"]
+
+
+def test_views_that_were_not_given_are_a_remark():
+    inputs = dict(x=WIDE.clone(), w=WIDE[0].clone())
+    result = check_function(ByRows, scaled_square, **inputs)
+    wrong = "output is wrong where x is a transposed view: use its strides"
+    assert [it for it in result.remarks if "view" in it] == [
+        f"{wrong}, or begin with .contiguous()"
+    ]
+    right = check_function(lambda x, w: ByRows.apply(x.contiguous(), w), scaled_square, **inputs)
+    assert not any("view" in it for it in right.remarks)
+
+
+def test_a_function_may_refuse_views_but_not_those_that_it_is_given(monkeypatch):
+    monkeypatch.setattr(ByRows, "is_strict", True)
+    result = check_function(ByRows, scaled_square, x=WIDE.clone(), w=WIDE[0].clone())
+    assert not any("view" in it for it in result.remarks)
+    with pytest.raises(GradientMismatch) as caught:
+        check_function(ByRows, scaled_square, x=WIDE.mT, w=WIDE[:, 0].clone())
+    (found,) = caught.value.diagnoses
+    assert found["mistake"] == "strides"
+    assert "the function raises AssertionError: x is no contiguous tensor" in found["says"]

@@ -160,6 +160,18 @@ def test_large_inputs_single_numbers_and_incoming_gradients_are_not_looked_at():
     assert result.cannot_see == []
 
 
+def test_of_a_function_an_index_that_many_have_is_missed():
+    table, rows = torch.tensor(RANDOM.normal(size=(9, 2))), torch.arange(16) // 2
+    few = check_function(lambda table, rows: table[rows], rows_only, table=table, rows=rows)
+    assert "no index in rows is repeated more than 2 times" in str(few)
+    many = check_function(lambda table, rows: table[rows], rows_only, table=table, rows=rows // 3)
+    assert "is repeated" not in str(many)
+
+
+def rows_only(table, rows):
+    return table[rows]
+
+
 def test_integers_that_are_no_index_are_not_listed():
     def reference(x, power):
         return (x**power).sum()
