@@ -12,6 +12,7 @@ COMMANDS = {  # each is a module of lockstep.cli
     "compare": "train a network by hand and by PyTorch, and compare every number",
     "descend": "gradient descent on the lecture's curve, by hand and by PyTorch",
     "exercise": "derive back-propagation yourself, each formula checked against PyTorch",
+    "grade": "judge the hand-ins of a class, each in a process of its own",
     "look": "judge a program as it is: recognise its network, and compare every number",
 }
 

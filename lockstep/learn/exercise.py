@@ -38,8 +38,9 @@ from lockstep.run.record import Record
 from lockstep.run.steps import records
 from lockstep.sides.answer import sort_out
 from lockstep.sides.built_in import BuiltIn
-from lockstep.sides.child import Child, Limits
+from lockstep.sides.child import Child
 from lockstep.sides.code import Statements, reading_python
+from lockstep.sides.limits import Limits
 
 # what each formula is tried on: a name for the user, and the problem
 SCALAR_EXAMPLES: dict[str, dict[str, Any]] = {

@@ -15,12 +15,17 @@ from lockstep.look.seen import Seen
 from lockstep.look.side import Looked
 from lockstep.look.source import Program
 from lockstep.network.terms import Term
+from lockstep.sides.limits import Limits
 
 _LEAST = 2  # steps that are watched: the second tells data from what the first computed
 
 
 def look(
-    path: str, source: bytes, constants: Mapping[str, str], values: Mapping[str, Any]
+    path: str,
+    source: bytes,
+    constants: Mapping[str, str],
+    values: Mapping[str, Any],
+    limits: Limits | None = None,
 ) -> Looked:
     """Run a program until its parameters have changed a few times, and recognise it.
 
@@ -29,6 +34,7 @@ def look(
         source: What is in it.
         constants: Names of its top level, and what to put in the place of their values.
         values: Checked options.
+        limits: What it may use; else a minute, or what the options say.
 
     Returns:
         The program as a side by hand.
@@ -48,8 +54,9 @@ def look(
         is_whole = recognised is not None and len(recognised.steps) >= max(steps, _LEAST)
         return is_whole or recogniser.has_tried_enough(seen)
 
-    call, seconds = values.get("call", ""), values.get("time_limit", 60.0)
-    seen, end, told = watched(program, dict(constants), call, seconds, is_enough)
+    call, limits = values.get("call", ""), limits or Limits(values.get("time_limit", 60.0))
+    seconds = limits.most
+    seen, end, told = watched(program, dict(constants), call, limits, is_enough)
     named = [values[kind] for kind in ("x", "y") if kind in values]
     said = *values.get("parameters", ()), *values.get("frozen", ()), *values.get("names", ())
     for name in (*named, *said):

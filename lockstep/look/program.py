@@ -17,6 +17,7 @@ import numpy as np
 from lockstep.look.seen import Seen
 from lockstep.look.source import Program
 from lockstep.sides.child import ONE_THREAD, how_it_ended
+from lockstep.sides.limits import Limits
 from lockstep.sides.serve import Channel
 
 _START = (
@@ -31,7 +32,7 @@ def watched(
     program: Program,
     constants: dict[str, str],
     call: str,
-    seconds: float,
+    limits: Limits,
     is_enough: Callable[[Seen, bool], bool],
 ) -> tuple[Seen, str, list[str]]:
     """Run a program until enough was seen of it.
@@ -40,7 +41,7 @@ def watched(
         program: What to run.
         constants: Names of its top level, and what to put in the place of their values.
         call: What to evaluate after it; empty where nothing.
-        seconds: How long it may run.
+        limits: What it may use.
         is_enough: Called with what was seen so far, and whether the program has ended.
 
     Returns:
@@ -58,10 +59,12 @@ def watched(
     assert process.stdin
     assert process.stdout
     channel = Channel(process.stdout, process.stdin)
+    seconds = limits.most
     until = time.monotonic() + seconds
     seen, told = Seen(until, program.text, program.groups), list[str]()
     try:
         message = {"path": program.path, "constants": tuple(constants.items()), "call": call}
+        message |= {"limits": limits.message}
         channel.send(message, {"source": np.frombuffer(program.source, np.uint8)})
         while True:
             left = until - time.monotonic()

@@ -25,6 +25,7 @@ from lockstep.errors import Unusable
 from lockstep.look.source import Program, imports_of, names_by_line, stored_by_line
 from lockstep.network.names import Array, Quantities
 from lockstep.sides.code import raised
+from lockstep.sides.limits import keep_to
 from lockstep.sides.serve import Channel
 
 _SAMPLED = 2**20  # elements from which an array's fingerprint is that of a sample
@@ -417,5 +418,6 @@ def main() -> None:  # pragma: no cover (a process that ends without a word)
         os.dup2(nowhere, number)
     message, given = channel.receive()
     program = Program(message["path"], given["source"].tobytes(), dict(message["constants"]))
+    keep_to(dict(message["limits"]))
     run(program, message["call"], channel)
     _exit(0)

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TextIO
 
@@ -21,6 +20,7 @@ import numpy as np
 from lockstep.errors import Unusable, visible
 from lockstep.network.names import Quantities
 from lockstep.sides.code import Argument, Code, Returned, Source
+from lockstep.sides.limits import UNLIMITED, Limits
 from lockstep.sides.serve import Channel
 
 _START = (
@@ -29,20 +29,9 @@ _START = (
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _STREAMS = ("stdin", "stdout", "stderr")
 _SOON = 3e-4  # seconds; to sleep and be woken costs more than a small step takes
+_NO_MESSAGE = (TypeError, KeyError, RecursionError, MemoryError)  # what others may write there
+_LINE = 1 << 16  # bytes of a printed line that are shown together
 _GRACE = 1.0  # seconds in which a worker that is stopped may say where it is
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the user's code may use; 0 is no limit.
-
-    Attributes:
-        seconds: For loading the file, and for each step.
-        memory: In MiB.
-    """
-
-    seconds: float = 0
-    memory: int = 0
 
 
 class _Nursery:
@@ -115,7 +104,7 @@ def how_it_ended(status: int) -> str:
 def _show(printed: IO[bytes], name: str, onto: TextIO) -> None:
     """Copy what the user's code prints, each line marked."""
     with printed:
-        for line in printed:
+        while line := printed.readline(_LINE):
             with suppress(OSError, ValueError):  # standard error may be closed by now
                 print(f"{name} | {visible(line.decode(errors='replace').rstrip())}", file=onto)
 
@@ -140,19 +129,20 @@ class Child(Code):
         path: str,
         source: bytes,
         function: str | None,
-        limits: Limits = Limits(),
+        limits: Limits = UNLIMITED,
         shown: bool = True,
         packages: Sequence[str] = (),
     ) -> None:
         self.path, self.file, self.function, self.limits = path, source, function, limits
         self._stopped, self.process, self.group = False, 0, 0
+        self._most = limits.most  # at first: what messages call the time limit
         self._pump: threading.Thread | None = None
         self._start(sys.stderr if shown else None, packages)
         try:
             hello, _ = self._receive()
             self.process, self.group = hello["process"], hello["group"]
             given = {"source": np.frombuffer(source, np.uint8)}
-            how = dict(path=path, function=function, memory=limits.memory, helpers=shown)
+            how = dict(path=path, function=function, helpers=shown, limits=limits.message)
             found, _ = self._ask("load", given, **how)
         except BaseException:
             self.close()
@@ -224,7 +214,7 @@ class Child(Code):
         self._wait()
         found, values = self._receive()
         if "error" in found:
-            late = f" after {self.limits.seconds:g} s, the time limit" if self._stopped else ""
+            late = f" after {self._most:g} s, the time limit" if self._stopped else ""
             raise Unusable(found["error"] + late)
         return found, values
 
@@ -232,25 +222,27 @@ class Child(Code):
         """The next message. Raises Unusable where the worker has ended."""
         try:
             found, values = self.channel.receive()
-        except (EOFError, OSError, ValueError):
+        except (EOFError, OSError, ValueError, *_NO_MESSAGE):
             found, values = {"died": None}, {}
         if "died" not in found:
             return found, values
         status, how = found["died"], "ended"
         self._kill()
         if self._stopped:
-            how = f"was still running after {self.limits.seconds:g} s, the time limit"
+            how = f"was still running after {self._most:g} s, the time limit"
         elif status is not None:
             how = how_it_ended(status)
         raise Unusable(f"{self.path}: its process {how}; expected it to return")
 
     def _wait(self) -> None:
         """Wait for the answer; end a worker that takes too long, which may say where it is."""
-        soon = time.perf_counter() + _SOON
-        while time.perf_counter() < soon:
+        began = time.perf_counter()
+        while time.perf_counter() < began + _SOON:
             if self.channel.comes(0):
                 return
-        if not self.limits.seconds or self.channel.comes(self.limits.seconds):
+        has_come = not self.limits.most or self.channel.comes(self.limits.most)
+        self.limits.spent(time.perf_counter() - began)
+        if has_come:
             return
         self._stopped = True
         with suppress(OSError):

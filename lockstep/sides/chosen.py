@@ -10,9 +10,10 @@ from lockstep.network.files import parsed, read_bytes
 from lockstep.network.options import DESCRIBING, demand_describing, file_and_function
 from lockstep.network.problem import UNTOLD, checked
 from lockstep.sides.built_in import BuiltIn
-from lockstep.sides.child import Child, Limits
+from lockstep.sides.child import Child
 from lockstep.sides.code import Here, demand_function
 from lockstep.sides.function import Function
+from lockstep.sides.limits import Limits
 from lockstep.sides.paper import read_numbers
 from lockstep.sides.recording import Recording
 from lockstep.sides.side import Side
@@ -20,7 +21,9 @@ from lockstep.text import base_name
 
 
 def side_by_hand(
-    values: dict[str, Any], step: Callable[..., Any] | Side | str | Path | None = None
+    values: dict[str, Any],
+    step: Callable[..., Any] | Side | str | Path | None = None,
+    limits: Limits | None = None,
 ) -> Side:
     """The side to judge: what was given, else what the options name, else the project's own.
 
@@ -28,6 +31,7 @@ def side_by_hand(
         values: Checked options. They get the `derivation` that a path stands for, and the steps
             that the numbers ask for.
         step: A function, the path of a file that has one, or a side.
+        limits: What a derivation may use; else the options say it.
 
     Raises:
         Unusable: If more than one side is given, or it cannot be read.
@@ -41,7 +45,8 @@ def side_by_hand(
         values["derivation"] = str(step)
     if "derivation" in values:
         path, name = file_and_function(values["derivation"])
-        limits = Limits(values.get("time_limit", 0), values.get("memory_limit", 0))
+        seconds, memory = values.get("time_limit", 0), values.get("memory_limit", 0)
+        limits = limits or Limits(seconds, memory=memory)
         source = read_bytes(path, "Python")
         demand_function(source, path, name)
         code = Child(path, source, name, limits)

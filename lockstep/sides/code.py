@@ -203,17 +203,26 @@ def demand_function(source: bytes, path: str, name: str) -> None:
     Raises:
         Unusable: No statement of the file's top level can give it that name.
     """
-    try:
+    if not may_define(source, name):
         statements = list(_top_level(ast.parse(source)))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return  # which is told when it is loaded
-    if not any({name, "*"} & _binds(node) for node in statements):
         there = "; ".join(_what_is_there(statements)) or "nothing that could be called"
         raise Unusable(
             f"{path}: has no function {name!r}, but {there}. `lockstep look {path}` judges a "
             f"program as it is; or write `def {name}(...)`, to start from "
             "`lockstep compare --template`"
         )
+
+
+def may_define(source: bytes, name: str) -> bool:
+    """Whether a statement of a file's top level may give a function that name.
+
+    Where the file is no Python, it may: that is told when it is loaded.
+    """
+    try:
+        statements = list(_top_level(ast.parse(source)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return True
+    return any({name, "*"} & _binds(node) for node in statements)
 
 
 def _top_level(tree: ast.Module) -> Iterator[ast.stmt]:

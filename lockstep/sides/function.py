@@ -53,6 +53,11 @@ class Function(Side):
         self._meant: dict[str, Meant] = {}
         self._kept: Quantities = {}  # of the optimiser's memory, what the step keeps itself
 
+    @property
+    def asks_for(self) -> list[str]:
+        """The quantities that it asks for, whole or in part."""
+        return [of for of, _ in self._meant.values()]
+
     def again(self) -> "Function":
         """The side for another problem, without what it kept between calls if that is possible."""
         return Function(self.code.again(), self._said, self._found)

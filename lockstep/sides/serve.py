@@ -38,9 +38,11 @@ from lockstep.sides.code import (
     raised,
     settings_of,
 )
+from lockstep.sides.limits import keep_to
 
 _LENGTHS = struct.Struct("<QQ")  # of a message's text and of its numbers
 _ALIGNED = 16  # bytes; each array begins at a multiple
+_MOST = 1 << 32  # bytes of a message
 _LARGE = 1 << 16  # bytes from which an array is not copied once more
 _exit = os._exit  # which the user's code may call or replace
 
@@ -88,6 +90,8 @@ class Channel:
         return True
 
     def _read(self, length: int) -> bytearray:
+        if length > _MOST:
+            raise ValueError("a message is too long")
         into = bytearray(length)
         if self.reader.readinto(into) != length:  # type: ignore[attr-defined]
             raise EOFError
@@ -170,11 +174,7 @@ class Worker:
 
     def _load(self, message: dict[str, Any], source: bytes) -> dict[str, Any]:
         self.path, self.notes = message["path"], message["helpers"]
-        if message["memory"]:
-            import resource
-
-            most = message["memory"] * 2**20
-            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        keep_to(dict(message["limits"]))
         if message["function"] is None:
             self.statements = Statements(self.path, new_module(self.path, "exercise").__dict__)
             return {}

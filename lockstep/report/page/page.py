@@ -42,8 +42,15 @@ def new_album(problem: Problem) -> Album[Data]:
     return Album(lambda record, result: step_data(record, problem, n), most_steps(problem))
 
 
-def page(result: Comparison, album: Album[Data], step: Any = None) -> str:
-    """The HTML of a run. album: see `new_album`; step: see `sources.by_hand`."""
+def page(result: Comparison, album: Album[Data], step: Any = None, name: str = "") -> str:
+    """The HTML of a run.
+
+    Args:
+        result: The run.
+        album: See `new_album`.
+        step: See `sources.by_hand`.
+        name: Whose it is, in the title and the verdict.
+    """
     steps, problem = album.steps(result), result.problem
     n = samples_of(problem)
     rows, decisive = _rows(result, n), _decisive(result)
@@ -72,6 +79,7 @@ def page(result: Comparison, album: Album[Data], step: Any = None) -> str:
         code=_code(result, step, steps[at]["rows"]) if steps else None,
         curve=loss_curve(steps) if steps else None,
         symbols={name: symbol(name) for name in without_row},
+        name=name,
         data=text.replace("<", "\\u003c"),  # nothing in it can end the script element
     )
 
@@ -90,8 +98,7 @@ def _rendered(
     template: str, result: Comparison, rows: list[Data], n: int | None, **more: Any
 ) -> str:
     """A template filled with what every view of a result needs, and with more."""
-    problem = result.problem
-
+    problem, words, name = result.problem, verdict(result), more.setdefault("name", "")
     network = replace(problem.network, labels=False)  # a class is drawn as a 1
 
     def named(of: list[str], *index: int) -> list[str]:
@@ -100,7 +107,7 @@ def _rendered(
     more |= {
         "heading": [line.plain for line in heading(problem, result.by_hand.title)],
         "result": result,
-        "words": verdict(result),
+        "words": replace(words, headline=f"{name}: {words.headline}") if name else words,
         "rows": rows,
         "problem": problem,
         "scalars": n is not None,
@@ -110,7 +117,7 @@ def _rendered(
         "stages": stages(problem.network),
         "named": named,
     }
-    return _environment().get_template(template).render(more)
+    return environment().get_template(template).render(more)
 
 
 def _decisive(result: Comparison) -> int | None:
@@ -216,7 +223,8 @@ def _cells(
 
 
 @lru_cache(maxsize=1)
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Where the templates of pages are."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lockstep.report.page", "templates"),
         autoescape=True,

@@ -12,6 +12,7 @@ import pytest
 from lockstep.errors import Unusable
 from lockstep.sides import serve
 from lockstep.sides.code import Code, Here, load
+from lockstep.sides.limits import Limits
 from lockstep.sides.serve import Channel, Worker
 
 SOURCE = b"""
@@ -64,8 +65,8 @@ def asked(monkeypatch):
 
 
 def loading(source=SOURCE, function="step", memory=0):
-    words = {"what": "load", "path": "mine.py", "function": function, "memory": memory}
-    words |= {"helpers": True}
+    words = {"what": "load", "path": "mine.py", "function": function, "helpers": True}
+    words |= {"limits": Limits(memory=memory).message}
     return words, {"source": np.frombuffer(source, np.uint8)}
 
 

@@ -1,0 +1,131 @@
+"""Hand-ins judged side by side, each by a process that is ended where it takes too long."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from lockstep.grade.hand_ins import HandIn
+from lockstep.grade.judge import Grade, Task, failed, judged
+from lockstep.grade.points import Item
+from lockstep.report.document import strict
+from lockstep.sides.limits import hidden
+
+_MORE = 60.0  # seconds that judging may take beside the hand-in's own
+_AT_ONCE = 0.2  # seconds between two looks at the time
+_GRACE = 3.0  # seconds in which a judge that is ended may end what it has started
+
+
+@dataclass
+class _Judge:
+    """A process that judges a hand-in."""
+
+    hand_in: HandIn
+    process: Any
+    until: float
+
+
+def graded(
+    hand_ins: Sequence[HandIn], task: Task, jobs: int, on_done: Callable[[int], None]
+) -> list[Grade]:
+    """The grades of hand-ins, in their order.
+
+    Args:
+        hand_ins: The files.
+        task: How they are judged.
+        jobs: How many at once.
+        on_done: Is told how many are done.
+    """
+    found: dict[HandIn, Grade] = {}
+    waiting, running = list(reversed(hand_ins)), dict[Connection, _Judge]()
+    with (
+        hidden(),
+        _processes() as context,
+        tempfile.TemporaryDirectory(prefix="lockstep-") as folder,
+    ):
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    hand_in = waiting.pop()
+                    scratch = os.path.join(folder, str(len(waiting)))
+                    os.mkdir(scratch)
+                    ours, theirs = context.Pipe(False)
+                    process = context.Process(target=_judge, args=(hand_in, task, scratch, theirs))
+                    process.start()
+                    theirs.close()
+                    running[ours] = _Judge(
+                        hand_in, process, time.monotonic() + task.seconds + _MORE
+                    )
+                for connection in _ready(running):
+                    it = running.pop(connection)
+                    found[it.hand_in] = _grade(connection, it, task)
+                    on_done(len(found))
+        finally:
+            for it in running.values():
+                _end(it.process)
+    return [found[it] for it in hand_ins]
+
+
+@contextmanager
+def _processes() -> Iterator[Any]:
+    """Where judges come from: a process that has imported PyTorch, where the system forks."""
+    methods = multiprocessing.get_all_start_methods()
+    context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    if "forkserver" in methods:
+        context.set_forkserver_preload(["lockstep.grade.judge"])
+    yield context
+
+
+def _ready(running: dict[Connection, _Judge]) -> list[Connection]:
+    """The connections of those that have something to say, have ended, or are late."""
+    said = [it for it in wait([*running], _AT_ONCE) if isinstance(it, Connection)]
+    late = [it for it, judge in running.items() if time.monotonic() > judge.until]
+    return list(dict.fromkeys([*said, *late]))
+
+
+def _grade(connection: Connection, it: _Judge, task: Task) -> Grade:
+    """What a judge found."""
+    why = f"it took longer than {task.seconds:g} s, and {_MORE:g} s for judging"
+    with connection:
+        try:
+            found = json.loads(connection.recv_bytes()) if connection.poll() else why
+        except (EOFError, OSError, ValueError):
+            found = "its judge was ended, which a hand-in can do that ends other processes"
+    _end(it.process)
+    if isinstance(found, str):
+        return failed(it.hand_in, task, found)
+    return Grade(**found | {"items": [Item(**item) for item in found["items"]]})
+
+
+def _end(process: Any) -> None:
+    """End a judge, which ends what it has started."""
+    if process.is_alive():
+        process.terminate()
+        process.join(_GRACE)
+    if process.is_alive():
+        process.kill()
+    process.join()
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _judge(hand_in: HandIn, task: Task, scratch: str, connection: Connection) -> None:
+    """What a judge does."""
+    signal.signal(signal.SIGTERM, _interrupt)  # so that it ends what it has started
+    with suppress(KeyboardInterrupt), connection:
+        try:
+            found: Any = asdict(judged(hand_in, task, scratch))
+        except Exception as error:  # of ours, on what a hand-in sent
+            found = f"it could not be judged: {type(error).__name__}: {error}"
+        connection.send_bytes(json.dumps(strict(found)).encode())  # plain data, and no pickle

@@ -1,0 +1,339 @@
+"""lockstep grade: a class of 45, points, and hand-ins that try to change their verdict."""
+
+import csv
+import json
+import shutil
+import xml.etree.ElementTree as xml
+from pathlib import Path
+
+import pytest
+
+from lockstep.__main__ import main
+
+HERE = Path(__file__).parent
+SHEET = HERE / "sheet.toml"
+RIGHT = [
+    *sorted((HERE / "hand_ins").iterdir()),
+    *sorted((HERE.parent / "look/programs").glob("*.*")),
+]
+STUDENTS = {
+    "s1_class": "derivative-at-wrong-point",
+    "s3_loops": "term-missing",
+    "s5_three_layers": "wrong-layer-derivative",
+    "s7_naming": "wrong-activation-derivative",
+}
+# what stands in anna.py, what in its place, the mistake, the points of 8
+MISTAKES = {
+    "sign": ("delta_o.T @ h, delta", "-delta_o.T @ h, delta", "sign-flipped", 7),
+    "transposed": ("delta_o @ W_o * h", "(delta_o * W_o.sum()) * h", "unknown", 7),
+    "no_derivative": ("delta_o @ W_o * h * (1 - h)", "delta_o @ W_o", None, 7),
+    "mean": ("delta_h.T @ x, delta", "delta_h.T @ x / 4, delta", "scaled-by-constant", 7),
+    "bias": ("delta_h.sum(axis=0)", "0 * delta_h.sum(axis=0)", "bias-gradient-missing", 7),
+    "first_sample": ("delta_h.sum(axis=0)", "delta_h[0]", "one-sample-only", 7),
+    "ascent": ("W_o - lr * grad", "W_o + lr * grad", "update-sign", 7),
+    "not_updated": ("W_h - lr * grad_W_h", "W_h", "not-updated", 7),
+    "double": ("(o - y) * o", "2 * (o - y) * o", None, 7),
+    "at_o": ("* h * (1 - h)", "* (1 - h)", None, 7),
+    "two_slips": ("delta_o.T @ h, delta_o.sum(axis=0)", "-delta_o.T @ h, 3 * delta_o[0]", None, 6),
+}
+FAILS = {
+    "no_python": "def step(x:\n",
+    "raises": "def step(x):\n    raise RuntimeError('no')\n",
+    "ends": "import os\ndef step(x):\n    os._exit(0)\n",
+    "never_ends": "def step(x):\n    while True:\n        pass\n",
+    "loads_for_ever": "while True:\n    pass\n",
+    "nothing": "x = 3\n",
+    "too_much": "import numpy as np\ndef step(x):\n    return dict(h=np.ones((10**5, 10**5)))\n",
+}
+
+
+def grade(folder, *options):
+    return main(["grade", str(folder), *map(str, options)])
+
+
+def grades(folder, *options):
+    """By name the document of each hand-in."""
+    file = folder.parent / "grades.json"
+    assert grade(folder, *options, "--json", file) == 0
+    return {it["name"]: it for it in json.loads(file.read_text())["hand_ins"]}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    found = tmp_path / "hand_ins"
+    found.mkdir()
+    return found
+
+
+def anna(old="", new=""):
+    text = (HERE / "hand_ins/anna.py").read_text()
+    assert old in text
+    return text.replace(old, new, 1)
+
+
+def test_a_class_is_judged_in_all_its_styles(folder, capsys):
+    for path in RIGHT:
+        shutil.copy(path, folder)
+    for name in STUDENTS:
+        shutil.copy(HERE.parent / f"look/students/{name}.py", folder)
+    for name, (old, new, *_) in MISTAKES.items():
+        (folder / f"{name}.py").write_text(anna(old, new))
+    for name, text in FAILS.items():
+        (folder / f"{name}.py").write_text(text)
+    found = grades(folder, SHEET, "--timeout", 10)
+    for path in RIGHT:
+        assert found[path.stem]["verdict"] == "match", found[path.stem]
+        assert found[path.stem]["points"] == found[path.stem]["of"] > 0
+    for name, mistake in STUDENTS.items():
+        assert found[name]["verdict"] == "mismatch"
+        assert found[name]["mistakes"][0] == mistake
+    for name, (*_, mistake, points) in MISTAKES.items():
+        it = found[name]
+        assert (it["verdict"], it["points"], it["of"]) == ("mismatch", points, 8), it
+        assert mistake in (None, it["mistakes"][0])
+    for name in FAILS:
+        assert (found[name]["verdict"], found[name]["points"]) == ("failed", 0), found[name]
+    assert "no_python.py, line 1: expected Python" in found["no_python"]["remark"]
+    assert "line 2: RuntimeError: no" in found["raises"]["remark"]
+    assert "os._exit(0)" in found["ends"]["remark"]
+    assert "line 2: is still running after 10 s, the time limit" in found["never_ends"]["remark"]
+    said = capsys.readouterr().out
+    assert f"{len(RIGHT)} match, {len(STUDENTS) + len(MISTAKES)} mismatch, 7 failed" in said
+
+
+def test_what_is_missing_or_given_is_not_right(folder):
+    names = "grad_W_h, grad_b_h, grad_W_o, grad_b_o, new_W_h, new_b_h, new_W_o, new_b_o"
+    (folder / "given.py").write_text(f"def step({names}):\n    return locals()\n")
+    (folder / "h_alone.py").write_text(
+        "import numpy as np\ndef step(x, W_h, b_h):\n"
+        "    return dict(h=1 / (1 + np.exp(-(x @ W_h.T + b_h))))\n"
+    )
+    (folder / "no_updates.py").write_text(anna('        "new_W_o": W_o - lr * grad_W_o,\n'))
+    found = grades(folder, SHEET)
+    assert {it["verdict"] for it in found.values()} == {"mismatch"}
+    assert [it["points"] for it in found.values()] == [0, 0, 7]
+    assert "given, not derived: grad_W_o" in found["given"]["remark"]
+    assert found["no_updates"]["remark"] == "required, but not returned: new_W_o"
+    found = grades(folder, SHEET, "--require", "gradients")
+    assert (found["no_updates"]["verdict"], found["no_updates"]["of"]) == ("match", 4)
+    found = grades(folder, SHEET, "--require", "h")
+    assert found["h_alone"]["verdict"] == "match"
+    found = grades(folder, SHEET, "--no-given")
+    assert found["given"]["verdict"] == "failed"
+    assert "step asks for grad_W_h, grad_b_h" in found["given"]["remark"]
+
+
+def test_points_are_for_formulas_on_ones_own_earlier_values(folder, tmp_path):
+    points = tmp_path / "points.toml"
+    points.write_text("delta_h = 3\ngradients = 4\nnew_W_h = 1\nz_h = 2\n")
+    (folder / "right.py").write_text(anna())
+    (folder / "slip.py").write_text(anna("* h * (1 - h)", "* h"))
+    unseen = anna("* h * (1 - h)", "* h").replace('        "delta_h": delta_h,\n', "")
+    (folder / "unseen.py").write_text(unseen)
+    found = grades(folder, SHEET, "--points", points, "--require", "gradients")
+    assert {name: it["points"] for name, it in found.items()} == {
+        "right": 8,  # z_h is not returned
+        "slip": 5,
+        "unseen": 4,  # nor delta_h; of what follows from it, one gradient is lost
+    }
+    assert [(it["name"], it["points"], it["missing"]) for it in found["right"]["items"]] == [
+        ("delta_h", 3, []),
+        ("gradients", 4, []),
+        ("new_W_h", 1, []),
+        ("z_h", 0, ["z_h"]),
+    ]
+
+
+def test_packages_may_be_forbidden(folder):
+    (folder / "honest.py").write_text("import torch\n" + anna())
+    (folder / "hidden.py").write_text("__import__('tor' + 'ch')\n" + anna())
+    (folder / "again.py").write_text(
+        "import sys\nsys.modules.pop('manual_backprop', None)\n"
+        "m = __import__('manual' + '_backprop')\n" + anna()
+    )
+    (folder / "fine.py").write_text(anna())
+    found = grades(folder, SHEET, "--forbid", "torch,manual_backprop")
+    assert [it["verdict"] for it in found.values()] == ["failed", "match", "failed", "failed"]
+    assert "line 1: imports torch, which is forbidden here" in found["honest"]["remark"]
+    assert "line 1: ImportError: torch may not be imported here" in found["hidden"]["remark"]
+
+
+HOSTILE = {
+    "patches_numpy": "np.array_equal = np.allclose = lambda *a, **k: True",
+    "patches_us": "import lockstep.sides.serve as s; s.Channel.send = print",
+    "lies": """
+class Lie(np.ndarray):
+    __eq__ = __le__ = __lt__ = lambda self, other: True
+    __sub__ = __rsub__ = lambda self, other: np.zeros(self.shape)
+""",
+    "looks_up": """
+import sys
+frame = sys._getframe()
+while frame:
+    assert 'torch' not in frame.f_locals and 'torch' not in frame.f_globals
+    frame = frame.f_back
+""",
+    "writes_to_all": """
+import os
+for n in range(3, 64):
+    try: os.write(n, b'{"verdict": "match"}')
+    except OSError: pass
+""",
+    "writes_to_the_judge": """
+import os
+process = os.getpid()
+for _ in range(3):  # the guard, the nursery, the judge
+    process = int(open(f'/proc/{process}/stat').read().rpartition(')')[2].split()[1])
+    try: files = os.listdir(f'/proc/{process}/fd')
+    except OSError: continue
+    for n in files:
+        try: os.write(os.open(f'/proc/{process}/fd/{n}', os.O_WRONLY | os.O_NONBLOCK), b'match')
+        except OSError: pass
+""",
+    "ends_its_parent": "import os, signal; os.kill(os.getppid(), signal.SIGKILL)",
+    "leaves_threads": """
+import threading, time
+threading.Thread(target=time.sleep, args=(1000,)).start()
+""",
+    "floods": "for _ in range(10**5): print('match' * 10)",
+    "calls_home": "import socket; socket.create_connection(('127.0.0.1', 9), 1)",
+    "ends_quietly": "import sys; sys.exit(0)",
+    "recurses": """
+def f(): return f()
+f()
+""",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hand_in_does_not_change_its_verdict(name, folder):
+    wrong = anna("delta_o.T @ h, delta", "-delta_o.T @ h, delta")
+    text = wrong.replace("def step", f"{HOSTILE[name]}\n\ndef step", 1)
+    if name == "lies":
+        text = text.replace("-delta_o.T @ h,", "(-delta_o.T @ h).view(Lie),")
+    (folder / f"{name}.py").write_text(text)
+    (folder / "zed.py").write_text(anna())
+    found = grades(folder, SHEET, "--timeout", 10, "--jobs", 1)
+    assert found[name]["verdict"] in ("mismatch", "failed"), found[name]
+    assert found["zed"]["verdict"] == "match"
+
+
+def test_what_a_hand_in_leaves_running_is_ended(folder, tmp_path):
+    beats = tmp_path / "beats"
+    daemon = (
+        "import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n"
+        f"        for n in range(100):\n            open({str(beats)!r}, 'w').write(str(n))\n"
+        "            time.sleep(0.1)\n    os._exit(0)\n"
+    )
+    (folder / "forks.py").write_text(daemon + anna())
+    found = grades(folder, SHEET)
+    assert found["forks"]["verdict"] == "match"
+    before = beats.read_text()
+    import time
+
+    time.sleep(0.5)
+    assert beats.read_text() == before
+
+
+def test_a_hand_in_runs_in_a_folder_of_its_own_with_what_lies_beside_it(folder):
+    (folder / "table.csv").write_text("1,2\n")
+    (folder / "reads.py").write_text(
+        "import os\nassert open('table.csv').read() == '1,2\\n'\n"
+        "open('table.csv', 'w').write('mine')\nopen('new', 'w')\n" + anna()
+    )
+    assert grades(folder, SHEET)["reads"]["verdict"] == "match"
+    assert sorted(it.name for it in folder.iterdir()) == ["reads.py", "table.csv"]
+    assert (folder / "table.csv").read_text() == "1,2\n"
+
+
+def test_files_of_the_same_name_are_called_by_their_folder(tmp_path, monkeypatch):
+    for name in ("ann", "bob"):
+        (tmp_path / "students" / name).mkdir(parents=True)
+        (tmp_path / "students" / name / "hw3.py").write_text(anna())
+    monkeypatch.chdir(tmp_path)
+    for places in (
+        ["students/*/hw3.py"],
+        ["students"],
+        [f"students/{n}/hw3.py" for n in ("ann", "bob")],
+    ):
+        assert main(["grade", *places, str(SHEET), "--csv", "g.csv", "--quiet"]) == 0
+        with open("g.csv") as file:
+            assert [it["name"] for it in csv.DictReader(file)] == ["ann", "bob"]
+
+
+def test_csv_gradescope_and_pages(folder, tmp_path, capsys):
+    (folder / "Ann Ã.py").write_text(anna())
+    (folder / "bob.py").write_text(anna("delta_o.T @ h, delta", "-delta_o.T @ h, delta"))
+    (folder / "cyd.py").write_text("def step(x:\n")
+    files = {key: tmp_path / key for key in ("csv", "gradescope", "html")}
+    options = [text for key, path in files.items() for text in (f"--{key}", path)]
+    assert grade(folder, SHEET, *options) == 0
+    rows = list(csv.reader(files["csv"].read_text().splitlines()))
+    assert rows[0] == "name,points,of,verdict,first,mistakes,seconds,remark".split(",")
+    assert rows[2][:6] == ["bob", "7", "8", "mismatch", "grad_W_o[0, 0]", "sign-flipped"]
+    results = json.loads(files["gradescope"].read_text())
+    assert (results["score"], results["max_score"]) == (15, 24)
+    assert [it["score"] for it in results["tests"]] == [8, 7, 0]
+    pages = {it.name: it.read_text() for it in files["html"].iterdir()}
+    assert sorted(pages) == ["Ann_Ã.html", "bob.html", "cyd.html", "index.html"]
+    assert "<title>bob: bob next to PyTorch: 3-2-1 network" in pages["bob.html"]
+    assert "</span> bob: mismatch: first at step 1" in pages["bob.html"]
+    assert "cyd: failed" in pages["cyd.html"]
+    assert 'href="bob.html"' in pages["index.html"]
+    xml.fromstring(
+        pages["index.html"].partition("<table")[2].join(["<table", ""]).partition("</main>")[0]
+    )
+    assert grade(folder / "bob.py", SHEET, "--gradescope", files["gradescope"]) == 0
+    results = json.loads(files["gradescope"].read_text())
+    assert [it["name"] for it in results["tests"]][0] == "grad_W_o"
+    assert results["tests"][0]["output"] == "wrong: grad_W_o"
+
+
+def test_numbers_of_ones_own(folder):
+    copied = "def step():\n    return " + repr(dict(grad_b_h=[0.1, 0.2])) + "\n"
+    (folder / "ann.py").write_text(anna())
+    (folder / "bob.py").write_text(copied)
+    found = grades(folder, SHEET, "--per-student")
+    assert [it["verdict"] for it in found.values()] == ["match", "mismatch"]
+
+
+def test_one_mistake_may_be_expected(folder):
+    (folder / "ann.py").write_text(anna("delta_o.T @ h, delta", "-delta_o.T @ h, delta"))
+    (folder / "bob.py").write_text(anna())
+    found = grades(folder, SHEET, "--expect", "sign-flipped")
+    assert [it["points"] for it in found.values()] == [8, 0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nowhere"], "nowhere: cannot be read"),
+        (["."], "there is no hand-in"),
+        ([], "the following arguments are required"),
+        ([str(SHEET)], "expected a folder of hand-ins"),
+        ([str(HERE), str(SHEET), "--points", "none.toml"], "none.toml"),
+        ([str(HERE), str(SHEET), "--require", "delta_x"], "require: expected all, gradients"),
+        ([str(HERE), "--timeout", "0"], "--timeout: expected"),
+        ([str(HERE), "--forbid", "a b"], "--forbid: expected"),
+        ([str(HERE), "--csv", "there/is/no.csv"], "cannot be written"),
+        ([str(HERE), "--expect", "banana"], "--expect: expected"),
+        (["notes.txt"], "expected a hand-in that ends with .py or .ipynb"),
+    ],
+)
+def test_what_cannot_be_used_is_said(arguments, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("")
+    try:
+        status = main(["grade", *arguments])
+    except SystemExit as error:
+        status = error.code
+    assert status == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["banana = 3", "delta_h = -1", "delta_h = 'x'", ""])
+def test_points_that_cannot_be_used_are_said(text, tmp_path, capsys):
+    points = tmp_path / "points.toml"
+    points.write_text(text)
+    assert grade(HERE / "hand_ins", SHEET, "--points", points) == 2
+    assert "points.toml" in capsys.readouterr().err
