@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def assert_gradients_close(
     if not own or own.keys() != right.keys() or any(own[n].shape != right[n].shape for n in own):
         shapes = [{n: tuple(it.shape) for n, it in side.items()} for side in (own, right)]
         raise ValueError(f"got tensors {shapes[0]}, expected {shapes[1]}")
-    allowed: dict[str, float] = {}
+    allowed, lines = dict[str, float](), list[str]()
     with threads(1), np.errstate(all="ignore"):
         for name, bound in _bounds(own, right, like, seed).items():
             mine, theirs = _wide(own[name]), _wide(right[name])
@@ -76,8 +77,22 @@ def assert_gradients_close(
             off = ~agree(mine, theirs, bound)
             if off.any():
                 raise observed(_wrong(name, mine, theirs, bound, off, kind))
-            print(f"{name}: right; rounding in {kind} explains {allowed[name]:.2g} at most")
+            lines.append(f"{name}: right; rounding in {kind} explains {allowed[name]:.2g} at most")
+    print("\n".join(lines))
+    observed(_Right("\n".join(lines)))
     return allowed
+
+
+@dataclass
+class _Right:
+    """What a report of a test session has of tensors that are right."""
+
+    text: str
+    verdict: str = "match"
+    resolution: dict[str, float] = field(default_factory=lambda: {"typical": 0.0})
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def _flat(value: Any) -> dict[str, Any]:
@@ -120,11 +135,18 @@ def _bounds(
 
     base = computed()
     if base.keys() != right.keys() or any(base[n].shape != right[n].shape for n in base):
-        names = f"{', '.join(base)}, expected {', '.join(right)}"
+        shapes = [{n: tuple(it.shape) for n, it in side.items()} for side in (base, right)]
+        names = f"{shapes[0]}, expected {shapes[1]}"
         raise ValueError(f"like gives other tensors than those expected: {names}")
+    again = computed()
     for name, it in base.items():
         if not np.isfinite(it).all():
             raise ValueError(f"like gives numbers that are not finite: {name}")
+        if not np.abs(again[name] - it).max(initial=0.0) <= _SAME * np.abs(it).max(initial=0.0):
+            raise ValueError(
+                f"like gives another {name} at a second call, as x.grad does, which adds up; "
+                "expected torch.autograd.grad"
+            )
         apart = np.abs(it - _wide(right[name])).max(initial=0.0)
         if not apart <= _SAME * np.abs(it).max(initial=0.0):
             raise ValueError(f"expected: {name} is not what like gives; expected the same numbers")

@@ -860,4 +860,5 @@ def planted(
                 if any(np.abs(it - right[name]).max() > 1e-9 for name, it in wrong.items()):
                     yield change.mistake, change.says.replace(THEIRS, next(iter(wrong))), wrong
     except (TooLong, KeyError, *CANNOT) as error:
-        raise ValueError(first_line_of(error) or type(error).__name__) from None
+        late = "the time was over" if isinstance(error, TooLong) else type(error).__name__
+        raise ValueError(first_line_of(error) or late) from None

@@ -39,7 +39,7 @@ _SIGNIFICANT = 6.0  # standard errors
 _SURE = 4.0  # standard errors by which the part that does not shrink is more than nothing
 _NO_ROUNDING = 64  # unit roundoffs of a part of a tensor that are no rounding
 ALONE = 6.0  # times the error that rounding explains, in one precision alone
-_SUBNORMAL = 2.0**-25  # what rounding does at most to one below
+SUBNORMAL = 2.0**-25  # what rounding does at most to one below
 _FELT = 0.1  # a part of the squares of errors that is felt
 _NORMAL = 2.0**-14  # the smallest number of float16 that has all its digits
 _SMALL = 2.0**-6  # root mean squares from which nothing is scaled
@@ -244,6 +244,6 @@ def underflow(truth: Array) -> tuple[float, bool]:
     And whether these decide how its error shrinks: their rounding does not depend on their size.
     """
     small = (np.abs(truth) < _NORMAL) & (truth != 0)
-    theirs = float(small.sum()) * _SUBNORMAL**2
+    theirs = float(small.sum()) * SUBNORMAL**2
     others = float(np.square(truth[~small]).sum()) * (unit("float16") / 2) ** 2
     return float(small.mean()) if truth.size else 0.0, theirs > _FELT * others

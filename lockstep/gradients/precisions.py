@@ -14,6 +14,7 @@ from lockstep.gradients.ladder import (
     CONSTANTS,
     HALVES,
     RATIO,
+    SUBNORMAL,
     by_factor,
     by_ratio,
     factor_alone,
@@ -35,6 +36,7 @@ _SCATTERS = 4  # times what two calls are apart, which is no formula's error
 _STEP = 2.0**-4  # by which the scale is taken back where float16 overflows
 # what a precision may be computed in inside, which is no mistake where it was not asked for
 _INSIDE = {"float64": ("float32", 2.0**-24), "float32": ("TF32, of 11 bits,", 2.0**-11)}
+_FELT = 0.1  # relative: an error from which it is no rounding of small numbers
 _UNDERFLOW = 0.01  # of a tensor's numbers below float16's normal ones, from which it is said
 
 
@@ -296,10 +298,28 @@ def _judge(
     able = [it for it in able if _is_more_than_rounding(found, draws, name, it)]
     halves = tuple(it for it in reversed(HALVES) if it in able)
     if len(halves) == 2:
-        found.findings += _between(found, draws, name, halves, bool(known))
+        wrong = list(_between(found, draws, name, halves, bool(known)))
+        if wrong and all(_is_below(found, draws, name, it) for it in wrong):
+            able.remove("float16")
+            found.remarks.append(
+                f"{name}: on its way there are numbers that are too small for float16, as its "
+                "error there is no larger, so it was not judged there"
+            )
+        else:
+            found.findings += wrong
     for precision in able:
         if precision not in known and all(it.name != name for it in found.findings):
             found.findings += _in_one(found, draws, name, precision, able)
+
+
+def _is_below(found: Climbed, draws: _Draws, name: str, it: Finding) -> bool:
+    """Whether the error may be float16's smallest numbers, rounded and times an incoming gradient.
+
+    Such an error is no factor, and a small part of what it is in.
+    """
+    incoming = max(map(size, found.incoming.values()), default=0.0)
+    is_small = size(draws.hand["float16"][name]) <= SUBNORMAL * incoming
+    return is_small and it.factor is None and it.error < _FELT
 
 
 def _is_more_than_rounding(found: Climbed, draws: _Draws, name: str, precision: str) -> bool:

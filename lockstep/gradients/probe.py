@@ -72,9 +72,11 @@ def _as_a_whole(it: Check, seen: Measured, incoming: str, names: list[str]) -> I
     array = it.inputs[incoming]
     without, twice = (_yours(it, incoming, by * array) for by in (0.0, 2.0))
     called = _called(it, incoming)
+    right = it.torch(it.inputs | {incoming: 0 * array})
     for name in names:
         own = seen.own[name]
-        if not own.any():
+        needed = seen.torch[name] - right.get(name, np.zeros_like(own))
+        if not own.any() or not needed.any():  # of another output alone
             continue
         if _same(without[name], own):
             says = f"the gradient of {name} does not use {called}"

@@ -166,11 +166,17 @@ def alike(one: Tensor | None, other: Tensor | None, eps: float = 0.0, least: flo
     if one is None or other is None:
         present = one if one is not None else other
         return present is None or not bool(present.any())
-    apart = (one - other).abs().nan_to_num()
+    return not bool(unlike(one, other, eps, least).any())
+
+
+def unlike(one: Tensor, other: Tensor, eps: float = 0.0, least: float = 0.0) -> Tensor:
+    """Which elements of two runs on the same numbers do not agree; see `alike`."""
+    is_same = (one == other) | (one.isnan() & other.isnan())
+    apart = (one - other).abs().masked_fill(is_same, 0.0)
     whole = other.abs().nan_to_num().max() if other.numel() else other.new_zeros(())
     eps = max(eps, torch.finfo(one.dtype).eps)
     room = max(_ALIKE * eps * float(whole), _NOTHING * eps * least)
-    return bool((apart <= min(room, _APART * max(float(whole), least))).all())
+    return ~(apart <= min(room, _APART * max(float(whole), least)))
 
 
 def differentiable(known: Given) -> list[str]:

@@ -218,3 +218,72 @@ def test_labels_stay_and_other_lengths_are_not_stale():
     assert audit(F.cross_entropy, given, rtol=1e-4, atol=1e-6).planted["stale"].tried == 1
     drawn = lambda seed: {"x": torch.arange(3.0 + seed) + 1}  # noqa: E731
     assert audit(lambda x: x**3, drawn, rtol=1e-5).planted["stale"].tried == 0
+
+
+def square(x):
+    return (x * x).sum()
+
+
+X = {"x": torch.linspace(0.5, 2.0, 64)}
+
+
+def test_a_rule_may_change_what_it_gets():
+    def greedy(actual, expected):
+        actual.sub_(expected)
+        return bool(actual.abs_().max() < 1e-4)
+
+    given = {"x": X["x"].double()}
+    assert audit(square, given, greedy).suggested == audit(square, given, rtol=1e-5).suggested
+
+
+def test_the_suggestion_says_what_it_would_let_through():
+    found = audit(gated, inputs(), rtol=1e-2, atol=1e4)
+    passed = sum(it.passed for it in found.planted.values())
+    rule = audit(gated, inputs(), **found.suggested)
+    assert sum(it.passed for it in rule.planted.values()) == found.suggested_passed < passed
+    assert f"through, and {found.suggested_passed} of these wrong gradients" in str(found)
+    assert found.document()["suggested_passed"] == found.suggested_passed
+
+
+def test_a_rule_that_sees_one_sign_alone_is_told():
+    found = audit(square, X, lambda actual, expected: bool((actual - expected).amax() < 1e-3))
+    assert math.isinf(found.smallest["x"])
+    assert "the rule sees that x is too large, and not the reverse" in found.remarks
+    never = audit(square, X, lambda actual, expected: False)
+    assert "the rule rejects x as it is, with no error at all" in never.remarks
+
+
+@pytest.mark.parametrize(
+    "reference", [torch.sqrt, lambda input: F.binary_cross_entropy(input, HALF.to(input))]
+)
+def test_stale_values_are_of_inputs_that_the_reference_takes(reference):
+    found = audit(reference, {"input": torch.linspace(0.1, 0.9, 64)}, rtol=1e-3)
+    assert found.planted["stale"].tried == 1
+
+
+HALF = torch.linspace(0.0, 1.0, 64)
+
+
+def test_a_failure_of_pytests_is_none_of_the_audits():
+    def rule(actual, expected):
+        if not torch.allclose(actual, expected):
+            pytest.fail("apart")
+
+    assert audit(square, X, rule).planted["zeros"].passed == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"x": torch.ones(3, dtype=torch.complex64)}, "x is complex; expected real numbers"),
+        (lambda seed: {"x": torch.ones(3)} if seed == 0 else None, "inputs is NoneType"),
+    ],
+)
+def test_inputs_that_cannot_be_audited_are_told(given, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        audit(lambda x: (x.abs() ** 2).sum(), given, rtol=1e-3)
+
+
+def test_too_little_time_is_told():
+    (remark, *_) = audit(square, X, rtol=1e-3, time_limit=0.0).remarks
+    assert remark == "not all mistakes could be planted: the time was over"

@@ -61,7 +61,7 @@ def test_dicts_arrays_and_single_tensors_are_taken():
         (
             [right()],
             lambda: like()[0],
-            "like gives other tensors than those expected: gradient, exp",
+            "like gives other tensors than those expected: {'gradient': (40,)}, exp",
         ),
         ([right()], lambda: [2 * like()[0]], "expected: 0 is not what like gives"),
         ([right()], lambda: [like()[0] / 0], "like gives numbers that are not finite: 0"),
@@ -79,3 +79,14 @@ def test_what_cannot_be_compared_is_told(actual, own, words):
     with pytest.raises(ValueError, match=".*") as error:
         assert_gradients_close(actual, like(), like=own)
     assert words in str(error.value)
+
+
+def test_a_like_that_adds_up_is_told():
+    x = torch.linspace(-2, 2, 9, requires_grad=True)
+
+    def adds_up():
+        torch.tanh(x).sum().backward()
+        return x.grad
+
+    with pytest.raises(ValueError, match="gives another gradient at a second call"):
+        assert_gradients_close(torch.zeros(9), adds_up().clone(), like=adds_up)

@@ -546,17 +546,18 @@ def scaled_square(x, w):
 
 
 WIDE = torch.randn(6, 10, generator=torch.Generator().manual_seed(2))
-VIEWS = {"a transposed view": WIDE.mT, "a slice of a larger tensor": WIDE[:1, ::2]}
+VIEWS = [WIDE.mT, WIDE[:1, ::2], WIDE[:, :4], WIDE[::2]]
 
 
-@pytest.mark.parametrize("words", VIEWS)
-def test_an_input_that_is_a_view_is_passed_as_one(words):
-    x = VIEWS[words]
+@pytest.mark.parametrize("x", VIEWS, ids=lambda it: str(it.stride()))
+def test_an_input_that_is_a_view_is_passed_as_one(x):
     with pytest.raises(GradientMismatch) as caught:
         check_function(ByRows, scaled_square, x=x, w=torch.ones(x.shape[1]) + 0.1)
     (found,) = caught.value.diagnoses
     assert found["mistake"] == "strides"
-    assert f"output is wrong where x is {words}" in found["says"]
+    assert (
+        f"is wrong where x is the view that was given, with strides {x.stride()}" in found["says"]
+    )
 
 
 def test_views_that_were_not_given_are_a_remark():
@@ -579,3 +580,163 @@ def test_a_function_may_refuse_views_but_not_those_that_it_is_given(monkeypatch)
     (found,) = caught.value.diagnoses
     assert found["mistake"] == "strides"
     assert "the function raises AssertionError: x is no contiguous tensor" in found["says"]
+
+
+class Rows(torch.autograd.Function):
+    """Takes rows of a table, by an index that it reads as one row after the other."""
+
+    @staticmethod
+    def forward(ctx, table, at):
+        at = torch.as_strided(at, at.shape, (at.shape[1], 1))
+        ctx.save_for_backward(at)
+        ctx.shape = table.shape
+        return table[at]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, incoming):
+        (at,) = ctx.saved_tensors
+        return incoming.new_zeros(ctx.shape).index_put_((at,), incoming, accumulate=True), None
+
+
+def test_an_index_that_is_a_view_is_passed_as_one():
+    at = torch.arange(6).reshape(2, 3).mT
+    with pytest.raises(GradientMismatch) as caught:
+        check_function(Rows, lambda table, at: table[at], table=WIDE, at=at)
+    assert caught.value.diagnoses[0]["mistake"] == "strides"
+
+
+class Infinite(torch.autograd.Function):
+    """Gives NaN for what is no contiguous tensor, in one direction or the other."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x if x.is_contiguous() else 0 * x / 0
+
+    @staticmethod
+    def backward(ctx, incoming):
+        return 2 * incoming if incoming.is_contiguous() else 0 * incoming / 0
+
+
+@pytest.mark.parametrize("x", [WIDE.mT, WIDE])
+def test_nan_is_no_number_that_agrees(x):
+    with pytest.raises(GradientMismatch) as caught:
+        check_function(Infinite, lambda x: 2 * x, x=x)
+    assert caught.value.diagnoses[0]["mistake"] == "strides"
+
+
+class Dropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        mask = (torch.rand_like(x) < 0.5).to(x.dtype) * 2
+        ctx.save_for_backward(mask)
+        return mask * x
+
+    @staticmethod
+    def backward(ctx, incoming):
+        return incoming * ctx.saved_tensors[0]
+
+
+class Rounded(torch.autograd.Function):
+    """Fake quantisation of what is centred: its ties move with the order of a sum."""
+
+    @staticmethod
+    def forward(ctx, x):
+        centred = x - x.mean(-1, keepdim=True)
+        return torch.round(centred * 5) / 5
+
+    @staticmethod
+    def backward(ctx, incoming):
+        return incoming - incoming.mean(-1, keepdim=True)
+
+
+def rounded(x):
+    centred = x - x.mean(-1, keepdim=True)
+    return centred + (torch.round(centred * 5) / 5 - centred).detach()
+
+
+@pytest.mark.parametrize("is_given", [True, False])
+@pytest.mark.parametrize(
+    ("function", "reference"),
+    [
+        (Dropout, lambda x: x * (torch.rand_like(x) < 0.5).to(x.dtype) * 2),
+        (Rounded, rounded),
+    ],
+)
+def test_random_numbers_and_ties_are_no_matter_of_strides(function, reference, is_given):
+    x = torch.round(10 * torch.randn(16, 40, generator=torch.Generator().manual_seed(1))) / 10
+    result = check_function(function, reference, x=x.mT if is_given else x)
+    assert not any("view" in it for it in result.remarks)
+
+
+class InPlace(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        x.exp_()
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(x)
+        return x
+
+    @staticmethod
+    def backward(ctx, incoming):
+        return incoming * ctx.saved_tensors[0]
+
+
+@pytest.mark.parametrize("orders", [1, 2])
+def test_second_derivatives_in_place_are_those_of_the_inputs(orders):
+    result = check_function(InPlace, torch.exp, orders=orders, x=WIDE.double())
+    assert result.verdict == "match"
+    assert not any("second" in it for it in result.remarks)
+
+
+class MeanSquare(torch.autograd.Function):
+    """Its factor 2 (x − t) / N is below float16's numbers, before the incoming gradient comes."""
+
+    scale = 1.0
+
+    @staticmethod
+    def forward(ctx, x, t):
+        ctx.save_for_backward(x, t)
+        return ((x - t) ** 2).mean()
+
+    @staticmethod
+    def backward(ctx, incoming):
+        x, t = ctx.saved_tensors
+        factor = MeanSquare.scale * 2 * (x - t) / x.numel()
+        return incoming * factor, -incoming * factor
+
+
+def test_what_underflows_on_the_way_is_not_judged_in_float16(monkeypatch):
+    random = torch.Generator().manual_seed(3)
+    x, t = (torch.randn(400, 500, generator=random) for _ in range(2))
+
+    def reference(x, t):
+        return ((x - t) ** 2).mean()
+
+    result = check_function(MeanSquare, reference, x=x, t=t)
+    assert any("too small for float16" in it for it in result.remarks)
+    monkeypatch.setattr(MeanSquare, "scale", 1.01)
+    with pytest.raises(GradientMismatch):
+        check_function(MeanSquare, reference, x=x.bfloat16(), t=t.bfloat16())
+
+
+class Both(torch.autograd.Function):
+    by = 1.005
+
+    @staticmethod
+    def forward(ctx, a, b):
+        ctx.save_for_backward(a, b)
+        return a.sin(), b.cos()
+
+    @staticmethod
+    def backward(ctx, one, two):
+        a, b = ctx.saved_tensors
+        return Both.by * one * a.cos(), -two * b.sin()
+
+
+@pytest.mark.parametrize(("by", "mistake"), [(1.005, "scaled-by-constant"), (-1, "sign-flipped")])
+def test_another_outputs_incoming_gradient_need_not_be_used(by, mistake, monkeypatch):
+    monkeypatch.setattr(Both, "by", by)
+    with pytest.raises(GradientMismatch) as caught:
+        check_function(Both, lambda a, b: (a.sin(), b.cos()), a=WIDE[0].clone(), b=WIDE[1].clone())
+    assert caught.value.diagnoses[0]["mistake"] == mistake
