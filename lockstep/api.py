@@ -20,6 +20,7 @@ from lockstep.explain.case import Case
 from lockstep.explain.forgotten import forgotten_setting
 from lockstep.explain.search import confirmed, diagnose
 from lockstep.explain.sides import explain
+from lockstep.explain.worked import as_worked
 from lockstep.network.options import check
 from lockstep.network.problem import UNTOLD, Problem, checked, make_problem, read_file, required
 from lockstep.report import remarks
@@ -186,6 +187,8 @@ def _train(result: Comparison, values: dict[str, Any], on_step: OnStep | None) -
     problem, side = result.problem, result.by_hand
     try:
         steps = records(problem, tolerance(problem, values), side)
+        if side.written is not None and not result.fixed_tolerance:
+            steps = as_worked(steps, problem)
         for record in steps:
             goes_on = result.add(record)
             if on_step is not None:

@@ -125,7 +125,8 @@ class Case:
         own = self.own[name]
         if np.shape(result.value) != own.shape:
             return np.ones(own.shape, bool)
-        allowed = result.bound() + self.record.printed.get(name, 0.0)
+        record = self.record
+        allowed = result.bound() + record.printed.get(name, 0.0) + record.room.get(name, 0.0)
         off: Array = ~(np.abs(own - result.value) <= allowed)
         off &= ~(np.isnan(own) & np.isnan(result.value))
         return off & self.record.covered.get(name, True)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from lockstep.explain.catalogue import catalogue
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.formulas import evaluate, formulas, surroundings
 from lockstep.explain.search import diagnose
+from lockstep.explain.worked import cut_off
 from lockstep.network.names import Array, Quantities
 from lockstep.network.problem import Problem, State
 from lockstep.run.record import Jump, Record
@@ -29,6 +31,7 @@ from manual_backprop import network as by_hand
 from manual_backprop.activations import activation
 
 _EXACT = 17  # of digits: as many as none is lost
+_MANY = 3  # mistakes that give the same few digits, of which none is told
 _DRAWS = 8  # how often the start is moved within its digits to see how far a step moves,
 _ROOM = 4.0  # and how many times the largest such move is allowed
 
@@ -47,17 +50,39 @@ def explain(
     if record.jump:
         return [_of_a_jump(record.jump)]
     if not record.misshapen and (record.origin or written is not None):
+        if written is not None:
+            cut, record = cut_off(record, problem)
+            if cut:
+                wrong = bool((record.difference > record.flat_allowed).any())
+                others = _few(diagnose(record, problem, history), record) if wrong else ()
+                return [*cut, *others]
         found = _by_whole_trainings(record, problem, written or {})
         found = found or _by_printed_digits(record, problem)
         if found:
-            return found
+            return found if written is None else list(_few(found, record))
     found = diagnose(record, problem, history)
+    if written is not None:
+        found = list(_few(found, record))
     unsaid = record.origin.unsaid if record.origin else ()
     for first in found[:1]:
         if unsaid and first.mistake == "unknown" and first.quantity in problem.network.forward:
             names = ", ".join(unsaid)
             first.remedy = f"give {names} in each line: one that changes in between looks like this"
     return found
+
+
+def _few(found: list[Diagnosis], record: Record) -> Iterator[Diagnosis]:
+    """The diagnoses; in place of many that few digits do not tell apart, that they do not."""
+    for _, group in groupby(found, lambda it: it.explains):
+        alike = list(group)
+        names = [it.mistake for it in alike if not it.together]
+        first = alike[0]
+        if len(names) < _MANY or first.quantity not in record.printed:
+            yield from alike
+            continue
+        says = f"its few digits are those of several mistakes: {', '.join(dict.fromkeys(names))}"
+        remedy = "write more digits, or more of the numbers before it"
+        yield Diagnosis(first.quantity, "unknown", says, remedy, "", first.explains)
 
 
 def _of_a_jump(jump: Jump) -> Diagnosis:

@@ -72,11 +72,12 @@ def _as_a_whole(it: Check, seen: Measured, incoming: str, names: list[str]) -> I
     array = it.inputs[incoming]
     without, twice = (_yours(it, incoming, by * array) for by in (0.0, 2.0))
     called = _called(it, incoming)
-    right = it.torch(it.inputs | {incoming: 0 * array})
+    right, nothing = it.torch(it.inputs), it.torch(it.inputs | {incoming: 0 * array})
     for name in names:
         own = seen.own[name]
-        needed = seen.torch[name] - right.get(name, np.zeros_like(own))
-        if not own.any() or not needed.any():  # of another output alone
+        zero = np.zeros_like(own)
+        is_needed = (right.get(name, zero) != nothing.get(name, zero)).any()
+        if not own.any() or not is_needed:  # of another output alone
             continue
         if _same(without[name], own):
             says = f"the gradient of {name} does not use {called}"

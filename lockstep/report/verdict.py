@@ -256,7 +256,8 @@ def _explanation(result: Comparison) -> Iterator[Labelled]:
             evidence = f"{diagnosis.quantity} = {diagnosis.formula} gives your numbers"
             if explained != [diagnosis.quantity]:
                 evidence += f" of {', '.join(explained)}"
-            yield "evidence", f"{evidence}, to rounding"
+            digits = "their digits" if result.by_hand.written is not None else "rounding"
+            yield "evidence", f"{evidence}, to {digits}"
         if diagnosis.remedy:
             yield "remedy", diagnosis.remedy
     for note in result.notes:

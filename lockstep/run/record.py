@@ -87,6 +87,7 @@ class Record:
         given: What was asked for and returned unchanged, in whole or in part; it is not judged.
         asked: The computed quantities that were asked for, as PyTorch has them.
         printed: Half a unit of printed numbers' last digits; or what float32 inputs explain.
+        room: What the digits of written numbers leave open of those that follow from them.
         names: What was used in place of the table's names, by the quantity.
         reshaped: What came in a shape that can be read in one way alone.
         extra: Names that mean nothing here, and what they may have been meant for.
@@ -108,6 +109,7 @@ class Record:
     given: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     printed: Quantities = field(default_factory=dict)
+    room: Quantities = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     reshaped: list[str] = field(default_factory=list)
     extra: dict[str, str] = field(default_factory=dict)

@@ -11,6 +11,8 @@ import pytest
 
 from lockstep import audit, check_gradients
 from lockstep.cli import check, compare, descend, exercise, look
+from lockstep.grade.judge import Grade
+from lockstep.grade.reports import as_json
 from lockstep.network.options import FILE, GROUPS, MISTAKE_NAMES, OPTIONS
 from scripts import reference
 from tests.lecture import COMPUTED, PARAMETERS
@@ -242,6 +244,8 @@ def test_every_key_of_a_document_is_described_and_no_other(tmp_path, monkeypatch
     assert described.pop("lockstep check") == checked(tmp_path, capsys)
     audited = audit(lambda x: x * x, {"x": np.ones(3)}, rtol=1.0).document()
     assert described.pop("lockstep audit") == {*audited}
+    (own,) = json.loads(as_json([Grade("ann", "ann.py", "match", 8.0, 8.0)], {}))["hand_ins"]
+    assert described.pop("lockstep grade") == {*own}
     result = check_gradients(lambda x: {"x": 2 * x}, lambda x: (x * x).sum(), x=np.ones(3))
     assert described.pop("The document of a check in Python") == {*result.document()}
     program = Path(__file__).parents[1] / "lockstep" / "look" / "programs" / "script.py"
