@@ -77,8 +77,6 @@ def _names(paths: list[str]) -> list[str]:
     if len(paths) > 1 and len({it[-1] for it in stems}) == 1 and all(len(it) > 1 for it in stems):
         stems = [it[:-1] for it in stems]
     names = ["/".join(it) for it in stems]
-    if not any(len(it) > 1 for it in stems):
-        names = [it[-1] for it in stems]
     twice = {name for name, count in Counter(names).items() if count > 1}
     whole = ["/".join(it[common:]) for it in parts]
     return [own if name in twice else name for name, own in zip(names, whole, strict=True)]

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import ast
-import ctypes
 import hashlib
-import os
 import shutil
-import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
@@ -35,7 +32,7 @@ from lockstep.report.terminal import verdict_lines
 from lockstep.run.threads import threads
 from lockstep.sides.chosen import side_by_hand
 from lockstep.sides.code import may_define
-from lockstep.sides.limits import Budget, Limits, hidden
+from lockstep.sides.limits import Budget, Limits
 from lockstep.sides.side import Side
 
 _CONVENTIONS = {"layout", "names"}  # what a hand-in may say of itself
@@ -113,25 +110,20 @@ class Grade:
         return {key: value for key, value in asdict(self).items() if key != "page"}
 
 
-def judged(hand_in: HandIn, task: Task, scratch: str) -> Grade:
-    """Judge a hand-in.
+def judged(hand_in: HandIn, task: Task) -> Grade:
+    """Judge a hand-in in the current folder, which is empty.
 
     Args:
         hand_in: The file.
         task: How it is judged.
-        scratch: An empty folder, in which it runs.
     """
     began = time.monotonic()
-    _stand_apart()
     try:
-        _copy_beside(Path(hand_in.path), Path(scratch))
-        os.chdir(scratch)
-        with hidden(), threads(1), np.errstate(all="ignore"):
+        _copy_beside(Path(hand_in.path), Path.cwd())
+        with threads(1), np.errstate(all="ignore"):
             found = _judged(hand_in, task)
     except Unusable as reason:
         found = failed(hand_in, task, str(reason).replace(f"; {SMALLER}", ""))
-    finally:
-        _end_what_runs()
     return replace(found, seconds=round(time.monotonic() - began, 2))
 
 
@@ -207,7 +199,7 @@ def _of_another_network(own: Network, task: Task) -> Iterator[str]:
     for what in ("sizes", "activations", "loss"):
         mine, theirs = getattr(own, what), getattr(asked, what)
         if mine != theirs:
-            yield f"{what} are not the problem's: {_words(mine)}; expected {_words(theirs)}"
+            yield f"{what}: {_words(mine)}, and {_words(theirs)} in the problem"
 
 
 def _words(value: Any) -> str:
@@ -236,8 +228,6 @@ def _graded(
 
         album = page.new_album(problem)
     result = run(problem, values, album.add if album else lambda record, result: None, side)
-    if result.broken:
-        raise result.broken
     result.missing = [n for n in demanded(task.require, network) if is_missing(result, n)]
     if result.missing:
         result.verdict = "mismatch"
@@ -362,41 +352,3 @@ def student_problem(values: Mapping[str, Any], name: str) -> Problem:
 def _number(seed: int, name: str) -> int:
     """A number that a seed and a name stand for."""
     return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:4], "big")
-
-
-# The process
-
-
-_SUBREAPER = 36  # an option of prctl, in Linux's sys/prctl.h
-
-
-def _stand_apart() -> None:
-    """Show nothing, and get what a hand-in's processes leave running."""
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for number in range(3):
-        os.dup2(nowhere, number)
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
-
-
-def _end_what_runs() -> None:
-    """End what a hand-in has left running, where the system says what that is."""
-    for _ in range(100):
-        children = _children(os.getpid())
-        if not children:
-            return
-        for child in children:
-            with suppress(OSError):
-                os.kill(child, signal.SIGKILL)
-            with suppress(OSError):
-                os.waitpid(child, os.WNOHANG)
-        time.sleep(0.01)
-
-
-def _children(process: int) -> list[int]:
-    """The processes that a process has started, and those that were left to it."""
-    found: list[int] = []
-    with suppress(OSError):
-        for task in Path(f"/proc/{process}/task").iterdir():
-            found += map(int, (task / "children").read_text().split())
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 from lockstep.grade.hand_ins import HandIn
@@ -80,7 +82,7 @@ def _processes() -> Iterator[Any]:
     """Where judges come from: a process that has imported PyTorch, where the system forks."""
     methods = multiprocessing.get_all_start_methods()
     context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    if "forkserver" in methods:
+    if "forkserver" in methods:  # pragma: no branch
         context.set_forkserver_preload(["lockstep.grade.judge"])
     yield context
 
@@ -116,16 +118,61 @@ def _end(process: Any) -> None:
     process.join()
 
 
-def _interrupt(number: int, frame: object) -> None:
+# What follows runs in processes that no tool sees run.
+
+
+def _interrupt(number: int, frame: object) -> None:  # pragma: no cover
     raise KeyboardInterrupt
 
 
-def _judge(hand_in: HandIn, task: Task, scratch: str, connection: Connection) -> None:
-    """What a judge does."""
+def _judge(  # pragma: no cover
+    hand_in: HandIn, task: Task, scratch: str, connection: Connection
+) -> None:
+    """Judge a hand-in, and send its grade: plain data, and no pickle."""
     signal.signal(signal.SIGTERM, _interrupt)  # so that it ends what it has started
+    _stand_apart()
     with suppress(KeyboardInterrupt), connection:
         try:
-            found: Any = asdict(judged(hand_in, task, scratch))
+            os.chdir(scratch)
+            with hidden():
+                found: Any = asdict(judged(hand_in, task))
         except Exception as error:  # of ours, on what a hand-in sent
             found = f"it could not be judged: {type(error).__name__}: {error}"
-        connection.send_bytes(json.dumps(strict(found)).encode())  # plain data, and no pickle
+        finally:
+            _end_what_runs()
+        connection.send_bytes(json.dumps(strict(found)).encode())
+
+
+_SUBREAPER = 36  # an option of prctl, in Linux's sys/prctl.h
+
+
+def _stand_apart() -> None:  # pragma: no cover
+    """Show nothing, and get what a hand-in's processes leave running."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(nowhere, number)
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+
+
+def _end_what_runs() -> None:  # pragma: no cover
+    """End what a hand-in has left running, where the system says what that is."""
+    for _ in range(100):
+        children = _children(os.getpid())
+        if not children:
+            return
+        for child in children:
+            with suppress(OSError):
+                os.kill(child, signal.SIGKILL)
+            with suppress(OSError):
+                os.waitpid(child, os.WNOHANG)
+        time.sleep(0.01)
+
+
+def _children(process: int) -> list[int]:  # pragma: no cover
+    """The processes that a process has started, and those that were left to it."""
+    found: list[int] = []
+    with suppress(OSError):
+        for task in Path(f"/proc/{process}/task").iterdir():
+            found += map(int, (task / "children").read_text().split())
+    return found

@@ -491,7 +491,7 @@ def _first_unlike(
             jumps = list(_nudged(it)) if jumps is None else jumps
             for nudged in jumps:  # at a tie, as a rounding of the inputs shows
                 moved = nudged[name]
-                if moved is not None:
+                if moved is not None:  # pragma: no branch
                     off &= ~unlike(moved, theirs, it.eps(name), least)
             if off.any():
                 return name

@@ -91,6 +91,7 @@ def watched(
     except TimeoutError:
         return seen, LATE, told
     finally:
+        seen.until = float("inf")  # what was recognised is looked at without haste
         with suppress(OSError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

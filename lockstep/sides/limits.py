@@ -102,7 +102,7 @@ def hidden() -> Iterator[None]:
             ctypes.CDLL(None).prctl(_DUMPABLE, 1, 0, 0, 0)
 
 
-def _forbid(packages: Collection[str]) -> None:
+def _forbid(packages: Collection[str]) -> None:  # pragma: no cover (it lasts)
     """Let no import of some packages succeed. No code can take an audit hook away."""
 
     def is_forbidden(name: str) -> bool:
@@ -119,7 +119,7 @@ def _forbid(packages: Collection[str]) -> None:
     sys.addaudithook(hook)
 
 
-def _leave_the_network() -> None:
+def _leave_the_network() -> None:  # pragma: no cover (it lasts)
     """Go where there is no network; where the system has no such place, open no connection."""
     with suppress(OSError, AttributeError):
         user, group = os.getuid(), os.getgid()

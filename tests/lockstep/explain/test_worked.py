@@ -6,6 +6,8 @@ from math import exp
 import pytest
 
 from lockstep import compare
+from lockstep.explain.diagnosis import Diagnosis
+from lockstep.explain.sides import _few
 
 PROBLEM = dict(
     sizes="2-2-2",
@@ -129,3 +131,16 @@ def test_few_digits_name_no_mistake_of_many(tmp_path):
     assert result.verdict == "mismatch"
     assert 1 <= len(result.diagnoses) <= 2
     assert all(it["says"] for it in result.diagnoses)
+
+
+def test_of_three_mistakes_that_few_digits_fit_none_is_told():
+    names = "sign-flipped", "wrong-weights", "layer-skipped"
+    found = [Diagnosis("new_b_h", name, name) for name in names]
+
+    class Few:
+        printed = {"new_b_h": 0.05}
+
+    (told,) = _few(found, Few)
+    assert (told.mistake, told.explains) == ("unknown", ["new_b_h"])
+    assert told.says == f"its few digits are those of several mistakes: {', '.join(names)}"
+    assert list(_few(found[:2], Few)) == found[:2]

@@ -2,13 +2,20 @@
 
 import csv
 import json
+import multiprocessing
 import shutil
 import xml.etree.ElementTree as xml
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lockstep.__main__ import main
+from lockstep.grade.hand_ins import HandIn
+from lockstep.grade.judge import Grade, Task, judged, student_problem
+from lockstep.grade.reports import _file_names, as_csv
+from lockstep.grade.run import _grade, _Judge, _ready
+from lockstep.network.problem import read_file
 
 HERE = Path(__file__).parent
 SHEET = HERE / "sheet.toml"
@@ -59,6 +66,24 @@ def grades(folder, *options):
 
 
 @pytest.fixture
+def here(monkeypatch, tmp_path):
+    """Hand-ins are judged in this process: their own code runs in others all the same."""
+
+    def graded(hand_ins, task, jobs, on_done):
+        found = []
+        for number, hand_in in enumerate(hand_ins):
+            scratch = tmp_path / f"scratch{number}{len(list(tmp_path.iterdir()))}"
+            scratch.mkdir()
+            with monkeypatch.context() as inside:
+                inside.chdir(scratch)
+                found.append(judged(hand_in, task))
+            on_done(len(found))
+        return found
+
+    monkeypatch.setattr("lockstep.grade.run.graded", graded)
+
+
+@pytest.fixture
 def folder(tmp_path):
     found = tmp_path / "hand_ins"
     found.mkdir()
@@ -80,7 +105,7 @@ def test_a_class_is_judged_in_all_its_styles(folder, capsys):
         (folder / f"{name}.py").write_text(anna(old, new))
     for name, text in FAILS.items():
         (folder / f"{name}.py").write_text(text)
-    found = grades(folder, SHEET, "--timeout", 10)
+    found = grades(folder, SHEET, "--timeout", 20)
     for path in RIGHT:
         assert found[path.stem]["verdict"] == "match", found[path.stem]
         assert found[path.stem]["points"] == found[path.stem]["of"] > 0
@@ -96,11 +121,12 @@ def test_a_class_is_judged_in_all_its_styles(folder, capsys):
     assert "no_python.py, line 1: expected Python" in found["no_python"]["remark"]
     assert "line 2: RuntimeError: no" in found["raises"]["remark"]
     assert "os._exit(0)" in found["ends"]["remark"]
-    assert "line 2: is still running after 10 s, the time limit" in found["never_ends"]["remark"]
+    assert "line 2: is still running after 20 s, the time limit" in found["never_ends"]["remark"]
     said = capsys.readouterr().out
     assert f"{len(RIGHT)} match, {len(STUDENTS) + len(MISTAKES)} mismatch, 7 failed" in said
 
 
+@pytest.mark.usefixtures("here")
 def test_what_is_missing_or_given_is_not_right(folder):
     names = "grad_W_h, grad_b_h, grad_W_o, grad_b_o, new_W_h, new_b_h, new_W_o, new_b_o"
     (folder / "given.py").write_text(f"def step({names}):\n    return locals()\n")
@@ -123,6 +149,7 @@ def test_what_is_missing_or_given_is_not_right(folder):
     assert "step asks for grad_W_h, grad_b_h" in found["given"]["remark"]
 
 
+@pytest.mark.usefixtures("here")
 def test_points_are_for_formulas_on_ones_own_earlier_values(folder, tmp_path):
     points = tmp_path / "points.toml"
     points.write_text("delta_h = 3\ngradients = 4\nnew_W_h = 1\nz_h = 2\n")
@@ -261,6 +288,7 @@ def test_files_of_the_same_name_are_called_by_their_folder(tmp_path, monkeypatch
             assert [it["name"] for it in csv.DictReader(file)] == ["ann", "bob"]
 
 
+@pytest.mark.usefixtures("here")
 def test_csv_gradescope_and_pages(folder, tmp_path, capsys):
     (folder / "Ann Ã.py").write_text(anna())
     (folder / "bob.py").write_text(anna("delta_o.T @ h, delta", "-delta_o.T @ h, delta"))
@@ -289,6 +317,7 @@ def test_csv_gradescope_and_pages(folder, tmp_path, capsys):
     assert results["tests"][0]["output"] == "wrong: grad_W_o"
 
 
+@pytest.mark.usefixtures("here")
 def test_numbers_of_ones_own(folder):
     copied = "def step():\n    return " + repr(dict(grad_b_h=[0.1, 0.2])) + "\n"
     (folder / "ann.py").write_text(anna())
@@ -297,6 +326,7 @@ def test_numbers_of_ones_own(folder):
     assert [it["verdict"] for it in found.values()] == ["match", "mismatch"]
 
 
+@pytest.mark.usefixtures("here")
 def test_one_mistake_may_be_expected(folder):
     (folder / "ann.py").write_text(anna("delta_o.T @ h, delta", "-delta_o.T @ h, delta"))
     (folder / "bob.py").write_text(anna())
@@ -337,3 +367,161 @@ def test_points_that_cannot_be_used_are_said(text, tmp_path, capsys):
     points.write_text(text)
     assert grade(HERE / "hand_ins", SHEET, "--points", points) == 2
     assert "points.toml" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("here")
+def test_what_a_hand_in_says_of_the_problem_is_left_aside(folder):
+    (folder / "ann.py").write_text(anna() + "\nPROBLEM = dict(lr=0.1, loss='mse')\n")
+    found = grades(folder, SHEET)["ann"]
+    assert found["verdict"] == "match"
+    assert found["remark"] == ""  # the sheet says loss and lr
+    (folder / "ann.py").write_text(anna() + "\nPROBLEM = dict(momentum=0.9)\n")
+    found = grades(folder, SHEET)["ann"]
+    assert found["remark"] == "its PROBLEM says momentum, which was left aside"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_hand_in_that_is_right_here_and_wrong_elsewhere_is_told(folder):
+    (folder / "ann.py").write_text(anna("delta_h.sum(axis=0)", "delta_h.sum(axis=0)[:2]"))
+    (folder / "bob.py").write_text(anna(*MISTAKES["double"][:2]))
+    found = grades(folder, SHEET)
+    assert "everything that was returned is right with --loss sum" in found["bob"]["remark"]
+    found = found["ann"]
+    assert found["verdict"] == "match"
+    assert "within rounding on this problem, but wrong on" in found["remark"]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_program_is_judged_as_it_is_beside_the_problem(folder, tmp_path):
+    shutil.copy(HERE.parent / "look/programs/script.py", folder)
+    shutil.copy(HERE.parent / "look/students/s3_loops.py", folder)
+    (folder / "nothing.py").write_text("x = 3\n")
+    found = grades(folder, SHEET)
+    assert "sizes: 3-6-2, and 3-2-1 in the problem" in found["script"]["remark"]
+    assert (found["script"]["points"], found["s3_loops"]["points"]) == (8, 7)
+    assert found["nothing"]["verdict"] == "failed"
+    assert "problem" not in grades(folder)["script"]["remark"]
+    points = tmp_path / "points.toml"
+    points.write_text("deltas = 2\nupdates = 4\nforward = 1\nall = 1\n")
+    assert grades(folder, "--points", points)["script"]["points"] == 8
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("option", ["--forbid", "--no-given"])
+def test_what_may_not_be_used_is_told(option, folder):
+    text = "from torch import nn\n" + anna().replace("W_o, b_o, lr", "W_o, b_o, lr, delta_h")
+    (folder / "ann.py").write_text(text)
+    (folder / "bob.py").write_text("from . import nothing\n" if option == "--forbid" else anna())
+    found = grades(folder, SHEET, *([option, "torch"] if option == "--forbid" else [option]))
+    assert found["ann"]["verdict"] == "failed"
+
+
+@pytest.mark.usefixtures("here")
+def test_too_large_files_beside_a_hand_in_are_left_where_they_are(folder, monkeypatch):
+    monkeypatch.setattr("lockstep.grade.judge._BESIDE", 3)
+    (folder / "a.csv").write_text("12")
+    (folder / "b.csv").write_text("12")
+    (folder / "inside").mkdir()
+    seen = "import os\nassert sorted(os.listdir()) == ['a.csv', 'ann.py'], os.listdir()\n"
+    (folder / "ann.py").write_text(seen + anna())
+    assert grades(folder, SHEET)["ann"]["verdict"] == "match"
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("labels", [True, False])
+def test_numbers_of_ones_own_have_the_form_of_the_problems(labels, folder, tmp_path):
+    problem = tmp_path / "problem.toml"
+    loss = 'loss = "cross_entropy"\noutput_activation = "softmax"' if labels else 'loss = "mse"'
+    problem.write_text(f'sizes = "2-3-2"\nsamples = 5\n{loss}\n')
+    made = [student_problem(read_file(problem), name) for name in ("ann", "ann", "bob")]
+    assert (made[0].x == made[1].x).all()
+    assert (made[0].x != made[2].x).any()
+    assert made[0].y.dtype.kind == ("i" if labels else "f")
+    assert (np.round(made[0].x, 2) == made[0].x).all()
+    data = student_problem({"data": str(IRIS)} | READS, "ann")
+    assert (data.x == student_problem({"data": str(IRIS)} | READS, "bob").x).all()
+
+
+IRIS = HERE.parents[2] / "scripts/data/iris.csv"
+READS = dict(loss="mse", inputs=["sepal_length"], targets=["petal_width"])
+
+
+class Ended:
+    """A process that does not end as it is told."""
+
+    def __init__(self, deaf):
+        self.deaf, self.killed = deaf, False
+
+    def is_alive(self):
+        return self.deaf and not self.killed
+
+    def terminate(self):
+        pass
+
+    def join(self, seconds=None):
+        pass
+
+    def kill(self):
+        self.killed = True
+
+
+@pytest.mark.parametrize("is_late", [True, False])
+def test_a_judge_that_says_nothing_has_failed(is_late):
+    ours, theirs = multiprocessing.Pipe(False)
+    if not is_late:
+        theirs.close()
+    judge = _Judge(HandIn("ann", "ann.py"), Ended(is_late), 0.0)
+    assert _ready({ours: judge}) == [ours]
+    found = _grade(ours, judge, Task({}))
+    assert found.verdict == "failed"
+    assert found.remark.startswith("it took longer than 30 s" if is_late else "its judge was ended")
+    assert judge.process.killed is is_late
+
+
+def test_judges_are_ended_where_the_command_is(folder, monkeypatch):
+    (folder / "ann.py").write_text("while True: pass\n")
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lockstep.grade.run._ready", interrupted)
+    assert grade(folder) == 130
+
+
+def test_pages_of_the_same_name_are_two():
+    names = ["a/b", "a b", "..", "index"]
+    assert _file_names(names) == ["a_b.html", "a_b_2.html", "hand-in.html", "index_2.html"]
+
+
+def test_no_cell_is_a_formula():
+    text = as_csv([Grade("=1+1", "f.py", "failed", 0.0, 8.0, remark="@x")])
+    assert text.splitlines()[1] == "'=1+1,0,8,failed,,,0,'@x"
+
+
+@pytest.mark.usefixtures("here")
+def test_to_standard_output_or_to_where_nothing_can_be_written(folder, tmp_path, capsys):
+    (folder / "ann.py").write_text(anna())
+    assert grade(folder, SHEET, "--json", "-") == 0
+    assert json.loads(capsys.readouterr().out)["problem"]["sizes"] == "3-2-1"
+    assert grade(folder, SHEET, "--quiet") == 0
+    assert capsys.readouterr().out == "1 hand-in: 1 match\n"
+    (tmp_path / "file").write_text("")
+    assert grade(folder, SHEET, "--html", tmp_path / "file") == 2
+    assert "cannot be made" in capsys.readouterr().err
+    (tmp_path / "pages/index.html").mkdir(parents=True)
+    assert grade(folder, SHEET, "--html", tmp_path / "pages") == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("here")
+def test_a_problem_file_may_name_data_and_what_is_required(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(IRIS, tmp_path)
+    text = 'data = "iris.csv"\ninputs = "sepal_length,sepal_width"\ntargets = "petal_length"\n'
+    (tmp_path / "p.toml").write_text(text + 'sizes = "2-3-1"\nrequire = "gradients"\nsteps = 2\n')
+    linear = anna("1 / (1 + np.exp(-(x @ W_h.T + b_h)))", "x @ W_h.T + b_h")
+    (folder / "ann.py").write_text(linear)
+    assert grades(folder, "p.toml")["ann"]["of"] == 4
+    (tmp_path / "p.toml").write_text('derivation = "mine.py"\n')
+    assert grade(folder, "p.toml") == 2
+    assert "the hand-ins stand for it" in capsys.readouterr().err

@@ -287,3 +287,20 @@ def test_inputs_that_cannot_be_audited_are_told(given, words):
 def test_too_little_time_is_told():
     (remark, *_) = audit(square, X, rtol=1e-3, time_limit=0.0).remarks
     assert remark == "not all mistakes could be planted: the time was over"
+
+
+def test_an_interrupt_in_a_rule_is_one():
+    def rule(actual, expected):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        audit(square, X, rule)
+
+
+def test_stale_values_of_nested_inputs():
+    given = {"of": {"w": X["x"], "n": 2}, "more": [X["x"], (X["x"] + 1, 3)], "at": torch.arange(4)}
+
+    def reference(of, more, at):
+        return (of["w"] ** of["n"] * more[0] + more[1][0] ** more[1][1])[at].sum()
+
+    assert audit(reference, given, rtol=1e-5).planted["stale"].tried == 3

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from lockstep import GradientMismatch, assert_gradients_close
+from lockstep.errors import OBSERVERS
 
 X = torch.linspace(-2, 2, 40, requires_grad=True)
 
@@ -90,3 +91,16 @@ def test_a_like_that_adds_up_is_told():
 
     with pytest.raises(ValueError, match="gives another gradient at a second call"):
         assert_gradients_close(torch.zeros(9), adds_up().clone(), like=adds_up)
+
+
+def test_what_is_right_is_observed_with_its_text():
+    x, seen = torch.linspace(-2, 2, 9, requires_grad=True), []
+    OBSERVERS.append(seen.append)
+    try:
+        own = lambda: torch.autograd.grad(torch.tanh(x).sum(), x)  # noqa: E731
+        assert_gradients_close(own(), own(), like=own)
+    finally:
+        OBSERVERS.remove(seen.append)
+    (found,) = seen
+    assert found.verdict == "match"
+    assert str(found).startswith("0: right; rounding in float32")

@@ -740,3 +740,24 @@ def test_another_outputs_incoming_gradient_need_not_be_used(by, mistake, monkeyp
     with pytest.raises(GradientMismatch) as caught:
         check_function(Both, lambda a, b: (a.sin(), b.cos()), a=WIDE[0].clone(), b=WIDE[1].clone())
     assert caught.value.diagnoses[0]["mistake"] == mistake
+
+
+class Nothing(torch.autograd.Function):
+    """Has a gradient for contiguous inputs alone."""
+
+    @staticmethod
+    def forward(ctx, x, w):
+        ctx.is_plain = x.is_contiguous()
+        ctx.save_for_backward(x, w)
+        return x * w
+
+    @staticmethod
+    def backward(ctx, incoming):
+        x, w = ctx.saved_tensors
+        return (incoming * w if ctx.is_plain else None), incoming * x
+
+
+def test_a_gradient_that_a_view_does_not_get_is_told():
+    w = torch.rand(WIDE.shape) + 0.5
+    result = check_function(Nothing, lambda x, w: x * w, x=WIDE, w=w)
+    assert any("x is wrong where x is a transposed view" in it for it in result.remarks)

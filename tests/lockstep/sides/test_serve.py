@@ -230,3 +230,8 @@ def test_where_a_system_cannot_tell_an_answer_is_waited_for(monkeypatch):
 
     monkeypatch.setattr("select.select", cannot)
     assert Channel(io.BytesIO(), io.BytesIO()).comes(1.0)
+
+
+def test_a_message_that_claims_to_be_endless_is_none():
+    with pytest.raises(ValueError, match="too long"):
+        Channel(io.BytesIO(b"\xff" * 16), io.BytesIO()).receive()
