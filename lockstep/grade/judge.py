@@ -271,6 +271,7 @@ def _remarks(result: Comparison) -> Iterator[str]:
         yield f"given, not derived: {', '.join(result.last.given)}"
     if result.battery and result.battery["smallest"] and not result.first:
         yield wrong_elsewhere(result.battery)
+    yield from (it for it in result.remarks if it.startswith("could not be tried"))
     if result.fits:
         yield f"everything that was returned is right with {result.fits}"
     if result.by_hand.kind == "program":

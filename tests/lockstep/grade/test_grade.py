@@ -382,10 +382,14 @@ def test_what_a_hand_in_says_of_the_problem_is_left_aside(folder):
 
 @pytest.mark.usefixtures("here")
 def test_a_hand_in_that_is_right_here_and_wrong_elsewhere_is_told(folder):
-    (folder / "ann.py").write_text(anna("delta_h.sum(axis=0)", "delta_h.sum(axis=0)[:2]"))
+    (folder / "ann.py").write_text(
+        anna("* h * (1 - h)", "* h * (1 - h) * (np.arange(h.shape[1]) < 2)")
+    )
     (folder / "bob.py").write_text(anna(*MISTAKES["double"][:2]))
+    (folder / "cyd.py").write_text(anna("delta_h.sum(axis=0)", "delta_h.sum(axis=0)[:2]"))
     found = grades(folder, SHEET)
     assert "everything that was returned is right with --loss sum" in found["bob"]["remark"]
+    assert "could not be tried on" in found["cyd"]["remark"]
     found = found["ann"]
     assert found["verdict"] == "match"
     assert "within rounding on this problem, but wrong on" in found["remark"]
