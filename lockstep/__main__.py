@@ -14,6 +14,7 @@ COMMANDS = {  # each is a module of lockstep.cli
     "exercise": "derive back-propagation yourself, each formula checked against PyTorch",
     "grade": "judge the hand-ins of a class, each in a process of its own",
     "look": "judge a program as it is: recognise its network, and compare every number",
+    "sheet": "write worksheets of a training step, with numbers for each student, and keys",
 }
 
 

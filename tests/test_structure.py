@@ -51,7 +51,7 @@ def modules_after(code):
 
 
 @pytest.mark.parametrize(
-    "command", ["audit", "check", "compare", "descend", "exercise", "grade", "look", ""]
+    "command", ["audit", "check", "compare", "descend", "exercise", "grade", "look", "sheet", ""]
 )
 def test_help_imports_neither_torch_nor_numpy(command):
     arguments = [command, "--help"] if command else []

@@ -179,7 +179,7 @@ def _write(
         files["gradescope"].write(reports.as_gradescope(grades))
     if "html" in values:
         try:
-            reports.write_pages(values["html"], grades)
+            reports.write_pages(values["html"], reports.pages(grades))
         except OSError as error:
             raise Unusable(
                 f"--html {values['html']}: cannot be written: {error.strerror}"

@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lockstep.grade.judge import Grade
@@ -107,7 +107,7 @@ def pages(grades: Sequence[Grade]) -> dict[str, str]:
     """By file name the page of each hand-in, and index.html."""
     from lockstep.report.page.page import environment
 
-    files = _file_names([it.name for it in grades])
+    files = file_names([it.name for it in grades])
     failed = environment().get_template("failed.html")
     found = {
         file: it.page or failed.render(grade=it) for file, it in zip(files, grades, strict=True)
@@ -119,7 +119,7 @@ def pages(grades: Sequence[Grade]) -> dict[str, str]:
     return found
 
 
-def _file_names(names: Sequence[str]) -> list[str]:
+def file_names(names: Sequence[str]) -> list[str]:
     """File names of pages, each once."""
     found: list[str] = []
     for name in names:
@@ -133,9 +133,9 @@ def _file_names(names: Sequence[str]) -> list[str]:
     return found
 
 
-def write_pages(folder: str, grades: Sequence[Grade]) -> None:
-    """Write the pages to a folder. Raises OSError where it cannot be written."""
+def write_pages(folder: str, found: Mapping[str, str]) -> None:
+    """Write pages by file name to a folder. Raises OSError where it cannot be written."""
     os.makedirs(folder, exist_ok=True)
-    for name, text in pages(grades).items():
+    for name, text in found.items():
         with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
             file.write(text)

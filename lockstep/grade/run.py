@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,9 @@ def graded(
                     scratch = os.path.join(folder, str(len(waiting)))
                     os.mkdir(scratch)
                     ours, theirs = context.Pipe(False)
-                    process = context.Process(target=_judge, args=(hand_in, task, scratch, theirs))
+                    elsewhere = replace(hand_in, path=os.path.abspath(hand_in.path))
+                    given = elsewhere, task, scratch, theirs
+                    process = context.Process(target=_judge, args=given)
                     process.start()
                     theirs.close()
                     running[ours] = _Judge(
@@ -105,7 +107,8 @@ def _grade(connection: Connection, it: _Judge, task: Task) -> Grade:
     _end(it.process)
     if isinstance(found, str):
         return failed(it.hand_in, task, found)
-    return Grade(**found | {"items": [Item(**item) for item in found["items"]]})
+    items = [Item(**item) for item in found["items"]]
+    return Grade(**found | {"items": items, "file": it.hand_in.path})
 
 
 def _end(process: Any) -> None:

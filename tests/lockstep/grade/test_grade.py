@@ -13,7 +13,7 @@ import pytest
 from lockstep.__main__ import main
 from lockstep.grade.hand_ins import HandIn
 from lockstep.grade.judge import Grade, Task, judged, student_problem
-from lockstep.grade.reports import _file_names, as_csv
+from lockstep.grade.reports import as_csv, file_names
 from lockstep.grade.run import _grade, _Judge, _ready
 from lockstep.network.problem import read_file
 
@@ -494,7 +494,7 @@ def test_judges_are_ended_where_the_command_is(folder, monkeypatch):
 
 def test_pages_of_the_same_name_are_two():
     names = ["a/b", "a b", "..", "index"]
-    assert _file_names(names) == ["a_b.html", "a_b_2.html", "hand-in.html", "index_2.html"]
+    assert file_names(names) == ["a_b.html", "a_b_2.html", "hand-in.html", "index_2.html"]
 
 
 def test_no_cell_is_a_formula():

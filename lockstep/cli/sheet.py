@@ -1,0 +1,64 @@
+"""`lockstep sheet`: worksheets of a training step, with numbers for each student, and keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lockstep.cli.main import Parser, command, printer
+from lockstep.errors import Unusable, need
+from lockstep.network.options import Kind, Option, check, file_kind
+
+_PROBLEM = Option("problem", "the problem", file_kind("PROBLEM.toml", ".toml"))
+_GROUPS = {
+    "the sheets": (
+        Option(
+            "students",
+            "a table with a line for each, whose names are in the column `name` or in the first",
+            file_kind("roster.csv"),
+            otherwise="one sheet, with the problem's own numbers",
+        ),
+        Option("title", "of the sheet", Kind("a text", lambda it: it or None, "TEXT"), "Worksheet"),
+        Option("out", "the folder that they go to", file_kind("DIR"), "sheets"),
+    ),
+}
+_OPTIONS = {"problem": _PROBLEM} | {it.name: it for group in _GROUPS.values() for it in group}
+
+
+def parser(name: str | None = None) -> Parser:
+    """The options of the command; one that is not given is not in what it returns."""
+    it = Parser(
+        name,
+        description="Write a worksheet of one training step to print, formulas with boxes to fill "
+        "in, and its key; for each student with numbers of their own, which `lockstep grade "
+        "--per-student` takes too.",
+        epilog="Exit status: 0 written, 2 unusable input, 130 interrupted, 143 terminated.",
+    )
+    it.add_argument("problem", metavar=_PROBLEM.kind.metavar, help=_PROBLEM.help)
+    it.add_options(_GROUPS)
+    return it
+
+
+def _sheet(given: dict[str, Any], came: list[int]) -> int:
+    words = {"problem": "PROBLEM"}
+    values = check(given, lambda key: words.get(key) or _OPTIONS[key].flag, _OPTIONS)
+    need("lockstep sheet", "page")
+
+    from lockstep.grade.reports import write_pages
+    from lockstep.grade.sheets import read_roster, sheets
+    from lockstep.network.problem import read_file
+    from lockstep.text import counted
+
+    names = read_roster(values["students"]) if "students" in values else []
+    own = read_file(values["problem"])
+    found = sheets(own, names, values.get("title", "Worksheet"))
+    folder = values.get("out", "sheets")
+    try:
+        write_pages(folder, found)
+    except OSError as error:
+        raise Unusable(f"--out {folder}: cannot be written: {error.strerror}") from None
+    printed, _ = printer()
+    printed([f"{counted(len(found) // 2, 'sheet')}, each with its key, in {folder}"])
+    return 0
+
+
+main = command(parser, _sheet)
