@@ -131,7 +131,7 @@ def _interrupt(number: int, frame: object) -> None:  # pragma: no cover
 def _judge(  # pragma: no cover
     hand_in: HandIn, task: Task, scratch: str, connection: Connection
 ) -> None:
-    """Judge a hand-in, and send its grade: plain data, and no pickle."""
+    """Judge a hand-in, and send its grade as plain data."""
     signal.signal(signal.SIGTERM, _interrupt)  # so that it ends what it has started
     _stand_apart()
     with suppress(KeyboardInterrupt), connection:

@@ -81,9 +81,9 @@ def keep_to(limits: Mapping[str, Any]) -> None:
         ):
             if most:
                 resource.setrlimit(which, (most * 2**20, most * 2**20))
-    if limits["is_offline"]:
+    if limits["is_offline"]:  # pragma: no cover (it lasts)
         _leave_the_network()
-    if limits["forbidden"]:
+    if limits["forbidden"]:  # pragma: no cover (it lasts)
         _forbid(limits["forbidden"])
     if limits["seed"] is not None:
         random.seed(limits["seed"])

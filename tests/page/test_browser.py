@@ -119,7 +119,7 @@ def test_the_slider_and_shift_arrows_go_from_step_to_step(opened):
     page.fill("#step", "6")
     assert page.inner_text("#number") == "7"
     assert page.get_attribute("#step", "aria-valuetext") == "training step 7"
-    assert page.evaluate("location.hash") == "#step=7"
+    assert page.evaluate("location.hash") == "#step=7&at=z_h1"
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("Shift+ArrowRight")
     assert page.inner_text("#number") == "8"
@@ -136,6 +136,60 @@ def test_a_link_opens_at_its_step(opened):
     assert page.inner_text("#tablestep") == "7"
     page.evaluate("location.hash = '#step=99'")
     page.wait_for_function("document.querySelector('#number').textContent === '99'")
+
+
+def test_a_link_opens_at_its_computation_and_the_address_follows(opened):
+    page = opened("lecture", "#step=7&at=delta_h1")
+    assert "step 7, computation 12 of 37: delta_h1" in panel(page)
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("location.hash") == "#step=7&at=delta_h2"
+    page.click("#values tr[data-row=o1]")
+    assert page.evaluate("location.hash") == "#step=7&at=o1"
+    deep = opened("wrong", "#step=1&at=" + "delta_h")
+    assert "delta_h" in panel(deep)
+
+
+def test_values_that_are_hidden_appear_as_they_are_computed(opened):
+    page = opened("lecture", "#hide&at=h1")
+    shown = "#values tr[data-row={}] .hand"
+    assert "= ?" in panel(page)
+    assert page.is_visible(shown.format("z_h2"))
+    assert not page.is_visible(shown.format("h1"))
+    assert not page.is_visible(shown.format("delta_o1"))
+    assert page.text_content("[data-value=h2]") == "?"
+    page.keyboard.press("ArrowRight")  # its value, then the next one
+    assert "h1" in panel(page)
+    assert "PyTorch" in panel(page)
+    assert page.is_visible(shown.format("h1"))
+    page.keyboard.press("ArrowRight")
+    assert "computation 4 of 37: h2" in panel(page)
+    assert "= ?" in panel(page)
+    page.keyboard.press("ArrowLeft")
+    assert "PyTorch" in panel(page)
+    page.keyboard.press("h")
+    assert page.is_visible(shown.format("delta_o1"))
+    assert "hide" not in page.evaluate("location.hash")
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (1920, 1080)])
+@pytest.mark.parametrize("name", ["lecture", "wrong", "classifier"])
+def test_a_computation_is_presented_on_one_screen(opened, name, width, height):
+    page = opened(name, "#present", width, height)
+    assert "present" in page.get_attribute("html", "class")
+    for part in (".network", ".now"):
+        box = page.locator(part).bounding_box()
+        assert box["y"] + box["height"] <= height, part
+    assert page.evaluate("document.documentElement.scrollHeight") <= height
+    assert not page.is_visible(".verdict")
+    assert not page.is_visible("#values")
+    if name == "lecture":
+        assert page.is_visible(".entry .line")
+    size = page.evaluate(
+        "parseFloat(getComputedStyle(document.querySelector('.entry .formula')).fontSize)"
+    )
+    assert size >= 24 * width / 1280
+    page.keyboard.press("p")
+    assert page.is_visible(".verdict")
 
 
 def test_the_computation_shown_is_lit_in_drawing_sources_and_table_with_what_flows_into_it(

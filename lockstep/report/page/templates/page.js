@@ -3,8 +3,8 @@
   const run = JSON.parse(document.getElementById("run").textContent);
   const { steps, needs } = run;
   const names = Object.keys(needs); // of the rows, in the order of computation
-  const find = (selector, root = document) => root.querySelector(selector);
-  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const find = (selector, within = document) => within.querySelector(selector);
+  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   const rows = new Map(all("#values tr[data-row]").map((tr) => [tr.dataset.row, tr]));
   const things = all("[data-q]").map((node) => ({ node, of: node.dataset.q.split("|") }));
   const symbols = new Map(all("template[data-symbol]").map((it) => [it.dataset.symbol, it]));
@@ -19,6 +19,9 @@
   let pointed = null; // what the pointer or the focus is on: { of: rows, show: names }
   let pinned = null; // what was clicked
   let timer = null;
+  let asking = false; // whether values are hidden until they are computed
+  let told = false; // whether the value of the computation shown is there then
+  const root = document.documentElement;
 
   const make = (tag, text, className) => {
     const node = document.createElement(tag);
@@ -33,6 +36,24 @@
 
   function subject() {
     return pointed || pinned || { of: [names[now]], show: [names[now]] };
+  }
+
+  // Whether a value is hidden: it is computed later in this step.
+  const unknown = (name) => {
+    const when = names.indexOf(name);
+    return asking && when >= 0 && (when > now || (when === now && !told));
+  };
+
+  function hide(step) {
+    for (const [name, tr] of rows) tr.classList.toggle("unknown", unknown(name));
+    for (const tr of all("tr[data-value-of]")) {
+      tr.classList.toggle("unknown", tr.dataset.valueOf.split("|").some(unknown));
+    }
+    if (!step.drawn) return;
+    for (const node of all("[data-value]")) {
+      const name = node.dataset.value;
+      node.textContent = unknown(name) ? "?" : step.drawn[name];
+    }
   }
 
   function fillTable(step) {
@@ -64,9 +85,9 @@
   }
 
   // The numbers of a row's formula: the hand's, or PyTorch's where the hand gave nothing.
-  function fill(root, step, cell) {
+  function fill(row, step, cell) {
     const by = cell[3] === null ? step.by_torch : {};
-    for (const slot of all("[data-put]", root)) {
+    for (const slot of all("[data-put]", row)) {
       const name = slot.dataset.put;
       slot.textContent = name in by ? by[name] : step.put[name];
     }
@@ -107,6 +128,12 @@
     const formula = make("p", undefined, "formula");
     for (const math of all("math", tr)) formula.append(math.cloneNode(true), " ");
     box.append(formula);
+    const line = things.find(({ node, of }) => node.matches(".sources td[data-ours]") && of.includes(name));
+    if (line) box.append(make("p", find("code", line.node).textContent.trim(), "line"));
+    if (unknown(name)) {
+      box.append(make("p", "= ?", "numbers"));
+      return box;
+    }
     if (run.scalars && find("[data-put]", tr)) box.append(make("p", `= ${find(".numbers", tr).textContent}`, "numbers"));
     const list = make("dl");
     const add = (word, value) => list.append(make("dt", word), make("dd", value));
@@ -202,6 +229,7 @@
       fillDrawing(step);
       filled = at;
     }
+    hide(step);
     const point = points[at] || points[points.length - 1];
     if (point) {
       curve.setAttribute("cx", point[0]);
@@ -224,7 +252,9 @@
 
   function address() {
     try {
-      history.replaceState(null, "", `#step=${steps[at].step}`);
+      const how = [...(asking ? ["hide"] : []), ...(root.classList.contains("present") ? ["present"] : [])];
+      const where = [`step=${steps[at].step}`, `at=${encodeURIComponent(names[now])}`, ...how];
+      history.replaceState(null, "", `#${where.join("&")}`);
     } catch {
       // a page in a frame may not have an address of its own
     }
@@ -237,19 +267,25 @@
   }
 
   function compute(by) {
+    if (asking && !told && by > 0) {
+      told = true; // first its value, then the next one
+      render();
+      return true;
+    }
+    told = by < 0;
     now += by;
     if (now >= names.length && at < steps.length - 1) {
       at += 1;
       now = 0;
-      address();
     } else if (now < 0 && at > 0) {
       at -= 1;
       now = names.length - 1;
-      address();
     }
     const isAtTheEnd = now < 0 || now >= names.length;
+    told = told || isAtTheEnd;
     now = Math.min(Math.max(now, 0), names.length - 1);
     render();
+    address();
     return !isAtTheEnd;
   }
 
@@ -276,11 +312,32 @@
   }
 
   function fromAddress() {
-    const found = /^#step=(\d+)$/.exec(location.hash);
-    if (!found) return;
-    const wanted = Number(found[1]);
-    const distances = steps.map((step) => Math.abs(step.step - wanted));
-    at = distances.indexOf(Math.min(...distances));
+    const asked = new URLSearchParams(location.hash.slice(1));
+    for (const [key, value] of new URLSearchParams(location.search)) asked.append(key, value);
+    asking = asking || asked.has("hide");
+    if (asked.has("present")) root.classList.add("present");
+    const wanted = Number(asked.get("step"));
+    if (Number.isInteger(wanted) && wanted > 0) {
+      const distances = steps.map((step) => Math.abs(step.step - wanted));
+      at = distances.indexOf(Math.min(...distances));
+    }
+    if (!names.includes(asked.get("at"))) return false;
+    now = names.indexOf(asked.get("at"));
+    return true;
+  }
+
+  function present() {
+    root.classList.toggle("present");
+    bar();
+    render();
+    address();
+  }
+
+  function ask() {
+    asking = !asking;
+    told = false;
+    render();
+    address();
   }
 
   const described = (node) => {
@@ -307,6 +364,7 @@
     pinned = same(what, pinned) ? null : what;
     if (pinned && what.show.length === 1 && names.includes(what.show[0])) now = names.indexOf(what.show[0]);
     render();
+    address();
   };
   const isControl = (node) => node instanceof Element && node.closest("button, input, select, a");
 
@@ -324,6 +382,8 @@
       else compute(by);
     } else if (event.key === " " && !inControl) play();
     else if (event.key === "Enter" && !inControl) pick(event.target);
+    else if (event.key.toLowerCase() === "p" && !event.shiftKey) present();
+    else if (event.key.toLowerCase() === "h" && !event.shiftKey) ask();
     else if (event.key === "Escape") {
       pinned = pointed = null;
       render();
@@ -355,14 +415,13 @@
     render();
   });
 
-  document.documentElement.classList.add("live");
+  root.classList.add("live");
   const bar = () => {
-    document.documentElement.style.setProperty("--bar", `${find(".controls").offsetHeight}px`);
+    root.style.setProperty("--bar", `${find(".controls").offsetHeight}px`);
     reachable(".step .formula");
   };
   window.addEventListener("resize", bar);
   bar();
-  fromAddress();
-  if (steps[at].rows) now = Math.max(names.findIndex((name) => steps[at].rows[name][3] === false), 0);
+  if (!fromAddress() && steps[at].rows) now = Math.max(names.findIndex((name) => steps[at].rows[name][3] === false), 0);
   render();
 })();
