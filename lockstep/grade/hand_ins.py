@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -51,7 +52,8 @@ def _files(place: str) -> list[str]:
     if os.path.isdir(place):
         inside = [str(path) for end in ENDINGS for path in Path(place).glob(f"*{end}")]
         below = [str(path) for end in ENDINGS for path in Path(place).glob(f"*/*{end}")]
-        return [path for path in inside or below if not _is_hidden(path)]
+        found = [path for path in inside or below if os.path.isfile(path)]
+        return [path for path in found if not _is_hidden(path)]
     if os.path.exists(place):
         found = [place]
     elif glob.has_magic(place):
@@ -76,7 +78,7 @@ def _names(paths: list[str]) -> list[str]:
     stems = [[*it[common:-1], Path(it[-1]).stem] for it in parts]
     if len(paths) > 1 and len({it[-1] for it in stems}) == 1 and all(len(it) > 1 for it in stems):
         stems = [it[:-1] for it in stems]
-    names = ["/".join(it) for it in stems]
+    names = [unicodedata.normalize("NFC", "/".join(it)) for it in stems]
     twice = {name for name, count in Counter(names).items() if count > 1}
     whole = ["/".join(it[common:]) for it in parts]
     return [own if name in twice else name for name, own in zip(names, whole, strict=True)]

@@ -228,7 +228,9 @@ def _graded(
 
         album = page.new_album(problem)
     result = run(problem, values, album.add if album else lambda record, result: None, side)
-    result.missing = [n for n in demanded(task.require, network) if is_missing(result, n)]
+    misshapen = result.decisive.misshapen if result.decisive else {}
+    needed = [name for name in demanded(task.require, network) if name not in misshapen]
+    result.missing = [name for name in needed if is_missing(result, name)]
     if result.missing:
         result.verdict = "mismatch"
     found = awarded(result, table, meant)
@@ -267,8 +269,8 @@ def _remarks(result: Comparison) -> Iterator[str]:
     """What a teacher should know beside the verdict."""
     if result.missing:
         yield f"required, but not returned: {', '.join(result.missing)}"
-    if result.last and result.last.given:
-        yield f"given, not derived: {', '.join(result.last.given)}"
+    if result.last and (given := dict.fromkeys([*result.last.given, *result.last.asked])):
+        yield f"given, not derived: {', '.join(given)}"
     if result.battery and result.battery["smallest"] and not result.first:
         yield wrong_elsewhere(result.battery)
     yield from (it for it in result.remarks if it.startswith("could not be tried"))
@@ -308,7 +310,10 @@ def _refuse_asking(side: Any, problem: Problem, file: str) -> None:
 
 def _copy_beside(path: Path, scratch: Path) -> None:
     """Copy a hand-in, and what lies beside it and is none, into its folder."""
-    shutil.copy(path, scratch / path.name)
+    try:
+        shutil.copy(path, scratch / path.name)
+    except OSError as error:
+        raise Unusable(f"{path.name}: cannot be read: {error.strerror}") from None
     left = _BESIDE
     for it in sorted(path.parent.iterdir()):
         if it.is_file() and it.suffix not in ENDINGS and not it.name.startswith("."):

@@ -452,7 +452,7 @@ class Reader:
                         is_loss, *_ = place
                         if is_loss and abs(one - other) <= apart < _ROUGH_PENALTY * one:
                             near = self._nearest_penalty(one, reading)
-                            if abs(near - one) <= apart:
+                            if abs(near - one) <= apart:  # pragma: no branch
                                 return kind, near
         return "", 0.0
 

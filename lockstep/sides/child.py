@@ -135,7 +135,8 @@ class Child(Code):
     ) -> None:
         self.path, self.file, self.function, self.limits = path, source, function, limits
         self._stopped, self.process, self.group = False, 0, 0
-        self._most = limits.most  # at first: what messages call the time limit
+        # what messages call the time limit
+        self._most = limits.budget.whole if limits.budget else limits.seconds
         self._pump: threading.Thread | None = None
         self._start(sys.stderr if shown else None, packages)
         try:

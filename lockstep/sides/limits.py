@@ -19,9 +19,13 @@ _DUMPABLE = 4  # an option of prctl, in Linux's sys/prctl.h
 
 @dataclass
 class Budget:
-    """Seconds that are left of a whole run, which several processes share."""
+    """Seconds of a whole run, which several processes share, and those that are left."""
 
-    left: float
+    whole: float
+    left: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.left = self.whole
 
 
 @dataclass(frozen=True)

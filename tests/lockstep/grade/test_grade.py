@@ -542,3 +542,28 @@ def test_a_problem_file_may_name_data_and_what_is_required(folder, tmp_path, mon
     (tmp_path / "p.toml").write_text('derivation = "mine.py"\n')
     assert grade(folder, "p.toml") == 2
     assert "the hand-ins stand for it" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_read_has_failed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = judged(HandIn("ann", str(tmp_path / "no/ann.py")), Task({}))
+    assert (found.verdict, found.remark[:24]) == ("failed", "ann.py: cannot be read: ")
+
+
+@pytest.mark.usefixtures("here")
+def test_what_was_asked_for_and_what_has_another_shape_are_told_as_that(folder):
+    (folder / "folder.py").mkdir()
+    asks = (
+        anna().replace("W_o, b_o, lr", "W_o, b_o, lr, delta_h").replace('"delta_h": delta_h,', "")
+    )
+    (folder / "asks.py").write_text(asks)
+    (folder / "turned.py").write_text(
+        anna("delta_h.T @ x, delta", "x.T @ delta_h, delta").replace(
+            "W_h - lr * grad_W_h", "W_h - lr * grad_W_h.T"
+        )
+    )
+    found = grades(folder, SHEET)
+    assert sorted(found) == ["asks", "turned"]
+    assert found["asks"]["remark"] == "given, not derived: delta_h"
+    assert found["turned"]["mistakes"] == ["transposed-gradient"]
+    assert "not returned" not in found["turned"]["remark"]
