@@ -54,7 +54,7 @@ _GROUPS = {
     ),
 }
 _OPTIONS = {it.name: it for group in _GROUPS.values() for it in group}
-_DEFAULTS = {"timeout": 30.0, "memory": 4096}
+_DEFAULTS = {it.name: it.default for it in _OPTIONS.values() if it.default is not None}
 
 
 def parser(name: str | None = None) -> Parser:
@@ -178,9 +178,4 @@ def _write(
     if "gradescope" in files:
         files["gradescope"].write(reports.as_gradescope(grades))
     if "html" in values:
-        try:
-            reports.write_pages(values["html"], reports.pages(grades))
-        except OSError as error:
-            raise Unusable(
-                f"--html {values['html']}: cannot be written: {error.strerror}"
-            ) from None
+        reports.write_pages(values["html"], reports.pages(grades), "--html")

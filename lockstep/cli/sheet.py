@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lockstep.cli.main import Parser, command, printer
-from lockstep.errors import Unusable, need
+from lockstep.errors import need
 from lockstep.network.options import Kind, Option, check, file_kind
 
 _PROBLEM = Option("problem", "the problem", file_kind("PROBLEM.toml", ".toml"))
@@ -40,7 +40,8 @@ def parser(name: str | None = None) -> Parser:
 
 def _sheet(given: dict[str, Any], came: list[int]) -> int:
     words = {"problem": "PROBLEM"}
-    values = check(given, lambda key: words.get(key) or _OPTIONS[key].flag, _OPTIONS)
+    values = {name: it.default for name, it in _OPTIONS.items() if it.default is not None}
+    values |= check(given, lambda key: words.get(key) or _OPTIONS[key].flag, _OPTIONS)
     need("lockstep sheet", "page")
 
     from lockstep.grade.reports import write_pages
@@ -50,12 +51,9 @@ def _sheet(given: dict[str, Any], came: list[int]) -> int:
 
     names = read_roster(values["students"]) if "students" in values else []
     own = read_file(values["problem"])
-    found = sheets(own, names, values.get("title", "Worksheet"))
-    folder = values.get("out", "sheets")
-    try:
-        write_pages(folder, found)
-    except OSError as error:
-        raise Unusable(f"--out {folder}: cannot be written: {error.strerror}") from None
+    found = sheets(own, names, values["title"])
+    folder = values["out"]
+    write_pages(folder, found, "--out")
     printed, _ = printer()
     printed([f"{counted(len(found) // 2, 'sheet')}, each with its key, in {folder}"])
     return 0

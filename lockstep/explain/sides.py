@@ -49,26 +49,24 @@ def explain(
     """
     if record.jump:
         return [_of_a_jump(record.jump)]
-    if not record.misshapen and (record.origin or written is not None):
-        if written is not None:
-            cut, record = cut_off(record, problem)
-            if cut:
-                wrong = bool((record.difference > record.flat_allowed).any())
-                others = _few(diagnose(record, problem, history), record) if wrong else ()
-                return [*cut, *others]
+    cut, found = list[Diagnosis](), list[Diagnosis]()
+    if written is not None and not record.misshapen:
+        cut, record = cut_off(record, problem)
+        if cut and (record.difference <= record.flat_allowed).all():
+            return cut
+    if not cut and not record.misshapen and (record.origin or written is not None):
         found = _by_whole_trainings(record, problem, written or {})
         found = found or _by_printed_digits(record, problem)
-        if found:
-            return found if written is None else list(_few(found, record))
-    found = diagnose(record, problem, history)
-    if written is not None:
-        found = list(_few(found, record))
-    unsaid = record.origin.unsaid if record.origin else ()
-    for first in found[:1]:
-        if unsaid and first.mistake == "unknown" and first.quantity in problem.network.forward:
-            names = ", ".join(unsaid)
-            first.remedy = f"give {names} in each line: one that changes in between looks like this"
-    return found
+    if not found:
+        found = diagnose(record, problem, history)
+        unsaid = record.origin.unsaid if record.origin else ()
+        for first in found[:1]:
+            is_unknown = first.mistake == "unknown"
+            if unsaid and is_unknown and first.quantity in problem.network.forward:
+                names = ", ".join(unsaid)
+                what = f"give {names} in each line: one that changes in between looks like this"
+                first.remedy = what
+    return cut + (found if written is None else list(_few(found, record)))
 
 
 def _few(found: list[Diagnosis], record: Record) -> Iterator[Diagnosis]:

@@ -105,14 +105,19 @@ def _opened(record: Record, problem: Problem, halves: Quantities) -> Record:
                 np.abs(moved[name].value - base[name].value),
                 0.0,
             )
-    allowed = {name: record.allowed[name] for name in record.allowed}
+    more = {}
     for name, half in record.printed.items():
         own, torch = case.own[name], np.asarray(record.torch[name], np.float64)
         follows = np.abs(own - base[name].value) <= base[name].bound() + half + room[name]
         apart = np.abs(own - torch) * (1 + 1e-12)
-        opened = np.where(follows & (half > 0), np.maximum(room[name], apart), 0.0)
-        allowed[name] = allowed[name] + opened
-    return replace(record, room=room, bound=lambda: allowed)
+        more[name] = np.where(follows & (half > 0), np.maximum(room[name], apart), 0.0)
+    return replace(_with_more(record, more), room=room)
+
+
+def _with_more(record: Record, more: Quantities) -> Record:
+    """The step in which quantities may differ by so much more."""
+    allowed = {name: record.allowed[name] + more.get(name, 0.0) for name in record.allowed}
+    return replace(record, bound=lambda: allowed)
 
 
 def _may_follow(half: float, value: float, its_half: Array, its_value: Array) -> Array:
@@ -179,9 +184,7 @@ def cut_off(record: Record, problem: Problem) -> tuple[list[Diagnosis], Record]:
     remedy = "round to the nearest: 0.5967 is 0.597"
     found = [Diagnosis(name, "too-few-digits", says, remedy, "", [*wrong])]
     units = {name: 2 * half for name, half in record.printed.items()}
-    wider = {n: record.allowed[n] + record.printed.get(n, 0.0) for n in record.manual}
-    allowed = {name: record.allowed[name] for name in record.allowed} | wider
-    return found, replace(record, printed=units, bound=lambda: allowed)
+    return found, replace(_with_more(record, record.printed), printed=units)
 
 
 def _is_cut(own: Array, right: Array, half: Array) -> Array:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from lockstep.errors import Unusable
 from lockstep.grade.judge import Grade
 from lockstep.report.document import strict
 from lockstep.text import columns, counted
@@ -133,9 +134,21 @@ def file_names(names: Sequence[str]) -> list[str]:
     return found
 
 
-def write_pages(folder: str, found: Mapping[str, str]) -> None:
-    """Write pages by file name to a folder. Raises OSError where it cannot be written."""
-    os.makedirs(folder, exist_ok=True)
-    for name, text in found.items():
-        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-            file.write(text)
+def write_pages(folder: str, found: Mapping[str, str], option: str) -> None:
+    """Write pages by file name to a folder.
+
+    Args:
+        folder: Where to; it is made.
+        found: The pages.
+        option: The option that asked for it, for the message.
+
+    Raises:
+        Unusable: It cannot be written.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+        for name, text in found.items():
+            with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+                file.write(text)
+    except OSError as error:
+        raise Unusable(f"{option} {folder}: cannot be written: {error.strerror}") from None

@@ -11,8 +11,9 @@ import math
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -202,6 +203,16 @@ class _Test:
     kinds: dict[str, torch.dtype]
     rule: Rule
 
+    @cached_property
+    def arrays(self) -> Quantities:
+        """The inputs in float64."""
+        return {name: widened(array) for name, array in self.layer.known.arrays.items()}
+
+    @cached_property
+    def exact(self) -> Quantities:
+        """The gradients in float64."""
+        return gradients(self.layer.wide, self.arrays, self.names)
+
     @property
     def precision(self) -> str:
         """The coarsest of the inputs."""
@@ -243,26 +254,29 @@ def _audited(reference: Code, inputs: Any, rule: Rule, seed: int, seconds: float
     test = _test(reference, drawn, rule, seed)
     tests = [test, *(_test(reference, it, rule, seed + n) for n, it in enumerate(others, 1))]
     tolerances = list(_tolerances(tests))
-    passed = [0 for _ in tolerances]
+    rivals = [replace(test, rule=close(**it)) for it in tolerances]
+    passed = [0 for _ in rivals]
     found: dict[str, Planted] = defaultdict(Planted)
 
     def note(name: str, wrong: Quantities, says: str) -> None:
         if _note(found[name], test, wrong, says):
-            for n, it in enumerate(tolerances):
-                passed[n] += replace(test, rule=close(**it)).passes(wrong)
+            for n, it in enumerate(rivals):
+                passed[n] += it.passes(wrong)
 
-    for name, wrong in _plain(test, reference, inputs, drawn, seed):
+    other = tests[1]
+    if not callable(inputs):
+        other = _test(reference, _redrawn(drawn, seed), rule, seed + 1)
+    for name, wrong in _plain(test, other.right):
         note(name, wrong, "")
-    remarks = list(_one_sided(test))
+    smallest = {name: _smallest(test, name) for name in test.names}
+    remarks = list(_one_sided(test, smallest))
     deadline = time.monotonic() + seconds
-    arrays = {n: widened(a) for n, a in test.layer.known.arrays.items()}
     try:
-        for mistake, says, wrong in planted(test.layer.wide, arrays, test.names, deadline):
+        for mistake, says, wrong in planted(test.layer.wide, test.arrays, test.names, deadline):
             note(mistake, wrong, _with_incoming(says, test.layer.outputs))
     except ValueError as error:
         remarks.append(f"not all mistakes could be planted: {first_line_of(error)}")
-    exact = gradients(test.layer.wide, arrays, test.names)
-    if not test.passes({name: exact[name] for name in test.names}):  # it only rounds
+    if not test.passes({name: test.exact[name] for name in test.names}):  # it only rounds
         remarks.append(
             "the rule rejects gradients that are wrong by nothing but rounding in "
             f"{test.precision}: a right kernel would not pass it"
@@ -272,7 +286,7 @@ def _audited(reference: Code, inputs: Any, rule: Rule, seed: int, seconds: float
     ordered = {name: found[name] for name in (*PLAIN, *sorted(tried - {*PLAIN}))}
     return AuditResult(
         [name for name, it in ordered.items() if it.passed],
-        {name: _smallest(test, name) for name in test.names},
+        smallest,
         tolerances[best],
         passed[best],
         ordered,
@@ -342,12 +356,8 @@ def _relative(own: Array, right: Array) -> float:
     return float(np.linalg.norm(own - right) / (np.linalg.norm(right) or 1.0))
 
 
-def _plain(
-    test: _Test, reference: Code, inputs: Any, drawn: dict[str, Any], seed: int
-) -> Iterator[tuple[str, Quantities]]:
+def _plain(test: _Test, stale: Quantities) -> Iterator[tuple[str, Quantities]]:
     """Each tensor in turn as zeros, as its mean, and as it was for other inputs."""
-    other = _drawn(inputs, seed + 1) if callable(inputs) else _redrawn(drawn, seed)
-    stale = _test(reference, other, test.rule, seed + 1).right
     for name, right in test.right.items():
         yield "zeros", {name: np.zeros_like(right)}
         yield "constant", {name: np.full_like(right, right.mean())}
@@ -384,12 +394,12 @@ def _smallest(test: _Test, name: str) -> float:
     return math.inf
 
 
-def _one_sided(test: _Test) -> Iterator[str]:
+def _one_sided(test: _Test, smallest: Mapping[str, float]) -> Iterator[str]:
     """Remarks where the rule sees errors of one sign alone, or the right gradient as wrong."""
     for name, right in test.right.items():
         if not test.agrees(name, right):
             yield f"the rule rejects {name} as it is, with no error at all"
-        elif math.isinf(_smallest(test, name)):
+        elif math.isinf(smallest[name]):
             for sign, words in ((1, "too large"), (-1, "too small")):
                 if not all(test.agrees(name, right * (1 + sign * c)) for c in _SIZES):
                     yield f"the rule sees that {name} is {words}, and not the reverse"
@@ -400,14 +410,12 @@ def _tolerances(tests: list[_Test]) -> Iterator[dict[str, float]]:
     precision = tests[0].precision
     off = list[tuple[Array, Array]]()  # errors of a right kernel, and the right numbers
     for test in tests:
-        arrays = {n: widened(a) for n, a in test.layer.known.arrays.items()}
-        truth = gradients(test.layer.wide, arrays, test.names)
         seen = [gradients(test.layer.scalar, test.layer.known.arrays, test.names)]
         for draw in range(1, _NOISES + 1):
             noise = Noise(draw, 2 * unit(precision))
-            seen.append(gradients(test.layer.wide, arrays, test.names, noise))
+            seen.append(gradients(test.layer.wide, test.arrays, test.names, noise))
         off += [
-            (np.abs(widened(found[name]) - truth[name]), np.abs(truth[name]))
+            (np.abs(widened(found[name]) - test.exact[name]), np.abs(test.exact[name]))
             for found in seen
             for name in test.names
         ]

@@ -71,7 +71,7 @@ UNLIMITED = Limits()
 
 
 def keep_to(limits: Mapping[str, Any]) -> None:
-    """Keep this process, and what it starts, to limits.
+    """Keep this process to limits, and what it starts to all but what may not be imported.
 
     Args:
         limits: `Limits.message`, as a dict.
