@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from lockstep.cli.main import Parser, command, printer, progress, refuse_shared_files, whole_file
+from lockstep.cli.sheet import ROSTER, STUDENTS
 from lockstep.errors import Unusable, need
 from lockstep.network.options import FLAG, OPTIONS, Kind, Option, check, file_kind, number
 
@@ -33,6 +34,7 @@ _GROUPS = {
         Option("forbid", "packages that may not be imported", _FORBIDDEN),
         Option("expect", "the mistake that is to be found first", OPTIONS["expect"].kind),
         Option("per_student", "numbers of their own for each name", FLAG),
+        Option("students", f"the same, for the names of {STUDENTS}", ROSTER),
     ),
     "limits of each hand-in": (
         Option("timeout", "seconds that it may run", _SECONDS, 30.0, "30"),
@@ -87,9 +89,13 @@ def _grade(given: dict[str, Any], came: list[int]) -> int:
     _refuse_shared(values, *problems)
     task, settings = _task(values, problems)
 
-    from lockstep.grade.hand_ins import hand_ins
+    from lockstep.grade.hand_ins import hand_ins, of_students, read_roster
 
     found = hand_ins(places)
+    roster = read_roster(values["students"]) if "students" in values else []
+    if roster:
+        found = of_students(found, roster)
+    absent = [name for name in roster if name not in {it.student for it in found}]
 
     from lockstep.grade.run import graded
 
@@ -98,7 +104,7 @@ def _grade(given: dict[str, Any], came: list[int]) -> int:
         written = _opened(values, files)
         show = files.enter_context(progress(len(found), "hand-ins"))
         grades = graded(found, task, jobs, show)
-        _write(values, written, grades, settings)
+        _write(values, written, grades, settings, absent)
     return 0
 
 
@@ -134,7 +140,7 @@ def _task(values: dict[str, Any], problems: list[str]) -> tuple[Task, dict[str, 
         values.get("expect", ""),
         values["timeout"],
         values["memory"],
-        bool(values.get("per_student")),
+        bool(values.get("per_student") or "students" in values),
         "html" in values,
     ), problem.settings
 
@@ -160,7 +166,11 @@ def _opened(values: dict[str, Any], files: ExitStack) -> dict[str, Any]:
 
 
 def _write(
-    values: dict[str, Any], files: dict[str, Any], grades: list[Grade], settings: dict[str, Any]
+    values: dict[str, Any],
+    files: dict[str, Any],
+    grades: list[Grade],
+    settings: dict[str, Any],
+    absent: list[str],
 ) -> None:
     """Print the table, and write the files that are asked for."""
     from lockstep.grade import reports
@@ -170,7 +180,9 @@ def _write(
     else:
         printed, _ = printer()
         lines = list(reports.table(grades))
-        printed(lines[-1:] if values.get("quiet") else lines)
+        if absent:
+            lines.append(f"Nothing was handed in by {', '.join(absent)}.")
+        printed(lines[-1 - bool(absent) :] if values.get("quiet") else lines)
     if "csv" in files:
         files["csv"].write(reports.as_csv(grades))
     if "json" in files:

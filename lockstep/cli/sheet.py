@@ -8,15 +8,12 @@ from lockstep.cli.main import Parser, command, printer
 from lockstep.errors import need
 from lockstep.network.options import Kind, Option, check, file_kind
 
+ROSTER = file_kind("roster.csv")
+STUDENTS = "a table with a line for each, whose names are in the column `name` or in the first"
 _PROBLEM = Option("problem", "the problem", file_kind("PROBLEM.toml", ".toml"))
 _GROUPS = {
     "the sheets": (
-        Option(
-            "students",
-            "a table with a line for each, whose names are in the column `name` or in the first",
-            file_kind("roster.csv"),
-            otherwise="one sheet, with the problem's own numbers",
-        ),
+        Option("students", STUDENTS, ROSTER, None, "one sheet, with the problem's own numbers"),
         Option("title", "of the sheet", Kind("a text", lambda it: it or None, "TEXT"), "Worksheet"),
         Option("out", "the folder that they go to", file_kind("DIR"), "sheets"),
     ),
@@ -44,8 +41,9 @@ def _sheet(given: dict[str, Any], came: list[int]) -> int:
     values |= check(given, lambda key: words.get(key) or _OPTIONS[key].flag, _OPTIONS)
     need("lockstep sheet", "page")
 
+    from lockstep.grade.hand_ins import read_roster
     from lockstep.grade.reports import write_pages
-    from lockstep.grade.sheets import read_roster, sheets
+    from lockstep.grade.sheets import sheets
     from lockstep.network.problem import read_file
     from lockstep.text import counted
 

@@ -74,7 +74,15 @@ def diagnose(record: Record, problem: Problem, history: History | None = None) -
             case.accepted |= one.formulas
             settled |= one.explained
         settled.add(name)
-    return found
+    return _of_one_precision(found)
+
+
+def _of_one_precision(found: list[Diagnosis]) -> list[Diagnosis]:
+    """The diagnoses, with one in place of all those of float32's digits."""
+    single = [it for it in found if it.mistake == "single-precision"]
+    for it in single[:1]:
+        it.explains = [name for each in single for name in each.explains]
+    return [it for it in found if it not in single[1:]]
 
 
 def confirmed(found: list[Diagnosis], later: list[Diagnosis]) -> list[Diagnosis]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import glob
 import os
+import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lockstep.errors import Unusable
+from lockstep.network.files import read_text
 
 ENDINGS = (".py", ".ipynb")
 
@@ -22,10 +25,12 @@ class HandIn:
     Attributes:
         name: What it is called: by its file, or by its folder where all files are called alike.
         path: Where it is.
+        student: The name in the roster; None where there is no roster, "" where its path has none.
     """
 
     name: str
     path: str
+    student: str | None = None
 
 
 def hand_ins(places: Iterable[str]) -> list[HandIn]:
@@ -82,3 +87,65 @@ def _names(paths: list[str]) -> list[str]:
     twice = {name for name, count in Counter(names).items() if count > 1}
     whole = ["/".join(it[common:]) for it in parts]
     return [own if name in twice else name for name, own in zip(names, whole, strict=True)]
+
+
+# The students
+
+
+def read_roster(path: str) -> list[str]:
+    """The names of a CSV file: of its column `name`, or of its first one.
+
+    Raises:
+        Unusable: It cannot be read, or has no name, or one twice.
+    """
+    lines = read_text(path, "a table").splitlines()
+    rows = [row for row in csv.reader(it for it in lines if it[:1] != "#") if any(row)]
+    heads = [head.strip().lower() for head in rows[0]] if rows else []
+    at = heads.index("name") if "name" in heads else 0
+    students = rows[1:] if "name" in heads else rows
+    names = [row[at].strip() for row in students if len(row) > at and row[at].strip()]
+    if not names:
+        raise Unusable(f"{path}: has no name; expected a line for each student")
+    known: dict[str, str] = {}
+    for name in names:
+        first = known.setdefault(key_of(name), name)
+        if first is not name:
+            both = name if name == first else f"{first}, as {name},"
+            raise Unusable(f"{path}: {both} is there twice; expected each name once")
+    return names
+
+
+def key_of(name: str) -> str:
+    """What a name and a file that is called by it have in common: `Lee, Ann` and lee_ann.py."""
+    plain = unicodedata.normalize("NFC", name).casefold()
+    return re.sub(r"[\W_]+", "_", plain).strip("_") or plain
+
+
+def of_students(found: Sequence[HandIn], names: Sequence[str]) -> list[HandIn]:
+    """Hand-ins with the student whose name is in the path, and that name where it is the only one.
+
+    Args:
+        found: The hand-ins.
+        names: Of the roster.
+    """
+    keys = {key: name for name in names for key in _keys(name)}
+    students = [_student(it.path, keys) for it in found]
+    return [
+        replace(it, student=name, name=name if students.count(name) == 1 and name else it.name)
+        for it, name in zip(found, students, strict=True)
+    ]
+
+
+def _keys(name: str) -> list[str]:
+    """How a name may be written in a path: with and without what is between its parts."""
+    return [key_of(name), key_of(name).replace("_", "")]
+
+
+def _student(path: str, keys: dict[str, str]) -> str:
+    """The name that a path has in its file or its folders, the nearest and the longest; else ""."""
+    for part in reversed(Path(path).parts):
+        own = f"_{key_of(part)}_"
+        within = [key for key in keys if f"_{key}_" in own]
+        if within:
+            return keys[max(within, key=len)]
+    return ""

@@ -18,7 +18,7 @@ import numpy as np
 from lockstep.api import run
 from lockstep.errors import Unusable
 from lockstep.evidence.comparison import Comparison
-from lockstep.grade.hand_ins import ENDINGS, HandIn
+from lockstep.grade.hand_ins import ENDINGS, HandIn, key_of
 from lockstep.grade.points import Item, awarded, demanded, is_missing, items
 from lockstep.look.look import look
 from lockstep.look.program import SMALLER
@@ -138,6 +138,8 @@ def failed(hand_in: HandIn, task: Task, why: str) -> Grade:
 
 
 def _judged(hand_in: HandIn, task: Task) -> Grade:
+    if hand_in.student == "":
+        raise Unusable("no name of the roster is in its path; rename it, or add the name")
     own = Path(hand_in.path).name
     source = read_bytes(own, "Python")
     program = Program(own, source)
@@ -166,7 +168,9 @@ def _by_step(hand_in: HandIn, task: Task, own: str, text: bytes, limits: Limits)
     with closing(side):
         remarks = list(_own_problem(values, task))
         problem = (
-            student_problem(values, hand_in.name) if task.per_student else make_problem(values)
+            student_problem(values, hand_in.student or hand_in.name)
+            if task.per_student
+            else make_problem(values)
         )
         side.prepare(problem)
         if not task.is_given:
@@ -188,6 +192,8 @@ def _by_look(hand_in: HandIn, task: Task, own: str, source: bytes, limits: Limit
     side = look(own, source, {}, {"steps": 2}, limits)
     problem = side.problem
     remarks = list(_of_another_network(problem.network, task))
+    if task.per_student:
+        remarks.append("its numbers are its own, and not those that were drawn for its name")
     return _graded(hand_in, task, problem, {}, side, remarks)
 
 
@@ -249,7 +255,7 @@ def _graded(
         round(of, 2),
         first=result.first.label if result.first else "",
         mistakes=mistakes,
-        remark="; ".join(chain(_remarks(result), remarks)),
+        remark="; ".join(chain(_lost(found, result.missing), _remarks(result), remarks)),
         items=found,
         diagnoses=result.diagnoses,
         report="\n".join(line.plain for line in verdict_lines(result, _WIDTH, quiet=True)),
@@ -265,10 +271,20 @@ def _likeliest(result: Comparison) -> Iterator[str]:
         yield from (it.mistake for it in others if it.together)
 
 
+def _lost(found: list[Item], required: list[str]) -> Iterator[str]:
+    """What points are lost for."""
+    wrong = dict.fromkeys(name for it in found for name in it.wrong)
+    if wrong:
+        yield f"wrong: {', '.join(wrong)}"
+    if required:
+        yield f"required, but not returned: {', '.join(required)}"
+    missing = dict.fromkeys(name for it in found for name in it.missing if name not in required)
+    if missing:
+        yield f"not returned: {', '.join(missing)}"
+
+
 def _remarks(result: Comparison) -> Iterator[str]:
     """What a teacher should know beside the verdict."""
-    if result.missing:
-        yield f"required, but not returned: {', '.join(result.missing)}"
     if result.last and (given := dict.fromkeys([*result.last.given, *result.last.asked])):
         yield f"given, not derived: {', '.join(given)}"
     if result.battery and result.battery["smallest"] and not result.first:
@@ -357,4 +373,4 @@ def student_problem(values: Mapping[str, Any], name: str) -> Problem:
 
 def _number(seed: int, name: str) -> int:
     """A number that a seed and a name stand for."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:4], "big")
+    return int.from_bytes(hashlib.sha256(f"{seed} {key_of(name)}".encode()).digest()[:4], "big")

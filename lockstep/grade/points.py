@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+import numpy as np
+
 from lockstep.errors import Unusable
 from lockstep.evidence.comparison import Comparison
 from lockstep.explain.case import Case
@@ -145,14 +147,30 @@ def _lost(result: Comparison, items: Sequence[str]) -> set[str]:
     case = Case(record, result.problem, result.history)
     off = case.globally_wrong()
     wrong = (case.differing({}) & off) | {*record.misshapen}
-    for names, found in groupby(result.found, lambda it: it.explains):
-        root = next(found).quantity
-        if root not in case.own and root not in record.misshapen:
-            # of what follows from a slip that was not returned, the first alone
-            wrong -= {*sorted(wrong & {*names}, key=case.network.judged.index)[1:]}
     order = case.network.judged
+    for names, found in groupby(result.found, lambda it: it.explains):
+        first = next(found)
+        is_returned = first.quantity in case.own or first.quantity in record.misshapen
+        if not is_returned or first.mistake == "single-precision":
+            # of what follows from a slip that is in no formula returned, the first alone
+            wrong -= {*sorted(wrong & {*names}, key=order.index)[1:]}
+    wrong |= _unmoved(case, off)
     lost = wrong & {*items}
     for name in sorted(wrong - lost, key=order.index):
         behind = order[order.index(name) :]
         lost |= {*[each for each in behind if each in items and each in off - lost][:1]}
     return lost
+
+
+def _unmoved(case: Case, off: set[str]) -> set[str]:
+    """Where no gradient is other than zero: the gradients, and the parameters that stay.
+
+    They may follow from a zero before them by the right formula, and show nothing of it.
+    """
+    gradients = {name for name in case.network.gradients if name in case.own}
+    if any(case.own[name].any() for name in gradients):
+        return set()
+    start = case.record.start.parameters
+    new = {f"new_{name}": value for name, value in start.items()}
+    stay = {name for name in off & new.keys() if np.array_equal(case.own[name], new[name])}
+    return off & (gradients | stay)

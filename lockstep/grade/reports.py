@@ -36,9 +36,8 @@ def table(grades: Sequence[Grade]) -> Iterator[str]:
     ]
     yield from columns([heads, *rows], "<><<<")
     yield ""
-    for it in grades:
-        if it.remark:
-            yield f"{it.name}: {it.remark}"
+    remarks = [f"{it.name}: {it.remark}" for it in grades if it.remark]
+    yield from [*remarks, ""] if remarks else []
     counts = Counter(it.verdict for it in grades)
     of_each = [f"{counts[it]} {it}" for it in ("match", "mismatch", "undecided", "failed")]
     yield f"{counted(len(grades), 'hand-in')}: {', '.join(it for it in of_each if it[0] != '0')}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -13,7 +12,6 @@ from lockstep.bound.allowed import tolerance
 from lockstep.errors import Unusable
 from lockstep.grade.judge import student_problem
 from lockstep.grade.reports import file_names
-from lockstep.network.files import read_text
 from lockstep.network.problem import Problem, make_problem
 from lockstep.report.formulas import equation, symbol
 from lockstep.report.page.page import environment
@@ -22,26 +20,6 @@ from lockstep.report.step import in_numbers, is_frozen, numbers_of, stages
 from lockstep.report.terminal import heading
 from lockstep.run.steps import records
 from lockstep.sides.built_in import BuiltIn
-
-
-def read_roster(path: str) -> list[str]:
-    """The names of a CSV file: of its column `name`, or of its first one.
-
-    Raises:
-        Unusable: It cannot be read, or has no name, or one twice.
-    """
-    lines = read_text(path, "a table").splitlines()
-    rows = [row for row in csv.reader(it for it in lines if it[:1] != "#") if any(row)]
-    heads = [head.strip().lower() for head in rows[0]] if rows else []
-    at = heads.index("name") if "name" in heads else 0
-    students = rows[1:] if "name" in heads else rows
-    names = [row[at].strip() for row in students if len(row) > at and row[at].strip()]
-    if not names:
-        raise Unusable(f"{path}: has no name; expected a line for each student")
-    twice = next((name for name in names if names.count(name) > 1), "")
-    if twice:
-        raise Unusable(f"{path}: {twice} is there twice; expected each name once")
-    return names
 
 
 def sheets(values: dict[str, Any], names: list[str], title: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lockstep.__main__ import main
-from lockstep.grade.hand_ins import HandIn
+from lockstep.grade.hand_ins import HandIn, of_students
 from lockstep.grade.judge import Grade, Task, judged, student_problem
 from lockstep.grade.reports import as_csv, file_names
 from lockstep.grade.run import _grade, _Judge, _ready
@@ -340,6 +340,55 @@ def test_numbers_of_ones_own(folder):
 
 
 @pytest.mark.usefixtures("here")
+def test_a_hand_in_is_the_students_whose_name_is_in_its_path(folder, tmp_path, capsys):
+    roster = tmp_path / "roster.csv"
+    roster.write_text('name\n"Lee, Ann"\nBjörn Öst\nBo\nCyd\nDee\n')
+    names = ["Lee, Ann", "Björn Öst", "Bo", "Cyd", "Dee"]
+    paths = [
+        "lee_ann_4711.py",
+        "björnöst/hw3.py",
+        "bob.py",
+        "cyd_1.py",
+        "cyd_2.py",
+    ]
+    found = of_students([HandIn(path, path) for path in paths], names)
+    assert [it.student for it in found] == ["Lee, Ann", "Björn Öst", "", "Cyd", "Cyd"]
+    assert [it.name for it in found] == ["Lee, Ann", "Björn Öst", "bob.py", "cyd_1.py", "cyd_2.py"]
+    (folder / "lee_ann_4711.py").write_text(anna())
+    (folder / "eve.py").write_text(anna())
+    assert grade(folder, SHEET, "--students", roster) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Lee, Ann 8 of 8 match" in printed
+    assert "eve: no name of the roster is in its path" in printed
+    assert "Nothing was handed in by Björn Öst, Bo, Cyd, Dee." in printed
+    problem = read_file(SHEET)
+    for one, other in (("Lee, Ann", "lee_ann"), ("Bo", "BO")):
+        x, same = (student_problem(problem, name).x for name in (one, other))
+        assert np.array_equal(x, same)
+
+
+@pytest.mark.usefixtures("here")
+def test_zeros_show_no_formula_and_float32_is_one_slip(folder):
+    zeros = """def step(W_h, b_h, W_o, b_o):
+    new = dict(new_W_h=W_h, new_b_h=b_h, new_W_o=W_o, new_b_o=b_o)
+    return new | {f"grad_{name[4:]}": 0 * value for name, value in new.items()}
+"""
+    (folder / "zeros.py").write_text(zeros)
+    (folder / "ann.py").write_text(anna("(o - y) * o", "0 * (o - y) * o"))
+    single = """
+derive = step
+def step(x, y, W_h, b_h, W_o, b_o, lr):
+    found = derive(x, y, W_h, b_h, W_o, b_o, lr)
+    return {name: np.float32(value) for name, value in found.items()}
+"""
+    (folder / "single.py").write_text(anna() + single)
+    found = grades(folder, SHEET)
+    assert {name: it["points"] for name, it in found.items()} == {"ann": 0, "single": 7, "zeros": 0}
+    assert found["zeros"]["remark"].startswith("wrong: grad_W_o, grad_b_o, grad_W_h, grad_b_h, new")
+    assert found["single"]["mistakes"] == ["single-precision"]
+
+
+@pytest.mark.usefixtures("here")
 def test_one_mistake_may_be_expected(folder):
     (folder / "ann.py").write_text(anna("delta_o.T @ h, delta", "-delta_o.T @ h, delta"))
     (folder / "bob.py").write_text(anna())
@@ -417,6 +466,8 @@ def test_a_program_is_judged_as_it_is_beside_the_problem(folder, tmp_path):
     assert "sizes: 3-6-2, and 3-2-1 in the problem" in found["script"]["remark"]
     assert (found["script"]["points"], found["s3_loops"]["points"]) == (8, 7)
     assert found["nothing"]["verdict"] == "failed"
+    own = grades(folder, SHEET, "--per-student")["script"]["remark"]
+    assert "its numbers are its own" in own
     assert "problem" not in grades(folder)["script"]["remark"]
     points = tmp_path / "points.toml"
     points.write_text("deltas = 2\nupdates = 4\nforward = 1\nall = 1\n")

@@ -74,7 +74,8 @@ def test_labels_are_given_as_numbers_of_their_class(problem):
     [
         ('sizes = "9-9-9"\n', None, "sizes: 9-9-9 is too large for a sheet; expected up to 4"),
         (PROBLEM, "name\n", "roster.csv: has no name"),
-        (PROBLEM, "ann\nann\n", "roster.csv: ann is there twice"),
+        (PROBLEM, "ann\nann\n", "roster.csv: ann is there twice; expected"),
+        (PROBLEM, "Ann Lee\nann_lee\n", "roster.csv: Ann Lee, as ann_lee, is there twice"),
         (PROBLEM, "", "roster.csv: has no name"),
     ],
 )
