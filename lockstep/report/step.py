@@ -109,7 +109,12 @@ def first_samples(arrays: Quantities, network: Network, n: int = 1) -> Quantitie
 
 
 def numbers_of(record: Record, problem: Problem) -> dict[str, str]:
-    """The numbers put into the formulas of elements, by name, and of each σ'."""
+    """The numbers put into the formulas of elements, by name, and of each σ', as text."""
+    return {name: number(value) for name, value in values_of(record, problem).items()}
+
+
+def values_of(record: Record, problem: Problem) -> dict[str, Any]:
+    """The same as numbers."""
     network, n = replace(problem.network, labels=False), problem.batch_samples
     arrays, settings = everything(record), dict(network.settings)
     if network.memory and record.start.memory is None:
@@ -124,7 +129,7 @@ def numbers_of(record: Record, problem: Problem) -> dict[str, str]:
         marked = by_element({z: slopes}, network, n)
         values |= {f"σ'({name})": slope for name, slope in marked.items()}
     values |= {"lr": record.start.lr, "step": record.number, "l1": network.l1, "l2": network.l2}
-    return {name: number(value) for name, value in (values | settings).items()}
+    return values | settings
 
 
 def in_numbers(scalar: str, problem: Problem, put: dict[str, str]) -> str:

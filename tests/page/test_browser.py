@@ -1,11 +1,19 @@
 """The page as people see it: a headless Chromium steps through it (`make test-page`)."""
 
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from lockstep.bound.allowed import tolerance
 from lockstep.cli.compare import main
+from lockstep.network.options import ACTIVATION_NAMES, check
+from lockstep.network.problem import make_problem
+from lockstep.report.page.step_data import row_names
+from lockstep.run.steps import records
+from lockstep.sides.built_in import BuiltIn
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -27,7 +35,53 @@ RUNS = {
     + ["--loss", "cross_entropy", "--momentum", "0.9", "--samples", "3"],
     "large": ["--sizes", "40-30-10", "--samples", "20", "--steps", "40"],
     "undecided": ["--lr", "1e200", "--steps", "20"],
+    "wrong_lecture": ["--derivation", str(WRONG)],
+    "sheet": ["--sizes", "3-2-1", "--hidden-activation", "sigmoid"]
+    + ["--output-activation", "sigmoid", "--loss", "half_sum"],
+    "six": ["--sizes", "6-6-6", "--samples", "3", "--lr", "1e-4"],
+    "deep": ["--sizes", "4-4-4-4-4", "--activations", "tanh,tanh,tanh,linear"],
 }
+TOUCHED = {
+    "touched": {
+        "sizes": "3-4-3",
+        "loss": "cross_entropy",
+        "optimizer": "adam",
+        "l2": 0.1,
+        "samples": 2,
+    }
+} | {
+    name: {"sizes": "2-3-1", "hidden_activation": name, "output_activation": name, "samples": 2}
+    for name in ACTIVATION_NAMES
+}
+# the numbers that are broken across lines in some elements
+BROKEN = """(selector) => {
+  const broken = [];
+  for (const element of document.querySelectorAll(selector)) {
+    const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+      for (const number of node.data.matchAll(/-?\\d[\\d.]*(e[+-]\\d+)?/g)) {
+        const range = document.createRange();
+        range.setStart(node, number.index);
+        range.setEnd(node, number.index + number[0].length);
+        const lines = new Set([...range.getClientRects()].map((it) => Math.round(it.top)));
+        if (lines.size > 1) broken.push(number[0]);
+      }
+    }
+  }
+  return broken;
+}"""
+# pairs of texts of the drawing that lie on each other
+OVERLAPPING = """() => {
+  const texts = [...document.querySelectorAll("#network text")];
+  const shown = texts.filter((it) => it.checkVisibility());
+  const boxes = shown.map((it) => [it.textContent, it.getBoundingClientRect()]);
+  const meet = (a, b) =>
+    Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 &&
+    Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 4;
+  return boxes.flatMap(([one, a], i) =>
+    boxes.slice(i + 1).filter(([, b]) => meet(a, b)).map(([other]) => `${one} | ${other}`),
+  );
+}"""
 LATE = """
 calls = []
 def step(delta_o):
@@ -46,7 +100,11 @@ def pages(tmp_path_factory):
             str(folder / "late.py") if argument == "LATE" else argument for argument in arguments
         ]
         main([*given, "--html", str(folder / f"{name}.html"), "--quiet"])
-    return {name: (folder / f"{name}.html").as_uri() for name in RUNS}
+    for name, problem in TOUCHED.items():
+        text = "".join(f"{key} = {value!r}\n" for key, value in problem.items())
+        (folder / "problem.toml").write_text(f"{text}steps = 3\n")
+        main([str(folder / "problem.toml"), "--html", str(folder / f"{name}.html"), "--quiet"])
+    return {name: (folder / f"{name}.html").as_uri() for name in (*RUNS, *TOUCHED)}
 
 
 @pytest.fixture(scope="module")
@@ -347,15 +405,21 @@ def test_without_a_script_there_is_the_first_step_the_step_that_differs_and_the_
     assert "scaled-by-constant" in page.inner_text(".verdict")
 
 
-def test_on_paper_there_is_the_first_step_in_full(opened):
-    page = opened("lecture", "#step=50")
+@pytest.mark.parametrize("name", ["lecture", "wrong_lecture", "sheet"])
+def test_on_paper_a_step_has_two_pages(opened, name):
+    page = opened(name, "#step=50")
+    step = page.inner_text("#tablestep")
+    file = page.pdf(prefer_css_page_size=True)
+    assert len(re.findall(rb"/Type\s*/Page\b", file)) <= 2
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
-    assert page.inner_text("#tablestep") == "1"
+    assert page.inner_text("#tablestep") == step
     assert not page.is_visible(".controls")
-    assert page.is_visible("#values tr[data-row=new_b2]")
+    assert page.is_visible("#network")
+    assert page.is_visible("#values tr[data-row] >> nth=-1")
+    assert page.evaluate(BROKEN, "#values :is(.hand, .torch, .numbers)") == []
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
-    assert page.inner_text("#tablestep") == "50"
+    assert page.locator("#values tr.lit").count() == 1
 
 
 @pytest.mark.parametrize("width", [375, 1280, 1920])
@@ -363,6 +427,106 @@ def test_on_paper_there_is_the_first_step_in_full(opened):
 def test_nothing_is_wider_than_the_screen(opened, name, width):
     page = opened(name, width=width)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize("name", ["lecture", "wrong", "sheet", "classifier"])
+def test_on_a_phone_and_at_twice_the_size_numbers_stay_whole(opened, name, scale):
+    page = opened(name, width=375 if scale == 1 else 640)
+    page.add_style_tag(content=f"html {{ font-size: {scale * 16}px }}")
+    for _ in range(8):
+        assert page.evaluate(BROKEN, ".step :is(.hand, .torch, .numbers), .entry dd") == []
+        page.keyboard.press("ArrowRight")
+
+
+@pytest.mark.parametrize("width", [375, 1280, 1920])
+@pytest.mark.parametrize("name", ["lecture", "wrong", "classifier", "six"])
+def test_nothing_below_the_panel_moves_as_one_steps(opened, name, width):
+    page = opened(name, width=width)
+    seen = []
+    for _ in range(45):
+        seen.append(page.evaluate("document.querySelector('.code').offsetTop"))
+        page.keyboard.press("ArrowRight")
+    assert max(seen) - min(seen) <= 1
+
+
+@pytest.mark.parametrize("address", ["", "#present"])
+@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize("name", ["lecture", "wrong", "classifier", "six", "deep"])
+def test_no_label_of_the_drawing_overlaps_another(opened, name, width, address):
+    page = opened(name, address, width=width, height=720)
+    for _ in range(40):
+        assert page.evaluate(OVERLAPPING) == []
+        page.keyboard.press("ArrowRight")
+
+
+def followed(page, problem, changed):
+    """Asserts that the page shows what follows from changed numbers, to rounding."""
+    given = check(problem | {"lr": changed.pop("lr")}, str)
+    start = make_problem(given)
+    arrays = {**start.parameters, "x": start.x}
+    for name, value in changed.items():
+        of, _, index = name.partition("[")
+        place = tuple(map(int, index.rstrip("]").split(",")))
+        arrays[of][place] = value
+    own = replace(start, steps=1)
+    record = next(records(own, tolerance(own, {}), BuiltIn()))
+    shown = page.evaluate(
+        "[...document.querySelectorAll('#values tr[data-row]')].map((row) => "
+        "[row.dataset.row, row.querySelector('.hand').textContent])"
+    )
+    n = own.batch_samples
+    assert len(shown) == len(list(row_names(own, n)))
+    for (name, text), (row, of, index) in zip(shown, row_names(own, n), strict=True):
+        assert name == row
+        allowed = float(record.allowed[of][index])
+        assert abs(float(text) - float(record.torch[of][index])) <= max(allowed, 1e-300), name
+
+
+@pytest.mark.parametrize("name", ["touched", *ACTIVATION_NAMES])
+def test_a_number_that_is_changed_changes_what_follows_as_in_python(opened, name):
+    page = opened(name)
+    recorded = page.inner_text("#values")
+    page.focus("[data-edge='W_h[0, 1]']")
+    page.keyboard.press("Shift+ArrowUp")
+    page.keyboard.press("ArrowDown")
+    page.focus(".node.input >> nth=0")
+    page.keyboard.press("ArrowUp")
+    page.focus("#rate")
+    page.keyboard.press("ArrowDown")
+    said = page.inner_text("#yours")
+    changed = dict(re.findall(r"(\S+(?: \d\])?) = (\S+),", said))
+    assert set(changed) == {"W_h[0, 1]", "x[0, 0]", "lr"}
+    assert "yours, step 1" in panel(page).lower()
+    assert "recorded" in page.inner_text("#values thead")
+    followed(page, TOUCHED[name], {name: float(value) for name, value in changed.items()})
+    page.keyboard.press("r")
+    assert not page.is_visible("#yours")
+    assert page.inner_text("#values") == recorded
+
+
+def test_a_weight_can_be_dragged_and_the_next_step_is_the_runs(opened):
+    page = opened("lecture", "#step=2&at=z_o1")
+    box = page.locator("text.weight[data-touch=w31]").bounding_box()
+    x, y = box["x"] + 8, box["y"] + 8
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x, y - 30)
+    page.mouse.move(x, y - 60)
+    page.mouse.up()
+    assert "w31 = 0.8, recorded 0.6007" in page.inner_text("#yours")
+    assert page.text_content("[data-value=w31] >> nth=0") == "0.8"
+    row = page.locator("#values tr[data-row=z_h1]")
+    assert row.locator(".apart").inner_text() == "the same"
+    assert "+0.0117" in page.inner_text("#values tr[data-row=z_o1]")
+    page.keyboard.press("Shift+ArrowRight")
+    assert not page.is_visible("#yours")
+    assert page.inner_text("#number") == "3"
+    page.focus("#rate")
+    page.keyboard.press("ArrowUp")
+    assert page.is_visible("#yours")
+    page.click("#return")
+    assert not page.is_visible("#yours")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

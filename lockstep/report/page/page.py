@@ -17,11 +17,13 @@ from lockstep.network.problem import Problem
 from lockstep.report import sources
 from lockstep.report.album import Album
 from lockstep.report.formulas import equation, places, symbol
+from lockstep.report.page.script import script
 from lockstep.report.page.step_data import (
     MOST_LAYERS,
     MOST_NEURONS,
     Data,
     across,
+    changeable,
     is_drawable,
     is_labelled,
     loss_curve,
@@ -63,6 +65,7 @@ def page(result: Comparison, album: Album[Data], step: Any = None, name: str = "
         "needs": {row["name"]: row["needs"] for row in rows},
         "why": {row["name"]: row["why"] for row in rows},
         "decisive": decisive,
+        "changeable": changeable(problem) if n else [],
         "steps": steps,
     }
     text = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
@@ -80,6 +83,7 @@ def page(result: Comparison, album: Album[Data], step: Any = None, name: str = "
         curve=loss_curve(steps) if steps else None,
         symbols={name: symbol(name) for name in without_row},
         name=name,
+        script=script(problem, n) if n else "const formulas = {};",
         data=text.replace("<", "\\u003c"),  # nothing in it can end the script element
     )
 

@@ -10,7 +10,14 @@ from lockstep.explain.formulas import labels
 from lockstep.network.names import Array, Index
 from lockstep.network.problem import Problem
 from lockstep.report.document import strict
-from lockstep.report.step import by_element, compared, everything, first_samples, numbers_of
+from lockstep.report.step import (
+    by_element,
+    compared,
+    everything,
+    first_samples,
+    numbers_of,
+    values_of,
+)
 from lockstep.run.record import Entry, Record
 from lockstep.text import digits
 from manual_backprop.losses import one_hot
@@ -82,7 +89,7 @@ def step_data(record: Record, problem: Problem, n: int | None) -> Data:
     n: see `row_names`.
 
     put: the numbers in the formulas; by_torch: PyTorch's where they are others, for rows that were
-    not returned.
+    not returned; given: the numbers that the step starts from, with all their digits.
     """
     loss = record.manual.get("loss")
     shown = range(record.size) if n else record.worst_positions().values()
@@ -118,6 +125,13 @@ def step_data(record: Record, problem: Problem, n: int | None) -> Data:
         put = data["put"] = absent | numbers_of(record, problem)
         by_torch = absent | numbers_of(replace(record, manual={}), problem)
         data["by_torch"] = {name: text for name, text in by_torch.items() if text != put[name]}
+        values = values_of(record, problem)
+        not_given = {name for name, *_ in row_names(problem, n)}
+        data["given"] = {
+            name: float(value)
+            for name, value in values.items()
+            if name not in not_given and "σ" not in name
+        }
     else:
         data["heat"] = heat(record)
     plain: Data = strict(data)
@@ -152,6 +166,17 @@ def _row(record: Record, of: str, index: Index, entry: Entry | None) -> list[Any
         shape = f"shape {record.misshapen[of].shape}"
         return [shape, value, f"expected shape {array.shape}", False, element]
     return ["", value, "not given", None, element]
+
+
+def changeable(problem: Problem) -> list[str]:
+    """The names of given numbers that a reader may change: inputs, parameters, learning rate."""
+    network, n = problem.network, problem.batch_samples
+    of = ("x", *network.parameters)
+    shapes = {name: network.shape(name, n) for name in of}
+    return [
+        *(network.label(name, index, n) for name in of for index in np.ndindex(shapes[name])),
+        "lr",
+    ]
 
 
 def widths(weights: dict[str, float]) -> dict[str, int]:

@@ -1,5 +1,5 @@
-"use strict";
 (() => {
+  "use strict";
   const run = JSON.parse(document.getElementById("run").textContent);
   const { steps, needs } = run;
   const names = Object.keys(needs); // of the rows, in the order of computation
@@ -14,13 +14,14 @@
   const points = find(".curve .torch").getAttribute("points").split(" ").map((point) => point.split(","));
 
   let at = run.start; // which of the kept steps
-  let filled = null; // which of them the table and the drawing show
+  let filled = null; // the step that the table and the drawing show
   let now = 0; // which computation in it
   let pointed = null; // what the pointer or the focus is on: { of: rows, show: names }
   let pinned = null; // what was clicked
   let timer = null;
   let asking = false; // whether values are hidden until they are computed
   let told = false; // whether the value of the computation shown is there then
+  let yours = null; // { changed: numbers by name, step: what follows from them, as in steps }
   const root = document.documentElement;
 
   const make = (tag, text, className) => {
@@ -36,6 +37,88 @@
 
   function subject() {
     return pointed || pinned || { of: [names[now]], show: [names[now]] };
+  }
+
+  // The numbers that follow from given ones, some of which are changed.
+  function computed(step, changed) {
+    const q = { ...step.given, ...changed };
+    for (const [name, formula] of Object.entries(formulas)) q[name] = formula(q);
+    return q;
+  }
+
+  // A number as Python's format has it with `digits` significant digits; all of them without.
+  function written(value, digits) {
+    if (!Number.isFinite(value)) return Number.isNaN(value) ? "nan" : value > 0 ? "inf" : "-inf";
+    const size = Math.abs(value);
+    const isLong = size !== 0 && (size < 1e-4 || size >= 10 ** (digits || 16));
+    const text = isLong ? value.toExponential(digits && digits - 1) : digits ? value.toPrecision(digits) : String(value);
+    const [digitsOf, exponent] = text.split("e");
+    const short = digits && digitsOf.includes(".") ? digitsOf.replace(/\.?0+$/, "") : digitsOf;
+    return exponent ? `${short}e${exponent[0]}${exponent.slice(1).padStart(2, "0")}` : short;
+  }
+  const inFormula = (value) => (value < 0 ? `(${written(value, 9)})` : written(value, 9));
+
+  // A step as in `steps`, from given numbers that a reader has changed.
+  function changedStep(step, changed) {
+    const before = computed(step, {});
+    const q = computed(step, changed);
+    const rowsOf = names.map((name) => {
+      const cell = step.rows[name];
+      const change = q[name] - before[name];
+      const text = q[name] === before[name] ? "the same" : `${change > 0 ? "+" : ""}${written(change, 3)}`;
+      return [name, [written(q[name]), torchOf(cell), text, null, cell[4]]];
+    });
+    const filledIn = (texts, how) => Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, name in q ? how(q[name]) : text]));
+    const most = Math.max(...Object.keys(step.widths).map((name) => Math.abs(q[name])));
+    const widths = Object.keys(step.widths).map((name) => [name, most ? Math.round((100 * q[name]) / most) : 0]);
+    return {
+      ...step, rows: Object.fromEntries(rowsOf), put: filledIn(step.put, inFormula), by_torch: {},
+      drawn: filledIn(step.drawn, (value) => written(value, 4)), widths: Object.fromEntries(widths),
+    };
+  }
+
+  // How much a number changes at once: its second digit, of a weight or an input a hundredth at least.
+  function unit(name) {
+    const size = Math.abs(steps[at].given[name]);
+    const digit = size > 0 ? 10 ** (Math.floor(Math.log10(size)) - 1) : 0.01;
+    return name === "lr" ? digit : Math.max(digit, 0.01);
+  }
+
+  function change(name, value) {
+    const step = steps[at];
+    if (!run.changeable.includes(name) || !Object.values(step.given).every(Number.isFinite)) return;
+    const units = 1 / unit(name);
+    const rounded = Number((Math.round(value * units) / units).toPrecision(12));
+    const changed = { ...(yours && yours.changed), [name]: rounded };
+    if (rounded === step.given[name]) delete changed[name];
+    yours = Object.keys(changed).length ? { changed, step: changedStep(step, changed) } : null;
+    render();
+  }
+
+  const valueOf = (name) => (yours && name in yours.changed ? yours.changed[name] : steps[at].given[name]);
+  const theRun = () => (yours ? ["yours", "recorded", "change"] : [run.side, "PyTorch", "apart"]);
+
+  function release() {
+    yours = null;
+    render();
+  }
+
+  // Says whose numbers are shown.
+  function tell() {
+    root.classList.toggle("yours", yours !== null);
+    find("#yours").hidden = !yours;
+    if (yours) {
+      const each = Object.entries(yours.changed).map(([name, value]) => `${name} = ${written(value)}, recorded ${written(steps[at].given[name], 4)}`);
+      find("#yours span").textContent = `Yours: ${each.join("; ")}.`;
+    }
+    const titles = theRun();
+    all("#values thead th").slice(2, 5).forEach((th, i) => (th.textContent = titles[i]));
+    for (const tr of rows.values()) [".hand", ".torch", ".apart"].forEach((cell, i) => (find(cell, tr).dataset.head = titles[i]));
+    const rate = find("#rate");
+    if (rate) {
+      find("b", rate).textContent = written(valueOf("lr"), 4);
+      rate.setAttribute("aria-label", `learning rate ${written(valueOf("lr"), 4)}`);
+    }
   }
 
   // Whether a value is hidden: it is computed later in this step.
@@ -118,6 +201,37 @@
     }
   }
 
+  // Puts each weight's number beside its line where it lies on no other text.
+  function place() {
+    const boxes = all("#network text:not(.weight)").map((text) => text.getBBox());
+    for (const text of all("#network .weight")) {
+      const { width, height, y } = text.getBBox();
+      if (!width) continue; // not shown
+      const line = lines.get(text.dataset.touch);
+      const up = y - Number(text.getAttribute("y"));
+      let best = null;
+      for (const [along, lower] of places) {
+        const x = line.x1 + (line.x2 - line.x1) * along;
+        const base = line.y1 + (line.y2 - line.y1) * along - 5 + lower * height;
+        const box = { x: x - width / 2, y: base + up, width, height };
+        const covers = boxes.reduce((sum, other) => sum + common(box, other), 0);
+        if (!best || covers < best.covers) best = { x, base, box, covers };
+        if (!covers) break;
+      }
+      text.setAttribute("x", best.x);
+      text.setAttribute("y", best.base);
+      boxes.push(best.box);
+    }
+  }
+  const overlap = (a, b, from, size) => Math.max(0, Math.min(a[from] + a[size], b[from] + b[size]) - Math.max(a[from], b[from]));
+  const common = (a, b) => overlap(a, b, "x", "width") * overlap(a, b, "y", "height");
+  // how far along the line, and how much lower than just above it, in heights of the text
+  const places = [0, 1.3, 0.6, -0.7, 2].flatMap((lower) => [0.4, 0.5, 0.45, 0.55, 0.35, 0.6, 0.3, 0.65, 0.7].map((along) => [along, lower]));
+  const ends = ["x1", "y1", "x2", "y2"];
+  const lines = new Map(all("[data-edge]").map((edge) => [
+    edge.dataset.edge, Object.fromEntries(ends.map((end) => [end, Number(find(".wire", edge).getAttribute(end))])),
+  ]));
+
   function entry(name, step) {
     const box = make("div", undefined, "entry");
     const cell = step.rows[name];
@@ -138,10 +252,12 @@
     const list = make("dl");
     const add = (word, value) => list.append(make("dt", word), make("dd", value));
     if (!run.scalars) add("worst element", cell[4]);
-    if (cell[0]) add(run.side, cell[0]);
-    add("PyTorch", torchOf(cell));
-    list.lastChild.append(" ", make("code", fact.dataset.place, "place"));
-    list.append(make("dt", "apart"), make("dd", cell[2]), make("dt", "verdict"), make("dd", verdictOf(cell) || "none", "mark"));
+    const [ours, theirs, apart] = theRun();
+    if (cell[0]) add(ours, cell[0]);
+    add(theirs, torchOf(cell));
+    if (!yours) list.lastChild.append(" ", make("code", fact.dataset.place, "place"));
+    add(apart, cell[2]);
+    if (!yours) list.append(make("dt", "verdict"), make("dd", verdictOf(cell) || "none", "mark"));
     const why = reasonOf(name, step);
     if (why) list.append(make("dt", "looks like"), make("dd", why, "why"));
     box.append(list);
@@ -158,12 +274,14 @@
     return box;
   }
 
+  function counted(step, name, isPointedAt) {
+    const count = `${yours ? "yours, " : ""}step ${step.step}, `;
+    const which = names.indexOf(name);
+    return isPointedAt || which < 0 ? count + name : `${count}computation ${which + 1} of ${names.length}: ${name}`;
+  }
+
   function showPanel(step, what) {
-    const count = `step ${step.step}, `;
-    const which = names.indexOf(what.show[0]);
-    find("#count").textContent = pointed || pinned || which < 0
-      ? count + what.show[0]
-      : `${count}computation ${which + 1} of ${names.length}: ${what.show[0]}`;
+    find("#count").textContent = counted(step, what.show[0], pointed || pinned);
     find("#entries").replaceChildren(...what.show.map((name) => entry(name, step)));
     const map = find("#heat");
     if (map) map.replaceChildren(...what.of.filter((name) => step.heat[name]).slice(0, 1).map((name) => maps(name, step.heat[name])));
@@ -219,15 +337,16 @@
   }
 
   function render() {
-    const step = steps[at];
+    const step = yours ? yours.step : steps[at];
     slider.value = at;
     slider.setAttribute("aria-valuetext", `training step ${step.step}`);
     find("#number").textContent = step.step;
     find("#tablestep").textContent = step.step;
-    if (filled !== at) {
+    if (filled !== step) {
       fillTable(step);
       fillDrawing(step);
-      filled = at;
+      tell();
+      filled = step;
     }
     hide(step);
     const point = points[at] || points[points.length - 1];
@@ -237,8 +356,35 @@
     }
     const what = subject();
     light(what);
+    place();
     showPanel(step, what);
     reachable(".entry .formula");
+    if (tallest && find(".now").offsetHeight > tallest) {
+      tallest = find(".now").offsetHeight; // another step's numbers are longer
+      root.style.setProperty("--tallest", `${tallest}px`);
+    }
+  }
+
+  // The panel is as high as its highest entry, and a line for the longer numbers of other steps, so
+  // that nothing below it moves while one steps.
+  let tallest = 0;
+  function settle() {
+    const box = find(".now");
+    const probe = make("div", undefined, "probe");
+    probe.style.width = `${find("#entries").clientWidth}px`;
+    for (const name of names) {
+      const one = make("div");
+      one.append(make("h2", counted(steps[at], name)), entry(name, steps[at]));
+      if (steps[at].heat && steps[at].heat[name]) one.append(maps(name, steps[at].heat[name]));
+      probe.append(one);
+    }
+    box.append(probe);
+    const style = getComputedStyle(box);
+    const around = box.offsetHeight - box.clientHeight + parseFloat(style.paddingTop) + parseFloat(style.paddingBottom);
+    const line = 2 * parseFloat(style.fontSize);
+    tallest = Math.ceil(Math.max(...[...probe.children].map((one) => one.offsetHeight)) + around + line);
+    probe.remove();
+    root.style.setProperty("--tallest", `${tallest}px`);
   }
 
   // What is wider than its box can be scrolled by keys, too.
@@ -262,6 +408,7 @@
 
   function goTo(index) {
     at = Math.min(Math.max(index, 0), steps.length - 1);
+    yours = null;
     render();
     address();
   }
@@ -277,9 +424,11 @@
     if (now >= names.length && at < steps.length - 1) {
       at += 1;
       now = 0;
+      yours = null;
     } else if (now < 0 && at > 0) {
       at -= 1;
       now = names.length - 1;
+      yours = null;
     }
     const isAtTheEnd = now < 0 || now >= names.length;
     told = told || isAtTheEnd;
@@ -368,10 +517,28 @@
   };
   const isControl = (node) => node instanceof Element && node.closest("button, input, select, a");
 
-  document.addEventListener("pointerover", (event) => event.pointerType === "mouse" && pointAt(described(event.target)));
+  document.addEventListener("pointerover", (event) => !held && event.pointerType === "mouse" && pointAt(described(event.target)));
   document.addEventListener("focusin", (event) => event.target.matches(":focus-visible") && pointAt(described(event.target)));
   document.addEventListener("focusout", () => pointAt(null));
-  document.addEventListener("click", (event) => pick(event.target));
+  document.addEventListener("click", (event) => dragged || pick(event.target));
+
+  // A given number follows the pointer that drags it up or down.
+  let held = null; // { name, from: its number, y: where the pointer took it }
+  let dragged = false; // whether the click that ends it is part of it
+  const touched = (node) => node instanceof Element && node.closest("[data-touch]");
+  document.addEventListener("pointerdown", (event) => {
+    const node = touched(event.target);
+    dragged = false;
+    held = node && event.button === 0 ? { name: node.dataset.touch, from: valueOf(node.dataset.touch), y: event.clientY } : null;
+  });
+  document.addEventListener("pointermove", (event) => {
+    if (!held || (!dragged && Math.abs(event.clientY - held.y) < 4)) return;
+    dragged = true;
+    pointed = null;
+    change(held.name, held.from + Math.round((held.y - event.clientY) / 3) * unit(held.name));
+    event.preventDefault();
+  });
+  for (const ended of ["pointerup", "pointercancel"]) document.addEventListener(ended, () => (held = null));
   document.addEventListener("keydown", (event) => {
     const inControl = isControl(event.target);
     if (event.altKey || event.ctrlKey || event.metaKey) return;
@@ -380,7 +547,13 @@
       pinned = pointed = null;
       if (event.shiftKey) goTo(at + by);
       else compute(by);
-    } else if (event.key === " " && !inControl) play();
+    } else if (event.key === "ArrowUp" || event.key === "ArrowDown") {
+      const node = touched(event.target);
+      if (!node) return;
+      const name = node.dataset.touch;
+      change(name, valueOf(name) + (event.key === "ArrowUp" ? 1 : -1) * (event.shiftKey ? 10 : 1) * unit(name));
+    } else if (event.key.toLowerCase() === "r" && yours) release();
+    else if (event.key === " " && !inControl) play();
     else if (event.key === "Enter" && !inControl) pick(event.target);
     else if (event.key.toLowerCase() === "p" && !event.shiftKey) present();
     else if (event.key.toLowerCase() === "h" && !event.shiftKey) ask();
@@ -394,24 +567,27 @@
     pinned = null;
     compute(by);
   };
+  find("#return").addEventListener("click", release);
   find("#back").addEventListener("click", moved(-1));
   find("#on").addEventListener("click", moved(1));
   find("#play").addEventListener("click", play);
   find("#pace").addEventListener("change", () => timer && (pause(), play()));
   slider.addEventListener("input", () => goTo(Number(slider.value)));
   window.addEventListener("hashchange", () => {
+    yours = null;
     fromAddress();
     render();
   });
+  // Printed is the step that is shown, of the recorded run, and nothing of it is lit.
   let before = null;
   window.addEventListener("beforeprint", () => {
-    before = [at, pinned];
-    at = 0;
-    pinned = pointed = null;
+    before = [pinned, yours];
+    pinned = pointed = yours = null;
     render();
+    for (const node of all(".lit, .needed")) node.classList.remove("lit", "needed");
   });
   window.addEventListener("afterprint", () => {
-    [at, pinned] = before;
+    [pinned, yours] = before;
     render();
   });
 
@@ -419,9 +595,11 @@
   const bar = () => {
     root.style.setProperty("--bar", `${find(".controls").offsetHeight}px`);
     reachable(".step .formula");
+    place();
+    if (steps[at].rows) settle();
   };
   window.addEventListener("resize", bar);
-  bar();
   if (!fromAddress() && steps[at].rows) now = Math.max(names.findIndex((name) => steps[at].rows[name][3] === false), 0);
   render();
+  bar();
 })();
