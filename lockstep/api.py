@@ -1,7 +1,6 @@
 """compare: both sides step by step, what the run could not see, and which mistake explains it."""
 
 import contextlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
@@ -28,7 +27,7 @@ from lockstep.run.record import Record
 from lockstep.run.steps import records
 from lockstep.run.threads import threads
 from lockstep.sides.chosen import side_by_hand
-from lockstep.sides.side import Side
+from lockstep.sides.side import Side, afresh
 
 OnStep = Callable[[Record, Comparison], None]
 
@@ -302,18 +301,14 @@ def _on_others(result: Comparison, values: dict[str, Any], asked: int) -> tuple[
     quiet: dict[str, Any] = {name: values[name] for name in ("rtol", "atol") if name in values}
 
     def judge(other: Problem) -> Comparison:
-        with contextlib.closing(side.again()) as again:
+        with afresh(side) as again:
             found = Comparison(other, again, result.fixed_tolerance)
             _train(found, quiet, None)
         if found.interrupted:
             raise KeyboardInterrupt
         return found
 
-    with contextlib.ExitStack() as printed:
-        if side.prints_here:  # what it prints has been printed once
-            nowhere = printed.enter_context(open(os.devnull, "w", encoding="utf-8"))
-            printed.enter_context(contextlib.redirect_stderr(nowhere))
-        return battery(asked, result.problem, scalars, judge)
+    return battery(asked, result.problem, scalars, judge)
 
 
 def _demand(result: Comparison, required: Sequence[str]) -> None:

@@ -1,6 +1,9 @@
 """What every side by hand is: it says where a step starts, and answers with names."""
 
+import contextlib
+import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -147,3 +150,13 @@ class Side(ABC):
     def remarks(self, problem: Problem) -> list[str]:
         """What a report adds about this side."""
         return []
+
+
+@contextlib.contextmanager
+def afresh(side: Side) -> Iterator[Side]:
+    """The side `again`, to be closed at the end; what it prints has been printed once."""
+    with contextlib.ExitStack() as opened:
+        if side.prints_here:
+            nowhere = opened.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            opened.enter_context(contextlib.redirect_stderr(nowhere))
+        yield opened.enter_context(contextlib.closing(side.again()))
