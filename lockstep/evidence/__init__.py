@@ -1,1 +1,1 @@
-"""Planted errors, other problems, blind spots, the exact referee."""
+"""Planted errors, other problems, blind spots, both trainings, the exact referee."""

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from lockstep.errors import Unusable
+from lockstep.evidence.trainings import Trainings, trainings
 from lockstep.evidence.unseen import cannot_see
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.run.record import Record
@@ -48,6 +49,12 @@ class Comparison(Result):
     def cannot_see(self) -> list[str] | None:
         """The mistakes that would change nothing beyond rounding here; None for a large problem."""
         return cannot_see(self.problem, self.first_records)
+
+    @cached_property
+    def trainings(self) -> Trainings | None:
+        """Both trainings, each on its own; None where no step differs, and after Ctrl-C."""
+        is_due = self.first and not self.interrupted
+        return trainings(self.problem, self.by_hand) if is_due else None
 
     def document(self) -> dict[str, Any]:
         """The JSON document as plain dicts, lists and numbers; floats may still be non-finite."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from lockstep.errors import visible
 from lockstep.evidence.comparison import Comparison
+from lockstep.evidence.trainings import MOST_STEPS as MOST_TRAINED
+from lockstep.evidence.trainings import Trainings
 from lockstep.network.names import Array, Index
 from lockstep.network.problem import Problem
 from lockstep.report.album import Album
 from lockstep.report.plots.descent import BLUE, GREY, ORANGE, RED, canvas, write
+from lockstep.report.plots.labels import move_apart, name_at_end
 from lockstep.run.record import Record
 from lockstep.text import ulps
 
@@ -21,14 +26,19 @@ if TYPE_CHECKING:
 
 MOST_STEPS, MOST_PATHS, MOST_POINTS = 400, 12, 2000
 _OF_A_GRADIENT = 20  # elements of one that are drawn, about
-_LINES_OF_TEXT = 16  # that have room beside an axis
-_HAND: Any = dict(color=BLUE, linewidth=2)
-_TORCH: Any = dict(color=ORANGE, linewidth=5, alpha=0.6)
-_DIFFERENCES: tuple[Any, ...] = (
-    dict(label="allowed by rounding", color=GREY),
-    dict(label="largest difference for its bound, of one step", color=BLUE, marker="o", ls=""),
-    dict(label="drift, not judged: both trained on their own", color=ORANGE),
+_CAPTION = 150  # characters in a line
+_LARGEST = 1e250  # number that is drawn: axes need room up to the largest of all
+_HUGE = 1e3  # how many times the values at the start a path may reach on a linear axis
+_FAR = 1e3  # how many times PyTorch's largest loss the axis reaches where one diverges
+_HAND: Any = dict(linewidth=2, linestyle=(0, (3, 1.5)))
+_TORCH: Any = dict(linewidth=7, alpha=0.35, solid_capstyle="butt")
+_DIFFERENCES: tuple[tuple[str, Any], ...] = (
+    ("rounding\nallows", dict(color=GREY)),
+    ("largest\ndifference", dict(color=BLUE, marker="o", ls="")),
+    ("drift, not\njudged", dict(color=ORANGE, ls="--")),
 )
+# of the paths, those of neighbours at the end being different; dark enough for text on white
+_COLOURS = (BLUE, ORANGE, "#00785a", "#1a1a1a", "#a0467f", "#7a5c00")
 _Place: TypeAlias = tuple[str, str, Index]  # of a parameter: label, new_ quantity, element
 
 
@@ -40,6 +50,7 @@ class _Point:
         differences: what is allowed for the worst element, how far it is apart, and the drift, in
             ULP; nan where there is none.
         paths: (places, 2).
+        started: (places, 2), what the step started from, the same for both.
         gradients: (elements, 3), the last column whether they agree.
     """
 
@@ -47,6 +58,7 @@ class _Point:
     loss: tuple[float, float]
     differences: tuple[float, ...]
     paths: Array
+    started: Array
     gradients: Array
 
 
@@ -59,15 +71,24 @@ def new_album(problem: Problem) -> Album[_Point]:
 def _places(problem: Problem) -> list[_Place]:
     """The parameters whose paths are drawn: all of a small network, a dozen of a large one."""
     places = []
-    for name, array in problem.parameters.items():
-        chosen = set(range(array.size))
-        if _count(problem) > MOST_PATHS:
-            chosen = {0, array.size // 2, array.size - 1}
-        for i in sorted(chosen):
+    arrays = problem.parameters
+    shown = set(range(len(arrays)))
+    most = max(MOST_PATHS // len(arrays), 1)  # of one
+    if _count(problem) <= MOST_PATHS:
+        most = MOST_PATHS
+    elif len(arrays) > MOST_PATHS:
+        shown = _evenly(len(arrays), MOST_PATHS)
+    for number, (name, array) in enumerate(arrays.items()):
+        for i in sorted(_evenly(array.size, most)) if number in shown else ():
             index = tuple(map(int, np.unravel_index(i, array.shape)))
             it = problem.network.label(name, index, problem.batch_samples)
             places.append((it, f"new_{name}", index))
     return places
+
+
+def _evenly(many: int, most: int) -> set[int]:
+    """At most so many of the numbers below `many`, the first and the last among them."""
+    return set(map(round, np.linspace(0, many - 1, min(many, most)).tolist()))
 
 
 def _count(problem: Problem) -> int:
@@ -91,16 +112,27 @@ def _point(record: Record, result: Comparison, places: list[_Place]) -> _Point:
         if name.startswith("grad_")
         for position in at[:: max(len(at) // _OF_A_GRADIENT, 1)]
     ]
-    agree = record.difference <= record.flat_allowed
     return _Point(
         step=record.number,
         loss=(float(record.manual.get("loss", np.nan)), float(record.torch["loss"])),
         differences=(*worst, max(drifts, default=np.nan)),
-        paths=np.reshape(values, (-1, 2)),
+        paths=_drawable(np.reshape(values, (-1, 2))),
+        started=np.repeat([[record.start.parameters[new[4:]][at]] for _, new, at in places], 2, 1),
         gradients=np.stack(
-            [flat[some] for flat in (record.flat_manual, record.flat_torch, agree)], axis=1
+            [
+                _drawable(record.flat_manual[some]),
+                _drawable(record.flat_torch[some]),
+                (record.difference <= record.flat_allowed)[some],
+            ],
+            axis=1,
         ),
     )
+
+
+def _drawable(values: Any) -> Array:
+    """The values, nan in the place of those that are too large to draw, or not finite."""
+    array = np.asarray(values, np.float64)
+    return np.where(np.abs(array) < _LARGEST, array, np.nan)
 
 
 def draw(figure: Figure, result: Comparison, album: Album[_Point]) -> None:
@@ -108,91 +140,166 @@ def draw(figure: Figure, result: Comparison, album: Album[_Point]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     points = album.steps(result)
-    steps = [point.step for point in points]
     *over_steps, gradients = figure.subplots(2, 2).ravel()
     loss, differences, paths = over_steps
-    _loss(loss, steps, points, result.side)
-    _differences(differences, steps, points)
-    _paths(paths, steps, points, result)
+    caption = _loss(loss, points, result)
+    _differences(figure, differences, points)
+    _paths(figure, paths, points, result)
     _gradients(gradients, points, result.side)
     for axes in over_steps:
-        if result.first:
-            axes.axvline(result.first.step, color=RED, linestyle=":", label="first that differs")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel("training step")
-        if len(points) == 1:
-            axes.set_xlim(steps[0] - 1, steps[0] + 1)
         for line in axes.lines:
-            if len(points) < 3 and line.get_linestyle() == "-":
+            if len(line.get_xdata()) < 4 and line.get_linestyle() != "None":
                 line.set_marker("o")
+            if len(line.get_xdata()) == 1:
+                axes.set_xlim(points[0].step - 1, points[0].step + 1)
+        if result.first:
+            axes.axvline(result.first.step, color=RED, linestyle=":", linewidth=2, zorder=0)
     for axes in (*over_steps, gradients):
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize=11)
+            above: Any = dict(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1)
+            axes.legend(fontsize=11, frameon=False, ncols=3, columnspacing=1, **above)
+        axes.set_title(axes.get_title(), loc="left")
+        axes.set_title("")
         axes.grid(alpha=0.3)
+    if caption:
+        lines = textwrap.fill(visible(caption), _CAPTION)
+        figure.supxlabel(lines, fontsize=11, parse_math=False)
     size = "-".join(map(str, result.problem.sizes))
     title = f"{result.by_hand.title} next to PyTorch, {size}: {result.verdict}"
+    title += f", first at step {result.first.step} (dotted line)" if result.first else ""
     figure.suptitle(title, parse_math=False)
+    move_apart(figure)
 
 
-def _both_sides(axes: Axes, steps: list[int], values: Array, side: str) -> None:
-    """Lines over the steps. values: (steps, lines, 2)."""
-    for which, words, style in ((1, "PyTorch", _TORCH), (0, side, _HAND)):
-        lines = axes.plot(steps, values[..., which], **style)
-        if np.isfinite(values[..., which]).any():
-            lines[0].set_label(words)
-
-
-def _loss(axes: Axes, steps: list[int], points: list[_Point], side: str) -> None:
-    losses = np.reshape([point.loss for point in points], (-1, 1, 2))
-    _both_sides(axes, steps, losses, side)
-    torch = losses[..., 1]
-    if torch.size and np.isfinite(torch).all() and 0 < 20 * torch.min() < torch.max():
+def _loss(axes: Axes, points: list[_Point], result: Comparison) -> str:
+    """Draw the losses, of both trainings where a step differs; a caption that says of what."""
+    both = result.trainings
+    if both is None or not both.by_hand:
+        steps = [point.step for point in points]
+        losses = [_drawable([point.loss[which] for point in points]) for which in (0, 1)]
+        _both_sides(axes, steps, losses[0], steps, losses[1], result.side)
+        axes.set(title="Loss", xlabel="training step", ylabel="loss before the step")
+        caption = f"There is no training by hand: {both.why_not}." if both else ""
+    else:
+        losses = [_drawable(side) for side in (both.by_hand, both.by_torch)]
+        counted = [np.arange(len(side)) for side in losses]
+        _both_sides(axes, counted[0], losses[0], counted[1], losses[1], result.side)
+        axes.set(title="Loss, each trained alone", xlabel="training steps made", ylabel="loss")
+        caption = _of_trainings(both, result)
+    finite = [side[np.isfinite(side)] for side in losses]
+    low, high = _ends(np.concatenate(finite))
+    if 0 < 20 * low < high:
         axes.set_yscale("log")
-    axes.set(title="Loss", ylabel="loss")
+        usual = _FAR * _ends(finite[1])[1]
+        if 0 < usual < high:  # one diverges: the rest of it is left out
+            axes.set_ylim(low / 2, usual)
+    else:
+        axes.ticklabel_format(axis="y", useOffset=False)
+    return caption
 
 
-def _differences(axes: Axes, steps: list[int], points: list[_Point]) -> None:
+def _ends(values: Array) -> tuple[float, float]:
+    """The smallest and the largest; zeros where there is none."""
+    return (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
+
+
+def _of_trainings(both: Trainings, result: Comparison) -> str:
+    """What the losses of both trainings are, and what the side by hand did not give for its own."""
+    who = "your step" if result.by_hand.is_users else "the code by hand"
+    said = [
+        f"Loss: the network is trained twice from the same start, by {who} and by PyTorch; PyTorch "
+        "computes both losses."
+    ]
+    if both.completed:
+        names = ", ".join(f"new_{name}" for name in both.completed)
+        given = "the right formulas give it from what is returned"
+        said.append(f"{who.capitalize()} does not return all of {names}: {given}.")
+    done, made = len(both.by_hand) - 1, len(both.by_torch) - 1
+    if both.why_not:
+        said.append(f"The training by {who} ends after {done} steps: {both.why_not}.")
+    elif not np.isfinite(both.by_hand[-1]):
+        said.append(f"Trained by {who}, the loss is no longer finite after {done} steps.")
+    elif done == made and np.allclose(both.by_hand, both.by_torch, rtol=1e-6, atol=0):
+        said.append("Both trainings are the same: what differs changes no parameter.")
+    if made == MOST_TRAINED < result.problem.steps:
+        said.append(f"These are the first {made} steps.")
+    return " ".join(said)
+
+
+def _both_sides(
+    axes: Axes, steps: Any, by_hand: Array, torch_steps: Any, by_torch: Array, side: str
+) -> None:
+    """A line over the steps for each side: PyTorch's is wide, the other narrow and upon it."""
+    if np.isfinite(by_torch).any():
+        axes.plot(torch_steps, by_torch, color=ORANGE, label="PyTorch", **_TORCH)
+    if np.isfinite(by_hand).any():
+        axes.plot(steps, by_hand, color=BLUE, label=side, **_HAND)
+
+
+def _differences(figure: Figure, axes: Axes, points: list[_Point]) -> None:
+    steps = [point.step for point in points]
     columns = zip(*(point.differences for point in points), strict=True)
-    for values, style in zip(columns, _DIFFERENCES, strict=False):
-        if not np.isnan(values).all():
-            axes.plot(steps, values, linewidth=2, markersize=4, **style)
-    axes.set_yscale("symlog", linthresh=1)
-    axes.set(title="Differences", ylabel="units in the last place (ULP)")
-    axes.set_ylim(bottom=0)
+    for values, (name, style) in zip(map(_drawable, columns), _DIFFERENCES, strict=False):
+        if np.isfinite(values).any():
+            (line,) = axes.plot(steps, values, linewidth=2, markersize=5, **style)
+            name_at_end(figure, axes, line, name)
+    _decades(axes, 1.0, 1.0)
+    units = "units in the last place (ULP)"
+    axes.set(title="Differences", xlabel="training step", ylabel=units)
+    axes.set_ylim(bottom=-0.2)
 
 
-def _paths(axes: Axes, steps: list[int], points: list[_Point], result: Comparison) -> None:
+def _paths(figure: Figure, axes: Axes, points: list[_Point], result: Comparison) -> None:
+    """A line for each parameter and side, named at its end; colours go round by the heights."""
     places, count = _places(result.problem), _count(result.problem)
-    paths = np.reshape([point.paths for point in points], (-1, len(places), 2))
-    _both_sides(axes, steps, paths, result.side)
-    title = "Parameters" if len(places) == count else f"Parameters ({len(places)} of {count})"
-    axes.set(title=title, ylabel="value after the step")
-    axes.margins(x=0.02)
-    ends = sorted(
-        (value, name)
-        for values in paths[-1:, :, 1]
-        for (name, *_), value in zip(places, values, strict=True)
-        if np.isfinite(value)
+    first = [points[0].started] if points else []
+    steps = (
+        np.array([point.step for point in points[:1]] + [point.step + 1 for point in points]) - 1
     )
-    _write_names(axes, ends)
+    paths = np.reshape([*first, *(point.paths for point in points)], (-1, len(places), 2))
+    named = zip(_COLOURS * MOST_PATHS, _by_their_ends(paths[..., 1]), strict=False)
+    for colour, place in named:
+        (line,) = axes.plot(steps, paths[:, place, 1], color=colour, **_TORCH)
+        if np.isfinite(paths[1:, place, 0]).any():
+            axes.plot(steps, paths[:, place, 0], color=colour, **_HAND)
+        name_at_end(figure, axes, line, places[place][0])
+    if points:
+        axes.plot([], [], color=GREY, label="PyTorch", **_TORCH)
+    if np.isfinite(paths[1:, :, 0]).any():
+        axes.plot([], [], color=GREY, label=result.side, **_HAND)
+    title = "Parameters" if len(places) == count else f"Parameters ({len(places)} of {count})"
+    alone = result.by_hand.trains_alone
+    made = "training steps made" if alone else "training step, both sides from the same weights"
+    axes.set(title=title, xlabel=made, ylabel="value")
+    axes.margins(x=0.02)
+    usual = float(np.nanmax(np.abs(paths[:1]), initial=0)) or 1.0
+    if (largest := float(np.abs(paths[np.isfinite(paths)]).max(initial=0))) > _HUGE * usual:
+        _decades(axes, usual, largest**0.2)
+    else:
+        axes.ticklabel_format(axis="y", useOffset=False)
 
 
-def _write_names(axes: Axes, ends: list[tuple[float, str]]) -> None:
-    """Write each line's name at its end, moved apart where they would cover each other."""
-    low, high = axes.get_ylim()
-    apart = (high - low) / _LINES_OF_TEXT * np.arange(len(ends))
-    heights = np.maximum.accumulate(np.array([height for height, _ in ends]) - apart) + apart
-    heights = np.minimum(heights, high - apart[::-1])
-    for (_, name), height in zip(ends, heights, strict=True):
-        axes.annotate(
-            name,
-            (1, height),
-            xycoords=("axes fraction", "data"),
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            annotation_clip=False,
-        )
+def _decades(axes: Axes, linear: float, first: float) -> None:
+    """Heights in decades on both sides of 0.
+
+    Args:
+        axes: Whose.
+        linear: Up to where they are linear.
+        first: Up to where only 0 has a tick, so that no two of them collide.
+    """
+    from matplotlib.ticker import SymmetricalLogLocator
+
+    axes.set_yscale("symlog", linthresh=linear)
+    ticks = SymmetricalLogLocator(base=10, linthresh=first)
+    ticks.set_params(numticks=9)
+    axes.yaxis.set_major_locator(ticks)
+
+
+def _by_their_ends(paths: Array) -> list[int]:
+    """The columns in the order of their last finite values."""
+    finite = [column[np.isfinite(column)] for column in paths.T]
+    return sorted(range(len(finite)), key=lambda i: finite[i][-1] if len(finite[i]) else 0.0)
 
 
 def _gradients(axes: Axes, points: list[_Point], side: str) -> None:
@@ -201,16 +308,16 @@ def _gradients(axes: Axes, points: list[_Point], side: str) -> None:
     pairs = pairs[:: max(len(pairs) // MOST_POINTS, 1)]
     if len(pairs):
         ends = [pairs[:, :2].min(), pairs[:, :2].max()]
-        axes.plot(ends, ends, color=GREY, linewidth=1, label="the same")
+        axes.plot(ends, ends, color=GREY, linewidth=1, label="equal")
     else:
-        words = "no gradient was given"
+        words = "no gradient was returned"
         axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes)
+        axes.set(xticks=[], yticks=[])
     for agrees, marker, color, words in ((1, "o", BLUE, "agrees"), (0, "X", RED, "differs")):
         hand, torch = pairs[pairs[:, 2] == agrees][:, :2].T
         if len(hand):
-            words = f"an element that {words}"
-            axes.plot(torch, hand, marker, color=color, markersize=6, alpha=0.6, label=words)
-    axes.set(title="Gradients", xlabel="PyTorch", ylabel=side)
+            axes.plot(torch, hand, marker, color=color, markersize=7, alpha=0.6, label=words)
+    axes.set(title="Gradients, by element", xlabel="PyTorch", ylabel=side)
 
 
 def save(file: IO[bytes], kind: str, result: Comparison, album: Album[_Point]) -> None:

@@ -119,7 +119,7 @@ def test_a_file_stands_in_the_heading_and_in_the_titles_of_the_views(
     assert out.startswith(f"{file} next to PyTorch: 2-2-2 network, 1 sample, float64\n")
     assert f"<title>{file} next to PyTorch: 2-2-2 network" in html
     assert f"<h1>{file} next to PyTorch: 2-2-2 network" in html
-    assert figures == [(f"{file} next to PyTorch, 2-2-2: mismatch",)]
+    assert figures == [(f"{file} next to PyTorch, 2-2-2: mismatch, first at step 1 (dotted line)",)]
     assert str(folder) not in out + html
     assert "  yours     " in out
 

@@ -1,25 +1,40 @@
 """The picture of a run and the animation of the descent: what is plotted, not its pixels."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation, Text
 from PIL import Image
 
 from lockstep.api import run
 from lockstep.cli.compare import main
 from lockstep.cli.descend import main as descend
+from lockstep.evidence import trainings
 from lockstep.network.problem import make_problem
-from lockstep.report.plots import descent, figure
+from lockstep.report.plots import descent, figure, labels
+from lockstep.sides.chosen import side_by_hand
 from manual_backprop import gradient_descent as by_hand
 
 
-def drawn(settings, step=None):
+def drawn(settings, step=None, **values):
     problem = make_problem(settings)
     album = figure.new_album(problem)
-    result = run(problem, {"keep_going": True}, album.add, step)
-    picture = Figure()
-    figure.draw(picture, result, album)
+    result = run(problem, {"keep_going": True} | values, album.add, step)
+    with descent.canvas(14, 9.5, 110, font=13) as picture:
+        figure.draw(picture, result, album)
     return picture.axes, result
+
+
+def names_of(axes):
+    return [it for it in axes.texts if isinstance(it, Annotation)]
+
+
+def boxes(axes):
+    """Of the names at the ends of lines, in pixels, from the lowest to the highest."""
+    return sorted((Text.get_window_extent(it) for it in names_of(axes)), key=lambda box: box.y0)
 
 
 def line(axes, label):
@@ -38,36 +53,202 @@ def test_the_loss_of_both_sides_is_plotted_over_all_steps():
 
 def test_differences_lie_below_what_rounding_allows_and_the_drift_is_that_of_the_report():
     (_, apart, *_), result = drawn({"steps": 100})
-    allowed = np.array(line(apart, "allowed by rounding").get_ydata())
-    assert (
-        np.array(line(apart, "largest difference for its bound, of one step").get_ydata()) < allowed
-    ).all()
-    drift = line(apart, "drift, not judged: both trained on their own").get_ydata()
+    allowed, largest, drift = (np.array(curve.get_ydata()) for curve in apart.lines)
+    assert (largest < allowed).all()
     assert drift[-1] == result.rows[-1].drift
+    words = {name.xy[1]: name.get_text() for name in names_of(apart)}
+    assert words[allowed[-1]] == "rounding\nallows"
+    assert words[drift[-1]] == "drift, not\njudged"
 
 
 def test_every_parameter_of_a_small_network_has_its_path():
     (_, _, paths, _), result = drawn({"steps": 30})
-    names = [text.get_text() for text in paths.texts]
+    names = [text.get_text() for text in names_of(paths)]
     assert sorted(names) == sorted(
         ["w11", "w21", "w12", "w22", "b1", "b2", "w31", "w41", "w32", "w42", "b3", "b4"]
     )
-    ends = {curve.get_ydata()[-1] for curve in paths.lines}
+    ends = {curve.get_ydata()[-1] for curve in paths.lines if len(curve.get_ydata())}
     assert {float(value) for value in np.ravel(result.last.torch["new_W_h"])} <= ends
 
 
-def test_names_at_the_ends_of_the_paths_do_not_cover_each_other():
-    (_, _, paths, _), _ = drawn({"steps": 30})
-    heights = sorted(text.xy[1] for text in paths.texts)
-    low, high = paths.get_ylim()
-    assert min(np.diff(heights)) >= 0.99 * (high - low) / 16
+MANY = [
+    {"steps": 30},
+    {"steps": 1},
+    {"steps": 2},
+    {"lr": 0.0, "steps": 10},
+    {"lr": 5.0, "steps": 300},
+    {"lr": 1e200, "steps": 5},
+    {"dtype": "float32", "steps": 20},
+    {"sizes": (6, 6, 6), "samples": 4, "steps": 20},
+    {"sizes": (8, 30, 3), "samples": 10, "steps": 10},
+    {"sizes": (3, 5, 4, 4, 3, 2), "samples": 6, "hidden_activation": "tanh", "steps": 10},
+    {"sizes": (2,) * 15, "samples": 2, "steps": 3},
+    {"sizes": (1, 1), "samples": 1, "steps": 3},
+    *({"sizes": (3, 4, 2), "samples": 5, "lr": 0.5, "steps": 40, "seed": n} for n in range(6)),
+]
+
+
+@pytest.mark.parametrize("settings", MANY, ids=str)
+def test_names_cover_neither_each_other_nor_what_is_beside_their_axes(settings):
+    axes, _ = drawn(settings)
+    for part in axes[:3]:
+        inside = part.get_window_extent()
+        found = boxes(part)
+        for lower, upper in pairwise(found):
+            assert lower.y1 <= upper.y0
+        for box in found:
+            assert inside.y0 - 1 <= box.y0
+            assert box.y1 <= inside.y1 + 1
+            assert inside.x1 < box.x0
+            assert box.x1 <= 14 * 110
+    assert all(box.x1 < axes[3].get_tightbbox().x0 for box in boxes(axes[2]))
+
+
+@pytest.mark.parametrize("settings", MANY, ids=str)
+def test_each_name_has_the_colour_and_the_last_point_of_its_line(settings):
+    (_, _, paths, _), result = drawn(settings)
+    found = {name.get_text(): name for name in names_of(paths)}
+    last = result.last.torch
+    for label, new, index in figure._places(result.problem):
+        if not abs(float(last[new][index])) < figure._LARGEST:
+            continue
+        at = found.pop(label).xy
+        assert at == (result.steps_run, last[new][index])
+        colours = {
+            curve.get_color()
+            for curve in paths.lines
+            if len(curve.get_xdata()) and (curve.get_xdata()[-1], curve.get_ydata()[-1]) == at
+        }
+        name = next(it for it in names_of(paths) if it.get_text() == label)
+        assert name.get_color() in colours
+        assert name.arrow_patch.get_edgecolor()[:3] == to_rgb(name.get_color())
+
+
+def test_a_name_is_at_the_height_of_its_line_where_there_is_room():
+    (_, _, paths, _), _ = drawn({"sizes": (1, 1), "samples": 1, "steps": 3})
+    for name in names_of(paths):
+        box = Text.get_window_extent(name)
+        line_height = paths.transData.transform(name.xy)[1]
+        assert (box.y0 + box.y1) / 2 == pytest.approx(line_height, abs=2)
+
+
+def test_names_stand_in_the_order_of_their_lines():
+    (_, _, paths, _), _ = drawn({"sizes": (8, 30, 3), "samples": 10, "steps": 10})
+    by_line = sorted(names_of(paths), key=lambda name: name.xy[1])
+    heights = [Text.get_window_extent(name).y0 for name in by_line]
+    assert heights == sorted(heights)
+    assert len({name.get_color() for name in by_line[:6]}) == 6
+
+
+def test_boxes_that_want_one_place_stand_around_it_and_inside_the_limits():
+    two = np.array([2.0, 2.0])
+    assert labels.centres(np.array([5.0, 5.0]), two, 0, 10).tolist() == [4, 6]
+    assert labels.centres(np.array([0.0, 0.0]), two, 0, 10).tolist() == [1, 3]
+    assert labels.centres(np.array([9.0, 10.0]), two, 0, 10).tolist() == [7, 9]
+    assert labels.centres(np.array([1.0, 9.0]), two, 0, 10).tolist() == [1, 9]
 
 
 def test_a_large_network_has_a_dozen_paths_at_the_most():
     (_, _, paths, gradients), _ = drawn({"sizes": (30, 20, 5), "samples": 4, "steps": 3})
-    assert len(paths.texts) == 12
-    assert paths.get_title() == "Parameters (12 of 725)"
-    assert len(line(gradients, "an element that agrees").get_xdata()) > 100
+    assert len(names_of(paths)) == 12
+    assert paths.get_title("left") == "Parameters (12 of 725)"
+    assert len(line(gradients, "agrees").get_xdata()) > 100
+    (_, _, paths, _), _ = drawn({"sizes": (2,) * 15, "samples": 2, "steps": 3})
+    assert len(names_of(paths)) == 12
+
+
+def doubled(delta_o, delta_h, x):
+    return dict(grad_b_o=2 * delta_o.sum(axis=0), grad_W_h=delta_h.T @ x)
+
+
+SMALL = {"steps": 20, "sizes": (3, 4, 2), "samples": 5}
+
+
+def caption(settings, step):
+    axes, result = drawn(settings, step)
+    return axes, axes[0].get_figure().get_supxlabel().replace("\n", " "), result
+
+
+def test_a_mismatch_shows_both_trainings_and_says_what_completes_the_one_by_hand():
+    (loss, *_), words, result = caption(SMALL, doubled)
+    both = result.trainings
+    assert list(line(loss, "yours").get_ydata()) == both.by_hand
+    assert list(line(loss, "PyTorch").get_ydata()) == both.by_torch
+    assert list(line(loss, "yours").get_xdata()) == list(range(21))
+    assert "does not return all of new_W_h, new_b_h, new_W_o, new_b_o: the right" in words
+
+
+def test_a_match_shows_the_losses_of_the_steps_and_has_no_caption():
+    _, words, result = caption(SMALL, None)
+    assert result.trainings is None
+    assert words == ""
+
+
+def test_a_training_by_hand_that_diverges_leaves_the_picture_and_the_caption_says_when():
+    def step(W_o, grad_W_o, grad_b_o, lr):
+        return dict(grad_b_o=grad_b_o, new_W_o=W_o + lr * 50 * grad_W_o)
+
+    (loss, *_), words, result = caption(SMALL | {"steps": 60}, step)
+    top = loss.get_ylim()[1]
+    assert top == pytest.approx(1e3 * max(result.trainings.by_torch))
+    assert loss.get_yscale() == "log"
+    many = len(result.trainings.by_hand) - 1
+    assert f"Trained by your step, the loss is no longer finite after {many} steps." in words
+
+
+def test_a_wrong_number_that_changes_no_parameter_is_said_to_change_none():
+    _, words, _ = caption(SMALL, lambda loss: dict(loss=2 * loss))
+    assert "Both trainings are the same: what differs changes no parameter." in words
+
+
+def test_a_step_that_raises_on_its_own_weights_is_told(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import numpy as np\n"
+        "def step(W_o, grad_W_o, step):\n"
+        "    assert step < 4, 'enough'\n"
+        "    return dict(grad_W_o=-grad_W_o)\n"
+    )
+    side = side_by_hand({"derivation": str(path)})
+    axes, _ = drawn(SMALL | {"steps": 3}, side)
+    words = axes[0].get_figure().get_supxlabel()
+    assert "ends after" not in words
+    problem = make_problem(SMALL)
+    album = figure.new_album(problem)
+    result = run(problem, {}, album.add, side_by_hand({"derivation": str(path)}))
+    picture = Figure()
+    figure.draw(picture, result, album)
+    words = picture.get_supxlabel().replace("\n", " ")
+    assert "The training by your step ends after 3 steps: " in words
+    assert "AssertionError: enough." in words
+
+
+def test_recorded_numbers_have_no_training_and_the_caption_says_why(tmp_path):
+    path = tmp_path / "paper.toml"
+    path.write_text('h1 = "0.07"\n')
+    (loss, *_), words, _ = caption({"steps": 1}, side_by_hand({"numbers": str(path)}))
+    assert words == "There is no training by hand: recorded numbers cannot train the network on."
+    assert [text.get_text() for text in loss.get_legend().get_texts()] == ["PyTorch"]
+
+
+def test_an_interrupted_run_does_not_go_on_training():
+    _, result = drawn(SMALL | {"steps": 2}, doubled)
+    del result.trainings
+    result.interrupted = True
+    assert result.trainings is None
+
+
+def test_a_long_training_says_that_it_is_cut(monkeypatch):
+    monkeypatch.setattr(trainings, "MOST_STEPS", 7)
+    monkeypatch.setattr(figure, "MOST_TRAINED", 7)
+    _, words, _ = caption(SMALL, doubled)
+    assert words.endswith("These are the first 7 steps.")
+
+
+def test_the_projects_own_code_is_named_where_a_tolerance_makes_it_differ():
+    axes, _ = drawn({"steps": 5}, rtol=0.0, atol=0.0)
+    words = axes[0].get_figure().get_supxlabel()
+    assert "by the code by hand and by PyTorch" in words.replace("\n", " ")
 
 
 def test_gradients_that_agree_lie_on_the_diagonal_and_those_that_differ_are_marked():
@@ -75,17 +256,18 @@ def test_gradients_that_agree_lie_on_the_diagonal_and_those_that_differ_are_mark
         return dict(grad_b_o=2 * delta_o.sum(axis=0), grad_W_h=delta_h.T @ x)
 
     (_, _, _, gradients), _ = drawn({"steps": 5, "sizes": (3, 4, 2), "samples": 5}, step)
-    x, y = line(gradients, "an element that agrees").get_data()
+    x, y = line(gradients, "agrees").get_data()
     assert np.allclose(x, y, rtol=1e-12, atol=0)
-    x, y = line(gradients, "an element that differs").get_data()
+    x, y = line(gradients, "differs").get_data()
     assert np.allclose(y, 2 * np.array(x), rtol=1e-12, atol=0)
-    assert line(gradients, "an element that differs").get_marker() == "X"
+    assert line(gradients, "differs").get_marker() == "X"
 
 
 def test_axes_have_names_and_a_mismatch_its_line():
     axes, _ = drawn({"steps": 5}, lambda delta_o: dict(grad_b_o=2 * delta_o.sum(axis=0)))
-    assert all(part.get_xlabel() and part.get_ylabel() and part.get_title() for part in axes)
-    assert line(axes[0], "first that differs").get_xdata()[0] == 1
+    assert all(part.get_xlabel() and part.get_ylabel() and part.get_title("left") for part in axes)
+    assert [part.lines[-1].get_xdata()[0] for part in axes[:3]] == [1, 1, 1]
+    assert "first at step 1 (dotted line)" in axes[0].get_figure().get_suptitle()
 
 
 @pytest.mark.parametrize("settings", [{"steps": 0}, {"lr": 1e200, "steps": 5}])
@@ -98,7 +280,7 @@ def test_a_derivation_of_one_quantity_is_drawn_without_paths_of_its_own():
     axes, _ = drawn({"steps": 3}, lambda x, W_h, b_h: dict(z_h=x @ W_h.T + b_h))
     assert [text.get_text() for text in axes[2].get_legend().get_texts()] == ["PyTorch"]
     assert [text.get_text() for text in axes[0].get_legend().get_texts()] == ["PyTorch"]
-    assert axes[3].texts[0].get_text() == "no gradient was given"
+    assert axes[3].texts[0].get_text() == "no gradient was returned"
 
 
 def test_numbers_of_one_step_are_drawn_where_the_next_has_none(tmp_path):
