@@ -30,7 +30,7 @@ WIDTH = 1280
 
 def save(picture: Image.Image, name: str) -> None:
     """Save a picture, small."""
-    colours = picture.convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    colours = picture.convert("RGB").quantize(128, dither=Image.Dither.NONE)
     colours.save(PICTURES / name, optimize=True)
 
 

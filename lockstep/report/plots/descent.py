@@ -23,10 +23,14 @@ LEFT, RIGHT = -1.0, 4.0  # of the curve
 MOST_FRAMES = 200
 _SIDES = ((BLUE, "o", "by hand: backward difference"), (ORANGE, "x", "PyTorch: exact derivative"))
 _MARGIN = 0.1  # left and right of the curve
-_FRAME, _LAST_FRAME = 120, 2000  # milliseconds
+_STILL = 0.005  # a smaller move of x is not seen
+_FAR = 1e6  # off the picture, and near enough to be drawn
+_TANGENT = 0.7  # of x on either side of the point
+_FRAME, _LAST_FRAME = 200, 4000  # milliseconds
 
 Path = list[tuple[float, float]]  # of a descent: (x, f(x))
 Throw = Callable[[int], None]
+Slope = Callable[[float], float]
 
 
 def draw(figure: Figure, by_hand: Path, by_torch: Path) -> None:
@@ -36,10 +40,16 @@ def draw(figure: Figure, by_hand: Path, by_torch: Path) -> None:
         _curve(axes, title)
         for path, (color, marker, side) in zip((by_hand, by_torch), _SIDES, strict=True):
             seen = np.array([at for at in path if LEFT <= at[0] <= RIGHT]).reshape(-1, 2)
-            axes.scatter(*seen.T, color=color, marker=marker, s=45, label=side, zorder=2)
+            if axes is whole:  # jumps across the valley
+                axes.plot(*seen.T, color=color, linewidth=0.8, alpha=0.5, zorder=1)
+            hollow: Any = dict(s=90, facecolors="none", edgecolors=color)
+            look = hollow if marker == "o" else dict(s=45, color=color)
+            axes.scatter(*seen.T, marker=marker, label=side, linewidths=1.8, zorder=2, **look)
     zoom.set(xlim=(2, 3), ylim=(f(8 / 3) - 0.1, f(2.0) + 0.1))
     whole.legend(loc="upper left", bbox_to_anchor=(0, 1))
-    whole.set_ylim(top=f(RIGHT) + 4)
+    whole.set_ylim(top=f(RIGHT) + 5)
+    ends = zip(("by hand", "PyTorch"), map(outcome, (by_hand, by_torch)), strict=True)
+    figure.supxlabel("      ".join(f"{side}: {words}" for side, words in ends))
 
 
 def _curve(axes: Axes, title: str) -> None:
@@ -49,10 +59,45 @@ def _curve(axes: Axes, title: str) -> None:
     axes.grid(alpha=0.3)
 
 
-def save(file: IO[bytes], kind: str, by_hand: Path, by_torch: Path) -> None:
+def _is_seen(x: float) -> bool:
+    return LEFT - _MARGIN <= x <= RIGHT + _MARGIN
+
+
+def last_seen(path: Path) -> int:
+    """The step after which nothing is seen to move.
+
+    It is where x has left the picture for good, or from where on it stays within `_STILL` of its
+    end; else the last one.
+    """
+    if not _is_seen(path[-1][0]):
+        return max((n + 1 for n, (x, _) in enumerate(path) if _is_seen(x)), default=0)
+    return max((n + 1 for n, (x, _) in enumerate(path) if abs(x - path[-1][0]) > _STILL), default=0)
+
+
+def outcome(path: Path) -> str:
+    """What is seen of a path's end, in a sentence.
+
+    Examples:
+        >>> outcome([(0.5, 5.125), (2.67, -3.48), (2.67, -3.48)])
+        'at rest from step 1 on'
+        >>> outcome([(3.0, -3.0), (7.0, 153.0)])
+        'off the picture from step 1 on'
+    """
+    n, last = last_seen(path), len(path) - 1
+    if not _is_seen(path[-1][0]):
+        return f"off the picture from step {n} on"
+    if n < last:
+        return f"at rest from step {n} on"
+    moves = np.diff([x for x, _ in path[-3:]])
+    is_jumping = len(moves) == 2 and moves[0] * moves[1] < 0
+    return f"still {'jumping across' if is_jumping else 'on its way'} after {last} steps"
+
+
+def save(file: IO[bytes], kind: str, by_hand: Path, by_torch: Path, lr: float) -> None:
     """Write the figure to an open file. kind: png, svg or pdf."""
-    with canvas(13, 5.5, 150) as figure:
+    with canvas(13, 6, 150, font=13) as figure:
         draw(figure, by_hand, by_torch)
+        figure.suptitle(f"start {by_hand[0][0]:g}, learning rate {lr:g}")
         write(figure, file, kind)
 
 
@@ -102,58 +147,99 @@ def write(figure: Figure, file: IO[bytes], kind: str) -> None:
     figure.savefig(file, format=kind, metadata=undated[kind])
 
 
-def frames(steps: int) -> list[int]:
-    """The throws that get a frame: of a long descent evenly chosen ones, the last always."""
-    return sorted({round(n) for n in np.linspace(0, steps, min(steps + 1, MOST_FRAMES))})
+def frames(*paths: Path) -> list[int]:
+    """The steps that get a frame, until nothing moves: of many, evenly chosen ones and the last."""
+    last = max(map(last_seen, paths))
+    return sorted({round(n) for n in np.linspace(0, last, min(last + 1, MOST_FRAMES))})
 
 
-def draw_balls(figure: Figure, by_hand: Path, by_torch: Path) -> Throw:
+def draw_balls(
+    figure: Figure, paths: tuple[Path, Path], slopes: tuple[Slope, Slope], lr: float
+) -> Throw:
     """Draw each side's curve into a matplotlib Figure.
 
+    Args:
+        figure: Where to.
+        paths: By hand, and PyTorch's.
+        slopes: The derivative that each of them uses.
+        lr: The learning rate.
+
     Returns:
-        A function that moves the balls to throw n.
+        A function that moves ball, tangent, trail and numbers, all of them animated, to step n.
     """
-    low, high = LEFT - _MARGIN, RIGHT + _MARGIN
+    last = frames(*paths)[-1]
     sides = []
     panels = figure.subplots(1, 2, sharey=True)
-    for axes, path, (color, _, title) in zip(panels, (by_hand, by_torch), _SIDES, strict=True):
+    for axes, path, slope, (color, _, title) in zip(panels, paths, slopes, _SIDES, strict=True):
         _curve(axes, title)
-        axes.set(xlim=(low, high), ylim=(f(LEFT) - 5, f(RIGHT) + 1))
-        (trail,) = axes.plot([], [], "o", color=color, markersize=5, alpha=0.4)
-        (ball,) = axes.plot([], [], "o", color=color, markersize=16, markeredgecolor="black")
-        words = axes.text(0.5, 0.92, "", transform=axes.transAxes, ha="center", fontsize=13)
-        sides.append((path, trail, ball, words))
+        axes.set(xlim=(LEFT - _MARGIN, RIGHT + _MARGIN), ylim=(f(LEFT) - 7, f(RIGHT) + 8))
+        moving: Any = dict(animated=True, color=color)
+        (trail,) = axes.plot([], [], "o-", markersize=5, linewidth=0.8, alpha=0.5, **moving)
+        (tangent,) = axes.plot([], [], linewidth=2.5, label="tangent", **moving)
+        (ball,) = axes.plot([], [], "o", markersize=14, markeredgecolor="black", **moving)
+        axes.legend(handles=[axes.lines[0], tangent], loc="lower left", frameon=False)
+        fixed: Any = dict(family="monospace", va="top", transform=axes.transAxes)
+        words = axes.text(0.02, 0.97, "", animated=True, fontsize=14, **fixed)
+        sides.append((path, slope, trail, tangent, ball, words))
 
     def throw(n: int) -> None:
-        for path, trail, ball, words in sides:
+        for path, slope, trail, tangent, ball, words in sides:
             at = min(n, len(path) - 1)
             x, y = path[at]
-            trail.set_data(*np.array(path[:at]).reshape(-1, 2).T)
+            trail.set_data(*np.clip(path[: at + 1], -_FAR, _FAR).T)
             ball.set_data([x], [y])
-            off = "" if low <= x <= high else ", off the picture"
-            words.set_text(f"throw {at}   x = {x:.9g}{off}")
+            with np.errstate(all="ignore"):
+                steep = float(slope(np.float64(x)))
+            ends = np.array([-_TANGENT, _TANGENT]) if _is_seen(x) else np.empty(0)
+            tangent.set_data(x + ends, y + steep * ends)
+            words.set_text(
+                f"step {at:<9}learning rate {lr:g}\n"
+                f"x     = {_wide(x)}\nf(x)  = {_wide(y)}\nslope = {_wide(steep)}"
+                + (f"\n{outcome(path)}" if n == last else "")
+            )
 
     return throw
 
 
+def _wide(number: float) -> str:
+    """A number in ten characters, whatever it is, so that text around it stays where it is."""
+    return f"{number:10.4f}" if abs(number) < 1e4 else f"{number:10.2e}"
+
+
 def animate(
-    file: IO[bytes], by_hand: Path, by_torch: Path, show_progress: Callable[[int], None]
+    file: IO[bytes],
+    paths: tuple[Path, Path],
+    slopes: tuple[Slope, Slope],
+    lr: float,
+    show_progress: Callable[[int], None],
 ) -> None:
-    """Write the animation to an open file, a GIF. show_progress: gets the number of frames done."""
+    """Write the animation to an open file, a GIF that is played once.
+
+    Args:
+        file: Where to.
+        paths: See `draw_balls`, as `slopes` and `lr`.
+        show_progress: Gets the number of frames done.
+    """
     from PIL import Image
 
-    with canvas(11, 4.8, 80) as figure:
+    with canvas(12, 5.6, 80, font=12) as figure:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
         drawn = FigureCanvasAgg(figure)
-        throw = draw_balls(figure, by_hand, by_torch)
-        pictures = []
-        for done, n in enumerate(frames(max(len(by_hand), len(by_torch)) - 1), 1):
+        throw = draw_balls(figure, paths, slopes, lr)
+        drawn.draw()  # all that does not move, once
+        still = drawn.copy_from_bbox(figure.bbox)
+        moving = [it for axes in figure.axes for it in axes.get_children() if it.get_animated()]
+        pictures: list[Image.Image] = []
+        for done, n in enumerate(frames(*paths), 1):
             throw(n)
-            drawn.draw()
+            drawn.restore_region(still)
+            for artist in moving:
+                figure.draw_artist(artist)
             picture = Image.fromarray(np.asarray(drawn.buffer_rgba())).convert("RGB")
-            pictures.append(picture.quantize(32, method=Image.Quantize.MEDIANCUT))
+            colours = pictures[0] if pictures else picture.quantize(64)
+            pictures.append(picture.quantize(palette=colours, dither=Image.Dither.NONE))
             show_progress(done)
     durations = [_FRAME] * (len(pictures) - 1) + [_LAST_FRAME]
     first, *rest = pictures
-    first.save(file, "GIF", save_all=True, append_images=rest, duration=durations, loop=0)
+    first.save(file, "GIF", save_all=True, append_images=rest, duration=durations)

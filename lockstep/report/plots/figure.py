@@ -149,7 +149,7 @@ def draw(figure: Figure, result: Comparison, album: Album[_Point]) -> None:
     for axes in over_steps:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         for line in axes.lines:
-            if len(line.get_xdata()) < 4 and line.get_linestyle() != "None":
+            if 0 < len(line.get_xdata()) < 4 and line.get_linestyle() != "None":
                 line.set_marker("o")
             if len(line.get_xdata()) == 1:
                 axes.set_xlim(points[0].step - 1, points[0].step + 1)

@@ -87,7 +87,7 @@ def test_a_runaway_is_exit_status_3(arguments, capsys):
     assert "no minimum: x " in capsys.readouterr().out
 
 
-def test_the_figure_has_both_pictures(tmp_path):
+def test_the_figure_has_both_pictures(tmp_path, monkeypatch):
     from matplotlib.figure import Figure
 
     figure = Figure()
@@ -100,7 +100,12 @@ def test_the_figure_has_both_pictures(tmp_path):
     np.testing.assert_array_equal(f, by_hand.f(x))
     assert zoom.get_xlim() == (2, 3)
     assert [len(points.get_offsets()) for points in whole.collections] == [101, 101]
+    ends = "by hand: at rest from step 18 on      PyTorch: at rest from step 18 on"
+    assert figure.get_supxlabel() == ends
+    titles = []
+    monkeypatch.setattr("matplotlib.figure.Figure.suptitle", lambda _, text: titles.append(text))
     assert main(["--plot", str(tmp_path / "a.png")]) == 0
+    assert titles == ["start 0.5, learning rate 0.05"]
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -17,6 +17,7 @@ from lockstep.network.problem import make_problem
 from lockstep.report.plots import descent, figure, labels
 from lockstep.sides.chosen import side_by_hand
 from manual_backprop import gradient_descent as by_hand
+from torch_reference import gradient_descent as by_torch
 
 
 def drawn(settings, step=None, **values):
@@ -308,37 +309,128 @@ def test_each_format_is_written_and_the_same_run_gives_the_same_bytes(kind, star
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_the_ball_is_where_the_path_is_throw_by_throw():
-    paths = by_hand.descend(0.5, 20, 0.05), by_hand.descend(0.5, 20, 0.06)
+def rolled(start, steps, lr):
+    """Both paths of a descent, and the derivatives that they use."""
+    paths = by_hand.descend(start, steps, lr), by_torch.descend(start, steps, lr)
+    return paths, (by_hand.derivative, by_torch.derivative)
+
+
+def words_of(axes):
+    (words,) = axes.texts
+    return words.get_text()
+
+
+def test_ball_tangent_and_numbers_are_where_the_path_is_step_by_step():
+    paths, slopes = rolled(0.5, 20, 0.06)
     picture = Figure()
-    throw = descent.draw_balls(picture, *paths)
+    throw = descent.draw_balls(picture, paths, slopes, 0.06)
     for n in (0, 7, 20):
         throw(n)
-        for axes, path in zip(picture.axes, paths, strict=True):
-            _, trail, ball = axes.lines
+        for axes, path, slope in zip(picture.axes, paths, slopes, strict=True):
+            _, trail, tangent, ball = axes.lines
+            x, y = path[n]
             assert (ball.get_xdata()[0], ball.get_ydata()[0]) == path[n]
-            assert len(trail.get_xdata()) == n
-            assert axes.texts[0].get_text().startswith(f"throw {n} ")
+            assert list(trail.get_xdata()) == [x for x, _ in path[: n + 1]]
+            (left, right), (low, high) = tangent.get_data()
+            assert (high - low) / (right - left) == pytest.approx(slope(x), rel=1e-9)
+            assert (low + high) / 2 == pytest.approx(y, rel=1e-9)
+            assert words_of(axes).splitlines()[:4] == [
+                f"step {n:<9}learning rate 0.06",
+                f"x     = {x:10.4f}",
+                f"f(x)  = {y:10.4f}",
+                f"slope = {slope(x):10.4f}",
+            ]
 
 
-def test_a_ball_that_ran_away_is_said_to_be_off_the_picture():
-    path = by_hand.descend(-0.5, 5, 0.05)
+def test_the_text_does_not_jump():
+    paths, slopes = rolled(0.5, 100, 0.5)
     picture = Figure()
-    descent.draw_balls(picture, path, path)(5)
-    assert picture.axes[0].texts[0].get_text().endswith("off the picture")
+    throw = descent.draw_balls(picture, paths, slopes, 0.5)
+    shapes = []
+    for n in descent.frames(*paths):
+        throw(n)
+        shapes.append([len(line) for line in words_of(picture.axes[0]).splitlines()[:4]])
+    assert all(shape == shapes[0] for shape in shapes)
+    assert {len(descent._wide(x)) for x in (0.0, -1e-9, 9e3, -1e20, np.inf, -np.inf, np.nan)} == {
+        10
+    }
 
 
-def test_a_long_descent_has_two_hundred_frames_and_ends_at_its_end():
-    assert descent.frames(100) == list(range(101))
-    assert len(descent.frames(5000)) == descent.MOST_FRAMES
-    assert descent.frames(5000)[-1] == 5000
+@pytest.mark.parametrize(
+    ("start", "steps", "lr", "frames", "words"),
+    [
+        (0.5, 100, 0.05, 19, "at rest from step 18 on"),
+        (0.5, 100, 0.24, 41, "at rest from step 40 on"),
+        (0.5, 100, 0.3, 101, "still jumping across after 100 steps"),
+        (0.5, 100, 0.5, 4, "off the picture from step 3 on"),
+        (0.5, 3, 0.05, 4, "still on its way after 3 steps"),
+        (0.5, 0, 0.05, 1, "still on its way after 0 steps"),
+        (-3.0, 20, 0.05, 1, "off the picture from step 0 on"),
+        (-0.5, 5, 1e200, 2, "off the picture from step 1 on"),
+        (5.0, 100, 0.05, 11, "at rest from step 10 on"),
+    ],
+)
+def test_the_animation_ends_when_nothing_moves_any_more_with_a_sentence(
+    start, steps, lr, frames, words
+):
+    paths, slopes = rolled(start, steps, lr)
+    shown = descent.frames(*paths)
+    assert descent.outcome(paths[0]) == words
+    assert len(shown) == frames
+    picture = Figure()
+    throw = descent.draw_balls(picture, paths, slopes, lr)
+    throw(shown[-1])
+    assert words_of(picture.axes[0]).endswith(f"\n{words}")
+    assert picture.axes[0].get_xlim() == (-1.1, 4.1)
+    picture.draw_without_rendering()
+    if len(shown) > 1:
+        throw(shown[-2])
+        assert words not in words_of(picture.axes[0])
 
 
-def test_the_animation_has_a_frame_a_throw(tmp_path, capsys):
+def test_a_long_descent_that_never_rests_has_two_hundred_frames_and_ends_at_its_end():
+    path = by_hand.descend(0.5, 5000, 0.3)
+    shown = descent.frames(path, path)
+    assert len(shown) == descent.MOST_FRAMES
+    assert shown[-1] == descent.last_seen(path)
+
+
+def test_the_animation_is_played_once_and_its_last_frame_stays(tmp_path, capsys):
     path = tmp_path / "ball.gif"
     assert descend(["--steps", "6", "--animate", str(path)]) == 0
     with Image.open(path) as picture:
         assert picture.n_frames == 7
+        assert "loop" not in picture.info
+        stays = []
+        for n in range(7):
+            picture.seek(n)
+            stays.append(picture.info["duration"])
+        assert stays == [200] * 6 + [4000]
+
+
+def test_each_frame_of_the_animation_has_the_ball_elsewhere(tmp_path, capsys):
+    path = tmp_path / "ball.gif"
+    assert descend(["--lr", "0.3", "--steps", "4", "--animate", str(path)]) == 0
+    with Image.open(path) as picture:
+        frames = []
+        for n in range(picture.n_frames):
+            picture.seek(n)
+            frames.append(picture.convert("RGB").tobytes())
+    assert len(set(frames)) == 5
+
+
+def test_progress_is_shown_on_a_terminal_alone(tmp_path, capsys, monkeypatch):
+    path = str(tmp_path / "ball.gif")
+    assert descend(["--steps", "3", "--animate", path]) == 0
+    assert capsys.readouterr().err == ""
+    now = iter(range(0, 1000, 3))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr("lockstep.cli.main.time.monotonic", lambda: float(next(now)))
+    assert descend(["--steps", "3", "--animate", path]) == 0
+    said = capsys.readouterr()
+    assert "frames" in said.err
+    assert "4/4" in said.err
+    assert "frames" not in said.out
 
 
 @pytest.mark.parametrize(
