@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import itertools
 import json
 import linecache
 import re
@@ -16,6 +17,7 @@ import textwrap
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lockstep.errors import first_line_of
+from lockstep.explain.facts import agree
 from lockstep.gradients.check import WrongAnswer, check_gradients
 from lockstep.gradients.reference import as_array, gradients, watch
 from lockstep.gradients.result import CheckResult, GradientMismatch
@@ -190,7 +193,7 @@ class Lesson:
 
     def summary(self) -> None:
         """Print how many gradients are right, which are not, and how many hints were used."""
-        used = f"{sum(self._hinted.values())} hints used of {self.hints}"
+        used = f"{counted(sum(self._hinted.values()), 'hint')} used of {self.hints}"
         print(f"{len(self._right)} of {len(GRADIENTS)} right, {used}.")
         wrong = [f"{name} ({self._wrong[name]})" for name in GRADIENTS if name in self._wrong]
         empty = [name for name in GRADIENTS if name not in self._right | self._wrong]
@@ -298,6 +301,8 @@ class Lesson:
             mistake, says, remedy = axis
         elif mistake == "unknown":
             remedy = f'check each factor, or ask for hint("{name}")'
+            swapped = _swapped(GRADIENTS[name], self._known(name), as_array(value))
+            mistake, says, remedy = swapped or (mistake, says, remedy)
         self._wrong[name] = mistake
         return f"wrong{report}\n  mistake   {mistake}: {says}\n  remedy    {remedy}"
 
@@ -374,6 +379,40 @@ def _called(formula: Formula, known: Mapping[str, Any]) -> Any:
         space.update(before)
 
 
+def _part(it: Gradient) -> tuple[Callable[..., Any], set[str]]:
+    """The lines between a quantity and what comes in, as a scalar of tensors; and their names."""
+    way, uses = _way(it), _uses(it)
+    computed = [other for other in way if other not in uses or other == "loss"]
+    incoming = [f"d_{other}" for other in uses if other != "loss"]
+
+    def reference(**given: Any) -> Any:
+        values, total = dict(given), 0.0
+        for other in way:
+            line = LINES[other]
+            if other in computed:
+                values[other] = _evaluated(line.value, values, torch)
+            else:
+                total = total + _evaluated(line.weighted(f"d_{other}"), values, torch).sum()
+        return total + values.get("loss", 0.0)
+
+    return reference, {it.of}.union(incoming, *(LINES[other].reads for other in way)) - {*computed}
+
+
+def _swapped(it: Gradient, known: dict[str, Any], own: Array) -> tuple[str, str, str] | None:
+    """The mistake, if another value in the place of one gives these numbers."""
+    reference, names = _part(it)
+    inputs = {name: known[name] for name in known if name in names}
+    arrays = {name: value for name, value in known.items() if np.ndim(value)}
+    for name, other in itertools.permutations(arrays, 2):
+        if name in inputs and arrays[name].shape == arrays[other].shape:
+            part = partial(reference, N=known["N"]) if "N" in names else reference
+            given = {each: inputs[each] for each in inputs if each != "N"} | {name: arrays[other]}
+            found = gradients(part, given, [it.of])[it.of]
+            if agree(own, found, 1e-9 * np.abs(found) + 1e-12 * np.abs(own).max()).all():
+                return "wrong-layer-input", f"{other} is in the place of {name}", f"use {name}"
+    return None
+
+
 def _checked(
     it: Gradient,
     formula: Callable[[dict[str, Any]], Any],
@@ -388,22 +427,8 @@ def _checked(
         known: The values of all.
         diagnose: Whether a mistake is to be named.
     """
-    way, uses = _way(it), _uses(it)
-    computed = [other for other in way if other not in uses or other == "loss"]
-    incoming = [f"d_{other}" for other in uses if other != "loss"]
-    read = {it.of}.union(incoming, *(LINES[other].reads for other in way))
-
-    def reference(**given: Any) -> Any:
-        values, total = dict(given), 0.0
-        for other in way:
-            line = LINES[other]
-            if other in computed:
-                values[other] = _evaluated(line.value, values, torch)
-            else:
-                total = total + _evaluated(line.weighted(f"d_{other}"), values, torch).sum()
-        return total + values.get("loss", 0.0)
-
-    inputs = {name: known[name] for name in known if name in read and name not in computed}
+    reference, names = _part(it)
+    inputs = {name: known[name] for name in known if name in names}
     try:
         return check_gradients(
             lambda **given: {it.of: formula(given)}, reference, diagnose=diagnose, **inputs

@@ -128,6 +128,7 @@ MISTAKES = [
     ("d_o", "return d_below", "term-missing"),
     ("d_o", "return d_below + d_top", "factor-missing"),
     ("d_W_o", "return h.T @ d_o", "transposed-gradient"),
+    ("d_W_o", "return d_o.T @ bn", "wrong-layer-input"),
     ("d_b_o", "return d_o.sum(axis=1)", "wrong-axis"),
     ("d_bn", "return d_h * (1 - bn**2)", "derivative-at-wrong-point"),
     ("d_gamma", "return d_bn.sum(axis=0)", "factor-missing"),
@@ -136,6 +137,7 @@ MISTAKES = [
     ("d_square", "return np.ones_like(square) * d_var / (N - 1)", "scaled-by-constant"),
     ("d_square", "return d_var / N", "wrong-shape"),
     ("d_diff", "return d_normed * inv_std", "term-missing"),
+    ("d_diff", "return d_bn * inv_std + d_square * 2 * diff", "wrong-layer-input"),
     ("d_mean", "return -d_diff.sum(axis=1, keepdims=True)", "wrong-axis"),
     ("d_z", "return d_diff", "term-missing"),
     ("d_z", "return d_diff + d_mean / (N - 1)", "scaled-by-constant"),
@@ -181,6 +183,7 @@ def test_a_mistake_has_the_name_that_it_deserves(name, body, mistake, student, c
             "d_top: wrong shape.\n  mistake   wrong-shape: the gradient of",
         ),
         ("d_p", "return d_log_p * p", '  remedy    check each factor, or ask for hint("d_p")'),
+        ("d_W_o", "return d_o.T @ bn", "bn is in the place of h\n  remedy    use h"),
         ("d_h", "return d_z", "It uses d_z. Of the gradients, it may use those that come before"),
         (
             "d_o_at_once",
