@@ -42,6 +42,7 @@ _TABLE: dict[str, Any] = tomllib.loads(
 )
 FORWARD: str = _TABLE.pop("forward")
 _FILE = "the forward pass"  # what a report calls it
+_NOTHING = 1e-12  # beside the gradient of the loss by itself, which is 1
 _ONLY_HERE = (
     " as a formula. Its value is right, but only because a gradient is zero here, to rounding.\n"
     "  With other gradients coming in, it is not right."
@@ -208,9 +209,9 @@ class Lesson:
             steps: How many steps of gradient descent.
             lr: The learning rate.
         """
-        left = len([name for name in STEPWISE if name not in self._right])
-        if left:
-            print(f"Training waits until {counted(left, 'more gradient')} of the 25 are right.")
+        left = counted(len([name for name in STEPWISE if name not in self._right]), "more gradient")
+        if not self._right.keys() >= {*STEPWISE}:
+            print(f"Training waits until {left} of the {len(STEPWISE)} are right.")
             return
         mine = {name: array.copy() for name, array in self.parameters.items()}
         theirs = {name: torch.tensor(array) for name, array in self.parameters.items()}
@@ -283,28 +284,40 @@ class Lesson:
                 return "not filled yet."
             with contextlib.redirect_stdout(io.StringIO()):  # it is called many times
                 found = self._tried(name, formula)
-                other = self._elsewhere(name, formula, value)
+                other = None
+                if isinstance(found, GradientMismatch) or self._vanishes(name):
+                    other = self._elsewhere(name, formula, value)
         except Exception as error:
             self._wrong[name] = "error"
             return f"wrong. {_raised(name, error)}"
-        if isinstance(found, CheckResult) and not isinstance(other, GradientMismatch):
-            self._right[name] = formula
-            return f"right ({len(self._right)} of {len(GRADIENTS)}). {_praise(found)}"
-        report = str(found).partition("mismatch")[2].partition("\n  mistake")[0]
-        report = report.replace(", another shape", " shape.")
-        if isinstance(found, CheckResult):
-            report = _ONLY_HERE
-        mismatches = [it for it in (other, found) if isinstance(it, GradientMismatch)]
-        likely = mismatches[0].diagnoses[0]
+        if isinstance(found, GradientMismatch) or isinstance(other, GradientMismatch):
+            return f"wrong{self._report(name, value, found, other)}"
+        if found.verdict == "undecided":
+            self._wrong[name] = "not judged"
+            return f"not judged: {'; '.join(found.reasons)}."
+        self._right[name] = formula
+        return f"right ({len(self._right)} of {len(GRADIENTS)}). {_praise(found)}"
+
+    def _report(self, name: str, value: Any, *found: CheckResult | GradientMismatch | None) -> str:
+        """Where a formula is wrong, by how much, and which mistake it looks like.
+
+        Args:
+            name: Of the gradient.
+            value: What the formula gives.
+            found: What became of it by its value, and with other gradients coming in.
+        """
+        report = str(found[0]).partition("mismatch")[2].partition("\n  mistake")[0]
+        report = report.replace(", another shape", " shape.") or _ONLY_HERE
+        likely = [it for it in found if isinstance(it, GradientMismatch)][-1].diagnoses[0]
         mistake, says, remedy = likely["mistake"], likely["says"], likely["remedy"]
-        if mistake == "wrong-shape" and (axis := self._wrong_axis(name, value)):
-            mistake, says, remedy = axis
+        if mistake == "wrong-shape":
+            mistake, says, remedy = self._wrong_axis(name, value) or (mistake, says, remedy)
         elif mistake == "unknown":
             remedy = f'check each factor, or ask for hint("{name}")'
             swapped = _swapped(GRADIENTS[name], self._known(name), as_array(value))
             mistake, says, remedy = swapped or (mistake, says, remedy)
         self._wrong[name] = mistake
-        return f"wrong{report}\n  mistake   {mistake}: {says}\n  remedy    {remedy}"
+        return f"{report}\n  mistake   {mistake}: {says}\n  remedy    {remedy}"
 
     def _tried(
         self, name: str, formula: Formula, start: str = "loss"
@@ -324,7 +337,13 @@ class Lesson:
             known,
             diagnose=False,
         )
-        return anew if isinstance(anew, CheckResult) else found
+        matches = isinstance(anew, CheckResult) and anew.verdict == "match"
+        return anew if matches else found
+
+    def _vanishes(self, name: str) -> bool:
+        """Whether a gradient, or one that comes in, is zero to rounding. Its value shows little."""
+        it, found = GRADIENTS[name], self._gradients()
+        return any(np.abs(found[f"d_{of}"]).max() <= _NOTHING for of in (it.of, *_uses(it)))
 
     def _elsewhere(
         self, name: str, formula: Formula, value: Any

@@ -11,6 +11,8 @@ import pytest
 import torch
 from nbclient import NotebookClient
 
+from lockstep.gradients.result import CheckResult
+from lockstep.learn import backward_pass
 from lockstep.learn.backward_pass import FORWARD, GRADIENTS, STEPWISE, Lesson, write_key
 from tests.shown import ROOT, comes_out
 
@@ -238,6 +240,7 @@ def test_a_name_stands_for_pytorchs_gradient_whatever_was_written(student):
         ("d_o", "return (p - np.eye(26)[y]) / N"),
         ("d_o", "return d_below - (o == top) * d_below.sum(axis=1, keepdims=True)"),
         ("d_odds", "return (d_p - (d_p * p).sum(axis=1, keepdims=True)) / total"),
+        ("d_odds", "return d_p / total + 1 / (N * total)"),
         ("d_total", "return -d_log_p.sum(axis=1, keepdims=True) / total"),
         ("d_bn", "return ((p - np.eye(26)[y]) / N) @ W_o * (1 - h**2)"),
         ("d_z", "return d_diff - d_diff.mean(axis=0)"),
@@ -275,6 +278,17 @@ def test_a_cell_that_is_run_again_counts_as_it_is_now(student, capsys):
         lesson.summary()
         assert capsys.readouterr().out.startswith(first)
     assert not lesson._wrong
+
+
+def test_what_rounding_hides_is_neither_right_nor_blamed(student, capsys, monkeypatch):
+    empty = dict.fromkeys(("resolution", "accuracy", "seen"), {})
+    found = CheckResult("undecided", **empty, remarks=[], worst_ratio=0, values=0, same=False)
+    found.reasons = ["not finite"]
+    monkeypatch.setattr(backward_pass, "check_gradients", lambda *_, **__: found)
+    assert answer("d_p", "return d_log_p", student, capsys) == "d_p: not judged: not finite."
+    student["lesson"].summary()
+    assert "0 of 27 right" in (said := capsys.readouterr().out)
+    assert "wrong: d_p (not judged)" in said
 
 
 def test_hints_go_from_a_question_to_the_formula_and_are_counted(student, capsys):
