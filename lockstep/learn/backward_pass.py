@@ -87,10 +87,8 @@ class _Line:
 
 
 def _lines() -> dict[str, _Line]:
-    """The lines of the forward pass, by what they compute. Reports can quote them from here on."""
+    """The lines of the forward pass, by what they compute."""
     trees: list[Any] = ast.parse(FORWARD).body  # assignments
-    quoted = [f"{line.partition('  #')[0]}\n" for line in FORWARD.splitlines()]
-    linecache.cache[_FILE] = (len(FORWARD), None, quoted, _FILE)
     found = {}
     for tree in trees:
         names = {node.id for node in ast.walk(tree.value) if isinstance(node, ast.Name)}
@@ -448,6 +446,8 @@ def _checked(
     """
     reference, names = _part(it)
     inputs = {name: known[name] for name in known if name in names}
+    quoted = [f"{line.partition('  #')[0]}\n" for line in FORWARD.splitlines()]
+    linecache.cache[_FILE] = (len(FORWARD), None, quoted, _FILE)  # for reports; others may clear it
     try:
         return check_gradients(
             lambda **given: {it.of: formula(given)}, reference, diagnose=diagnose, **inputs
