@@ -83,7 +83,7 @@ def _template(values: dict[str, Any]) -> int:
     if network.masked:
         raise Unusable(f"--template: {network.masked[0]}: there is none with dropout")
     printed, _ = printer()
-    printed(template(Exercise(replace(network, labels=False)), {}).splitlines())
+    printed(template(Exercise(replace(network, labels=False), split=False), {}).splitlines())
     return 0
 
 

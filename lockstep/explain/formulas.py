@@ -19,7 +19,7 @@ from lockstep.network.problem import Start
 from lockstep.network.symbols import Cells, Symbol, written
 from manual_backprop import network as by_hand
 from manual_backprop import neuron_by_neuron
-from manual_backprop.activations import ACTIVATIONS
+from manual_backprop.activations import ACTIVATIONS, softmax
 from manual_backprop.losses import SUMS, divisor, one_hot, penalty, square
 from manual_backprop.number import Pair
 
@@ -204,6 +204,41 @@ def element_formulas(network: Network, samples: int) -> dict[str, str]:
     )
 
 
+def elements_of(text: str, quantity: str, network: Network) -> dict[str, str]:
+    """A formula in matrices, right or not, as formulas of the lecture's scalars on one sample.
+
+    Args:
+        text: The formula. What only a later line computes is written out in it.
+        quantity: What it computes.
+        network: One whose quantities have scalars.
+
+    Returns:
+        The formulas by scalar; none where the formula has another shape than the quantity.
+
+    Raises:
+        ValueError, IndexError, TypeError, AttributeError, NameError: It is none of scalars.
+    """
+    before = network.judged[: network.judged.index(quantity)]
+    names: dict[str, Any] = {
+        name: Cells.called(labels(network, name, 1)) for name in (*network.given, *before)
+    }
+    names |= _named_settings(network, Cells.called)
+    names |= {"lr": Cells.called("lr"), "step": Cells.called("step"), "N": 1, "c": 2}
+    names |= {function.__name__: function for function in _FUNCTIONS} | {"square": square}
+    for l in network.layers:
+        suffix = network.suffix(l)
+        names |= zip(functions_of(suffix), _elementwise(suffix), strict=True)
+    names |= {"softmax": softmax}
+    result = np.asarray(evaluate(text, names, formulas(network)))
+    wanted = labels(network, quantity, 1)
+    if result.shape != wanted.shape:
+        return {}
+    return {
+        own: it.text() if isinstance(it, Symbol) else repr(it)
+        for own, it in zip(wanted.flat, result.flat, strict=True)
+    }
+
+
 def labels(network: Network, name: str, samples: int) -> Any:
     """An array of what reports call the elements of a quantity."""
     found = np.empty(network.shape(name, samples), object)
@@ -222,9 +257,9 @@ def formula_of(name: str, samples: int | None, network: Network) -> str:
     """
     if samples is None:
         return formulas(network)[name]
-    if samples == 1 and network.sizes == (2, 2, 2) and network.is_plain:
-        return scalar_formulas(network)[name]
-    return element_formulas(network, samples)[name]
+    lectures = samples == 1 and network.sizes == (2, 2, 2) and network.is_plain
+    found = scalar_formulas(network) if lectures else {}
+    return found.get(name) or element_formulas(network, samples)[name]
 
 
 def _scalars(network: Network, name: str) -> tuple[str, ...]:
@@ -312,7 +347,10 @@ def evaluate(source: str, names: dict[str, Any], right: Texts = _NONE) -> Any:
     """
     for name in inputs_of(source) & right.keys() - names.keys():
         names = names | {name: evaluate(right[name], names, right)}
-    return eval(compiled(source), {"__builtins__": {}}, names)
+    return eval(compiled(source), {"__builtins__": _BUILTINS}, names)
+
+
+_BUILTINS = {"__import__": __import__}  # NumPy imports parts of itself where they are first used
 
 
 def what_it_is(name: str, of: str, network: Network) -> str:

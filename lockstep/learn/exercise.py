@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import islice, takewhile
@@ -16,18 +16,8 @@ import numpy as np
 from lockstep.bound.allowed import Limits as Rounding
 from lockstep.bound.allowed import allowed
 from lockstep.errors import Unusable
-from lockstep.explain.catalogue import catalogue
-from lockstep.explain.formulas import replaced
 from lockstep.explain.search import diagnose
-from lockstep.learn.template import (
-    LECTURES,
-    Exercise,
-    classes,
-    described,
-    in_the_files_words,
-    right_formula,
-    template,
-)
+from lockstep.learn.template import HIDDEN, LECTURES, Exercise, classes, described, template
 from lockstep.network.files import read_text
 from lockstep.network.names import Array, Quantities
 from lockstep.network.network import WITH_ACTIVATION, Network
@@ -54,8 +44,6 @@ MATRIX_EXAMPLES: dict[str, dict[str, Any]] = {
     "other widths": {"samples": 3},
 }
 COMMAND = "--hidden-activation sigmoid --output-activation sigmoid --loss half_sum"
-# the catalogue's names, and what stands for them in a file
-_WORDS = {"c": "2", "N": "len(x)", "ones_like": "np.ones_like", "output": "[0]"}
 
 
 @dataclass
@@ -90,25 +78,48 @@ class Verdict:
         return self.filled and not self.differs and self.error is None and bool(self.agrees)
 
 
-class Checked(NamedTuple):
-    """What a file is an exercise in, and what became of its formulas, by name and in order."""
+@dataclass(frozen=True)
+class Checked:
+    """What a file is an exercise in, and what became of its formulas.
+
+    Attributes:
+        exercise: What is to be derived.
+        verdicts: By name and in order.
+        hidden: Whether it has a mistake that is not to be named before that is asked for.
+    """
 
     exercise: Exercise
     verdicts: dict[str, Verdict]
+    hidden: bool
+
+    @property
+    def counted(self) -> list[Verdict]:
+        """The formulas to fill in, and which of the given ones are wrong."""
+        asked = self.exercise.asked
+        return [it for it in self.verdicts.values() if it.name in asked or not it.done]
 
 
 class _Example(NamedTuple):
-    """What each formula is tried on: its name for the user, and a step that PyTorch has taken."""
+    """What each formula is tried on.
+
+    Attributes:
+        name: For the user.
+        problem: What is trained.
+        record: A step of it that PyTorch has taken.
+        names: Those of the exercise's formulas, which tell its vocabulary.
+    """
 
     name: str
     problem: Problem
     record: Record
+    names: tuple[str, ...]
 
     def truth(self) -> dict[str, Any]:
         """PyTorch's values in either vocabulary, copies that a file may change."""
         step = self.record
-        given = step.start.given | step.torch
-        table = self.problem.network.scalars(step.samples)
+        network = self.problem.network
+        given = step.start.given | {name: step.torch[name] for name in network.judged}
+        table = network.scalars(step.samples)
         values: dict[str, Any] = {
             scalar: float(given[of].flat[i]) for scalar, (of, i) in table.items() if of in given
         }
@@ -132,7 +143,8 @@ def _examples(it: Exercise) -> list[_Example]:
             values["y"] = classes(outputs, network, values.get("samples", 1))
         problem = make_problem(check(values, str))
         steps = records(problem, partial(_rounding, problem), BuiltIn())
-        found.append(_Example(name, problem, list(islice(steps, 1 + bool(network.memory)))[-1]))
+        *_, step = islice(steps, 1 + bool(network.memory))
+        found.append(_Example(name, problem, step, tuple(it.names)))
     return found
 
 
@@ -141,37 +153,10 @@ def _rounding(problem: Problem, torch: Quantities, start: Start) -> Rounding:
     return allowed(problem, start, torch, noisy=True)
 
 
-def plantable(network: Network = LECTURES) -> list[str]:
-    """The mistakes that a finished file can have."""
-    names = dict.fromkeys(it.name for it in catalogue(network))
-    return [name for name in names if planted(name, network)]
-
-
-@lru_cache
-def planted(mistake: str, network: Network = LECTURES) -> dict[str, str] | None:
-    """What to plant in which quantity; None where no formula with the mistake will do.
-
-    It runs on every example, differs on one, and is named rightly.
-    """
-    it = Exercise(network)
-    for name, quantity, _, _, formulas, *_ in catalogue(network):
-        for formula in formulas if name == mistake else ():
-            wrong = {quantity: _planted(formula, quantity, it)}
-            _, verdicts = _checked(template(it, wrong), "planted.py", Statements)
-            raised = any(verdict.error for verdict in verdicts.values())
-            if verdicts[quantity].says.startswith(f"{name}:") and not raised:
-                return wrong
-    return None
-
-
-def _planted(formula: str, quantity: str, it: Exercise) -> str:
-    """A formula of the catalogue as a line of a finished file, in the place of the quantity's."""
-    words, of = dict(_WORDS), it.network[quantity]
-    if of.family == "delta" and of.layer < it.network.depth:  # these gradients are not there yet
-        gradient = f"grad_{it.network.of('W', of.layer + 1)}"
-        words[f"lr * {gradient}"] = f"lr * ({right_formula(gradient, it)})"
-    text = in_the_files_words(replaced(formula, words), it.network)
-    return text.replace("-1 * ((o - y)", "((y - o)")
+def check_planted(it: Exercise, wrong: Mapping[str, str]) -> dict[str, Verdict]:
+    """What becomes of wrong formulas by themselves, which run in this process."""
+    alone = dict.fromkeys(it.names, "...") | dict(wrong)
+    return _checked(template(it, alone), "planted.py", Statements).verdicts
 
 
 def check_file(path: str | Path, seconds: float = 0) -> Checked:
@@ -209,7 +194,7 @@ def _call(text: str, path: str, checked: Checked, limits: Limits) -> None:
 
     A later line may still change a value, or another one may be returned.
     """
-    exercise, verdicts = checked
+    exercise, verdicts = checked.exercise, checked.verdicts
     with contextlib.closing(Child(path, text.encode(), "step", limits, shown=False)) as child:
         for example in _examples(exercise):
             truth = example.truth()
@@ -241,7 +226,7 @@ def _checked(text: str, path: str, start: Callable[[str], Statements | Child]) -
     """
     module, step = _parsed(text, path)
     asked = _asked(step)
-    exercise = _exercise(module, path, asked)
+    exercise = _exercise(module, path, step)
     verdicts = {name: Verdict(name) for name in exercise.names}
     body = list(takewhile(lambda line: not isinstance(line, ast.Return), step.body))
     last = {name: line for line in body for name in _assigned(line)}
@@ -266,13 +251,13 @@ def _checked(text: str, path: str, start: Callable[[str], Statements | Child]) -
                     _judge(verdicts[name], values.get(name), example, truth[name])
                 if name in verdicts and last[name] is line:
                     given[name] = truth[name]
-    return Checked(exercise, verdicts)
+    return Checked(exercise, verdicts, HIDDEN in (ast.get_docstring(module) or ""))
 
 
 def exercise_of(text: str, path: str) -> Exercise:
     """What a file is an exercise in. Raises Unusable where it is none."""
     module, step = _parsed(text, path)
-    return _exercise(module, path, _asked(step))
+    return _exercise(module, path, step)
 
 
 def _asked(step: ast.FunctionDef) -> set[str]:
@@ -280,8 +265,22 @@ def _asked(step: ast.FunctionDef) -> set[str]:
     return {given.arg for given in every}
 
 
-def _exercise(module: ast.Module, path: str, asked: set[str]) -> Exercise:
+def _exercise(module: ast.Module, path: str, step: ast.FunctionDef) -> Exercise:
     """What the file says of the network, in its PROBLEM; else the lecture's."""
+    asked = _asked(step)
+    network = _network(module, path)
+    matrix = "w11" not in asked if network else "W_h" in asked
+    try:
+        it = Exercise(network or LECTURES, matrix)
+    except Unusable as reason:
+        raise Unusable(f"{path}: PROBLEM: sizes: {reason}") from None
+    named = {name for line in step.body for name in _assigned(line)}
+    gradients = {own for of in it.network.extras for own in it.own(of)}
+    return replace(it, split=not named.isdisjoint(gradients))
+
+
+def _network(module: ast.Module, path: str) -> Network | None:
+    """The network of a file's PROBLEM; None where it has none."""
     for node in module.body:
         match node:
             case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value) if (
@@ -289,7 +288,7 @@ def _exercise(module: ast.Module, path: str, asked: set[str]) -> Exercise:
             ):
                 break
     else:
-        return Exercise(matrix="W_h" in asked)
+        return None
 
     def where(key: str) -> str:
         return f"{path}: PROBLEM: {key}"
@@ -304,7 +303,7 @@ def _exercise(module: ast.Module, path: str, asked: set[str]) -> Exercise:
     network = network_of(check(own, where, DESCRIBING))
     if network.masked:
         raise Unusable(f"{path}: PROBLEM: {network.masked[0]}: an exercise has no dropout")
-    return Exercise(network)
+    return network
 
 
 def network_of(values: dict[str, Any]) -> Network:
@@ -313,7 +312,8 @@ def network_of(values: dict[str, Any]) -> Network:
     if "activations" not in values:
         usual["hidden_activation"] = "sigmoid"
         usual |= {} if values.get("loss") in WITH_ACTIVATION else {"output_activation": "sigmoid"}
-    return replace(make_problem(usual | values).network, labels=False)
+    network = replace(make_problem(usual | values).network, labels=False)
+    return LECTURES if described(network) == described(LECTURES) else network
 
 
 def _is_empty(statement: ast.stmt) -> bool:
@@ -361,15 +361,17 @@ def _judge(verdict: Verdict, value: Array | Unusable | None, example: _Example, 
     """Enter into a verdict what the value of its formula on an example shows."""
     if verdict.error or not verdict.filled or value is None:
         return
-    name, problem, step = example
+    name, problem, step, beside = example
+    given = {verdict.name: value}
     try:
-        answer = sort_out({verdict.name: value}, problem, step.start, step.torch, verdict.name)
+        answer = sort_out(given, problem, step.start, step.torch, verdict.name, beside)
     except Unusable as reason:
         verdict.error = str(reason)
         return
     (of,) = answer.values or answer.misshapen
-    order = problem.network.computed
-    right = {name: step.torch[name] for name in order[: order.index(of)]}  # as was given
+    order = problem.network.judged
+    before = order[: order.index(of)]
+    right = {name: step.torch[name] for name in problem.network.computed if name in before}
     alone = replace(
         step,
         manual=right | answer.values,

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from lockstep.explain.formulas import formula_of, functions_of, replaced, what_it_is
+from lockstep.errors import Unusable
+from lockstep.explain.formulas import (
+    element_formulas,
+    formula_of,
+    functions_of,
+    replaced,
+    what_it_is,
+)
 from lockstep.network.network import WITH_ACTIVATION, Network
 from lockstep.network.options import OPTIMIZERS
 from lockstep.network.symbols import Symbol
@@ -18,6 +25,7 @@ from manual_backprop import activations, losses
 
 LECTURES = Network((2, 2, 2), ("sigmoid", "sigmoid"), "half_sum")  # the lecture's ½ Σ
 SAMPLES = 5
+HIDDEN = "a mistake is hidden in this file: find it"
 _WIDTH = 91  # of a line behind "def step("
 _NUMPY = {f: f"lambda a: np.{f}(a)" for f in ("exp", "log", "log1p", "sqrt", "abs", "sign")}
 _FUNCTIONS = {
@@ -46,10 +54,6 @@ def sigma(z):
     return 1 / (1 + np.exp(-z))
 
 
-def sigma_prime(z):
-    return sigma(z) * (1 - sigma(z))
-
-
 """
 
 
@@ -59,11 +63,21 @@ class Exercise:
 
     Attributes:
         network: Whose step.
-        matrix: Whether in matrices; else in the lecture's scalars, of its own network alone.
+        matrix: Whether in matrices; else in the lecture's scalars.
+        split: Whether an error term is derived in two lines, the first of which is ∂L/∂a; not so
+            in a finished file.
     """
 
     network: Network = LECTURES
     matrix: bool = True
+    split: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.own(self.network.parameters[0]):
+            raise Unusable(
+                "the lecture's scalars exist for the sizes 2-2-1 and 2-2-2; "
+                "expected one of these, or --matrix, which writes the exercise in matrices"
+            )
 
     @property
     def is_the_lectures(self) -> bool:
@@ -71,8 +85,24 @@ class Exercise:
 
     @property
     def names(self) -> dict[str, str]:
-        """The names to fill in, in order, and the name of each one's matrix."""
-        return {own: of for of in self.network.computed for own in self.own(of)}
+        """The names of the formulas, in order, and the name of each one's matrix."""
+        order = self.network.judged if self.split else self.network.computed
+        return {own: of for of in order for own in self.own(of)}
+
+    @property
+    def asked(self) -> list[str]:
+        """The names to fill in: of updates that are alike, the first one; the others are given.
+
+        In a finished file, all.
+        """
+        if not self.split:
+            return list(self.names)
+        first: dict[tuple[str, ...], str] = {}
+        for name, of in self.names.items():
+            frozen = str(self.network.parameter(of) in self.network.frozen)
+            alike = (self.network[of].family, frozen) if of in self.network.update else (name,)
+            first.setdefault(alike, name)
+        return list(first.values())
 
     def own(self, name: str) -> tuple[str, ...]:
         """What stands for a matrix in the file: itself, or the lecture's scalars."""
@@ -111,7 +141,17 @@ def classes(outputs: int, network: Network, samples: int) -> list[list[int]]:
 
 def right_formula(name: str, it: Exercise) -> str:
     """The right formula as a line of the file."""
-    return in_the_files_words(formula_of(name, None if it.matrix else 1, it.network), it.network)
+    if not it.split or it.network[it.names[name]].family != "delta":
+        return in_the_files_words(_formula(name, it), it.network)
+    before = {_formula(own, it): own for of in it.network.extras for own in it.own(of)}
+    return in_the_files_words(replaced(_formula(name, it), before), it.network)
+
+
+def _formula(name: str, it: Exercise) -> str:
+    """A right formula in the words of the code by hand."""
+    if it.matrix or it.split:
+        return formula_of(name, None if it.matrix else 1, it.network)
+    return element_formulas(it.network, 1)[name]  # as a planted mistake is written
 
 
 def in_the_files_words(source: str, network: Network = LECTURES) -> str:
@@ -119,7 +159,7 @@ def in_the_files_words(source: str, network: Network = LECTURES) -> str:
 
     Examples:
         >>> in_the_files_words("(o - y) * sigma_o_prime(z_o, o)")
-        '(o - y) * sigma_prime(z_o)'
+        '(o - y) * (o * (1 - o))'
     """
     return replaced(source, *_words(network))
 
@@ -136,29 +176,40 @@ def _words(network: Network) -> tuple[dict[str, str], dict[str, str]]:
     for l, which in zip(network.layers, network.activations, strict=True):
         name, _, slope = which.partition(":")
         more = f", {slope}" if slope else ""
-        pair = f"lambda z: {name}(z{more})", f"lambda z, s: {name}_prime(z, s{more})"
-        if name == "linear":
-            pair = "lambda z: z", "lambda z, s: 1"
-        if network == LECTURES:
-            pair = "lambda z: sigma(z)", "lambda z, s: sigma_prime(z)"
-        functions |= zip(functions_of(network.suffix(l)), pair, strict=True)
+        called = "sigma" if network == LECTURES else name
+        sigma = "lambda z: z" if name == "linear" else f"lambda z: {called}(z{more})"
+        prime = _written_out(f"{name}_prime") or f"lambda z, s: {name}_prime(z, s{more})"
+        functions |= zip(functions_of(network.suffix(l)), (sigma, prime), strict=True)
     return parts, functions
 
 
-def template(it: Exercise, planted: Mapping[str, str] | None = None) -> str:
+def _written_out(function: str) -> str:
+    """A derivative that calls no function, as a lambda expression; nothing where it calls one."""
+    node = dict(_parts(activations)).get(function)
+    match node:
+        case ast.FunctionDef(body=[*_, ast.Return(value=ast.expr() as value)]) if not any(
+            isinstance(part, ast.Call) for part in ast.walk(value)
+        ):
+            return f"lambda z, s: {ast.unparse(value)}"
+    return ""
+
+
+def template(it: Exercise, planted: Mapping[str, str] | None = None, hidden: bool = False) -> str:
     """The text of a file of the exercise.
 
     Args:
         it: What is to be derived.
         planted: Formulas by name that stand in place of the right ones in a finished file; empty
             for one that is right. None: a file to be filled in.
+        hidden: Whether the mistake is not to be named before that is asked for.
     """
     title = "fill in the formulas, one after the other"
     if planted is not None:
         title = "one formula of it is wrong: find it" if planted else "put your own in its place"
+    title = HIDDEN if hidden else title
     order = it.names
     right = {name: right_formula(name, it) for name in order}
-    shown = dict.fromkeys(order, "...") if planted is None else right | dict(planted)
+    shown = right | (dict.fromkeys(it.asked, "...") if planted is None else dict(planted))
     lines = [
         f"    {name} = {formula}  # {what_it_is(name, order[name], it.network)}"
         for name, formula in shown.items()
@@ -192,15 +243,17 @@ def _about(it: Exercise) -> str:
     penalties = {"l1": "l1 Σ |W|", "l2": "l2/2 Σ W²"}
     lines += [f"Its penalty is {penalties[name]}." for name in penalties if name in it.settings]
     if network.activations[-1] == "softmax":
-        lines.append("y has a row a sample too: 1 at its class, 0 elsewhere.")
+        where = "y has a row a sample too:" if it.matrix else "y1, y2:"
+        lines.append(f"{where} 1 at its class, 0 elsewhere.")
     return "\n".join(lines)
 
 
 def _problem(it: Exercise) -> str:
     """The lines that say which network it is, and the settings' values."""
-    values = described(it.network) | {"samples": SAMPLES}
+    samples = SAMPLES if it.matrix else 1
+    values = described(it.network) | {"samples": samples}
     if it.network.loss in WITH_ACTIVATION:
-        values["y"] = classes(it.network.sizes[-1], it.network, SAMPLES)
+        values["y"] = classes(it.network.sizes[-1], it.network, samples)
     lines = [f"    {name!r}: {value!r},".replace("'", '"') for name, value in values.items()]
     text = "\n".join(["PROBLEM = {  # what the commands train with this file", *lines, "}\n"])
     return text + "".join(f"{name} = {value!r}\n" for name, value in it.settings.items()) + "\n\n"

@@ -3,35 +3,45 @@
 import io
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from lockstep.cli import exercise as practice
 from lockstep.cli.compare import main as compare
 from lockstep.cli.exercise import main
-from lockstep.learn.exercise import check_text, plantable
-from lockstep.learn.template import Exercise, hints, right_formula, template
-from tests.campaigns.other_end import interrupt, terminal, wait_until, with_other_end
+from lockstep.explain.catalogue import catalogue
+from lockstep.learn.exercise import check_text, network_of
+from lockstep.learn.mistakes import drawn, plantable
+from lockstep.learn.template import HIDDEN, Exercise, hints, right_formula, template
+from tests.campaigns.other_end import (
+    interrupt,
+    piped_input,
+    terminal,
+    wait_until,
+    with_other_end,
+)
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("matrix", [False, True])
 def test_a_template_has_nothing_right_and_a_solution_everything(matrix):
-    _, empty = check_text(template(Exercise(matrix=matrix)), "a.py")
-    assert not any(verdict.filled or verdict.done for verdict in empty.values())
-    _, full = check_text(template(Exercise(matrix=matrix), {}), "a.py")
-    assert all(verdict.done for verdict in full.values())
-    assert len(full) == (15 if matrix else 37)
+    empty = check_text(template(Exercise(matrix=matrix)), "a.py")
+    assert not any(empty.verdicts[name].filled for name in empty.exercise.asked)
+    full = check_text(template(Exercise(matrix=matrix), {}), "a.py")
+    assert all(verdict.done for verdict in full.verdicts.values())
+    assert len(full.counted) == len(empty.counted) == (15 if matrix else 31)
+    assert len(full.verdicts) == (17 if matrix else 41)
 
 
 def test_each_planted_mistake_is_the_only_thing_wrong_and_named(tmp_path, capsys):
-    assert len(plantable()) >= 18  # most of the catalogue
-    for name in plantable():
+    names = plantable(Exercise(split=False))
+    assert len(names) >= 18  # most of the catalogue
+    for name in names:
         path = tmp_path / f"{name}.py"
-        assert main([str(path), "--mistake", name]) == 0
+        assert main([str(path), "--matrix", "--mistake", name]) == 0
         assert name not in path.read_text()
         capsys.readouterr()
         assert main([str(path)]) == 1
@@ -57,15 +67,15 @@ def test_one_slip_gives_one_message(tmp_path, capsys):
     )
     assert main([path]) == 1
     out = capsys.readouterr().out
-    assert "2 of 37 formulas are right, 1 not yet.\nnot yet: z_h1 (line 18): differs on" in out
+    assert "2 of 31 formulas are right, 1 not yet.\nnot yet: z_h1 (line 14): differs on" in out
     assert "bias-forgotten: the bias is missing in z_h" in out
-    assert "next to fill in: h2 (line 21): activation of hidden neuron 2" in out
+    assert "next to fill in: h2 (line 17): activation of hidden neuron 2" in out
     assert "0." not in out.replace("line", "")  # no value of PyTorch's is given away
 
 
 def test_a_formula_that_raises_is_told_with_its_line(tmp_path, capsys):
     assert main([filled(tmp_path, z_h1="w11 * x3")]) == 1
-    assert "not yet: z_h1 (line 18): NameError: name 'x3' is not defined" in capsys.readouterr().out
+    assert "not yet: z_h1 (line 14): NameError: name 'x3' is not defined" in capsys.readouterr().out
 
 
 def test_what_agrees_on_one_sample_only_is_told(tmp_path, capsys):
@@ -86,19 +96,33 @@ NETWORKS = [
     "--network 3-3-2 --activations leaky_relu:0.2,softplus --optimizer adagrad --loss mse",
     "--activations elu,linear --loss sum_over_n --weight-decay 0.1",
 ]
+OF_SCALARS = [
+    "--network 2-2-1",
+    "--loss cross_entropy --no-biases",
+    "--network 2-2-1 --loss bce --optimizer adam --activations gelu,sigmoid",
+    "--activations tanh,relu --momentum 0.9 --nesterov --l1 0.1 --l2 0.1",
+    "--network 2-2-2 --loss mse --activations softplus,linear --optimizer adagrad",
+]
 
 
-@pytest.mark.parametrize("options", NETWORKS)
-def test_the_exercise_of_any_network_is_written_checked_and_trained(options, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("options", "scalars"), [(it, False) for it in NETWORKS] + [(it, True) for it in OF_SCALARS]
+)
+def test_the_exercise_of_any_network_is_written_checked_and_trained(
+    options, scalars, tmp_path, capsys
+):
     asked, path = options.split(), tmp_path / "net.py"
+    asked += [] if scalars else ["--matrix"]
     assert main([str(path), *asked]) == 0
     assert main([str(path), *asked]) == 0  # nothing is filled in yet
-    it, empty = check_text(path.read_text(), str(path))
-    assert f"0 of {len(empty)} formulas are right." in capsys.readouterr().out
+    checked = check_text(path.read_text(), str(path))
+    it, total = checked.exercise, len(checked.counted)
+    assert it.matrix is not scalars
+    assert f"0 of {total} formulas are right." in capsys.readouterr().out
     path.write_text(template(it, {}))
     assert main([str(path)]) == 0
     out = capsys.readouterr().out
-    assert f"ALL {len(empty)} FORMULAS ARE RIGHT" in out
+    assert f"ALL {total} FORMULAS ARE RIGHT" in out
     *_, command = out.splitlines()
     assert command.strip() == f"python scripts/compare.py --derivation {path}"
     assert compare([*command.split()[2:], "--quiet"]) == 0
@@ -106,7 +130,10 @@ def test_the_exercise_of_any_network_is_written_checked_and_trained(options, tmp
 
 
 def test_a_network_of_ones_own_has_its_hints_and_its_mistakes(tmp_path, capsys):
-    asked, path = ["--network", "3-4-4-3", "--loss", "cross_entropy"], tmp_path / "net.py"
+    asked, path = (
+        ["--matrix", "--network", "3-4-4-3", "--loss", "cross_entropy"],
+        tmp_path / "net.py",
+    )
     assert main([str(path), *asked, "--mistake", "typo"]) == 2
     possible = capsys.readouterr().err
     for name in ("layer-skipped", "wrong-layer-derivative", "targets-shifted"):
@@ -115,7 +142,7 @@ def test_a_network_of_ones_own_has_its_hints_and_its_mistakes(tmp_path, capsys):
     assert main([str(path)]) == 1
     assert "  layer-skipped: " in capsys.readouterr().out
     it = check_text(path.read_text(), str(path)).exercise
-    assert hints("delta2", it)[1] == "it is made of delta3, W3, sigmoid_prime, z2, a2"
+    assert hints("delta2", it)[1] == "it is made of delta3, W3, a2"
     assert hints("loss", it)[3] == "loss = -(y * log_softmax(z3)).sum() / y.shape[0]"
 
 
@@ -124,12 +151,12 @@ def test_a_network_of_ones_own_has_its_hints_and_its_mistakes(tmp_path, capsys):
     [
         ("-(y * log_softmax(z_o)).sum() / y.shape[0]", "-np.sum(y * np.log(o)) / len(y)"),
         ("softmax(z_o)", "(lambda e: e / e.sum(axis=1, keepdims=True))(np.exp(z_o))"),
-        ("delta_o @ W_o * sigmoid_prime(z_h, h)", "(delta_o @ W_o) * h * (1 - h)"),
+        ("grad_h * (h * (1 - h))", "(delta_o @ W_o) * sigmoid(z_h) * (1 - h)"),
     ],
 )
 def test_other_right_formulas_of_a_classifier_are_right(right, others, tmp_path, capsys):
     path = tmp_path / "net.py"
-    main([str(path), "--network", "3-4-3", "--loss", "cross_entropy"])
+    main([str(path), "--matrix", "--network", "3-4-3", "--loss", "cross_entropy"])
     text = template(check_text(path.read_text(), str(path)).exercise, {})
     assert text.count(f" = {right}  #") == 1
     path.write_text(text.replace(f" = {right}  #", f" = {others}  #"))
@@ -143,12 +170,15 @@ def test_other_right_formulas_of_a_classifier_are_right(right, others, tmp_path,
         ("--network 3-4-2 --activations tanh", "activations: says"),
         ("--loss hinge", "--loss: expected one of mse"),
         ("--optimizer adam --momentum 0.9", "momentum"),
-        ("--network 3-4-2 --loss mse", "net.py is there already, for 3-4-3 sigmoid,softmax"),
+        (
+            "--matrix --network 3-4-2 --loss mse",
+            "net.py is there already, for 3-4-3 sigmoid,softmax",
+        ),
     ],
 )
 def test_bad_networks_and_another_one_than_the_files_are_told(options, words, tmp_path, capsys):
     path = tmp_path / "net.py"
-    assert main([str(path), "--network", "3-4-3", "--loss", "cross_entropy"]) == 0
+    assert main([str(path), "--matrix", "--network", "3-4-3", "--loss", "cross_entropy"]) == 0
     before = path.read_text()
     assert main([str(path), *options.split()]) == 2
     assert words in capsys.readouterr().err
@@ -157,7 +187,7 @@ def test_bad_networks_and_another_one_than_the_files_are_told(options, words, tm
 
 def test_an_exercise_may_freeze_a_parameter(tmp_path, capsys):
     path = tmp_path / "net.py"
-    main([str(path), "--network", "3-4-3", "--loss", "cross_entropy"])
+    main([str(path), "--matrix", "--network", "3-4-3", "--loss", "cross_entropy"])
     text = path.read_text().replace('"samples": 5,', '"samples": 5, "frozen": ["W1"],')
     it = check_text(text, str(path)).exercise
     assert it.network.frozen == ("W_h",)
@@ -169,7 +199,7 @@ def test_an_exercise_may_freeze_a_parameter(tmp_path, capsys):
 
 def test_a_shape_error_says_on_which_example_and_a_hang_at_which_line(tmp_path, capsys):
     path = tmp_path / "net.py"
-    main([str(path), "--network", "3-4-3", "--loss", "cross_entropy"])
+    main([str(path), "--matrix", "--network", "3-4-3", "--loss", "cross_entropy"])
     empty = path.read_text()
     path.write_text(empty.replace("z_h = ...", "z_h = x @ W_h + b_h"))
     assert main([str(path)]) == 1
@@ -209,7 +239,7 @@ def test_finishing_says_what_was_proven_and_points_to_a_command_that_matches(
     path.write_text(template(Exercise(matrix=matrix), {}))
     assert main([str(path)]) == 0
     out = capsys.readouterr().out
-    assert f"ALL {15 if matrix else 37} FORMULAS ARE RIGHT" in out
+    assert f"ALL {15 if matrix else 31} FORMULAS ARE RIGHT" in out
     command = out.splitlines()[-1].split()
     assert command[:2] == ["python", "scripts/compare.py"]
     assert compare([*command[2:], "--quiet"]) == 0
@@ -221,14 +251,8 @@ def test_hints_say_more_and_more_and_end_with_the_formula():
             ladder = hints(name, it)
             assert len(ladder) == 4
             assert ladder[-1].startswith(f"{name} = ")
-    assert (
-        hints("delta_h1", Exercise(matrix=False))[1]
-        == "it is made of delta_o1, w31, delta_o2, w32, sigma_prime, z_h1"
-    )
-    assert (
-        hints("delta_h1", Exercise(matrix=False))[2]
-        == "its shape is (□ * □ + □ * □) * sigma_prime(□)"
-    )
+    assert hints("delta_h1", Exercise(matrix=False))[1] == "it is made of grad_h1, h1"
+    assert hints("delta_h1", Exercise(matrix=False))[2] == "its shape is □ * (□ * (1 - □))"
 
 
 def test_the_file_is_written_only_where_none_is(tmp_path, capsys):
@@ -288,7 +312,7 @@ def test_watching_checks_at_each_save_and_gives_hints_on_a_key(monkeypatch, tmp_
         press("v")
         read_until("z_h1: PyTorch ")
         path.write_text(template(Exercise(matrix=False), {}))
-        read_until("ALL 37 FORMULAS ARE RIGHT")
+        read_until("ALL 31 FORMULAS ARE RIGHT")
 
     assert watched(monkeypatch, path, student) == 0
 
@@ -311,14 +335,15 @@ def test_a_file_that_is_not_text_or_cannot_be_opened_is_told(tmp_path, capsys):
 def test_a_formula_that_gives_no_number_is_told_with_its_line(tmp_path, capsys):
     assert main([filled(tmp_path, z_h1="'a'")]) == 1
     assert (
-        "not yet: z_h1 (line 18): the file gives z_h1 as str; expected an array of real numbers"
+        "not yet: z_h1 (line 14): the file gives z_h1 as str; expected an array of real numbers"
         in capsys.readouterr().out
     )
 
 
 def test_a_function_without_a_return_is_checked_all_the_same():
-    text = template(Exercise()).rpartition("    return")[0]
-    assert not any(verdict.filled for verdict in check_text(text, "a.py").verdicts.values())
+    checked = check_text(template(Exercise()).rpartition("    return")[0], "a.py")
+    filled = {name for name, verdict in checked.verdicts.items() if verdict.filled}
+    assert filled == {"new_W_h", "new_b_h"}  # which are given
 
 
 def test_watching_begins_with_a_template_goes_on_after_a_syntax_error_and_ends_with_q(
@@ -329,7 +354,7 @@ def test_watching_begins_with_a_template_goes_on_after_a_syntax_error_and_ends_w
     def student(press, read_until):
         read_until("[q] quit")
         press("v")
-        read_until("z_h1: PyTorch fill it in first")
+        read_until("z_h1: fill it in first")
         path.write_text("def step(:")
         read_until("line 1: expected Python")
         press("q")
@@ -337,47 +362,215 @@ def test_watching_begins_with_a_template_goes_on_after_a_syntax_error_and_ends_w
     assert watched(monkeypatch, path, student) == 1
 
 
-def test_watching_without_a_keyboard_ends_with_an_interrupt(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr("sys.stdin", io.StringIO())
-    looks = []
-    monkeypatch.setattr(practice, "time", SimpleNamespace(sleep=looks.append))
+@contextmanager
+def lines_of_keys(monkeypatch):
+    """Standard input as a pipe; gives a function that types keys, each with Enter, and its end."""
+    with piped_input(monkeypatch) as written:
+        yield lambda keys: written.writelines(f"{key}\n" for key in keys), written.close
+
+
+def test_a_pipe_gives_keys_a_line_each_and_its_end_ends_watching(monkeypatch, tmp_path, capsys):
     path = filled(tmp_path)
-    assert (
-        with_other_end(
-            lambda: main([path, "--watch"]), lambda: (wait_until(lambda: looks), interrupt())
-        )
-        == 130
-    )
+    with lines_of_keys(monkeypatch) as (type_, end):
+        type_(["H", "help", "", "x", "v"])
+        end()
+        assert main([path, "--watch"]) == 1
     out = capsys.readouterr().out
-    assert "Ctrl-C quits. Keys cannot be read here." in out
-    assert "[q] quit" not in out
+    assert out.count("A letter and Enter: [h] a further hint") == 1
+    assert "hint 1 of 3: it is made of w11, x1, w21, x2, b1\nhint 2 of 3" in out
+    assert "z_h1: fill it in first" in out
+    assert out.endswith("0 of 31 right, 2 hints used.\n")
 
 
-def test_without_a_keyboard_no_key_is_pressed(monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.StringIO())
-    monkeypatch.setattr(practice, "_POLL", 0.0)
-    with practice._keys() as (pressed, _):
-        assert pressed() is None
+def test_without_an_input_watching_ends(monkeypatch, tmp_path, capsys):
+    for nothing in (None, io.StringIO()):
+        monkeypatch.setattr("sys.stdin", nothing)
+        assert main([filled(tmp_path), "--watch"]) == 1
+        assert capsys.readouterr().out.endswith("0 of 31 right, 0 hints used.\n")
+
+
+def test_an_interrupt_ends_watching_and_counts_the_hints(monkeypatch, tmp_path, capsys):
+    path, asked = filled(tmp_path), []
+    with lines_of_keys(monkeypatch) as (type_, _):
+        monkeypatch.setattr(practice._Asked, "hint", lambda *_: asked.append(1) or "a hint")
+
+        def student():
+            type_("h")
+            wait_until(lambda: asked)
+            interrupt()
+
+        assert with_other_end(lambda: main([path, "--watch"]), student) == 130
+    assert capsys.readouterr().out.endswith("a hint\n0 of 31 right, 0 hints used.\n")
 
 
 @pytest.mark.parametrize("module", ["termios", "tty"])
-def test_on_a_system_without_termios_watching_works_without_keys_and_says_so(
-    monkeypatch, tmp_path, capsys, module
-):
+def test_on_a_system_without_termios_keys_work_with_enter(monkeypatch, tmp_path, capsys, module):
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
     path = tmp_path / "net.py"
-    done = template(Exercise(), {})
+    with lines_of_keys(monkeypatch) as (type_, _):
+        monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+        hint = practice._Asked.hint
 
-    def finish(_):
-        path.write_text(done)
-        os.utime(path, ns=(1, 1))
+        def finish(*given):
+            path.write_text(template(Exercise(), {}))
+            os.utime(path, ns=(1, 1))
+            return hint(*given)
 
-    monkeypatch.setattr(practice, "time", SimpleNamespace(sleep=finish))
-    assert main([str(path), "--watch"]) == 0
+        monkeypatch.setattr(practice._Asked, "hint", finish)
+        type_("h")
+        assert main([str(path), "--watch"]) == 0
     out = capsys.readouterr().out
-    assert out.count("Keys cannot be read here.") == 1
-    assert "FORMULAS ARE RIGHT" in out
+    assert out.count("A letter and Enter: ") == 1
+    assert "ALL 15 FORMULAS ARE RIGHT" in out
+    assert out.endswith("15 of 15 right, 1 hint used.\n")
+
+
+def test_control_d_at_a_terminal_ends_watching(monkeypatch, tmp_path):
+    path = filled(tmp_path)
+
+    def student(press, read_until):
+        read_until("[q] quit")
+        press("\x04")
+        read_until("0 of 31 right, 0 hints used.")
+
+    assert watched(monkeypatch, path, student) == 1
+
+
+def test_hints_have_a_budget_and_a_hint_that_was_given_is_given_again(
+    monkeypatch, tmp_path, capsys
+):
+    path = filled(tmp_path, z_h1="w11 * x1 + w21 * x2 + b1")
+    with lines_of_keys(monkeypatch) as (type_, end):
+        type_("hhhhq")
+        end()
+        assert main([path, "--watch", "--hints", "3"]) == 1
+    out = capsys.readouterr().out
+    assert out.count("hint 3 of 3: z_h2 = w12 * x1 + w22 * x2 + b2\n") == 2
+    assert out.endswith("1 of 31 right, 3 of 3 hints used.\n")
+    with lines_of_keys(monkeypatch) as (type_, end):
+        type_("hhq")
+        end()
+        assert main([path, "--watch", "--hints", "1"]) == 1
+    out = capsys.readouterr().out
+    assert "hint 1 of 3: " in out
+    assert "hint 2 of 3: " not in out
+    assert "no hint is left: 1 of 1 hints used\n" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--hints 2", "--hints: expected --watch, which gives them, to be given too"),
+        ("--hints -1 --watch", "--hints: expected a whole number, 0 or more, got -1"),
+        ("--seed 1", "--seed: expected --mistake random, which draws, to be given too"),
+        ("--seed 1 --mistake sign-flipped", "--seed: expected --mistake random"),
+        ("--network 2", "--network: expected two or more positive whole numbers"),
+        ("--network 2-2-2-2", "--network 2-2-2-2: the lecture's scalars exist for the sizes 2-2-1"),
+        ("--network 3-2-1 --mistake random", "or --matrix, which writes the exercise in matrices"),
+        ("--mistake one-sample-only", "in matrices (--matrix) there are others"),
+        ("--mistake weight-decay", "no formula of this exercise can have it alone; expected one"),
+    ],
+)
+def test_what_does_not_go_together_is_told_and_nothing_is_written(options, words, tmp_path, capsys):
+    path = tmp_path / "net.py"
+    assert main([str(path), *options.split()]) == 2
+    assert words in capsys.readouterr().err
+    assert not path.exists()
+
+
+def test_a_file_in_scalars_is_none_in_matrices(tmp_path, capsys):
+    path = tmp_path / "net.py"
+    assert main([str(path)]) == 0
+    assert main([str(path), "--matrix"]) == 2
+    err = capsys.readouterr().err
+    assert "half_sum sgd in scalars, and the options say" in err
+    assert "half_sum sgd in matrices; expected the same options" in err
+
+
+def test_scalars_of_sizes_without_scalars_are_told(tmp_path, capsys):
+    path = tmp_path / "net.py"
+    path.write_text("PROBLEM = {'sizes': '3-4-2'}\ndef step(w11): pass")
+    assert main([str(path)]) == 2
+    assert "net.py: PROBLEM: sizes: the lecture's scalars exist for" in capsys.readouterr().err
+
+
+def test_what_is_wrong_of_the_given_updates_counts(tmp_path, capsys):
+    path = filled(tmp_path)
+    text = Path(path).read_text()
+    assert text.count("    new_w41 = w41 - lr * grad_w41") == 1
+    Path(path).write_text(text.replace("w41 - lr * grad_w41", "w41 + lr * grad_w41"))
+    assert main([path]) == 0  # nothing is filled in yet
+    out = capsys.readouterr().out
+    assert out.startswith("0 of 32 formulas are right, 1 not yet.\nnot yet: new_w41 (line ")
+
+
+DRAWN = [
+    "",
+    "--matrix",
+    "--network 2-2-1 --loss bce --optimizer adam",
+    "--loss cross_entropy --no-biases",
+    "--matrix --network 3-4-4-2 --activations tanh,relu,sigmoid --optimizer rmsprop --l2 0.1",
+]
+
+
+@pytest.mark.parametrize("options", DRAWN)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_drawn_mistake_is_seen_and_not_named_before_that_is_asked(
+    options, seed, monkeypatch, tmp_path, capsys
+):
+    path = tmp_path / "net.py"
+    asked = [str(path), *options.split(), "--mistake", "random", "--seed", str(seed)]
+    assert main(asked) == 0
+    wrong, text = capsys.readouterr().out, path.read_text()
+    assert main([str(path)]) == 1
+    first = capsys.readouterr().out
+    assert main([str(path), "--solve"]) == 1
+    solved = capsys.readouterr().out
+    before, said = first.splitlines(), solved.splitlines()
+    assert before[0] == said[0]
+    assert before[0].endswith(" formulas are right, 1 not yet.")
+    assert [line for line in before if line not in said] == [
+        "  to have the mistake named: --solve, or h in --watch"
+    ]
+    (named,) = [line.strip() for line in said if line not in before]
+    name, _, what = named.partition(": ")
+    assert name in plantable_names(text)
+    for shown in (wrong, first):
+        assert name not in shown
+        assert what not in shown
+    finished = template(check_text(text, str(path)).exercise, {}, hidden=True)
+    assert text.count(name) == finished.count(name)  # `momentum` is a setting too
+    assert HIDDEN in text
+    with lines_of_keys(monkeypatch) as (type_, end):
+        type_("hh")
+        end()
+        assert main([str(path), "--watch"]) == 1
+    assert f"hint 2 of 4: {named}\n" in capsys.readouterr().out
+
+
+def plantable_names(text):
+    """The mistakes that a file of the exercise may be given."""
+    return {mistake.name for mistake in catalogue(check_text(text, "a.py").exercise.network)}
+
+
+def test_a_draw_is_that_of_its_seed_and_else_left_to_chance():
+    it = Exercise(network_of({"sizes": (2, 2, 1)}), matrix=False, split=False)
+    assert drawn(it, 1) == drawn(it, 1)
+    assert len({str(drawn(it, seed)) for seed in range(6)}) > 2
+    assert len({str(drawn(it, None)) for _ in range(20)}) > 1
+
+
+def test_a_mistake_in_scalars_is_in_one_line_and_named(tmp_path, capsys):
+    for name in ("sign-flipped", "transposed-weights", "updated-weights-used", "bias-forgotten"):
+        path = tmp_path / f"{name}.py"
+        assert main([str(path), "--mistake", name]) == 0
+        text = path.read_text()
+        right = template(check_text(text, str(path)).exercise, {}).splitlines()
+        assert len(set(text.splitlines()) - set(right)) == 2  # the title, and the line
+        assert main([str(path)]) == 1
+        out = capsys.readouterr().out
+        assert "36 of 37 formulas are right, 1 not yet." in out
+        assert f"  {name}: " in out
 
 
 def test_a_file_may_have_names_of_its_own(tmp_path):
@@ -401,7 +594,7 @@ FAKED = {
 @pytest.mark.parametrize("how", FAKED)
 def test_what_is_no_formula_is_not_right(tmp_path, capsys, how):
     assert main([filled(tmp_path, z_h1=FAKED[how])]) == 1
-    assert "0 of 37 formulas are right, 1 not yet." in capsys.readouterr().out
+    assert "0 of 31 formulas are right, 1 not yet." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -415,7 +608,7 @@ def test_what_is_no_formula_is_not_right(tmp_path, capsys, how):
 )
 def test_a_formula_may_take_several_statements(tmp_path, capsys, formula):
     assert main([filled(tmp_path, z_h1=formula)]) == 1  # the others are still to be filled in
-    assert "1 of 37 formulas are right." in capsys.readouterr().out
+    assert "1 of 31 formulas are right." in capsys.readouterr().out
 
 
 def test_a_file_that_is_nested_too_deeply_is_refused(tmp_path, capsys):
@@ -428,7 +621,7 @@ def test_a_file_that_is_as_it_was_written_is_no_failure(tmp_path, capsys):
     assert main([str(path)]) == 0
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))  # as by Notepad
     assert main([str(path)]) == 0
-    assert "0 of 37 formulas are right." in capsys.readouterr().out
+    assert "0 of 31 formulas are right." in capsys.readouterr().out
 
 
 def test_what_a_file_of_the_exercise_does_stays_in_its_process(tmp_path, capsys):
@@ -476,7 +669,11 @@ def test_a_formula_may_be_written_in_many_ways(tmp_path, capsys, lines):
 @pytest.mark.parametrize(
     ("before", "after", "name"),
     [
-        ("    delta_o = (o - y)", "    delta_o = o\n    delta_o -= y\n    delta_o = delta_o", "o"),
+        (
+            "    delta_o = grad_o * (o * (1 - o))",
+            "    delta_o = o\n    delta_o *= grad_o * (1 - o)",
+            "o",
+        ),
         ("        h=h,", "        h=z_h,", "h"),
         ("    z_h = x @ W_h.T + b_h", "    z_h = [*(x @ W_h.T + b_h)]", "z_h"),
     ],
