@@ -25,7 +25,7 @@ from manual_backprop import activations, losses
 
 LECTURES = Network((2, 2, 2), ("sigmoid", "sigmoid"), "half_sum")  # the lecture's ½ Σ
 SAMPLES = 5
-HIDDEN = "a mistake is hidden in this file: find it"
+HIDDEN = "a mistake is hidden in this file"
 _WIDTH = 91  # of a line behind "def step("
 _NUMPY = {f: f"lambda a: np.{f}(a)" for f in ("exp", "log", "log1p", "sqrt", "abs", "sign")}
 _FUNCTIONS = {
