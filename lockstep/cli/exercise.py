@@ -120,16 +120,13 @@ def _asked(options: Namespace) -> "Exercise | None":
     if not (given or options.matrix):
         return None
     from lockstep.learn.exercise import network_of
-    from lockstep.learn.template import Exercise
+    from lockstep.learn.template import Exercise, has_scalars
 
     values = check(given, lambda key: flags[key].flag, flags)
     if "network" in values:
         values["sizes"] = values.pop("network")
     network = network_of(values)
-    try:
-        return Exercise(network, options.matrix)
-    except Unusable as reason:
-        raise Unusable(f"--network {options.network}: {reason}") from None
+    return Exercise(network, options.matrix or not has_scalars(network))
 
 
 def _demand_the_same(options: Namespace, asked: "Exercise | None") -> None:
@@ -169,7 +166,7 @@ def _write(options: Namespace, asked: "Exercise | None", seed: int | None) -> st
 
         what, task, it = "A finished step with one mistake", "Find it", replace(it, split=False)
         hidden = options.mistake == RANDOM
-        wrong = drawn(it, seed) if hidden else planted(options.mistake, it)
+        it, wrong = (it, drawn(it, seed)) if hidden else planted(options.mistake, it)
         text = template(it, wrong, hidden)
     with whole_file(options.file, "file") as file:
         file.write(text)

@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 
 from lockstep.errors import Unusable
@@ -29,19 +30,20 @@ def plantable(it: Exercise) -> list[str]:
     return [name for name in names if next(_shown(name, it), None)]
 
 
-def planted(mistake: str, it: Exercise) -> dict[str, str]:
-    """What to plant in which quantity.
+def planted(mistake: str, it: Exercise) -> tuple[Exercise, dict[str, str]]:
+    """The exercise, in matrices where a mistake has no scalars, and what to plant in what.
 
     Raises:
         Unusable: There is no such mistake, or no formula with it will do.
     """
-    found = next(_shown(mistake, it), None)
-    if found:
-        return found
-    names, known = ", ".join((*plantable(it), RANDOM)), mistake in MISTAKE_NAMES
+    in_matrices = replace(it, matrix=True)
+    for form in dict.fromkeys((it, in_matrices)):
+        found = next(_shown(mistake, form), None)
+        if found:
+            return form, found
+    names, known = ", ".join((*plantable(in_matrices), RANDOM)), mistake in MISTAKE_NAMES
     why = "no formula of this exercise can have it alone; " if known else ""
-    more = "" if it.matrix else "; in matrices (--matrix) there are others"
-    raise Unusable(f"--mistake {mistake}: {why}expected one of {names}{more}")
+    raise Unusable(f"--mistake {mistake}: {why}expected one of {names}")
 
 
 def drawn(it: Exercise, seed: int | None) -> dict[str, str]:

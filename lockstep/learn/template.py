@@ -57,6 +57,11 @@ def sigma(z):
 """
 
 
+def has_scalars(network: Network) -> bool:
+    """Whether the lecture has names for each weight of a network."""
+    return network.scalar_names(network.parameters[0], 1) is not None
+
+
 @dataclass(frozen=True)
 class Exercise:
     """What is to be derived.
@@ -73,10 +78,10 @@ class Exercise:
     split: bool = True
 
     def __post_init__(self) -> None:
-        if not self.own(self.network.parameters[0]):
+        if not (self.matrix or has_scalars(self.network)):
             raise Unusable(
                 "the lecture's scalars exist for the sizes 2-2-1 and 2-2-2; "
-                "expected one of these, or --matrix, which writes the exercise in matrices"
+                "expected one of these, or the exercise in matrices (--matrix)"
             )
 
     @property

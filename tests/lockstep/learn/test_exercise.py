@@ -465,10 +465,7 @@ def test_hints_have_a_budget_and_a_hint_that_was_given_is_given_again(
         ("--seed 1", "--seed: expected --mistake random, which draws, to be given too"),
         ("--seed 1 --mistake sign-flipped", "--seed: expected --mistake random"),
         ("--network 2", "--network: expected two or more positive whole numbers"),
-        ("--network 2-2-2-2", "--network 2-2-2-2: the lecture's scalars exist for the sizes 2-2-1"),
-        ("--network 3-2-1 --mistake random", "or --matrix, which writes the exercise in matrices"),
-        ("--mistake one-sample-only", "in matrices (--matrix) there are others"),
-        ("--mistake weight-decay", "no formula of this exercise can have it alone; expected one"),
+        ("--mistake wrong-axis", "no formula of this exercise can have it alone; expected one"),
     ],
 )
 def test_what_does_not_go_together_is_told_and_nothing_is_written(options, words, tmp_path, capsys):
@@ -485,6 +482,17 @@ def test_a_file_in_scalars_is_none_in_matrices(tmp_path, capsys):
     err = capsys.readouterr().err
     assert "half_sum sgd in scalars, and the options say" in err
     assert "half_sum sgd in matrices; expected the same options" in err
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["--network 3-4-3", "--network 2-2-2-2 --mistake random", "--mistake one-sample-only"],
+)
+def test_what_has_no_scalars_is_written_in_matrices(options, tmp_path, capsys):
+    path = tmp_path / "net.py"
+    assert main([str(path), *options.split()]) == 0
+    assert "w11" not in path.read_text()
+    assert main([str(path)]) == (1 if "mistake" in options else 0)
 
 
 def test_scalars_of_sizes_without_scalars_are_told(tmp_path, capsys):
