@@ -38,6 +38,7 @@ from lockstep.explain.formulas import what_it_is  # noqa: E402
 from lockstep.network.network import Network  # noqa: E402
 from lockstep.network.options import GROUPS, LOSS_NAMES, MISTAKE_NAMES, OPTIONS  # noqa: E402
 from lockstep.report.formulas import formula  # noqa: E402
+from lockstep.report.page.labels import WORDS
 from manual_backprop.losses import LOSSES  # noqa: E402
 
 PAGES = ROOT / "docs" / "reference"
@@ -291,6 +292,7 @@ PARTS: dict[str, Callable[[str], str]] = {
     "problems": lambda _: _table(("problem", "mistakes that it hides"), _problems()),
     "options": lambda name: _table(("option", "meaning"), _options(name)),
     "keys": lambda _: _table(("key", "value", "meaning", "without it"), _keys()),
+    "words": lambda _: ", ".join(f"`{word}`" for word in WORDS),
     "quantities": lambda _: _table(
         ("name", "shape", "meaning", "the lecture's scalars", "formula", "where PyTorch has it"),
         _quantities(),

@@ -16,7 +16,7 @@ from lockstep.cli.main import (
     refuse_shared_files,
     whole_file,
 )
-from lockstep.errors import Unusable
+from lockstep.errors import Unusable, need
 from lockstep.network.options import GROUPS, OPTIONS, check, file_and_function
 
 if TYPE_CHECKING:  # imported where it is needed: --help and bad input are answered at once
@@ -158,6 +158,8 @@ def _open(
                 lambda file, result: file.write(page.page(result, seen, step)),
             )
         )
+    if "worksheet" in values:
+        _write_worksheet(problem, values["worksheet"])
     if "plot" in values:
         from lockstep.report.plots import figure
 
@@ -173,6 +175,21 @@ def _open(
     show = files.enter_context(progress(total, "steps"))
     takes.append(lambda record, result: show(record.number))
     return takes, finishes
+
+
+def _write_worksheet(problem: "Problem", path: str) -> None:
+    """Write a worksheet of the first step, and its key beside it."""
+    from lockstep.grade.sheets import as_html, as_pdf
+
+    is_pdf = path.lower().endswith(".pdf")
+    need("--worksheet", "page")
+    if is_pdf:
+        need("--worksheet", "plot")
+    stem, dot, kind = path.rpartition(".")
+    for is_key, own in ((False, path), (True, f"{stem}_key{dot}{kind}")):
+        with whole_file(own, "--worksheet", binary=True) as file:
+            text = as_pdf(problem, is_key) if is_pdf else as_html(problem, is_key).encode()
+            file.write(text)
 
 
 def _whole(

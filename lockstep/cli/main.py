@@ -286,7 +286,7 @@ def refuse_shared_files(values: Mapping[str, Any], *read: str | None) -> None:
     """
     other = "a file that this run does not read"
     taken = {_identity(0 if file == "-" else file): other for file in read if file}
-    for key in ("json", "trace", "html", "plot", "csv", "gradescope"):
+    for key in ("json", "trace", "html", "plot", "csv", "gradescope", "worksheet"):
         if key not in values or (values[key] == "-" and key == "json"):
             continue
         where = _identity(values[key])

@@ -6,7 +6,7 @@ from typing import Any
 
 from lockstep.cli.main import Parser, command, printer
 from lockstep.errors import need
-from lockstep.network.options import Kind, Option, check, file_kind
+from lockstep.network.options import OPTIONS, Option, check, file_kind
 
 ROSTER = file_kind("roster.csv")
 STUDENTS = "a table with a line for each, whose names are in the column `name` or in the first"
@@ -14,7 +14,7 @@ _PROBLEM = Option("problem", "the problem", file_kind("PROBLEM.toml", ".toml"))
 _GROUPS = {
     "the sheets": (
         Option("students", STUDENTS, ROSTER, None, "one sheet, with the problem's own numbers"),
-        Option("title", "of the sheet", Kind("a text", lambda it: it or None, "TEXT"), "Worksheet"),
+        Option("title", "of the sheet", OPTIONS["title"].kind, None, "the problem's, or Worksheet"),
         Option("out", "the folder that they go to", file_kind("DIR"), "sheets"),
     ),
 }
@@ -49,7 +49,7 @@ def _sheet(given: dict[str, Any], came: list[int]) -> int:
 
     names = read_roster(values["students"]) if "students" in values else []
     own = read_file(values["problem"])
-    found = sheets(own, names, values["title"])
+    found = sheets(own, names, values.get("title", ""))
     folder = values["out"]
     write_pages(folder, found, "--out")
     printed, _ = printer()

@@ -17,6 +17,7 @@ from lockstep.sides.side import Side, Turn, afresh
 from manual_backprop.activations import activation
 
 MOST_STEPS = 1000
+FAR = 1e3  # how many times PyTorch's largest loss is shown where the other one diverges
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,11 @@ def in_single(own: Array, right: Array, near: Array | float) -> bool:
     return bool(close.all() and (own.astype(np.float32) == own).all())
 
 
+def is_single(own: Array, right: Bounded) -> bool:
+    """Whether own holds float32's numbers, and differs by float32's rounding alone."""
+    return in_single(own, right.value, growth(right.k) * 2.0**-24 * right.scale)
+
+
 def quotients(
     loss: Callable[[Array], float], start: Array, error: Array, right: Array, off: Array
 ) -> Iterator[tuple[float, str, Array, Array, Array]]:
@@ -189,7 +194,7 @@ def _clipped(name: str, own: Array, right: Bounded) -> Diagnosis | None:
 def _by_its_digits(case: Case, name: str, right: Bounded, off: Array) -> Diagnosis | None:
     """A quantity that is right to the digits of single precision or of difference quotients."""
     own = case.own[name]
-    if in_single(own, right.value, growth(right.k) * 2.0**-24 * right.scale):
+    if is_single(own, right):
         says = f"{name} is right to about 7 digits, as in float32"
         remedy = "compute in float64, or compare with --dtype float32"
         return Diagnosis(name, "single-precision", says, remedy)

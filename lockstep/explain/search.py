@@ -17,7 +17,7 @@ from lockstep.bound.bounded import Bounded
 from lockstep.explain.case import Case, Replaced, StandIn
 from lockstep.explain.catalogue import Mistake, on_top
 from lockstep.explain.diagnosis import Diagnosis
-from lockstep.explain.facts import by_columns, by_facts, usual
+from lockstep.explain.facts import by_columns, by_facts, is_single, usual
 from lockstep.explain.formulas import inputs_of, replaced, tidy
 from lockstep.network.names import Array
 from lockstep.network.network import PER_SAMPLE, Network
@@ -64,6 +64,11 @@ def diagnose(record: Record, problem: Problem, history: History | None = None) -
     settled = set[str]()
     while wrong := case.differing({}) & case.globally_wrong() - settled:
         name = min(wrong, key=problem.network.judged.index)
+        single = next((it for it in found if it.mistake == "single-precision"), None)
+        if single and is_single(case.own[name], case.value(name, {})):
+            single.explains.append(name)
+            settled.add(name)
+            continue
         unfrozen = _trained_though_frozen(case, name)
         best = [] if unfrozen else _best(case, name)
         if name in behind:  # what is behind another shape is known of its own formula alone
@@ -74,15 +79,7 @@ def diagnose(record: Record, problem: Problem, history: History | None = None) -
             case.accepted |= one.formulas
             settled |= one.explained
         settled.add(name)
-    return _of_one_precision(found)
-
-
-def _of_one_precision(found: list[Diagnosis]) -> list[Diagnosis]:
-    """The diagnoses, with one in place of all those of float32's digits."""
-    single = [it for it in found if it.mistake == "single-precision"]
-    for it in single[:1]:
-        it.explains = [name for each in single for name in each.explains]
-    return [it for it in found if it not in single[1:]]
+    return found
 
 
 def confirmed(found: list[Diagnosis], later: list[Diagnosis]) -> list[Diagnosis]:

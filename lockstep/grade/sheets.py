@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from lockstep.errors import Unusable
 from lockstep.grade.judge import student_problem
 from lockstep.grade.reports import file_names
 from lockstep.network.problem import Problem, make_problem
-from lockstep.report.formulas import equation, symbol
+from lockstep.report.formulas import TeX, equation, in_tex, symbol
+from lockstep.report.page.labels import checked, relabelled
 from lockstep.report.page.page import environment
 from lockstep.report.page.step_data import MOST_LABELLED, MOST_LAYERS, row_names, samples_of
 from lockstep.report.step import in_numbers, is_frozen, numbers_of, stages
@@ -29,7 +30,7 @@ def sheets(values: dict[str, Any], names: list[str], title: str) -> dict[str, st
         values: Checked options of the problem.
         names: Of the students, each of whom gets numbers drawn for the name; [] for one sheet with
             the problem's own.
-        title: Of the sheet.
+        title: Of the sheet; where it is empty, the problem's.
 
     Raises:
         Unusable: The network is too large for a sheet.
@@ -37,55 +38,134 @@ def sheets(values: dict[str, Any], names: list[str], title: str) -> dict[str, st
     found = {}
     for name, file in zip(names or [""], file_names(names or ["sheet"]), strict=True):
         problem = student_problem(values, name) if name else make_problem(dict(values))
-        n = samples_of(problem)
-        if n is None:
-            most = f"{MOST_LABELLED} neurons a layer, {MOST_LAYERS} layers and few samples"
-            sizes = "-".join(map(str, problem.sizes))
-            raise Unusable(f"sizes: {sizes} is too large for a sheet; expected up to {most}")
+        demand_small(problem)
         for is_key, end in ((False, ".html"), (True, "_key.html")):
-            found[file.removesuffix(".html") + end] = _sheet(problem, n, name, title, is_key)
+            found[file.removesuffix(".html") + end] = as_html(problem, is_key, name, title)
     return found
 
 
-def _sheet(problem: Problem, n: int, name: str, title: str, is_key: bool) -> str:
-    """A worksheet, or its key, as a page to print."""
+def demand_small(problem: Problem) -> int:
+    """The number of samples of a step.
+
+    Raises:
+        Unusable: The network is too large for a sheet.
+    """
+    n = samples_of(problem)
+    if n is None:
+        most = f"{MOST_LABELLED} neurons a layer, {MOST_LAYERS} layers and few samples"
+        sizes = "-".join(map(str, problem.sizes))
+        raise Unusable(f"sizes: {sizes} is too large for a sheet; expected up to {most}")
+    return n
+
+
+@dataclass(frozen=True)
+class Row:
+    """A computation of a sheet.
+
+    Attributes:
+        name: What is computed.
+        formula: Its formula, as HTML or TeX.
+        numbers: The formula with numbers put in.
+        value: What comes out.
+    """
+
+    name: str
+    formula: str
+    numbers: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What stands on a sheet and on its key.
+
+    Attributes:
+        title: Of the sheet.
+        name: Whose it is; empty where it is nobody's.
+        sentence: What the network is.
+        given: The symbol and the value of each number that is given.
+        stages: The computations by stage.
+    """
+
+    title: str
+    name: str
+    sentence: str
+    given: list[tuple[str, str]]
+    stages: list[tuple[str, list[Row]]]
+
+
+def _sheet(problem: Problem, name: str, title: str, in_html: bool) -> Sheet:
+    """A sheet with formulas in HTML or in TeX."""
+    say, n = checked(problem), demand_small(problem)
+
+    def symbol_of(name: str) -> str:
+        return relabelled(symbol(name), problem) if in_html else TeX(say).name(name)
+
+    def formula_of(name: str) -> str:
+        if in_html:
+            return relabelled(equation(name, n, problem.network), problem)
+        return in_tex(name, n, problem.network, say)
+
     _, sentence = (line.plain for line in heading(replace(problem, steps=1)))
-    return (
-        environment()
-        .get_template("sheet.html")
-        .render(
-            title=title,
-            name=name,
-            is_key=is_key,
-            sentence=sentence,
-            given=list(_given(problem, n)),
-            stages=list(_stages(problem, n)),
-        )
+    return Sheet(
+        title or problem.title or say("Worksheet"),
+        name,
+        sentence,
+        list(_given(problem, n, symbol_of)),
+        [(say(stage), rows) for stage, rows in _stages(problem, n, formula_of)],
     )
 
 
-def _given(problem: Problem, n: int) -> Iterator[tuple[str, str]]:
+def as_html(problem: Problem, is_key: bool, name: str = "", title: str = "") -> str:
+    """A worksheet, or its key, as a page to print."""
+    sheet = _sheet(problem, name, title, in_html=True)
+    template = environment().get_template("sheet.html")
+    return template.render(**vars(sheet), is_key=is_key, say=checked(problem))
+
+
+def as_pdf(problem: Problem, is_key: bool) -> bytes:
+    """The same in A4.
+
+    Raises:
+        Unusable: It cannot be drawn.
+    """
+    from lockstep.report.plots.paper import pages
+
+    sheet, say = _sheet(problem, "", "", in_html=False), checked(problem)
+    title = f"{sheet.title}: {say('the key')}" if is_key else sheet.title
+    given = [f"${symbol}$ = {value}" for symbol, value in sheet.given]
+    stages = [
+        (stage, [(f"${it.formula}$", it.numbers, it.value) for it in rows])
+        for stage, rows in sheet.stages
+    ]
+    whose = "" if is_key else f"{say('Name')}: ____________________"
+    return pages(title, whose, sheet.sentence, say("Given"), given, stages, is_key)
+
+
+def _given(problem: Problem, n: int, symbol_of: Callable[[str], str]) -> Iterator[tuple[str, str]]:
     """The numbers that a step starts from, each with its symbol."""
     network, start = problem.network, problem.start(1, problem.state)
     for name in ("x", "y", *network.parameters):
         array = start.given[name]
         for index in np.ndindex(array.shape):
             label = network.label(name, index, n) if array.ndim else name
-            yield symbol(label), f"{float(array[index]):.6g}"
-    yield symbol("lr"), f"{problem.lr:g}"
+            yield symbol_of(label), f"{float(array[index]):.6g}"
+    yield symbol_of("lr"), f"{problem.lr:g}"
 
 
-def _stages(problem: Problem, n: int) -> Iterator[tuple[str, list[dict[str, str]]]]:
+def _stages(
+    problem: Problem, n: int, formula_of: Callable[[str], str]
+) -> Iterator[tuple[str, list[Row]]]:
     """The computations of a step, by stage."""
     network = problem.network
     record = next(records(problem, tolerance(problem, {}), BuiltIn()))
     numbers = numbers_of(record, problem)
-    rows: dict[str, list[dict[str, str]]] = {}
+    rows: dict[str, list[Row]] = {}
     for name, of, index in row_names(problem, n):
         if is_frozen(of, problem):
             continue
-        value = float(np.asarray(record.torch[of])[index])
-        row = {"name": name, "formula": equation(name, n, network), "value": f"{value:.6g}"}
-        rows.setdefault(of, []).append(row | {"numbers": in_numbers(name, problem, numbers)})
+        value = f"{float(np.asarray(record.torch[of])[index]):.6g}"
+        row = Row(name, formula_of(name), in_numbers(name, problem, numbers), value)
+        rows.setdefault(of, []).append(row)
     for stage, quantities in stages(network):
         yield stage, [row for of in quantities for row in rows.get(of, [])]

@@ -181,6 +181,11 @@ def _biases(value: Any) -> bool | tuple[bool, ...] | None:
     return tuple(value) if every else value if isinstance(value, bool) else None
 
 
+def _labels(value: Any) -> dict[str, str] | None:
+    is_table = isinstance(value, Mapping) and all(isinstance(it, str) for it in value.values())
+    return dict(value) if is_table and all(it.strip() for it in value.values()) else None
+
+
 def _required(value: Any) -> tuple[str, ...] | None:
     return (value,) if value in ("all", "gradients") else tuple(_columns(value) or ()) or None
 
@@ -263,6 +268,8 @@ _ACTIVATION = Kind(
 _ACTIVATIONS = Kind(
     f"names, one a layer, out of {', '.join(ACTIVATION_NAMES)}", _activations, "A,B"
 )
+_TEXT = Kind("a text", lambda it: it.strip() or None if isinstance(it, str) else None, "TEXT")
+_LABELS = Kind("a table of names and what they are called, both texts", _labels, None)
 _MISTAKE = _choice(MISTAKE_NAMES, "the name of a mistake:")
 _STEPS = number(int, "a whole number of steps, 0 or more", 0)
 _PROBLEMS = number(int, "a whole number of problems, 0 to 10 000", 0, 10_000)
@@ -293,6 +300,8 @@ GROUPS = {
         Option("b_o", "the output biases (or b2 …)", _VECTOR),
         Option("biases", "whether there are biases, one for all layers or a list", _BIASES),
         Option("frozen", "the parameters that are not trained", _FROZEN, (), "none"),
+        Option("title", "of a page and of a sheet", _TEXT, otherwise="what the network is"),
+        Option("labels", "own names of quantities, and own words, of a page and a sheet", _LABELS),
     ),
     "settings": (
         Option("activations", "one per layer", _ACTIVATIONS, otherwise="see the next two"),
@@ -412,6 +421,11 @@ GROUPS = {
             "draw the run as one picture (png, svg or pdf)",
             file_kind("FILE.png", *PICTURES),
             extra="plot",
+        ),
+        Option(
+            "worksheet",
+            "write the first step as formulas with boxes to fill in (pdf or html), and its key",
+            file_kind("FILE.pdf", ".pdf", ".html"),
         ),
         Option("code", "show each step as both sources side by side, with their values", FLAG),
         Option("quiet", "print the verdict alone", FLAG),

@@ -109,6 +109,8 @@ class Problem:
         seed: Of the numbers that were drawn; None where all were given.
         data: The name of the table that x and y come from; None where there is none.
         standardize: Whether the columns of x and y were scaled.
+        title: Of its page and its sheet; empty where it has none.
+        labels: What quantities and words are called there.
     """
 
     network: Network
@@ -124,6 +126,8 @@ class Problem:
     seed: int | None = None
     data: str | None = None
     standardize: bool = False
+    title: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
 
     @property
     def sizes(self) -> Sizes:
@@ -307,6 +311,8 @@ def make_problem(values: dict[str, Any]) -> Problem:
         seed=None if all_given else values["seed"],
         data=base_name(values["data"]) if "data" in values else None,
         standardize=values.get("standardize", False),
+        title=values.get("title", ""),
+        labels=values.get("labels", {}),
     )
 
 

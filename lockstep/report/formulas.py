@@ -1,6 +1,7 @@
 """The formulas as a reader sees them, from the source of the code by hand: as text, as MathML."""
 
 import ast
+from collections.abc import Callable
 from functools import lru_cache
 from typing import ClassVar
 
@@ -163,6 +164,12 @@ class _Places(Notation):
         return f"\0σ'({z})\0"
 
 
+def in_tex(name: str, samples: int, network: Network, called: Callable[[str], str]) -> str:
+    """name = formula of an element, in TeX. called: gives what a quantity is called."""
+    notation = TeX(called)
+    return f"{notation.name(name)} = {notation.written(_tree(name, samples, network))}"
+
+
 @lru_cache(maxsize=2048)
 def equation(name: str, samples: int | None, network: Network) -> str:
     """name = formula, as MathML; a name that stands in it is marked with data-q.
@@ -193,30 +200,75 @@ def symbol(name: str) -> str:
     return f"<math>{named(name)}</math>"
 
 
-def named(name: str) -> str:
-    """A name as its symbol, marked with data-q.
+def named(name: str, own: str = "") -> str:
+    """A name as its symbol, marked with data-q. own: what it is called in its place.
 
     delta_h1 is δ with h1 below; grad_w11 is ∂L/∂w11; new_w11 is w11 with new above; W_h[0, 1] has
     its index below, too.
     """
-    return f'<mrow data-q="{name}">{_symbol(name)}</mrow>'
+    return f'<mrow data-q="{name}">{_symbol(own or name)}</mrow>'
 
 
 def _symbol(name: str) -> str:
     if name.startswith("grad_"):
         inside = _symbol(name.removeprefix("grad_"))
         return f"<mfrac><mrow><mi>∂</mi><mi>L</mi></mrow><mrow><mi>∂</mi>{inside}</mrow></mfrac>"
-    base, bracket, index = name.removeprefix("new_").partition("[")
-    letter, _, below = base.partition("_")
-    if not below:
-        letter = base.rstrip("0123456789")
-        below = base.removeprefix(letter)
+    letter, below = _parts(name.removeprefix("new_"))
+    below, bracket, index = below.partition("[")
     letter, below = f"<mi>{_LETTERS.get(letter, letter)}</mi>", f"<mi>{below}</mi>" if below else ""
-    if index:
+    if bracket:
         below = f"<mrow>{below}<mtext>{bracket}{index}</mtext></mrow>"
     if name.startswith("new_"):
         return f"<msubsup>{letter}{below}<mi>new</mi></msubsup>"
     return f"<msub>{letter}{below}</msub>" if below else letter
+
+
+class TeX(Notation):
+    """A formula in TeX, as matplotlib reads it."""
+
+    operators: ClassVar = {
+        ast.Add: ("{} + {}", SUM, SUM, SUM),
+        ast.Sub: ("{} - {}", SUM, SUM, JUXTAPOSED),
+        ast.Mult: (r"{} \cdot {}", PRODUCT, PRODUCT, PRODUCT),
+        ast.Div: (r"\frac{{{}}}{{{}}}", ATOM, SUM, SUM),
+    }
+    squared, minus, power, brackets = "{}^2", "-{}", "{}^{{{}}}", "({})"
+    functions: ClassVar = {
+        "exp": r"\exp({})",
+        "log": r"\log({})",
+        "sign": r"\mathrm{{sign}}({})",
+        "sqrt": r"\sqrt{{{}}}",
+        "absolute": "|{}|",
+    }
+    sigma_prime = r"\sigma'({})"
+
+    def __init__(self, called: Callable[[str], str] = str) -> None:
+        self.called = called
+
+    def name(self, name: str) -> str:
+        return self._symbol(self.called(name))
+
+    def sigma(self, function: str) -> str:
+        return r"\sigma({})"
+
+    def _symbol(self, name: str) -> str:
+        if name.startswith("grad_"):
+            below = self._symbol(name.removeprefix("grad_"))
+            return rf"\frac{{\partial L}}{{\partial {below}}}"
+        letter, below = _parts(name.removeprefix("new_"))
+        new = r"^{\mathrm{new}}" if name.startswith("new_") else ""
+        letter = {"delta": r"\delta", "lr": r"\alpha", "loss": "L"}.get(letter, letter)
+        return letter + (f"_{{{below}}}" if below else "") + new
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """The letter of a name, and what stands below it."""
+    base, bracket, index = name.partition("[")
+    letter, _, below = base.partition("_")
+    if not below:
+        letter = base.rstrip("0123456789")
+        below = base.removeprefix(letter)
+    return letter, below + bracket + index
 
 
 class MathML(Notation):

@@ -2,6 +2,10 @@
 
 from typing import Any
 
+import numpy as np
+
+from lockstep.evidence.comparison import Comparison
+from lockstep.evidence.trainings import MOST_STEPS, Trainings
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.network.network import WITH_ACTIVATION
 from lockstep.network.problem import Problem
@@ -126,3 +130,26 @@ def would_show(problem: Problem, steps: int, is_users: bool = False) -> str:
         f"a square network such as --sizes {square}": len(set(problem.sizes)) > 1,
     }
     return ", ".join(option for option, helps in options.items() if helps)
+
+
+def of_trainings(both: Trainings, result: Comparison) -> str:
+    """What the losses of both trainings are, and what the side by hand did not give for its own."""
+    who = "your step" if result.by_hand.is_users else "the code by hand"
+    said = [
+        f"Loss: the network is trained twice from the same start, by {who} and by PyTorch; PyTorch "
+        "computes both losses."
+    ]
+    if both.completed:
+        names = ", ".join(f"new_{name}" for name in both.completed)
+        given = "the right formulas give it from what is returned"
+        said.append(f"{who.capitalize()} does not return all of {names}: {given}.")
+    done, made = len(both.by_hand) - 1, len(both.by_torch) - 1
+    if both.why_not:
+        said.append(f"The training by {who} ends after {done} steps: {both.why_not}.")
+    elif not np.isfinite(both.by_hand[-1]):
+        said.append(f"Trained by {who}, the loss is no longer finite after {done} steps.")
+    elif done == made and np.allclose(both.by_hand, both.by_torch, rtol=1e-6, atol=0):
+        said.append("Both trainings are the same: what differs changes no parameter.")
+    if made == MOST_STEPS < result.problem.steps:
+        said.append(f"These are the first {made} steps.")
+    return " ".join(said)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import jinja2
@@ -17,6 +18,7 @@ from lockstep.network.problem import Problem
 from lockstep.report import sources
 from lockstep.report.album import Album
 from lockstep.report.formulas import equation, places, symbol
+from lockstep.report.page.labels import checked, relabelled
 from lockstep.report.page.script import script
 from lockstep.report.page.step_data import (
     MOST_LAYERS,
@@ -32,15 +34,19 @@ from lockstep.report.page.step_data import (
     samples_of,
     step_data,
 )
+from lockstep.report.remarks import of_trainings
 from lockstep.report.step import is_frozen, stages
 from lockstep.report.terminal import heading
 from lockstep.report.verdict import verdict
 from lockstep.text import counted, grouped, unbroken
 
+_MOST_LABELS = 6  # numbers of weights between two layers that are all shown at once
+
 
 def new_album(problem: Problem) -> Album[Data]:
     """An empty album of what a page needs of each step."""
     n = samples_of(problem)
+    checked(problem)
     return Album(lambda record, result: step_data(record, problem, n), most_steps(problem))
 
 
@@ -58,6 +64,8 @@ def page(result: Comparison, album: Album[Data], step: Any = None, name: str = "
     rows, decisive = _rows(result, n), _decisive(result)
     at = next((i for i, kept in enumerate(steps) if kept["step"] == decisive), 0)
     _tell(rows, steps[at] if steps else None)
+    both = result.trainings
+    curve = loss_curve(steps, both) if steps else None
     data: Data = {
         "scalars": n is not None,
         "start": at,
@@ -66,6 +74,8 @@ def page(result: Comparison, album: Album[Data], step: Any = None, name: str = "
         "why": {row["name"]: row["why"] for row in rows},
         "decisive": decisive,
         "changeable": changeable(problem) if n else [],
+        "marks": curve["marks"] if curve else [],
+        "labels": problem.labels,
         "steps": steps,
     }
     text = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
@@ -80,8 +90,9 @@ def page(result: Comparison, album: Album[Data], step: Any = None, name: str = "
         shown=[steps[0], steps[at]] if at else steps[:1],
         kept=" ".join(_kept(album, len(steps), result)),
         code=_code(result, step, steps[at]["rows"]) if steps else None,
-        curve=loss_curve(steps) if steps else None,
-        symbols={name: symbol(name) for name in without_row},
+        curve=curve,
+        of_trainings=of_trainings(both, result) if both and both.by_hand else "",
+        symbols={name: relabelled(symbol(name), problem) for name in without_row},
         name=name,
         script=script(problem, n) if n else "const formulas = {};",
         data=text.replace("<", "\\u003c"),  # nothing in it can end the script element
@@ -108,14 +119,19 @@ def _rendered(
     def named(of: list[str], *index: int) -> list[str]:
         return [network.label(name, index, problem.batch_samples) for name in of]
 
+    described = [line.plain for line in heading(problem, result.by_hand.title)]
+    if problem.title:
+        described = [problem.title, f"{described[0]}, {described[1]}"]
     more |= {
-        "heading": [line.plain for line in heading(problem, result.by_hand.title)],
+        "heading": described,
+        "say": checked(problem),
         "result": result,
         "words": replace(words, headline=f"{name}: {words.headline}") if name else words,
         "rows": rows,
         "problem": problem,
         "scalars": n is not None,
         "labelled": is_labelled(problem),
+        "crowded": max(a * b for a, b in pairwise(problem.sizes)) > _MOST_LABELS,
         "across": across(network.depth),
         "decisive": _decisive(result),
         "stages": stages(problem.network),
@@ -165,6 +181,7 @@ def _rows(result: Comparison, n: int | None) -> list[Data]:
             row["formula"] = equation(name, n, network)
             row["needs"] = sorted(quantities_of(formula_of(name, n, network)))
             row["numbers"] = places(name, problem) if n else []
+        row["formula"] = relabelled(row["formula"], problem)
         rows.append(row)
     return rows
 

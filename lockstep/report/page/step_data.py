@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lockstep.evidence.trainings import FAR, Trainings
 from lockstep.explain.formulas import labels
 from lockstep.network.names import Array, Index
 from lockstep.network.problem import Problem
@@ -186,26 +187,48 @@ def widths(weights: dict[str, float]) -> dict[str, int]:
     return {name: round(100 * (value / most)) if drawn else 0 for name, value in weights.items()}
 
 
-def loss_curve(steps: list[Data]) -> Data:
-    """The loss of both sides as points of a drawing; logarithmic where it spans much."""
-    number = np.array([kept["step"] for kept in steps])
-    losses = np.array(
-        [[loss if isinstance(loss, float) else np.nan for loss in kept["loss"]] for kept in steps]
-    )
+def loss_curve(steps: list[Data], both: Trainings | None = None) -> Data:
+    """The loss of both sides as points of a drawing; logarithmic where it spans much.
+
+    Args:
+        steps: Those that are kept.
+        both: Both trainings, each on its own, which stand in the place of the steps' losses.
+
+    Returns:
+        manual, torch: the points; marks: where the kept steps are; ends, low, high: of the axes.
+    """
+    kept = np.array([it["step"] for it in steps])
+    if both and both.by_hand:
+        number = np.arange(1, 1 + max(len(both.by_hand), len(both.by_torch)))
+        losses = np.full((len(number), 2), np.nan)
+        losses[: len(both.by_hand), 0] = both.by_hand
+        losses[: len(both.by_torch), 1] = both.by_torch
+        kept = np.minimum(kept, number[-1])
+    else:
+        number = kept
+        losses = np.array(
+            [[loss if isinstance(loss, float) else np.nan for loss in it["loss"]] for it in steps]
+        )
     seen = losses[np.isfinite(losses)]
     low, high = seen.min(initial=np.inf), seen.max(initial=-np.inf)
+    usual = FAR * np.nanmax(np.where(np.isfinite(losses[:, 1]), losses[:, 1], np.nan), initial=-1)
+    high = min(high, usual) if usual > 0 else high
     log = bool(0 < 20 * low < high)
     scaled = np.log10 if log else np.positive
     with np.errstate(all="ignore"):
         up = (scaled(losses) - scaled(low)) / (scaled(high) - scaled(low) or 1.0)
+    up[~(up <= 1)] = np.nan  # one diverges: the rest of it is left out
     xs = _CURVE_WIDTH * (number - number[0]) / (number[-1] - number[0] or 1)
     ys = _CURVE_HEIGHT - (_CURVE_HEIGHT - _CURVE_TOP) * up
     manual, torch = (
         " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, side, strict=True) if np.isfinite(y))
         for side in ys.T
     )
+    at = np.searchsorted(number, kept)
+    marks = [[f"{x:.1f}", f"{y:.1f}"] for x, y in zip(xs[at], ys[at, 1], strict=True)]
     ends = {"low": f"{low:.3g}", "high": f"{high:.3g}"} if seen.size else {"low": "", "high": ""}
-    return {"manual": manual, "torch": torch, "log": log} | ends
+    steps_shown = {"first": int(number[0]), "last": int(number[-1])}
+    return {"manual": manual, "torch": torch, "marks": marks, "log": log} | ends | steps_shown
 
 
 def heat(record: Record) -> dict[str, Data]:

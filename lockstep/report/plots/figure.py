@@ -10,13 +10,13 @@ import numpy as np
 
 from lockstep.errors import visible
 from lockstep.evidence.comparison import Comparison
-from lockstep.evidence.trainings import MOST_STEPS as MOST_TRAINED
-from lockstep.evidence.trainings import Trainings
+from lockstep.evidence.trainings import FAR
 from lockstep.network.names import Array, Index
 from lockstep.network.problem import Problem
 from lockstep.report.album import Album
 from lockstep.report.plots.descent import BLUE, GREY, ORANGE, RED, canvas, write
 from lockstep.report.plots.labels import move_apart, name_at_end
+from lockstep.report.remarks import of_trainings
 from lockstep.run.record import Record
 from lockstep.text import ulps
 
@@ -29,7 +29,6 @@ _OF_A_GRADIENT = 20  # elements of one that are drawn, about
 _CAPTION = 150  # characters in a line
 _LARGEST = 1e250  # number that is drawn: axes need room up to the largest of all
 _HUGE = 1e3  # how many times the values at the start a path may reach on a linear axis
-_FAR = 1e3  # how many times PyTorch's largest loss the axis reaches where one diverges
 _HAND: Any = dict(linewidth=2, linestyle=(0, (3, 1.5)))
 _TORCH: Any = dict(linewidth=7, alpha=0.35, solid_capstyle="butt")
 _DIFFERENCES: tuple[tuple[str, Any], ...] = (
@@ -186,12 +185,12 @@ def _loss(axes: Axes, points: list[_Point], result: Comparison) -> str:
         counted = [np.arange(len(side)) for side in losses]
         _both_sides(axes, counted[0], losses[0], counted[1], losses[1], result.side)
         axes.set(title="Loss, each trained alone", xlabel="training steps made", ylabel="loss")
-        caption = _of_trainings(both, result)
+        caption = of_trainings(both, result)
     finite = [side[np.isfinite(side)] for side in losses]
     low, high = _ends(np.concatenate(finite))
     if 0 < 20 * low < high:
         axes.set_yscale("log")
-        usual = _FAR * _ends(finite[1])[1]
+        usual = FAR * _ends(finite[1])[1]
         if 0 < usual < high:  # one diverges: the rest of it is left out
             axes.set_ylim(low / 2, usual)
     else:
@@ -202,29 +201,6 @@ def _loss(axes: Axes, points: list[_Point], result: Comparison) -> str:
 def _ends(values: Array) -> tuple[float, float]:
     """The smallest and the largest; zeros where there is none."""
     return (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
-
-
-def _of_trainings(both: Trainings, result: Comparison) -> str:
-    """What the losses of both trainings are, and what the side by hand did not give for its own."""
-    who = "your step" if result.by_hand.is_users else "the code by hand"
-    said = [
-        f"Loss: the network is trained twice from the same start, by {who} and by PyTorch; PyTorch "
-        "computes both losses."
-    ]
-    if both.completed:
-        names = ", ".join(f"new_{name}" for name in both.completed)
-        given = "the right formulas give it from what is returned"
-        said.append(f"{who.capitalize()} does not return all of {names}: {given}.")
-    done, made = len(both.by_hand) - 1, len(both.by_torch) - 1
-    if both.why_not:
-        said.append(f"The training by {who} ends after {done} steps: {both.why_not}.")
-    elif not np.isfinite(both.by_hand[-1]):
-        said.append(f"Trained by {who}, the loss is no longer finite after {done} steps.")
-    elif done == made and np.allclose(both.by_hand, both.by_torch, rtol=1e-6, atol=0):
-        said.append("Both trainings are the same: what differs changes no parameter.")
-    if made == MOST_TRAINED < result.problem.steps:
-        said.append(f"These are the first {made} steps.")
-    return " ".join(said)
 
 
 def _both_sides(

@@ -11,7 +11,6 @@
   const facts = new Map(all("template[data-what]").map((it) => [it.dataset.what, it]));
   const slider = find("#step");
   const curve = find("#mark");
-  const points = find(".curve .torch").getAttribute("points").split(" ").map((point) => point.split(","));
 
   let at = run.start; // which of the kept steps
   let filled = null; // the step that the table and the drawing show
@@ -30,8 +29,16 @@
     if (className) node.className = className;
     return node;
   };
+  // What a word or a quantity is called on this page.
+  function say(name) {
+    const own = run.labels;
+    if (Object.hasOwn(own, name)) return own[name];
+    const [, prefix, stem, rest] = /^((?:grad_|new_)?)(.*?)(\d*|\[.*)$/.exec(name);
+    if (prefix) return prefix + say(stem + rest);
+    return (Object.hasOwn(own, stem) ? own[stem] : stem) + rest;
+  }
   const torchOf = (cell) => (cell[1] === null ? cell[0] : cell[1]);
-  const verdictOf = (cell) => (cell[3] === null ? "" : cell[3] === true ? "✓ agrees" : cell[3] ? "≈ not judged" : "✗ differs");
+  const verdictOf = (cell) => (cell[3] === null ? "" : cell[3] === true ? `✓ ${say("agrees")}` : cell[3] ? `≈ ${say("not judged")}` : `✗ ${say("differs")}`);
 
   const reasonOf = (name, step) => step.step === run.decisive && step.rows[name][3] === false && run.why[name];
 
@@ -65,7 +72,7 @@
     const rowsOf = names.map((name) => {
       const cell = step.rows[name];
       const change = q[name] - before[name];
-      const text = q[name] === before[name] ? "the same" : `${change > 0 ? "+" : ""}${written(change, 3)}`;
+      const text = q[name] === before[name] ? say("the same") : `${change > 0 ? "+" : ""}${written(change, 3)}`;
       return [name, [written(q[name]), torchOf(cell), text, null, cell[4]]];
     });
     const filledIn = (texts, how) => Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, name in q ? how(q[name]) : text]));
@@ -96,7 +103,7 @@
   }
 
   const valueOf = (name) => (yours && name in yours.changed ? yours.changed[name] : steps[at].given[name]);
-  const theRun = () => (yours ? ["yours", "recorded", "change"] : [run.side, "PyTorch", "apart"]);
+  const theRun = () => (yours ? ["yours", "recorded", "change"] : [run.side, "PyTorch", "apart"]).map(say);
 
   function release() {
     yours = null;
@@ -108,8 +115,8 @@
     root.classList.toggle("yours", yours !== null);
     find("#yours").hidden = !yours;
     if (yours) {
-      const each = Object.entries(yours.changed).map(([name, value]) => `${name} = ${written(value)}, recorded ${written(steps[at].given[name], 4)}`);
-      find("#yours span").textContent = `Yours: ${each.join("; ")}.`;
+      const each = Object.entries(yours.changed).map(([name, value]) => `${say(name)} = ${written(value)}, ${say("recorded")} ${written(steps[at].given[name], 4)}`);
+      find("#yours span").textContent = `${say("Yours")}: ${each.join("; ")}.`;
     }
     const titles = theRun();
     all("#values thead th").slice(2, 5).forEach((th, i) => (th.textContent = titles[i]));
@@ -251,15 +258,15 @@
     if (run.scalars && find("[data-put]", tr)) box.append(make("p", `= ${find(".numbers", tr).textContent}`, "numbers"));
     const list = make("dl");
     const add = (word, value) => list.append(make("dt", word), make("dd", value));
-    if (!run.scalars) add("worst element", cell[4]);
+    if (!run.scalars) add(say("worst element"), cell[4]);
     const [ours, theirs, apart] = theRun();
     if (cell[0]) add(ours, cell[0]);
     add(theirs, torchOf(cell));
     if (!yours) list.lastChild.append(" ", make("code", fact.dataset.place, "place"));
     add(apart, cell[2]);
-    if (!yours) list.append(make("dt", "verdict"), make("dd", verdictOf(cell) || "none", "mark"));
+    if (!yours) list.append(make("dt", say("verdict")), make("dd", verdictOf(cell) || say("none"), "mark"));
     const why = reasonOf(name, step);
-    if (why) list.append(make("dt", "looks like"), make("dd", why, "why"));
+    if (why) list.append(make("dt", say("looks like")), make("dd", why, "why"));
     box.append(list);
     box.classList.toggle("differs", cell[3] === false);
     return box;
@@ -275,9 +282,9 @@
   }
 
   function counted(step, name, isPointedAt) {
-    const count = `${yours ? "yours, " : ""}step ${step.step}, `;
+    const count = `${yours ? `${say("yours")}, ` : ""}${say("step")} ${step.step}, `;
     const which = names.indexOf(name);
-    return isPointedAt || which < 0 ? count + name : `${count}computation ${which + 1} of ${names.length}: ${name}`;
+    return isPointedAt || which < 0 ? count + say(name) : `${count}${say("computation")} ${which + 1} ${say("of")} ${names.length}: ${say(name)}`;
   }
 
   function showPanel(step, what) {
@@ -349,11 +356,10 @@
       filled = step;
     }
     hide(step);
-    const point = points[at] || points[points.length - 1];
-    if (point) {
-      curve.setAttribute("cx", point[0]);
-      curve.setAttribute("cy", point[1]);
-    }
+    const [x, y] = run.marks[at];
+    curve.toggleAttribute("hidden", y === "nan");
+    curve.setAttribute("cx", x);
+    curve.setAttribute("cy", y === "nan" ? 0 : y);
     const what = subject();
     light(what);
     place();
@@ -448,14 +454,14 @@
   function pause() {
     clearInterval(timer);
     timer = null;
-    find("#play").lastChild.textContent = " play";
+    find("#play").lastChild.textContent = ` ${say("play")}`;
     find("#play span").textContent = "▶";
   }
 
   function play() {
     if (timer) return pause();
     timer = setInterval(advance, find("#pace").value === "step" ? 500 : 1000);
-    find("#play").lastChild.textContent = " pause";
+    find("#play").lastChild.textContent = ` ${say("pause")}`;
     find("#play span").textContent = "❚❚";
     return undefined;
   }

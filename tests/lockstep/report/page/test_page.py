@@ -15,8 +15,10 @@ from lockstep.bound.allowed import tolerance
 from lockstep.cli.compare import main
 from lockstep.cli.look import main as main_of_look
 from lockstep.cli.main import line_file, whole_file
+from lockstep.evidence.trainings import Trainings
 from lockstep.network.problem import make_problem
 from lockstep.report.album import Album
+from lockstep.report.page.labels import WORDS
 from lockstep.report.page.step_data import heat, is_drawable, loss_curve, widths
 from lockstep.run.steps import records
 from lockstep.sides.built_in import BuiltIn
@@ -266,6 +268,17 @@ def test_the_loss_curve_falls_and_is_logarithmic_only_where_that_shows_more():
     assert not loss_curve(steps[:1])["log"]
 
 
+def test_the_loss_of_both_trainings_is_drawn_until_one_is_far_off():
+    steps = [{"step": n, "loss": [1.0, 1.0]} for n in (1, 2, 9)]
+    both = Trainings([1.0, 1e3, 1e9, float("inf")], [1.0, 0.5])
+    curve = loss_curve(steps, both)
+    assert curve["manual"].count(",") == 2
+    assert curve["torch"].count(",") == 2
+    assert (curve["first"], curve["last"]) == (1, 4)
+    assert [",".join(mark) for mark in curve["marks"][:2]] == curve["torch"].split()
+    assert curve["marks"][2] == ["560.0", "nan"]  # PyTorch's training was not that long
+
+
 def test_a_result_shows_itself_in_a_notebook_without_a_script(wrong, tmp_path):
     html = compare(wrong, sizes="3-4-2", samples=5)._repr_html_()
     assert "updated-weights-used" in html
@@ -354,3 +367,11 @@ def test_of_a_small_program_the_first_element_that_differs_stands_below_its_line
 def test_the_page_of_a_derivation_has_no_values_in_its_code(tmp_path, wrong):
     code = written(tmp_path, "--derivation", wrong).partition('aria-label="Both sources"')[2]
     assert not re.findall(r'class="(?:value|guilty|again|remark)"', code)
+
+
+def test_each_word_of_the_page_may_be_given_in_another_language():
+    templates = ROOT / "lockstep/report/page/templates"
+    text = "".join(file.read_text(encoding="utf-8") for file in templates.iterdir())
+    said = {*re.findall(r'say\("([^"]*)"', text)} - {"lr", "y"}
+    beside = {"by hand", "forward", "backward", "update", "change", "element", "Worksheet"}
+    assert said | beside == {*WORDS}

@@ -14,6 +14,7 @@ from lockstep.cli.compare import main
 from lockstep.cli.descend import main as descend
 from lockstep.evidence import trainings
 from lockstep.network.problem import make_problem
+from lockstep.report import remarks
 from lockstep.report.plots import descent, figure, labels
 from lockstep.sides.chosen import side_by_hand
 from manual_backprop import gradient_descent as by_hand
@@ -241,7 +242,7 @@ def test_an_interrupted_run_does_not_go_on_training():
 
 def test_a_long_training_says_that_it_is_cut(monkeypatch):
     monkeypatch.setattr(trainings, "MOST_STEPS", 7)
-    monkeypatch.setattr(figure, "MOST_TRAINED", 7)
+    monkeypatch.setattr(remarks, "MOST_STEPS", 7)
     _, words, _ = caption(SMALL, doubled)
     assert words.endswith("These are the first 7 steps.")
 
