@@ -38,7 +38,7 @@ from lockstep.explain.formulas import what_it_is  # noqa: E402
 from lockstep.network.network import Network  # noqa: E402
 from lockstep.network.options import GROUPS, LOSS_NAMES, MISTAKE_NAMES, OPTIONS  # noqa: E402
 from lockstep.report.formulas import formula  # noqa: E402
-from lockstep.report.page.labels import WORDS
+from lockstep.report.page.labels import WORDS  # noqa: E402
 from manual_backprop.losses import LOSSES  # noqa: E402
 
 PAGES = ROOT / "docs" / "reference"

@@ -14,7 +14,10 @@ def test_every_option_is_on_the_command_line_or_in_files_only():
     flags = {action.dest for action in parser()._actions if action.option_strings}
     flags -= {"help", "template"}
     in_files = {option.name for option in GROUPS[FILE]}
-    assert in_files == {"x", "y", "W_h", "b_h", "W_o", "b_o", "biases", "frozen"}
+    assert in_files == {"x", "y", "W_h", "b_h", "W_o", "b_o", "biases", "frozen"} | {
+        "title",
+        "labels",
+    }
     assert flags == OPTIONS.keys() - in_files
 
 
