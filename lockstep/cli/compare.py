@@ -10,6 +10,7 @@ from lockstep.cli.main import (
     Parser,
     command,
     interrupted,
+    key_beside,
     line_file,
     printer,
     progress,
@@ -185,8 +186,7 @@ def _write_worksheet(problem: "Problem", path: str) -> None:
     need("--worksheet", "page")
     if is_pdf:
         need("--worksheet", "plot")
-    stem, dot, kind = path.rpartition(".")
-    for is_key, own in ((False, path), (True, f"{stem}_key{dot}{kind}")):
+    for is_key, own in ((False, path), (True, key_beside(path))):
         with whole_file(own, "--worksheet", binary=True) as file:
             text = as_pdf(problem, is_key) if is_pdf else as_html(problem, is_key).encode()
             file.write(text)

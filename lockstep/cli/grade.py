@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,6 @@ def _grade(given: dict[str, Any], came: list[int]) -> int:
     roster = read_roster(values["students"]) if "students" in values else []
     if roster:
         found = of_students(found, roster)
-    absent = [name for name in roster if name not in {it.student for it in found}]
 
     from lockstep.grade.run import graded
 
@@ -104,7 +104,7 @@ def _grade(given: dict[str, Any], came: list[int]) -> int:
         written = _opened(values, files)
         show = files.enter_context(progress(len(found), "hand-ins"))
         grades = graded(found, task, jobs, show)
-        _write(values, written, grades, settings, absent)
+        _write(values, written, grades, settings, roster, [it.student for it in found])
     return 0
 
 
@@ -170,7 +170,8 @@ def _write(
     files: dict[str, Any],
     grades: list[Grade],
     settings: dict[str, Any],
-    absent: list[str],
+    roster: list[str],
+    students: list[str | None],
 ) -> None:
     """Print the table, and write the files that are asked for."""
     from lockstep.grade import reports
@@ -180,9 +181,13 @@ def _write(
     else:
         printed, _ = printer()
         lines = list(reports.table(grades))
+        absent = [name for name in roster if name not in students]
+        several = [f"{name} ({n})" for name, n in Counter(students).items() if n > 1 and name]
+        if several:
+            lines.append(f"Several hand-ins are by {'; '.join(several)}.")
         if absent:
-            lines.append(f"Nothing was handed in by {', '.join(absent)}.")
-        printed(lines[-1 - bool(absent) :] if values.get("quiet") else lines)
+            lines.append(f"Nothing was handed in by {'; '.join(absent)}.")
+        printed(lines[-1 - bool(absent) - bool(several) :] if values.get("quiet") else lines)
     if "csv" in files:
         files["csv"].write(reports.as_csv(grades))
     if "json" in files:

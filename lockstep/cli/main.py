@@ -286,14 +286,23 @@ def refuse_shared_files(values: Mapping[str, Any], *read: str | None) -> None:
     """
     other = "a file that this run does not read"
     taken = {_identity(0 if file == "-" else file): other for file in read if file}
-    for key in ("json", "trace", "html", "plot", "csv", "gradescope", "worksheet"):
-        if key not in values or (values[key] == "-" and key == "json"):
+    keys = ("json", "trace", "html", "plot", "csv", "gradescope", "worksheet")
+    written = [(key, values[key]) for key in keys if key in values]
+    written += [(key, key_beside(path)) for key, path in written if key == "worksheet"]
+    for key, path in written:
+        if path == "-" and key == "json":
             continue
-        where = _identity(values[key])
-        if where in taken or values[key] == "-":
+        where = _identity(path)
+        if where in taken or path == "-":
             expected = taken.get(where, "the name of a file")
-            raise Unusable(f"--{key} {values[key]}: expected {expected}")
+            raise Unusable(f"--{key} {path}: expected {expected}")
         taken[where] = f"another file than that of --{key}"
+
+
+def key_beside(path: str) -> str:
+    """Where the key of a worksheet is written: sheet_key.pdf, beside sheet.pdf."""
+    stem, dot, kind = path.rpartition(".")
+    return f"{stem}_key{dot}{kind}"
 
 
 def _identity(file: str | int) -> object:

@@ -1,6 +1,8 @@
 """Both trainings, each on its own: what a derivation makes of the network, and PyTorch."""
 
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import isfinite
 
@@ -17,6 +19,7 @@ from lockstep.sides.side import Side, Turn, afresh
 from manual_backprop.activations import activation
 
 MOST_STEPS = 1000
+MOST_SECONDS = 10.0  # after which a training is not gone on with
 FAR = 1e3  # how many times PyTorch's largest loss is shown where the other one diverges
 
 
@@ -47,7 +50,8 @@ def trainings(problem: Problem, side: Side) -> Trainings:
 
     The side is loaded afresh, and called once a step. At each step its own numbers stand in the
     place of the right ones, and what it leaves out follows from them by the right formulas: its
-    gradients go through the optimiser's own update. At most `MOST_STEPS` steps are made.
+    gradients go through the optimiser's own update. At most `MOST_STEPS` steps are made,
+    and none after `MOST_SECONDS`.
 
     Args:
         problem: What is trained.
@@ -77,7 +81,10 @@ def trainings(problem: Problem, side: Side) -> Trainings:
         return _completed(problem, turn, answer)
 
     with threads(), np.errstate(all="ignore"):
-        torch = list(_losses(problem, right))
+        torch: list[float] = []
+        with suppress(Unusable):  # it is as long as there was time
+            for loss in _losses(problem, right):
+                torch.append(loss)
         if side.others:
             try:
                 with afresh(side) as again:
@@ -93,6 +100,7 @@ def trainings(problem: Problem, side: Side) -> Trainings:
 def _losses(problem: Problem, step: Callable[[Turn, Quantities], Quantities]) -> Iterator[float]:
     """The loss before each step, and after the last. step: from PyTorch's quantities to its own."""
     state, last = problem.state, min(problem.steps, MOST_STEPS)
+    end = time.monotonic() + MOST_SECONDS
     for number in range(1, last + 1):
         start = problem.start(number, state)
         torch = by_torch(problem, start)
@@ -100,6 +108,8 @@ def _losses(problem: Problem, step: Callable[[Turn, Quantities], Quantities]) ->
         yield loss
         if not isfinite(loss):
             return
+        if time.monotonic() > end:
+            raise Unusable(f"more steps would take longer than {MOST_SECONDS:g} s")
         state = after(problem.network, step(Turn(number, start), torch))
     yield float(by_torch(problem, problem.start(last + 1, state))["loss"])
 

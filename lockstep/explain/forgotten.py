@@ -34,7 +34,8 @@ def forgotten_setting(record: Record, problem: Problem) -> str:
     """
     if record.misshapen or record.jump or problem.multiply_adds > MOST or not record.is_finite:
         return ""
-    if not any(record.manual[name].any() for name in record.manual if "new_" not in name):
+    derived = [array for name, array in record.manual.items() if "new_" not in name]
+    if derived and not any(array.any() for array in derived):
         return ""  # dead relus give zeros, and so does a step that derives nothing
     for option, network in chain(_as_seen(record), _others(problem.network)):
         is_known = record.start.memory is None or {*network.memory} <= {*problem.network.memory}

@@ -99,7 +99,10 @@ def read_roster(path: str) -> list[str]:
         Unusable: It cannot be read, or has no name, or one twice.
     """
     lines = read_text(path, "a table").splitlines()
-    rows = [row for row in csv.reader(it for it in lines if it[:1] != "#") if any(row)]
+    lines = [it for it in lines if it[:1] != "#"]
+    first = lines[0] if lines else ""
+    between = ";" if first.count(";") > first.count(",") else ","
+    rows = [row for row in csv.reader(lines, delimiter=between) if any(row)]
     heads = [head.strip().lower() for head in rows[0]] if rows else []
     at = heads.index("name") if "name" in heads else 0
     students = rows[1:] if "name" in heads else rows
@@ -128,22 +131,24 @@ def of_students(found: Sequence[HandIn], names: Sequence[str]) -> list[HandIn]:
         found: The hand-ins.
         names: Of the roster.
     """
-    keys = {key: name for name in names for key in _keys(name)}
-    students = [_student(it.path, keys) for it in found]
+    keys = {key_of(name): name for name in names}
+    for name in names:
+        first, *others = key_of(name).split("_")
+        for parts in ([first, *others], [*others, first], [*others[-1:], first, *others[:-1]]):
+            for between in ("_", ""):  # ann_lee and leeann are Lee, Ann too
+                keys.setdefault(between.join(parts), name)
+    folders = {Path(it.path).parent for it in found}
+    named = 2 if len(folders) == len(found) else 1  # the folder as well where each has its own
+    students = [_student(Path(it.path).parts[-named:], keys) for it in found]
     return [
         replace(it, student=name, name=name if students.count(name) == 1 and name else it.name)
         for it, name in zip(found, students, strict=True)
     ]
 
 
-def _keys(name: str) -> list[str]:
-    """How a name may be written in a path: with and without what is between its parts."""
-    return [key_of(name), key_of(name).replace("_", "")]
-
-
-def _student(path: str, keys: dict[str, str]) -> str:
-    """The name that a path has in its file or its folders, the nearest and the longest; else ""."""
-    for part in reversed(Path(path).parts):
+def _student(parts: Sequence[str], keys: dict[str, str]) -> str:
+    """The name that is in a file's name, or in its folder's: the longest one; "" where none is."""
+    for part in reversed(parts):
         own = f"_{key_of(part)}_"
         within = [key for key in keys if f"_{key}_" in own]
         if within:

@@ -154,12 +154,22 @@ def _lost(result: Comparison, items: Sequence[str]) -> set[str]:
         if not is_returned or first.mistake == "single-precision":
             # of what follows from a slip that is in no formula returned, the first alone
             wrong -= {*sorted(wrong & {*names}, key=order.index)[1:]}
-    wrong |= _unmoved(case, off)
+    wrong |= _unmoved(case, off) | _not_finite(case, off)
     lost = wrong & {*items}
     for name in sorted(wrong - lost, key=order.index):
         behind = order[order.index(name) :]
         lost |= {*[each for each in behind if each in items and each in off - lost][:1]}
     return lost
+
+
+def _not_finite(case: Case, off: set[str]) -> set[str]:
+    """What is NaN or infinite where PyTorch has numbers: any formula gives that of a NaN."""
+    torch = case.record.torch
+    return {
+        name
+        for name in off
+        if np.isfinite(torch[name]).all() and not np.isfinite(case.own[name]).all()
+    }
 
 
 def _unmoved(case: Case, off: set[str]) -> set[str]:

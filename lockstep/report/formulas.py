@@ -223,6 +223,13 @@ def _symbol(name: str) -> str:
     return f"<msub>{letter}{below}</msub>" if below else letter
 
 
+# characters of a name that mean something in TeX
+_IN_TEX = str.maketrans(
+    {it: rf"\{it}" for it in "%#${}_"}
+    | {"\\": r"\backslash ", "^": r"\wedge ", "~": r"\sim ", "&": r"\mathrm{and}"}
+)
+
+
 class TeX(Notation):
     """A formula in TeX, as matplotlib reads it."""
 
@@ -257,6 +264,7 @@ class TeX(Notation):
             return rf"\frac{{\partial L}}{{\partial {below}}}"
         letter, below = _parts(name.removeprefix("new_"))
         new = r"^{\mathrm{new}}" if name.startswith("new_") else ""
+        letter, below = letter.translate(_IN_TEX), below.translate(_IN_TEX)
         letter = {"delta": r"\delta", "lr": r"\alpha", "loss": "L"}.get(letter, letter)
         return letter + (f"_{{{below}}}" if below else "") + new
 

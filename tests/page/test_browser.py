@@ -39,6 +39,7 @@ RUNS = {
     "sheet": ["--sizes", "3-2-1", "--hidden-activation", "sigmoid"]
     + ["--output-activation", "sigmoid", "--loss", "half_sum"],
     "six": ["--sizes", "6-6-6", "--samples", "3", "--lr", "1e-4"],
+    "many": ["--sizes", "2-2-2", "--samples", "100", "--steps", "5"],
     "deep": ["--sizes", "4-4-4-4-4", "--activations", "tanh,tanh,tanh,linear"],
 }
 TOUCHED = {
@@ -496,6 +497,7 @@ def test_a_number_that_is_changed_changes_what_follows_as_in_python(opened, name
     page.keyboard.press("ArrowDown")
     said = page.inner_text("#yours")
     changed = dict(re.findall(r"(\S+(?: \d\])?) = (\S+),", said))
+    changed["lr"] = changed.pop("α")
     assert set(changed) == {"W_h[0, 1]", "x[0, 0]", "lr"}
     assert "yours, step 1" in panel(page).lower()
     assert "recorded" in page.inner_text("#values thead")
@@ -527,6 +529,17 @@ def test_a_weight_can_be_dragged_and_the_next_step_is_the_runs(opened):
     assert page.is_visible("#yours")
     page.click("#return")
     assert not page.is_visible("#yours")
+    page.focus("[data-edge=w31]")
+    for key in ("ArrowUp", "ArrowUp", "ArrowDown", "ArrowDown"):
+        page.keyboard.press(key)
+    assert not page.is_visible("#yours")  # it is where it was
+
+
+def test_what_is_presented_is_printed_in_full(opened):
+    page = opened("lecture", "#present")
+    page.emulate_media(media="print")
+    assert page.is_visible("#values tr[data-row=new_b2]")
+    assert page.is_visible("h1")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -76,6 +76,7 @@ def page(result: Comparison, album: Album[Data], step: Any = None, name: str = "
         "changeable": changeable(problem) if n else [],
         "marks": curve["marks"] if curve else [],
         "labels": problem.labels,
+        "digits": None if problem.dtype == "float64" else 7,
         "steps": steps,
     }
     text = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":"))

@@ -293,7 +293,7 @@ def _gradients(axes: Axes, points: list[_Point], side: str) -> None:
         hand, torch = pairs[pairs[:, 2] == agrees][:, :2].T
         if len(hand):
             axes.plot(torch, hand, marker, color=color, markersize=7, alpha=0.6, label=words)
-    axes.set(title="Gradients, by element", xlabel="PyTorch", ylabel=side)
+    axes.set(title="Gradients", xlabel="PyTorch", ylabel=side)
 
 
 def save(file: IO[bytes], kind: str, result: Comparison, album: Album[_Point]) -> None:

@@ -45,15 +45,15 @@ def pages(
     """
     with canvas(_WIDTH, _HEIGHT, 100) as figure:
         sheet = _Paper(figure)
-        sheet.text(_MARGIN, title, size=15, weight="bold")
-        sheet.text(_WIDTH - _MARGIN, whose, size=11, ha="right")
-        sheet.down(0.3)
-        sheet.text(_MARGIN, sentence, size=9)
+        sheet.text(_MARGIN, title, widest=_WIDTH - 2 * _MARGIN, size=15, weight="bold")
+        sheet.down(0.32)
+        sheet.text(_MARGIN, sentence, widest=_FORMULA, size=9)
+        sheet.text(_WIDTH - _MARGIN, whose, size=10, ha="right")
         sheet.heading(given_title)
         for i in range(0, len(given), _GIVEN_IN_A_LINE):
             for j, number in enumerate(given[i : i + _GIVEN_IN_A_LINE]):
                 wide = (_WIDTH - 2 * _MARGIN) / _GIVEN_IN_A_LINE
-                sheet.text(_MARGIN + j * wide, number, size=9)
+                sheet.text(_MARGIN + j * wide, number, size=9, parse_math=True)
             sheet.down(_LINE)
         for stage, rows in stages:
             sheet.heading(stage)
@@ -73,9 +73,12 @@ class _Paper:
         figure.set_layout_engine("none")
         self.y = _HEIGHT - _MARGIN
 
-    def text(self, x: float, text: str, **how: Any) -> Any:
-        how = {"va": "center", "parse_math": text.startswith("$"), **how}
-        return self.figure.text(x / _WIDTH, self.y / _HEIGHT, text, **how)
+    def text(self, x: float, text: str, widest: float = _WIDTH, **how: Any) -> None:
+        """Write a text; in smaller letters where it is wider than `widest`."""
+        how = {"va": "center", "parse_math": False, **how}
+        drawn = self.figure.text(x / _WIDTH, self.y / _HEIGHT, text, **how)
+        wide = drawn.get_window_extent().width / self.figure.dpi
+        drawn.set_fontsize(how["size"] * min(1.0, widest / max(wide, _SMALL)))
 
     def down(self, by: float, needed: float = 0.0) -> None:
         """Go down; to the next page where less than what is needed is left."""
@@ -96,9 +99,7 @@ class _Paper:
 
         lines = textwrap.wrap(numbers, _CHARACTERS)
         self.down(0, _ROW + len(lines) * _SMALL)
-        text = self.text(_MARGIN, formula, size=10)
-        wide = text.get_window_extent().width / self.figure.dpi
-        text.set_size(10 * min(1.0, _FORMULA / wide))
+        self.text(_MARGIN, formula, widest=_FORMULA, size=10, parse_math=True)
         left, high = _WIDTH - _MARGIN - _BOX, 0.8 * _ROW
         if value is None:
             place = left / _WIDTH, (self.y - high / 2) / _HEIGHT

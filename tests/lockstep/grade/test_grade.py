@@ -343,24 +343,33 @@ def test_numbers_of_ones_own(folder):
 def test_a_hand_in_is_the_students_whose_name_is_in_its_path(folder, tmp_path, capsys):
     roster = tmp_path / "roster.csv"
     roster.write_text('name\n"Lee, Ann"\nBjörn Öst\nBo\nCyd\nDee\n')
-    names = ["Lee, Ann", "Björn Öst", "Bo", "Cyd", "Dee"]
-    paths = [
-        "lee_ann_4711.py",
-        "björnöst/hw3.py",
-        "bob.py",
-        "cyd_1.py",
-        "cyd_2.py",
+    names = ["Lee, Ann", "Björn Öst", "Bo", "Cyd", "Dee", "Joann", "Jo Ann"]
+
+    def students(*paths):
+        found = of_students([HandIn(path, path) for path in paths], names)
+        return [(it.student, it.name) for it in found]
+
+    assert students("a/lee_ann_4711.py", "a/bob.py", "a/joann.py") == [
+        ("Lee, Ann", "Lee, Ann"),
+        ("", "a/bob.py"),
+        ("Joann", "Joann"),
     ]
-    found = of_students([HandIn(path, path) for path in paths], names)
-    assert [it.student for it in found] == ["Lee, Ann", "Björn Öst", "", "Cyd", "Cyd"]
-    assert [it.name for it in found] == ["Lee, Ann", "Björn Öst", "bob.py", "cyd_1.py", "cyd_2.py"]
+    assert students("cyd_1.py", "cyd_2.py") == [("Cyd", "cyd_1.py"), ("Cyd", "cyd_2.py")]
+    assert students("björnöst/hw3.py", "annlee/hw3.py") == [
+        ("Björn Öst", "Björn Öst"),
+        ("Lee, Ann", "Lee, Ann"),
+    ]
+    assert students("dee/a.py", "dee/b.py") == [("", "dee/a.py"), ("", "dee/b.py")]
     (folder / "lee_ann_4711.py").write_text(anna())
     (folder / "eve.py").write_text(anna())
+    (folder / "dee_1.py").write_text(anna())
+    (folder / "dee_2.py").write_text(anna())
     assert grade(folder, SHEET, "--students", roster) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "Lee, Ann 8 of 8 match" in printed
     assert "eve: no name of the roster is in its path" in printed
-    assert "Nothing was handed in by Björn Öst, Bo, Cyd, Dee." in printed
+    assert "Several hand-ins are by Dee (2)." in printed
+    assert "Nothing was handed in by Björn Öst; Bo; Cyd." in printed
     problem = read_file(SHEET)
     for one, other in (("Lee, Ann", "lee_ann"), ("Bo", "BO")):
         x, same = (student_problem(problem, name).x for name in (one, other))
@@ -375,6 +384,7 @@ def test_zeros_show_no_formula_and_float32_is_one_slip(folder):
 """
     (folder / "zeros.py").write_text(zeros)
     (folder / "ann.py").write_text(anna("(o - y) * o", "0 * (o - y) * o"))
+    (folder / "nan.py").write_text(anna("(o - y) * o", "np.nan * (o - y) * o"))
     single = """
 derive = step
 def step(x, y, W_h, b_h, W_o, b_o, lr):
@@ -383,7 +393,12 @@ def step(x, y, W_h, b_h, W_o, b_o, lr):
 """
     (folder / "single.py").write_text(anna() + single)
     found = grades(folder, SHEET)
-    assert {name: it["points"] for name, it in found.items()} == {"ann": 0, "single": 7, "zeros": 0}
+    assert {name: it["points"] for name, it in found.items()} == {
+        "ann": 0,
+        "nan": 0,
+        "single": 7,
+        "zeros": 0,
+    }
     assert found["zeros"]["remark"].startswith("wrong: grad_W_o, grad_b_o, grad_W_h, grad_b_h, new")
     assert found["single"]["mistakes"] == ["single-precision"]
 

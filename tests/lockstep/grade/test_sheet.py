@@ -32,7 +32,7 @@ def values(page):
 
 
 def test_each_student_has_a_sheet_and_a_key_with_numbers_of_their_own(problem, capsys):
-    Path("roster.csv").write_text("mail,Name\na@x,ann\nb@x,ben\n\n")
+    Path("roster.csv").write_text("mail;Name\na@x;ann\nb@x;ben\n\n")
     arguments = [problem, "--students", "roster.csv", "--title", "Sheet <3>", "--out", "here"]
     assert main(["sheet", *arguments]) == 0
     assert capsys.readouterr().out == "2 sheets, each with its key, in here\n"

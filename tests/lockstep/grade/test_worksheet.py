@@ -71,6 +71,12 @@ def test_a_worksheet_as_a_pdf_is_in_a4(options, problem):
         assert len(re.findall(rb"/Type /Page\b", written)) >= 1
 
 
+def test_any_name_and_any_title_can_be_in_a_pdf(problem):
+    odd = r"a%#{}^_\\$&~"
+    Path(problem).write_text(f'title = "$\\\\frac{{$ {"long " * 40}"\n[labels]\nh = "{odd}"\n')
+    assert main([problem, "--worksheet", "w.pdf", "--quiet"]) == 0
+
+
 def test_the_lectures_step_has_two_pages(problem):
     assert main(["--worksheet", "w.pdf", "--quiet"]) == 0
     assert len(re.findall(rb"/Type /Page\b", Path("w.pdf").read_bytes())) == 2
@@ -83,6 +89,7 @@ def test_the_lectures_step_has_two_pages(problem):
         (["--worksheet", "w.txt"], "--worksheet: expected a file name that ends with .pdf, .html"),
         (["--worksheet", "no/w.pdf"], "--worksheet no/w.pdf: cannot be written"),
         (["--worksheet", "w.html", "--html", "w.html"], "another file than that of --"),
+        (["--worksheet", "w.pdf", "--plot", "w_key.pdf"], "another file than that of --plot"),
     ],
 )
 def test_what_cannot_be_a_worksheet_is_told(options, says, problem, capsys):

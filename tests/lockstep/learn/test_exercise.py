@@ -465,7 +465,10 @@ def test_hints_have_a_budget_and_a_hint_that_was_given_is_given_again(
         ("--seed 1", "--seed: expected --mistake random, which draws, to be given too"),
         ("--seed 1 --mistake sign-flipped", "--seed: expected --mistake random"),
         ("--network 2", "--network: expected two or more positive whole numbers"),
-        ("--mistake wrong-axis", "no formula of this exercise can have it alone; expected one"),
+        (
+            "--mistake bias-correction",
+            "no formula of this exercise can have it alone; expected one",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_told_and_nothing_is_written(options, words, tmp_path, capsys):

@@ -73,7 +73,7 @@
       const cell = step.rows[name];
       const change = q[name] - before[name];
       const text = q[name] === before[name] ? say("the same") : `${change > 0 ? "+" : ""}${written(change, 3)}`;
-      return [name, [written(q[name]), torchOf(cell), text, null, cell[4]]];
+      return [name, [written(q[name], run.digits || undefined), torchOf(cell), text, null, cell[4]]];
     });
     const filledIn = (texts, how) => Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, name in q ? how(q[name]) : text]));
     const most = Math.max(...Object.keys(step.widths).map((name) => Math.abs(q[name])));
@@ -94,10 +94,9 @@
   function change(name, value) {
     const step = steps[at];
     if (!run.changeable.includes(name) || !Object.values(step.given).every(Number.isFinite)) return;
-    const units = 1 / unit(name);
-    const rounded = Number((Math.round(value * units) / units).toPrecision(12));
-    const changed = { ...(yours && yours.changed), [name]: rounded };
-    if (rounded === step.given[name]) delete changed[name];
+    const by = unit(name);
+    const changed = { ...(yours && yours.changed), [name]: Number((Math.round(value / by) * by).toPrecision(12)) };
+    if (Math.abs(value - step.given[name]) < by / 2) delete changed[name]; // back where it was
     yours = Object.keys(changed).length ? { changed, step: changedStep(step, changed) } : null;
     render();
   }
@@ -115,7 +114,7 @@
     root.classList.toggle("yours", yours !== null);
     find("#yours").hidden = !yours;
     if (yours) {
-      const each = Object.entries(yours.changed).map(([name, value]) => `${say(name)} = ${written(value)}, ${say("recorded")} ${written(steps[at].given[name], 4)}`);
+      const each = Object.entries(yours.changed).map(([name, value]) => `${name === "lr" && say(name) === name ? "α" : say(name)} = ${written(value)}, ${say("recorded")} ${written(steps[at].given[name], 4)}`);
       find("#yours span").textContent = `${say("Yours")}: ${each.join("; ")}.`;
     }
     const titles = theRun();
@@ -214,7 +213,7 @@
     for (const text of all("#network .weight")) {
       const { width, height, y } = text.getBBox();
       if (!width) continue; // not shown
-      const line = lines.get(text.dataset.touch);
+      const line = lines.get(text.dataset.show.split("|")[0]);
       const up = y - Number(text.getAttribute("y"));
       let best = null;
       for (const [along, lower] of places) {
