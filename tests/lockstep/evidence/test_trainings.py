@@ -176,3 +176,10 @@ def test_a_long_run_is_cut(monkeypatch):
     monkeypatch.setattr(room, "MOST_STEPS", 7)
     found = trainings(make_problem(SMALL), BuiltIn())
     assert len(found.by_hand) == len(found.by_torch) == 8
+
+
+def test_a_training_that_takes_long_ends(monkeypatch):
+    monkeypatch.setattr("lockstep.evidence.trainings.MOST_SECONDS", -1.0)
+    found = trainings(make_problem({"steps": 100}), BuiltIn())
+    assert len(found.by_hand) == len(found.by_torch) == 1
+    assert found.why_not == "more steps would take longer than -1 s"
