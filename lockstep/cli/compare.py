@@ -10,7 +10,6 @@ from lockstep.cli.main import (
     Parser,
     command,
     interrupted,
-    key_beside,
     line_file,
     printer,
     progress,
@@ -181,6 +180,7 @@ def _open(
 def _write_worksheet(problem: "Problem", path: str) -> None:
     """Write a worksheet of the first step, and its key beside it."""
     from lockstep.grade.sheets import as_html, as_pdf
+    from lockstep.network.files import key_beside
 
     is_pdf = path.lower().endswith(".pdf")
     need("--worksheet", "page")

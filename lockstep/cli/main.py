@@ -288,7 +288,10 @@ def refuse_shared_files(values: Mapping[str, Any], *read: str | None) -> None:
     taken = {_identity(0 if file == "-" else file): other for file in read if file}
     keys = ("json", "trace", "html", "plot", "csv", "gradescope", "worksheet")
     written = [(key, values[key]) for key in keys if key in values]
-    written += [(key, key_beside(path)) for key, path in written if key == "worksheet"]
+    if "worksheet" in values:
+        from lockstep.network.files import key_beside
+
+        written.append(("worksheet", key_beside(values["worksheet"])))
     for key, path in written:
         if path == "-" and key == "json":
             continue
@@ -297,12 +300,6 @@ def refuse_shared_files(values: Mapping[str, Any], *read: str | None) -> None:
             expected = taken.get(where, "the name of a file")
             raise Unusable(f"--{key} {path}: expected {expected}")
         taken[where] = f"another file than that of --{key}"
-
-
-def key_beside(path: str) -> str:
-    """Where the key of a worksheet is written: sheet_key.pdf, beside sheet.pdf."""
-    stem, dot, kind = path.rpartition(".")
-    return f"{stem}_key{dot}{kind}"
 
 
 def _identity(file: str | int) -> object:

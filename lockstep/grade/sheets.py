@@ -12,9 +12,10 @@ from lockstep.bound.allowed import tolerance
 from lockstep.errors import Unusable
 from lockstep.grade.judge import student_problem
 from lockstep.grade.reports import file_names
+from lockstep.network.files import key_beside
 from lockstep.network.problem import Problem, make_problem
 from lockstep.report.formulas import TeX, equation, in_tex, symbol
-from lockstep.report.page.labels import checked, relabelled
+from lockstep.report.page.labels import own_names, relabelled
 from lockstep.report.page.page import environment
 from lockstep.report.page.step_data import MOST_LABELLED, MOST_LAYERS, row_names, samples_of
 from lockstep.report.step import in_numbers, is_frozen, numbers_of, stages
@@ -38,13 +39,12 @@ def sheets(values: dict[str, Any], names: list[str], title: str) -> dict[str, st
     found = {}
     for name, file in zip(names or [""], file_names(names or ["sheet"]), strict=True):
         problem = student_problem(values, name) if name else make_problem(dict(values))
-        demand_small(problem)
-        for is_key, end in ((False, ".html"), (True, "_key.html")):
-            found[file.removesuffix(".html") + end] = as_html(problem, is_key, name, title)
+        for is_key, path in ((False, file), (True, key_beside(file))):
+            found[path] = as_html(problem, is_key, name, title)
     return found
 
 
-def demand_small(problem: Problem) -> int:
+def _samples(problem: Problem) -> int:
     """The number of samples of a step.
 
     Raises:
@@ -94,16 +94,19 @@ class Sheet:
     stages: list[tuple[str, list[Row]]]
 
 
-def _sheet(problem: Problem, name: str, title: str, in_html: bool) -> Sheet:
-    """A sheet with formulas in HTML or in TeX."""
-    say, n = checked(problem), demand_small(problem)
+def _sheet(problem: Problem, own: dict[str, str], name: str, title: str, in_html: bool) -> Sheet:
+    """A sheet with formulas in HTML or in TeX. own: what quantities and words are called."""
+    n = _samples(problem)
+
+    def say(text: str) -> str:
+        return own.get(text, text)
 
     def symbol_of(name: str) -> str:
-        return relabelled(symbol(name), problem) if in_html else TeX(say).name(name)
+        return relabelled(symbol(name), own) if in_html else TeX(say).name(name)
 
     def formula_of(name: str) -> str:
         if in_html:
-            return relabelled(equation(name, n, problem.network), problem)
+            return relabelled(equation(name, n, problem.network), own)
         return in_tex(name, n, problem.network, say)
 
     _, sentence = (line.plain for line in heading(replace(problem, steps=1)))
@@ -118,9 +121,10 @@ def _sheet(problem: Problem, name: str, title: str, in_html: bool) -> Sheet:
 
 def as_html(problem: Problem, is_key: bool, name: str = "", title: str = "") -> str:
     """A worksheet, or its key, as a page to print."""
-    sheet = _sheet(problem, name, title, in_html=True)
+    own = own_names(problem)
+    sheet = _sheet(problem, own, name, title, in_html=True)
     template = environment().get_template("sheet.html")
-    return template.render(**vars(sheet), is_key=is_key, say=checked(problem))
+    return template.render(**vars(sheet), is_key=is_key, say=lambda text: own.get(text, text))
 
 
 def as_pdf(problem: Problem, is_key: bool) -> bytes:
@@ -131,15 +135,17 @@ def as_pdf(problem: Problem, is_key: bool) -> bytes:
     """
     from lockstep.report.plots.paper import pages
 
-    sheet, say = _sheet(problem, "", "", in_html=False), checked(problem)
-    title = f"{sheet.title}: {say('the key')}" if is_key else sheet.title
+    own = own_names(problem)
+    sheet = _sheet(problem, own, "", "", in_html=False)
+    key, name, heading_of_given = (own.get(it, it) for it in ("the key", "Name", "Given"))
+    title = f"{sheet.title}: {key}" if is_key else sheet.title
     given = [f"${symbol}$ = {value}" for symbol, value in sheet.given]
     stages = [
         (stage, [(f"${it.formula}$", it.numbers, it.value) for it in rows])
         for stage, rows in sheet.stages
     ]
-    whose = "" if is_key else f"{say('Name')}: ____________________"
-    return pages(title, whose, sheet.sentence, say("Given"), given, stages, is_key)
+    whose = "" if is_key else f"{name}: ____________________"
+    return pages(title, whose, sheet.sentence, heading_of_given, given, stages, is_key)
 
 
 def _given(problem: Problem, n: int, symbol_of: Callable[[str], str]) -> Iterator[tuple[str, str]]:

@@ -22,6 +22,12 @@ MOST_BYTES = 2**29  # of a file that is read at once
 _EXAMPLE = '{"step": 1, "h": [[0.5]]}'
 
 
+def key_beside(path: str) -> str:
+    """Where the key of a worksheet is written: sheet_key.pdf, beside sheet.pdf."""
+    stem, dot, kind = path.rpartition(".")
+    return f"{stem}_key{dot}{kind}"
+
+
 def real_number(text: str) -> float:
     """The float that a text says.
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import replace
 
 from lockstep.errors import Unusable
 from lockstep.explain.formulas import labels as elements
 from lockstep.network.files import nearest
 from lockstep.network.problem import Problem
 from lockstep.report.formulas import named
-
-Say = Callable[[str], str]
 
 # the words of a page and a sheet that may be given in another language; `en` names the language
 WORDS = (
@@ -28,25 +26,28 @@ WORDS = (
 )
 
 
-def checked(problem: Problem) -> Say:
-    """What each word and each quantity is called, by its own name.
+def own_names(problem: Problem) -> dict[str, str]:
+    """By word and by quantity what it is called, where the problem has a label for it.
 
     Raises:
         Unusable: There is no such word, and no such quantity.
     """
-    known = {*WORDS, *_quantities(problem)}
+    if not problem.labels:
+        return {}
+    known = dict.fromkeys((*WORDS, *_quantities(problem)))
     for key in problem.labels:
         if key not in known:
             raise Unusable(
                 f"labels: {key}: expected a quantity or a word of the page"
                 f"{nearest(key, tuple(sorted(known)))}"
             )
-    return partial(called, problem.labels)
+    names = {name: called(problem.labels, name) for name in known}
+    return {name: own for name, own in names.items() if own != name}
 
 
 def _quantities(problem: Problem) -> list[str]:
     """The names of matrices, of elements, and of elements without their numbers, as h of h1."""
-    network = problem.network
+    network = replace(problem.network, labels=False)  # a class is drawn as a 1
     found = ["lr"]
     for of in (*network.given, *network.computed):
         names = elements(network, of, problem.batch_samples).flat
@@ -74,15 +75,8 @@ def called(labels: Mapping[str, str], name: str) -> str:
     return labels.get(stem, stem) + name[len(stem) :]
 
 
-def relabelled(formula: str, problem: Problem) -> str:
-    """A formula in MathML with the names that the quantities are called by."""
-    if not problem.labels:
-        return formula
-    network = problem.network
-    for of in (*network.given, *network.computed):
-        for name in (of, *elements(network, of, problem.batch_samples).flat):
-            own = called(problem.labels, name)
-            if own != name:
-                formula = formula.replace(named(name), named(name, html.escape(own)))
-    rate = html.escape(called(problem.labels, "lr"))
-    return formula.replace(named("lr"), named("lr", rate))
+def relabelled(formula: str, own: Mapping[str, str]) -> str:
+    """A formula in MathML with what its quantities are called. own: see `own_names`."""
+    for name in own.keys() - {*WORDS}:
+        formula = formula.replace(named(name), named(name, html.escape(own[name])))
+    return formula

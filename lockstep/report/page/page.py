@@ -18,7 +18,7 @@ from lockstep.network.problem import Problem
 from lockstep.report import sources
 from lockstep.report.album import Album
 from lockstep.report.formulas import equation, places, symbol
-from lockstep.report.page.labels import checked, relabelled
+from lockstep.report.page.labels import own_names, relabelled
 from lockstep.report.page.script import script
 from lockstep.report.page.step_data import (
     MOST_LAYERS,
@@ -46,7 +46,7 @@ _MOST_LABELS = 6  # numbers of weights between two layers that are all shown at 
 def new_album(problem: Problem) -> Album[Data]:
     """An empty album of what a page needs of each step."""
     n = samples_of(problem)
-    checked(problem)
+    own_names(problem)  # a label that is none is told before anything is computed
     return Album(lambda record, result: step_data(record, problem, n), most_steps(problem))
 
 
@@ -61,6 +61,7 @@ def page(result: Comparison, album: Album[Data], step: Any = None, name: str = "
     """
     steps, problem = album.steps(result), result.problem
     n = samples_of(problem)
+    own = own_names(problem)
     rows, decisive = _rows(result, n), _decisive(result)
     at = next((i for i, kept in enumerate(steps) if kept["step"] == decisive), 0)
     _tell(rows, steps[at] if steps else None)
@@ -75,7 +76,7 @@ def page(result: Comparison, album: Album[Data], step: Any = None, name: str = "
         "decisive": decisive,
         "changeable": changeable(problem) if n else [],
         "marks": curve["marks"] if curve else [],
-        "labels": problem.labels,
+        "called": own,
         "digits": None if problem.dtype == "float64" else 7,
         "steps": steps,
     }
@@ -93,7 +94,7 @@ def page(result: Comparison, album: Album[Data], step: Any = None, name: str = "
         code=_code(result, step, steps[at]["rows"]) if steps else None,
         curve=curve,
         of_trainings=of_trainings(both, result) if both and both.by_hand else "",
-        symbols={name: relabelled(symbol(name), problem) for name in without_row},
+        symbols={name: relabelled(symbol(name), own) for name in without_row},
         name=name,
         script=script(problem, n) if n else "const formulas = {};",
         data=text.replace("<", "\\u003c"),  # nothing in it can end the script element
@@ -121,11 +122,12 @@ def _rendered(
         return [network.label(name, index, problem.batch_samples) for name in of]
 
     described = [line.plain for line in heading(problem, result.by_hand.title)]
+    own = own_names(problem)
     if problem.title:
         described = [problem.title, f"{described[0]}, {described[1]}"]
     more |= {
         "heading": described,
-        "say": checked(problem),
+        "say": lambda text: own.get(text, text),
         "result": result,
         "words": replace(words, headline=f"{name}: {words.headline}") if name else words,
         "rows": rows,
@@ -164,7 +166,7 @@ def _kept(album: Album[Data], shown: int, result: Comparison) -> Iterator[str]:
 
 def _rows(result: Comparison, n: int | None) -> list[Data]:
     """What does not change of each row: what it is, its formula, and where PyTorch has it."""
-    problem = result.problem
+    problem, own = result.problem, own_names(result.problem)
     why: dict[str, str] = {}
     for found in result.found:
         for of in (found.quantity, *found.explains):
@@ -182,7 +184,7 @@ def _rows(result: Comparison, n: int | None) -> list[Data]:
             row["formula"] = equation(name, n, network)
             row["needs"] = sorted(quantities_of(formula_of(name, n, network)))
             row["numbers"] = places(name, problem) if n else []
-        row["formula"] = relabelled(row["formula"], problem)
+        row["formula"] = relabelled(row["formula"], own)
         rows.append(row)
     return rows
 

@@ -46,24 +46,24 @@ def script(problem: Problem, n: int) -> str:
         n: How many samples a step has.
     """
     network = problem.network
-    lines = []
-    for name, of, _ in row_names(problem, n):
-        parameter = name.removeprefix("new_")
-        text = parameter if is_frozen(of, problem) else formula_of(name, n, network)
-        lines.append(f"  {_key(name)}: (q) => {_of_quantities(text)},")
     functions: dict[str, str] = {}
+    primes: dict[str, tuple[str, str]] = {}  # by z the name of σ', and σ(z)
     for l, which in zip(network.layers, network.activations, strict=True):
-        if which == "softmax":
-            continue  # its formula has its exponentials
-        both = functions_of(network.suffix(l))
-        for name, own in zip(both, (_define(which, functions)), strict=True):
-            functions[name] = own
-        for z, of, index in row_names(problem, n):
-            if of == network.of("z", l):
-                text = f"{both[1]}({z}, {network.label(network.of('a', l), index, n)})"
-                key = _key(f"σ'({z})")
-                lines.append(f"  {key}: (q) => {_of_quantities(text)},")
+        if which != "softmax":  # whose formula has its exponentials
+            both = functions_of(network.suffix(l))
+            functions |= zip(both, _define(which, functions), strict=True)
+            primes[network.of("z", l)] = both[1], network.of("a", l)
+    texts, slopes = dict[str, str](), dict[str, str]()
+    for name, of, index in row_names(problem, n):
+        parameter = name.removeprefix("new_")
+        texts[name] = parameter if is_frozen(of, problem) else formula_of(name, n, network)
+        if of in primes:
+            prime, a = primes[of]
+            slopes[f"σ'({name})"] = f"{prime}({name}, {network.label(a, index, n)})"
     defined = [f"const {name} = {text};" for name, text in functions.items()]
+    lines = [
+        f"  {_key(name)}: (q) => {_of_quantities(text)}," for name, text in (texts | slopes).items()
+    ]
     return "\n".join([_OWN, *defined, "const formulas = {", *lines, "};"])
 
 

@@ -11,6 +11,7 @@ from lockstep.explain.formulas import labels
 from lockstep.network.names import Array, Index
 from lockstep.network.problem import Problem
 from lockstep.report.document import strict
+from lockstep.report.formulas import number
 from lockstep.report.step import (
     by_element,
     compared,
@@ -123,10 +124,10 @@ def step_data(record: Record, problem: Problem, n: int | None) -> Data:
         data["widths"] = widths(weights)
     if n:
         absent = dict.fromkeys(_every_name(problem, n), "")  # a line may have fewer samples
-        put = data["put"] = absent | numbers_of(record, problem)
+        values = values_of(record, problem)
+        put = data["put"] = absent | {name: number(value) for name, value in values.items()}
         by_torch = absent | numbers_of(replace(record, manual={}), problem)
         data["by_torch"] = {name: text for name, text in by_torch.items() if text != put[name]}
-        values = values_of(record, problem)
         not_given = {name for name, *_ in row_names(problem, n)}
         data["given"] = {
             name: float(value)

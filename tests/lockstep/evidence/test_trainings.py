@@ -111,18 +111,24 @@ def test_a_wrong_loss_by_hand_is_not_what_is_shown():
     assert found.by_hand == pytest.approx(found.by_torch, rel=1e-12)
 
 
+def of_file(path, text):
+    """A function that trains by a file that was compared before."""
+    path.write_text(text)
+    problem, side = make_problem(SMALL), side_by_hand({"derivation": str(path)})
+    run(problem, {"battery": 0}, None, side)
+    return lambda: trainings(problem, side)
+
+
 def test_a_file_is_loaded_afresh(tmp_path):
-    path = tmp_path / "mine.py"
-    path.write_text(
+    train = of_file(
+        tmp_path / "mine.py",
         "calls = 0\n"
         "def step(W_o, grad_W_o, lr):\n"
         "    global calls\n"
         "    calls += 1\n"
-        "    return dict(new_W_o=W_o - lr * grad_W_o * (2 if calls == 1 else 1))\n"
+        "    return dict(new_W_o=W_o - lr * grad_W_o * (2 if calls == 1 else 1))\n",
     )
-    problem, side = make_problem(SMALL), side_by_hand({"derivation": str(path)})
-    run(problem, {"battery": 0}, None, side)
-    first, second = trainings(problem, side), trainings(problem, side)
+    first, second = train(), train()
     assert first == second
     assert first.by_hand[1] != pytest.approx(first.by_torch[1], rel=1e-6)
 
@@ -142,17 +148,16 @@ def test_a_training_that_diverges_ends_with_its_first_loss_that_is_not_finite():
 
 def test_a_step_that_raises_later_on_says_so_and_keeps_what_there_was(tmp_path):
     path = tmp_path / "mine.py"
-    path.write_text(
+    train = of_file(
+        path,
         "calls = []\n"
         "def step(W_o, b_o):\n"
         "    calls.append(1)\n"
         "    if len(calls) > 3:\n"
         "        raise RuntimeError('no more')\n"
-        "    return dict(new_b_o=b_o)\n"
+        "    return dict(new_b_o=b_o)\n",
     )
-    problem, side = make_problem(SMALL), side_by_hand({"derivation": str(path)})
-    run(problem, {"battery": 0}, None, side)
-    found = trainings(problem, side)
+    found = train()
     assert len(found.by_hand) == 4
     assert found.why_not == f"{path}, line 5: RuntimeError: no more"
 

@@ -30,13 +30,7 @@
     return node;
   };
   // What a word or a quantity is called on this page.
-  function say(name) {
-    const own = run.labels;
-    if (Object.hasOwn(own, name)) return own[name];
-    const [, prefix, stem, rest] = /^((?:grad_|new_)?)(.*?)(\d*|\[.*)$/.exec(name);
-    if (prefix) return prefix + say(stem + rest);
-    return (Object.hasOwn(own, stem) ? own[stem] : stem) + rest;
-  }
+  const say = (name) => (Object.hasOwn(run.called, name) ? run.called[name] : name);
   const torchOf = (cell) => (cell[1] === null ? cell[0] : cell[1]);
   const verdictOf = (cell) => (cell[3] === null ? "" : cell[3] === true ? `✓ ${say("agrees")}` : cell[3] ? `≈ ${say("not judged")}` : `✗ ${say("differs")}`);
 
@@ -411,9 +405,13 @@
     }
   }
 
-  function goTo(index) {
-    at = Math.min(Math.max(index, 0), steps.length - 1);
+  function arrive(index) {
+    at = index;
     yours = null;
+  }
+
+  function goTo(index) {
+    arrive(Math.min(Math.max(index, 0), steps.length - 1));
     render();
     address();
   }
@@ -427,13 +425,11 @@
     told = by < 0;
     now += by;
     if (now >= names.length && at < steps.length - 1) {
-      at += 1;
+      arrive(at + 1);
       now = 0;
-      yours = null;
     } else if (now < 0 && at > 0) {
-      at -= 1;
+      arrive(at - 1);
       now = names.length - 1;
-      yours = null;
     }
     const isAtTheEnd = now < 0 || now >= names.length;
     told = told || isAtTheEnd;
