@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lockstep.explain.formulas import (
+    elements_of,
     evaluate,
     formulas,
     replaced,
@@ -136,3 +137,16 @@ def test_what_a_quantity_of_a_deep_network_is_names_its_layer():
         "layer 2's error terms sent back, times σ'"
     )
     assert what_it_is("new_mean_W1", "new_mean_W1", network) == "mean_W1 after a step of Adam"
+
+
+def test_a_formula_in_matrices_is_written_in_the_lectures_scalars():
+    network = make_problem(dict(hidden_activation="sigmoid")).network
+    assert elements_of("delta_o.sum(axis=0)", "grad_b_o", network) == {
+        "grad_b3": "delta_o1",
+        "grad_b4": "delta_o2",
+    }
+
+
+def test_a_formula_of_another_shape_is_none_in_scalars():
+    network = make_problem(dict(hidden_activation="sigmoid")).network
+    assert elements_of("delta_o", "grad_b_o", network) == {}
