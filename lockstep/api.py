@@ -211,19 +211,9 @@ def _train(result: Comparison, values: dict[str, Any], on_step: OnStep | None) -
 
 def explain_run(result: Comparison, _: Mapping[str, Any] = {}) -> None:
     """The diagnoses of the first step that differs, and the remarks on the side by hand."""
-    problem, side, decisive = result.problem, result.by_hand, result.decisive
-    if decisive is not None:
-        result.found = explain(decisive, problem, result.history, side.written)
-        if len(result.first_records) == 2 and decisive is result.first_records[0][0]:
-            (later, history) = result.first_records[1]
-            if problem.network.memory and not (decisive.jump or later.jump):
-                result.found = confirmed(result.found, diagnose(later, problem, history))
-        result.fits = forgotten_setting(decisive, problem)
-        if result.fits:
-            result.remarks.append(f"everything that was returned is right with {result.fits}")
-        if not decisive.jump:
-            wrong = Case(decisive, problem, result.history).globally_wrong()
-            result.notes = remarks.follows(decisive, result.found, wrong)
+    problem, side = result.problem, result.by_hand
+    if result.decisive is not None:
+        _explain_step(result, result.decisive)
     result.remarks += map(remarks.loses_digits, result.lost_digits.values())
     if side.is_users and result.last is not None:
         left_out = remarks.not_judged(result.last) if side.others else side.remarks(problem)
@@ -237,6 +227,22 @@ def explain_run(result: Comparison, _: Mapping[str, Any] = {}) -> None:
         result.remarks.append(
             f"the recording has {result.steps_run} of the {problem.steps} steps that were asked for"
         )
+
+
+def _explain_step(result: Comparison, decisive: Record) -> None:
+    """The diagnoses of a step that differs, and the remarks on it."""
+    problem = result.problem
+    result.found = explain(decisive, problem, result.history, result.by_hand.written)
+    if len(result.first_records) == 2 and decisive is result.first_records[0][0]:
+        (later, history) = result.first_records[1]
+        if problem.network.memory and not (decisive.jump or later.jump):
+            result.found = confirmed(result.found, diagnose(later, problem, history))
+    result.fits = forgotten_setting(decisive, problem)
+    if result.fits:
+        result.remarks.append(f"everything that was returned is right with {result.fits}")
+    if not decisive.jump:
+        wrong = Case(decisive, problem, result.history).globally_wrong()
+        result.notes = remarks.follows(decisive, result.found, wrong)
 
 
 _NO_STEP = "there is no step whose numbers could all be judged"

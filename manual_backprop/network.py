@@ -133,6 +133,16 @@ def update(parameters: Mapping[str, Array], gradients: Mapping[str, Array],
     return {f"{which}_{name}": of[which] for name, of in new.items() for which in of}
 
 
+def by_name(z: Layers, a: Layers, loss: Number, grad_a: Layers, delta: Layers) -> dict[str, Any]:
+    """z1, a1 … zL, aL; loss; deltaL … delta1, each after its grad_a."""
+    quantities = {f"{kind}{l}": of[l] for l in z for kind, of in (("z", z), ("a", a))}
+    quantities["loss"] = loss
+    for l in reversed(z):
+        quantities |= {f"grad_a{l}": grad_a[l]} if l in grad_a else {}
+        quantities[f"delta{l}"] = delta[l]
+    return quantities
+
+
 def step(parameters: Mapping[str, Array], x: Array, y: Array, lr: Number, *,
          activations: Collection[str | Pair], loss: str | Pair = "mse", optimizer: str = "sgd",
          memory: Mapping[str, Array] | None = None, step: int = 1,
@@ -204,9 +214,5 @@ def step(parameters: Mapping[str, Array], x: Array, y: Array, lr: Number, *,
     rule, kept = OPTIMIZERS[optimizer], memory or {}
     new = update(parameters, gradients, kept, frozen, rule, lr, **settings)
 
-    quantities = {f"{kind}{l}": of[l] for l in layers for kind, of in (("z", z), ("a", a))}
-    quantities["loss"] = total
-    for l in reversed(layers):
-        quantities |= {f"grad_a{l}": grad_a[l]} if l in grad_a else {}
-        quantities[f"delta{l}"] = delta[l]
+    quantities = by_name(z, a, total, grad_a, delta)
     return quantities | {f"grad_{name}": array for name, array in gradients.items()} | new

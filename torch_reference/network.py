@@ -170,6 +170,16 @@ def update(parameters: Mapping[str, nn.Parameter], memory: Mapping[str, Tensor] 
     return new
 
 
+def by_name(z: Layers, a: Layers, loss: Tensor, grad_a: Layers, delta: Layers) -> dict[str, Any]:
+    """z1, a1 … zL, aL; loss; deltaL … delta1, each after its grad_a."""
+    quantities = {f"{kind}{l}": of[l] for l in z for kind, of in (("z", z), ("a", a))}
+    quantities["loss"] = loss
+    for l in reversed(z):
+        quantities |= {f"grad_a{l}": grad_a[l]} if l in grad_a else {}
+        quantities[f"delta{l}"] = delta[l]
+    return quantities
+
+
 def step(parameters: Mapping[str, Array], x: Array, y: Array, lr: float, *,
          activations: Collection[str], loss: str = "mse", optimizer: str = "sgd",
          memory: Mapping[str, Array] | None = None, step: int = 1,
@@ -244,10 +254,5 @@ def step(parameters: Mapping[str, Array], x: Array, y: Array, lr: float, *,
     }
     new = update(own, start, frozen, optimizer, lr, step, **settings)
 
-    quantities = {f"{kind}{l}": of[l] for l in layers for kind, of in (("z", z), ("a", a))}
-    quantities["loss"] = total
-    for l in reversed(layers):
-        quantities |= {f"grad_a{l}": grad_a[l]} if l in grad_a else {}
-        quantities[f"delta{l}"] = delta[l]
-    quantities |= gradients | new
+    quantities = by_name(z, a, total, grad_a, delta) | gradients | new
     return {name: value.detach().numpy() for name, value in quantities.items()}

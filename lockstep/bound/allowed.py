@@ -121,15 +121,8 @@ def bounded(
             for name, q in results.items()
             if growth(q.k) > _WORTH * growth(k) and (straight or not name.startswith("new_"))
         }
-    total = results["loss"]
-    if network.loss in OUTPUT_ACTIVATIONS and not total.bound() < np.abs(total.value):
-        results["loss"] = _at_its_steepest(network, results, start, m)
-    if noisy and network.loss in OUTPUT_ACTIVATIONS:  # by the outputs, as textbooks write it
-        y = one_hot(start.y, network.sizes[-1], start.x.dtype)
-        loss, last = results["loss"], results[f"a{network.depth}"]
-        by_o = _by_the_outputs(last, y, network.activations[-1] == "softmax") / m
-        scale, k = loss.scale + by_o.scale, max(loss.k, by_o.k)
-        results["loss"] = Bounded(lambda: loss.value, scale, k, precision)
+    if network.loss in OUTPUT_ACTIVATIONS:
+        results["loss"] = _cross_entropy(network, results, start, m, noisy)
     return network.named(results)
 
 
@@ -155,6 +148,22 @@ def _without_growth(q: Bounded, decided: Bounded, k: int) -> Bounded:
     kinks = (q.scale - decided.scale) * (growth(k) / growth(q.k))
     scale = np.where(np.isfinite(q.scale), decided.scale + kinks, q.scale)
     return Bounded(lambda: q.value, scale, q.k, q.precision)
+
+
+def _cross_entropy(
+    network: Network, results: dict[str, Bounded], start: Start, m: float, noisy: bool
+) -> Bounded:
+    """A cross-entropy's loss; where it may be `noisy`, also by the outputs, as in textbooks."""
+    loss = results["loss"]
+    if not loss.bound() < np.abs(loss.value):
+        loss = _at_its_steepest(network, results, start, m)
+    if not noisy:
+        return loss
+    y = one_hot(start.y, network.sizes[-1], start.x.dtype)
+    last, is_softmax = results[f"a{network.depth}"], network.activations[-1] == "softmax"
+    by_o = _by_the_outputs(last, y, is_softmax) / m
+    scale, k = loss.scale + by_o.scale, max(loss.k, by_o.k)
+    return Bounded(lambda: loss.value, scale, k, loss.precision)
 
 
 def _by_the_outputs(o: Bounded, y: Array, is_softmax: bool) -> Bounded:

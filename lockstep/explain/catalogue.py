@@ -276,97 +276,17 @@ def _by_sample(network: Network, text: str) -> list[str]:
 
 
 def _gradients(network: Network, right: Right) -> Rows:
-    """Mistakes in a layer's gradients."""
+    """Mistakes in the gradients."""
     for l in reversed(network.layers):
-        delta, weight, given = (
-            network.of("delta", l),
-            network.of("grad_W", l),
-            network.of("a", l - 1),
-        )
-        arrays = ("x", *(network.of(kind, one) for one in network.layers for kind in "za"), "y")
-        others = [other for other in arrays if other != given]
-        yield (
-            weight,
-            "wrong-layer-input",
-            f"{{q}} is computed from another array than {given}",
-            f"the input of these weights is {given}",
-            *(replaced(right[weight], {given: other}) for other in others),
-        )
-        yield (
-            weight,
-            "transposed-gradient",
-            "the outer product in {q} is the wrong way round",
-            f"row j belongs to {delta}[:, j]: {right[weight]}",
-            replaced(right[weight], {delta: given, given: delta}),
-        )
-        bias = network.of("grad_b", l)
-        for name in (weight, bias) if bias in right else (weight,):
-            of = right[name]
-            first, last, sample, but_sample = (
-                replaced(of, {array: f"{array}[{rows}]" for array in _by_sample(network, of)})
-                for rows in (":1", "-1:", "sample", "but_sample")
-            )
-            remedy = "sum over all samples"
-            says = "only one sample of the batch counts in {q}"
-            yield name, "one-sample-only", says, remedy, first, last
-            says = "only some of the samples' terms are in the sum of {q}"
-            yield name, "term-missing", says, remedy, sample, but_sample
+        yield from _weights_gradient(network, right, l)
+        for name in _of_the_layer(network, right, l):
+            yield from _sums_over_samples(network, right, name)
         if l < network.depth:
-            error, _ = split(right[delta])
-            for name in (weight, bias) if bias in right else (weight,):
-                yield (
-                    name,
-                    "missing-activation-derivative",
-                    "the derivative of the activation function is left out of {q}: it is made from "
-                    f"what is sent back, and not from {delta}",
-                    f"{name} is made from {delta}, which has the factor σ'",
-                    replaced(right[name], {delta: f"({error})"}),
-                )
-        if bias not in right:
-            continue
-        yield (
-            bias,
-            "bias-summed-over-neurons",
-            "{q} is one number for all biases: a sum without an axis",
-            f"sum {delta} over the samples alone: {delta}.sum(axis=0)",
-            f"{delta}.sum()",
-            f"{delta}.sum() * ones_like({network.of('b', l)})",
-        )
-        if network.sizes[l] > 1:
-            yield (
-                bias,
-                "bias-summed-over-neurons",
-                "{q} is one number for all biases, {c} times the sum of " + delta,
-                f"sum {delta} over the samples alone: {delta}.sum(axis=0)",
-                f"c * ({delta}.sum() * ones_like({network.of('b', l)}))",
-            )
-        yield (
-            bias,
-            "bias-gradient-averaged",
-            "{q} is the mean over the batch",
-            "sum over the samples; the loss's factor is in delta already",
-            f"({right[bias]}) / N",
-        )
-        yield (
-            bias,
-            "bias-gradient-missing",
-            "{q} is zero",
-            f"the gradient of a bias is {delta}, summed over the samples",
-            f"0 * ({right[bias]})",
-        )
+            yield from _made_from_what_is_sent_back(network, right, l)
+        if network.of("grad_b", l) in right:
+            yield from _biases_gradient(network, right, l)
     for l in reversed(network.layers[:-1]):
-        delta, W = network.of("delta", l), network.of("W", l + 1)
-        updated = replaced(right[delta], {W: right[f"new_{W}"]})
-        for name in (network.of("grad_W", l), network.of("grad_b", l)):
-            if name in right:
-                yield (
-                    name,
-                    "updated-weights-used",
-                    f"{{q}} was computed with the {network.adjective(l + 1)} weights that this "
-                    "step had already changed",
-                    "compute every gradient before you assign new weights",
-                    replaced(right[name], {delta: updated}),
-                )
+        yield from _by_updated_weights(network, right, l)
     for name in network.gradients:
         parameter = network.parameter(name)
         yield (
@@ -382,6 +302,97 @@ def _gradients(network: Network, right: Right) -> Rows:
             "{q} has an extra term, {c} times the parameter",
             "leave the term out, or put it into the loss on both sides",
             f"{right[name]} + c * {parameter}",
+        )
+
+
+def _of_the_layer(network: Network, right: Right, l: int) -> list[str]:
+    """A layer's gradients."""
+    names = (network.of("grad_W", l), network.of("grad_b", l))
+    return [name for name in names if name in right]
+
+
+def _weights_gradient(network: Network, right: Right, l: int) -> Rows:
+    """Mistakes in the outer product of a layer's δ and its input."""
+    delta, name, given = network.of("delta", l), network.of("grad_W", l), network.of("a", l - 1)
+    arrays = ("x", *(network.of(kind, one) for one in network.layers for kind in "za"), "y")
+    yield (
+        name,
+        "wrong-layer-input",
+        f"{{q}} is computed from another array than {given}",
+        f"the input of these weights is {given}",
+        *(replaced(right[name], {given: other}) for other in arrays if other != given),
+    )
+    yield (
+        name,
+        "transposed-gradient",
+        "the outer product in {q} is the wrong way round",
+        f"row j belongs to {delta}[:, j]: {right[name]}",
+        replaced(right[name], {delta: given, given: delta}),
+    )
+
+
+def _sums_over_samples(network: Network, right: Right, name: str) -> Rows:
+    """A gradient to which not every sample contributes."""
+    of = right[name]
+    first, last, sample, but_sample = (
+        replaced(of, {array: f"{array}[{rows}]" for array in _by_sample(network, of)})
+        for rows in (":1", "-1:", "sample", "but_sample")
+    )
+    remedy = "sum over all samples"
+    says = "only one sample of the batch counts in {q}"
+    yield name, "one-sample-only", says, remedy, first, last
+    says = "only some of the samples' terms are in the sum of {q}"
+    yield name, "term-missing", says, remedy, sample, but_sample
+
+
+def _made_from_what_is_sent_back(network: Network, right: Right, l: int) -> Rows:
+    """A layer's gradients without its σ'."""
+    delta = network.of("delta", l)
+    error, _ = split(right[delta])
+    for name in _of_the_layer(network, right, l):
+        yield (
+            name,
+            "missing-activation-derivative",
+            "the derivative of the activation function is left out of {q}: it is made from "
+            f"what is sent back, and not from {delta}",
+            f"{name} is made from {delta}, which has the factor σ'",
+            replaced(right[name], {delta: f"({error})"}),
+        )
+
+
+def _biases_gradient(network: Network, right: Right, l: int) -> Rows:
+    """Mistakes in the sum of a layer's δ."""
+    delta, name, bias = network.of("delta", l), network.of("grad_b", l), network.of("b", l)
+    remedy = f"sum {delta} over the samples alone: {delta}.sum(axis=0)"
+    total = f"{delta}.sum() * ones_like({bias})"
+    says = "{q} is one number for all biases: a sum without an axis"
+    yield name, "bias-summed-over-neurons", says, remedy, f"{delta}.sum()", total
+    if network.sizes[l] > 1:
+        says = "{q} is one number for all biases, {c} times the sum of " + delta
+        yield name, "bias-summed-over-neurons", says, remedy, f"c * ({total})"
+    yield (
+        name,
+        "bias-gradient-averaged",
+        "{q} is the mean over the batch",
+        "sum over the samples; the loss's factor is in delta already",
+        f"({right[name]}) / N",
+    )
+    remedy = f"the gradient of a bias is {delta}, summed over the samples"
+    yield name, "bias-gradient-missing", "{q} is zero", remedy, f"0 * ({right[name]})"
+
+
+def _by_updated_weights(network: Network, right: Right, l: int) -> Rows:
+    """A layer's gradients, where the next layer's weights have been updated before."""
+    delta, W = network.of("delta", l), network.of("W", l + 1)
+    updated = replaced(right[delta], {W: right[f"new_{W}"]})
+    for name in _of_the_layer(network, right, l):
+        yield (
+            name,
+            "updated-weights-used",
+            f"{{q}} was computed with the {network.adjective(l + 1)} weights that this "
+            "step had already changed",
+            "compute every gradient before you assign new weights",
+            replaced(right[name], {delta: updated}),
         )
 
 

@@ -69,17 +69,34 @@ def diagnose(record: Record, problem: Problem, history: History | None = None) -
             single.explains.append(name)
             settled.add(name)
             continue
-        unfrozen = _trained_though_frozen(case, name)
-        best = [] if unfrozen else _best(case, name)
-        if name in behind:  # what is behind another shape is known of its own formula alone
-            best = [one for one in best if one.mistake.quantity == name and not one.mistake.fitted]
-        found += unfrozen or [_diagnosis(case, one) for one in best]
-        found += [] if unfrozen or best or name in behind else _without_one_mistake(case, name)
-        for one in best[:1]:
-            case.accepted |= one.formulas
-            settled |= one.explained
+        diagnoses, best = _diagnosed(case, name, name in behind)
+        found += diagnoses
+        if best:
+            case.accepted |= best.formulas
+            settled |= best.explained
         settled.add(name)
     return found
+
+
+def _diagnosed(
+    case: Case, name: str, is_behind: bool
+) -> tuple[list[Diagnosis], Explanation | None]:
+    """The diagnoses of a wrong quantity, and the mistake of the first, where it is one.
+
+    Args:
+        case: The step.
+        name: The quantity.
+        is_behind: Whether something of another shape may be behind it: then it is known of its own
+            formula alone.
+    """
+    if unfrozen := _trained_though_frozen(case, name):
+        return unfrozen, None
+    best = _best(case, name)
+    if is_behind:
+        best = [one for one in best if one.mistake.quantity == name and not one.mistake.fitted]
+    if best:
+        return [_diagnosis(case, one) for one in best], best[0]
+    return [] if is_behind else _without_one_mistake(case, name), None
 
 
 def confirmed(found: list[Diagnosis], later: list[Diagnosis]) -> list[Diagnosis]:

@@ -259,36 +259,18 @@ def make_problem(values: dict[str, Any]) -> Problem:
     Raises:
         Unusable: If they do not agree, or are beyond the dtype.
     """
-    if not _DRAWN_BY & values.keys() and not any(map(array_option, values)):
-        lectures = {name: value for name, value in LECTURE.items() if name not in values}
-        if values.get("loss") in WITH_ACTIVATION:
-            del lectures["y"]  # classes are drawn
-        values = values | check(lectures, str)
     usual = {name: value for name, value in DEFAULTS.items() if name != "samples"}
-    values = usual | values
-    data = {name: array for name, array in _given_data(values).items() if array is not None}
+    values = usual | _or_the_lectures(values)
+    data = _given_data(values)
     arrays = {name: array for name, array in values.items() if array_option(name)}
     network, samples = described(values, arrays, data)
-    given = dict(data)
-    for name, array in arrays.items():
-        own = network.name(name)
-        if own not in network.given:
-            raise Unusable(f"{name}: this network has none; expected {', '.join(network.given)}")
-        if own in given:
-            raise Unusable(f"{name}: given twice, also as {own}; expected one of the two")
-        given[own] = array
+    given = data | _by_name(network, arrays)
     _fits_into_memory(network, samples)
-    all_given = {*network.parameters, "x", "y"} <= given.keys()
 
     dtype = values["dtype"]
-    random = np.random.default_rng(values["seed"])
-    found: Quantities = {}
-    for name in (*network.parameters, "x", "y"):
-        array = given.pop(name, None)
-        drawn = _drawn(network, name, samples, random)
-        found[name] = _rounded(name, drawn if array is None else array, dtype)
-    others = {name: _rounded(name, array, dtype) for name, array in given.items()}
-    x, y = found.pop("x"), found.pop("y")
+    drawn = _drawn(network, samples, np.random.default_rng(values["seed"]))
+    found = {name: _rounded(name, array, dtype) for name, array in (drawn | given).items()}
+    x, y = found["x"], found["y"]
     if values.get("standardize"):
         x = _standardized("x", x)
         y = y if network.loss in WITH_ACTIVATION else _standardized("y", y)
@@ -296,19 +278,20 @@ def make_problem(values: dict[str, Any]) -> Problem:
     lr, largest = values["lr"], np.finfo(dtype).max
     if abs(lr) > float(largest):
         raise Unusable(f"lr: {lr!r} is beyond the largest {dtype}; expected up to {largest:g}")
-    memory = {name: array for name, array in others.items() if name in network.memory}
+    parameters = {name: found[name] for name in network.parameters}
+    memory = {name: found[name] for name in network.memory if name in found}
     return Problem(
         network,
-        found,
+        parameters,
         x,
         y,
         lr=lr,
         steps=values["steps"],
         batch_size=values.get("batch_size"),
         dtype=dtype,
-        memory=zeros(network, found) | memory if memory else None,
-        masks={name: others[name] for name in network.masked},
-        seed=None if all_given else values["seed"],
+        memory=zeros(network, parameters) | memory if memory else None,
+        masks={name: found[name] for name in network.masked},
+        seed=None if drawn.keys() <= given.keys() else values["seed"],
         data=base_name(values["data"]) if "data" in values else None,
         standardize=values.get("standardize", False),
         title=values.get("title", ""),
@@ -353,25 +336,51 @@ def zeros(network: Network, parameters: Quantities) -> Quantities:
     return {name: np.zeros_like(parameters[network.parameter(name)]) for name in network.memory}
 
 
-def _drawn(network: Network, name: str, samples: int, random: np.random.Generator) -> Array:
-    """A parameter uniform in (−1, 1), inputs and targets standard normal, classes evenly."""
-    shape = network.shape(name, samples)
-    if name in network.parameters:
-        return random.uniform(-1, 1, shape)
-    if name == "y" and network.labels:
-        return random.integers(0, network.sizes[-1], shape)
-    if name == "y" and network.loss in WITH_ACTIVATION:
-        return random.integers(0, 2, shape).astype(np.float64)
-    return random.standard_normal(shape)
+def _or_the_lectures(values: dict[str, Any]) -> dict[str, Any]:
+    """The values, with the lecture's numbers where nothing describes a network or its data."""
+    if _DRAWN_BY & values.keys() or any(map(array_option, values)):
+        return values
+    has_classes = values.get("loss") in WITH_ACTIVATION  # which are drawn
+    lectures = {name: it for name, it in LECTURE.items() if name != "y" or not has_classes}
+    return check(lectures, str) | values
 
 
-def _given_data(values: dict[str, Any]) -> dict[str, Array | None]:
-    """x and y as given, from a table or as lists; None where they are to be drawn."""
+def _by_name(network: Network, arrays: Quantities) -> Quantities:
+    """Parameters, memory and masks that are given, by the names that reports use."""
+    given: Quantities = {}
+    for name, array in arrays.items():
+        own = network.name(name)
+        if own not in network.given:
+            raise Unusable(f"{name}: this network has none; expected {', '.join(network.given)}")
+        if own in given:
+            raise Unusable(f"{name}: given twice, also as {own}; expected one of the two")
+        given[own] = array
+    return given
+
+
+def _drawn(network: Network, samples: int, random: np.random.Generator) -> Quantities:
+    """Parameters uniform in (−1, 1), inputs and targets standard normal, classes evenly."""
+    found: Quantities = {}
+    for name in (*network.parameters, "x", "y"):
+        shape = network.shape(name, samples)
+        if name in network.parameters:
+            found[name] = random.uniform(-1, 1, shape)
+        elif name == "y" and network.labels:
+            found[name] = random.integers(0, network.sizes[-1], shape)
+        elif name == "y" and network.loss in WITH_ACTIVATION:
+            found[name] = random.integers(0, 2, shape).astype(np.float64)
+        else:
+            found[name] = random.standard_normal(shape)
+    return found
+
+
+def _given_data(values: dict[str, Any]) -> Quantities:
+    """x and y as given, from a table or as lists; what is to be drawn is not there."""
     if "data" not in values:
         for key in ("inputs", "targets"):
             if key in values:
                 raise Unusable(f"{key}: names columns of a CSV file; expected data to be given too")
-        return {"x": values.get("x"), "y": values.get("y")}
+        return {name: values[name] for name in ("x", "y") if name in values}
     for key in ("x", "y"):
         if key in values:
             raise Unusable(f"{key}: given together with data; expected one of the two")

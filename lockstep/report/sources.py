@@ -299,6 +299,21 @@ def _lines(parts: Sequence[Part], problem: Problem, are_whole: bool = False) -> 
             computes something.
     """
     functions = [it for part in parts for it in _functions(part)]
+    _attribute(functions, problem)
+    lines: list[Line] = []
+    for function in sorted(functions, key=lambda it: it.before):
+        lines += [Line(0, "")] if lines and are_whole else []
+        last = function.node.end_lineno if are_whole else function.last
+        for n in _body(function.node, last or 0):
+            text = visible(function.texts[n - 1].expandtabs().rstrip())
+            if text or (lines and lines[-1].text):  # no two blank lines in a row
+                computes = tuple(function.names[n]), tuple(dict.fromkeys(function.of[n]))
+                lines.append(Line(function.before + n, text, *computes))
+    return lines
+
+
+def _attribute(functions: Sequence[_Function], problem: Problem) -> None:
+    """Say of each line what it computes: where that is assigned first, else where it is named."""
     named = [
         (function, *it)
         for find in (_assigned, _mentioned)
@@ -314,16 +329,6 @@ def _lines(parts: Sequence[Part], problem: Problem, are_whole: bool = False) -> 
             function.names[line].append(name)
             function.of[line].extend(of)
             function.last = max(function.last, end)
-    lines: list[Line] = []
-    for function in sorted(functions, key=lambda it: it.before):
-        lines += [Line(0, "")] if lines and are_whole else []
-        last = function.node.end_lineno if are_whole else function.last
-        for n in _body(function.node, last or 0):
-            text = visible(function.texts[n - 1].expandtabs().rstrip())
-            if text or (lines and lines[-1].text):  # no two blank lines in a row
-                computes = tuple(function.names[n]), tuple(dict.fromkeys(function.of[n]))
-                lines.append(Line(function.before + n, text, *computes))
-    return lines
 
 
 def _functions(part: Part) -> list[_Function]:

@@ -14,7 +14,7 @@ from lockstep.errors import Unusable, short
 from lockstep.network.conventions import PLAIN, Conventions
 from lockstep.network.files import nearest
 from lockstep.network.names import Array, Quantities
-from lockstep.network.network import Network
+from lockstep.network.network import Meant, Network
 from lockstep.network.options import OPTIMIZERS
 from lockstep.network.problem import Problem, Start
 
@@ -101,11 +101,7 @@ def sort_out(
             or a value is no number.
     """
     network, samples = problem.network, len(start.x)
-    wide = [
-        name for name, value in got.items() if not isinstance(value, Unusable) and value.size > 1
-    ]
-    known = (*network.judged, *network.given)
-    meant = network.meant((*got, *beside), samples, known, wide)
+    meant = _meant(got, network, samples, beside)
     meant |= {name: (of, None) for name, of in conventions.meant(network, got).items()}
     numbers = start.numbers(network)
     answer = Answer()
@@ -135,6 +131,15 @@ def sort_out(
         elif name in whole:
             _put(answer, name, whole[name], network.shape(name, samples))
     return answer
+
+
+def _meant(
+    got: Mapping[str, Array | Unusable], network: Network, samples: int, beside: Iterable[str]
+) -> dict[str, Meant]:
+    """What the names mean, used together with those beside them."""
+    arrays = {name: it for name, it in got.items() if not isinstance(it, Unusable)}
+    wide = [name for name, array in arrays.items() if array.size > 1]
+    return network.meant((*got, *beside), samples, (*network.judged, *network.given), wide)
 
 
 def _add(answer: Answer, whole: Quantities, own: str, array: Array, name: str, where: str) -> None:

@@ -1,9 +1,11 @@
 """A recording: what a program in any language computed as it trained, a line a step."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,21 @@ class Line:
     step: int
     numbers: Quantities
     halves: Quantities
+
+
+@dataclass
+class _Started:
+    """What a line's step starts from.
+
+    Attributes:
+        arrays: Parameters and memory by name.
+        claims: What it says otherwise than the line before.
+        unsaid: The names of those that it does not give in full.
+    """
+
+    arrays: Quantities
+    claims: list[Claim]
+    unsaid: list[str]
 
 
 class Recording(Side):
@@ -97,7 +114,7 @@ class Recording(Side):
     def is_open(self) -> bool:  # type: ignore[override]
         return not self._said.layout
 
-    def under(self, conventions: Conventions) -> "Recording":
+    def under(self, conventions: Conventions) -> Recording:
         other = copy(self)
         other.conventions, other._names = conventions, set()
         return other
@@ -117,44 +134,40 @@ class Recording(Side):
         line = self._advance()
         if line is None:
             return None
+        started = self._started(line, last, problem, state)
         network = problem.network
-        usual = problem.start(line.step, state)
-        x = _rows(line, "x", usual.x)
-        y = _rows(line, "y", usual.y)
-        if len(x) != len(y):
-            raise Unusable(f"{line.where}x has {len(x)} rows, y has {len(y)}; expected as many")
-        masks = {name: _rows(line, name, mask) for name, mask in usual.masks.items()}
-        lr = line.numbers.get("lr", np.float64(problem.lr))
-        if lr.ndim:
-            raise Unusable(f"{line.where}lr: expected a number, got a list")
+        kept = {name: started.arrays[name] for name in network.memory}
+        is_first = line.step == 1 and state.memory is None and not any(map(np.any, kept.values()))
+        start = replace(
+            _as_given(line, problem.start(line.step, state)),
+            parameters={name: started.arrays[name] for name in network.parameters},
+            memory=None if is_first or not kept else kept,
+        )
+        return Turn(line.step, start, started.claims, Origin(tuple(started.unsaid)))
+
+    def _started(self, line: Line, last: Line | None, problem: Problem, state: State) -> _Started:
+        """The parameters, and the memory, that a line's step starts from."""
+        network = problem.network
         follows = last is None or line.step == last.step + 1
-        started: Quantities = {}
-        claims: list[Claim] = []
-        unsaid: list[str] = []
+        found = _Started({}, [], [])
         memory = zeros(network, state.parameters) | (state.memory or {})
         for name, own in (state.parameters | memory).items():
             given, here = _given(line, name, network, own)
             ended, there = self._ended(name, own) if follows else (own, np.zeros(own.shape, bool))
-            started[name] = np.where(here, given, ended)
+            found.arrays[name] = np.where(here, given, ended)
             if last and not here.all():
-                unsaid.append(name)
+                found.unsaid.append(name)
             if last and not (here | there).all() and network.parameter(name) not in problem.frozen:
                 self._own_from = self._own_from or (line.step, name)
             differs = here & there & (given != ended)
             if differs.any():
-                claims.append(Claim(name, given, ended, differs))
-        if unsaid and last and not follows:
-            gap = f"step {line.step} comes after step {last.step}"
+                found.claims.append(Claim(name, given, ended, differs))
+        if found.unsaid and last and not follows:
             raise Unusable(
-                f"{line.where}{gap}; expected {', '.join(unsaid)} as well, which it starts from"
+                f"{line.where}step {line.step} comes after step {last.step}; expected "
+                f"{', '.join(found.unsaid)} as well, which it starts from"
             )
-        parameters = {name: started[name] for name in network.parameters}
-        kept = {name: started[name] for name in network.memory}
-        is_first = line.step == 1 and state.memory is None and not any(map(np.any, kept.values()))
-        start = Start(
-            parameters, x, y, float(lr), None if is_first or not kept else kept, masks, line.step
-        )
-        return Turn(line.step, start, claims, Origin(tuple(unsaid)))
+        return found
 
     def answer(self, turn: Turn, problem: Problem, torch: Quantities) -> Answer:
         """The line's quantities."""
@@ -224,6 +237,18 @@ class Recording(Side):
 def _is_given(name: str, array: Array) -> bool:
     """Whether a name is that of a whole parameter: b1 and b2 are scalars of the lecture's too."""
     return array.ndim > 0 or name not in scalar_names_anywhere()
+
+
+def _as_given(line: Line, usual: Start) -> Start:
+    """A step's start with the samples, masks and learning rate that its line gives."""
+    x, y = _rows(line, "x", usual.x), _rows(line, "y", usual.y)
+    if len(x) != len(y):
+        raise Unusable(f"{line.where}x has {len(x)} rows, y has {len(y)}; expected as many")
+    masks = {name: _rows(line, name, mask) for name, mask in usual.masks.items()}
+    lr = line.numbers.get("lr", np.float64(usual.lr))
+    if lr.ndim:
+        raise Unusable(f"{line.where}lr: expected a number, got a list")
+    return replace(usual, x=x, y=y, masks=masks, lr=float(lr))
 
 
 def _rows(line: Line, name: str, array: Array) -> Array:

@@ -1,6 +1,6 @@
 """What a page shows of one step, as plain data: rows, numbers in formulas, maps, the drawing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -108,36 +108,45 @@ def step_data(record: Record, problem: Problem, n: int | None) -> Data:
         },
     }
     if is_drawable(problem):
-        samples, network = problem.batch_samples, replace(problem.network, labels=False)
-        arrays = everything(record)
-        arrays["y"] = one_hot(arrays["y"], network.sizes[-1], arrays["x"].dtype)
-        neurons = [network.of(kind, l) for l in network.layers for kind in ("a", "delta")]
-        named = ("x", "y", *neurons, *network.parameters)
-        matrices = [network.of("W", l) for l in network.layers]
-        arrays = first_samples(arrays, network)
-        drawn = by_element({name: arrays[name] for name in named}, network, samples)
-        weights = by_element({name: arrays[name] for name in matrices}, network, samples)
-        if not n:
-            values = by_element(arrays, network, samples)
-            data["put"] = {name: f"{value:.9g}" for name, value in values.items()}
-        data["drawn"] = {name: f"{value:.4g}" for name, value in drawn.items()}
-        data["widths"] = widths(weights)
-    if n:
-        absent = dict.fromkeys(_every_name(problem, n), "")  # a line may have fewer samples
-        values = values_of(record, problem)
-        put = data["put"] = absent | {name: number(value) for name, value in values.items()}
-        by_torch = absent | numbers_of(replace(record, manual={}), problem)
-        data["by_torch"] = {name: text for name, text in by_torch.items() if text != put[name]}
-        not_given = {name for name, *_ in row_names(problem, n)}
-        data["given"] = {
-            name: float(value)
-            for name, value in values.items()
-            if name not in not_given and "σ" not in name
-        }
-    else:
-        data["heat"] = heat(record)
+        data |= _drawn(record, problem, are_put=not n)
+    data |= _in_formulas(record, problem, n) if n else {"heat": heat(record)}
     plain: Data = strict(data)
     return plain
+
+
+def _drawn(record: Record, problem: Problem, are_put: bool) -> Data:
+    """The numbers of the drawing, and whether they are those in the formulas, too."""
+    samples, network = problem.batch_samples, replace(problem.network, labels=False)
+    arrays = everything(record)
+    arrays["y"] = one_hot(arrays["y"], network.sizes[-1], arrays["x"].dtype)
+    arrays = first_samples(arrays, network)
+    neurons = [network.of(kind, l) for l in network.layers for kind in ("a", "delta")]
+    matrices = [network.of("W", l) for l in network.layers]
+
+    def of(names: Iterable[str]) -> dict[str, float]:
+        return by_element({name: arrays[name] for name in names}, network, samples)
+
+    drawn = of(("x", "y", *neurons, *network.parameters))
+    data: Data = {"drawn": {name: f"{value:.4g}" for name, value in drawn.items()}}
+    data["widths"] = widths(of(matrices))
+    if are_put:
+        data["put"] = {name: f"{value:.9g}" for name, value in of(arrays).items()}
+    return data
+
+
+def _in_formulas(record: Record, problem: Problem, n: int) -> Data:
+    """The numbers that stand in formulas, PyTorch's where they are others, and the given ones."""
+    absent = dict.fromkeys(_every_name(problem, n), "")  # a line may have fewer samples
+    values = values_of(record, problem)
+    put = absent | {name: number(value) for name, value in values.items()}
+    by_torch = absent | numbers_of(replace(record, manual={}), problem)
+    computed = {name for name, *_ in row_names(problem, n)}
+    given = {name: it for name, it in values.items() if name not in computed and "σ" not in name}
+    return {
+        "put": put,
+        "by_torch": {name: text for name, text in by_torch.items() if text != put[name]},
+        "given": {name: float(value) for name, value in given.items()},
+    }
 
 
 def _every_name(problem: Problem, n: int) -> Iterator[str]:
