@@ -8,24 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from lockstep.bound.allowed import tolerance
-from lockstep.bound.exact import LARGEST as MOST_EXACT
-from lockstep.bound.exact import is_small as exact_is_quick
 from lockstep.errors import Unusable
 from lockstep.evidence.battery import Battery, battery
 from lockstep.evidence.comparison import Comparison
 from lockstep.evidence.control import control
+from lockstep.evidence.exact import LARGEST as MOST_EXACT
+from lockstep.evidence.exact import is_small as exact_is_quick
 from lockstep.evidence.referee import referee
 from lockstep.explain.case import Case
 from lockstep.explain.forgotten import forgotten_setting
 from lockstep.explain.search import confirmed, diagnose
 from lockstep.explain.sides import explain
 from lockstep.explain.worked import as_worked
-from lockstep.network.options import check
-from lockstep.network.problem import UNTOLD, Problem, checked, make_problem, read_file, required
+from lockstep.network.problem import UNTOLD, Problem
 from lockstep.report import remarks
 from lockstep.run.record import Record
 from lockstep.run.steps import records
 from lockstep.run.threads import threads
+from lockstep.setup.options import check
+from lockstep.setup.problem import checked, make_problem, read_file, required
 from lockstep.sides.chosen import side_by_hand
 from lockstep.sides.side import Side, afresh
 

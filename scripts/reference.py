@@ -36,9 +36,9 @@ from lockstep import compare  # noqa: E402
 from lockstep.cli import compare as command  # noqa: E402
 from lockstep.explain.formulas import what_it_is  # noqa: E402
 from lockstep.network.network import Network  # noqa: E402
-from lockstep.network.options import GROUPS, LOSS_NAMES, MISTAKE_NAMES, OPTIONS  # noqa: E402
 from lockstep.report.formulas import formula  # noqa: E402
 from lockstep.report.page.labels import WORDS  # noqa: E402
+from lockstep.setup.options import GROUPS, LOSS_NAMES, MISTAKE_NAMES, OPTIONS  # noqa: E402
 from manual_backprop.losses import LOSSES  # noqa: E402
 
 PAGES = ROOT / "docs" / "reference"

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from lockstep.network.options import OPTIMIZERS, check
-from lockstep.network.problem import make_problem
+from lockstep.setup.options import OPTIMIZERS, check
+from lockstep.setup.problem import make_problem
 
 # every activation, loss, optimiser and setting stands in one of them
 PROBLEMS = [

@@ -9,7 +9,7 @@ import pytest
 from lockstep import compare
 from lockstep.__main__ import main
 from lockstep.errors import Unusable
-from lockstep.network.options import check
+from lockstep.setup.options import check
 
 ROOT = Path(__file__).parents[1]
 WITHOUT = """

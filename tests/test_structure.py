@@ -60,7 +60,7 @@ def test_help_imports_neither_torch_nor_numpy(command):
 
 
 def test_the_options_import_neither_torch_nor_numpy():
-    assert modules_after("import lockstep.network.options").isdisjoint({"torch", "numpy"})
+    assert modules_after("import lockstep.setup.options").isdisjoint({"torch", "numpy"})
 
 
 def test_torch_is_not_imported_for_bad_input():

@@ -7,7 +7,7 @@ from typing import Any
 from lockstep.cli.check import published
 from lockstep.cli.main import Parser, command, refuse_shared_files
 from lockstep.errors import Unusable
-from lockstep.network.options import OPTIONS, Option, check, file_kind
+from lockstep.setup.options import OPTIONS, Option, check, file_kind
 
 _FILE = Option(
     "file",
@@ -43,7 +43,7 @@ def parser(name: str | None = None) -> Parser:
 
 
 def _audit(given: dict[str, Any], came: list[int]) -> int:
-    from lockstep.network.files import read_bytes
+    from lockstep.setup.files import read_bytes
 
     values = check(given, lambda key: "FILE" if key == "file" else _OPTIONS[key].flag, _OPTIONS)
     path = values.pop("file")

@@ -14,7 +14,7 @@ from lockstep.cli.main import (
     whole_file,
 )
 from lockstep.errors import Unusable, first_line_of, short
-from lockstep.network.options import OPTIONS, Kind, Option, check, file_kind
+from lockstep.setup.options import OPTIONS, Kind, Option, check, file_kind
 
 _FILES = {
     "reference": Option(
@@ -70,7 +70,7 @@ def parser(name: str | None = None) -> Parser:
 
 
 def _check(given: dict[str, Any], came: list[int]) -> int:
-    from lockstep.network.files import read_bytes
+    from lockstep.setup.files import read_bytes
 
     values = check(given, lambda key: _OPTIONS[key].flag, _OPTIONS)
     path, file = values.pop("reference"), values.pop("gradients")

@@ -17,7 +17,7 @@ from lockstep.cli.main import (
     whole_file,
 )
 from lockstep.errors import Unusable, need
-from lockstep.network.options import GROUPS, OPTIONS, check, file_and_function
+from lockstep.setup.options import GROUPS, OPTIONS, check, file_and_function
 
 if TYPE_CHECKING:  # imported where it is needed: --help and bad input are answered at once
     from lockstep.evidence.comparison import Comparison
@@ -49,7 +49,7 @@ def parser(name: str | None = None) -> Parser:
 
 
 def _compare(given: dict[str, Any], came: list[int]) -> int:
-    from lockstep.network.problem import make_problem, read_file, required
+    from lockstep.setup.problem import make_problem, read_file, required
     from lockstep.sides.chosen import side_by_hand
 
     path, is_asked = given.pop("problem", None), given.pop("template", False)
@@ -77,7 +77,7 @@ def _template(values: dict[str, Any]) -> int:
     from dataclasses import replace
 
     from lockstep.learn.template import Exercise, template
-    from lockstep.network.problem import make_problem
+    from lockstep.setup.problem import make_problem
 
     network = make_problem(values).network
     if network.masked:
@@ -180,7 +180,7 @@ def _open(
 def _write_worksheet(problem: "Problem", path: str) -> None:
     """Write a worksheet of the first step, and its key beside it."""
     from lockstep.grade.sheets import as_html, as_pdf
-    from lockstep.network.files import key_beside
+    from lockstep.setup.files import key_beside
 
     is_pdf = path.lower().endswith(".pdf")
     need("--worksheet", "page")

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from lockstep.cli.main import Parser, command, printer, progress, whole_file
-from lockstep.network.options import FLAG, OPTIONS, Option, check, file_kind
+from lockstep.setup.options import FLAG, OPTIONS, Option, check, file_kind
 
 _Path: TypeAlias = "list[tuple[float, float]]"  # (x, f(x)) of each step
 _REAL = OPTIONS["lr"].kind

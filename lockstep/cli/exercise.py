@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 from lockstep.cli.main import Parser, Printed, printer, status, whole_file
 from lockstep.errors import Unusable
-from lockstep.network.options import OPTIONS, check
+from lockstep.setup.options import OPTIONS, check
 
 if TYPE_CHECKING:
     from lockstep.learn.exercise import Checked, Verdict
@@ -132,7 +132,7 @@ def _asked(options: Namespace) -> "Exercise | None":
 def _demand_the_same(options: Namespace, asked: "Exercise | None") -> None:
     """Raise Unusable where a file is there already, and it is not what is asked for."""
     from lockstep.learn.exercise import exercise_of
-    from lockstep.network.files import read_text
+    from lockstep.setup.files import read_text
 
     taken = f"{options.file} is there already"
     if options.mistake is not None:

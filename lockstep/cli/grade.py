@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lockstep.cli.main import Parser, command, printer, progress, refuse_shared_files, whole_file
 from lockstep.cli.sheet import ROSTER, STUDENTS
 from lockstep.errors import Unusable, need
-from lockstep.network.options import FLAG, OPTIONS, Kind, Option, check, file_kind, number
+from lockstep.setup.options import FLAG, OPTIONS, Kind, Option, check, file_kind, number
 
 if TYPE_CHECKING:
     from lockstep.grade.judge import Grade, Task
@@ -113,7 +113,7 @@ main = command(parser, _grade)
 
 def _task(values: dict[str, Any], problems: list[str]) -> tuple[Task, dict[str, Any]]:
     """How hand-ins are judged, and the settings of their problem."""
-    from lockstep.network.problem import make_problem, read_file
+    from lockstep.setup.problem import make_problem, read_file
 
     own = read_file(problems[0]) if problems else {}
     for key in ("derivation", "numbers"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lockstep.cli.main import Parser, command, printer, refuse_shared_files
 from lockstep.errors import Unusable
-from lockstep.network.options import OPTIONS, Kind, Option, check, file_kind
+from lockstep.setup.options import OPTIONS, Kind, Option, check, file_kind
 
 if TYPE_CHECKING:
     from lockstep.look.side import Looked
@@ -72,7 +72,7 @@ def parser(name: str | None = None) -> Parser:
 
 def _look(given: dict[str, Any], came: list[int]) -> int:
     from lockstep.cli.compare import judged
-    from lockstep.network.files import read_bytes
+    from lockstep.setup.files import read_bytes
 
     constants = dict(map(_constant, given.pop("set", ())))
     values = check(given, lambda key: "FILE" if key == "file" else _OPTIONS[key].flag, _OPTIONS)

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from lockstep.errors import Unusable, brief, message_of, visible
-from lockstep.network.options import FILE, Option
+from lockstep.setup.options import FILE, Option
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -51,7 +51,7 @@ def whole(text: str) -> int:
 
 def real(text: str) -> float:
     """A number on the command line."""
-    from lockstep.network.files import real_number
+    from lockstep.setup.files import real_number
 
     try:
         return real_number(text)
@@ -289,7 +289,7 @@ def refuse_shared_files(values: Mapping[str, Any], *read: str | None) -> None:
     keys = ("json", "trace", "html", "plot", "csv", "gradescope", "worksheet")
     written = [(key, values[key]) for key in keys if key in values]
     if "worksheet" in values:
-        from lockstep.network.files import key_beside
+        from lockstep.setup.files import key_beside
 
         written.append(("worksheet", key_beside(values["worksheet"])))
     for key, path in written:

@@ -6,7 +6,7 @@ from typing import Any
 
 from lockstep.cli.main import Parser, command, printer
 from lockstep.errors import need
-from lockstep.network.options import OPTIONS, Option, check, file_kind
+from lockstep.setup.options import OPTIONS, Option, check, file_kind
 
 ROSTER = file_kind("roster.csv")
 STUDENTS = "a table with a line for each, whose names are in the column `name` or in the first"
@@ -44,7 +44,7 @@ def _sheet(given: dict[str, Any], came: list[int]) -> int:
     from lockstep.grade.hand_ins import read_roster
     from lockstep.grade.reports import write_pages
     from lockstep.grade.sheets import sheets
-    from lockstep.network.problem import read_file
+    from lockstep.setup.problem import read_file
     from lockstep.text import counted
 
     names = read_roster(values["students"]) if "students" in values else []

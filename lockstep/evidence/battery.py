@@ -6,8 +6,9 @@ from itertools import product
 
 from lockstep.errors import Unusable
 from lockstep.network.names import Sizes
-from lockstep.network.problem import Problem, alike, make_problem
+from lockstep.network.problem import Problem
 from lockstep.run.result import Result
+from lockstep.setup.problem import alike, make_problem
 
 # of the inputs and the first hidden layer; the next ones are as wide, or one neuron wider
 _WIDTHS = ((1, 2), (2, 1), (2, 3), (3, 2), (2, 2), (3, 4), (4, 3), (5, 6), (7, 4), (8, 9))

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from lockstep.bound.exact import _float, arithmetic, error, truth
+from lockstep.evidence.exact import _float, arithmetic, error, truth
 from lockstep.network.problem import Problem
 from lockstep.run.record import Entry, Record
 

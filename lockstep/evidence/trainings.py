@@ -58,7 +58,7 @@ def trainings(problem: Problem, side: Side) -> Trainings:
         side: A side by hand that was compared before. Recorded numbers cannot train.
 
     Examples:
-        >>> from lockstep.network.problem import make_problem
+        >>> from lockstep.setup.problem import make_problem
         >>> from lockstep.sides.built_in import BuiltIn
         >>> found = trainings(make_problem({"steps": 100}), BuiltIn())
         >>> len(found.by_hand), found.by_hand[100] < 0.1 * found.by_hand[0]

@@ -11,8 +11,8 @@ import numpy as np
 
 from lockstep.explain.formulas import formulas, functions_of, inputs_of, replaced, split, tidy
 from lockstep.explain.optimizing import EPSILONS, Right, Rows, updates
+from lockstep.explain.symbols import Symbol
 from lockstep.network.network import PER_SAMPLE, WITH_ACTIVATION, Network
-from lockstep.network.symbols import Symbol
 from manual_backprop.activations import ACTIVATIONS
 from manual_backprop.losses import SUMS
 

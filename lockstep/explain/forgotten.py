@@ -11,9 +11,9 @@ import numpy as np
 from lockstep.bound.allowed import allowed
 from lockstep.network.names import Array
 from lockstep.network.network import WITH_ACTIVATION, Network
-from lockstep.network.options import ACTIVATION_NAMES, LOSS_NAMES, OPTIMIZERS
 from lockstep.network.problem import Problem
 from lockstep.run.record import Record
+from lockstep.setup.options import ACTIVATION_NAMES, LOSS_NAMES, OPTIMIZERS
 from lockstep.sides.built_in import by_hand
 from manual_backprop.activations import activation
 

@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from lockstep.explain.symbols import Cells, Symbol, written
 from lockstep.network.network import Network
 from lockstep.network.problem import Start
-from lockstep.network.symbols import Cells, Symbol, written
 from manual_backprop import network as by_hand
 from manual_backprop import neuron_by_neuron
 from manual_backprop.activations import ACTIVATIONS, softmax
@@ -101,7 +101,7 @@ def formulas(network: Network) -> dict[str, str]:
     A frozen parameter is not updated.
 
     Examples:
-        >>> from lockstep.network.problem import make_problem
+        >>> from lockstep.setup.problem import make_problem
         >>> formulas(make_problem({"loss": "half_sum"}).network)["delta_o"]
         '(o - y) * sigma_o_prime(z_o, o)'
     """
@@ -362,7 +362,7 @@ def what_it_is(name: str, of: str, network: Network) -> str:
         network: What it is a quantity of.
 
     Examples:
-        >>> from lockstep.network.problem import make_problem
+        >>> from lockstep.setup.problem import make_problem
         >>> what_it_is("grad_w31", "grad_W_o", make_problem({}).network)
         'how the loss changes with w31'
     """

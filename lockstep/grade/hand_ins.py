@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lockstep.errors import Unusable
-from lockstep.network.files import read_text
+from lockstep.setup.files import read_text
 
 ENDINGS = (".py", ".ipynb")
 

@@ -23,13 +23,14 @@ from lockstep.grade.points import Item, awarded, demanded, is_missing, items
 from lockstep.look.look import look
 from lockstep.look.program import SMALLER
 from lockstep.look.source import Program
-from lockstep.network.files import read_bytes
 from lockstep.network.names import Array
 from lockstep.network.network import WITH_ACTIVATION, Network
-from lockstep.network.problem import Problem, make_problem
+from lockstep.network.problem import Problem
 from lockstep.report.remarks import wrong_elsewhere
 from lockstep.report.terminal import verdict_lines
 from lockstep.run.threads import threads
+from lockstep.setup.files import read_bytes
+from lockstep.setup.problem import make_problem
 from lockstep.sides.chosen import side_by_hand
 from lockstep.sides.code import may_define
 from lockstep.sides.limits import Budget, Limits

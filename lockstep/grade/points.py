@@ -11,9 +11,9 @@ import numpy as np
 from lockstep.errors import Unusable
 from lockstep.evidence.comparison import Comparison
 from lockstep.explain.case import Case
-from lockstep.network.files import nearest, read_toml
 from lockstep.network.network import Network
-from lockstep.network.problem import required
+from lockstep.setup.files import nearest, read_toml
+from lockstep.setup.problem import required
 
 GROUPS = ("forward", "deltas", "gradients", "updates", "all")
 

@@ -12,8 +12,7 @@ from lockstep.bound.allowed import tolerance
 from lockstep.errors import Unusable
 from lockstep.grade.judge import student_problem
 from lockstep.grade.reports import file_names
-from lockstep.network.files import key_beside
-from lockstep.network.problem import Problem, make_problem
+from lockstep.network.problem import Problem
 from lockstep.report.formulas import TeX, equation, in_tex, symbol
 from lockstep.report.page.labels import own_names, relabelled
 from lockstep.report.page.page import environment
@@ -21,6 +20,8 @@ from lockstep.report.page.step_data import MOST_LABELLED, MOST_LAYERS, row_names
 from lockstep.report.step import in_numbers, is_frozen, numbers_of, stages
 from lockstep.report.terminal import heading
 from lockstep.run.steps import records
+from lockstep.setup.files import key_beside
+from lockstep.setup.problem import make_problem
 from lockstep.sides.built_in import BuiltIn
 
 

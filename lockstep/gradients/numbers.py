@@ -18,10 +18,10 @@ from lockstep.gradients.check import Options, as_function, attached_for, checked
 from lockstep.gradients.inputs import Given, digest, flat, given, parts
 from lockstep.gradients.reference import demand_scalar
 from lockstep.gradients.result import CheckResult, GradientMismatch, mismatch
-from lockstep.network.files import nearest, parsed, read_bytes, read_lines, read_text
 from lockstep.network.names import Array, Quantities
 from lockstep.run.record import Entry
 from lockstep.run.threads import threads
+from lockstep.setup.files import nearest, parsed, read_bytes, read_lines, read_text
 from lockstep.sides.written import ENOUGH, FEWEST, Printed, half_units, printed_as, written
 from lockstep.text import counted, distance, right_digits
 from lockstep.version import versions

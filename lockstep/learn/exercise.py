@@ -18,14 +18,15 @@ from lockstep.bound.allowed import allowed
 from lockstep.errors import Unusable
 from lockstep.explain.search import diagnose
 from lockstep.learn.template import HIDDEN, LECTURES, Exercise, classes, described, template
-from lockstep.network.files import read_text
 from lockstep.network.names import Array, Quantities
 from lockstep.network.network import WITH_ACTIVATION, Network
-from lockstep.network.options import DESCRIBING, check
-from lockstep.network.problem import Problem, Start, make_problem
+from lockstep.network.problem import Problem, Start
 from lockstep.run.judge import judge
 from lockstep.run.record import Record
 from lockstep.run.steps import records
+from lockstep.setup.files import read_text
+from lockstep.setup.options import DESCRIBING, check
+from lockstep.setup.problem import make_problem
 from lockstep.sides.answer import sort_out
 from lockstep.sides.built_in import BuiltIn
 from lockstep.sides.child import Child

@@ -14,7 +14,7 @@ from lockstep.explain.catalogue import Mistake, catalogue
 from lockstep.explain.formulas import elements_of, replaced, tidy
 from lockstep.learn.exercise import check_planted
 from lockstep.learn.template import Exercise, in_the_files_words, right_formula
-from lockstep.network.options import MISTAKE_NAMES
+from lockstep.setup.options import MISTAKE_NAMES
 
 RANDOM = "random"
 # the catalogue's names, and what stands for them in a file in matrices

@@ -18,9 +18,9 @@ from lockstep.explain.formulas import (
     replaced,
     what_it_is,
 )
+from lockstep.explain.symbols import Symbol
 from lockstep.network.network import WITH_ACTIVATION, Network
-from lockstep.network.options import OPTIMIZERS
-from lockstep.network.symbols import Symbol
+from lockstep.setup.options import OPTIMIZERS
 from manual_backprop import activations, losses
 
 LECTURES = Network((2, 2, 2), ("sigmoid", "sigmoid"), "half_sum")  # the lecture's ½ Σ

@@ -14,7 +14,7 @@ from lockstep.look.passes import Model, Pass, Step, unfolded
 from lockstep.look.seen import Found, Key, Series, forms
 from lockstep.network.names import Array, Quantities
 from lockstep.network.network import WITH_ACTIVATION
-from lockstep.network.options import LOSS_NAMES
+from lockstep.setup.options import LOSS_NAMES
 from manual_backprop import network as by_hand
 from manual_backprop.losses import loss_function, one_hot
 

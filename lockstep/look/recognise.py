@@ -20,7 +20,7 @@ from lockstep.look.source import Program
 from lockstep.look.updates import Updates
 from lockstep.network.names import Quantities
 from lockstep.network.network import WITH_ACTIVATION, Network
-from lockstep.network.options import LOSS_NAMES, OPTIMIZERS
+from lockstep.setup.options import LOSS_NAMES, OPTIMIZERS
 
 _CHAINS = 12  # forward passes that are followed
 _TOLERANCE = {"float64": 1e-11, "float32": 1e-5}  # of recognition, relative

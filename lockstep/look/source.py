@@ -17,7 +17,7 @@ from typing import Any
 
 from lockstep.errors import Unusable
 from lockstep.look.scalars import Group, groups
-from lockstep.network.files import nearest
+from lockstep.setup.files import nearest
 from lockstep.text import base_name
 
 _PYTHON_2 = re.compile(r"Missing parentheses in call to '(print|exec)'|multiple exception types")

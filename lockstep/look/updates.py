@@ -12,7 +12,7 @@ import numpy as np
 from lockstep.look.reading import Batch, Reader, Reading, Settings, kept, ratio
 from lockstep.look.seen import forms
 from lockstep.network.names import Array, Quantities
-from lockstep.network.options import OPTIMIZERS
+from lockstep.setup.options import OPTIMIZERS
 from manual_backprop import network as by_hand
 from manual_backprop import optimizers
 

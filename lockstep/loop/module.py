@@ -23,11 +23,11 @@ from lockstep.gradients.measured import SAFETY
 from lockstep.gradients.reference import Noise, gradients
 from lockstep.gradients.result import GradientMismatch, first_of, labelled
 from lockstep.loop.follow import Judge
-from lockstep.network.files import nearest
 from lockstep.network.names import Array, Quantities
 from lockstep.network.terms import Term, term
 from lockstep.run.record import Entry
 from lockstep.run.threads import threads
+from lockstep.setup.files import nearest
 from lockstep.sides.answer import as_numbers, as_shaped
 from lockstep.text import counted, grouped
 

@@ -18,13 +18,14 @@ from lockstep.loop.follow import Judge
 from lockstep.network.conventions import Conventions, conventions
 from lockstep.network.names import Quantities
 from lockstep.network.network import Network
-from lockstep.network.options import check
-from lockstep.network.problem import UNTOLD, Problem, Start, State, make_problem
+from lockstep.network.problem import UNTOLD, Problem, Start, State
 from lockstep.network.terms import LAYOUTS
 from lockstep.run.judge import judge
 from lockstep.run.record import Record
 from lockstep.run.steps import after, by_torch, recorded
 from lockstep.run.threads import threads
+from lockstep.setup.options import check
+from lockstep.setup.problem import make_problem
 from lockstep.sides.answer import Answer, as_numbers, as_shaped, sort_out
 from lockstep.sides.side import Side, Turn
 

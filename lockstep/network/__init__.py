@@ -1,1 +1,1 @@
-"""What is trained: names, problem, options, files."""
+"""What is trained: its names, shapes, vocabularies, and the problem that a step is one of."""

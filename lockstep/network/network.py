@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from typing import Any, TypeAlias
 
-from lockstep.network.names import Index, Quantities, Sizes, element
+from lockstep.network.names import Index, Quantities, Sizes
 
 Meant: TypeAlias = "tuple[str, int | None]"  # a quantity, and which element of it a scalar is
 
@@ -52,6 +52,11 @@ _OTHERS = {
     "lr": ("alpha", "eta", "learning_rate"),
     "step": ("t",),
 }
+
+
+def element(index: Index) -> str:
+    """[2, 1] of an index (2, 1), nothing of ()."""
+    return f"[{', '.join(map(str, index))}]" if index else ""
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,13 @@ class Network:
     masks: tuple[bool, ...] = ()
     labels: bool = False
     frozen: tuple[str, ...] = ()
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(tuple(getattr(self, it.name) for it in fields(self)))
+
+    def __hash__(self) -> int:
+        return self._hash  # what is looked up by a network is looked up dozens of times a step
 
     @property
     def depth(self) -> int:
@@ -452,6 +464,7 @@ _PLACES = {
 }
 
 
+@lru_cache(maxsize=4096)
 def _lectures(numbered: str) -> str:
     """A numbered name of a network with two layers in the lecture's vocabulary."""
     found = re.fullmatch(r"(.*?)(W|b|z|a|delta|mask)([12])", numbered)

@@ -18,7 +18,7 @@ def formula(name: str, samples: int | None, network: Network) -> str:
     """A quantity's formula as text, in names. For the arguments see `formula_of`.
 
     Examples:
-        >>> from lockstep.network.problem import make_problem
+        >>> from lockstep.setup.problem import make_problem
         >>> formula("delta_o", None, make_problem({}).network)
         "2·(o − y)/(N·n_out)·σ'(z_o)"
     """

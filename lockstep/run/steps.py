@@ -12,9 +12,9 @@ from lockstep.bound.allowed import Limits
 from lockstep.network.names import Array, Quantities
 from lockstep.network.network import Network
 from lockstep.network.problem import Problem, Start, State
-from lockstep.run.laid_out import first_answer
 from lockstep.run.record import Jump, Record
 from lockstep.sides.answer import Answer
+from lockstep.sides.laid_out import first_answer
 from lockstep.sides.side import Claim, Side, Turn
 from torch_reference import network as deep
 from torch_reference import two_layer
@@ -47,9 +47,10 @@ def records(problem: Problem, tolerance: Tolerance, side: Side) -> Iterator[Reco
                 alone = after(network, _again(side, turn, alone, answer, problem, torch))
             if side.by_its_own_weights:
                 own = after(network, by_torch(problem, _from(turn.start, own or started)))
-        last = replace(
-            recorded(problem, tolerance, turn, torch, answer),
-            jump=next(filter(None, (_jump(claim, last) for claim in turn.claims if last)), None),
+        jumps = (_jump(claim, last) for claim in turn.claims if last)
+        last = recorded(
+            *(problem, tolerance, turn, torch, answer),
+            jump=next(filter(None, jumps), None),
             free=alone.parameters if alone else None,
             torch_free=own.parameters if own else None,
         )
@@ -58,9 +59,14 @@ def records(problem: Problem, tolerance: Tolerance, side: Side) -> Iterator[Reco
 
 
 def recorded(
-    problem: Problem, tolerance: Tolerance, turn: Turn, torch: Quantities, answer: Answer
+    problem: Problem,
+    tolerance: Tolerance,
+    turn: Turn,
+    torch: Quantities,
+    answer: Answer,
+    **beside: Any,
 ) -> Record:
-    """The record of a step."""
+    """The record of a step. beside: its jump, and the parameters of trainings of their own."""
     return Record(
         turn.number,
         turn.start,
@@ -78,6 +84,7 @@ def recorded(
         reshaped=answer.reshaped,
         extra=answer.extra,
         origin=turn.origin,
+        **beside,
     )
 
 

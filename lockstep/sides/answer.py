@@ -12,11 +12,11 @@ import numpy as np
 
 from lockstep.errors import Unusable, short
 from lockstep.network.conventions import PLAIN, Conventions
-from lockstep.network.files import nearest
 from lockstep.network.names import Array, Quantities
 from lockstep.network.network import Meant, Network
-from lockstep.network.options import OPTIMIZERS
 from lockstep.network.problem import Problem, Start
+from lockstep.setup.files import nearest
+from lockstep.setup.options import OPTIMIZERS
 
 
 @dataclass

@@ -6,9 +6,10 @@ from typing import Any
 
 from lockstep.errors import Unusable
 from lockstep.network.conventions import conventions
-from lockstep.network.files import parsed, read_bytes
-from lockstep.network.options import DESCRIBING, demand_describing, file_and_function
-from lockstep.network.problem import UNTOLD, checked
+from lockstep.network.problem import UNTOLD
+from lockstep.setup.files import parsed, read_bytes
+from lockstep.setup.options import DESCRIBING, demand_describing, file_and_function
+from lockstep.setup.problem import checked
 from lockstep.sides.built_in import BuiltIn
 from lockstep.sides.child import Child
 from lockstep.sides.code import Here, demand_function

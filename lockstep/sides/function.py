@@ -7,10 +7,10 @@ import numpy as np
 
 from lockstep.errors import Unusable
 from lockstep.network.conventions import PLAIN, Conventions
-from lockstep.network.files import nearest
 from lockstep.network.names import Array, Quantities
 from lockstep.network.network import Meant, Network
 from lockstep.network.problem import Problem, Start, State, zeros
+from lockstep.setup.files import nearest
 from lockstep.sides.answer import (
     Answer,
     of_another_optimizer,

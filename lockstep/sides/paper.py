@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from lockstep.errors import Unusable
-from lockstep.network.files import read_toml
 from lockstep.network.names import Quantities
 from lockstep.network.problem import Problem
+from lockstep.setup.files import read_toml
 from lockstep.sides.answer import Answer
 from lockstep.sides.side import Side, Turn
 from lockstep.sides.written import Written, as_answer, written

@@ -12,11 +12,12 @@ import numpy as np
 
 from lockstep.errors import Unusable, short
 from lockstep.network.conventions import Conventions, conventions
-from lockstep.network.files import read_lines
 from lockstep.network.names import Array, Quantities
 from lockstep.network.network import Meant, Network
-from lockstep.network.options import DESCRIBING, array_option, demand_describing
-from lockstep.network.problem import Problem, Start, State, checked, zeros
+from lockstep.network.problem import Problem, Start, State, zeros
+from lockstep.setup.files import read_lines
+from lockstep.setup.options import DESCRIBING, array_option, demand_describing
+from lockstep.setup.problem import checked
 from lockstep.sides.answer import Answer, scalar_names_anywhere
 from lockstep.sides.side import Claim, Origin, Side, Turn
 from lockstep.sides.written import as_answer, written

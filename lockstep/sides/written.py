@@ -9,9 +9,9 @@ import numpy as np
 
 from lockstep.errors import Unusable, short
 from lockstep.network.conventions import PLAIN, Conventions
-from lockstep.network.files import real_number
 from lockstep.network.names import Array, Quantities
 from lockstep.network.problem import Problem, Start
+from lockstep.setup.files import real_number
 from lockstep.sides.answer import Answer, sort_out
 from lockstep.text import counted
 

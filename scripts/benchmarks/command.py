@@ -15,9 +15,9 @@ import torch
 
 from lockstep.cli.main import Parser, printer, progress, status, whole, whole_file
 from lockstep.errors import Unusable
-from lockstep.network.options import check
 from lockstep.report.plots.descent import write
 from lockstep.run.threads import threads
+from lockstep.setup.options import check
 from lockstep.text import columns
 from scripts.benchmarks.gradient_peers import gallery_lines
 from scripts.benchmarks.growth import growth_lines

@@ -8,9 +8,9 @@ import numpy as np
 
 from lockstep.bound.allowed import tolerance
 from lockstep.cli.main import progress
-from lockstep.network.problem import make_problem
 from lockstep.run.result import Result
 from lockstep.run.steps import records
+from lockstep.setup.problem import make_problem
 from lockstep.sides.built_in import BuiltIn
 from lockstep.text import columns
 from scripts.benchmarks.timing import block_seconds, verified_step

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from lockstep.api import run
-from lockstep.network.problem import Problem, make_problem
+from lockstep.network.problem import Problem
+from lockstep.setup.problem import make_problem
 from lockstep.text import columns
 from manual_backprop import two_layer
 from manual_backprop.activations import activation

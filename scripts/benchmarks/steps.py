@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from lockstep.network.names import Array
-from lockstep.network.problem import Problem, State, make_problem
+from lockstep.network.problem import Problem, State
 from lockstep.run.steps import after
 from lockstep.run.steps import by_torch as step_by_torch
+from lockstep.setup.problem import make_problem
 from lockstep.sides.built_in import by_hand as step_by_hand
 from lockstep.sides.built_in import exhibit
 from manual_backprop import neuron_by_neuron

@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 from lockstep import compare
 from lockstep.cli.compare import main
 from lockstep.errors import Unusable
-from lockstep.network.options import OPTIONS
-from lockstep.network.problem import LECTURE
+from lockstep.setup.options import OPTIONS
+from lockstep.setup.problem import LECTURE
 from tests.lecture import COMPUTED, PARAMETERS
 
 WRITTEN = ("json", "trace", "html", "plot")

@@ -13,8 +13,8 @@ import numpy as np
 
 from lockstep.api import run
 from lockstep.network.network import WITH_ACTIVATION
-from lockstep.network.options import check
-from lockstep.network.problem import make_problem
+from lockstep.setup.options import check
+from lockstep.setup.problem import make_problem
 from manual_backprop import network as by_hand
 from manual_backprop.activations import activation
 from tests.campaigns.deep_problems import right_step

@@ -5,8 +5,8 @@ import inspect
 import numpy as np
 
 from lockstep.network.network import WITH_ACTIVATION, Network
-from lockstep.network.options import ACTIVATION_NAMES, LOSS_NAMES, OPTIMIZERS
 from lockstep.network.problem import Problem
+from lockstep.setup.options import ACTIVATION_NAMES, LOSS_NAMES, OPTIMIZERS
 from manual_backprop import network as by_hand
 from tests.campaigns.hard_problems import STYLES
 

@@ -9,7 +9,8 @@ import sys
 import numpy as np
 
 from lockstep.api import run
-from lockstep.network.problem import Problem, make_problem
+from lockstep.network.problem import Problem
+from lockstep.setup.problem import make_problem
 from tests.lecture import ACTIVATIONS, LOSSES
 
 SIGMA = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lockstep.network.options import MISTAKE_NAMES
+from lockstep.setup.options import MISTAKE_NAMES
 from tests.campaigns import deep_mistakes
 from tests.campaigns.deep_mistakes import PLANTED
 from tests.campaigns.mistakes import PLACES, row

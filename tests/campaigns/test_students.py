@@ -2,7 +2,7 @@
 
 import pytest
 
-from lockstep.network.problem import make_problem
+from lockstep.setup.problem import make_problem
 from scripts.benchmarks.peers import by_gradcheck, by_lockstep
 from tests.campaigns.students.derivations import DERIVATIONS, names
 

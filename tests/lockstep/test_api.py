@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from lockstep import compare
 from lockstep.api import run
 from lockstep.errors import Unusable
-from lockstep.network.options import DTYPE_NAMES
-from lockstep.network.problem import make_problem
+from lockstep.setup.options import DTYPE_NAMES
+from lockstep.setup.problem import make_problem
 from manual_backprop import neuron_by_neuron, two_layer
 from tests.lecture import ACTIVATIONS, COMPUTED, LOSSES, PARAMETERS
 from torch_reference import two_layer as torch_two_layer

@@ -10,11 +10,11 @@ from lockstep.api import compare, run
 from lockstep.cli.compare import main
 from lockstep.errors import Unusable
 from lockstep.explain import search
-from lockstep.network.problem import make_problem
 from lockstep.report.document import line
 from lockstep.report.page.page import new_album, page
 from lockstep.report.step import step_lines
 from lockstep.run.steps import after, by_torch
+from lockstep.setup.problem import make_problem
 from lockstep.sides.built_in import by_hand
 from lockstep.sides.code import settings_of
 from manual_backprop.activations import softmax

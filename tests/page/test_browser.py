@@ -9,10 +9,10 @@ import pytest
 
 from lockstep.bound.allowed import tolerance
 from lockstep.cli.compare import main
-from lockstep.network.options import ACTIVATION_NAMES, check
-from lockstep.network.problem import make_problem
 from lockstep.report.page.step_data import row_names
 from lockstep.run.steps import records
+from lockstep.setup.options import ACTIVATION_NAMES, check
+from lockstep.setup.problem import make_problem
 from lockstep.sides.built_in import BuiltIn
 
 CHROMIUM = next(

@@ -13,7 +13,7 @@ from lockstep import audit, check_gradients
 from lockstep.cli import check, compare, descend, exercise, look
 from lockstep.grade.judge import Grade
 from lockstep.grade.reports import as_json
-from lockstep.network.options import FILE, GROUPS, MISTAKE_NAMES, OPTIONS
+from lockstep.setup.options import FILE, GROUPS, MISTAKE_NAMES, OPTIONS
 from scripts import reference
 from tests.lecture import COMPUTED, PARAMETERS
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from lockstep.errors import Unusable
 from lockstep.explain.formulas import labels as elements
-from lockstep.network.files import nearest
 from lockstep.network.problem import Problem
 from lockstep.report.formulas import named
+from lockstep.setup.files import nearest
 
 # the words of a page and a sheet that may be given in another language; `en` names the language
 WORDS = (

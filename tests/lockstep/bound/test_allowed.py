@@ -9,9 +9,9 @@ from lockstep.api import compare, run
 from lockstep.bound.activations import bounded_activation
 from lockstep.bound.allowed import allowed
 from lockstep.bound.bounded import Bounded, Precision, growth
-from lockstep.bound.exact import error, truth
-from lockstep.network.options import check
-from lockstep.network.problem import make_problem
+from lockstep.evidence.exact import error, truth
+from lockstep.setup.options import check
+from lockstep.setup.problem import make_problem
 from manual_backprop import network, two_layer
 from manual_backprop.activations import activation
 from tests.campaigns.hard_problems import DRESSES, KINDS, STYLES, hard_problem, right_step

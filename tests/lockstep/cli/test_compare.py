@@ -490,7 +490,7 @@ def test_a_program_that_is_interrupted_gets_no_verdict_on_half_a_run():
 
 
 def test_an_interrupt_before_the_run_is_status_130(capsys, monkeypatch):
-    from lockstep.network import problem
+    from lockstep.setup import problem
 
     def interrupted(values):
         raise KeyboardInterrupt

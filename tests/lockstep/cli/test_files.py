@@ -145,8 +145,8 @@ def test_a_file_that_is_no_table_is_not_quoted(folder, capsys):
 @posix
 @pytest.mark.parametrize("option", ["--derivation", "--numbers"])
 def test_a_file_without_an_end_is_refused(capsys, monkeypatch, option):
-    monkeypatch.setattr("lockstep.network.files.MOST_BYTES", 1000)
-    monkeypatch.setattr("lockstep.network.files.MOST", 1000)
+    monkeypatch.setattr("lockstep.setup.files.MOST_BYTES", 1000)
+    monkeypatch.setattr("lockstep.setup.files.MOST", 1000)
     os.symlink("/dev/zero", "endless.jsonl")
     assert main([option, "endless.jsonl"]) == 2
     assert "is longer than 1,000" in capsys.readouterr().err

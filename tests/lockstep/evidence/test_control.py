@@ -6,7 +6,8 @@ import pytest
 from lockstep import compare
 from lockstep.api import run
 from lockstep.bound.allowed import allowed
-from lockstep.network.problem import Start, make_problem
+from lockstep.network.problem import Start
+from lockstep.setup.problem import make_problem
 from tests.lecture import ACTIVATIONS, COMPUTED, LOSSES
 from torch_reference import two_layer as torch_two_layer
 

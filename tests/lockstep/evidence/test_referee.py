@@ -9,10 +9,10 @@ import pytest
 
 from lockstep import compare
 from lockstep.api import run
-from lockstep.bound.exact import _float, error, is_small, truth
+from lockstep.evidence.exact import _float, error, is_small, truth
 from lockstep.evidence.referee import referee
-from lockstep.network.options import check
-from lockstep.network.problem import make_problem
+from lockstep.setup.options import check
+from lockstep.setup.problem import make_problem
 
 
 def exact_of(values):

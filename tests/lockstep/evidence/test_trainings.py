@@ -9,8 +9,8 @@ import pytest
 from lockstep.api import run
 from lockstep.evidence import trainings as room
 from lockstep.evidence.trainings import trainings
-from lockstep.network.problem import make_problem
 from lockstep.run.steps import after, by_torch
+from lockstep.setup.problem import make_problem
 from lockstep.sides.built_in import BuiltIn
 from lockstep.sides.chosen import side_by_hand
 

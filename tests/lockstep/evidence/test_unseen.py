@@ -6,7 +6,7 @@ import numpy as np
 
 from lockstep import compare
 from lockstep.cli.compare import main
-from lockstep.network.problem import LECTURE, make_problem, read_file
+from lockstep.setup.problem import LECTURE, make_problem, read_file
 
 EXAMPLES = Path(__file__).parents[3] / "scripts" / "examples"
 

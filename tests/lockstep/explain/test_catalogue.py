@@ -5,8 +5,8 @@ import pytest
 from lockstep.api import compare
 from lockstep.explain.catalogue import catalogue, trained
 from lockstep.explain.formulas import formulas, inputs_of, replaced, split, tidy
-from lockstep.network.options import MISTAKE_NAMES
-from lockstep.network.problem import make_problem
+from lockstep.setup.options import MISTAKE_NAMES
+from lockstep.setup.problem import make_problem
 from tests.deep import PROBLEMS, name_of, problem
 from tests.lecture import LOSSES
 

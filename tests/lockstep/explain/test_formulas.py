@@ -12,8 +12,8 @@ from lockstep.explain.formulas import (
     surroundings,
     what_it_is,
 )
-from lockstep.network.problem import make_problem
-from lockstep.network.symbols import Symbol
+from lockstep.explain.symbols import Symbol
+from lockstep.setup.problem import make_problem
 from lockstep.sides.built_in import by_hand
 from manual_backprop.activations import activation
 from tests.lecture import COMPUTED, LOSSES

@@ -8,8 +8,8 @@ import pytest
 from lockstep.api import compare, run
 from lockstep.explain.catalogue import catalogue, on_top
 from lockstep.explain.formulas import formulas
-from lockstep.network.options import check
-from lockstep.network.problem import make_problem
+from lockstep.setup.options import check
+from lockstep.setup.problem import make_problem
 from manual_backprop.activations import softmax
 
 NETWORK = {

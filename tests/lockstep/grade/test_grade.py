@@ -15,7 +15,7 @@ from lockstep.grade.hand_ins import HandIn, of_students
 from lockstep.grade.judge import Grade, Task, judged, student_problem
 from lockstep.grade.reports import as_csv, file_names
 from lockstep.grade.run import _grade, _Judge, _ready
-from lockstep.network.problem import read_file
+from lockstep.setup.problem import read_file
 
 HERE = Path(__file__).parent
 SHEET = HERE / "sheet.toml"

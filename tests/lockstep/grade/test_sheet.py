@@ -9,7 +9,7 @@ import pytest
 from lockstep import compare
 from lockstep.__main__ import main
 from lockstep.grade.judge import student_problem
-from lockstep.network.problem import read_file
+from lockstep.setup.problem import read_file
 
 PROBLEM = """
 sizes = "3-2-1"

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from lockstep.cli.compare import main
-from lockstep.network.problem import make_problem
 from lockstep.report import sources
+from lockstep.setup.problem import make_problem
 from lockstep.sides.code import Here, Source, load
 from lockstep.sides.function import Function
 

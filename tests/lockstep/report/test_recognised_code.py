@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from lockstep.__main__ import main
-from lockstep.network.problem import make_problem
 from lockstep.report import sources
+from lockstep.setup.problem import make_problem
 from lockstep.sides.code import Source
 from lockstep.sides.side import Side
 

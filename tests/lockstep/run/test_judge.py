@@ -7,9 +7,9 @@ import pytest
 
 from lockstep.api import run
 from lockstep.bound.allowed import tolerance
-from lockstep.network.problem import make_problem
 from lockstep.run.judge import Judgement, judge
 from lockstep.run.steps import records
+from lockstep.setup.problem import make_problem
 from lockstep.sides.built_in import BuiltIn
 from lockstep.text import ulps
 from tests.lecture import COMPUTED

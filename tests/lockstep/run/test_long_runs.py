@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lockstep import compare
-from lockstep.network.problem import make_problem
+from lockstep.setup.problem import make_problem
 from manual_backprop import two_layer
 from tests.lecture import PARAMETERS
 from tests.lockstep.test_api import ON_IRIS

@@ -7,8 +7,8 @@ import pytest
 
 from lockstep import compare
 from lockstep.bound.allowed import tolerance
-from lockstep.network.problem import make_problem
 from lockstep.run.steps import records
+from lockstep.setup.problem import make_problem
 from lockstep.sides.built_in import BuiltIn
 from tests.lockstep.test_api import records_of
 from torch_reference import two_layer as torch_two_layer

@@ -14,8 +14,8 @@ import pytest
 from lockstep import compare
 from lockstep.cli.compare import main
 from lockstep.errors import Unusable
-from lockstep.network.files import read_lines
-from lockstep.network.problem import make_problem
+from lockstep.setup.files import read_lines
+from lockstep.setup.problem import make_problem
 from manual_backprop import two_layer
 from tests.campaigns.other_end import forked, interrupt, piped_input, wait_until, with_other_end
 
@@ -541,7 +541,7 @@ def test_fewer_steps_than_asked_for_and_a_battery_are_remarked(tmp_path, traced)
 
 
 def test_a_line_beyond_measure_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("lockstep.network.files.MOST", 100)
+    monkeypatch.setattr("lockstep.setup.files.MOST", 100)
     path = written(tmp_path, ['{"step": 1, "h": [[' + "1, " * 100 + "1]]}\n"])
     with pytest.raises(Unusable, match="line 1: is longer than 100 characters"):
         list(read_lines(path))

@@ -9,10 +9,10 @@ from xml.etree import ElementTree
 import pytest
 
 from lockstep.bound.allowed import tolerance
-from lockstep.network.problem import make_problem
 from lockstep.report.formulas import MathML, equation, places, symbol
 from lockstep.report.page.step_data import row_names, samples_of, step_data
 from lockstep.run.steps import records
+from lockstep.setup.problem import make_problem
 from lockstep.sides.built_in import BuiltIn
 from manual_backprop.activations import ACTIVATIONS, activation
 from tests.deep import PROBLEMS, name_of, problem

@@ -16,11 +16,11 @@ from lockstep.cli.compare import main
 from lockstep.cli.look import main as main_of_look
 from lockstep.cli.main import line_file, whole_file
 from lockstep.evidence.trainings import Trainings
-from lockstep.network.problem import make_problem
 from lockstep.report.album import Album
 from lockstep.report.page.labels import WORDS
 from lockstep.report.page.step_data import heat, is_drawable, loss_curve, widths
 from lockstep.run.steps import records
+from lockstep.setup.problem import make_problem
 from lockstep.sides.built_in import BuiltIn
 
 ROOT = Path(__file__).parents[4]

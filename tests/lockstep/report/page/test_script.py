@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 
 from lockstep.bound.allowed import tolerance
-from lockstep.network.options import ACTIVATION_NAMES
-from lockstep.network.problem import make_problem
 from lockstep.report.page.script import _written, script
 from lockstep.report.page.step_data import changeable, row_names, step_data
 from lockstep.run.steps import records
+from lockstep.setup.options import ACTIVATION_NAMES
+from lockstep.setup.problem import make_problem
 from lockstep.sides.built_in import BuiltIn
 
 PROBLEMS = [

@@ -13,9 +13,9 @@ from lockstep.api import run
 from lockstep.cli.compare import main
 from lockstep.cli.descend import main as descend
 from lockstep.evidence import trainings
-from lockstep.network.problem import make_problem
 from lockstep.report import remarks
 from lockstep.report.plots import descent, figure, labels
+from lockstep.setup.problem import make_problem
 from lockstep.sides.chosen import side_by_hand
 from manual_backprop import gradient_descent as by_hand
 from torch_reference import gradient_descent as by_torch

@@ -6,8 +6,8 @@ import pytest
 
 from lockstep.cli.compare import parser
 from lockstep.errors import Unusable
-from lockstep.network.options import DEFAULTS, FILE, GROUPS, OPTIONS, check
-from lockstep.network.problem import make_problem
+from lockstep.setup.options import DEFAULTS, FILE, GROUPS, OPTIONS, check
+from lockstep.setup.problem import make_problem
 
 
 def test_every_option_is_on_the_command_line_or_in_files_only():

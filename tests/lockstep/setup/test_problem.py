@@ -5,8 +5,8 @@ import pytest
 
 from lockstep.errors import Unusable
 from lockstep.network.network import Network
-from lockstep.network.options import check
-from lockstep.network.problem import _fits_into_memory, make_problem, read_file
+from lockstep.setup.options import check
+from lockstep.setup.problem import _fits_into_memory, make_problem, read_file
 
 
 def made(**values):

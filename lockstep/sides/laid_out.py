@@ -12,8 +12,9 @@ from lockstep.errors import Unusable
 from lockstep.network.conventions import Conventions
 from lockstep.network.names import Array, Quantities
 from lockstep.network.network import Network
-from lockstep.network.problem import Problem, Start, alike, make_problem
+from lockstep.network.problem import Problem, Start
 from lockstep.network.terms import LAYOUTS, Term, factors
+from lockstep.setup.problem import alike, make_problem
 from lockstep.sides.answer import Answer
 from lockstep.sides.side import Side, Turn
 

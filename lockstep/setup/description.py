@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from lockstep.errors import Unusable
-from lockstep.network.files import nearest
 from lockstep.network.names import Array, Quantities, Sizes
 from lockstep.network.network import WITH_ACTIVATION, Network
-from lockstep.network.options import OPTIMIZERS, OPTIONS
+from lockstep.setup.files import nearest
+from lockstep.setup.options import OPTIMIZERS, OPTIONS
 from lockstep.text import counted
 
 _SETTINGS = {name for settings in OPTIMIZERS.values() for name in settings}

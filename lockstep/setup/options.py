@@ -498,7 +498,7 @@ def array_option(key: str) -> Option | None:
 
 def _expected(key: str, options: Mapping[str, Option]) -> str:
     """What a message says for an unknown key: which it may be meant for, and all there are."""
-    from lockstep.network.files import nearest
+    from lockstep.setup.files import nearest
 
     if _is_a_result(key):
         hint = "; a file of results goes with --numbers"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lockstep.errors import Unusable
-from lockstep.network.options import check
-from lockstep.network.problem import make_problem
+from lockstep.setup.options import check
+from lockstep.setup.problem import make_problem
 from tests.deep import PROBLEMS, name_of, problem
 
 
