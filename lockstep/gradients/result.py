@@ -12,8 +12,7 @@ from lockstep.errors import Mismatch
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.gradients.measured import MOVED_SAFETY, Check, Measured
 from lockstep.gradients.unseen import untested
-from lockstep.network.names import Array, Index, Quantities
-from lockstep.network.network import element
+from lockstep.network.names import Array, Index, Quantities, element
 from lockstep.run.record import Entry
 from lockstep.text import columns, counted, grouped, listed, percent
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from typing import Any, TypeAlias
 
-from lockstep.network.names import Index, Quantities, Sizes
+from lockstep.network.names import Index, Quantities, Sizes, element
 
 Meant: TypeAlias = "tuple[str, int | None]"  # a quantity, and which element of it a scalar is
 
@@ -52,11 +52,6 @@ _OTHERS = {
     "lr": ("alpha", "eta", "learning_rate"),
     "step": ("t",),
 }
-
-
-def element(index: Index) -> str:
-    """[2, 1] of an index (2, 1), nothing of ()."""
-    return f"[{', '.join(map(str, index))}]" if index else ""
 
 
 @dataclass(frozen=True)
