@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,8 @@ from torch import Tensor
 from lockstep.errors import observed
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import agree, differing, factor
-from lockstep.gradients.ladder import precision_of
+from lockstep.gradients.inputs import largest
+from lockstep.gradients.ladder import precision_of, unit
 from lockstep.gradients.measured import DRAWS, SAFETY
 from lockstep.gradients.mistakes import FACTORS
 from lockstep.gradients.reference import Noise, as_array, blamed, same_draws
@@ -62,24 +64,25 @@ def assert_gradients_close(
     own, right = _flat(actual), _flat(expected)
     for side, which in ((own, "actual"), (right, "expected")):
         for name, it in side.items():
-            if not (isinstance(it, Tensor) and it.is_floating_point()) and not _is_float(it):
+            if not _is_float(it):
                 kind = str(getattr(it, "dtype", type(it).__name__))
                 raise ValueError(f"{which}: {name} is {kind}; expected floating-point numbers")
-    if not own or own.keys() != right.keys() or any(own[n].shape != right[n].shape for n in own):
-        shapes = [{n: tuple(it.shape) for n, it in side.items()} for side in (own, right)]
-        raise ValueError(f"got tensors {shapes[0]}, expected {shapes[1]}")
+    if not own or _shapes(own) != _shapes(right):
+        raise ValueError(f"got tensors {_shapes(own)}, expected {_shapes(right)}")
+    kinds = {name: precision_of(it.dtype) for name, it in own.items()}
     allowed, lines = dict[str, float](), list[str]()
     with threads(1), np.errstate(all="ignore"):
-        for name, bound in _bounds(own, right, like, seed).items():
-            mine, theirs = _wide(own[name]), _wide(right[name])
-            kind = precision_of(own[name].dtype)
-            allowed[name] = float(bound.max(initial=0.0))
-            off = ~agree(mine, theirs, bound)
+        mine, theirs = _wide(own), _wide(right)
+        for name, bound in _bounds(theirs, kinds, like, seed).items():
+            allowed[name] = float(largest(bound))
+            off = ~agree(mine[name], theirs[name], bound)
             if off.any():
-                raise observed(_wrong(name, mine, theirs, bound, off, kind))
-            lines.append(f"{name}: right; rounding in {kind} explains {allowed[name]:.2g} at most")
-    print("\n".join(lines))
-    observed(_Right("\n".join(lines)))
+                raise observed(_wrong(name, mine[name], theirs[name], bound, off, kinds[name]))
+            most = f"{allowed[name]:.2g} at most"
+            lines.append(f"{name}: right; rounding in {kinds[name]} explains {most}")
+    text = "\n".join(lines)
+    print(text)
+    observed(_Right(text))
     return allowed
 
 
@@ -105,62 +108,66 @@ def _flat(value: Any) -> dict[str, Any]:
 
 
 def _is_float(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return value.is_floating_point()
     return isinstance(value, np.ndarray | np.floating) and value.dtype.kind == "f"
 
 
-def _wide(value: Any) -> Array:
-    array = as_array(value.detach().double().cpu() if isinstance(value, Tensor) else value)
-    return np.asarray(array, np.float64)
+def _shapes(side: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(it.shape) for name, it in side.items()}
+
+
+def _wide(side: dict[str, Any]) -> Quantities:
+    """Tensors or arrays as arrays in float64."""
+    wide = {name: it.double() if isinstance(it, Tensor) else it for name, it in side.items()}
+    return {name: np.asarray(as_array(it), np.float64) for name, it in wide.items()}
 
 
 def _bounds(
-    own: dict[str, Any], right: dict[str, Any], like: Callable[[], Any], seed: int
+    right: Quantities, kinds: dict[str, str], like: Callable[[], Any], seed: int
 ) -> Quantities:
-    """How far each number may be off."""
-    eps = {
-        name: float(torch.finfo(getattr(torch, precision_of(it.dtype))).eps)
-        for name, it in own.items()
-    }
-
-    def computed(mode: Any = None) -> Quantities:
-        try:
-            with same_draws(), torch.enable_grad():
-                if mode is None:
-                    return {name: _wide(it) for name, it in _flat(like()).items()}
-                with mode:
-                    found = like()
-                return {name: _wide(it) for name, it in _flat(found).items()}
-        except Exception as error:
-            raise blamed("like", error) from error
-
-    base = computed()
-    if base.keys() != right.keys() or any(base[n].shape != right[n].shape for n in base):
-        shapes = [{n: tuple(it.shape) for n, it in side.items()} for side in (base, right)]
-        names = f"{shapes[0]}, expected {shapes[1]}"
-        raise ValueError(f"like gives other tensors than those expected: {names}")
-    again = computed()
+    """How far each number may be off. kinds: the precisions of the actual gradients, by name."""
+    base = _computed(like)
+    if _shapes(base) != _shapes(right):
+        shapes = f"{_shapes(base)}, expected {_shapes(right)}"
+        raise ValueError(f"like gives other tensors than those expected: {shapes}")
+    again = _computed(like)
     for name, it in base.items():
         if not np.isfinite(it).all():
             raise ValueError(f"like gives numbers that are not finite: {name}")
-        if not np.abs(again[name] - it).max(initial=0.0) <= _SAME * np.abs(it).max(initial=0.0):
+        if not _is_near(again[name], it):
             raise ValueError(
                 f"like gives another {name} at a second call, as x.grad does, which adds up; "
                 "expected torch.autograd.grad"
             )
-        apart = np.abs(it - _wide(right[name])).max(initial=0.0)
-        if not apart <= _SAME * np.abs(it).max(initial=0.0):
+        if not _is_near(right[name], it):
             raise ValueError(f"expected: {name} is not what like gives; expected the same numbers")
+    units = {name: unit(kind) for name, kind in kinds.items()}
     moved = {name: np.zeros_like(it) for name, it in base.items()}
     for draw in range(1, DRAWS + 1):
-        again = computed(Noise(seed + draw, max(eps.values())))
+        again = _computed(like, Noise(seed + draw, 2 * max(units.values())))
         moved = {n: np.maximum(it, np.abs(again[n] - base[n])) for n, it in moved.items()}
-    return {n: SAFETY * (it + eps[n] / 2 * np.abs(_wide(right[n]))) for n, it in moved.items()}
+    return {n: SAFETY * (it + units[n] * np.abs(right[n])) for n, it in moved.items()}
+
+
+def _computed(like: Callable[[], Any], mode: Noise | None = None) -> Quantities:
+    """What `like` gives, by name."""
+    try:
+        with same_draws(), torch.enable_grad(), mode or nullcontext():
+            found = like()
+        return _wide(_flat(found))
+    except Exception as error:
+        raise blamed("like", error) from error
+
+
+def _is_near(one: Array, other: Array) -> bool:
+    return bool(largest(one - other) <= _SAME * largest(other))
 
 
 def _wrong(
     name: str, own: Array, right: Array, bound: Array, off: Array, kind: str
 ) -> AssertionError:
-    at = first_of(off) if off.ndim else ()
+    at = first_of(off)
     c = factor(own, right, bound)
     label, values = labelled(name, at), (float(own[at]), float(right[at]))
     says = differing(own, off, lambda place: labelled(name, place), counted(own.size, "element"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,10 @@ class Given:
 
     def built(self, leaf: Callable[[str], Any]) -> dict[str, Any]:
         """The inputs in the structure in which they were passed. leaf: an array from its name."""
-        return {name: _built(node, leaf) for name, node in self.tree.items()}
+        found: dict[str, Any] = rebuilt(
+            self.tree, lambda it: leaf(it.name) if isinstance(it, _Leaf) else it
+        )
+        return found
 
     def for_hand(self, arrays: Quantities) -> dict[str, Any]:
         """Copies of arrays, such as `self.arrays`, and everything else as it is."""
@@ -65,14 +69,13 @@ class _Leaf:
     name: str
 
 
-def _built(node: Any, leaf: Callable[[str], Any]) -> Any:
-    if isinstance(node, _Leaf):
-        return leaf(node.name)
+def rebuilt(node: Any, change: Callable[[Any], Any]) -> Any:
+    """Dicts, lists and tuples with everything else in them changed."""
     if isinstance(node, dict):
-        return {key: _built(value, leaf) for key, value in node.items()}
+        return {key: rebuilt(value, change) for key, value in node.items()}
     if isinstance(node, list | tuple):
-        return _like(node, [_built(value, leaf) for value in node])
-    return node
+        return _like(node, [rebuilt(value, change) for value in node])
+    return change(node)
 
 
 def _like(node: Any, values: list[Any]) -> Any:
@@ -99,26 +102,27 @@ def given(inputs: dict[str, Any]) -> Given:
 
 def _taken(it: Given, name: str, value: Any) -> Any:
     """An input, or a part of one, with its arrays noted."""
-    if isinstance(value, dict):
-        return {key: _taken(it, f"{name}[{key!r}]", part) for key, part in value.items()}
-    if isinstance(value, bool | str) or value is None:
-        return value
-    if isinstance(value, int | float | complex):
-        it.numbers.add(name)
-        value = np.asarray(value)
-    if isinstance(value, list | tuple):
-        if isinstance(value, tuple) or not _all_numbers(value):
-            numbers = all(isinstance(part, int) for part in value)  # a shape or a stride
-            parts = (
-                part if numbers else _taken(it, f"{name}[{i}]", part)
-                for i, part in enumerate(value)
-            )
-            return _like(value, list(parts))
-        value = _as_rectangle(name, value)
+    match value:
+        case dict():
+            return {key: _taken(it, f"{name}[{key!r}]", part) for key, part in value.items()}
+        case int() | float() | complex() if not isinstance(value, bool):
+            it.numbers.add(name)
+            return _noted(it, name, np.asarray(value))
+        case list() if _all_numbers(value):
+            return _noted(it, name, _as_rectangle(name, value))
+        case list() | tuple() if not all(isinstance(part, int) for part in value):
+            return _like(value, [_taken(it, f"{name}[{i}]", part) for i, part in enumerate(value)])
+        case Tensor() | np.ndarray() | np.generic() if not isinstance(value, str):
+            return _noted(it, name, value)
+    return value  # a constant, such as a shape
+
+
+def _noted(it: Given, name: str, value: Any) -> Any:
+    """The name of an array, which is noted; as it is what can't be differentiated."""
     if isinstance(value, Tensor) and value.layout != torch.strided:
         return value
-    array = as_array(value) if isinstance(value, Tensor | np.ndarray | np.generic) else None
-    if array is None or array.dtype.kind not in "fiubc":
+    array = as_array(value)
+    if array.dtype.kind not in "fiubc":
         return value
     if isinstance(value, Tensor) and value.dtype == torch.bfloat16:
         it.kinds[name] = value.dtype
@@ -145,14 +149,12 @@ def _as_rectangle(name: str, value: list[Any]) -> Array:
 def _native(array: Array) -> Array:
     """The array in the machine's byte order, in a type that PyTorch has, without odd strides."""
     kind = array.dtype.newbyteorder("=")
-    if (
-        kind.kind in "fc"
-        and kind.itemsize > np.dtype(np.complex128 if kind.kind == "c" else float).itemsize
-    ):
-        kind = np.dtype(np.complex128 if kind.kind == "c" else np.float64)
+    widest = np.dtype(np.complex128 if kind.kind == "c" else np.float64)
+    if kind.kind in "fc" and kind.itemsize > widest.itemsize:
+        kind = widest
     if kind.kind == "u" and kind.itemsize > 1:
         kind = np.dtype(np.int64)
-    return np.ascontiguousarray(array, kind).reshape(array.shape)
+    return np.asarray(array, kind, order="C")
 
 
 def flat(answer: dict[str, Any], it: Given) -> dict[str, Any]:
@@ -168,8 +170,7 @@ def _flattened(found: dict[str, Any], name: str, value: Any, node: Any) -> None:
         for key, part in value.items():
             _flattened(found, f"{name}[{key!r}]", part, node.get(key))
     elif isinstance(node, list | tuple) and isinstance(value, list | tuple):
-        nodes = [*node, *[None] * (len(value) - len(node))]
-        for i, (part, its) in enumerate(zip(value, nodes, strict=False)):
+        for i, (part, its) in enumerate(zip(value, chain(node, repeat(None)), strict=False)):
             _flattened(found, f"{name}[{i}]", part, its)
     else:
         found[name] = value
@@ -181,6 +182,11 @@ def parts(array: Array) -> Array:
         array = np.ascontiguousarray(array).astype(np.complex128)
         return array.view(np.float64).reshape(*array.shape, 2)
     return array.astype(np.float64, copy=False)
+
+
+def largest(array: Array) -> Any:
+    """The size of the largest number; 0 where there is none."""
+    return np.max(np.abs(array), initial=0.0)
 
 
 def digest(it: Given) -> str:
