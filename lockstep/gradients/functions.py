@@ -179,18 +179,15 @@ class _Function:
         layer, names = self.layer, self.wanted if wanted is None else wanted
         tensors = leaves(arrays or layer.known.arrays, names)
         with same_draws(), torch.enable_grad():
-            passed = layer.known.for_torch(
-                {name: tensor.clone() for name, tensor in tensors.items()}, layer.options.device
-            )
+            passed = self.passed(tensors)
             passed |= {name: lay(passed[name]) for name, lay in (laid or {}).items()}
             before = _tensors(layer.without_incoming(passed))
             copies = {name: tensor.detach().clone() for name, tensor in before.items()}
-            outputs = self._outputs(passed)
+            outputs = self.outputs(passed)
             self._demand_unchanged("forward", before, copies, outputs)
             if incoming is None:
                 incoming = [passed[name] for name in layer.outputs]
-            used = [k for k, given in enumerate(incoming) if given is not None]
-            clones = [incoming[k].detach().clone() for k in used]
+            used = {k: it.detach().clone() for k, it in enumerate(incoming) if it is not None}
             found = torch.autograd.grad(
                 [outputs[k] for k in used],
                 [tensors[name] for name in names],
@@ -198,7 +195,7 @@ class _Function:
                 allow_unused=True,
             )
             self._demand_unchanged("backward", before, copies, outputs)
-            for k, clone in zip(used, clones, strict=True):
+            for k, clone in used.items():
                 if not torch.equal(incoming[k], clone):
                     raise wrong(
                         layer.outputs[k],
@@ -209,7 +206,12 @@ class _Function:
                     )
         return [output.detach() for output in outputs], dict(zip(names, found, strict=True))
 
-    def _outputs(self, passed: dict[str, Any]) -> list[Tensor]:
+    def passed(self, tensors: dict[str, Tensor]) -> dict[str, Any]:
+        """What the function is called with, and incoming gradients: clones, as it may overwrite."""
+        own = {name: tensor.clone() for name, tensor in tensors.items()}
+        return self.layer.known.for_torch(own, self.layer.options.device)
+
+    def outputs(self, passed: dict[str, Any]) -> list[Tensor]:
         """The outputs that are compared, in their right shapes."""
         layer = self.layer
         results = self.apply(layer.without_incoming(passed))
@@ -289,11 +291,11 @@ def _checked_function(
     result = checked_twice(it.answer, it.layer, it, "the function")
     _structured(it)
     if orders == 2:
-        _demand_second(it, options)
+        _demand_second(it)
     else:
         result.remarks += _second_remark(it)
     if jvp:
-        _demand_forward_mode(it, options)
+        _demand_forward_mode(it)
     return result
 
 
@@ -303,9 +305,8 @@ def _guards(it: _Function) -> dict[str, Any]:
     right = gradients(layer.scalar, layer.known.arrays, it.wanted)
     tensors = leaves(layer.known.arrays, it.wanted)
     with same_draws(), torch.enable_grad():
-        given_ones = {name: tensor.clone() for name, tensor in tensors.items()}
-        passed = layer.known.for_torch(given_ones, layer.options.device)
-        outputs = it._outputs(passed)
+        passed = it.passed(tensors)
+        outputs = it.outputs(passed)
         incoming = [passed[name] for name in layer.outputs]
         found = torch.autograd.grad(
             outputs, [tensors[name] for name in it.wanted], incoming, allow_unused=True
@@ -394,15 +395,17 @@ def _reached(it: _Function, floats: list[str]) -> list[str]:
 
 def _demand_any_incoming(it: _Function) -> None:
     """Raise the mismatch where an incoming gradient in another form gives another gradient."""
+    known, device = it.layer.known, it.layer.options.device
     for k, name in enumerate(it.layer.outputs):
-        for form, mistake, incoming in _forms(it, k):
-            plain = [
-                torch.zeros_like(weight) if one is None else one.detach().clone().contiguous()
-                for one, weight in zip(incoming, _forms_base(it), strict=True)
-            ]
-            _, right = it.both(plain)
+        base = [
+            torch.tensor(known.arrays[each]).to(device, known.kinds.get(each))
+            for each in it.layer.outputs
+        ]
+        for form, mistake, own in _forms(base[k], len(base) > 1):
+            plain = torch.zeros_like(base[k]) if own is None else own.clone().contiguous()
+            _, right = it.both([*base[:k], plain, *base[k + 1 :]])
             try:
-                _, found = it.both(incoming)
+                _, found = it.both([*base[:k], own, *base[k + 1 :]])
             except GradientMismatch:
                 raise
             except Exception as error:
@@ -466,10 +469,7 @@ def _draws(it: _Function) -> bool:
     """Whether the function draws random numbers."""
     with same_draws(), torch.enable_grad():
         before = torch.get_rng_state()
-        passed = it.layer.known.for_torch(
-            {name: t.clone() for name, t in leaves(it.layer.known.arrays, it.wanted).items()},
-            it.layer.options.device,
-        )
+        passed = it.passed(leaves(it.layer.known.arrays, it.wanted))
         it.apply(it.layer.without_incoming(passed))
         return not torch.equal(before, torch.get_rng_state())
 
@@ -543,7 +543,7 @@ def _views(given: Tensor) -> Iterator[_View]:
 
         yield _View(f"the view that was given, with strides {strides}", as_given, True)
     if given.dim() > 1 and min(shape[-2:]) > 1:
-        yield _View("a transposed view", lambda it: it.mT.contiguous().mT, False)
+        yield _View("a transposed view", _transposed, False)
     elif given.is_floating_point():
         yield _View(
             "a slice of a larger tensor", lambda it: torch.stack([it, it + 1], -1)[..., 0], False
@@ -557,41 +557,27 @@ _OF_FORMS = {
 }
 
 
-def _forms_base(it: _Function) -> list[Tensor]:
-    device = it.layer.options.device
-    kinds = it.layer.known.kinds
-    return [
-        torch.tensor(it.layer.known.arrays[name]).to(device, kinds.get(name))
-        for name in it.layer.outputs
-    ]
-
-
-def _forms(it: _Function, k: int) -> Iterator[tuple[str, str, list[Tensor | None]]]:
-    """Incoming gradients as PyTorch may pass them: in words, the mistake, and all of them."""
-    base: list[Tensor | None] = list(_forms_base(it))
-    one = base[k]
-    assert one is not None
-    others = base[:k], base[k + 1 :]
+def _forms(one: Tensor, may_be_unused: bool) -> Iterator[tuple[str, str, Tensor | None]]:
+    """An incoming gradient as PyTorch may pass it: in words, the mistake, and itself."""
     if one.numel() > 1:
-        expanded = one.new_ones(()).expand(one.shape)
-        yield "expanded, as from a plain sum", "strides", [*others[0], expanded, *others[1]]
-        wider = one.new_zeros((*one.shape, 2))
-        wider[..., 0] = one
-        yield "sliced from a larger one", "strides", [*others[0], wider[..., 0], *others[1]]
+        yield "expanded, as from a plain sum", "strides", one.new_ones(()).expand(one.shape)
+        sliced = torch.stack([one, torch.zeros_like(one)], -1)[..., 0]
+        yield "sliced from a larger one", "strides", sliced
     if one.dim() > 1 and min(one.shape[-2:]) > 1:
-        turned = one.mT.contiguous().mT
-        yield "transposed", "strides", [*others[0], turned, *others[1]]
-    if len(base) > 1:
-        none = "None, as the output is not used"
-        yield none, "incoming-gradient-none", [*others[0], None, *others[1]]
+        yield "transposed", "strides", _transposed(one)
+    if may_be_unused:
+        yield "None, as the output is not used", "incoming-gradient-none", None
+
+
+def _transposed(it: Tensor) -> Tensor:
+    """A transposed view, with the same numbers."""
+    return it.mT.contiguous().mT
 
 
 def _largest(found: dict[str, Tensor | None]) -> float:
     """The size of the largest gradient."""
-    sizes = [
-        float(it.abs().nan_to_num().max()) for it in found.values() if it is not None and it.numel()
-    ]
-    return max(sizes, default=0.0)
+    some = [it for it in found.values() if it is not None and it.numel()]
+    return max((float(it.abs().nan_to_num().max()) for it in some), default=0.0)
 
 
 def _demand_each_alone(it: _Function) -> None:
@@ -620,60 +606,41 @@ def _demand_each_alone(it: _Function) -> None:
 # Second derivatives and the forward mode
 
 
-@dataclass
-class _Twice:
-    """The sum of the gradients times random numbers, to be differentiated again."""
+def _directions(it: _Function) -> dict[str, Tensor]:
+    """Random numbers for every gradient."""
+    random, arrays = np.random.default_rng([it.layer.options.seed, OURS, 2]), it.layer.known.arrays
+    return {name: like(torch.tensor(arrays[name]), random) for name in it.wanted}
 
-    layer: Layer
-    wanted: list[str]
 
-    def directions(self) -> dict[str, Tensor]:
-        random = np.random.default_rng([self.layer.options.seed, OURS, 2])
-        arrays = self.layer.known.arrays
-        return {name: like(torch.tensor(arrays[name]), random) for name in self.wanted}
+def _twice(it: _Function, first: Code, tensors: dict[str, Tensor]) -> Tensor:
+    """The sum of the gradients times random numbers, to be differentiated again.
 
-    def reference(self, /, **tensors: Tensor) -> Tensor:
-        return self.scalar(self.layer.scalar, tensors)
-
-    def scalar(self, first: Code, tensors: dict[str, Tensor]) -> Tensor:
-        """first: the layer's scalar, from tensors by name."""
-        leaves = {
-            name: tensors[name] if tensors[name].requires_grad else tensors[name].requires_grad_()
-            for name in self.wanted
-        }
-        found = torch.autograd.grad(
-            first(**tensors), list(leaves.values()), create_graph=True, allow_unused=True
-        )
-        ways = self.directions()
-        terms = [
-            weighed(gradient, ways[name])
-            for name, gradient in zip(self.wanted, found, strict=True)
-            if gradient is not None
-        ]
-        total = sum(terms, torch.zeros((), dtype=torch.float64))
-        assert isinstance(total, Tensor)
-        return total
+    first: the layer's scalar, from tensors by name.
+    """
+    own = [tensors[name].requires_grad_() for name in it.wanted]
+    found = torch.autograd.grad(first(**tensors), own, create_graph=True, allow_unused=True)
+    pairs = zip(found, _directions(it).values(), strict=True)
+    terms = [weighed(gradient, way) for gradient, way in pairs if gradient is not None]
+    return sum(terms, torch.zeros((), dtype=torch.float64))
 
 
 def _by_function(it: _Function) -> Code:
     """The scalar of the function's own outputs."""
 
     def scalar(**tensors: Tensor) -> Tensor:
-        # clones, as a function that works in place makes its inputs what it returns
-        own = {name: tensor.clone() for name, tensor in tensors.items()}
-        passed = it.layer.known.for_torch(own, it.layer.options.device)
-        return weighed_sum(it._outputs(passed), [passed[name] for name in it.layer.outputs])
+        # of clones, as a function that works in place makes its inputs what it returns
+        passed = it.passed(tensors)
+        return weighed_sum(it.outputs(passed), [passed[name] for name in it.layer.outputs])
 
     return scalar
 
 
 def _second(it: _Function, first: Code) -> dict[str, Tensor]:
     """Second derivatives, by inputs and incoming gradients, of what a scalar is made of."""
-    twice = _Twice(it.layer, it.wanted)
     names = [*it.wanted, *it.layer.outputs]
     tensors = leaves(it.layer.known.arrays, names)
     with same_draws(), torch.enable_grad():
-        total = twice.scalar(first, {name: tensor.clone() for name, tensor in tensors.items()})
+        total = _twice(it, first, {name: tensor.clone() for name, tensor in tensors.items()})
         if not total.requires_grad:
             return {}
         # where it leads to no input, PyTorch does not complain
@@ -683,7 +650,7 @@ def _second(it: _Function, first: Code) -> dict[str, Tensor]:
     return {name: g for name, g in zip(names, found, strict=True) if g is not None}
 
 
-def _demand_second(it: _Function, options: Options) -> None:
+def _demand_second(it: _Function) -> None:
     try:
         right = _second(it, it.layer.scalar)
     except RuntimeError as error:
@@ -694,20 +661,16 @@ def _demand_second(it: _Function, options: Options) -> None:
         zeros = {name: np.zeros_like(it.layer.known.arrays[name]) for name in right}
         return zeros | {name: g for name, g in found.items() if name in right}
 
-    if not right:
-        return
-    _as_mistake(
-        "second-derivative",
-        "the second derivative",
-        lambda: checked(
-            it.layer.known,
-            answer,
-            _Twice(it.layer, it.wanted).reference,
-            options,
+    if right:
+        _as_mistake(
             it,
+            answer,
             "the function's double backward",
-        ),
-    )
+            "second-derivative",
+            "the second derivative",
+            "save what backward uses with ctx.save_for_backward, and compute with it in torch; "
+            "or mark backward with @once_differentiable",
+        )
 
 
 def _second_remark(it: _Function) -> Iterator[str]:
@@ -715,9 +678,9 @@ def _second_remark(it: _Function) -> Iterator[str]:
     with suppress(Exception):  # a backward, or a reference, that refuses to be differentiated
         right, found = _second(it, it.layer.scalar), _second(it, _by_function(it))
         for name, gradient in right.items():
-            mine = found.get(name, torch.zeros_like(gradient))
+            apart = found.get(name, torch.zeros_like(gradient)) - gradient
             least = max(1e-3, 100 * torch.finfo(gradient.dtype).eps)
-            if float((mine - gradient).abs().max()) > least * float(gradient.abs().max()):
+            if float(apart.abs().max()) > least * float(gradient.abs().max()):
                 yield (
                     f"the function's second derivative ({name}) is wrong without an error: mark "
                     "backward with @once_differentiable, or check it with orders=2"
@@ -725,55 +688,61 @@ def _second_remark(it: _Function) -> Iterator[str]:
                 return
 
 
-def _demand_forward_mode(it: _Function, options: Options) -> None:
-    twice = _Twice(it.layer, it.wanted)
+def _demand_forward_mode(it: _Function) -> None:
+    layer = it.layer
 
     def answer(_: Quantities) -> dict[str, Any]:
-        tensors = {name: torch.tensor(array) for name, array in it.layer.known.arrays.items()}
+        tensors = {name: torch.tensor(array) for name, array in layer.known.arrays.items()}
         with same_draws(), forward_ad.dual_level():
             dual = {
                 name: forward_ad.make_dual(tensors[name], way)
-                for name, way in twice.directions().items()
+                for name, way in _directions(it).items()
             }
-            outputs = it._outputs(it.layer.known.for_torch(tensors | dual, options.device))
+            outputs = it.outputs(layer.known.for_torch(tensors | dual, layer.options.device))
             tangents = [forward_ad.unpack_dual(output).tangent for output in outputs]
         return {
-            name: np.zeros_like(weight) if tangent is None else tangent
-            for name, weight, tangent in zip(
-                it.layer.outputs, it.layer.incoming(), tangents, strict=True
-            )
+            name: np.zeros_like(layer.known.arrays[name]) if tangent is None else tangent
+            for name, tangent in zip(layer.outputs, tangents, strict=True)
         }
 
     _as_mistake(
+        it,
+        answer,
+        "the function's jvp",
         "forward-mode",
         "the forward-mode derivative",
-        lambda: checked(it.layer.known, answer, twice.reference, options, it, "the function's jvp"),
+        "derive jvp from the formula of forward: the sum of ∂output/∂input · tangent",
     )
 
 
-_REMEDIES = {
-    "second-derivative": "save what backward uses with ctx.save_for_backward, and compute with it "
-    "in torch; or mark backward with @once_differentiable",
-    "forward-mode": "derive jvp from the formula of forward: the sum of ∂output/∂input · tangent",
-}
+def _as_mistake(
+    it: _Function, answer: Code, who: str, mistake: str, what: str, remedy: str
+) -> None:
+    """Check derivatives of the gradients, whatever is wrong with which gets the name of a mistake.
 
+    Args:
+        it: The function.
+        answer: Gives the derivatives, by name.
+        who: What computes them, in words.
+        mistake: The name.
+        what: What they are, in words.
+        remedy: What to do.
+    """
+    layer = it.layer
 
-def _as_mistake(mistake: str, what: str, check: Callable[[], object]) -> None:
-    """A mismatch, or a failure, of a check gets the name of one mistake."""
+    def reference(**tensors: Tensor) -> Tensor:
+        return _twice(it, layer.scalar, tensors)
+
     try:
-        check()
+        checked(layer.known, answer, reference, layer.options, it, who)
     except GradientMismatch as error:
-        first = Entry(**error.first_mismatch)
         found = [
-            Diagnosis(
-                d["quantity"],
-                mistake,
-                f"{what} by {d['quantity']} is wrong: {d['says']}",
-                _REMEDIES[mistake],
-            )
-            for d in error.diagnoses
+            Diagnosis(name, mistake, f"{what} by {name} is wrong: {its['says']}", remedy)
+            for its in error.diagnoses
+            for name in [its["quantity"]]
         ]
         lines = [line for line in str(error).split("\n") if not line.startswith("  mistake")][:4]
+        first = Entry(**error.first_mismatch)
         raise mismatch(first, [f"{what}, by {lines[0]}", *lines[1:]], found) from None
     except ValueError as error:
-        raise wrong(what, mistake, f"{what} can't be had: {error}", _REMEDIES[mistake]) from error
+        raise wrong(what, mistake, f"{what} can't be had: {error}", remedy) from error

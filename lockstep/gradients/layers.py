@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,10 @@ from torch import Tensor
 from lockstep.errors import observed
 from lockstep.gradients.check import REPORTED, Code, Options, taken_out
 from lockstep.gradients.inputs import digest, flat, given
-from lockstep.gradients.reference import (
-    as_array,
-    at_once,
-)
+from lockstep.gradients.reference import as_array, at_once
 from lockstep.gradients.result import CheckResult
 from lockstep.gradients.scalar import (
+    Layer,
     alike,
     as_scalar,
     checked_twice,
@@ -88,33 +87,11 @@ def _checked_layer(
     forward: Code, backward: Code, reference: Code, inputs: dict[str, Any], options: Options
 ) -> CheckResult:
     layer = as_scalar(reference, inputs, options, None)
-    overwritten = False
-
-    def answer(arrays: Quantities, form: Callable[[Array], Array] = np.array) -> dict[str, Any]:
-        nonlocal overwritten
-        arguments = layer.without_incoming(layer.known.for_hand(arrays))
-        incoming = tuple(form(arrays[name]) for name in layer.outputs)
-        result = at_once("forward", forward(**arguments))
-        if not (isinstance(result, tuple) and len(result) == 2):
-            raise TypeError("forward returned no pair; expected (out, cache)")
-        has_several = isinstance(result[0], tuple | list)
-        outputs = several(result[0])
-        if len(outputs) != layer.given:
-            raise layer.miscounted(outputs)
-        found = at_once("backward", backward(incoming if has_several else incoming[0], result[1]))
-        gradients = flat(_by_input(found, list(inputs)), layer.known)
-        gradients = {name: value for name, value in gradients.items() if value is not None}
-        if not gradients:
-            raise ValueError("backward returned no gradient; expected at least one")
-        for name, mine in zip(layer.outputs, incoming, strict=True):
-            overwritten |= not np.array_equal(arrays[name], mine)
-        own = dict(zip(layer.outputs, (outputs[k] for k in layer.numbers), strict=True))
-        return own | gradients
-
-    result = checked_twice(answer, layer, answer, "the layer")
-    plain = {name: as_array(value) for name, value in answer(layer.known.arrays).items()}
+    it = _Pair(forward, backward, layer, list(inputs))
+    result = checked_twice(it.answer, layer, it, "the layer")
+    plain = {name: as_array(value) for name, value in it.answer(layer.known.arrays).items()}
     for form, words in _ARRAY_FORMS:
-        found = answer(layer.known.arrays, form)
+        found = it.answer(layer.known.arrays, form)
         for name, value in plain.items():
             if not alike(_tensor(found[name]), _tensor(value)):
                 raise wrong(
@@ -129,12 +106,56 @@ def _checked_layer(
         result.remarks.append(
             f"backward gives no gradient of {', '.join(left)}, so none was checked"
         )
-    if overwritten:
+    if it.overwrites:
         result.remarks.append(
             "backward overwrites the incoming gradient: work on a copy if it is needed elsewhere"
         )
     result.seed, result.inputs = options.seed, digest(given(inputs))
     return result
+
+
+@dataclass
+class _Pair:
+    """A forward and a backward that are called by the names of the inputs.
+
+    Attributes:
+        forward, backward: The functions.
+        layer: The reference as a scalar.
+        names: Of the inputs, in their order.
+        overwrites: Whether backward has overwritten an incoming gradient.
+    """
+
+    forward: Code
+    backward: Code
+    layer: Layer
+    names: list[str]
+    overwrites: bool = False
+
+    def answer(
+        self, arrays: Quantities, form: Callable[[Array], Array] = np.array
+    ) -> dict[str, Any]:
+        """The outputs and the gradients by name. form: what lays out an incoming gradient."""
+        layer = self.layer
+        incoming = tuple(form(arrays[name]) for name in layer.outputs)
+        arguments = layer.without_incoming(layer.known.for_hand(arrays))
+        result = at_once("forward", self.forward(**arguments))
+        if not (isinstance(result, tuple) and len(result) == 2):
+            raise TypeError("forward returned no pair; expected (out, cache)")
+        out, cache = result
+        outputs = several(out)
+        if len(outputs) != layer.given:
+            raise layer.miscounted(outputs)
+        upstream = incoming if isinstance(out, tuple | list) else incoming[0]
+        found = at_once("backward", self.backward(upstream, cache))
+        gradients = flat(_by_input(found, self.names), layer.known)
+        gradients = {name: value for name, value in gradients.items() if value is not None}
+        if not gradients:
+            raise ValueError("backward returned no gradient; expected at least one")
+        for name, mine in zip(layer.outputs, incoming, strict=True):
+            self.overwrites |= not np.array_equal(arrays[name], mine)
+        return {
+            n: outputs[k] for n, k in zip(layer.outputs, layer.numbers, strict=True)
+        } | gradients
 
 
 def _tensor(value: Any) -> Tensor:
@@ -160,15 +181,12 @@ _ARRAY_FORMS: tuple[tuple[Callable[[Array], Array], str], ...] = (
 def _by_input(found: Any, names: list[str]) -> dict[str, Any]:
     """What backward returned, by the names of inputs; dx is understood for x."""
     if isinstance(found, dict):
-        return {
-            key[1:] if key not in names and key[1:] in names and key[:1] == "d" else key: value
-            for key, value in found.items()
-            if value is not None
-        }
+        short = {f"d{name}": name for name in names if f"d{name}" not in names}
+        return {short.get(key) or key: value for key, value in found.items()}
     values = list(found) if isinstance(found, tuple | list) else [found]
     if len(values) > len(names):
         raise ValueError(
             f"backward returned {len(values)} gradients; expected at most {len(names)}, "
             f"in the order of the inputs: {', '.join(names)}"
         )
-    return {name: value for name, value in zip(names, values, strict=False) if value is not None}
+    return dict(zip(names, values, strict=False))

@@ -7,11 +7,13 @@ layer, or an input `g` of a reference such as `(layer(x) * g).sum()`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lockstep.explain.diagnosis import Diagnosis
+from lockstep.gradients.inputs import largest
 from lockstep.gradients.measured import Check, Measured
 from lockstep.network.names import Array
 
@@ -88,70 +90,87 @@ def _as_a_whole(it: Check, seen: Measured, incoming: str, names: list[str]) -> I
             yield Diagnosis(name, "factor-twice", says, "multiply with it once")
 
 
+@dataclass
+class _Parts:
+    """A wrong gradient in parts, one from each row of an incoming gradient along an axis.
+
+    Attributes:
+        name: Of the gradient.
+        called: The incoming one in words.
+        axis: Along which it was taken apart.
+        yours, right: The parts, (rows, *shape of the gradient).
+    """
+
+    name: str
+    called: str
+    axis: int
+    yours: Array
+    right: Array
+
+    @property
+    def rows(self) -> str:
+        """What is along the axis, in words."""
+        return f"place (axis {self.axis})" if self.axis else "row"
+
+
 def _along(it: Check, incoming: str, axis: int, names: list[str]) -> Iterator[Diagnosis]:
     """Gradients that use other rows of the incoming one than PyTorch's do, along an axis."""
     array = it.inputs[incoming]
     nothing = _yours(it, incoming, np.zeros_like(array))
     names = [name for name in names if not nothing[name].any()]  # else the parts don't add up
-    yours: dict[str, list[Array]] = {name: [] for name in names}
-    right: dict[str, list[Array]] = {name: [] for name in names}
+    probed = []
     for row in range(array.shape[axis]):
         one = np.zeros_like(array)
         at: tuple[Any, ...] = (*[slice(None)] * axis, row)
         one[at] = array[at]
-        by_hand, by_torch = _yours(it, incoming, one), it.torch(it.inputs | {incoming: one})
-        for name in names:
-            yours[name].append(by_hand[name])
-            right[name].append(by_torch.get(name, np.zeros_like(by_hand[name])))
+        probed.append((_yours(it, incoming, one), it.torch(it.inputs | {incoming: one})))
     for name in names:
-        said = _compared(_called(it, incoming), array.shape, axis, name, yours[name], right[name])
-        if said:
-            yield said
+        yours = np.array([by_hand[name] for by_hand, _ in probed])
+        nothing_used = np.zeros_like(yours[0])
+        right = np.array([by_torch.get(name, nothing_used) for _, by_torch in probed])
+        parts = _Parts(name, _called(it, incoming), axis, yours, right)
+        if not all(map(_same, yours, right)):
+            found = _left_out(parts) or _misplaced(parts, array.shape)
+            yield from [found] if found else []
 
 
-def _compared(
-    called: str,
-    shape: tuple[int, ...],
-    axis: int,
-    name: str,
-    yours: list[Array],
-    right: list[Array],
-) -> Diagnosis | None:
-    """What the parts from the rows of an incoming gradient say, if the wrong ones are left out."""
-    used, needed = ([bool(part.any()) for part in parts] for parts in (yours, right))
-    if all(_same(own, part) for own, part in zip(yours, right, strict=True)):
+def _left_out(it: _Parts) -> Diagnosis | None:
+    """Whether rows of the incoming gradient are not used, and the others rightly."""
+    used = _rows(it.yours)
+    lost = sorted(_rows(it.right) - used)
+    if not (lost and used and all(_same(it.yours[row], it.right[row]) for row in used)):
         return None
-    rows = "row" if axis == 0 else f"place (axis {axis})"
-    only = [row for row, is_used in enumerate(used) if is_used]
-    lost = [row for row, is_needed in enumerate(needed) if is_needed and not used[row]]
-    rest_is_right = all(
-        _same(own, part) for own, part in zip(yours, right, strict=True) if own.any()
-    )
-    if lost and only and rest_is_right:
-        says = f"the gradient of {name} has no part from {_listed(rows, lost)} of {called}"
-        return Diagnosis(name, "partial-sum", says, "sum over all of them")
+    says = f"the gradient of {it.name} has no part from {_listed(it.rows, lost)} of {it.called}"
+    return Diagnosis(it.name, "partial-sum", says, "sum over all of them")
+
+
+def _misplaced(it: _Parts, shape: tuple[int, ...]) -> Diagnosis | None:
+    """Whether rows of yours use rows of the incoming gradient that do not belong to them."""
+    name, called, rows, yours, right = it.name, it.called, it.rows, it.yours, it.right
+    used, needed = _rows(yours), _rows(right)
     if yours[0].shape == shape:  # else only the first axes are the same
-        yours, right = ([np.moveaxis(part, axis, 0) for part in parts] for parts in (yours, right))
-    elif axis or not yours[0].ndim:  # pragma: no cover
+        yours, right = (np.moveaxis(parts, it.axis + 1, 1) for parts in (yours, right))
+    elif it.axis or not yours[0].ndim:  # pragma: no cover
         return None
-    at = [_rows(own) - _rows(part) for own, part in zip(yours, right, strict=True)]
-    if sum(needed) > 1 and len(only) == 1 and at[only[0]]:
-        says = f"the gradient of {name} uses only {rows} {only[0]} of {called}, for all"
-        mistake = "partial-sum" if axis else "one-sample-only"
+    more = [_rows(own) - _rows(part) for own, part in zip(yours, right, strict=True)]
+    only = min(used, default=0)
+    if len(needed) > 1 and len(used) == 1 and more[only]:
+        says = f"the gradient of {name} uses only {rows} {only} of {called}, for all"
+        mistake = "partial-sum" if it.axis else "one-sample-only"
         return Diagnosis(name, mistake, says, f"use every {rows} of it, where it belongs")
-    everywhere = set(range(len(yours[0]))) if len(yours[0]) > 1 else {-1}
-    if all(_rows(own) == everywhere for own in yours) and all(at):
+    several = len(yours[0]) > 1
+    if several and all(more) and all(len(_rows(own)) == len(own) for own in yours):
         says = f"every {rows} of the gradient of {name} uses all of {called}, as a sum of it"
         return Diagnosis(name, "wrong-axis", says, f"use the {rows} that belongs to it")
-    return _elsewhere(called, name, yours, right) if axis == 0 else None
+    return None if it.axis else _elsewhere(called, name, yours, right)
 
 
 def _rows(part: Array) -> set[int]:
-    """The rows of a gradient that are not zero."""
-    return set(map(int, np.flatnonzero(_by_row(part))))
+    """The rows of an array that are not zero."""
+    return set(np.flatnonzero(part.reshape(len(part), -1).any(axis=1)).tolist())
 
 
-def _elsewhere(called: str, name: str, yours: list[Array], right: list[Array]) -> Diagnosis | None:
+def _elsewhere(called: str, name: str, yours: Array, right: Array) -> Diagnosis | None:
     """Whether rows of the incoming gradient are used at other rows of yours than they belong."""
     for row, (own, part) in enumerate(zip(yours, right, strict=True)):
         mine, its = _rows(own), _rows(part)
@@ -164,11 +183,6 @@ def _elsewhere(called: str, name: str, yours: list[Array], right: list[Array]) -
     return None
 
 
-def _by_row(array: Array) -> Array:
-    rows: Array = np.abs(array).reshape(len(array), -1).max(axis=1)
-    return rows
-
-
 def _listed(rows: str, numbers: list[int]) -> str:
     if len(numbers) == 1:
         return f"{rows} {numbers[0]}"
@@ -178,8 +192,7 @@ def _listed(rows: str, numbers: list[int]) -> str:
 
 
 def _same(one: Array, other: Array) -> bool:
-    whole = np.max(np.abs(other), initial=0.0)
-    return bool((np.abs(one - other) <= _NEAR * whole).all())
+    return bool((np.abs(one - other) <= _NEAR * largest(other)).all())
 
 
 def _called(it: Check, incoming: str) -> str:
