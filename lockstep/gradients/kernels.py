@@ -21,7 +21,14 @@ from lockstep.gradients.measured import Check, Measured
 from lockstep.gradients.mistakes import FACTORS, Wrong, diagnose
 from lockstep.gradients.precisions import Climbed, Finding, Sides, climb
 from lockstep.gradients.reference import Noise, as_array, gradients, widened
-from lockstep.gradients.result import CheckResult, GradientMismatch, labelled, mismatch
+from lockstep.gradients.result import (
+    CheckResult,
+    GradientMismatch,
+    is_single,
+    labelled,
+    mismatch,
+    unraveled,
+)
 from lockstep.gradients.scalar import Layer
 from lockstep.gradients.unseen import untested
 from lockstep.network.names import Array, Quantities
@@ -271,7 +278,7 @@ def _is_float32(kernel: Kernel, inputs: dict[str, Any], error: GradientMismatch)
         return False
     it = kernel.build(inputs, False)
     own = as_array(it.answer(it.layer.known.arrays)[first["quantity"]])
-    return bool((own.astype(np.float32) == own).all())
+    return is_single(own)
 
 
 def _single(error: GradientMismatch) -> GradientMismatch:
@@ -347,7 +354,7 @@ def _entry(it: Finding, climbed: Climbed) -> Entry:
     """The element that is furthest off."""
     own, truth = climbed.own[it.precisions[-1]][it.name], climbed.truth[it.name]
     off = np.nan_to_num(np.abs(own - truth), nan=np.inf, posinf=np.inf)
-    at = tuple(map(int, np.unravel_index(int(off.argmax()), off.shape)))
+    at = unraveled(int(off.argmax()), off.shape)
     values = float(own[at]), float(truth[at])
     apart, allowed = abs(values[0] - values[1]), it.explained * float(np.sqrt(np.mean(truth**2)))
     return Entry(1, it.name, list(at), labelled(it.name, at), *values, apart, allowed)
@@ -442,7 +449,6 @@ def _by_tensor(climbed: Climbed, built: Mapping[str, Built]) -> CheckResult:
     some = built[next(iter(built))]
     layer, names = some.layer, [*some.wanted, *some.layer.outputs]
     check = Check(None, layer.wide, layer.known.arrays, names, names, incoming=layer.outputs)
-    unseen = untested(check)
     finest = next(iter(climbed.tensors))
     accuracy = {
         name: {"hand": it.hand, "torch": it.torch} for name, it in climbed.tensors[finest].items()
@@ -463,8 +469,7 @@ def _by_tensor(climbed: Climbed, built: Mapping[str, Built]) -> CheckResult:
         values=sum(it.size for it in climbed.truth.values()),
         same=False,
         seen=seen,
-        cannot_see=list(dict.fromkeys(mistake for mistake, _ in unseen)),
-        untested=[f"{mistake}: {sentence}" for mistake, sentence in unseen],
+        unseen=untested(check),
         reasons=[f"rounding alone is as large as {name}" for name in unknown],
         by_tensor=True,
     )

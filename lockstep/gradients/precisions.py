@@ -121,40 +121,73 @@ class Climbed:
         """By precision the largest errors of all tensors, and each tensor's."""
         return {
             precision: {
-                "hand": max(it.hand for it in of.values()),
-                "torch": max(
-                    (it.torch for it in of.values() if it.torch is not None), default=None
-                ),
-                "ratio": max(
-                    (it.ratio for it in of.values() if it.ratio is not None), default=None
-                ),
+                **{side: _most(of, side) for side in ("hand", "torch", "ratio")},
                 "tensors": {name: vars(it) for name, it in of.items()},
             }
             for precision, of in self.tensors.items()
         }
 
 
+def _most(of: dict[str, Tensor], side: str) -> float | None:
+    known = [it for tensor in of.values() if (it := getattr(tensor, side)) is not None]
+    return max(known, default=None)
+
+
 @dataclass
-class _Draws:
-    """Errors of all draws, (draws, *shape), by precision and tensor.
+class _Drawn:
+    """A gradient or output in all draws, (draws, *shape), by precision.
 
     Attributes:
-        truth: The right tensors.
+        name: Its name.
+        truth: The right one.
         hand, torch: Your errors, and PyTorch's.
-        noise: What rounding may put a tensor off by.
-        scatter: What two calls of yours are apart.
+        noise: What rounding may put it off by: half of what noise does, which is twice as large.
+        scatter: What two calls of yours are apart, as sums of atomics are.
     """
 
-    truth: Quantities
-    hand: dict[str, Quantities]
-    torch: dict[str, Quantities]
-    noise: dict[str, dict[str, float]]
-    scatter: dict[str, dict[str, float]]
+    name: str
+    truth: Array
+    hand: Quantities
+    torch: Quantities
+    noise: dict[str, float]
+    scatter: dict[str, float]
 
-    def theirs(self, name: str, precision: str) -> Array | None:
-        """PyTorch's errors of a tensor; None where it has none that are finite."""
-        found = self.torch.get(precision, {}).get(name)
+    @property
+    def whole(self) -> float:
+        """Its size, or 1 where it is zero."""
+        return size(self.truth) or 1.0
+
+    def theirs(self, precision: str) -> Array | None:
+        """PyTorch's errors; None where it has none that are finite."""
+        found = self.torch.get(precision)
         return found if found is not None and np.isfinite(found).all() else None
+
+    def torchs(self, precision: str) -> float:
+        """The size of these; 0 where there are none."""
+        theirs = self.theirs(precision)
+        return 0.0 if theirs is None else size(theirs)
+
+    def explained(self, precision: str, finite: Sequence[str]) -> float:
+        """The error that rounding explains in a precision.
+
+        PyTorch's own there, and your own code's in a finer one, if both are known; else what noise
+        does too.
+        """
+        least = max(unit(precision) * size(self.truth), self.scatter[precision])
+        finer = [
+            self._believable(it) * unit(precision) / unit(it)
+            for it in finite
+            if unit(it) < unit(precision) and it != "float64"  # which may be float32 inside
+        ]
+        theirs = self.torchs(precision)
+        if finer and theirs and precision in HALVES:
+            return max(least / 2, theirs, *finer)
+        return max(least, self.noise.get(precision, 0.0), theirs, *finer)
+
+    def _believable(self, precision: str) -> float:
+        """Your error, no more than rounding explains there: else it is none of that."""
+        most = max(self.noise[precision], self.torchs(precision))
+        return min(size(self.hand[precision]), ALONE * most)
 
 
 @np.errstate(all="ignore")
@@ -168,65 +201,80 @@ def climb(sides: Sides, accepted: Sequence[str], known: Sequence[str], seed: int
         seed: Of the incoming gradients.
     """
     found = Climbed()
-    draws = _drawn(sides, accepted, np.random.default_rng([seed, 0x1ADDE2]), found)
-    names = list(draws.truth)
-    for before, precision in zip([None, *reversed(accepted)], reversed(accepted), strict=False):
-        of = found.tensors.setdefault(precision, {})
-        for name in names:
-            of[name] = _tensor(draws, name, precision, before)
-    found.tensors = {precision: found.tensors[precision] for precision in accepted}
-    for name in names:
-        _judge(found, draws, name, [it for it in accepted if _is_finite(draws, name, it)], known)
+    drawn = _drawn(sides, accepted, np.random.default_rng([seed, 0x1ADDE2]), found)
+    for before, precision in zip([*accepted[1:], None], accepted, strict=True):
+        found.tensors[precision] = {it.name: _tensor(it, precision, before) for it in drawn}
+    for it in drawn:
+        _judge(found, it, known)
     return found
 
 
 def _drawn(
     sides: Sides, accepted: Sequence[str], random: np.random.Generator, found: Climbed
-) -> _Draws:
-    """Errors of both sides for random incoming gradients, scaled so that float16 holds them."""
-    first = _incoming(sides, random)
-    truth = sides.torch("float64", first)
-    scale = _scale(sides, first, truth) if "float16" in accepted else 1.0
+) -> list[_Drawn]:
+    """Errors of both sides for random incoming gradients."""
+    incoming, scale = _all_incoming(sides, random, "float16" in accepted)
     if scale > 1:
         found.remarks.append(
             f"incoming gradients were multiplied by {scale:g}: float16 has no small numbers"
         )
-    total = sum(it.size for it in truth.values())
-    count = int(np.clip(_MOST // max(total, 1), *_DRAWS))
-    incoming = [
-        _times(it, scale) for it in (first, *(_incoming(sides, random) for _ in range(count - 1)))
-    ]
     rights = [sides.torch("float64", it) for it in incoming]
-    narrow = [precision for precision in accepted if precision != "float64"]
-    hand = {precision: [sides.hand(precision, it) for it in incoming] for precision in accepted}
-    torch = {precision: [sides.torch(precision, it) for it in incoming] for precision in narrow}
     found.incoming, found.truth = incoming[0], rights[0]
-    found.own = {precision: each[0] for precision, each in hand.items()}
-    return _Draws(
-        {name: np.array([right[name] for right in rights]) for name in truth},
-        {precision: _errors(each, rights) for precision, each in hand.items()},
-        {precision: _errors(each, rights) for precision, each in torch.items()},
-        {
-            precision: _noise(sides, precision, incoming[0], rights[0])
-            for precision in {*narrow, "float32"}
-        },
-        {precision: _scatter(sides, precision, found) for precision in accepted},
-    )
+    narrow = [it for it in accepted if it != "float64"]
+    hand = {it: [sides.hand(it, each) for each in incoming] for it in accepted}
+    torch = {it: [sides.torch(it, each) for each in incoming] for it in narrow}
+    found.own = {it: each[0] for it, each in hand.items()}
+    noise = {it: _noise(sides, it, found) for it in {*narrow, "float32"}}
+    scatter = {it: _scatter(sides, it, found) for it in accepted}
+
+    def errors(name: str, side: dict[str, list[Quantities]]) -> Quantities:
+        """By precision; a tensor that is not there is zero."""
+        return {
+            it: np.array(
+                [own.get(name, 0.0) - its[name] for own, its in zip(each, rights, strict=True)]
+            )
+            for it, each in side.items()
+        }
+
+    return [
+        _Drawn(
+            name,
+            np.array([each[name] for each in rights]),
+            errors(name, hand),
+            errors(name, torch),
+            {it: sizes[name] for it, sizes in noise.items()},
+            {it: sizes[name] for it, sizes in scatter.items()},
+        )
+        for name in found.truth
+    ]
 
 
-def _errors(found: list[Quantities], rights: list[Quantities]) -> Quantities:
-    """By tensor the errors of all draws; one that is not there is zero."""
-    pairs = list(zip(found, rights, strict=True))
+def _noise(sides: Sides, precision: str, found: Climbed) -> dict[str, float]:
+    """By tensor how far a precision's rounding may put it off."""
+    moved = [sides.noise(precision, found.incoming, 1 + draw) for draw in range(_NOISES)]
     return {
-        name: np.array([own.get(name, 0.0) - right[name] for own, right in pairs])
-        for name in rights[0]
+        name: max(0.0, *(size(each.get(name, right) - right) / 2 for each in moved))
+        for name, right in found.truth.items()
     }
 
 
 def _scatter(sides: Sides, precision: str, found: Climbed) -> dict[str, float]:
-    """By tensor how far a second call of yours is from the first, as sums of atomics are."""
+    """By tensor how far a second call of yours is from the first."""
     again, own = sides.hand(precision, found.incoming), found.own[precision]
     return {name: size(again[name] - own[name]) for name in found.truth}
+
+
+def _all_incoming(
+    sides: Sides, random: np.random.Generator, for_float16: bool
+) -> tuple[list[Quantities], float]:
+    """Random incoming gradients, scaled so that float16 holds what is computed; and the scale."""
+    first = _incoming(sides, random)
+    truth = sides.torch("float64", first)
+    scale = _scale(sides, first, truth) if for_float16 else 1.0
+    total = sum(it.size for it in truth.values())
+    count = int(np.clip(_MOST // max(total, 1), *_DRAWS))
+    every = [first, *(_incoming(sides, random) for _ in range(count - 1))]
+    return [_times(it, scale) for it in every], scale
 
 
 def _scale(sides: Sides, incoming: Quantities, truth: Quantities) -> float:
@@ -253,108 +301,95 @@ def _all_finite(sides: Sides, incoming: Quantities) -> bool:
     return all(np.isfinite(array).all() for side in both for array in side.values())
 
 
-def _noise(
-    sides: Sides, precision: str, incoming: Quantities, truth: Quantities
-) -> dict[str, float]:
-    """By tensor how far a precision's rounding may put it off: noise is twice as large."""
-    found = dict.fromkeys(truth, 0.0)
-    for draw in range(_NOISES):
-        moved = sides.noise(precision, incoming, draw + 1)
-        for name, right in truth.items():
-            found[name] = max(found[name], size(moved.get(name, right) - right) / 2)
-    return found
-
-
-def _is_finite(draws: _Draws, name: str, precision: str) -> bool:
-    return bool(np.isfinite(draws.hand[precision][name]).all())
-
-
-def _tensor(draws: _Draws, name: str, precision: str, before: str | None) -> Tensor:
-    whole = size(draws.truth[name]) or 1.0
-    theirs = draws.torch.get(precision, {}).get(name)
-    own = size(draws.hand[precision][name])
-    coarser = size(draws.hand[before][name]) if before else 0.0
+def _tensor(it: _Drawn, precision: str, before: str | None) -> Tensor:
+    own, theirs = size(it.hand[precision]), it.torch.get(precision)
+    coarser = size(it.hand[before]) if before else 0.0
     return Tensor(
-        own / whole,
-        None if theirs is None else size(theirs) / whole,
+        own / it.whole,
+        None if theirs is None else size(theirs) / it.whole,
         own / coarser if coarser else None,
     )
 
 
-def _judge(
-    found: Climbed, draws: _Draws, name: str, finite: Sequence[str], known: Sequence[str]
-) -> None:
-    """Judge one tensor in all precisions in which it is finite."""
-    for precision in found.tensors:
-        if precision not in finite:
-            _overflowed(found, draws, name, precision)
-    part, is_lost = underflow(draws.truth[name]) if "float16" in finite else (0.0, False)
-    if part > _UNDERFLOW:
-        found.remarks.append(
-            f"{name}: {percent(part)} of its numbers are below the smallest that float16 has with "
-            f"all digits{', so it was not judged there' if is_lost else ''}"
-        )
-    able = [it for it in finite if not (is_lost and it == "float16")]
-    able = [it for it in able if _is_more_than_rounding(found, draws, name, it)]
-    halves = tuple(it for it in reversed(HALVES) if it in able)
+def _judge(found: Climbed, it: _Drawn, known: Sequence[str]) -> None:
+    """Judge one tensor in all precisions in which that can be done."""
+    able = list(_able(found, it))
+    halves = tuple(half for half in reversed(HALVES) if half in able)
     if len(halves) == 2:
-        wrong = list(_between(found, draws, name, halves, bool(known)))
-        if wrong and all(_is_below(found, draws, name, it) for it in wrong):
+        wrong = list(_between(found, it, halves, bool(known)))
+        if wrong and all(_is_below(found, it, one) for one in wrong):
             able.remove("float16")
             found.remarks.append(
-                f"{name}: on its way there are numbers that are too small for float16, as its "
+                f"{it.name}: on its way there are numbers that are too small for float16, as its "
                 "error there is no larger, so it was not judged there"
             )
         else:
             found.findings += wrong
     for precision in able:
-        if precision not in known and all(it.name != name for it in found.findings):
-            found.findings += _in_one(found, draws, name, precision, able)
+        if precision not in known and all(one.name != it.name for one in found.findings):
+            found.findings += _in_one(found, it, precision, able)
 
 
-def _is_below(found: Climbed, draws: _Draws, name: str, it: Finding) -> bool:
+def _able(found: Climbed, it: _Drawn) -> Iterator[str]:
+    """The precisions in which a tensor can be judged, with remarks on the others."""
+    finite = [precision for precision, off in it.hand.items() if np.isfinite(off).all()]
+    for precision in it.hand:
+        if precision in finite:
+            continue
+        if it.theirs(precision) is not None:
+            found.findings.append(Finding(it.name, "", (precision,), np.inf))
+        else:
+            found.remarks.append(
+                f"{it.name}: {precision} overflows on the way, so it was not judged there"
+            )
+    part, is_lost = underflow(it.truth) if "float16" in finite else (0.0, False)
+    if part > _UNDERFLOW:
+        found.remarks.append(
+            f"{it.name}: {percent(part)} of its numbers are below the smallest that float16 has "
+            f"with all digits{', so it was not judged there' if is_lost else ''}"
+        )
+    for precision in finite:
+        if is_lost and precision == "float16":
+            continue
+        noise = it.noise["float32" if precision == "float64" else precision]
+        if size(it.truth) > _LARGER * noise:
+            yield precision
+        elif precision != "float64":
+            found.remarks.append(
+                f"{it.name}: rounding in {precision} is as large as it is, so it was not judged "
+                "there"
+            )
+
+
+def _is_below(found: Climbed, it: _Drawn, wrong: Finding) -> bool:
     """Whether the error may be float16's smallest numbers, rounded and times an incoming gradient.
 
     Such an error is no factor, and a small part of what it is in.
     """
     incoming = max(map(size, found.incoming.values()), default=0.0)
-    is_small = size(draws.hand["float16"][name]) <= SUBNORMAL * incoming
-    return is_small and it.factor is None and it.error < _FELT
-
-
-def _is_more_than_rounding(found: Climbed, draws: _Draws, name: str, precision: str) -> bool:
-    """Whether a tensor is larger than what rounding in a precision makes of nothing."""
-    noise = draws.noise["float32" if precision == "float64" else precision][name]
-    is_more = size(draws.truth[name]) > _LARGER * noise
-    if not is_more and precision != "float64":
-        found.remarks.append(
-            f"{name}: rounding in {precision} is as large as it is, so it was not judged there"
-        )
-    return is_more
+    is_small = size(it.hand["float16"]) <= SUBNORMAL * incoming
+    return is_small and wrong.factor is None and wrong.error < _FELT
 
 
 def _between(
-    found: Climbed, draws: _Draws, name: str, halves: tuple[str, ...], is_known: bool
+    found: Climbed, it: _Drawn, halves: tuple[str, ...], is_known: bool
 ) -> Iterator[Finding]:
     """What does not shrink from bfloat16 to float16."""
-    truth, hand = draws.truth[name], [draws.hand[it][name] for it in halves]
-    theirs = [it for half in halves if (it := draws.theirs(name, half)) is not None]
+    name, truth, hand = it.name, it.truth, [it.hand[half] for half in halves]
+    theirs = [off for half in halves if (off := it.theirs(half)) is not None]
     torchs = theirs if len(theirs) == 2 else None
-    least = RATIO * size(hand[0])
-    if is_known:  # right in float32: what is wrong in one half alone does not show here
-        least = max(ALONE * _explained(draws, name, it, halves) for it in halves)
-    found.seen[name] = least / (size(truth) or 1.0)
-    scatter = _SCATTERS * max(draws.scatter[it][name] for it in halves)
-    if size(hand[1]) <= scatter:  # it is as far from itself, as sums of atomics are
-        found.seen[name] = max(found.seen[name], scatter / (size(truth) or 1.0))
+    most = [ALONE * it.explained(half, halves) for half in halves]
+    # right in float32: what is wrong in one half alone does not show here
+    found.seen[name] = (max(most) if is_known else RATIO * size(hand[0])) / it.whole
+    scatter = _SCATTERS * max(it.scatter[half] for half in halves)
+    if size(hand[1]) <= scatter:  # it is as far from itself
+        found.seen[name] = max(found.seen[name], scatter / it.whole)
         return
-    explained = [_explained(draws, name, it, halves) for it in halves]
-    off = [size(it) > ALONE * most for it, most in zip(hand, explained, strict=True)]
-    if is_known and sum(off) == 1:  # one alone is wrong
-        return
+    if is_known and sum(size(off) > least for off, least in zip(hand, most, strict=True)) == 1:
+        return  # one alone is wrong
     factor = by_factor(truth, hand, torchs, halves)
     if factor is not None:
-        rest = [it - factor * truth for it in hand]
+        rest = [off - factor * truth for off in hand]
         if not any(by_ratio(truth, rest, torchs, halves)):
             yield Finding(name, "", halves, abs(factor), 1 + factor)
             return
@@ -362,69 +397,25 @@ def _between(
         yield Finding(name, where, halves, error)
 
 
-def _in_one(
-    found: Climbed, draws: _Draws, name: str, precision: str, finite: Sequence[str]
-) -> Iterator[Finding]:
+def _in_one(found: Climbed, it: _Drawn, precision: str, finite: Sequence[str]) -> Iterator[Finding]:
     """What is beyond the rounding of one precision: a code path of its own that is wrong."""
-    truth, off = draws.truth[name], draws.hand[precision][name]
-    whole, explained = size(truth) or 1.0, _explained(draws, name, precision, finite)
+    off, explained = it.hand[precision], it.explained(precision, finite)
     if precision in HALVES:
-        found.seen.setdefault(name, ALONE * explained / whole)
+        found.seen.setdefault(it.name, ALONE * explained / it.whole)
     if size(off) <= ALONE * explained:
-        theirs = draws.torch.get(precision, {}).get(name)
-        if precision in HALVES and (c := factor_alone(truth, off, theirs, precision)) is not None:
-            yield Finding(name, "", (precision,), abs(c), 1 + c, CONSTANTS * unit(precision))
+        theirs = it.torch.get(precision)
+        if precision in HALVES and (c := factor_alone(it.truth, off, theirs, precision)):
+            yield Finding(it.name, "", (precision,), abs(c), 1 + c, CONSTANTS * unit(precision))
         return
     inside, its_unit = _INSIDE.get(precision, ("", 0.0))
     room = explained * its_unit / unit(precision)
     if precision == "float64":
-        room = max(room, *(draws.noise["float32"][name], _torchs(draws, name, "float32")))
+        room = max(room, it.noise["float32"], it.torchs("float32"))
     if size(off) <= ALONE * room:
         remark = f"{precision} is computed with {inside} inside, and was judged as that"
         found.remarks += [remark] if remark not in found.remarks else []
         return
-    c, error = factors(off, truth)
-    is_factor = abs(c) * whole > 0.99 * size(off) and abs(c) > 6 * error
+    c, error = factors(off, it.truth)
+    is_factor = abs(c) * it.whole > 0.99 * size(off) and abs(c) > 6 * error
     times = 1 + c if is_factor else None
-    yield Finding(name, "", (precision,), size(off) / whole, times, explained / whole)
-
-
-def _explained(draws: _Draws, name: str, precision: str, finite: Sequence[str]) -> float:
-    """The error that rounding explains in a precision.
-
-    PyTorch's own there, and your own code's in a finer one, if both are known; else what noise
-    does too.
-    """
-    least = max(unit(precision) * size(draws.truth[name]), draws.scatter[precision][name])
-    finer = [
-        _believable(draws, name, it) * unit(precision) / unit(it)
-        for it in finite
-        if unit(it) < unit(precision) and it != "float64"  # which may be float32 inside
-    ]
-    theirs = _torchs(draws, name, precision)
-    if finer and theirs and precision in HALVES:
-        return max(least / 2, theirs, *finer)
-    noise = draws.noise.get(precision, {}).get(name, 0.0)
-    return max(least, noise, theirs, *finer)
-
-
-def _believable(draws: _Draws, name: str, precision: str) -> float:
-    """Your error in a precision, no more than rounding explains there: else it is none of that."""
-    most = max(draws.noise[precision][name], _torchs(draws, name, precision))
-    return min(size(draws.hand[precision][name]), ALONE * most)
-
-
-def _torchs(draws: _Draws, name: str, precision: str) -> float:
-    """PyTorch's own error in a precision; 0 where it has none that is finite."""
-    theirs = draws.theirs(name, precision)
-    return 0.0 if theirs is None else size(theirs)
-
-
-def _overflowed(found: Climbed, draws: _Draws, name: str, precision: str) -> None:
-    """Yours is not finite: a remark where PyTorch's is not either, else it is wrong."""
-    if draws.theirs(name, precision) is not None:
-        found.findings.append(Finding(name, "", (precision,), np.inf))
-    else:
-        found.remarks.append(
-            f"{name}: {precision} overflows on the way, so it was not judged there"
-        )
+    yield Finding(it.name, "", (precision,), size(off) / it.whole, times, explained / it.whole)

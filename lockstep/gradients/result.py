@@ -10,8 +10,9 @@ import numpy as np
 
 from lockstep.errors import Mismatch
 from lockstep.explain.diagnosis import Diagnosis
+from lockstep.gradients.inputs import largest
 from lockstep.gradients.measured import MOVED_SAFETY, Check, Measured
-from lockstep.gradients.unseen import untested
+from lockstep.gradients.unseen import Unseen, untested
 from lockstep.network.names import Array, Index, Quantities, element
 from lockstep.run.record import Entry
 from lockstep.text import columns, counted, grouped, listed, percent
@@ -56,8 +57,8 @@ class CheckResult:
         values: How many values were compared.
         same: Whether both sides are the same to the last bit.
         seen: By input, the smallest relative error that could be detected (the median).
-        cannot_see: The names of mistakes that these inputs would not have shown.
-        untested: A sentence for each: what was not tested, and inputs that would show it.
+        unseen: The mistakes that these inputs would not have shown, each with a sentence: what was
+            not tested, and inputs that would show it.
         reasons: Why the verdict is undecided.
         tolerance: The tolerance that was given in place of the measured bound, in words; or "".
         precisions: Of a Function, by precision, the finest first: the largest error of a tensor of
@@ -83,8 +84,7 @@ class CheckResult:
     values: int
     same: bool
     seen: dict[str, float]
-    cannot_see: list[str] = field(default_factory=list)
-    untested: list[str] = field(default_factory=list)
+    unseen: list[Unseen] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     tolerance: str = ""
     precisions: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -95,6 +95,16 @@ class CheckResult:
     judged: str = ""
     in_halves: float = 0.0
     by_tensor: bool = False
+
+    @property
+    def cannot_see(self) -> list[str]:
+        """The names of mistakes that these inputs would not have shown."""
+        return list(dict.fromkeys(mistake for mistake, _ in self.unseen))
+
+    @property
+    def untested(self) -> list[str]:
+        """What these inputs did not test: a mistake, and a sentence."""
+        return [f"{mistake}: {sentence}" for mistake, sentence in self.unseen]
 
     def document(self) -> dict[str, Any]:
         """The result for other programs: plain dicts, lists and numbers."""
@@ -111,14 +121,14 @@ class CheckResult:
         return "\n".join([*lines, *(f"not tested: {sentence}" for sentence in self.untested)])
 
     def _by_element(self) -> Iterator[str]:
-        explained = self.tolerance or "what rounding explains"
-        largest = f"The largest difference is {percent(self.worst_ratio)} of {explained}"
-        if self.same:
-            largest = "Both sides are the same to the last bit"
         typical, blind = self.resolution["typical"], self.resolution["blind"]
-        gradients = counted(len(self.accuracy), "gradient")
-        facts = f"{counted(self.values, 'value')} of {gradients}. {largest}."
-        smallest = f"Smallest detectable error: {typical:.0e} of a value (typical). "
+        values = counted(self.values, "value")
+        largest = "Both sides are the same to the last bit"
+        if not self.same:
+            explained = self.tolerance or "what rounding explains"
+            largest = f"The largest difference is {percent(self.worst_ratio)} of {explained}"
+        facts = f"{values} of {counted(len(self.accuracy), 'gradient')}. {largest}."
+        smallest = f"Smallest detectable error: {typical:.0e} of a value (typical)."
         if self.verdict == "undecided":
             yield f"undecided: {'; '.join(self.reasons)}"
         elif len(self.precisions) > 1:
@@ -128,16 +138,16 @@ class CheckResult:
                 f"match: right in {listed([*self.precisions])}. A mistake of {typical:.0e} of a "
                 f"value would have been found{where}."
             )
-            smallest = f"{facts} "
+            smallest = facts
         else:
             yield f"match: {facts}"
         judged = f"All {grouped(self.values)} values could be judged."
         if blind:
             judged = (
-                f"{grouped(blind)} of {counted(self.values, 'value')} could not be judged: "
+                f"{grouped(blind)} of {values} could not be judged: "
                 "rounding alone could change them by their whole value."
             )
-        yield (smallest if 0 < typical < 1 else "") + judged
+        yield f"{smallest} {judged}" if 0 < typical < 1 else judged
         for name, sides in self.accuracy.items():
             line = f"  {name}: right"
             if self.seen[name] > _LITTLE:
@@ -173,7 +183,17 @@ class CheckResult:
 
 def first_of(where: Array) -> Index:
     """The place of the first element where something holds."""
-    return tuple(map(int, np.argwhere(where)[0]))
+    return tuple(np.argwhere(where)[0].tolist())
+
+
+def unraveled(number: int, shape: Index) -> Index:
+    """The place of an element by its number."""
+    return tuple(int(i) for i in np.unravel_index(number, shape))
+
+
+def is_single(own: Array) -> bool:
+    """Whether all numbers are float32's."""
+    return bool((own.astype(np.float32) == own).all())
 
 
 def labelled(name: str, at: Index, is_complex: bool = False) -> str:
@@ -208,13 +228,12 @@ def matched(it: Check, seen: Measured) -> CheckResult:
             )
         else:
             seen.remarks += _less_accurate(name, seen)
-    seen.remarks += _little_known({n: e for n, e in typical.items() if e < 1})
+    seen.remarks += _little_known(typical)
     finenesses = np.concatenate(finest)
     if not len(finenesses):
         raise ValueError(
             "the gradients that hand returned have no element; expected at least one to compare"
         )
-    unseen = untested(it)
     return CheckResult(
         verdict="undecided" if reasons else "match",
         resolution={
@@ -228,8 +247,7 @@ def matched(it: Check, seen: Measured) -> CheckResult:
         values=len(finenesses),
         same=all(np.array_equal(own[name], value) for name, value in values.items()),
         seen=typical,
-        cannot_see=list(dict.fromkeys(mistake for mistake, _ in unseen)),
-        untested=[f"{mistake}: {sentence}" for mistake, sentence in unseen],
+        unseen=untested(it),
         reasons=reasons,
         tolerance=seen.tolerance,
     )
@@ -259,7 +277,7 @@ def _worst_ratio(seen: Measured, name: str) -> float:
     ratio = np.asarray(np.abs(seen.own[name] - seen.torch[name]))
     ratio[seen.accepted.get(name, np.zeros(ratio.shape, bool))] = 0.0
     ratio /= seen.bound[name]
-    return float(np.max(ratio, initial=0.0, where=np.isfinite(ratio)))
+    return float(largest(ratio[np.isfinite(ratio)]))
 
 
 def _is_zero(seen: Measured, name: str) -> bool:
@@ -267,14 +285,14 @@ def _is_zero(seen: Measured, name: str) -> bool:
     value, bound = np.abs(seen.torch[name]), seen.bound[name]
     by_rounding = value.any() and (value <= bound).all()
     near = max(1e-6, 2.0**12 * seen.unit[name])
-    return bool(by_rounding and np.max(bound, initial=0.0) <= near * seen.whole)
+    return bool(by_rounding and largest(bound) <= near * seen.whole)
 
 
 def _accuracy(name: str, seen: Measured, zero: bool, calls: bool) -> dict[str, float | None]:
     """How far both sides are from the truth. calls: whether yours is code, which was run again."""
     value = seen.torch[name]
-    largest = np.max(np.abs(value[np.isfinite(value)]), initial=0.0)
-    if seen.tolerance or zero or not largest:
+    whole = largest(value[np.isfinite(value)])
+    if seen.tolerance or zero or not whole:
         return {"hand": None, "torch": None}
     truth = seen.truth.get(name)
     off = (
@@ -282,25 +300,24 @@ def _accuracy(name: str, seen: Measured, zero: bool, calls: bool) -> dict[str, f
         if truth is None
         else (np.abs(seen.own[name] - truth), np.abs(value - truth))
     )
-    yours, torchs = (float(np.max(e[np.isfinite(e)], initial=0.0) / largest) for e in off)
+    yours, torchs = (float(largest(each[np.isfinite(each)]) / whole) for each in off)
     return {"hand": yours if calls or truth is not None else None, "torch": torchs}
 
 
 def _little_known(typical: dict[str, float]) -> Iterator[str]:
     """A remark where rounding hides most. typical: as `CheckResult.seen`."""
-    little = {name: error for name, error in typical.items() if error > _LITTLE}
+    little = {name: error for name, error in typical.items() if _LITTLE < error < 1}
     if little:
-        names, least = ", ".join(little), min(little.values())
         yield (
-            f"little is known of {names}: rounding alone changes a value by {percent(least)} "
-            "of it; try inputs of another size"
+            f"little is known of {', '.join(little)}: rounding alone changes a value by "
+            f"{percent(min(little.values()))} of it; try inputs of another size"
         )
 
 
 @np.errstate(all="ignore")
 def _less_accurate(name: str, seen: Measured) -> Iterator[str]:
     """A remark where one side loses more than three digits against the other."""
-    shape = seen.own[name].shape
+    shape, least = seen.own[name].shape, seen.unit[name]
     if seen.tolerance or not seen.own[name].size:
         return
     step = 1 + seen.own[name].size // _SAMPLE
@@ -308,7 +325,7 @@ def _less_accurate(name: str, seen: Measured) -> Iterator[str]:
     def some(quantities: Quantities) -> Array:
         return quantities[name].reshape(-1)[::step]
 
-    own, value, least = some(seen.own), some(seen.torch), seen.unit[name]
+    own, value = some(seen.own), some(seen.torch)
     size = np.maximum(np.abs(own), np.abs(value))  # in a tail one side may be zero
     errors = [some(seen.by_hand) / size, some(seen.by_torch) / size]
     if name in seen.truth:
@@ -317,34 +334,32 @@ def _less_accurate(name: str, seen: Measured) -> Iterator[str]:
     if name in seen.accepted:  # another convention is no loss
         errors = [np.where(some(seen.accepted), 0.0, each) for each in errors]
     dtype = "float64" if least < 2.0**-30 else "float32"
-    for who, other, worse, better in (
-        ("your", "PyTorch's", errors[0], errors[1]),
-        ("PyTorch's", "yours", errors[1], errors[0]),
+    both = name in seen.truth and bool((np.minimum(*errors) >= 0.5).any())
+    for who, other, (worse, better) in (
+        ("your", "PyTorch's", errors),
+        ("PyTorch's", "yours", errors[::-1]),
     ):
         ratio = np.nan_to_num(worse / np.maximum(better, least), nan=0.0, posinf=0.0)
-        ratio = np.where(worse > _LOST * least, ratio, 0.0)
-        alone = not (name in seen.truth and _lost(worse, better))
-        if ratio.max() <= _LOST and alone:
-            continue
-        number = int(np.nan_to_num(worse).argmax())
-        place = tuple(map(int, np.unravel_index(number * step, shape)))
-        small = abs(own[number]) < 1e-3 * max(np.abs(own).max(), np.abs(value).max())
-        why = "by cancellation, as a variance from E[x²] − E[x]² does"
-        if small and worse[number] >= 0.1:  # all that is left is nothing
-            why = "in a tail, where a factor such as o·(1 − o) rounds to nothing"
-        elif who == "your" and dtype == "float64" and (own.astype(np.float32) == own).all():
-            why = "as it is computed in float32"
-        lost = int(np.log10(np.clip(worse[number] / least, 1.0, 1 / least)))
-        side = f"{who} gradient loses" if alone else "yours and PyTorch's lose"
-        more = f" more than {other}" if alone else ""
-        at = f"{name}{element(place)}"
-        yield f"{name}: right, but in {dtype} {side} {lost} digits{more} at {at}, {why}"
-        return
+        if both or np.where(worse > _LOST * least, ratio, 0.0).max() > _LOST:
+            number = int(np.nan_to_num(worse).argmax())
+            is_small = abs(own[number]) < 1e-3 * max(largest(own), largest(value))
+            in_single = who == "your" and dtype == "float64" and is_single(own)
+            why = _why(is_small and worse[number] >= 0.1, in_single)
+            lost = int(np.log10(np.clip(worse[number] / least, 1.0, 1 / least)))
+            side = "yours and PyTorch's lose" if both else f"{who} gradient loses"
+            more = "" if both else f" more than {other}"
+            at = name + element(unraveled(number * step, shape))
+            yield f"{name}: right, but in {dtype} {side} {lost} digits{more} at {at}, {why}"
+            return
 
 
-def _lost(worse: Array, better: Array) -> bool:
-    """Whether both sides lose an element as a whole."""
-    return bool(((worse >= 0.5) & (better >= 0.5)).any())
+def _why(is_nothing: bool, in_single: bool) -> str:
+    """Why a gradient loses digits. is_nothing: all that is left."""
+    if is_nothing:
+        return "in a tail, where a factor such as o·(1 − o) rounds to nothing"
+    if in_single:
+        return "as it is computed in float32"
+    return "by cancellation, as a variance from E[x²] − E[x]² does"
 
 
 def mismatch(
