@@ -6,7 +6,8 @@ import difflib
 import inspect
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from lockstep.errors import first_line_of, observed
 from lockstep.explain.facts import agree
 from lockstep.gradients.derivative import yours_is_the_derivative
-from lockstep.gradients.inputs import Given, digest, flat, given, parts
+from lockstep.gradients.inputs import Given, digest, each_in, flat, given, largest, parts
 from lockstep.gradients.kinks import Kinks, crossed_by_rounding, look_around
 from lockstep.gradients.measured import (
     SAFETY,
@@ -38,12 +39,19 @@ from lockstep.gradients.reference import (
     floating,
     gradients,
 )
-from lockstep.gradients.result import CheckResult, GradientMismatch, first_of, matched, mismatch
+from lockstep.gradients.result import (
+    CheckResult,
+    GradientMismatch,
+    first_of,
+    in_lines,
+    matched,
+    mismatch,
+)
 from lockstep.gradients.saturation import saturated
 from lockstep.network.names import Array, Quantities
 from lockstep.run.record import Entry
 from lockstep.run.threads import threads
-from lockstep.text import counted, distance
+from lockstep.text import counted
 
 Code = Callable[..., Any]  # of the user's
 REPORTED = (GradientMismatch, ValueError, TypeError)
@@ -180,13 +188,10 @@ def taken_out(reference: Code, chosen: dict[str, Any], inputs: dict[str, Any]) -
     Raises:
         TypeError: A name is no argument of the reference, and nearly an option.
     """
-    try:
+    arguments: Mapping[str, inspect.Parameter] = {}
+    with suppress(TypeError, ValueError):
         arguments = inspect.signature(reference).parameters
-    except (TypeError, ValueError):
-        arguments = {}  # type: ignore[assignment]
-    takes_all = not arguments or any(
-        argument.kind is argument.VAR_KEYWORD for argument in arguments.values()
-    )
+    takes_all = not arguments or any(it.kind is it.VAR_KEYWORD for it in arguments.values())
     known = vars(Options())
     for name in known:
         argument, value = arguments.get(name), chosen[name]
@@ -199,31 +204,27 @@ def taken_out(reference: Code, chosen: dict[str, Any], inputs: dict[str, Any]) -
             raise TypeError(
                 f"{name!r} is no option and no argument of reference; did you mean {near[0]!r}?"
             )
-    if "device" in chosen and chosen["device"] == Options.device:
+    if chosen.get("device") == Options.device:
         chosen["device"] = _device_of(inputs) or Options.device
     return Options(**chosen)
 
 
 def _device_of(value: Any) -> str:
     """Where tensors lie that are not on the CPU; empty where none is elsewhere."""
-    if isinstance(value, Tensor):
-        return "" if value.device.type == "cpu" else str(value.device)
-    items = value.values() if isinstance(value, dict) else value
-    several = items if isinstance(value, dict | list | tuple) else ()
-    return next(filter(None, map(_device_of, several)), "")
+    tensors = (it for it in each_in(value) if isinstance(it, Tensor))
+    return next((str(it.device) for it in tensors if it.device.type != "cpu"), "")
 
 
 def _checked(
     hand: Code | dict[str, Any], reference: Code, inputs: dict[str, Any], options: Options
 ) -> CheckResult:
     known = given(inputs)
-    if isinstance(hand, dict):
-        numbers = hand
-        by_hand: Code = lambda _: numbers  # noqa: E731
-    elif callable(hand):
-        by_hand = lambda arrays: hand(**known.for_hand(arrays))  # noqa: E731
-    else:
+    if not (isinstance(hand, dict) or callable(hand)):
         raise TypeError(f"hand is {type(hand).__name__}; expected a function, or a dict of numbers")
+
+    def by_hand(arrays: Quantities) -> Any:
+        return hand if isinstance(hand, dict) else hand(**known.for_hand(arrays))
+
     found = checked(known, by_hand, as_function(reference, known, options), options, hand)
     found.seed, found.inputs = options.seed, digest(known)
     return found
@@ -282,10 +283,12 @@ def checked(
     _demand_usable(wanted, known)
     attached, found = _differentiated(reference, known, first)
     own = {name: _alike(name, array, found[name]) for name, array in first.items()}
+
+    def again(arrays: Quantities) -> Quantities:
+        return _real(answered(by_hand, known, arrays, who), found, who)
+
     it = Check(
-        hand=None
-        if isinstance(hand, dict)
-        else lambda arrays: _real(answered(by_hand, known, arrays, who), found, who),
+        hand=None if isinstance(hand, dict) else again,
         reference=reference,
         inputs=known.arrays,
         wanted=wanted,
@@ -342,9 +345,10 @@ def _differentiated(
 
 def _real(answer: Quantities, found: Quantities, who: str) -> Quantities:
     """The gradients by hand of another call, as `checked` compares them."""
-    if any(answer[name].shape != found[name].shape for name in answer if name in found):
+    answer = {name: array for name, array in answer.items() if name in found}
+    if any(array.shape != found[name].shape for name, array in answer.items()):
         raise ValueError(f"{who} gives different shapes when it is called twice")
-    return {name: _alike(name, answer[name], found[name]) for name in answer if name in found}
+    return {name: _alike(name, array, found[name]) for name, array in answer.items()}
 
 
 def answered(by_hand: Code, known: Given, arrays: Quantities, who: str) -> Quantities:
@@ -431,7 +435,7 @@ def _demand_right(it: Check, seen: Measured, options: Options, complex_ones: set
     kinks = _excuse(it, seen, looked)
     seen.remarks += [
         f"{name}: rounding alone decides between the two sides of a kink or tie for "
-        f"{counted(int(where.sum()), 'value')}"
+        f"{counted(where.sum(), 'value')}"
         for name, where in crossed.items()
     ]
     wrong = [one for one in looked if one.wrong.any()]
@@ -443,8 +447,8 @@ def _demand_right(it: Check, seen: Measured, options: Options, complex_ones: set
         raise mismatch(first, report, found, right)
     _demand_finite(looked)
     for one in looked:  # what they were judged by
-        known = np.isfinite(one.bound)
-        seen.bound[one.name] = np.where(known, one.bound, seen.bound[one.name])
+        bound = seen.bound[one.name]
+        seen.bound[one.name] = np.where(np.isfinite(one.bound), one.bound, bound)
 
 
 def _judge_by_hand(it: Check, seen: Measured, looked: list[Wrong]) -> None:
@@ -473,7 +477,7 @@ def _excuse(it: Check, seen: Measured, looked: list[Wrong]) -> Kinks:
         }
         seen.remarks += [
             f"{name}: PyTorch's gradient loses digits in this precision; yours is right by its "
-            f"gradient in float64 ({counted(int(where.sum()), 'value')})"
+            f"gradient in float64 ({counted(where.sum(), 'value')})"
             for name, where in nearer.items()
             if where.any()
         ]
@@ -481,7 +485,7 @@ def _excuse(it: Check, seen: Measured, looked: list[Wrong]) -> Kinks:
     tails = saturated(it, seen, off)
     seen.remarks += [
         f"{one.name}: right, but your gradient loses digits at {one.label(first_of(where))}, "
-        f"where it saturates ({counted(int(where.sum()), 'value')})"
+        f"where it saturates ({counted(where.sum(), 'value')})"
         for one in looked
         if (where := tails[one.name]).any()
     ]
@@ -498,8 +502,8 @@ def _excuse(it: Check, seen: Measured, looked: list[Wrong]) -> Kinks:
 
 def _may_be_rounding(one: Wrong) -> bool:
     """Whether some elements are wrong by so little that rounding could explain it after all."""
-    whole = np.max(np.abs(one.own), initial=0.0)
-    return bool((one.off & (np.abs(one.own - one.value) <= SAFETY * SMALL * whole)).any())
+    near = np.abs(one.own - one.value) <= SAFETY * SMALL * largest(one.own)
+    return bool((one.off & near).any())
 
 
 def _accepted(
@@ -515,38 +519,39 @@ def _accepted(
 
 def _not_the_derivative(off: Quantities, looked: list[Wrong]) -> str:
     places = [one.label(first_of(where)) for one in looked if (where := off[one.name]).any()]
+    more = " and elsewhere" if sum(where.sum() for where in off.values()) > len(places) else ""
     return (
-        f"PyTorch's gradient is not the derivative of this reference at {', '.join(places)}"
-        f"{' and elsewhere' * (sum(int(w.sum()) for w in off.values()) > len(places))}; yours is, "
-        "by difference quotients of the reference's value"
+        f"PyTorch's gradient is not the derivative of this reference at {', '.join(places)}{more}; "
+        "yours is, by difference quotients of the reference's value"
     )
 
 
-def _at_kinks(absolved: Quantities, kinks: Kinks, looked: list[Wrong]) -> list[str]:
+def _at_kinks(absolved: Quantities, kinks: Kinks, looked: list[Wrong]) -> Iterator[str]:
     """A remark for every gradient with elements that differ from PyTorch's at a kink."""
-    remarks = []
     for one in looked:
         name, where = one.name, absolved[one.name]
-        if where.any():
-            at = first_of(where)
-            low, high = kinks.low[name][at], kinks.high[name][at]
-            more = f" ({counted(int(where.sum()), 'value')} like this)" if where.sum() > 1 else ""
-            label = one.label(at)
-            remarks.append(
-                f"PyTorch's gradient is not the derivative of this reference at {label}: "
+        if not where.any():
+            continue
+        at = first_of(where)
+        low, high, slack = (side[name][at] for side in (kinks.low, kinks.high, kinks.slack))
+        more = f" ({counted(where.sum(), 'value')} like this)" if where.sum() > 1 else ""
+        if high - low <= 2 * slack:
+            yield (
+                f"PyTorch's gradient is not the derivative of this reference at {one.label(at)}: "
                 f"on both sides it is {low:.6g}, as yours{more}"
-                if high - low <= 2 * kinks.slack[name][at]
-                else f"{label} is at a kink or tie, where the gradient may be anything "
+            )
+        else:
+            yield (
+                f"{one.label(at)} is at a kink or tie, where the gradient may be anything "
                 f"from {low:.6g} to {high:.6g}; yours is{more}"
             )
-    return remarks
 
 
 def _demand_finite(looked: list[Wrong]) -> None:
     """Refuse what has no number on PyTorch's side alone."""
     for one in looked:
-        for place in np.argwhere(one.off):
-            at = tuple(map(int, place))
+        if one.off.any():
+            at = first_of(one.off)
             raise ValueError(
                 f"reference is not differentiable there: PyTorch's gradient of {one.name} is "
                 f"{one.value[at]} at {one.label(at)}, yours {one.own[at]!s}; "
@@ -557,18 +562,9 @@ def _demand_finite(looked: list[Wrong]) -> None:
 
 def _first(it: Wrong, tolerance: str) -> tuple[Entry, list[str]]:
     """The first wrong element, and what the report says of it."""
-    off = it.wrong
-    at = first_of(off)
+    at = first_of(it.wrong)
     own, value, allowed = (float(array[at]) for array in (it.own, it.value, it.bound))
-    apart, label = abs(own - value), it.label(at)
-    how_many = f"{int(off.sum())} of {counted(off.size, 'element')} differ"
-    report = [
-        f"{it.name}: mismatch, {how_many}, first {label}",
-        f"  yours     {own!r}",
-        f"  PyTorch   {value!r}",
-    ]
-    if np.isfinite(apart):
-        far = distance(own, value, "float64")
-        explained = f"{tolerance} allows" if tolerance else "rounding explains"
-        report.append(f"  apart     {apart:.2g} ({far}); {explained} {allowed:.2g}")
-    return Entry(1, it.name, list(at), label, own, value, apart, allowed), report
+    first = Entry(1, it.name, list(at), it.label(at), own, value, abs(own - value), allowed)
+    how_many = f"{it.wrong.sum()} of {counted(it.wrong.size, 'element')} differ"
+    explained = f"{tolerance} allows" if tolerance else "rounding explains"
+    return first, in_lines(first, how_many, explained)

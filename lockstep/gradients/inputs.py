@@ -7,7 +7,7 @@ gradient is returned are ever differentiated; everything else is passed on as it
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 from typing import Any
@@ -76,6 +76,15 @@ def rebuilt(node: Any, change: Callable[[Any], Any]) -> Any:
     if isinstance(node, list | tuple):
         return _like(node, [rebuilt(value, change) for value in node])
     return change(node)
+
+
+def each_in(node: Any) -> Iterator[Any]:
+    """What is in dicts, lists and tuples."""
+    if isinstance(node, dict | list | tuple):
+        for part in node.values() if isinstance(node, dict) else node:
+            yield from each_in(part)
+    else:
+        yield node
 
 
 def _like(node: Any, values: list[Any]) -> Any:

@@ -15,6 +15,7 @@ from torch import Tensor
 from lockstep.errors import first_line_of
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.gradients.check import Code, Options
+from lockstep.gradients.inputs import rebuilt
 from lockstep.gradients.kinks import Kinks
 from lockstep.gradients.ladder import HALVES, PRECISIONS, RATIO, on_the_grid, precision_of, unit
 from lockstep.gradients.measured import Check, Measured
@@ -120,15 +121,13 @@ def _varied(inputs: dict[str, Any]) -> set[str]:
 
 def _each(value: Any, convert: Callable[[Tensor], Tensor]) -> Any:
     """The same with every floating-point array, as a tensor, converted."""
-    if isinstance(value, dict):
-        return {key: _each(part, convert) for key, part in value.items()}
-    if isinstance(value, list | tuple) and not all(isinstance(it, int | float) for it in value):
-        parts = [_each(part, convert) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-        value = torch.from_numpy(np.ascontiguousarray(value))
-    is_float = isinstance(value, Tensor) and value.is_floating_point()
-    return convert(value) if is_float else value
+
+    def changed(it: Any) -> Any:
+        if isinstance(it, np.ndarray) and it.dtype.kind == "f":
+            it = torch.from_numpy(np.ascontiguousarray(it))
+        return convert(it) if isinstance(it, Tensor) and it.is_floating_point() else it
+
+    return rebuilt(value, changed)
 
 
 def in_float32(reference: Code) -> Code:

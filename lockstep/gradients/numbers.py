@@ -17,13 +17,13 @@ from lockstep.explain.facts import agree
 from lockstep.gradients.check import Options, as_function, attached_for, checked
 from lockstep.gradients.inputs import Given, digest, flat, given, parts
 from lockstep.gradients.reference import demand_scalar
-from lockstep.gradients.result import CheckResult, GradientMismatch, mismatch
+from lockstep.gradients.result import CheckResult, GradientMismatch, in_lines, mismatch
 from lockstep.network.names import Array, Quantities
 from lockstep.run.record import Entry
 from lockstep.run.threads import threads
 from lockstep.setup.files import nearest, parsed, read_bytes, read_lines, read_text
 from lockstep.sides.written import ENOUGH, FEWEST, Printed, half_units, printed_as, written
-from lockstep.text import counted, distance, right_digits
+from lockstep.text import counted, right_digits
 from lockstep.version import versions
 
 # What is in a file, each object behind what a message about it starts with.
@@ -396,13 +396,4 @@ def _too_few(first: Entry, near: dict[str, _Printed]) -> GradientMismatch:
         'or put printed numbers in quotes, as in "0.593"',
         explains=wrong,
     )
-    at = tuple(first.index or ())
-    own, value = float(one.value[at]), float(one.right[at])
-    report = [
-        f"{name}: mismatch, printed with too few digits, first {first.label}",
-        f"  yours     {own!r}",
-        f"  PyTorch   {value!r}",
-        f"  apart     {abs(own - value):.2g} ({distance(own, value, 'float64')}); "
-        f"rounding explains {first.allowed:.2g}",
-    ]
-    return mismatch(first, report, [likely])
+    return mismatch(first, in_lines(first, "printed with too few digits"), [likely])

@@ -15,7 +15,7 @@ from lockstep.gradients.measured import MOVED_SAFETY, Check, Measured
 from lockstep.gradients.unseen import Unseen, untested
 from lockstep.network.names import Array, Index, Quantities, element
 from lockstep.run.record import Entry
-from lockstep.text import columns, counted, grouped, listed, percent
+from lockstep.text import columns, counted, distance, grouped, listed, percent
 
 _LITTLE = 1e-3  # of a value: where no smaller error could be detected, the report says so
 _SAMPLE = 2**16  # values that are looked at for a remark on accuracy
@@ -360,6 +360,21 @@ def _why(is_nothing: bool, in_single: bool) -> str:
     if in_single:
         return "as it is computed in float32"
     return "by cancellation, as a variance from E[x²] − E[x]² does"
+
+
+def in_lines(it: Entry, what: str, explained: str = "rounding explains") -> list[str]:
+    """What a report says of the first wrong element. what: how many there are, or what is wrong."""
+    own: Any = it.manual
+    value: Any = it.torch
+    lines = [
+        f"{it.quantity}: mismatch, {what}, first {it.label}",
+        f"  yours     {own!r}",
+        f"  PyTorch   {value!r}",
+    ]
+    if np.isfinite(apart := abs(own - value)):
+        far = distance(own, value, "float64")
+        lines.append(f"  apart     {apart:.2g} ({far}); {explained} {it.allowed:.2g}")
+    return lines
 
 
 def mismatch(
