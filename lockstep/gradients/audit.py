@@ -25,6 +25,7 @@ from lockstep.gradients.check import REPORTED, Code, Options
 from lockstep.gradients.edits import planted
 from lockstep.gradients.inputs import digest, given
 from lockstep.gradients.ladder import precision_of, unit
+from lockstep.gradients.measured import Check
 from lockstep.gradients.reference import Noise, blamed, floating, gradients, widened
 from lockstep.gradients.scalar import Layer, as_scalar
 from lockstep.network.names import Array, Quantities
@@ -214,6 +215,11 @@ class _Test:
         return gradients(self.layer.wide, self.arrays, self.names)
 
     @property
+    def known(self) -> Check:
+        """The reference in float64."""
+        return Check(None, self.layer.wide, self.arrays, self.names, self.names)
+
+    @property
     def precision(self) -> str:
         """The coarsest of the inputs."""
         coarsest = max(self.kinds.values(), key=lambda it: torch.finfo(it).eps)
@@ -272,7 +278,7 @@ def _audited(reference: Code, inputs: Any, rule: Rule, seed: int, seconds: float
     remarks = list(_one_sided(test, smallest))
     deadline = time.monotonic() + seconds
     try:
-        for mistake, says, wrong in planted(test.layer.wide, test.arrays, test.names, deadline):
+        for mistake, says, wrong in planted(test.known, deadline):
             note(mistake, wrong, _with_incoming(says, test.layer.outputs))
     except ValueError as error:
         remarks.append(f"not all mistakes could be planted: {first_line_of(error)}")

@@ -29,7 +29,7 @@ from lockstep.gradients.measured import (
     measure,
     moved_by_hand,
 )
-from lockstep.gradients.mistakes import Wrong, by_shape, diagnose
+from lockstep.gradients.mistakes import by_shape, diagnose
 from lockstep.gradients.quotients import quotient
 from lockstep.gradients.reference import (
     as_array,
@@ -48,6 +48,7 @@ from lockstep.gradients.result import (
     mismatch,
 )
 from lockstep.gradients.saturation import saturated
+from lockstep.gradients.wrong import Wrong
 from lockstep.network.names import Array, Quantities
 from lockstep.run.record import Entry
 from lockstep.run.threads import threads

@@ -15,7 +15,7 @@ import itertools
 import time
 from bisect import bisect
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -44,10 +44,10 @@ from lockstep.gradients.changes import (
 )
 from lockstep.gradients.graph import Forward, Joint, traced, traced_as_it_is
 from lockstep.gradients.inputs import parts
-from lockstep.gradients.mistakes import FACTORS, Wrong, times
+from lockstep.gradients.measured import Check
 from lockstep.gradients.operations import Edits, Node, described, place, rerun, unedited
-from lockstep.gradients.reference import Reference
 from lockstep.gradients.tape import TooLong
+from lockstep.gradients.wrong import FACTORS, Wrong, times
 from lockstep.network.names import Array, Quantities
 
 TOO_LONG = "the search for the mistake stopped after its time limit"
@@ -58,23 +58,13 @@ _NEAR = 8  # values before and after an operation that may be taken for one that
 
 
 @np.errstate(all="ignore")
-def search(
-    wrong: list[Wrong],
-    reference: Reference,
-    inputs: Quantities,
-    wanted: Sequence[str],
-    deadline: float,
-    used: Container[str] = (),
-) -> tuple[dict[str, Diagnosis], str]:
+def search(wrong: list[Wrong], it: Check, deadline: float) -> tuple[dict[str, Diagnosis], str]:
     """The likeliest edit of the reference that gives each wrong gradient.
 
     Args:
         wrong: The wrong gradients.
-        reference: The scalar in torch.
-        inputs: By name.
-        wanted: The names of those that are differentiated.
+        it: Both sides.
         deadline: When to stop, as `time.monotonic` tells it.
-        used: The names of the reference's operations.
 
     Returns:
         The diagnoses by name, and why operations could not be edited, or "".
@@ -82,11 +72,11 @@ def search(
     found: dict[str, Diagnosis] = {}
     reasons = []
     for trace in (traced, traced_as_it_is):
-        left = [it for it in wrong if it.name not in found]
+        left = [one for one in wrong if one.name not in found]
         try:
-            joint = trace(reference, inputs, wanted, deadline)
+            joint = trace(it.reference, it.inputs, it.wanted, deadline)
             _demand_right(joint, left)
-            for diagnosis in _explained(left, joint, inputs, deadline, used):
+            for diagnosis in _explained(_probed(joint, left, it, deadline)):
                 found.setdefault(diagnosis.quantity, diagnosis)
                 if len(found) == len(wrong):
                     return found, ""
@@ -123,66 +113,64 @@ class Search:
     Attributes:
         joint: The reference.
         wrong: The wrong gradients.
-        inputs: By name.
+        check: Both sides.
         deadline: When to stop.
         probes: By operation that carries a gradient, the derivatives of the sums by its result.
         sought: What an edit should change the sums by: wrong gradients × sums.
         slack: How near it should come.
         near: How near it should come, relative to larger changes of which it is made.
-        used: The names of the reference's operations.
     """
 
     joint: Joint
     wrong: list[Wrong]
-    inputs: Quantities
+    check: Check
     deadline: float
     probes: dict[Node, Tensor]
     sought: Array
     slack: Array
     near: float
-    used: Container[str] = ()
 
 
-def _probed(joint: Joint, wrong: list[Wrong], inputs: Quantities, deadline: float) -> Search:
+@torch.enable_grad()
+def _probed(joint: Joint, wrong: list[Wrong], check: Check, deadline: float) -> Search:
     """Differentiate random sums of the wrong gradients by everything on the way back."""
-    values: dict[Node, Any] = {joint.seed: joint.seed.value.clone().requires_grad_()}
-    for node in joint.nodes:
-        if node.run and not node.draws and any(used in values for used in node.inputs):
-            values[node] = rerun(node, values)
+    values = _differentiable(joint)
     carrying = {
         node: value
         for node, value in values.items()
         if isinstance(value, Tensor) and value.requires_grad
     }
-    size = sum(value.numel() for value in carrying.values())
-    if size * _SUMS * len(wrong) > _MOST:
+    tensors = list(carrying.values())
+    if sum(map(Tensor.numel, tensors)) * _SUMS * len(wrong) > _MOST:
         raise ValueError("its operations have too many numbers")
     random, rows, sought, slack = np.random.default_rng(0), [], [], []
-    near = max(float(torch.finfo(value.dtype).eps) for value in carrying.values()) ** 0.5
-    for it in wrong:
-        for _ in range(_SUMS):
-            weight = random.normal(size=it.value.shape)
-            error = weight * (it.own - it.value)
-            final = values[joint.gradients[it.name]]
-            given = torch.as_tensor(weight)
-            by = torch.autograd.grad(
-                final,
-                list(carrying.values()),
-                (torch.view_as_complex(given) if final.is_complex() else given).to(final.dtype),
-                retain_graph=True,
-                allow_unused=True,
-            )
-            rows.append(by)
-            sought.append(error.sum())
-            slack.append((4 * np.abs(weight) * it.bound + near * np.abs(error)).sum())
+    near = max(torch.finfo(value.dtype).eps for value in tensors) ** 0.5
+    for it, _ in itertools.product(wrong, range(_SUMS)):
+        weight = random.normal(size=it.value.shape)
+        error = weight * (it.own - it.value)
+        final, given = values[joint.gradients[it.name]], torch.as_tensor(weight)
+        given = (torch.view_as_complex(given) if final.is_complex() else given).to(final.dtype)
+        rows.append(
+            torch.autograd.grad(final, tensors, given, retain_graph=True, allow_unused=True)
+        )
+        sought.append(error.sum())
+        slack.append((4 * np.abs(weight) * it.bound + near * np.abs(error)).sum())
     probes = {
         node: torch.stack([_flat(torch.zeros_like(value) if g is None else g) for g in given])
         for (node, value), *given in zip(carrying.items(), *rows, strict=True)
         if any(g is not None for g in given)
     }
-    shape = len(wrong), _SUMS
-    wanted, near_by = np.reshape(sought, shape), np.reshape(slack, shape)
-    return Search(joint, wrong, inputs, deadline, probes, wanted, near_by, near)
+    wanted, near_by = (np.reshape(sums, (len(wrong), _SUMS)) for sums in (sought, slack))
+    return Search(joint, wrong, check, deadline, probes, wanted, near_by, near)
+
+
+def _differentiable(joint: Joint) -> dict[Node, Any]:
+    """The way back run again, so that it can be differentiated by everything on it."""
+    values: dict[Node, Any] = {joint.seed: joint.seed.value.clone().requires_grad_()}
+    for node in joint.nodes:
+        if node.run and not node.draws and any(used in values for used in node.inputs):
+            values[node] = rerun(node, values)
+    return values
 
 
 def _flat(tensor: Tensor) -> Tensor:
@@ -230,21 +218,35 @@ def _foretold(seen: Search, edits: Edits) -> Array | None:
     return sums.double().numpy().reshape(seen.sought.shape)
 
 
+def _gradients(joint: Joint, edits: Edits) -> Quantities:
+    """The gradients that edits change, by name."""
+    values = _changed(edits)
+    return {name: _array(values[node]) for name, node in joint.gradients.items() if node in values}
+
+
 def _gradient(seen: Search, it: Wrong, edits: Edits) -> Array:
     """A gradient where some operations are edited."""
-    final = seen.joint.gradients[it.name]
-    gradient = _array(_changed(edits).get(final, final.value))
-    if gradient.shape != it.value.shape:  # pragma: no cover - it depends on the operation
-        raise ValueError("an edited gradient has another shape")
-    return gradient
+    return _gradients(seen.joint, edits).get(it.name, it.value)
 
 
 def _explains(seen: Search, it: Wrong, edits: Edits) -> bool:
     """Whether edits give a gradient."""
-    try:
+    with suppress(*CANNOT):
         return _is_it(it, _gradient(seen, it, edits))
-    except CANNOT:  # pragma: no cover - it depends on the operation
-        return False
+    return False  # pragma: no cover - it depends on the operation
+
+
+def _by_each(
+    seen: Search, some: Iterable[Change], gradients: Callable[[Edits], Quantities]
+) -> Iterator[Diagnosis]:
+    """Changes that give a gradient by hand. gradients: what edits make of them, by name."""
+    for change in some:
+        _in_time(seen)
+        with suppress(*CANNOT):
+            found = gradients(change.edits)
+            for it in seen.wrong:
+                if it.name in found and _is_it(it, found[it.name]):
+                    yield _said(it, change)
 
 
 def _is_it(it: Wrong, gradient: Array) -> bool:
@@ -258,17 +260,8 @@ def _is_it(it: Wrong, gradient: Array) -> bool:
 
 
 @torch.no_grad()
-def _explained(
-    wrong: list[Wrong],
-    joint: Joint,
-    inputs: Quantities,
-    deadline: float,
-    used: Container[str] = (),
-) -> Iterator[Diagnosis]:
+def _explained(seen: Search) -> Iterator[Diagnosis]:
     """Diagnoses that give the gradients by hand, likelier ones first."""
-    with torch.enable_grad():
-        seen = _probed(joint, wrong, inputs, deadline)
-    seen.used = used
     terms = list(_terms(seen))
     yield from _by_terms(seen, terms, lambda c, why: c in (0, -1))
     tried: list[Tried] = []
@@ -282,8 +275,8 @@ def _explained(
     yield from _by_terms(seen, terms, lambda c, why: bool(why))
     yield from _stopped_early(seen)
     yield from _by_all_of_a_loop(seen, every)
-    if joint.forward:
-        yield from _by_the_forward_pass(seen, joint.forward)
+    if seen.joint.forward:
+        yield from _by_the_forward_pass(seen, seen.joint.forward)
     yield from _by_terms(seen, terms, lambda c, why: True)
     yield from _by_two(seen, terms, tried)
 
@@ -438,7 +431,7 @@ def _by_term(seen: Search, it: Wrong, term: Term, only: bool, kinds: Kinds) -> D
     slack = 4 * it.bound + 2.0**-48 * np.abs(part)
     informative = np.abs(part) > slack
     several = _varied(part[it.off & informative], slack[it.off & informative])
-    c, why = times(it.own - it.value + part, part, slack, seen.inputs, several, seen.used)
+    c, why = times(it.own - it.value + part, part, slack, seen.check, several)
     if c is None or not kinds(c, why) or not informative.any():
         return None
     of = term.whole.of
@@ -484,20 +477,19 @@ def _by_one(seen: Search, tried: list[Tried]) -> Iterator[Diagnosis]:
         return
     sums = np.array([those for _, those in tried])
     fits = (np.abs(sums - seen.sought) <= seen.slack).all(2)
-    explained = [0] * len(seen.wrong)
+    tries = [20] * len(seen.wrong)
 
-    def likelihood(k: int) -> Any:
-        return -fits[k].sum(), tried[k][0].mistake == "wrong-index", k
+    def likelihood(at: list[int]) -> Any:
+        return -fits[at[0]].sum(), tried[at[0]][0].mistake == "wrong-index", at
 
-    for k in sorted(np.flatnonzero(fits.any(1)).tolist(), key=likelihood):  # pragma: no branch
-        for w, it in enumerate(seen.wrong):  # pragma: no branch
-            change = tried[k][0]
-            if fits[k, w] and explained[w] < 20:  # pragma: no branch
-                _in_time(seen)
-                explained[w] += 1
-                if _explains(seen, it, change.edits):  # pragma: no branch
-                    explained[w] = 20
-                    yield _said(it, change)
+    for k, w in sorted(np.argwhere(fits).tolist(), key=likelihood):
+        change, it = tried[k][0], seen.wrong[w]
+        if tries[w]:  # pragma: no branch
+            _in_time(seen)
+            tries[w] -= 1
+            if _explains(seen, it, change.edits):  # pragma: no branch
+                tries[w] = 0
+                yield _said(it, change)
 
 
 def _groups(seen: Search) -> dict[Node, list[Node]]:
@@ -649,20 +641,7 @@ def _by_all_of_a_loop(seen: Search, some: Iterable[Change]) -> Iterator[Diagnosi
     phases = _phases(seen.joint.nodes)
     alike = (_together(these, phases, 2) for these in (_at_sums(seen), some))
     repeated = itertools.chain(*alike, _at_steps(seen, phases))
-    found: set[str] = set()
-    for change in repeated:
-        _in_time(seen)
-        try:
-            values = _changed(change.edits)
-        except CANNOT:
-            continue
-        for it in seen.wrong:
-            value = values.get(seen.joint.gradients[it.name])
-            if it.name not in found and value is not None and _is_it(it, _array(value)):
-                found.add(it.name)
-                yield _said(it, change)
-        if len(found) == len(seen.wrong):  # pragma: no cover
-            return
+    return _by_each(seen, repeated, partial(_gradients, seen.joint))
 
 
 def _at_sums(seen: Search) -> Iterator[Change]:
@@ -722,29 +701,30 @@ def _stream(of: list[Node], k: int | None) -> list[Node]:
 
 def _by_the_forward_pass(seen: Search, forward: Forward) -> Iterator[Diagnosis]:
     """Mistakes of the forward pass, as hand repeats it; with its derivative, and without."""
-    small = any(_is_small(it) for it in seen.wrong)
+    small = any(map(_is_small, seen.wrong))
     every = (
         change
         for node in forward.nodes
         if node.run and isinstance(node.value, Tensor) and node.value.is_floating_point()
         for change in itertools.chain(changes(node, ()), epsilons(node) if small else ())
     )
-    for change in _together(every, _phases(forward.nodes)):
-        variants = [change]
-        if change.mistake in ("scaled-by-constant", "epsilon-placement", "log-epsilon"):
-            also = {node: _value_only(node, edit) for node, edit in change.edits.items()}
-            says = f"{change.says}, in the value and not in its derivative"
-            variants.append(replace(change, says=says, edits=also))
-        for one in variants:
-            _in_time(seen)
-            try:
-                with torch.enable_grad():
-                    gradients = forward.gradients(one.edits)
-            except CANNOT:
-                continue
-            for it in seen.wrong:
-                if _is_it(it, _array(gradients[it.name])):
-                    yield _said(it, one)
+    together = _together(every, _phases(forward.nodes))
+    variants = itertools.chain.from_iterable(map(_with_value_only, together))
+
+    def gradients(edits: Edits) -> Quantities:
+        with torch.enable_grad():
+            return {name: _array(it) for name, it in forward.gradients(edits).items()}
+
+    return _by_each(seen, variants, gradients)
+
+
+def _with_value_only(change: Change) -> Iterator[Change]:
+    """A change of the forward pass; and without its derivative, if it may have been forgotten."""
+    yield change
+    if change.mistake in ("scaled-by-constant", "epsilon-placement", "log-epsilon"):
+        edits: Edits = {node: _value_only(node, edit) for node, edit in change.edits.items()}
+        says = f"{change.says}, in the value and not in its derivative"
+        yield replace(change, says=says, edits=edits)
 
 
 def _is_small(it: Wrong) -> bool:
@@ -826,15 +806,11 @@ def _both(some: Edits, others: Edits) -> Edits:
 
 @torch.no_grad()
 @np.errstate(all="ignore")
-def planted(
-    reference: Reference, inputs: Quantities, wanted: Sequence[str], deadline: float
-) -> Iterator[tuple[str, str, Quantities]]:
+def planted(it: Check, deadline: float) -> Iterator[tuple[str, str, Quantities]]:
     """The reference's gradients with each small mistake of the catalogue in the way back.
 
     Args:
-        reference: The scalar in torch.
-        inputs: By name.
-        wanted: The names of those that are differentiated.
+        it: The reference, its inputs and what is differentiated.
         deadline: When to stop, as `time.monotonic` tells it.
 
     Yields:
@@ -844,20 +820,18 @@ def planted(
         ValueError: The operations cannot be edited, or the time is over.
     """
     try:
-        joint = traced(reference, inputs, wanted, deadline)
+        joint = traced(it.reference, it.inputs, it.wanted, deadline)
         right = {name: _array(node.value) for name, node in joint.gradients.items()}
-        with torch.enable_grad():
-            every = [Wrong(n, it, it, np.full_like(it, 1e-9)) for n, it in right.items()]
-            seen = _probed(joint, every, inputs, deadline)
+        every = [Wrong(name, own, own, np.full_like(own, 1e-9)) for name, own in right.items()]
+        seen = _probed(joint, every, it, deadline)
         for change in _in_turn(seen, itertools.chain(_small(seen), _replaced(seen))):
             with suppress(*CANNOT):
-                values = _changed(change.edits)
                 wrong = {
-                    name: _array(values[node])
-                    for name, node in joint.gradients.items()
-                    if node in values and values[node].shape == node.value.shape
+                    name: own
+                    for name, own in _gradients(joint, change.edits).items()
+                    if own.shape == right[name].shape
                 }
-                if any(np.abs(it - right[name]).max() > 1e-9 for name, it in wrong.items()):
+                if any(np.abs(own - right[name]).max() > 1e-9 for name, own in wrong.items()):
                     yield change.mistake, change.says.replace(THEIRS, next(iter(wrong))), wrong
     except (TooLong, KeyError, *CANNOT) as error:
         late = "the time was over" if isinstance(error, TooLong) else type(error).__name__

@@ -19,7 +19,7 @@ from lockstep.gradients.inputs import rebuilt
 from lockstep.gradients.kinks import Kinks
 from lockstep.gradients.ladder import HALVES, PRECISIONS, RATIO, on_the_grid, precision_of, unit
 from lockstep.gradients.measured import Check, Measured
-from lockstep.gradients.mistakes import FACTORS, Wrong, diagnose
+from lockstep.gradients.mistakes import diagnose
 from lockstep.gradients.precisions import Climbed, Finding, Sides, climb
 from lockstep.gradients.reference import Noise, as_array, gradients, widened
 from lockstep.gradients.result import (
@@ -32,6 +32,7 @@ from lockstep.gradients.result import (
 )
 from lockstep.gradients.scalar import Layer
 from lockstep.gradients.unseen import untested
+from lockstep.gradients.wrong import FACTORS, Wrong
 from lockstep.network.names import Array, Quantities
 from lockstep.run.record import Entry
 

@@ -12,16 +12,13 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import agree
+from lockstep.gradients.wrong import Wrong
 from lockstep.network.names import Array, Index, Quantities
-
-if TYPE_CHECKING:
-    from lockstep.gradients.mistakes import Wrong
 
 _CHANCE = 14  # among so many ways to choose the wrong elements one is no coincidence
 

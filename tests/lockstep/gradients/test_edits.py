@@ -10,8 +10,8 @@ from lockstep import watch
 from lockstep.gradients import edits
 from lockstep.gradients.edits import search
 from lockstep.gradients.graph import traced, traced_as_it_is
-from lockstep.gradients.measured import same_draws
-from lockstep.gradients.mistakes import Wrong
+from lockstep.gradients.measured import Check, same_draws
+from lockstep.gradients.wrong import Wrong
 
 F = torch.nn.functional
 
@@ -41,7 +41,8 @@ def searched(reference, own, inputs, seconds=60.0, wanted=None, near=1e-12):
         for name, array in own.items()
     ]
     assert all(it.off.any() for it in wrong), "the gradients by hand are right"
-    return search(wrong, reference, inputs, wanted, time.monotonic() + seconds)
+    it = Check(None, reference, inputs, wanted, wanted)
+    return search(wrong, it, time.monotonic() + seconds)
 
 
 def sigmoid(x):

@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from lockstep.gradients.mistakes import Wrong
 from lockstep.gradients.patterns import Known, by_pattern, few_digits, where
+from lockstep.gradients.wrong import Wrong
 
 RANDOM = np.random.default_rng(0)
 SHAPE = (6, 5)
