@@ -12,7 +12,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -88,19 +88,8 @@ class AuditResult:
 
     def document(self) -> dict[str, Any]:
         """The result for other programs."""
-        return {
-            "passes": self.passes,
-            "smallest": {
-                name: None if math.isinf(it) else it for name, it in self.smallest.items()
-            },
-            "suggested": self.suggested,
-            "suggested_passed": self.suggested_passed,
-            "planted": {name: vars(it) for name, it in self.planted.items()},
-            "precision": self.precision,
-            "seed": self.seed,
-            "inputs": self.inputs,
-            "remarks": self.remarks,
-        }
+        smallest = {name: None if math.isinf(it) else it for name, it in self.smallest.items()}
+        return asdict(self) | {"smallest": smallest}
 
     def __str__(self) -> str:
         tried = sum(it.tried for it in self.planted.values())
@@ -245,7 +234,7 @@ class _Test:
                 raise
             return False
         if isinstance(found, Tensor | np.ndarray | np.generic):
-            if found.ndim and np.prod(tuple(found.shape)) != 1:
+            if math.prod(found.shape) != 1:
                 shape = tuple(found.shape)
                 raise ValueError(f"the rule gives numbers of shape {shape}; expected True or False")
             found = bool(found)
@@ -255,13 +244,12 @@ class _Test:
 
 
 def _audited(reference: Code, inputs: Any, rule: Rule, seed: int, seconds: float) -> AuditResult:
-    drawn = _drawn(inputs, seed)
-    others = [_drawn(inputs, seed + n) if callable(inputs) else drawn for n in range(1, _TESTS)]
-    test = _test(reference, drawn, rule, seed)
-    tests = [test, *(_test(reference, it, rule, seed + n) for n, it in enumerate(others, 1))]
+    draws = [_drawn(inputs, seed + n) for n in range(_TESTS)]
+    tests = [_test(reference, it, rule, seed + n) for n, it in enumerate(draws)]
+    test, other, *_ = tests
     tolerances = list(_tolerances(tests))
     rivals = [replace(test, rule=close(**it)) for it in tolerances]
-    passed = [0 for _ in rivals]
+    passed = [0] * len(rivals)
     found: dict[str, Planted] = defaultdict(Planted)
 
     def note(name: str, wrong: Quantities, says: str) -> None:
@@ -269,9 +257,8 @@ def _audited(reference: Code, inputs: Any, rule: Rule, seed: int, seconds: float
             for n, it in enumerate(rivals):
                 passed[n] += it.passes(wrong)
 
-    other = tests[1]
     if not callable(inputs):
-        other = _test(reference, _redrawn(drawn, seed), rule, seed + 1)
+        other = _test(reference, _redrawn(draws[0], seed), rule, seed + 1)
     for name, wrong in _plain(test, other.right):
         note(name, wrong, "")
     smallest = {name: _smallest(test, name) for name in test.names}
@@ -282,7 +269,7 @@ def _audited(reference: Code, inputs: Any, rule: Rule, seed: int, seconds: float
             note(mistake, wrong, _with_incoming(says, test.layer.outputs))
     except ValueError as error:
         remarks.append(f"not all mistakes could be planted: {first_line_of(error)}")
-    if not test.passes({name: test.exact[name] for name in test.names}):  # it only rounds
+    if not test.passes(test.exact):  # it only rounds
         remarks.append(
             "the rule rejects gradients that are wrong by nothing but rounding in "
             f"{test.precision}: a right kernel would not pass it"
@@ -298,7 +285,7 @@ def _audited(reference: Code, inputs: Any, rule: Rule, seed: int, seconds: float
         ordered,
         test.precision,
         seed,
-        digest(given(drawn)),
+        digest(given(draws[0])),
         remarks,
     )
 

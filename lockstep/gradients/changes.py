@@ -16,13 +16,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lockstep.gradients.operations import Edits, Node, described, place, sign, source, unedited
+from lockstep.gradients.operations import (
+    Edit,
+    Edits,
+    Node,
+    described,
+    place,
+    sign,
+    source,
+    unedited,
+)
 
 THEIRS = "\0"  # in a sentence, the name of the gradient that is wrong
 _NEUTRAL = {"mul": 1, "div": 1, "add": 0, "sub": 0, "rsub": 0}  # what leaves an argument out
 _PRODUCTS = ("mm", "bmm", "mv", "dot", "addmm", "baddbmm")
-_WHOLE = "mul div add sub rsub pow clone neg expand view t permute unsqueeze getitem".split()
 _ORDERS = ("flip", "roll", "cumsum", "permute", "t", "transpose")
+_WHOLE = (*_ORDERS, *"mul div add sub rsub pow clone neg expand view unsqueeze getitem".split())
 
 
 @dataclass
@@ -41,10 +50,12 @@ class Change:
 
 def changes(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     """The usual mistakes at an operation. carrying: operations that carry a gradient back."""
-    for kind in (
+    kinds = (
+        _factors,
         _left_out,
         _twice,
         _masks,
+        _solved,
         _alone,
         _turned,
         _axes,
@@ -52,8 +63,8 @@ def changes(node: Node, carrying: Container[Node]) -> Iterator[Change]:
         _means,
         _parts,
         _indices,
-    ):
-        yield from kind(node, carrying)
+    )
+    return itertools.chain.from_iterable(kind(node, carrying) for kind in kinds)
 
 
 def with_argument(node: Node, k: int, change: Callable[[Any], Any]) -> Edits:
@@ -65,12 +76,25 @@ def with_argument(node: Node, k: int, change: Callable[[Any], Any]) -> Edits:
     return {node: edit}
 
 
+def _argument(node: Node, k: int) -> Edits:
+    """An operation that is left out: argument k in place of its result."""
+    return {node: lambda *args: args[k]}
+
+
+def _with_result(node: Node, change: Callable[[Tensor], Tensor]) -> Edits:
+    return {node: lambda *args: change(unedited(node, *args))}
+
+
+def _scaled(node: Node, by: Tensor | float) -> Edits:
+    return _with_result(node, partial(torch.mul, by))
+
+
 # Words
 
 
 def is_function(node: Node | None) -> bool:
     """Whether an operation is a function of every number by itself, such as tanh."""
-    if node is None or node.name in _WHOLE + [*_ORDERS]:
+    if node is None or node.name in _WHOLE:
         return False
     given = node.inputs
     return len(given) == 1 and _shape(given[0]) == _shape(node) is not None
@@ -102,19 +126,15 @@ def formula(node: Any, of: Node, texts: dict[Node, str]) -> str:
         return f"{node:g}" if isinstance(node, int | float) else "…"
     if node in texts:
         return texts[node]
-    if node is of:
-        return sign(node.name)
     if node.of is not of or source(node):
         return source(node) or ("x" if node in of.args else sign(node.name))
     parts = [formula(it, of, texts) for it in node.args]
     parts = [f"({part})" if " " in part else part for part in parts]
     if node.name == "rsub":
         parts = parts[1::-1]
-    written = {"mul": " · ", "div": " / ", "add": " + ", "sub": " − ", "rsub": " − "}
+    written = {"mul": " · ", "div": " / ", "add": " + ", "sub": " − ", "rsub": " − ", "pow": "**"}
     if node.name in written:
         return written[node.name].join(parts[:2])
-    if node.name == "pow":
-        return f"{parts[0]}**{parts[1]}"
     return parts[0] if len(parts) == 1 and node.name[:4] == "conj" else f"{node.name}({parts[0]})"
 
 
@@ -130,30 +150,34 @@ def _slope(node: Node, text: str, carrying: Container[Node]) -> str:
 # Arguments
 
 
+def _factors(node: Node, carrying: Container[Node]) -> Iterator[Change]:
+    """A factor of a product of matrices that is left out."""
+    of = node.of
+    for k, it in enumerate(node.args[:2]) if node.name in _PRODUCTS and node in carrying else ():
+        if it in carrying and _shape(it) == _shape(node):
+            left = _words(node.args[1 - k], of)
+            name = "wrong-weights" if of and of.name in _PRODUCTS else "factor-missing"
+            says = f"{left}, a factor of {_at(node)}, is left out{_back(node)}"
+            yield Change(name, says, "multiply with it", _argument(node, k))
+
+
 def _left_out(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     """A factor or a term that is left out."""
-    of = node.of
-    if node.name in _PRODUCTS and node in carrying:
-        for k, it in enumerate(node.args[:2]):
-            if it in carrying and _shape(it) == _shape(node):
-                says = f"{_words(node.args[1 - k], of)}, a factor of {_at(node)}, is left out"
-                name = "wrong-weights" if of and of.name in _PRODUCTS else "factor-missing"
-                edits: Edits = {node: partial(_argument, k)}
-                yield Change(name, says + _back(node), "multiply with it", edits)
-    if (neutral := _NEUTRAL.get(node.name)) is None or _only_compared(node):
+    neutral = _NEUTRAL.get(node.name)
+    if neutral is None or _only_compared(node):
         return
+    of = node.of if is_function(node.of) else None
     for k, it in enumerate(node.args[:2]):
         if it == neutral or not _is_fixed(it, carrying):
             continue
         edits = with_argument(node, k, partial(_filled, neutral))
-        slope = of and is_function(of)
-        if of and slope and node not in carrying:
+        if of and node not in carrying:
             yield _other_slope(of, _slope(node, _without(node, k), carrying), edits)
-        elif of and slope and neutral and isinstance(it, Node):
+        elif of and neutral and isinstance(it, Node):
             yield _other_slope(of, "1", edits)
         else:
-            which = f"1/{_words(it, of)}" if node.name == "div" and k else _words(it, of)
-            name, says = _of_what(node, it, which)
+            which = _words(it, node.of)
+            name, says = _of_what(node, it, f"1/{which}" if node.name == "div" and k else which)
             yield Change(name, f"{says} is left out{_back(node)}", _REMEDIES[neutral], edits)
 
 
@@ -168,21 +192,19 @@ _REMEDIES = {0: "add it", 1: "multiply with it"}
 
 def _of_what(node: Node, it: Any, which: str) -> tuple[str, str]:
     """The mistake of leaving out an argument that is no part of a slope, and what that is."""
-    at, value = _at(node), it.value if isinstance(it, Node) else None
-    if not _NEUTRAL[node.name]:
-        if value is None:
+    at, is_term = _at(node), not _NEUTRAL[node.name]
+    if not isinstance(it, Node):
+        if is_term:
             return "term-missing", f"the constant {which} of {at}"
-        masks = isinstance(value, Tensor) and bool((value == -torch.inf).any())
-        if masks and bool(((value == 0) | (value == -torch.inf)).all()):
+        return "scaled-by-constant", f"the factor {which} of {at}"
+    value = it.value
+    if is_term:
+        masked = value == -torch.inf
+        if masked.any() and (masked | (value == 0)).all():
             return "mask", f"the mask {which} of {at}"
         return "term-missing", f"the term {which} of {at}"
-    if value is None:
-        return "scaled-by-constant", f"the factor {which} of {at}"
-    some = set(value.flatten()[:1000].tolist()) if source(it) else set[float]()
-    name = "factor-missing"
-    if len(some) == 2 and 0 in some:
-        name = "mask" if 1 in some else name
-    return name, f"{which}, a factor of {at},"
+    is_mask = source(it) and set(value.flatten()[:1000].tolist()) == {0, 1}
+    return "mask" if is_mask else "factor-missing", f"{which}, a factor of {at},"
 
 
 def _is_fixed(it: Any, carrying: Container[Node]) -> bool:
@@ -193,9 +215,8 @@ def _is_fixed(it: Any, carrying: Container[Node]) -> bool:
 def _without(node: Node, k: int) -> str:
     """A formula of two arguments without argument k."""
     assert node.of
-    left = formula(node.args[1 - k], node.of, {})
-    negative = (node.name == "sub" and k == 0) or (node.name == "rsub" and k == 1)
-    return f"−{left}" if negative else f"1 / {left}" if node.name == "div" and not k else left
+    before = {("sub", 0): "−", ("rsub", 1): "−", ("div", 0): "1 / "}
+    return before.get((node.name, k), "") + formula(node.args[1 - k], node.of, {})
 
 
 def _other_slope(of: Node, text: str, edits: Edits) -> Change:
@@ -209,10 +230,6 @@ def _other_slope(of: Node, text: str, edits: Edits) -> Change:
         return Change("missing-activation-derivative", says, remedy, edits)
     says = f"{text} in place of the derivative of {at}"
     return Change("wrong-activation-derivative", says, f"derive {of.name} again", edits)
-
-
-def _argument(k: int, *args: Any) -> Any:
-    return args[k]
 
 
 def _filled(number: float, it: Any) -> Any:
@@ -235,14 +252,12 @@ def _twice(node: Node, carrying: Container[Node]) -> Iterator[Change]:
 
 def _masks(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     """A mask that is left out."""
-    masks = {"where": (0, True), "masked_fill": (1, False)}
-    if node.name not in masks or node.of is not None and node not in carrying:
+    chooses = node.name == "where"
+    if not chooses and node.name != "masked_fill" or node.of is not None and node not in carrying:
         return
-    k, keeps = masks[node.name]
-    fixed = [_is_fixed(it, carrying) for it in node.args[1:3]]
-    both = node.name == "where" and fixed[0] == fixed[-1]
-    for always in (True, False) if both else (fixed[-1] if node.name == "where" else keeps,):
-        edits = with_argument(node, k, partial(_filled, always))
+    first, last = (_is_fixed(it, carrying) for it in node.args[1:3])
+    for always in (True, False) if chooses and first == last else (chooses and last,):
+        edits = with_argument(node, int(not chooses), partial(_filled, always))
         if node.of and is_function(node.of):
             yield _one_branch(node, node.args[1 if always else 2], carrying, edits)
         else:
@@ -262,40 +277,46 @@ def _one_branch(node: Node, branch: Any, carrying: Container[Node], edits: Edits
     return Change("mask", says, "take each branch where PyTorch does", edits)
 
 
-def _alone(node: Node, carrying: Container[Node]) -> Iterator[Change]:
-    """A function, or an operation that only moves numbers, that is left out."""
-    given = node.inputs
-    if "adjoint" in node.options:  # a system of equations
+def _solved(node: Node, _: Container[Node]) -> Iterator[Change]:
+    """A system of equations whose matrix is transposed, or is not."""
+    if "adjoint" in node.options:
         turned = node.options | {"adjoint": not node.options["adjoint"]}
         says = f"the matrix of {_at(node)} is transposed the wrong way round{_back(node)}"
-        solved: Edits = {node: lambda *args: node.run and node.run(*args, **turned)}
-        yield Change("transposed-weights", says, "turn it round", solved)
-    if len(given) != 1 or given[0] is not node.args[0] or node.name == "where":
+        edits: Edits = {node: lambda *args: node.run and node.run(*args, **turned)}
+        yield Change("transposed-weights", says, "turn it round", edits)
+
+
+def _alone(node: Node, carrying: Container[Node]) -> Iterator[Change]:
+    """A function, or an operation that only moves numbers, that is left out."""
+    given, of, name, at = node.inputs, node.of, node.name, _at(node)
+    if len(given) != 1 or given[0] is not node.args[0] or name in ("where", *_NEUTRAL):
         return
-    if _shape(given[0]) != _shape(node) or node.name in _NEUTRAL:
+    if _shape(given[0]) != _shape(node):
         return
-    at, name = _at(node), node.name
-    edits: Edits = {node: lambda it, *_: it}
+    edits = _argument(node, 0)
     if name.startswith("conj"):
         yield Change("conjugate", f"a conjugate of {at} is left out", "conjugate it", edits)
     elif name in ("tril", "triu"):
         says = f"the mask of {at} is left out{_back(node)}"
         yield Change("mask", says, "set to zero what is masked", edits)
-    elif node.of and node.of.name not in _ORDERS and name in ("t", "permute", "transpose"):
+    elif of and of.name not in _ORDERS and name in ("t", "permute", "transpose"):
         yield _wrong_way_round(node, given[0], carrying, edits)
     elif name in _ORDERS:
-        says = f"`{sign(name)}` is left out in the derivative of {at}" if node.of else ""
-        name = "wrong-index" if name in ("flip", "roll") else "wrong-axis"
-        yield Change(name, says or f"{at} is left out", "do the same on the way back", edits)
-    elif node.of is None and name == "detach":
+        says = (
+            f"`{sign(name)}` is left out in the derivative of {at}" if of else f"{at} is left out"
+        )
+        mistake = "wrong-index" if name in ("flip", "roll") else "wrong-axis"
+        yield Change(mistake, says, "do the same on the way back", edits)
+    elif of:
+        if is_function(of) and node not in carrying:
+            text = _slope(node, formula(given[0], of, {}), carrying)
+            yield _other_slope(of, text, edits)
+    elif name == "detach":
         says = f"{at} stops the gradient, and yours goes on"
         yield Change("term-too-many", says, "leave out what comes that way", edits)
-    elif node.of is None and is_function(node):
+    elif is_function(node):
         says, remedy = f"{at} is left out in the forward pass", f"apply {sign(name)}"
         yield Change("activation-forgotten", says, remedy, edits)
-    elif node.of and is_function(node.of) and node not in carrying:
-        text = _slope(node, formula(node.args[0], node.of, {}), carrying)
-        yield _other_slope(node.of, text, edits)
 
 
 def _turned(node: Node, carrying: Container[Node]) -> Iterator[Change]:
@@ -338,20 +359,29 @@ def _transposed(it: Tensor) -> Tensor:
 
 def _axes(node: Node, _: Container[Node]) -> Iterator[Change]:
     """Other axes for an operation along some."""
-    asked = node.args[1] if len(node.args) > 1 else None
-    if node.name not in "sum mean amax amin cumsum flip var".split() or asked in (None, []):
+    if node.name not in "sum mean amax amin cumsum flip var".split():
         return
-    given = node.inputs[0].value
-    axes = [axis % given.dim() for axis in (asked if isinstance(asked, list) else [asked])]
+    given, axes = node.inputs[0].value, _along(node)
     for others in itertools.combinations(range(given.dim()), len(axes)):
-        lengths = [[given.shape[axis] for axis in which] for which in (axes, others)]
-        if list(others) != sorted(axes) and sorted(lengths[0]) == sorted(lengths[1]):
+        lengths = [sorted(given.shape[axis] for axis in which) for which in (axes, others)]
+        if [*others] != sorted(axes) and lengths[0] == lengths[1]:
             says = f"{_at(node)}: axis {_listed(others)} in place of axis {_listed(axes)}"
-            instead = list(others) if isinstance(asked, list) else others[0]
+            instead = [*others] if isinstance(node.args[1], list) else others[0]
             other_shape = with_argument(node, 1, partial(_always, instead))
-            same_shape: Edits = {node: partial(_along, node, instead)}
+            same_shape: Edits = {node: partial(_reshaped, node, other_shape[node])}
             for edits in (other_shape, same_shape):
                 yield Change("wrong-axis", says + _back(node), "use the other axis", edits)
+
+
+def _along(node: Node) -> list[int]:
+    """The axes along which an operation is asked to go."""
+    asked = node.args[1] if len(node.args) > 1 else None
+    axes = asked if isinstance(asked, list) else [] if asked is None else [asked]
+    return [axis % node.args[0].value.dim() for axis in axes]
+
+
+def _reshaped(node: Node, edit: Edit, *args: Any) -> Any:
+    return edit(*args).reshape(node.value.shape)
 
 
 def _own_left_out(node: Node, _: Container[Node]) -> Iterator[Change]:
@@ -360,10 +390,6 @@ def _own_left_out(node: Node, _: Container[Node]) -> Iterator[Change]:
         says = f"a cumulative sum of {_at(node)} leaves out the element itself{_back(node)}"
         edits: Edits = {node: lambda x, *more: unedited(node, x, *more) - x}
         yield Change("partial-sum", says, "start with the element itself", edits)
-
-
-def _along(node: Node, axes: Any, x: Tensor, _: Any, *more: Any) -> Any:
-    return unedited(node, x, axes, *more).reshape(node.value.shape)
 
 
 def _listed(axes: Iterable[int]) -> str:
@@ -377,28 +403,27 @@ def _means(node: Node, _: Container[Node]) -> Iterator[Change]:
     n = node.inputs[0].value.numel() / max(node.value.numel(), 1)
     if n <= 1:
         return
-    at, remedy = place(node), "check what is divided by"
-    factors = {f"{at} divides by n, yours by n − 1 (Bessel)": n / (n - 1)}
-    factors[f"{at} divides by n − 1 where yours divides by n"] = (n - 1) / n
-    factors[f"{at} is a mean, yours a sum"] = n
+    at = place(node)
+    factors = {
+        f"{at} divides by n, yours by n − 1 (Bessel)": n / (n - 1),
+        f"{at} divides by n − 1 where yours divides by n": (n - 1) / n,
+        f"{at} is a mean, yours a sum": n,
+    }
     if node.name == "sum":
         factors = {f"{at} is a sum, yours a mean": 1 / n}
     for says, c in factors.items():
-        c = c**0.5 if node.name == "std" else c
-
-        def edit(*args: Any, c: float = c) -> Any:
-            return unedited(node, *args) * c
-
-        yield Change("scaled-by-constant", says, remedy, {node: edit})
+        edits = _scaled(node, c**0.5 if node.name == "std" else c)
+        yield Change("scaled-by-constant", says, "check what is divided by", edits)
 
 
-_PARTS: tuple[tuple[str, int, Callable[[int], slice]], ...] = (  # of how many at least, which
-    ("only the first", 2, lambda _: slice(0, 1)),
-    ("only the last", 2, lambda n: slice(n - 1, n)),
-    ("only the first half", 4, lambda n: slice(0, n // 2)),
-    ("only the second half", 4, lambda n: slice(n // 2, n)),
-    ("all but the first", 3, lambda n: slice(1, n)),
-    ("all but the last", 3, lambda n: slice(0, n - 1)),
+# the mistake, which part, of how many at least, and where it is
+_PARTS: tuple[tuple[str, str, int, Callable[[int], slice]], ...] = (
+    ("one-sample-only", "only the first {}", 2, lambda _: slice(1)),
+    ("one-sample-only", "only the last {}", 2, lambda _: slice(-1, None)),
+    ("partial-sum", "only the first half", 4, lambda n: slice(n // 2)),
+    ("partial-sum", "only the second half", 4, lambda n: slice(n // 2, None)),
+    ("partial-sum", "all but the first {}", 3, lambda _: slice(1, None)),
+    ("partial-sum", "all but the last {}", 3, lambda _: slice(-1)),
 )
 
 
@@ -406,16 +431,16 @@ def epsilons(node: Node) -> Iterator[Change]:
     """In the forward pass, a small number that is added where there is none, or elsewhere."""
     at, name, of = place(node), node.name, node.args[0] if node.args else None
     if name in ("sqrt", "rsqrt", "pow") and isinstance(of, Node) and of.name == "add":
-        added = [it for it in of.args[:2] if isinstance(it, float)]
-        for eps in added:
-            says, remedy = f"{eps:g} is added outside {at}, not inside", "add it inside"
-            yield Change("epsilon-placement", says, remedy, {node: partial(_outside, node, eps)})
-    if name in ("log", "div", "reciprocal"):
-        k = int(name == "div")
-        for digits in range(3, 17):
-            edits = with_argument(node, k, partial(_plus, 10.0**-digits))
-            says = f"1e-{digits} is added to what {at} takes"
-            yield Change("log-epsilon", says, "add nothing there", edits)
+        for eps in of.args[:2]:
+            if isinstance(eps, float):
+                says, remedy = f"{eps:g} is added outside {at}, not inside", "add it inside"
+                yield Change(
+                    "epsilon-placement", says, remedy, {node: partial(_outside, node, eps)}
+                )
+    for digits in range(3, 17) if name in ("log", "div", "reciprocal") else ():
+        edits = with_argument(node, int(name == "div"), partial(_plus, 10.0**-digits))
+        says = f"1e-{digits} is added to what {at} takes"
+        yield Change("log-epsilon", says, "add nothing there", edits)
 
 
 def _outside(node: Node, eps: float, x: Tensor, *power: Any) -> Tensor:
@@ -432,34 +457,27 @@ def _parts(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     """A sum of which only a part counts."""
     if node not in carrying or node.name not in (*_PRODUCTS, "sum"):
         return
-    it = node.args[0]
-    axes = [it.value.dim() - 1]
-    if node.name == "sum":
-        asked = node.args[1] if len(node.args) > 1 and node.args[1] else range(it.value.dim())
-        axes = [axis % it.value.dim() for axis in asked]
-    for axis, name, what, part in _partial(it.value, axes):
-        says = f"in the sum over axis {axis} in the derivative of {_at(node)}, {what} counts"
+    it, at, is_sum = node.args[0].value, _at(node), node.name == "sum"
+    axes = (_along(node) or [*range(it.dim())]) if is_sum else [it.dim() - 1]
+    for axis, name, what, part in _partial(it, axes):
+        says = f"in the sum over axis {axis} in the derivative of {at}, {what} counts for {THEIRS}"
         edits = with_argument(node, 0, partial(_only, axis, part))
-        yield Change(name, f"{says} for {THEIRS}", "sum over all of them", edits)
-    if node.name == "sum":
-        at, remedy = _at(node), f"sum over axis {_listed(axes)}"
+        yield Change(name, says, "sum over all of them", edits)
+    if is_sum:
+        remedy = f"sum over axis {_listed(axes)}"
         name = "bias-summed-over-neurons" if axes == [0] else "wrong-axis"
         says = f"a sum in the derivative of {at} is over all axes, not over axis {_listed(axes)}"
         yield Change(name, says, remedy, {node: lambda x, *_: x.sum().expand_as(node.value)})
-        edits = {node: partial(_argument, 0)}
         says = f"a sum in the derivative of {at} is not taken: only the diagonal of its Jacobian"
-        yield Change("partial-sum", f"{says} counts", remedy, edits)
+        yield Change("partial-sum", f"{says} counts", remedy, _argument(node, 0))
 
 
 def _partial(it: Tensor, axes: Iterable[int]) -> Iterator[tuple[int, str, str, slice]]:
     """Parts of a tensor: along which axis, the mistake, which part in words, and the part."""
-    for axis, (which, least, part) in itertools.product(axes, _PARTS):
+    for axis, (name, what, least, part) in itertools.product(axes, _PARTS):
         n = it.shape[axis]
         if n >= least:
-            half = which.endswith("half")
-            one = which.startswith("only") and not half
-            what = which if half else f"{which} {'row' if axis == 0 else 'one'}"
-            yield axis, "one-sample-only" if one else "partial-sum", what, part(n)
+            yield axis, name, what.format("one" if axis else "row"), part(n)
 
 
 def _only(axis: int, part: slice, it: Tensor) -> Tensor:
@@ -473,21 +491,18 @@ def _indices(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     at, back, remedy = _at(node), _back(node), "check the indices"
     name, says = "wrong-index", f"the indices of {at} are off by one{back}"
     places = {"select": 2, "slice": 2, "select_backward": 3, "slice_backward": 3, "roll": 1}
-    k = places.get(node.name, -1)
     if node.name == "roll":
         edits = with_argument(node, 1, lambda shifts: [-n for n in shifts])
         yield Change(name, f"{at} goes the wrong way{back}", remedy, edits)
-    if 0 <= k < len(node.args):
-        for by in (1, -1):
-            yield Change(name, says, remedy, with_argument(node, k, partial(_shifted, by)))
-    for k, it in enumerate(node.args):
-        if _shape(it) and it.value.dtype == torch.int64:
-            for by in (1, -1):
-                yield Change(name, says, remedy, with_argument(node, k, partial(_shifted, by)))
+    given = list(enumerate(node.args))
+    asked = [k for k, _ in given if k == places.get(node.name)]
+    asked += [k for k, it in given if _shape(it) and it.value.dtype == torch.int64]
+    for k, by in itertools.product(asked, (1, -1)):
+        yield Change(name, says, remedy, with_argument(node, k, partial(_shifted, by)))
     if node.name == "index_put" and node in carrying and len(node.args) > 3 and node.args[3]:
-        for which, last in (("last", True), ("first", False)):
+        for which, step in (("last", 1), ("first", -1)):
             says = f"of those that go to the same place in {at}, only the {which} one counts"
-            one: Edits = {node: partial(_wins, node, last)}
+            one: Edits = {node: partial(_wins, node, step)}
             yield Change("one-sample-only", says + back, "add all of them up", one)
 
 
@@ -497,14 +512,13 @@ def _shifted(by: int, it: Any) -> Any:
     return [part + by for part in it] if isinstance(it, list) else it + by
 
 
-def _wins(node: Node, last: bool, x: Tensor, indices: list[Any], given: Tensor, *_: Any) -> Any:
-    """Only the last, or the first, of the numbers that go to the same place."""
-    positions = torch.arange(x.numel()).reshape(x.shape)[tuple(indices)].reshape(-1).tolist()
-    order = enumerate(positions) if last else reversed(list(enumerate(positions)))
-    winners = {to: number for number, to in order}
-    kept = torch.zeros(len(positions), dtype=torch.bool)
+def _wins(node: Node, step: int, x: Tensor, indices: list[Any], given: Tensor, *_: Any) -> Any:
+    """Only the last, or the first, of the numbers that go to the same place. step: 1 or −1."""
+    places = torch.arange(x.numel()).reshape(x.shape)[tuple(indices)]
+    kept, in_order = torch.zeros(places.numel(), dtype=torch.bool), places.flatten().tolist()
+    winners = {to: number for number, to in list(enumerate(in_order))[::step]}
     kept[list(winners.values())] = True
-    full = given.expand(torch.zeros_like(x)[tuple(indices)].shape)
+    full = given.expand(places.shape)
     return unedited(node, x, indices, torch.where(kept.reshape(full.shape), full, 0), True)
 
 
@@ -636,10 +650,6 @@ def _coming_through(node: Node) -> str:
     return f"the gradient of {THEIRS} that comes through {_at(node)}"
 
 
-def _with_result(node: Node, change: Callable[[Tensor], Tensor]) -> Edits:
-    return {node: lambda *args: change(unedited(node, *args))}
-
-
 def scaled(node: Node, near: Iterable[Node]) -> Iterator[Change]:
     """A gradient that has a factor too few or too many. near: what the factor may be."""
     words = _coming_through(node)
@@ -650,22 +660,19 @@ def scaled(node: Node, near: Iterable[Node]) -> Iterator[Change]:
             factors = {f"1/{which}": 1 / value}
         if not (value > 0).all():
             factors[f"sign({which})"] = value.sgn()
-        if it.name in _SLOPES:
-            edits = _with_result(node, partial(torch.mul, _SLOPES[it.name][1](value)))
-            says = f"{words} has the derivative of {place(it)} once too often"
-            yield Change("extra-activation-derivative", says, "leave it out", edits)
-        elif not any(user.name == "sigmoid" and not user.of for user in it.users):
-            y = torch.sigmoid(value)
-            edits = _with_result(node, partial(torch.mul, y * (1 - y)))
+        slope, y = _SLOPES.get(it.name), value
+        says = f"{words} has the derivative of {place(it)} once too often"
+        if not slope and not any(user.name == "sigmoid" and not user.of for user in it.users):
+            slope, y = _SLOPES["sigmoid"], torch.sigmoid(value)
             says = f"{words} has σ'({which}) as a factor, which the loss contains already"
+        if slope:
+            edits = _scaled(node, slope[1](y))
             yield Change("extra-activation-derivative", says, "leave it out", edits)
         for factor, by in factors.items():
-            for name, what, number in (
-                ("factor-missing", f"lacks the factor {factor}", 1 / by),
-                ("factor-twice", f"has the factor {factor} once too often", by),
-            ):
-                edits = _with_result(node, partial(torch.mul, number))
-                yield Change(name, f"{words} {what}", "count the factors", edits)
+            says = f"{words} lacks the factor {factor}"
+            yield Change("factor-missing", says, "count the factors", _scaled(node, 1 / by))
+            says = f"{words} has the factor {factor} once too often"
+            yield Change("factor-twice", says, "count the factors", _scaled(node, by))
 
 
 def whole_changes(node: Node) -> Iterator[Change]:
