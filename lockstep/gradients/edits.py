@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any
 
@@ -45,7 +45,7 @@ from lockstep.gradients.changes import (
 from lockstep.gradients.graph import Forward, Joint, traced, traced_as_it_is
 from lockstep.gradients.inputs import parts
 from lockstep.gradients.measured import Check
-from lockstep.gradients.operations import Edits, Node, described, place, rerun, unedited
+from lockstep.gradients.operations import Edit, Edits, Node, described, place, rerun, unedited
 from lockstep.gradients.tape import TooLong
 from lockstep.gradients.wrong import FACTORS, Wrong, times
 from lockstep.network.names import Array, Quantities
@@ -130,6 +130,38 @@ class Search:
     slack: Array
     near: float
 
+    @cached_property
+    def values(self) -> list[Node]:
+        """The values of the forward pass."""
+        return [
+            node
+            for node in self.joint.nodes
+            if node.of is None
+            and node is not self.joint.seed
+            and node.name not in ("clone", "copy")
+            and isinstance(node.value, Tensor)
+            and node.value.is_floating_point()
+        ]
+
+    @cached_property
+    def derivatives(self) -> dict[Node, list[Node]]:
+        """The derivatives of operations, by the operation."""
+        groups = defaultdict(list)
+        for node in self.joint.nodes:
+            if node.of and node.run:
+                groups[node.of].append(node)
+        return {
+            of: group for of, group in groups.items() if not self.probes.keys().isdisjoint(group)
+        }
+
+    @cached_property
+    def uses(self) -> dict[Node, Node]:
+        """The forward operation that a gradient reaches, by the gradient; the last of several."""
+        reaching = sorted(self.joint.reaching.items(), key=lambda pair: pair[0].index)
+        given = {node.input: node for node in self.joint.nodes if node.input}
+        inputs = {g: given[name] for name, g in self.joint.gradients.items() if name in given}
+        return {g: node for node, g in reaching} | inputs
+
 
 @torch.enable_grad()
 def _probed(joint: Joint, wrong: list[Wrong], check: Check, deadline: float) -> Search:
@@ -180,16 +212,17 @@ def _flat(tensor: Tensor) -> Tensor:
     return whole.reshape(-1)
 
 
-def _changed(edits: Edits, stop: Container[Node] = ()) -> dict[Node, Any]:
+def _changed(seen: Search, edits: Edits, stop: Container[Node] = ()) -> dict[Node, Any]:
     """The results that edits change, and what they are then.
 
     stop: Operations beyond which nothing is changed, if their results have the shape that they had.
     """
+    _in_time(seen)
     values: dict[Node, Any] = {}
     stopped: dict[Node, Any] = {}
+    known = {*edits}
     waiting = [(node.index, node) for node in edits]
     heapq.heapify(waiting)
-    known = {node.index for node in edits}
     while waiting:
         _, node = heapq.heappop(waiting)
         value = rerun(node, values, edits.get(node))
@@ -199,34 +232,37 @@ def _changed(edits: Edits, stop: Container[Node] = ()) -> dict[Node, Any]:
             continue
         values[node] = value
         for user in node.users:
-            if user.index not in known and not user.draws:
-                known.add(user.index)
+            if user not in known and not user.draws:
+                known.add(user)
                 heapq.heappush(waiting, (user.index, user))
     return stopped if stop else values
+
+
+def _in_time(seen: Search) -> None:
+    if time.monotonic() > seen.deadline:
+        raise TooLong
 
 
 def _foretold(seen: Search, edits: Edits) -> Array | None:
     """What edits of the way back change the sums by; None where they do nothing, or cannot be."""
     sums: Any = 0.0
-    try:
-        for node, value in _changed(edits, seen.probes).items():
+    with suppress(*CANNOT):  # not an edit that it can have
+        for node, value in _changed(seen, edits, seen.probes).items():
             sums = sums + seen.probes[node] @ _flat(value - node.value)
-    except CANNOT:  # not an edit that it can have
-        return None
-    if not isinstance(sums, Tensor) or not sums.any():
-        return None
-    return sums.double().numpy().reshape(seen.sought.shape)
+        if isinstance(sums, Tensor) and sums.any():
+            return sums.double().numpy().reshape(seen.sought.shape)
+    return None
 
 
-def _gradients(joint: Joint, edits: Edits) -> Quantities:
+def _gradients(seen: Search, edits: Edits) -> Quantities:
     """The gradients that edits change, by name."""
-    values = _changed(edits)
-    return {name: _array(values[node]) for name, node in joint.gradients.items() if node in values}
+    values, final = _changed(seen, edits), seen.joint.gradients
+    return {name: _array(values[node]) for name, node in final.items() if node in values}
 
 
 def _gradient(seen: Search, it: Wrong, edits: Edits) -> Array:
     """A gradient where some operations are edited."""
-    return _gradients(seen.joint, edits).get(it.name, it.value)
+    return _gradients(seen, edits).get(it.name, it.value)
 
 
 def _explains(seen: Search, it: Wrong, edits: Edits) -> bool:
@@ -267,10 +303,10 @@ def _explained(seen: Search) -> Iterator[Diagnosis]:
     tried: list[Tried] = []
     every: list[Change] = []
     for family in (_small, _replaced, _moved, _scaled):  # the last ones are too many for pairs
-        changed = list(_in_turn(seen, family(seen)))
-        every += changed if family in (_small, _replaced) else []
-        some = list(_tried(seen, changed))
+        found = [(change, _foretold(seen, change.edits)) for change in family(seen)]
+        some = [(change, sums) for change, sums in found if sums is not None]
         yield from _by_one(seen, some)
+        every += [change for change, _ in found] if family in (_small, _replaced) else []
         tried += some if family is not _scaled else []
     yield from _by_terms(seen, terms, lambda c, why: bool(why))
     yield from _stopped_early(seen)
@@ -279,11 +315,6 @@ def _explained(seen: Search) -> Iterator[Diagnosis]:
         yield from _by_the_forward_pass(seen, seen.joint.forward)
     yield from _by_terms(seen, terms, lambda c, why: True)
     yield from _by_two(seen, terms, tried)
-
-
-def _in_time(seen: Search) -> None:
-    if time.monotonic() > seen.deadline:
-        raise TooLong
 
 
 def _said(it: Wrong, change: Change) -> Diagnosis:
@@ -326,7 +357,6 @@ class Term:
 
 def _terms(seen: Search) -> Iterator[Term]:
     """Every term of every sum of gradients, and then every gradient on the way back."""
-    forward = _uses(seen)
 
     def term(words: str, node: Node, part: Tensor, alone: bool = False) -> Term:
         sums = [
@@ -339,7 +369,7 @@ def _terms(seen: Search) -> Iterator[Term]:
     for node in seen.probes:
         if not _adds(node, seen) or _is_added(node, seen):
             continue
-        found = [(_through(it, node, forward, seen), part) for it, part in _added(node, seen, 1)]
+        found = [(_through(it, node, seen), part) for it, part in _added(node, seen, 1)]
         ways: dict[Node, list[Tensor]] = defaultdict(list)
         calls: dict[Any, list[Tensor]] = defaultdict(list)
         for way, part in found:
@@ -380,17 +410,9 @@ def _added(node: Node, seen: Search, c: float) -> Iterator[tuple[Node, Tensor]]:
             yield it, it.value if factor == 1 else -it.value
 
 
-def _uses(seen: Search) -> dict[Node, Node]:
-    """The forward operation that a gradient reaches, by the gradient; the last of several."""
-    reaching = sorted(seen.joint.reaching.items(), key=lambda pair: pair[0].index)
-    given = {node.input: node for node in seen.joint.nodes if node.input}
-    inputs = {g: given[name] for name, g in seen.joint.gradients.items() if name in given}
-    return {g: node for node, g in reaching} | inputs
-
-
-def _through(it: Node, whole: Node, forward: dict[Node, Node], seen: Search) -> Node:
+def _through(it: Node, whole: Node, seen: Search) -> Node:
     """The operation of the forward pass through which a term comes."""
-    used = forward.get(whole)
+    used = seen.uses.get(whole)
     for user in used.users if used else ():
         if seen.joint.reaching.get(user) is it:  # it hands its gradient on as it is, as + does
             return user
@@ -406,14 +428,12 @@ def _by_terms(seen: Search, terms: list[Term], kinds: Kinds) -> Iterator[Diagnos
     alone = np.array([term.alone for term in terms])
     for w, it in enumerate(seen.wrong):
         part, sought, slack = parts[:, w], seen.sought[w], seen.slack[w]
-        by = (part @ sought) / (part * part).sum(1)
-        apart = np.abs(sought - by[:, None] * part)
-        fits = apart <= slack + seen.near * np.abs(by[:, None] * part)
-        only = np.abs(part - wholes[:, w] - sought) <= slack
-        fits, only = fits.all(1) & np.isfinite(by), only.all(1)
+        scaled = part * ((part @ sought) / (part * part).sum(1))[:, None]
+        near = np.abs(sought - scaled) <= slack + seen.near * np.abs(scaled)
+        fits = (near & np.isfinite(scaled)).all(1)
+        only = (np.abs(part - wholes[:, w] - sought) <= slack).all(1)
         likely = [(fits & ~alone, False), (only & ~alone, True), (fits & alone, False)]
         for k, only in ((k, only) for which, only in likely for k in np.flatnonzero(which)[:20]):
-            _in_time(seen)
             if diagnosis := _by_term(seen, it, terms[k], only, kinds):
                 yield diagnosis
                 break
@@ -457,20 +477,6 @@ def _varied(array: Array, slack: Array) -> bool:
 Tried = tuple[Change, Array]  # what is changed, and what that changes the sums by
 
 
-def _in_turn(seen: Search, candidates: Iterable[Change]) -> Iterator[Change]:
-    """One after the other, as long as there is time."""
-    for number, change in enumerate(candidates):
-        if number % 64 == 0:
-            _in_time(seen)
-        yield change
-
-
-def _tried(seen: Search, candidates: Iterable[Change]) -> Iterator[Tried]:
-    for change in _in_turn(seen, candidates):
-        if (sums := _foretold(seen, change.edits)) is not None:
-            yield change, sums
-
-
 def _by_one(seen: Search, tried: list[Tried]) -> Iterator[Diagnosis]:
     """Changes that explain a gradient alone; first those that explain several."""
     if not tried:
@@ -485,41 +491,18 @@ def _by_one(seen: Search, tried: list[Tried]) -> Iterator[Diagnosis]:
     for k, w in sorted(np.argwhere(fits).tolist(), key=likelihood):
         change, it = tried[k][0], seen.wrong[w]
         if tries[w]:  # pragma: no branch
-            _in_time(seen)
             tries[w] -= 1
             if _explains(seen, it, change.edits):  # pragma: no branch
                 tries[w] = 0
                 yield _said(it, change)
 
 
-def _groups(seen: Search) -> dict[Node, list[Node]]:
-    """The derivatives of operations, by the operation."""
-    groups = defaultdict(list)
-    for node in seen.joint.nodes:
-        if node.of and node.run:
-            groups[node.of].append(node)
-    return {of: group for of, group in groups.items() if any(it in seen.probes for it in group)}
-
-
 def _small(seen: Search) -> Iterator[Change]:
     """What is changed at one operation of the way back."""
-    for of, group in _groups(seen).items():
+    for of, group in seen.derivatives.items():
         for node in group:
             yield from changes(node, seen.probes)
         yield from slopes(of, group, seen.probes)
-
-
-def _values(seen: Search) -> list[Node]:
-    """The values of the forward pass."""
-    return [
-        node
-        for node in seen.joint.nodes
-        if node.of is None
-        and node is not seen.joint.seed
-        and node.name not in ("clone", "copy")
-        and isinstance(node.value, Tensor)
-        and node.value.is_floating_point()
-    ]
 
 
 def _around(values: list[Node], of: Node) -> list[Node]:
@@ -531,9 +514,9 @@ def _around(values: list[Node], of: Node) -> list[Node]:
 def _replaced(seen: Search) -> Iterator[Change]:
     """Other values in place of those that a derivative uses."""
     alike: dict[Any, list[Node]] = defaultdict(list)
-    for node in _values(seen):
+    for node in seen.values:
         alike[node.value.shape].append(node)
-    for of, group in _groups(seen).items():
+    for of, group in seen.derivatives.items():
         own = {*group, *seen.probes}
         for leaf in dict.fromkeys(it for node in group for it in node.inputs if it not in own):
             if isinstance(leaf.value, Tensor) and leaf.value.dtype == torch.int64:
@@ -571,7 +554,7 @@ def _moved(seen: Search) -> Iterator[Change]:
 
 def _scaled(seen: Search) -> Iterator[Change]:
     """Gradients that have a factor too few or too many."""
-    values = [node for node in _values(seen) if node.value.numel() > 1]
+    values = [node for node in seen.values if node.value.numel() > 1]
     for node in _ends(seen):
         if node.of and node.value.numel() > 2:
             shape = node.value.shape
@@ -641,12 +624,11 @@ def _by_all_of_a_loop(seen: Search, some: Iterable[Change]) -> Iterator[Diagnosi
     phases = _phases(seen.joint.nodes)
     alike = (_together(these, phases, 2) for these in (_at_sums(seen), some))
     repeated = itertools.chain(*alike, _at_steps(seen, phases))
-    return _by_each(seen, repeated, partial(_gradients, seen.joint))
+    return _by_each(seen, repeated, partial(_gradients, seen))
 
 
 def _at_sums(seen: Search) -> Iterator[Change]:
     """A term of every sum of gradients, or any gradient, that is left out or has a wrong sign."""
-    forward = _uses(seen)
     kinds = (
         (0, "term-missing", f"the gradient of {THEIRS} lacks the term through"),
         (-1, "sign-flipped", f"in the gradient of {THEIRS}, a wrong sign has the term through"),
@@ -654,7 +636,7 @@ def _at_sums(seen: Search) -> Iterator[Change]:
     for (c, mistake, says), node in itertools.product(kinds, seen.probes):
         for k, it in enumerate(node.args[:2]) if _adds(node, seen) else ():
             if not (_adds(it, seen) and _is_added(it, seen)):
-                way = _through(it, node, forward, seen)
+                way = _through(it, node, seen)
                 edits = with_argument(node, k, partial(torch.mul, c))
                 words = f"{says} {place(way)}, at every step"
                 yield Change(mistake, words, "add all terms up", edits, way)
@@ -670,12 +652,11 @@ def _negative(node: Node, *args: Any) -> Any:
 def _at_steps(seen: Search, phases: dict[Node, Any]) -> Iterator[Change]:
     """What an operation of a loop uses at one step taken from another step, at all steps."""
     steps: dict[Any, list[Node]] = defaultdict(list)
-    for node in _values(seen):
+    for node in seen.values:
         if node.run:
             steps[phases[node]].append(node)
     loops = [of for of in steps.values() if len(of) > 1]
     streams = [_stream(of, k) for of in loops for k in (None, *range(len(of[0].args)))]
-    groups = _groups(seen)
     for of, own, other in itertools.product(loops, streams, streams):
         used = own and all(it is node or it in node.args for it, node in zip(own, of, strict=False))
         if not used or not len(own) == len(of) == len(other) or own == other:
@@ -683,7 +664,7 @@ def _at_steps(seen: Search, phases: dict[Node, Any]) -> Iterator[Change]:
         edits: Edits = {}
         for at, leaf, instead in zip(of, own, other, strict=True):
             if leaf is not instead and leaf.value.shape == instead.value.shape:
-                edits |= instead_of(groups.get(at, []), leaf, instead)
+                edits |= instead_of(seen.derivatives.get(at, []), leaf, instead)
         if edits:
             at, leaf, instead = of[-1], own[-1], other[-1]
             says = f"{described(instead)}{' of another step' * (of is not own)} in place of"
@@ -722,7 +703,9 @@ def _with_value_only(change: Change) -> Iterator[Change]:
     """A change of the forward pass; and without its derivative, if it may have been forgotten."""
     yield change
     if change.mistake in ("scaled-by-constant", "epsilon-placement", "log-epsilon"):
-        edits: Edits = {node: _value_only(node, edit) for node, edit in change.edits.items()}
+        edits: Edits = {
+            node: partial(_value_only, node, edit) for node, edit in change.edits.items()
+        }
         says = f"{change.says}, in the value and not in its derivative"
         yield replace(change, says=says, edits=edits)
 
@@ -732,14 +715,10 @@ def _is_small(it: Wrong) -> bool:
     return bool(np.median(np.abs(it.own - it.value)) <= 0.005 * np.median(np.abs(it.value)))
 
 
-def _value_only(node: Node, edit: Any) -> Any:
+def _value_only(node: Node, edit: Edit, *args: Any) -> Any:
     """An edit of the value of an operation that leaves its derivative as it is."""
-
-    def changed(*args: Any) -> Any:
-        out = unedited(node, *args)
-        return out + (edit(*args) - out).detach()
-
-    return changed
+    out = unedited(node, *args)
+    return out + (edit(*args) - out).detach()
 
 
 _FACTORS = {  # by which a term may be wrong in a gradient that is wrong in two ways
@@ -761,25 +740,22 @@ def _by_two(seen: Search, terms: list[Term], tried: list[Tried]) -> Iterator[Dia
     ]
     both += [one for one in tried if one[0].mistake not in ("wrong-index", "wrong-layer-input")]
     for w, it in enumerate(seen.wrong):
-        if it.off.sum() >= 6 and _varied(it.own[it.off], it.bound):
-            for i, j in _pairs(
-                np.array([sums[w] for _, sums in both]), seen.sought[w], seen.slack[w]
-            ):
-                _in_time(seen)
-                one, other = both[i][0], both[j][0]
-                if _explains(seen, it, _both(one.edits, other.edits)):  # pragma: no cover
-                    yield _said(it, replace(one, says=f"{one.says}; and {other.says}"))
-                    break
+        if it.off.sum() < 6 or not _varied(it.own[it.off], it.bound):
+            continue
+        changed = np.reshape([sums[w] for _, sums in both], (-1, _SUMS))
+        for i, j in _pairs(changed, seen.sought[w], seen.slack[w]):
+            one, other = both[i][0], both[j][0]
+            if _explains(seen, it, _both(one.edits, other.edits)):  # pragma: no cover
+                yield _said(it, replace(one, says=f"{one.says}; and {other.says}"))
+                break
 
 
 def _pairs(sums: Array, sought: Array, slack: Array) -> Iterator[tuple[int, int]]:
     """Two that add up to what is sought; a few at the most."""
-    if not len(sums):  # pragma: no cover
-        return iter(())
-    order = np.argsort(sums[:, 0])
+    order, wanted = np.argsort(sums[:, 0]), sought[0] - sums[:, 0]
     first = sums[order, 0]
-    low = np.searchsorted(first, sought[0] - sums[:, 0] - slack[0])
-    high = np.searchsorted(first, sought[0] - sums[:, 0] + slack[0], side="right")
+    low = np.searchsorted(first, wanted - slack[0])
+    high = np.searchsorted(first, wanted + slack[0], side="right")
     pairs = (
         (int(i), int(j))
         for i in np.flatnonzero(high > low)
@@ -792,13 +768,10 @@ def _pairs(sums: Array, sought: Array, slack: Array) -> Iterator[tuple[int, int]
 def _both(some: Edits, others: Edits) -> Edits:
     """Both edits; at the same operation, what both add."""
 
-    def add(node: Node) -> Any:
-        def edit(*args: Any) -> Any:
-            return some[node](*args) + others[node](*args) - unedited(node, *args)
+    def add(node: Node, *args: Any) -> Any:
+        return some[node](*args) + others[node](*args) - unedited(node, *args)
 
-        return edit
-
-    return some | others | {node: add(node) for node in some if node in others}
+    return some | others | {node: partial(add, node) for node in some if node in others}
 
 
 # Plants
@@ -824,11 +797,11 @@ def planted(it: Check, deadline: float) -> Iterator[tuple[str, str, Quantities]]
         right = {name: _array(node.value) for name, node in joint.gradients.items()}
         every = [Wrong(name, own, own, np.full_like(own, 1e-9)) for name, own in right.items()]
         seen = _probed(joint, every, it, deadline)
-        for change in _in_turn(seen, itertools.chain(_small(seen), _replaced(seen))):
+        for change in itertools.chain(_small(seen), _replaced(seen)):
             with suppress(*CANNOT):
                 wrong = {
                     name: own
-                    for name, own in _gradients(joint, change.edits).items()
+                    for name, own in _gradients(seen, change.edits).items()
                     if own.shape == right[name].shape
                 }
                 if any(np.abs(own - right[name]).max() > 1e-9 for name, own in wrong.items()):
