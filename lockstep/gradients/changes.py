@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from operator import add
 from typing import Any
 
 import torch
@@ -50,21 +51,9 @@ class Change:
 
 def changes(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     """The usual mistakes at an operation. carrying: operations that carry a gradient back."""
-    kinds = (
-        _factors,
-        _left_out,
-        _twice,
-        _masks,
-        _solved,
-        _alone,
-        _turned,
-        _axes,
-        _own_left_out,
-        _means,
-        _parts,
-        _indices,
-    )
-    return itertools.chain.from_iterable(kind(node, carrying) for kind in kinds)
+    for kind, names in _KINDS.items():
+        if not names or node.name in names:
+            yield from kind(node, carrying)
 
 
 def with_argument(node: Node, k: int, change: Callable[[Any], Any]) -> Edits:
@@ -153,7 +142,7 @@ def _slope(node: Node, text: str, carrying: Container[Node]) -> str:
 def _factors(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     """A factor of a product of matrices that is left out."""
     of = node.of
-    for k, it in enumerate(node.args[:2]) if node.name in _PRODUCTS and node in carrying else ():
+    for k, it in enumerate(node.args[:2]) if node in carrying else ():
         if it in carrying and _shape(it) == _shape(node):
             left = _words(node.args[1 - k], of)
             name = "wrong-weights" if of and of.name in _PRODUCTS else "factor-missing"
@@ -163,9 +152,9 @@ def _factors(node: Node, carrying: Container[Node]) -> Iterator[Change]:
 
 def _left_out(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     """A factor or a term that is left out."""
-    neutral = _NEUTRAL.get(node.name)
-    if neutral is None or _only_compared(node):
+    if _only_compared(node):
         return
+    neutral = _NEUTRAL[node.name]
     of = node.of if is_function(node.of) else None
     for k, it in enumerate(node.args[:2]):
         if it == neutral or not _is_fixed(it, carrying):
@@ -183,8 +172,7 @@ def _left_out(node: Node, carrying: Container[Node]) -> Iterator[Change]:
 
 def _only_compared(node: Node) -> bool:
     """Whether a value only decides on a branch, such as where a slope is cut off."""
-    values = [user.value for user in node.users]
-    return bool(values) and all(isinstance(v, Tensor) and v.dtype == torch.bool for v in values)
+    return {getattr(user.value, "dtype", None) for user in node.users} == {torch.bool}
 
 
 _REMEDIES = {0: "add it", 1: "multiply with it"}
@@ -239,10 +227,10 @@ def _filled(number: float, it: Any) -> Any:
 def _twice(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     """A factor that is there twice."""
     of = node.of
-    if node.name not in ("mul", "div") or (is_function(of) and node not in carrying):
+    if is_function(of) and node not in carrying:
         return
     for k, it in enumerate(node.args[:2]):
-        if not _is_fixed(it, carrying) or (node.name == "div" and k == 0):
+        if not _is_fixed(it, carrying) or (node.name, k) == ("div", 0):
             continue
         which = f"{_words(it, of)}, a factor of {_at(node)}"
         name = "factor-twice" if isinstance(it, Node) else "scaled-by-constant"
@@ -252,13 +240,13 @@ def _twice(node: Node, carrying: Container[Node]) -> Iterator[Change]:
 
 def _masks(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     """A mask that is left out."""
-    chooses = node.name == "where"
-    if not chooses and node.name != "masked_fill" or node.of is not None and node not in carrying:
+    if node.of and node not in carrying:
         return
+    chooses = node.name == "where"
     first, last = (_is_fixed(it, carrying) for it in node.args[1:3])
     for always in (True, False) if chooses and first == last else (chooses and last,):
         edits = with_argument(node, int(not chooses), partial(_filled, always))
-        if node.of and is_function(node.of):
+        if is_function(node.of):
             yield _one_branch(node, node.args[1 if always else 2], carrying, edits)
         else:
             says = f"the mask of {_at(node)} is left out{_back(node)}"
@@ -321,8 +309,6 @@ def _alone(node: Node, carrying: Container[Node]) -> Iterator[Change]:
 
 def _turned(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     """An argument that is transposed, or that goes along another axis."""
-    if node.name not in (*_PRODUCTS, "mul", "div", "add", "sub", "expand"):
-        return
     at, back = _at(node), _back(node)
     for k, it in enumerate(node.args[:2]):
         if _shape(it) is None:
@@ -359,8 +345,6 @@ def _transposed(it: Tensor) -> Tensor:
 
 def _axes(node: Node, _: Container[Node]) -> Iterator[Change]:
     """Other axes for an operation along some."""
-    if node.name not in "sum mean amax amin cumsum flip var".split():
-        return
     given, axes = node.inputs[0].value, _along(node)
     for others in itertools.combinations(range(given.dim()), len(axes)):
         lengths = [sorted(given.shape[axis] for axis in which) for which in (axes, others)]
@@ -386,10 +370,9 @@ def _reshaped(node: Node, edit: Edit, *args: Any) -> Any:
 
 def _own_left_out(node: Node, _: Container[Node]) -> Iterator[Change]:
     """A cumulative sum that leaves out the element itself."""
-    if node.name == "cumsum":
-        says = f"a cumulative sum of {_at(node)} leaves out the element itself{_back(node)}"
-        edits: Edits = {node: lambda x, *more: unedited(node, x, *more) - x}
-        yield Change("partial-sum", says, "start with the element itself", edits)
+    says = f"a cumulative sum of {_at(node)} leaves out the element itself{_back(node)}"
+    edits: Edits = {node: lambda x, *more: unedited(node, x, *more) - x}
+    yield Change("partial-sum", says, "start with the element itself", edits)
 
 
 def _listed(axes: Iterable[int]) -> str:
@@ -398,10 +381,8 @@ def _listed(axes: Iterable[int]) -> str:
 
 def _means(node: Node, _: Container[Node]) -> Iterator[Change]:
     """In the forward pass, a sum or a mean that is divided by another number."""
-    if node.of or node.name not in ("sum", "mean", "var", "std"):
-        return
     n = node.inputs[0].value.numel() / max(node.value.numel(), 1)
-    if n <= 1:
+    if node.of or n <= 1:
         return
     at = place(node)
     factors = {
@@ -434,11 +415,10 @@ def epsilons(node: Node) -> Iterator[Change]:
         for eps in of.args[:2]:
             if isinstance(eps, float):
                 says, remedy = f"{eps:g} is added outside {at}, not inside", "add it inside"
-                yield Change(
-                    "epsilon-placement", says, remedy, {node: partial(_outside, node, eps)}
-                )
+                edits: Edits = {node: partial(_outside, node, eps)}
+                yield Change("epsilon-placement", says, remedy, edits)
     for digits in range(3, 17) if name in ("log", "div", "reciprocal") else ():
-        edits = with_argument(node, int(name == "div"), partial(_plus, 10.0**-digits))
+        edits = with_argument(node, int(name == "div"), partial(add, 10.0**-digits))
         says = f"1e-{digits} is added to what {at} takes"
         yield Change("log-epsilon", says, "add nothing there", edits)
 
@@ -449,20 +429,15 @@ def _outside(node: Node, eps: float, x: Tensor, *power: Any) -> Tensor:
     return root if node.name == "sqrt" or power == (0.5,) else 1 / root
 
 
-def _plus(number: float, it: Any) -> Any:
-    return it + number
-
-
 def _parts(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     """A sum of which only a part counts."""
-    if node not in carrying or node.name not in (*_PRODUCTS, "sum"):
+    if node not in carrying:
         return
     it, at, is_sum = node.args[0].value, _at(node), node.name == "sum"
     axes = (_along(node) or [*range(it.dim())]) if is_sum else [it.dim() - 1]
-    for axis, name, what, part in _partial(it, axes):
+    for axis, name, what, keep in _partial(it, axes):
         says = f"in the sum over axis {axis} in the derivative of {at}, {what} counts for {THEIRS}"
-        edits = with_argument(node, 0, partial(_only, axis, part))
-        yield Change(name, says, "sum over all of them", edits)
+        yield Change(name, says, "sum over all of them", with_argument(node, 0, keep))
     if is_sum:
         remedy = f"sum over axis {_listed(axes)}"
         name = "bias-summed-over-neurons" if axes == [0] else "wrong-axis"
@@ -472,12 +447,15 @@ def _parts(node: Node, carrying: Container[Node]) -> Iterator[Change]:
         yield Change("partial-sum", f"{says} counts", remedy, _argument(node, 0))
 
 
-def _partial(it: Tensor, axes: Iterable[int]) -> Iterator[tuple[int, str, str, slice]]:
-    """Parts of a tensor: along which axis, the mistake, which part in words, and the part."""
+def _partial(
+    it: Tensor, axes: Iterable[int]
+) -> Iterator[tuple[int, str, str, Callable[[Tensor], Tensor]]]:
+    """Parts of a tensor: the axis, the mistake, the part in words, and what keeps only it."""
     for axis, (name, what, least, part) in itertools.product(axes, _PARTS):
         n = it.shape[axis]
         if n >= least:
-            yield axis, name, what.format("one" if axis else "row"), part(n)
+            keep = partial(_only, axis, part(n))
+            yield axis, name, what.format("one" if axis else "row"), keep
 
 
 def _only(axis: int, part: slice, it: Tensor) -> Tensor:
@@ -522,6 +500,23 @@ def _wins(node: Node, step: int, x: Tensor, indices: list[Any], given: Tensor, *
     return unedited(node, x, indices, torch.where(kept.reshape(full.shape), full, 0), True)
 
 
+_Kind = Callable[[Node, Container[Node]], Iterator[Change]]
+_KINDS: dict[_Kind, Container[str]] = {  # the operations at which they are made; () for all
+    _factors: _PRODUCTS,
+    _left_out: _NEUTRAL,
+    _twice: ("mul", "div"),
+    _masks: ("where", "masked_fill"),
+    _solved: (),
+    _alone: (),
+    _turned: (*_PRODUCTS, "mul", "div", "add", "sub", "expand"),
+    _axes: ("sum", "mean", "amax", "amin", "cumsum", "flip", "var"),
+    _own_left_out: ("cumsum",),
+    _means: ("sum", "mean", "var", "std"),
+    _parts: (*_PRODUCTS, "sum"),
+    _indices: (),
+}
+
+
 # Derivatives of functions
 
 _SLOPES: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {  # from their results
@@ -543,7 +538,7 @@ def slopes(of: Node, group: list[Node], carrying: Container[Node]) -> Iterator[C
 
 
 def _times(k: int, slope: Callable[[Tensor], Tensor], of: Node, *args: Any) -> Any:
-    return args[k] * slope(of.value)
+    return args[k] * slope(of.value)  # only now, as it may not exist
 
 
 # Another value in place of one
@@ -618,7 +613,7 @@ def _instead(of: Node, leaf: Node, other: Node) -> tuple[str, str, str]:
             return "derivative-at-wrong-point", says, remedy
         says = f"the derivative of {at} is taken at {described(other)}"
         return "wrong-layer-derivative", says, remedy
-    if leaf.name in _NEUTRAL and other in leaf.args[:2] and len(leaf.args) > 1:
+    if leaf.name in _NEUTRAL and other in leaf.args[:2]:
         left = leaf.args[1 if other is leaf.args[0] else 0]
         name, what = "factor-missing", "factor"
         if not _NEUTRAL[leaf.name]:
@@ -628,7 +623,7 @@ def _instead(of: Node, leaf: Node, other: Node) -> tuple[str, str, str]:
         says = f"{_words(left)}, a {what} of {place(leaf)}, is left out in the derivative of {at}"
         return name, says, "do not leave it out"
     says = f"{described(other)} in place of {described(leaf)} in the derivative of {at}"
-    weights = of.name in _PRODUCTS and len(of.args) > 1 and source(leaf) == source(of.args[1]) != ""
+    weights = of.name in _PRODUCTS and source(leaf) == source(of.args[1]) != ""
     return "wrong-weights" if weights else "wrong-layer-input", says, remedy
 
 
@@ -684,10 +679,10 @@ def whole_changes(node: Node) -> Iterator[Change]:
     if _is_square(value.shape[-2:]):
         edits = whole(lambda it: it.mT)
         yield Change("transposed-gradient", f"{words} is transposed", "transpose it", edits)
-    for axis, name, what, part in _partial(value, range(value.dim())):
+    for axis, name, what, keep in _partial(value, range(value.dim())):
         says = f"{words} is there only in part: along axis {axis} {what}"
-        yield Change(name, says, "give all of it", whole(partial(_only, axis, part)))
+        yield Change(name, says, "give all of it", whole(keep))
     if value.dim() and len(value) > 1:
         says = f"{words} has its last row in place of the first, and no others"
-        edits = whole(lambda it: _only(0, slice(0, 1), it.roll(1, 0)))
+        edits = whole(lambda it: _only(0, slice(1), it.roll(1, 0)))
         yield Change("wrong-index", says, "check where each row goes", edits)

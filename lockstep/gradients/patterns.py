@@ -49,20 +49,13 @@ class _Guess:
     slack: Array
     mistake: str
     says: str
-    remedy: str = ""
+    remedy: str
     least: int = 3
 
 
-@dataclass
-class _Case:
-    """A wrong gradient in float64, and what is known."""
+class _Case(Wrong):
+    """A wrong gradient in float64, and what is known beside it."""
 
-    name: str
-    own: Array
-    value: Array
-    bound: Array
-    off: Array
-    complex: bool
     known: Known
 
     @cached_property
@@ -78,16 +71,16 @@ class _Case:
         return more
 
 
+@np.errstate(all="ignore")
 def by_pattern(it: Wrong, known: Known) -> Diagnosis | None:
     """The likeliest mistake that gives exactly these numbers; None where none does."""
     case = _case(it, known)
     if case is None:
         return None
-    with np.errstate(all="ignore"):
-        for guess in itertools.chain(*(family(case) for family in _FAMILIES)):
-            if _explains(case, guess):
-                says = f"the gradient of {it.name}: {guess.says}"
-                return Diagnosis(it.name, guess.mistake, says, guess.remedy)
+    for guess in itertools.chain.from_iterable(family(case) for family in _FAMILIES):
+        if _explains(case, guess):
+            says = f"the gradient of {it.name}: {guess.says}"
+            return Diagnosis(it.name, guess.mistake, says, guess.remedy)
     return None
 
 
@@ -119,8 +112,9 @@ def _case(it: Wrong, known: Known) -> _Case | None:
     finite = all(np.isfinite(each).all() for each in (own, value, bound))
     if own.shape != value.shape or own.size < 2 or not finite or not it.off.any():
         return None
-    bound = np.broadcast_to(bound, own.shape)
-    return _Case(it.name, own, value, bound, it.off, it.complex, known)
+    case = _Case(it.name, own, value, np.broadcast_to(bound, own.shape), it.complex)
+    case.off, case.known = it.off, known
+    return case
 
 
 def _explains(case: _Case, guess: _Guess) -> bool:
@@ -167,7 +161,7 @@ def _along(shape: Index, axis: int, rows: Array) -> str:
 def _regular(rows: Array) -> bool:
     """Whether indices are consecutive, or at least three at a fixed step."""
     steps = set(np.diff(rows).tolist())
-    return bool(rows.size) and (not steps or steps == {1} or len(steps) == 1 and len(rows) > 2)
+    return bool(rows.size) and (steps <= {1} or len(steps) == 1 and len(rows) > 2)
 
 
 def _as_axis(array: Array, axis: int, ndim: int) -> Array:
@@ -188,20 +182,17 @@ def _swapped(case: _Case) -> Iterator[_Guess]:
         if agree(times, value, case.room(value, case.bound)).all():
             return
     for name, other in known.gradients.items():
-        theirs = known.returned.get(name, np.empty(0))
         if name == case.name or name not in known.inputs:
             continue
-        least = 2 if _alike(theirs, value) else 3  # both are seen to be in the other's place
+        theirs = known.returned.get(name, np.empty(0))
+        is_there = theirs.shape == value.shape and np.allclose(theirs, value)
+        least = 2 if is_there else 3  # both are seen to be in the other's place
         ways = [(other, "", least), (-other, "minus ", 3), (other.T, "transposed, ", 3)]
         for array, how, least in ways:
             if array.shape == case.own.shape:
                 says = f"yours is {how}the right gradient of {name}"
                 remedy = f"return the gradients of {case.name} and {name} under their own names"
                 yield _Guess(array, case.bound, "swapped-gradients", says, remedy, least)
-
-
-def _alike(one: Array, other: Array) -> bool:
-    return one.shape == other.shape and bool(np.allclose(one, other))
 
 
 @dataclass
@@ -218,6 +209,8 @@ def _moved(case: _Case) -> Iterator[_Guess]:
     remedy = "compare the index that is read with the index that is written"
     value, shape = case.value, case.value.shape
     for axis, n in enumerate(shape):
+        if n == 1:
+            continue
         own, right, off = (
             np.moveaxis(each, axis, 0).reshape(n, -1) for each in (case.own, value, case.off)
         )
@@ -225,7 +218,7 @@ def _moved(case: _Case) -> Iterator[_Guess]:
         keys, wanted = right @ weights, own @ weights  # a number for every row
         room = 1e-6 * (np.abs(right) @ weights).max()
         found = _found_order(case, axis, _rows(keys, wanted, own, off))
-        for order in itertools.chain(_orders(shape, axis), found) if n > 1 else ():
+        for order in itertools.chain(_orders(shape, axis), found):
             kept, rows = order.rows >= 0, np.maximum(order.rows, 0)
             if (np.abs(keys[rows] * kept - wanted) <= room).all():
                 kept = _as_axis(kept, axis, value.ndim)
@@ -258,9 +251,10 @@ def _orders(shape: Index, axis: int) -> Iterator[_Order]:
 def _rows(keys: Array, wanted: Array, own: Array, off: Array) -> Array:
     """The row of the right gradient that each row of yours is nearest to; −1 for zeros."""
     order, n = np.argsort(keys), len(keys)
-    after = np.clip(np.searchsorted(keys[order], wanted), 1, max(n - 1, 1)) % n
-    nearer = np.abs(keys[order[after - 1]] - wanted) <= np.abs(keys[order[after]] - wanted)
-    rows = np.where(nearer, order[after - 1], order[after])
+    k = np.clip(np.searchsorted(keys[order], wanted), 1, n - 1)
+    before, after = order[k - 1], order[k]
+    nearer = np.abs(keys[before] - wanted) <= np.abs(keys[after] - wanted)
+    rows = np.where(nearer, before, after)
     found: Array = np.where(off.any(1), np.where(own.any(1), rows, -1), np.arange(n))
     return found
 
@@ -296,16 +290,16 @@ def _left(rows: Array, shape: Index, axis: int) -> Iterator[_Order]:
 
 def _turned(case: _Case) -> Iterator[_Guess]:
     """Axes in another order."""
-    ndim, shape = case.value.ndim, case.value.shape
-    for axes in itertools.permutations(range(ndim)) if 2 <= ndim <= 4 else ():
+    ndim = case.value.ndim
+    for axes in itertools.permutations(range(ndim)) if ndim <= 4 else ():
         changed = [k for k in range(ndim) if axes[k] != k]
-        if changed and tuple(shape[k] for k in axes) == shape:
-            last = changed == [ndim - 2, ndim - 1]
+        value, bound = (each.transpose(axes) for each in (case.value, case.bound))
+        if changed and value.shape == case.value.shape:
             says = f"axes {', '.join(map(str, changed))} are in another order: {axes}"
             if len(changed) == 2:
                 says = f"axes {changed[0]} and {changed[1]} are interchanged"
+            last = changed == [ndim - 2, ndim - 1]
             mistake = "transposed-gradient" if last else "wrong-axis"
-            value, bound = case.value.transpose(axes), case.bound.transpose(axes)
             yield _Guess(value, bound, mistake, says, "put the axes in the input's order")
 
 
@@ -367,10 +361,10 @@ def _conjugate(case: _Case) -> Iterator[_Guess]:
 def _repeated(case: _Case) -> Iterator[_Guess]:
     """Rows that an index gathers, of which only some count."""
     known, value = case.known, case.value
-    arrays = {**known.inputs, **{f"the gradient of {k}": v for k, v in known.gradients.items()}}
+    arrays = known.inputs | {f"the gradient of {k}": v for k, v in known.gradients.items()}
     n = len(value)
     for name, index in known.inputs.items():
-        named = index.dtype.kind in "iu" and index.size and index.min() >= 0 and index.max() < n
+        named = index.dtype.kind in "iu" and ((index >= 0) & (index < n)).all()
         places = index.ravel()
         for words, array in arrays.items() if named else ():
             if array.shape != index.shape + value.shape[1:] or array.dtype.kind != "f":
@@ -420,8 +414,11 @@ def _limited(case: _Case) -> Iterator[_Guess]:
 def _printed(case: _Case) -> Iterator[_Guess]:
     """Rounded to a number of decimals, or of digits."""
     size = np.floor(np.log10(np.abs(np.where(case.value == 0, 1, case.value)))) + 1
-    for words, unit_of, most in (("decimals", 0 * size, 12), ("significant digits", size, 15)):
-        for k in range(1 if words == "decimals" else 2, most):
+    for words, unit_of, some in (
+        ("decimals", 0 * size, range(1, 12)),
+        ("significant digits", size, range(2, 15)),
+    ):
+        for k in some:
             unit = 10.0 ** (unit_of - k)
             guess = np.round(case.value / unit) * unit
             if agree(guess, case.own, 2.0**-48 * np.abs(guess)).all():
@@ -482,28 +479,21 @@ def _conditions(case: _Case) -> Iterator[tuple[Array, str]]:
             yield mask, f"in {_along(shape, axis, rows)}"
     if ndim > 1:
         row, column = np.arange(shape[-2])[:, None], np.arange(shape[-1])
-        for word, mask in {
-            "on": row == column,
-            "off": row != column,
-            "above": row < column,
-            "below": row > column,
-        }.items():
-            yield mask, f"{word} the diagonal"
+        yield row == column, "on the diagonal"
+        yield row != column, "off the diagonal"
+        yield row < column, "above the diagonal"
+        yield row > column, "below the diagonal"
     for name, q in case.known.inputs.items():
         if q.shape == shape and q.dtype.kind in "fiub":
-            for words, mask in {
-                "is 0": q == 0,
-                "is negative": q < 0,
-                "is positive": q > 0,
-                "is above 1": q > 1,
-                "is above 1 or below −1": np.abs(q.astype(np.float64)) > 1,
-            }.items():
-                yield mask, f"where {name} {words}"
+            yield q == 0, f"where {name} is 0"
+            yield q < 0, f"where {name} is negative"
+            yield q > 0, f"where {name} is positive"
+            yield q > 1, f"where {name} is above 1"
+            far = np.abs(q.astype(np.float64)) > 1
+            yield far, f"where {name} is above 1 or below −1"
 
 
-Family = Callable[[_Case], Iterator[_Guess]]
-
-_FAMILIES: list[Family] = [
+_FAMILIES: list[Callable[[_Case], Iterator[_Guess]]] = [
     _conjugate,
     _printed,
     _symmetric,
