@@ -188,25 +188,20 @@ class _Test:
     """A test as it stands: the right gradients of some inputs, and its rule."""
 
     layer: Layer
-    names: list[str]
     right: Quantities
     kinds: dict[str, torch.dtype]
     rule: Rule
 
     @cached_property
-    def arrays(self) -> Quantities:
-        """The inputs in float64."""
-        return {name: widened(array) for name, array in self.layer.known.arrays.items()}
+    def wide(self) -> Check:
+        """The reference in float64."""
+        arrays = {name: widened(array) for name, array in self.layer.known.arrays.items()}
+        return Check(None, self.layer.wide, arrays, [*self.right], [*self.right])
 
     @cached_property
     def exact(self) -> Quantities:
         """The gradients in float64."""
-        return gradients(self.layer.wide, self.arrays, self.names)
-
-    @property
-    def known(self) -> Check:
-        """The reference in float64."""
-        return Check(None, self.layer.wide, self.arrays, self.names, self.names)
+        return self.wide.torch()
 
     @property
     def precision(self) -> str:
@@ -216,7 +211,7 @@ class _Test:
 
     def passes(self, wrong: Quantities) -> bool:
         """Whether the rule lets all tensors through, those that are not given being right."""
-        return all(self.agrees(name, wrong.get(name, self.right[name])) for name in self.names)
+        return all(self.agrees(name, wrong.get(name, right)) for name, right in self.right.items())
 
     def agrees(self, name: str, own: Array) -> bool:
         """Whether the rule lets one tensor through, in the precision of its input."""
@@ -261,11 +256,11 @@ def _audited(reference: Code, inputs: Any, rule: Rule, seed: int, seconds: float
         other = _test(reference, _redrawn(draws[0], seed), rule, seed + 1)
     for name, wrong in _plain(test, other.right):
         note(name, wrong, "")
-    smallest = {name: _smallest(test, name) for name in test.names}
+    smallest = {name: _smallest(test, name) for name in test.right}
     remarks = list(_one_sided(test, smallest))
     deadline = time.monotonic() + seconds
     try:
-        for mistake, says, wrong in planted(test.known, deadline):
+        for mistake, says, wrong in planted(test.wide, deadline):
             note(mistake, wrong, _with_incoming(says, test.layer.outputs))
     except ValueError as error:
         remarks.append(f"not all mistakes could be planted: {first_line_of(error)}")
@@ -309,23 +304,23 @@ def _test(reference: Code, drawn: dict[str, Any], rule: Rule, seed: int) -> _Tes
             layer.known.arrays[name] = np.ones_like(layer.known.arrays[name])
     plain = given(drawn)
     names = floating(plain.arrays)
-    right = gradients(layer.scalar, layer.known.arrays, names)
-    names = [name for name in names if name in right]
-    if not names:
+    found = gradients(layer.scalar, layer.known.arrays, names)
+    right = {name: widened(found[name]) for name in names if name in found}
+    if not right:
         raise ValueError("reference does not depend on the inputs; expected one built from them")
-    for name in names:
-        if not np.isfinite(right[name]).all() or not right[name].any():
+    for name, it in right.items():
+        if not np.isfinite(it).all() or not it.any():
             raise ValueError(
                 f"the gradient of {name} is zero, empty or not finite; expected numbers that a "
                 "rule can judge"
             )
     kinds = {
-        name: plain.kinds.get(name) or torch.from_numpy(plain.arrays[name]).dtype for name in names
+        name: plain.kinds.get(name) or torch.from_numpy(plain.arrays[name]).dtype for name in right
     }
     for name, kind in kinds.items():
         if kind.is_complex:
             raise ValueError(f"{name} is complex; expected real numbers")
-    return _Test(layer, names, {n: widened(right[n]) for n in names}, kinds, rule)
+    return _Test(layer, right, kinds, rule)
 
 
 def _note(it: Planted, test: _Test, wrong: Quantities, says: str) -> bool:
@@ -403,14 +398,13 @@ def _tolerances(tests: list[_Test]) -> Iterator[dict[str, float]]:
     precision = tests[0].precision
     off = list[tuple[Array, Array]]()  # errors of a right kernel, and the right numbers
     for test in tests:
-        seen = [gradients(test.layer.scalar, test.layer.known.arrays, test.names)]
+        seen = [gradients(test.layer.scalar, test.layer.known.arrays, test.right)]
         for draw in range(1, _NOISES + 1):
-            noise = Noise(draw, 2 * unit(precision))
-            seen.append(gradients(test.layer.wide, test.arrays, test.names, noise))
+            seen.append(test.wide.torch(mode=Noise(draw, 2 * unit(precision))))
         off += [
             (np.abs(widened(found[name]) - test.exact[name]), np.abs(test.exact[name]))
             for found in seen
-            for name in test.names
+            for name in test.right
         ]
     for roundings in (_ROUNDINGS, 4 * _ROUNDINGS, 16 * _ROUNDINGS):
         rtol = roundings * unit(precision)
