@@ -146,13 +146,9 @@ class Search:
     @cached_property
     def derivatives(self) -> dict[Node, list[Node]]:
         """The derivatives of operations, by the operation."""
-        groups = defaultdict(list)
-        for node in self.joint.nodes:
-            if node.of and node.run:
-                groups[node.of].append(node)
-        return {
-            of: group for of, group in groups.items() if not self.probes.keys().isdisjoint(group)
-        }
+        groups = _grouped((node.of, node) for node in self.joint.nodes if node.of and node.run)
+        carried = self.probes.keys()
+        return {of: group for of, group in groups.items() if not carried.isdisjoint(group)}
 
     @cached_property
     def uses(self) -> dict[Node, Node]:
@@ -161,6 +157,14 @@ class Search:
         given = {node.input: node for node in self.joint.nodes if node.input}
         inputs = {g: given[name] for name, g in self.joint.gradients.items() if name in given}
         return {g: node for node, g in reaching} | inputs
+
+
+def _grouped(pairs: Iterable[tuple[Any, Any]]) -> defaultdict[Any, list[Any]]:
+    """Lists of what has the same key."""
+    groups = defaultdict(list)
+    for key, it in pairs:
+        groups[key].append(it)
+    return groups
 
 
 @torch.enable_grad()
@@ -179,7 +183,7 @@ def _probed(joint: Joint, wrong: list[Wrong], check: Check, deadline: float) -> 
     near = max(torch.finfo(value.dtype).eps for value in tensors) ** 0.5
     for it, _ in itertools.product(wrong, range(_SUMS)):
         weight = random.normal(size=it.value.shape)
-        error = weight * (it.own - it.value)
+        error = weight * it.error
         final, given = values[joint.gradients[it.name]], torch.as_tensor(weight)
         given = (torch.view_as_complex(given) if final.is_complex() else given).to(final.dtype)
         rows.append(
@@ -359,28 +363,24 @@ def _terms(seen: Search) -> Iterator[Term]:
     """Every term of every sum of gradients, and then every gradient on the way back."""
 
     def term(words: str, node: Node, part: Tensor, alone: bool = False) -> Term:
+        shape = seen.sought.shape
         sums = [
-            (seen.probes[node] @ _flat(it.expand_as(node.value))).double().numpy()
+            (seen.probes[node] @ _flat(it.expand_as(node.value))).double().numpy().reshape(shape)
             for it in (part, node.value)
         ]
-        shape = seen.sought.shape
-        return Term(words, node, part, alone, sums[0].reshape(shape), sums[1].reshape(shape))
+        return Term(words, node, part, alone, *sums)
 
     for node in seen.probes:
         if not _adds(node, seen) or _is_added(node, seen):
             continue
         found = [(_through(it, node, seen), part) for it, part in _added(node, seen, 1)]
-        ways: dict[Node, list[Tensor]] = defaultdict(list)
-        calls: dict[Any, list[Tensor]] = defaultdict(list)
-        for way, part in found:
-            ways[way].append(part)
-            calls[way.call].append(part)
-        for way, some in ways.items():  # of a square, both factors before one of them
+        for way, some in _grouped(found).items():  # of a square, both factors before one of them
             one = "one factor of " if way.name in ("mul", "bmm", "mm") else "one use in "
             if 1 < len(some) < len(found):
                 yield term(place(way), node, sum(some[1:], some[0]))
             for part in some:
                 yield term(f"{one if len(some) > 1 else ''}{place(way)}", node, part)
+        calls = _grouped((way.call, part) for way, part in found)
         for call, some in calls.items():  # a library function may use a value several times
             if call and 1 < len(some) < len(found):
                 yield term(call[0], node, sum(some[1:], some[0]))
@@ -451,7 +451,7 @@ def _by_term(seen: Search, it: Wrong, term: Term, only: bool, kinds: Kinds) -> D
     slack = 4 * it.bound + 2.0**-48 * np.abs(part)
     informative = np.abs(part) > slack
     several = _varied(part[it.off & informative], slack[it.off & informative])
-    c, why = times(it.own - it.value + part, part, slack, seen.check, several)
+    c, why = times(it.error + part, part, slack, seen.check, several)
     if c is None or not kinds(c, why) or not informative.any():
         return None
     of = term.whole.of
@@ -513,9 +513,7 @@ def _around(values: list[Node], of: Node) -> list[Node]:
 
 def _replaced(seen: Search) -> Iterator[Change]:
     """Other values in place of those that a derivative uses."""
-    alike: dict[Any, list[Node]] = defaultdict(list)
-    for node in seen.values:
-        alike[node.value.shape].append(node)
+    alike = _grouped((node.value.shape, node) for node in seen.values)
     for of, group in seen.derivatives.items():
         own = {*group, *seen.probes}
         for leaf in dict.fromkeys(it for node in group for it in node.inputs if it not in own):
@@ -586,10 +584,7 @@ def _stopped_early(seen: Search) -> Iterator[Diagnosis]:
 
 def _phases(nodes: Iterable[Node]) -> dict[Node, Any]:
     """Where operations of the forward pass are in a loop: the same for those that it repeats."""
-    lines: dict[str, list[Node]] = defaultdict(list)
-    for node in nodes:
-        if node.of is None and node.run:
-            lines[node.line].append(node)
+    lines = _grouped((node.line, node) for node in nodes if node.of is None and node.run)
     phases = {}
     for line, some in lines.items():
         names, n = [node.name for node in some], len(some)
@@ -651,15 +646,13 @@ def _negative(node: Node, *args: Any) -> Any:
 
 def _at_steps(seen: Search, phases: dict[Node, Any]) -> Iterator[Change]:
     """What an operation of a loop uses at one step taken from another step, at all steps."""
-    steps: dict[Any, list[Node]] = defaultdict(list)
-    for node in seen.values:
-        if node.run:
-            steps[phases[node]].append(node)
+    steps = _grouped((phases[node], node) for node in seen.values if node.run)
     loops = [of for of in steps.values() if len(of) > 1]
     streams = [_stream(of, k) for of in loops for k in (None, *range(len(of[0].args)))]
     for of, own, other in itertools.product(loops, streams, streams):
-        used = own and all(it is node or it in node.args for it, node in zip(own, of, strict=False))
-        if not used or not len(own) == len(of) == len(other) or own == other:
+        if own == other or not len(own) == len(of) == len(other):
+            continue
+        if not all(it is node or it in node.args for it, node in zip(own, of, strict=True)):
             continue
         edits: Edits = {}
         for at, leaf, instead in zip(of, own, other, strict=True):
@@ -712,7 +705,7 @@ def _with_value_only(change: Change) -> Iterator[Change]:
 
 def _is_small(it: Wrong) -> bool:
     """Whether an error is so small that an ε may make it."""
-    return bool(np.median(np.abs(it.own - it.value)) <= 0.005 * np.median(np.abs(it.value)))
+    return bool(np.median(np.abs(it.error)) <= 0.005 * np.median(np.abs(it.value)))
 
 
 def _value_only(node: Node, edit: Edit, *args: Any) -> Any:

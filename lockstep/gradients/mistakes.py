@@ -149,7 +149,7 @@ def _by_added(search: _Search, one: Wrong) -> Diagnosis | None:
     for name, array in search.it.inputs.items():
         if array.shape != one.own.shape or array.dtype.kind != "f" or one.off.sum() < 3:
             continue
-        c = factor(one.own - one.value, array, 4 * one.bound)
+        c = factor(one.error, array, 4 * one.bound)
         if c and abs(c) > 1e-6 and np.unique(array).size > 2:
             says = f"the gradient of {one.name} is the right one plus {c:.6g} · {name}"
             return Diagnosis(one.name, "term-too-many", says, f"look for the term with {name}")
@@ -184,7 +184,7 @@ def _by_itself(search: _Search, it: Wrong) -> Diagnosis | None:
         return None
     c, why = times(own, value, 4 * it.bound, search.it, own.size > 1)
     how = stored_by_columns(own, value, it.bound)
-    near = 1e-4 * np.max(np.abs(value), initial=0.0)
+    near = 1e-4 * np.abs(value).max()
     # in float32 every number is one of float32
     is_wide = any(array.dtype == np.float64 for array in search.it.inputs.values())
     if not own.any():
@@ -229,8 +229,7 @@ def _by_edits(search: _Search, left: list[Wrong]) -> Iterable[Diagnosis]:
 @_each
 def _by_quotients(search: _Search, one: Wrong) -> Diagnosis | None:
     """Difference quotients, if they are as near as those that anyone would use."""
-    apart = np.abs(one.own - one.value)[one.off]
-    if not np.median(apart) <= 0.3 * np.median(np.abs(one.value[one.off])):
+    if not np.median(np.abs(one.error[one.off])) <= 0.3 * np.median(np.abs(one.value[one.off])):
         return None
     return quotient(search.it, one.name, one.own, one.value, one.off)
 
@@ -274,8 +273,8 @@ def _by_facts(it: Wrong, check: Check, fact: str, why: str) -> Diagnosis:
     pattern = _pattern(it) or fact or ratios(it.own, it.value, it.off) or "PyTorch's is 0 there"
     says += f"; {pattern}{f'. {_NOT_EDITED}: {why}' if why else ''}"
     inexact = sorted(_INEXACT.intersection(check.used))
-    apart = np.abs(it.own - it.value)[it.off]
-    if inexact and np.max(apart, initial=0.0) <= 1e-8 * np.max(np.abs(it.value)):
+    apart = np.abs(it.error[it.off])
+    if inexact and np.max(apart, initial=0.0) <= 1e-8 * np.abs(it.value).max():
         says += (
             f". PyTorch's own `{inexact[0].removeprefix('linalg_')}` is right to few digits more"
         )
@@ -304,7 +303,7 @@ def _pattern(it: Wrong) -> str:
     own, value, slack = it.own, it.value, 8 * it.bound
     for along in sorted(_sets_of_axes(own), key=len, reverse=True):
         c = (own * value).sum(along, keepdims=True) / (value * value).sum(along, keepdims=True)
-        shift = (own - value).mean(along, keepdims=True)
+        shift = it.error.mean(along, keepdims=True)
         axes = f"ax{'is' if len(along) == 1 else 'es'} {' and '.join(map(str, along))}"
         same = f"something that stays the same along {axes}"
         if agree(own, c * value, slack * (1 + np.abs(c))).all():

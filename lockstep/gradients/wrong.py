@@ -49,6 +49,11 @@ class Wrong:
         return ~agree(self.own, self.value, self.bound)
 
     @property
+    def error(self) -> Array:
+        """Yours less the right one."""
+        return self.own - self.value
+
+    @property
     def wrong(self) -> Array:
         """Where it is not, and there is a right one."""
         return self.off & np.isfinite(self.value)
