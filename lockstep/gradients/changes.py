@@ -49,8 +49,12 @@ class Change:
     at: Node | None = None
 
 
-def changes(node: Node, carrying: Container[Node]) -> Iterator[Change]:
-    """The usual mistakes at an operation. carrying: operations that carry a gradient back."""
+Changes = Iterator[Change]
+Carrying = Container[Node]  # the operations that carry a gradient back
+
+
+def changes(node: Node, carrying: Carrying) -> Changes:
+    """The usual mistakes at an operation."""
     for kind, names in _KINDS.items():
         if not names or node.name in names:
             yield from kind(node, carrying)
@@ -83,10 +87,12 @@ def _scaled(node: Node, by: Tensor | float) -> Edits:
 
 def is_function(node: Node | None) -> bool:
     """Whether an operation is a function of every number by itself, such as tanh."""
-    if node is None or node.name in _WHOLE:
-        return False
-    given = node.inputs
-    return len(given) == 1 and _shape(given[0]) == _shape(node) is not None
+    return node is not None and node.name not in _WHOLE and _keeps_shape(node)
+
+
+def _keeps_shape(node: Node) -> bool:
+    """Whether an operation makes of one tensor another one of its shape."""
+    return [_shape(it) for it in node.inputs] == [_shape(node)]
 
 
 def _shape(it: Any) -> torch.Size | None:
@@ -127,7 +133,7 @@ def formula(node: Any, of: Node, texts: dict[Node, str]) -> str:
     return parts[0] if len(parts) == 1 and node.name[:4] == "conj" else f"{node.name}({parts[0]})"
 
 
-def _slope(node: Node, text: str, carrying: Container[Node]) -> str:
+def _slope(node: Node, text: str, carrying: Carrying) -> str:
     """The derivative of an operation where one part of it reads otherwise."""
     of, texts, last = node.of, {node: text}, node
     assert of
@@ -139,7 +145,7 @@ def _slope(node: Node, text: str, carrying: Container[Node]) -> str:
 # Arguments
 
 
-def _factors(node: Node, carrying: Container[Node]) -> Iterator[Change]:
+def _factors(node: Node, carrying: Carrying) -> Changes:
     """A factor of a product of matrices that is left out."""
     of = node.of
     for k, it in enumerate(node.args[:2]) if node in carrying else ():
@@ -150,7 +156,7 @@ def _factors(node: Node, carrying: Container[Node]) -> Iterator[Change]:
             yield Change(name, says, "multiply with it", _argument(node, k))
 
 
-def _left_out(node: Node, carrying: Container[Node]) -> Iterator[Change]:
+def _left_out(node: Node, carrying: Carrying) -> Changes:
     """A factor or a term that is left out."""
     if _only_compared(node):
         return
@@ -195,7 +201,7 @@ def _of_what(node: Node, it: Any, which: str) -> tuple[str, str]:
     return "mask" if is_mask else "factor-missing", f"{which}, a factor of {at},"
 
 
-def _is_fixed(it: Any, carrying: Container[Node]) -> bool:
+def _is_fixed(it: Any, carrying: Carrying) -> bool:
     """Whether an argument is a number or a value that carries no gradient."""
     return it not in carrying if isinstance(it, Node) else isinstance(it, int | float)
 
@@ -211,10 +217,8 @@ def _other_slope(of: Node, text: str, edits: Edits) -> Change:
     """Another derivative of a function, or none at all."""
     at = place(of)
     if text == "1":
-        says, remedy = (
-            f"the derivative of {at} is left out",
-            f"multiply with the slope of {of.name}",
-        )
+        says = f"the derivative of {at} is left out"
+        remedy = f"multiply with the slope of {of.name}"
         return Change("missing-activation-derivative", says, remedy, edits)
     says = f"{text} in place of the derivative of {at}"
     return Change("wrong-activation-derivative", says, f"derive {of.name} again", edits)
@@ -224,7 +228,7 @@ def _filled(number: float, it: Any) -> Any:
     return torch.full_like(it, number) if isinstance(it, Tensor) else type(it)(number)
 
 
-def _twice(node: Node, carrying: Container[Node]) -> Iterator[Change]:
+def _twice(node: Node, carrying: Carrying) -> Changes:
     """A factor that is there twice."""
     of = node.of
     if is_function(of) and node not in carrying:
@@ -232,13 +236,12 @@ def _twice(node: Node, carrying: Container[Node]) -> Iterator[Change]:
     for k, it in enumerate(node.args[:2]):
         if not _is_fixed(it, carrying) or (node.name, k) == ("div", 0):
             continue
-        which = f"{_words(it, of)}, a factor of {_at(node)}"
         name = "factor-twice" if isinstance(it, Node) else "scaled-by-constant"
-        says = f"{which}, is there twice{_back(node)}"
+        says = f"{_words(it, of)}, a factor of {_at(node)}, is there twice{_back(node)}"
         yield Change(name, says, "leave one out", with_argument(node, k, lambda it: it * it))
 
 
-def _masks(node: Node, carrying: Container[Node]) -> Iterator[Change]:
+def _masks(node: Node, carrying: Carrying) -> Changes:
     """A mask that is left out."""
     if node.of and node not in carrying:
         return
@@ -253,7 +256,7 @@ def _masks(node: Node, carrying: Container[Node]) -> Iterator[Change]:
             yield Change("mask", says, "let nothing through where it is masked", edits)
 
 
-def _one_branch(node: Node, branch: Any, carrying: Container[Node], edits: Edits) -> Change:
+def _one_branch(node: Node, branch: Any, carrying: Carrying, edits: Edits) -> Change:
     """One branch of a derivative taken everywhere; which may be that of a slope of 1."""
     assert node.of
     incoming = node
@@ -265,7 +268,7 @@ def _one_branch(node: Node, branch: Any, carrying: Container[Node], edits: Edits
     return Change("mask", says, "take each branch where PyTorch does", edits)
 
 
-def _solved(node: Node, _: Container[Node]) -> Iterator[Change]:
+def _solved(node: Node, _: Carrying) -> Changes:
     """A system of equations whose matrix is transposed, or is not."""
     if "adjoint" in node.options:
         turned = node.options | {"adjoint": not node.options["adjoint"]}
@@ -274,21 +277,21 @@ def _solved(node: Node, _: Container[Node]) -> Iterator[Change]:
         yield Change("transposed-weights", says, "turn it round", edits)
 
 
-def _alone(node: Node, carrying: Container[Node]) -> Iterator[Change]:
+def _alone(node: Node, carrying: Carrying) -> Changes:
     """A function, or an operation that only moves numbers, that is left out."""
-    given, of, name, at = node.inputs, node.of, node.name, _at(node)
-    if len(given) != 1 or given[0] is not node.args[0] or name in ("where", *_NEUTRAL):
+    of, name, at = node.of, node.name, _at(node)
+    if name in ("where", *_NEUTRAL) or not _keeps_shape(node):
         return
-    if _shape(given[0]) != _shape(node):
+    (given,), edits = node.inputs, _argument(node, 0)
+    if given is not node.args[0]:
         return
-    edits = _argument(node, 0)
     if name.startswith("conj"):
         yield Change("conjugate", f"a conjugate of {at} is left out", "conjugate it", edits)
     elif name in ("tril", "triu"):
         says = f"the mask of {at} is left out{_back(node)}"
         yield Change("mask", says, "set to zero what is masked", edits)
     elif of and of.name not in _ORDERS and name in ("t", "permute", "transpose"):
-        yield _wrong_way_round(node, given[0], carrying, edits)
+        yield _wrong_way_round(node, given, carrying, edits)
     elif name in _ORDERS:
         says = (
             f"`{sign(name)}` is left out in the derivative of {at}" if of else f"{at} is left out"
@@ -297,7 +300,7 @@ def _alone(node: Node, carrying: Container[Node]) -> Iterator[Change]:
         yield Change(mistake, says, "do the same on the way back", edits)
     elif of:
         if is_function(of) and node not in carrying:
-            text = _slope(node, formula(given[0], of, {}), carrying)
+            text = _slope(node, formula(given, of, {}), carrying)
             yield _other_slope(of, text, edits)
     elif name == "detach":
         says = f"{at} stops the gradient, and yours goes on"
@@ -307,9 +310,9 @@ def _alone(node: Node, carrying: Container[Node]) -> Iterator[Change]:
         yield Change("activation-forgotten", says, remedy, edits)
 
 
-def _turned(node: Node, carrying: Container[Node]) -> Iterator[Change]:
+def _turned(node: Node, carrying: Carrying) -> Changes:
     """An argument that is transposed, or that goes along another axis."""
-    at, back = _at(node), _back(node)
+    where = f"{_at(node)}{_back(node)}"
     for k, it in enumerate(node.args[:2]):
         if _shape(it) is None:
             continue
@@ -319,14 +322,14 @@ def _turned(node: Node, carrying: Container[Node]) -> Iterator[Change]:
         elif node.name not in _PRODUCTS and _is_square(node.value.shape[-2:]):
             which = "the incoming gradient" if it in carrying else _words(it, node.of)
             if square and it not in carrying:
-                says = f"{which} is transposed in {at}{back}"
+                says = f"{which} is transposed in {where}"
                 yield Change("wrong-index", says, "turn it round", edits)
             elif not square and max(it.value.shape[-2:], default=1) > 1:
-                says = f"{which} goes along the wrong axis in {at}{back}"
+                says = f"{which} goes along the wrong axis in {where}"
                 yield Change("wrong-axis", says, "turn it round", edits)
 
 
-def _wrong_way_round(node: Node, it: Node, carrying: Container[Node], edits: Edits) -> Change:
+def _wrong_way_round(node: Node, it: Node, carrying: Carrying, edits: Edits) -> Change:
     """A factor of a product of matrices that is transposed, or is not."""
     name, which = "transposed-weights", _words(it, node.of)
     if it in carrying:
@@ -343,7 +346,7 @@ def _transposed(it: Tensor) -> Tensor:
     return it.unsqueeze(-1) if it.dim() == 1 else it.mT
 
 
-def _axes(node: Node, _: Container[Node]) -> Iterator[Change]:
+def _axes(node: Node, _: Carrying) -> Changes:
     """Other axes for an operation along some."""
     given, axes = node.inputs[0].value, _along(node)
     for others in itertools.combinations(range(given.dim()), len(axes)):
@@ -368,7 +371,7 @@ def _reshaped(node: Node, edit: Edit, *args: Any) -> Any:
     return edit(*args).reshape(node.value.shape)
 
 
-def _own_left_out(node: Node, _: Container[Node]) -> Iterator[Change]:
+def _own_left_out(node: Node, _: Carrying) -> Changes:
     """A cumulative sum that leaves out the element itself."""
     says = f"a cumulative sum of {_at(node)} leaves out the element itself{_back(node)}"
     edits: Edits = {node: lambda x, *more: unedited(node, x, *more) - x}
@@ -379,7 +382,7 @@ def _listed(axes: Iterable[int]) -> str:
     return " and ".join(map(str, axes))
 
 
-def _means(node: Node, _: Container[Node]) -> Iterator[Change]:
+def _means(node: Node, _: Carrying) -> Changes:
     """In the forward pass, a sum or a mean that is divided by another number."""
     n = node.inputs[0].value.numel() / max(node.value.numel(), 1)
     if node.of or n <= 1:
@@ -408,7 +411,7 @@ _PARTS: tuple[tuple[str, str, int, Callable[[int], slice]], ...] = (
 )
 
 
-def epsilons(node: Node) -> Iterator[Change]:
+def epsilons(node: Node) -> Changes:
     """In the forward pass, a small number that is added where there is none, or elsewhere."""
     at, name, of = place(node), node.name, node.args[0] if node.args else None
     if name in ("sqrt", "rsqrt", "pow") and isinstance(of, Node) and of.name == "add":
@@ -429,7 +432,7 @@ def _outside(node: Node, eps: float, x: Tensor, *power: Any) -> Tensor:
     return root if node.name == "sqrt" or power == (0.5,) else 1 / root
 
 
-def _parts(node: Node, carrying: Container[Node]) -> Iterator[Change]:
+def _parts(node: Node, carrying: Carrying) -> Changes:
     """A sum of which only a part counts."""
     if node not in carrying:
         return
@@ -464,7 +467,7 @@ def _only(axis: int, part: slice, it: Tensor) -> Tensor:
     return kept
 
 
-def _indices(node: Node, carrying: Container[Node]) -> Iterator[Change]:
+def _indices(node: Node, carrying: Carrying) -> Changes:
     """Indices that are off by one, and elements that several go to."""
     at, back, remedy = _at(node), _back(node), "check the indices"
     name, says = "wrong-index", f"the indices of {at} are off by one{back}"
@@ -500,7 +503,7 @@ def _wins(node: Node, step: int, x: Tensor, indices: list[Any], given: Tensor, *
     return unedited(node, x, indices, torch.where(kept.reshape(full.shape), full, 0), True)
 
 
-_Kind = Callable[[Node, Container[Node]], Iterator[Change]]
+_Kind = Callable[[Node, Carrying], Changes]
 _KINDS: dict[_Kind, Container[str]] = {  # the operations at which they are made; () for all
     _factors: _PRODUCTS,
     _left_out: _NEUTRAL,
@@ -527,7 +530,7 @@ _SLOPES: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {  # from their res
 }
 
 
-def slopes(of: Node, group: list[Node], carrying: Container[Node]) -> Iterator[Change]:
+def slopes(of: Node, group: list[Node], carrying: Carrying) -> Changes:
     """The derivative of another function in place of that of an operation, y being its result."""
     carriers = [node for node in group if node in carrying]
     for node in carriers if is_function(of) and len(carriers) == 1 else ():
@@ -544,7 +547,7 @@ def _times(k: int, slope: Callable[[Tensor], Tensor], of: Node, *args: Any) -> A
 # Another value in place of one
 
 
-def replacements(of: Node, group: list[Node], leaf: Node, near: Iterable[Node]) -> Iterator[Change]:
+def replacements(of: Node, group: list[Node], leaf: Node, near: Iterable[Node]) -> Changes:
     """Other values in place of one, wherever the derivative of an operation uses it.
 
     Args:
@@ -645,7 +648,7 @@ def _coming_through(node: Node) -> str:
     return f"the gradient of {THEIRS} that comes through {_at(node)}"
 
 
-def scaled(node: Node, near: Iterable[Node]) -> Iterator[Change]:
+def scaled(node: Node, near: Iterable[Node]) -> Changes:
     """A gradient that has a factor too few or too many. near: what the factor may be."""
     words = _coming_through(node)
     for it in near:
@@ -670,7 +673,7 @@ def scaled(node: Node, near: Iterable[Node]) -> Iterator[Change]:
             yield Change("factor-twice", says, "count the factors", _scaled(node, by))
 
 
-def whole_changes(node: Node) -> Iterator[Change]:
+def whole_changes(node: Node) -> Changes:
     """A gradient whose elements are in wrong places, or that is there only in part."""
     words, whole = _coming_through(node), partial(_with_result, node)
     value = node.value

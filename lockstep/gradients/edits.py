@@ -32,6 +32,7 @@ from lockstep.explain.facts import agree
 from lockstep.gradients.changes import (
     THEIRS,
     Change,
+    Changes,
     changes,
     epsilons,
     instead_of,
@@ -497,7 +498,7 @@ def _by_one(seen: Search, tried: list[Tried]) -> Iterator[Diagnosis]:
                 yield _said(it, change)
 
 
-def _small(seen: Search) -> Iterator[Change]:
+def _small(seen: Search) -> Changes:
     """What is changed at one operation of the way back."""
     for of, group in seen.derivatives.items():
         for node in group:
@@ -511,7 +512,7 @@ def _around(values: list[Node], of: Node) -> list[Node]:
     return values[max(k - _NEAR, 0) : k + _NEAR]
 
 
-def _replaced(seen: Search) -> Iterator[Change]:
+def _replaced(seen: Search) -> Changes:
     """Other values in place of those that a derivative uses."""
     alike = _grouped((node.value.shape, node) for node in seen.values)
     for of, group in seen.derivatives.items():
@@ -526,7 +527,7 @@ def _replaced(seen: Search) -> Iterator[Change]:
                 yield from replacements(of, group, leaf, dict.fromkeys(near))
 
 
-def _other_indices(seen: Search, of: Node, group: list[Node], leaf: Node) -> Iterator[Change]:
+def _other_indices(seen: Search, of: Node, group: list[Node], leaf: Node) -> Changes:
     """Other indices in place of those that a derivative uses."""
     for other in seen.joint.nodes:
         same = isinstance(other.value, Tensor) and other.value.dtype == torch.int64
@@ -544,13 +545,13 @@ def _ends(seen: Search) -> Iterator[Node]:
     return (node for node in reversed(seen.probes) if node in ends and node.run)
 
 
-def _moved(seen: Search) -> Iterator[Change]:
+def _moved(seen: Search) -> Changes:
     """Gradients whose elements are elsewhere, or that are there only in part."""
     for node in _ends(seen):
         yield from whole_changes(node)
 
 
-def _scaled(seen: Search) -> Iterator[Change]:
+def _scaled(seen: Search) -> Changes:
     """Gradients that have a factor too few or too many."""
     values = [node for node in seen.values if node.value.numel() > 1]
     for node in _ends(seen):
@@ -593,7 +594,7 @@ def _phases(nodes: Iterable[Node]) -> dict[Node, Any]:
     return phases
 
 
-def _together(some: Iterable[Change], phases: dict[Node, Any], least: int = 1) -> Iterator[Change]:
+def _together(some: Iterable[Change], phases: dict[Node, Any], least: int = 1) -> Changes:
     """Changes at the operations that a loop repeats, made together.
 
     At one operation several may have the same words: the first ones go together, and so on.
@@ -622,7 +623,7 @@ def _by_all_of_a_loop(seen: Search, some: Iterable[Change]) -> Iterator[Diagnosi
     return _by_each(seen, repeated, partial(_gradients, seen))
 
 
-def _at_sums(seen: Search) -> Iterator[Change]:
+def _at_sums(seen: Search) -> Changes:
     """A term of every sum of gradients, or any gradient, that is left out or has a wrong sign."""
     kinds = (
         (0, "term-missing", f"the gradient of {THEIRS} lacks the term through"),
@@ -644,7 +645,7 @@ def _negative(node: Node, *args: Any) -> Any:
     return -unedited(node, *args)
 
 
-def _at_steps(seen: Search, phases: dict[Node, Any]) -> Iterator[Change]:
+def _at_steps(seen: Search, phases: dict[Node, Any]) -> Changes:
     """What an operation of a loop uses at one step taken from another step, at all steps."""
     steps = _grouped((phases[node], node) for node in seen.values if node.run)
     loops = [of for of in steps.values() if len(of) > 1]
@@ -692,7 +693,7 @@ def _by_the_forward_pass(seen: Search, forward: Forward) -> Iterator[Diagnosis]:
     return _by_each(seen, variants, gradients)
 
 
-def _with_value_only(change: Change) -> Iterator[Change]:
+def _with_value_only(change: Change) -> Changes:
     """A change of the forward pass; and without its derivative, if it may have been forgotten."""
     yield change
     if change.mistake in ("scaled-by-constant", "epsilon-placement", "log-epsilon"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -35,7 +35,7 @@ class Known:
 
     gradients: Quantities
     inputs: Quantities
-    returned: Quantities = field(default_factory=dict)
+    returned: Quantities
 
 
 @dataclass
@@ -51,6 +51,9 @@ class _Guess:
     says: str
     remedy: str
     least: int = 3
+
+
+_Guesses = Iterator[_Guess]
 
 
 class _Case(Wrong):
@@ -172,7 +175,7 @@ def _as_axis(array: Array, axis: int, ndim: int) -> Array:
 # ---- the right numbers at other places
 
 
-def _swapped(case: _Case) -> Iterator[_Guess]:
+def _swapped(case: _Case) -> _Guesses:
     """Another input's gradient."""
     known, value = case.known, case.value
     if case.name not in known.inputs:
@@ -200,11 +203,11 @@ class _Order:
     """Which row of the right gradient each row of yours holds; −1 where it is zero."""
 
     rows: Array
-    mistake: str
     says: str
+    mistake: str = "wrong-index"
 
 
-def _moved(case: _Case) -> Iterator[_Guess]:
+def _moved(case: _Case) -> _Guesses:
     """Rows, along any axis, that hold other rows' gradients, or nothing."""
     remedy = "compare the index that is read with the index that is written"
     value, shape = case.value, case.value.shape
@@ -232,20 +235,20 @@ def _orders(shape: Index, axis: int) -> Iterator[_Order]:
     """The usual ones: reversed, shifted, grouped the other way."""
     n = shape[axis]
     here, row = np.arange(n), _thing(shape, axis)
-    yield _Order(here[::-1], "wrong-index", f"the {row}s are in reverse order (axis {axis})")
+    yield _Order(here[::-1], f"the {row}s are in reverse order (axis {axis})")
     for by in (1, -1) if n > 2 else ():
         there = here - by
         says = f"{row} i holds the right gradient of {row} i {'−' if by > 0 else '+'} 1"
         says = f"{says} (shifted along axis {axis}"
         within = np.where((there >= 0) & (there < n), there, -1)
-        yield _Order(there % n, "wrong-index", f"{says}, around the end)")
-        yield _Order(within, "wrong-index", f"{says}; {row} {int(np.argmin(within))} is zero)")
+        yield _Order(there % n, f"{says}, around the end)")
+        yield _Order(within, f"{says}; {row} {int(np.argmin(within))} is zero)")
     for groups in range(2, min(n // 2, 64) + 1):
         if n % groups == 0:
             rows = here.reshape(groups, -1).T.ravel()
             counts = f"{groups} groups of {n // groups}"
             says = f"the {row}s are in another order (axis {axis}): as if {counts} were interleaved"
-            yield _Order(rows, "wrong-index", says)
+            yield _Order(rows, says)
 
 
 def _rows(keys: Array, wanted: Array, own: Array, off: Array) -> Array:
@@ -269,12 +272,12 @@ def _found_order(case: _Case, axis: int, rows: Array) -> Iterator[_Order]:
     elif len(sources) == 1 and n > 2 and (not lost.size or len(moved) == 1):
         at = f"{_along(shape, axis, moved)}, alone," if lost.size else f"every {thing}"
         says = f"{at} holds the gradient of {thing} {sources.pop()}"
-        yield _Order(rows, "one-sample-only", f"{says}{'; the others are zero' * bool(lost.size)}")
+        yield _Order(rows, f"{says}{'; the others are zero' * bool(lost.size)}", "one-sample-only")
     elif moved.size and (case.own.size > n or (len(moved) > 3 and len(set(rows.tolist())) == n)):
         pairs = [f"{thing} {i} holds that of {thing} {rows[i]}" for i in moved[:3].tolist()]
         more = ", and so on" if len(moved) > 3 else ""
         zero = f"; {len(lost)} are zero" if lost.size else ""
-        yield _Order(rows, "wrong-index", f"{', '.join(pairs)}{more} (axis {axis}){zero}")
+        yield _Order(rows, f"{', '.join(pairs)}{more} (axis {axis}){zero}")
 
 
 def _left(rows: Array, shape: Index, axis: int) -> Iterator[_Order]:
@@ -283,12 +286,12 @@ def _left(rows: Array, shape: Index, axis: int) -> Iterator[_Order]:
     if _regular(kept) and len(kept) <= len(lost):
         mistake = "one-sample-only" if len(kept) == 1 else "partial-sum"
         says = f"only {_along(shape, axis, kept)} counted; the others are zero"
-        yield _Order(rows, mistake, says)
+        yield _Order(rows, says, mistake)
     elif kept.size and _regular(lost):
-        yield _Order(rows, "partial-sum", f"yours is zero in {_along(shape, axis, lost)}")
+        yield _Order(rows, f"yours is zero in {_along(shape, axis, lost)}", "partial-sum")
 
 
-def _turned(case: _Case) -> Iterator[_Guess]:
+def _turned(case: _Case) -> _Guesses:
     """Axes in another order."""
     ndim = case.value.ndim
     for axes in itertools.permutations(range(ndim)) if ndim <= 4 else ():
@@ -303,7 +306,7 @@ def _turned(case: _Case) -> Iterator[_Guess]:
             yield _Guess(value, bound, mistake, says, "put the axes in the input's order")
 
 
-def _reduced(case: _Case) -> Iterator[_Guess]:
+def _reduced(case: _Case) -> _Guesses:
     """The same along an axis: a mean or a sum of the right one along it."""
     for axis in range(case.own.ndim) if case.own.ndim > 1 else ():
         for how, reduce in (("mean", np.mean), ("sum", np.sum)):
@@ -312,7 +315,7 @@ def _reduced(case: _Case) -> Iterator[_Guess]:
             yield _Guess(value, slack, "wrong-axis", says, f"do not reduce over axis {axis}", 2)
 
 
-def _symmetric(case: _Case) -> Iterator[_Guess]:
+def _symmetric(case: _Case) -> _Guesses:
     """Another convention for symmetric matrices."""
     G, bound = case.value, case.bound
     if G.ndim < 2 or G.shape[-1] != G.shape[-2] or G.shape[-1] == 1:
@@ -347,7 +350,7 @@ def _symmetric(case: _Case) -> Iterator[_Guess]:
             yield _Guess(case.own, slack, mistake, says, remedy)
 
 
-def _conjugate(case: _Case) -> Iterator[_Guess]:
+def _conjugate(case: _Case) -> _Guesses:
     """Real and imaginary parts on the last axis, the second with its sign turned."""
     if case.complex:
         says = "yours is the complex conjugate of the right one"
@@ -358,7 +361,7 @@ def _conjugate(case: _Case) -> Iterator[_Guess]:
 # ---- sums of which something is left out
 
 
-def _repeated(case: _Case) -> Iterator[_Guess]:
+def _repeated(case: _Case) -> _Guesses:
     """Rows that an index gathers, of which only some count."""
     known, value = case.known, case.value
     arrays = known.inputs | {f"the gradient of {k}": v for k, v in known.gradients.items()}
@@ -389,7 +392,7 @@ def _repeated(case: _Case) -> Iterator[_Guess]:
 # ---- numbers that were cut
 
 
-def _limited(case: _Case) -> Iterator[_Guess]:
+def _limited(case: _Case) -> _Guesses:
     """Clipped, element by element or by its norm."""
     own, value, remedy = case.own, case.value, "compare gradients before they are clipped"
     low, high = own.min(), own.max()
@@ -411,7 +414,7 @@ def _limited(case: _Case) -> Iterator[_Guess]:
         yield _Guess(c * value, c * case.bound, "gradient-clipped", says, remedy)
 
 
-def _printed(case: _Case) -> Iterator[_Guess]:
+def _printed(case: _Case) -> _Guesses:
     """Rounded to a number of decimals, or of digits."""
     size = np.floor(np.log10(np.abs(np.where(case.value == 0, 1, case.value)))) + 1
     for words, unit_of, some in (
@@ -493,7 +496,7 @@ def _conditions(case: _Case) -> Iterator[tuple[Array, str]]:
             yield far, f"where {name} is above 1 or below −1"
 
 
-_FAMILIES: list[Callable[[_Case], Iterator[_Guess]]] = [
+_FAMILIES: list[Callable[[_Case], _Guesses]] = [
     _conjugate,
     _printed,
     _symmetric,

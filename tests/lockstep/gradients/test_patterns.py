@@ -288,7 +288,7 @@ def test_what_can_show_no_pattern_is_left(own, value):
     if own.shape != value.shape:
         it = Wrong("x", own, value, 1e-15)
         it.off = np.ones(value.shape, bool)
-        assert by_pattern(it, Known({}, {})) is None
+        assert by_pattern(it, Known({}, {}, {})) is None
     else:
         assert diagnosed(own, value, x=value, y=np.arange(3)) is None
 
