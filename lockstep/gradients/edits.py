@@ -372,7 +372,7 @@ def _terms(seen: Search) -> Iterator[Term]:
         return Term(words, node, part, alone, *sums)
 
     for node in seen.probes:
-        if not _adds(node, seen) or _is_added(node, seen):
+        if not _adds(node, seen) or _is_inner(node, seen):
             continue
         found = [(_through(it, node, seen), part) for it, part in _added(node, seen, 1)]
         for way, some in _grouped(found).items():  # of a square, both factors before one of them
@@ -396,16 +396,16 @@ def _adds(node: Node, seen: Search) -> bool:
     return node.name in ("add", "sub") and len(carried) == 2 and not node.options
 
 
-def _is_added(node: Node, seen: Search) -> bool:
-    """Whether all that is done with a gradient is to add it to others."""
-    return len(node.users) == 1 and _adds(node.users[0], seen)
+def _is_inner(node: Node, seen: Search) -> bool:
+    """Whether all that is done with a sum of gradients is to add it to others."""
+    return _adds(node, seen) and len(node.users) == 1 and _adds(node.users[0], seen)
 
 
 def _added(node: Node, seen: Search, c: float) -> Iterator[tuple[Node, Tensor]]:
     """The terms of a sum of sums."""
     for k, it in enumerate(node.args[:2]):
         factor = -c if k and node.name == "sub" else c
-        if _adds(it, seen) and _is_added(it, seen):
+        if _is_inner(it, seen):
             yield from _added(it, seen, factor)
         else:
             yield it, it.value if factor == 1 else -it.value
@@ -631,7 +631,7 @@ def _at_sums(seen: Search) -> Changes:
     )
     for (c, mistake, says), node in itertools.product(kinds, seen.probes):
         for k, it in enumerate(node.args[:2]) if _adds(node, seen) else ():
-            if not (_adds(it, seen) and _is_added(it, seen)):
+            if not _is_inner(it, seen):
                 way = _through(it, node, seen)
                 edits = with_argument(node, k, partial(torch.mul, c))
                 words = f"{says} {place(way)}, at every step"

@@ -437,13 +437,14 @@ def few_digits(it: Wrong, known: Known) -> Diagnosis | None:
     if case is None:
         return None
     there = case.off & (case.value != 0)
-    own, value = case.own[there], case.value[there]
-    error, n = (own - value) / value, len(own)
+    value, apart = case.value[there], case.error[there]
+    error, n = apart / value, len(value)
     if n < 8 or n < 0.7 * case.own.size:
         return None
-    size = float(np.median(np.abs(error)))
-    near = ((np.abs(error) > size / 30) & (np.abs(error) < size * 30)).mean()
-    far = (np.abs(own - value) > 50 * case.bound[there]).mean()
+    sizes = np.abs(error)
+    size = float(np.median(sizes))
+    near = ((sizes > size / 30) & (sizes < size * 30)).mean()
+    far = (np.abs(apart) > 50 * case.bound[there]).mean()
     same = [q[there] for q in known.inputs.values() if q.shape == case.own.shape]
     along = [q for q in same if _different(q) == n]
     parts = [error, *(error * value / q for q in same)]
