@@ -23,6 +23,7 @@ from lockstep.gradients.measured import SAFETY
 from lockstep.gradients.reference import Noise, gradients
 from lockstep.gradients.result import GradientMismatch, first_of, labelled
 from lockstep.loop.follow import Judge
+from lockstep.loop.judge import Judge
 from lockstep.network.names import Array, Quantities
 from lockstep.network.terms import Term, term
 from lockstep.run.record import Entry
@@ -85,29 +86,29 @@ class ModuleJudge(Judge):
         if not isinstance(model, nn.Module):
             raise Unusable(f"follow: expected an nn.Module, got {type(model).__name__}")
         self._result = ModuleResult()
-        self._loss, self._theirs = loss_function, optimizer
+        self._loss = loss_function
         if optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
             kind = type(optimizer).__name__
             raise Unusable(f"follow: expected an optimiser of torch.optim, got {kind}")
         if isinstance(optimizer, torch.optim.LBFGS):
-            self._theirs = optimizer = None
-            said = "LBFGS calls the loss itself, so updates are not judged"
-            self._result.remarks.append(said)
+            optimizer = None
+            self._result.remarks.append("LBFGS calls the loss itself, so updates are not judged")
         if not callable(loss_function):
             got = type(loss_function).__name__
             raise Unusable(f"follow: expected a loss function such as nn.MSELoss(), got {got}")
+        self._theirs = optimizer
         self._users, self._model = model, copy.deepcopy(model)
         self._parameters = [name for name, _ in self._model.named_parameters()]
-        ids = {id(parameter) for parameter in model.parameters()}
-        groups = optimizer.param_groups if optimizer is not None else []
-        if any(id(parameter) not in ids for group in groups for parameter in group["params"]):
+        trained = {id(parameter) for group in self._groups for parameter in group["params"]}
+        if not trained <= {id(parameter) for parameter in model.parameters()}:
             raise Unusable("follow: the optimiser has parameters of another model")
-        pairs = [copy.deepcopy((model, optimizer)) for _ in range(1 + _MEMBERS)]
-        self._members = [_Member(own, its) for own, its in pairs if its is not None]
+        pairs = (copy.deepcopy((model, optimizer)) for _ in range(1 + _MEMBERS) if optimizer)
+        self._members = [_Member(own, its) for own, its in pairs]
         known = [*self._parameters, *(f"grad {name}" for name in self._parameters), "x", "y"]
-        self._terms = {name: _term(name, text, known) for name, text in names.items()}
-        self._terms = {name: Term((name,)) for name in known} | self._terms
-        self._words = {_word(i): name for i, name in enumerate(self._parameters)}
+        self._terms = {name: Term((name,)) for name in known}
+        self._terms |= {name: _term(name, text, known) for name, text in names.items()}
+        # by a name that can be an argument's
+        self._words = {f"parameter_{i}_": name for i, name in enumerate(self._parameters)}
         self._ended: dict[str, tuple[Array, Array, Array]] = {}  # its start, end and bound
 
     @property
@@ -115,31 +116,26 @@ class ModuleJudge(Judge):
         return self._result
 
     def _judged(self, arrays: dict[str, Any]) -> Mismatch | None:
+        result = self._result
         with threads(1), np.errstate(all="ignore"):
             ours = self._ours(arrays)
             if self._was_off:
                 self._lost_sight()
             of_update = self._update_judged(ours)
-            self._result.steps_run += 1
+            result.steps_run += 1
             broken = next((n for n, it in ours.items() if not np.isfinite(it).all()), "")
             if broken:
-                said = (
-                    f"step {self._result.steps_run}: {broken} is not finite; nothing is known then"
-                )
-                self._result.remarks.append(said)
+                said = f"step {result.steps_run}: {broken} is not finite; nothing is known then"
+                result.remarks.append(said)
                 self._ended = {}
                 return of_update
             of_step = self._step_judged(ours)
         found = of_update or of_step
-        if found is None and self._result.verdict == "undecided" and self._result.values:
-            self._result.verdict = "match"
-        if found is not None and self._result.first_mismatch is None:
-            self._result.verdict = "mismatch"
-            self._result.first_mismatch, self._result.diagnoses = (
-                found.first_mismatch,
-                found.diagnoses,
-            )
-            self._result.report = str(found)
+        if found is None and result.verdict == "undecided" and result.values:
+            result.verdict = "match"
+        if found is not None and result.first_mismatch is None:
+            result.verdict, result.report = "mismatch", str(found)
+            result.first_mismatch, result.diagnoses = found.first_mismatch, found.diagnoses
         return found
 
     def _lost_sight(self) -> None:
@@ -180,8 +176,8 @@ class ModuleJudge(Judge):
         self._complete(found)
         lr = float(self._settings.get("lr", np.nan))
         numbers = {"N": len(found["x"]), "n_out": np.nan, "lr": lr}
-        for it in map(self._terms.get, arrays):
-            if it is not None and (factor := it.factor(numbers)) != 1:
+        for it in filter(None, map(self._terms.get, arrays)):
+            if (factor := it.factor(numbers)) != 1:
                 found[it.parts[0]] = found[it.parts[0]] / factor
         return found
 
@@ -205,9 +201,14 @@ class ModuleJudge(Judge):
                 raise Unusable(f"follow: {got}; {said}")
 
     @property
+    def _groups(self) -> list[dict[str, Any]]:
+        """The groups of the user's optimiser, whose settings may change on the way."""
+        return self._theirs.param_groups if self._theirs else []
+
+    @property
     def _settings(self) -> dict[str, Any]:
         """Those of the optimiser's first group."""
-        return self._theirs.param_groups[0] if self._theirs else {}
+        return self._groups[0] if self._groups else {}
 
     def _step_judged(self, ours: Quantities) -> Mismatch | None:
         """Judge the gradients of a call, and let PyTorch take the step."""
@@ -269,8 +270,7 @@ class ModuleJudge(Judge):
             if draw:
                 moved = gradients(reference, arrays, trained, Noise(draw, eps))
                 own = {word: it + SAFETY * (moved.get(word, it) - it) for word, it in right.items()}
-            member.follow(self._theirs)
-            ends.append(member.step(start, self._named(own)))
+            ends.append(member.step(self._groups, start, self._named(own)))
         self._ended = {}
         for name, before in start.items():
             end = ends[0][name]
@@ -315,23 +315,19 @@ class _Member:
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self.parameters, self.optimizer = dict(model.named_parameters()), optimizer
 
-    def follow(self, theirs: torch.optim.Optimizer | None) -> None:
-        """Take over the settings of the user's optimiser, which may change on the way."""
-        for own, group in zip(
-            self.optimizer.param_groups, theirs.param_groups if theirs else (), strict=True
-        ):
+    def step(
+        self, groups: list[dict[str, Any]], start: Quantities, gradients: Quantities
+    ) -> Quantities:
+        """The parameters after a step with the settings of the user's optimiser."""
+        for own, group in zip(self.optimizer.param_groups, groups, strict=True):
             own |= {key: copy.copy(value) for key, value in group.items() if key != "params"}
-
-    def step(self, start: Quantities, gradients: Quantities) -> Quantities:
-        """The parameters after a step."""
         with torch.no_grad():
             for name, array in start.items():
                 parameter = self.parameters[name]
                 parameter.copy_(torch.from_numpy(array))
-                known = gradients.get(name)
-                parameter.grad = (
-                    None if known is None else torch.from_numpy(known).to(parameter.dtype)
-                )
+                parameter.grad = None
+                if name in gradients:
+                    parameter.grad = torch.from_numpy(gradients[name]).to(parameter.dtype)
         self.optimizer.step()
         return {name: self.parameters[name].detach().numpy().copy() for name in start}
 
@@ -352,11 +348,8 @@ def _likely(
     if is_it(-1.0):
         return Diagnosis(new, "update-sign", "the update has the other sign", "turn it round")
     mean, square = (1 - beta**number for beta in settings.get("betas", (0.0, 0.0)))
-    for factor, which in (
-        (mean, "mean"),
-        (1 / square**0.5, "square"),
-        (mean / square**0.5, "memory"),
-    ):
+    root = square**0.5
+    for factor, which in ((mean, "mean"), (1 / root, "square"), (mean / root, "memory")):
         if factor != 1 and is_it(factor, 1e-3):  # ε weighs otherwise then
             says = f"the optimiser's {which} is used without its correction 1 − βᵗ"
             return Diagnosis(new, "bias-correction", says, "divide by 1 − βᵗ, t the step's number")
@@ -386,11 +379,6 @@ def _demand_alike(loss: Callable[[], Any], shape: tuple[int, ...]) -> None:
             f"follow: y has shape {shape}, and the model's output another one, so that the loss "
             "would broadcast the two; expected the same shape, such as y[:, None]"
         )
-
-
-def _word(i: int) -> str:
-    """A name for a parameter that can be an argument's."""
-    return f"parameter_{i}_"
 
 
 def _term(name: str, text: str, known: list[str]) -> Term:

@@ -14,9 +14,9 @@ from lockstep.api import ComparisonResult, explain_run
 from lockstep.bound.allowed import tolerance
 from lockstep.errors import Mismatch, Unusable
 from lockstep.explain.diagnosis import Diagnosis
-from lockstep.loop.follow import Judge
+from lockstep.loop.judge import Judge
 from lockstep.network.conventions import Conventions, conventions
-from lockstep.network.names import Quantities
+from lockstep.network.names import Array, Quantities
 from lockstep.network.network import Network
 from lockstep.network.problem import UNTOLD, Problem, Start, State
 from lockstep.network.terms import LAYOUTS
@@ -153,21 +153,14 @@ class NetworkJudge(Judge):
     def _settle(self, values: Quantities) -> None:
         """Find the layout, whether there are biases, labels, and the precision: the first call."""
         said = self._side.conventions
-        layouts = [said.layout] if said.layout else list(LAYOUTS)
-        fits = []
-        for layout in layouts:
-            own = replace(said, layout=layout if layout != "linear" or said.layout else "")
-            given, _ = self._as_given(values, own)
-            problem = self._like(given)
-            if not _misfits(problem.network, given):
-                fits.append((own, problem))
-        if not fits:
-            own = said
-            problem = self._like(self._as_given(values, said)[0])
-            fits = [(own, problem)]
-        own, problem = max(fits, key=lambda it: self._right(values, *it))
+        layouts = [] if said.layout else [name for name in LAYOUTS if name != "linear"]
+        ways = []
+        for own in (said, *(replace(said, layout=layout) for layout in layouts)):
+            given, computed = self._as_given(values, own)
+            ways.append((own, given, computed, self._like(given)))
+        fits = [way for way in ways if not _misfits(way[-1].network, way[1])]
+        own, given, _, problem = max(fits or ways[:1], key=lambda way: self._right(*way))
         self._side.conventions = own
-        given, _ = self._as_given(values, own)
         _demand(given, problem.network)
         start = self._start(given, None, problem)
         self._problem = replace(problem, x=start.x, y=start.y, parameters=start.parameters)
@@ -186,10 +179,11 @@ class NetworkJudge(Judge):
         network = replace(network, biases=biases, labels=labels)
         return replace(self._problem, network=network, dtype=dtype, steps=UNTOLD)
 
-    def _right(self, values: Quantities, own: Conventions, problem: Problem) -> int:
+    def _right(
+        self, own: Conventions, given: Quantities, computed: Quantities, problem: Problem
+    ) -> int:
         """How many computed quantities are right under conventions: square weights fit several."""
         try:
-            given, computed = self._as_given(values, own)
             start = self._start(given, None, problem)
             torch = by_torch(problem, start)
             answer = sort_out(computed, problem, start, torch, "", given, own, strict=False)
@@ -204,12 +198,15 @@ class NetworkJudge(Judge):
         meant = network.meant(values, 2, (*known, *network.judged), values)
         of = {name: it for name, (it, _) in meant.items()} | own.meant(network, values)
         given: Quantities = {}
+        computed: Quantities = {}
         for name, array in values.items():
             if of.get(name) in ("lr", "step"):
                 given[of[name]] = array
             elif of.get(name) in known:
                 given |= own.ours(network, name, of[name], array, {})
-        return given, {name: it for name, it in values.items() if of.get(name) not in known}
+            else:
+                computed[name] = array
+        return given, computed
 
     def _start(self, given: Quantities, state: State | None, problem: Problem) -> Start:
         """What a step starts from: the optimiser's memory is PyTorch's where it is not given."""
@@ -217,29 +214,27 @@ class NetworkJudge(Judge):
         misfits = _misfits(network, given)
         if misfits:
             raise Unusable(f"follow: {misfits[0]}")
-        kind = problem.dtype
-        cast = {name: it if name == "y" and network.labels else it.astype(kind)
-                for name, it in given.items()}  # fmt: skip
-        if network.labels:
-            cast["y"] = cast["y"].astype(np.int64)
-            wrong = [it for it in cast["y"].flat if not 0 <= it < network.sizes[-1]]
-            if wrong:
-                classes = f"labels from 0 to {network.sizes[-1] - 1}"
-                raise Unusable(f"follow: y: expected {classes}, got {wrong[0]}")
-        if not len(cast["x"]):
+        cast = {name: it.astype(problem.dtype) for name, it in given.items()}
+        y = _labels(given["y"], network.sizes[-1]) if network.labels else cast["y"]
+        samples = len(cast["x"])
+        if not samples:
             raise Unusable("follow: x is empty; expected a row a sample")
-        memory = {name: cast[name] for name in network.memory if name in cast}
-        if state is not None and state.memory is not None:
-            memory = dict(state.memory) | memory
-        lr = float(given["lr"]) if "lr" in given else problem.lr
+        memory = dict((state and state.memory) or {})
+        memory |= {name: cast[name] for name in network.memory if name in cast}
+        is_whole = len(memory) == len(network.memory) > 0
         parameters = {
             name: cast[name].reshape(network.shape(name, 1)) for name in network.parameters
         }
-        y = cast["y"].reshape(network.shape("y", len(cast["x"])))
         masks = {name: cast[name] for name in network.masked if name in cast}
-        whole = memory.keys() >= set(network.memory) and memory
-        number = int(given["step"]) if "step" in given else self._number + 1
-        return Start(parameters, cast["x"], y, lr, memory if whole else None, masks, number)
+        return Start(
+            parameters,
+            cast["x"],
+            y.reshape(network.shape("y", samples)),
+            float(given.get("lr", problem.lr)),
+            memory if is_whole else None,
+            masks,
+            int(given.get("step", self._number + 1)),
+        )
 
     def _begin(self, given: Quantities, computed: Mapping[str, Any]) -> Mismatch | None:
         """Judge what a step computed before its update."""
@@ -286,16 +281,16 @@ class NetworkJudge(Judge):
             own = name.removeprefix("new_")
             if own in given and name not in self._answer.values:
                 self._answer.values[name] = given[own].reshape(self._torch[name].shape)
-        order = self._network.judged
+        values = self._answer.values
         self._answer.values = {
-            name: self._answer.values[name] for name in order if name in self._answer.values
+            name: values[name] for name in self._network.judged if name in values
         }
-        self._side.seen |= self._answer.values.keys() | self._answer.misshapen.keys()
+        self._side.seen |= values.keys() | self._answer.misshapen.keys()
         record, self._turn = self._record(), None
         result = self._result
-        before = result.first
+        differed = result.first is not None
         result.add(record)
-        if result.first is None or before is not None:
+        if result.first is None or differed:
             return None
         self._side.is_late = self._is_right_before(record)
         self._explain()
@@ -320,6 +315,15 @@ def _demand(given: Quantities, network: Network) -> None:
     missing = [network[name].numbered for name in wanted if name not in given]
     if missing:
         raise Unusable(f"follow: expected {', '.join(missing)} as well, in the call")
+
+
+def _labels(y: Array, classes: int) -> Array:
+    """Labels as whole numbers. Raises Unusable where one is none of the classes."""
+    labels = y.astype(np.int64)
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        raise Unusable(f"follow: y: expected labels from 0 to {classes - 1}, got {wrong[0]}")
+    return labels
 
 
 def _misfits(network: Network, given: Quantities) -> list[str]:
