@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from lockstep.look.drift import moves_a_little
+from lockstep.look.drift import drift
 from lockstep.look.seen import Seen
 from lockstep.network.names import Array
 from manual_backprop.activations import activation
@@ -95,20 +95,19 @@ class Chain:
 
         It is trained too, was there as soon as the others, and is square.
         """
-        own = {self.layers[0].inputs, *(it.W for it in self.layers)}
-        known = {form.tobytes() for it in own for form in (seen.arrays[it], seen.arrays[it].T)}
-        sides = {size for it in self.layers[:-1] for size in seen.arrays[it.a].shape[-2:]}
-        variables = [{it.key for it in seen.of(layer.W)} for layer in self.layers]
-        began = max(min(seen.history[key][0].time for key in keys) for keys in variables)
+        own = [seen.arrays[it] for it in (self.layers[0].inputs, *(it.W for it in self.layers))]
+        known = {form.tobytes() for array in own for form in (array, array.T)}
+        sizes = {n for it in self.layers[:-1] for n in seen.arrays[it.a].shape[-2:]}
+        squares = {(n, n) for n in sizes - {1}}
+        firsts = [
+            [seen.history[it.key][0].time for it in seen.of(layer.W)] for layer in self.layers
+        ]
+        began = max(map(min, firsts))
         for key, history in seen.history.items():
             arrays = [seen.arrays[content] for content in seen.held(key)[:_FOLLOWED]]
-            shape = arrays[0].shape if arrays else ()
-            is_square = len(shape) == 2 and shape[0] == shape[1] > 1 and shape[0] in sides
-            if not is_square or not arrays[0].any() or history[0].time > began:
-                continue
-            moves = [moves_a_little(a, b) for a, b in pairwise(arrays)]
-            drifts = moves and 2 * sum(moves) >= len(moves)
-            if drifts and known.isdisjoint(array.tobytes() for array in arrays):
+            is_square = bool(arrays) and arrays[0].shape in squares and arrays[0].any()
+            is_trained = is_square and history[0].time <= began and drift(arrays) >= 1 / 2
+            if is_trained and known.isdisjoint(array.tobytes() for array in arrays):
                 return key[1]
         return ""
 

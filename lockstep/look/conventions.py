@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from lockstep.look.recognised import Recognised
 from lockstep.network.terms import LAYOUTS
 
@@ -12,40 +14,53 @@ def conventions(it: Recognised) -> list[str]:
     Args:
         it: The program.
     """
-    network, reading, chain = it.network, it.reading, it.model.chain
-    settings, batch = reading.settings, reading.batches[0]
-    sizes = "-".join(map(str, network.sizes))
-    of = " ".join(f"{name} {value:g}" for name, value in settings.of_optimizer.items())
-    lr = f" lr {settings.lr:g}" if settings.lr else ""
-    optimizer = f"{settings.optimizer} {of}".strip() + lr
-    if not reading.knows_update:
-        optimizer = "no known optimizer"
-    penalty = f", l2 {settings.l2:g}" if settings.l2 else ""
-    words = ", ".join(network.activations)
-    found = [f"network {sizes}, {words}, {network.loss}{penalty}, {optimizer}"]
-    said = []
-    if chain.columns and len(batch.x) > 1:
-        said.append(LAYOUTS["columns"] + (", in x they are rows" if not chain.x_columns else ""))
-    elif chain.x_columns and len(batch.x) > 1:
-        said.append("samples are rows, in x they are columns")
+    own = "; ".join((*_of_arrays(it), *_of_samples(it)))
+    return [_training(it), *([f"your conventions: {own}"] if own else [])]
+
+
+def _training(it: Recognised) -> str:
+    """network 4-7-3, tanh, softmax, cross_entropy, sgd lr 0.2."""
+    network, settings = it.network, it.reading.settings
+    numbers = settings.of_optimizer | ({"lr": settings.lr} if settings.lr else {})
+    optimizer = [settings.optimizer, *(f"{name} {value:g}" for name, value in numbers.items())]
+    parts = [
+        "-".join(map(str, network.sizes)),
+        *network.activations,
+        network.loss,
+        *([f"l2 {settings.l2:g}"] if settings.l2 else []),
+        " ".join(optimizer) if it.reading.knows_update else "no known optimizer",
+    ]
+    return f"network {', '.join(parts)}"
+
+
+def _of_arrays(it: Recognised) -> Iterator[str]:
+    """How samples, weights and biases lie in arrays."""
+    network, chain = it.network, it.model.chain
+    first = chain.layers[0]
+    if len(it.reading.batches[0].x) > 1:
+        if chain.columns:
+            yield LAYOUTS["columns"] + (", in x they are rows" if not chain.x_columns else "")
+        elif chain.x_columns:
+            yield "samples are rows, in x they are columns"
     if all(layer.is_in_out for layer in chain.layers) and max(network.sizes) > 1:
-        said.append(LAYOUTS["in_out"])
-    if chain.layers[0].labelled:
-        said.append("the last number of x is a label, and no input")
-    fold = chain.layers[0].fold
-    if fold:
-        which = "row" if chain.layers[0].is_in_out else "column"
-        said.append(f"biases are the {fold} {which} of the weights")
+        yield LAYOUTS["in_out"]
+    if first.labelled:
+        yield "the last number of x is a label, and no input"
+    if first.fold:
+        which = "row" if first.is_in_out else "column"
+        yield f"biases are the {first.fold} {which} of the weights"
     elif not any(network.biases):
-        said.append("there are no biases")
-    if len(batch.passes) > 1:
-        said.append(f"{len(batch.passes)} samples, one at a time, make a step")
+        yield "there are no biases"
+
+
+def _of_samples(it: Recognised) -> Iterator[str]:
+    """How many samples make a step, and what a δ is times ours."""
+    count = len(it.reading.batches[0].passes)
+    if count > 1:
+        yield f"{count} samples, one at a time, make a step"
     for name, mapped in it.steps[0].items():
         if mapped.factor != 1 and name.startswith("delta"):
             sign = "−" if mapped.factor < 0 else ""
             times = "" if abs(mapped.factor) == 1 else f"{abs(mapped.factor):g} · "
-            said.append(f"{mapped.at.name} is {sign}{times}∂L/∂z")
-            break
-    if said:
-        found.append(f"your conventions: {'; '.join(said)}")
-    return found
+            yield f"{mapped.at.name} is {sign}{times}∂L/∂z"
+            return

@@ -24,34 +24,41 @@ def changing(seen: Seen) -> frozenset[int]:
 
     With what stays beside it, in variables whose names are the same but for numbers.
     """
-    return seen.known("changing", lambda: frozenset(_changing(seen)))
+    return seen.known(_changing, seen)
 
 
-def _changing(seen: Seen) -> set[int]:
+def _changing(seen: Seen) -> frozenset[int]:
     found, trained = set[int](), set[Key]()
-    for key in seen.history:
-        held = seen.held(key)
-        others = [content for content in held if content != held[0]]
-        if len({*others}) < len(others):
-            continue  # what comes back is data
-        while held and held[0] in held[1:]:  # moved to and fro, as for difference quotients
-            held = held[held.index(held[0], 1) :]
+    for key, history in seen.history.items():
+        held = _from_the_last_return(seen.held(key))
         arrays = [seen.arrays[content] for content in held[: _EARLY + 2]]
-        moves = [moves_a_little(a, b) for a, b in pairwise(arrays)]
-        begins = seen.arrays[seen.history[key][0].content]
+        begins = seen.arrays[history[0].content]
         is_updated = len(held) > 2 and bool(begins.any()) and _are_updates(seen, key)
-        drifts = moves and sum(moves) >= 0.6 * len(moves)
-        if is_updated or (drifts and not _are_data(seen, held)):
-            shape = arrays[-1].shape
-            some = {*held[:_EARLY], *_held_longest(seen, key)}
-            found |= {c for c in some if seen.arrays[c].shape == shape}
         if is_updated:
             trained.add(key)
+        if is_updated or (drift(arrays) >= 0.6 and not _are_data(seen, held)):
+            some = {*held[:_EARLY], *_held_longest(seen, key)}
+            found |= {c for c in some if seen.arrays[c].shape == arrays[-1].shape}
     alike = set(map(_without_numbers, trained))
-    for key, history in seen.history.items():  # W3 that stays, beside W1 and W2 that change
-        if history and key not in trained and _without_numbers(key) in alike:
-            found.add(history[0].content)
-    return found
+    stays = {  # W3, beside W1 and W2 that change
+        history[0].content
+        for key, history in seen.history.items()
+        if key not in trained and _without_numbers(key) in alike
+    }
+    return frozenset(found | stays)
+
+
+def _from_the_last_return(held: list[int]) -> list[int]:
+    """What a variable held since it was moved to and fro, as for difference quotients.
+
+    Nothing where anything but its first array comes back: that is data.
+    """
+    others = [content for content in held if content != held[0]]
+    if len({*others}) < len(others):
+        return []
+    while held and held[0] in held[1:]:
+        held = held[held.index(held[0], 1) :]
+    return held
 
 
 def grown(seen: Seen) -> tuple[str, tuple[int, ...], tuple[int, ...]] | None:
@@ -109,8 +116,7 @@ def _without_numbers(key: Key) -> Key:
 
 def _are_updates(seen: Seen, key: Key) -> bool:
     """Whether a variable changes where something is subtracted from it."""
-    _, *later = seen.history[key]
-    lines = {(it.line, it.file) for it in later[1:]}
+    lines = {(it.line, it.file) for it in seen.history[key][2:]}
     own = re.escape(key[1])
     of_several = re.compile(rf"(.*,\s*)?{own}\s*(,.*)?=.*(?<![\w.]){own}\s*[-+]")
     of_lists = re.compile(rf"{own}\s*=\s*\[\s*\w+\s*[-+].*\bin\b.*(?<![\w.]){own}\b")
@@ -133,18 +139,22 @@ def varying(seen: Seen, parameters: Collection[int]) -> set[int]:
             array = seen.arrays[held[0]]
             if array.size == max(array.shape) and (array % 1).any():
                 found.add(held[0])
-        longest = set(_held_longest(seen, key))
         found |= {
             content
-            for n, (content, shape) in enumerate(zip(held, shapes, strict=True))
-            if (n < _EARLY or content in longest)
-            and shapes.count(shape) > 1
+            for content in (*held[:_EARLY], *_held_longest(seen, key))
+            if shapes.count(seen.arrays[content].shape) > 1
             and (content >= 0 or content in parameters or _BIAS.search(key[1]))
         }
     return found
 
 
-def moves_a_little(before: Array, after: Array) -> bool:
+def drift(arrays: list[Array]) -> float:
+    """The part of a variable's changes that are small, as a parameter's are; 0 without any."""
+    moves = [_moves_a_little(before, after) for before, after in pairwise(arrays)]
+    return sum(moves) / max(len(moves), 1)
+
+
+def _moves_a_little(before: Array, after: Array) -> bool:
     if before.shape != after.shape:
         return False
     size = max(float(np.linalg.norm(before)), float(np.linalg.norm(after)))

@@ -172,7 +172,7 @@ class Recognised:
 
     def _is_a_part(self) -> bool:
         """Whether it is not the whole network, as far as was seen by now."""
-        return self.model.seen.known(("part", self.model), self._leaves_some)
+        return self.model.seen.known(self._leaves_some)
 
     def _leaves_some(self) -> bool:
         """Whether another matrix changes a little at each step, so that this is not all of it.

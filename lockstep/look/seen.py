@@ -215,7 +215,7 @@ class Seen:
 
     def held_until(self, content: int) -> float:
         """When the last variable that held an array got another one."""
-        return self.known("ends", self._ends)[content]
+        return self.known(self._ends)[content]
 
     def _ends(self) -> dict[int, float]:
         ends: dict[int, float] = defaultdict(float)
@@ -226,17 +226,17 @@ class Seen:
                 ends[it.content] = np.inf
         return ends
 
-    def known(self, what: object, make: Callable[[], _T]) -> _T:
+    def known(self, make: Callable[..., _T], *given: object) -> _T:
         """What follows from all that was seen; made anew only where more was seen since.
 
         Args:
-            what: A name of it.
             make: Makes it.
+            given: What it is called with.
         """
-        count, value = self._known.get(what, (-1, None))
+        count, value = self._known.get((make, given), (-1, None))
         if count != len(self.sightings):
-            value = make()
-            self._known[what] = len(self.sightings), value
+            value = make(*given)
+            self._known[make, given] = len(self.sightings), value
         made: _T = value
         return made
 
@@ -286,7 +286,7 @@ class Seen:
 
     def during(self, after: float, until: float) -> list[float]:
         """The numbers that variables held in a span of time, or still hold."""
-        return self.known(("during", after, until), lambda: self._during(after, until))
+        return self.known(self._during, after, until)
 
     def _during(self, after: float, until: float) -> list[float]:
         found = dict[float, None]()
