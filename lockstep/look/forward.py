@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import islice
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -124,18 +124,7 @@ class Search:
     ) -> None:
         self.lone = lone
         self.seen, self.tolerance = seen, tolerance
-        self.order: list[int] = []
-        held: dict[Key, int] = defaultdict(int)
-        chosen: set[int] = set()
-        for it in seen.sightings:
-            if it.content not in chosen and it.content not in seen.partial:
-                variable = it.where, re.sub(r"\[\d+\]", "[]", it.name)
-                held[variable] += 1
-                if held[variable] <= _OF_A_VARIABLE:  # data have the rest
-                    chosen.add(it.content)
-                    self.order.append(it.content)
-        self.order.sort(key=lambda content: not _is_gathered(seen.first(content)))
-        self.order = self.order[:limit]
+        self.order = _earliest(seen)[:limit]
         self.labelled = frozenset(filter(self._has_label, self.order))
         named = seen.named(given["parameters"]) if "parameters" in given else None
         self.x = seen.named([given["x"]]) if "x" in given else None
@@ -147,8 +136,7 @@ class Search:
         # matrices that never change may be weights that are not updated
         self.idle = frozenset(() if named or lone else filter(self._stays, self.order))
         # whether weights that have one input may be multiplied with a number
-        rows_of_one = (seen.arrays[c].shape[1:] == (1,) for c in self.parameters)
-        self.by_numbers = lone or any(rows_of_one)
+        self.by_numbers = lone or any(seen.arrays[c].shape[1:] == (1,) for c in self.parameters)
         self.biases: dict[int, list[int]] = defaultdict(list)
         may_be_biases = varying(seen, self.parameters) if named is None else named
         for content in self.order:
@@ -161,15 +149,14 @@ class Search:
     @property
     def among(self) -> object:
         """What it looks at."""
-        biases = tuple(content for alike in self.biases.values() for content in alike)
+        biases = tuple(itertools.chain(*self.biases.values()))
         weights = frozenset(self.parameters), self.idle
         return tuple(self.order), weights, biases, self.labelled, self.lone
 
     def chains(self) -> list[Chain]:
         """The forward passes that are possible, the likeliest first.
 
-        Of the same weights with several biases, which zeros make possible, a few are kept: those
-        with biases of their own, without any, and another.
+        Of the same weights with several biases, which zeros make possible, a few are kept.
         """
         found = [chain for columns in self.columns for chain in self._chains(columns)]
         found.sort(key=lambda it: it.rank(self.seen), reverse=True)
@@ -177,18 +164,7 @@ class Search:
         for chain in found:
             key = tuple((it.inputs, it.W, it.a, it.is_in_out, it.fold) for it in chain.layers)
             alike[key].append(chain)
-        kept: list[Chain] = []
-        for variants in alike.values():
-            ways = [[it.b for it in chain.layers] for chain in variants]
-            of_arrays = [all(b is not None and b >= 0 for b in way) for way in ways]
-            apart = [len({*way}) == len(way) for way in ways]
-            without = [not any(b is not None for b in way) for way in ways]
-            each = [a and b for a, b in zip(of_arrays, apart, strict=True)]
-            own: list[Chain] = []
-            for which in (each, without, [True] * len(ways)):
-                fit = (c for c, it in zip(variants, which, strict=True) if it and c not in own)
-                own += islice(fit, 1)
-            kept += own
+        kept = [chain for variants in alike.values() for chain in _by_biases(variants)]
         return sorted(kept, key=lambda it: it.rank(self.seen)[:4], reverse=True)
 
     def _chains(self, columns: bool) -> Iterator[Chain]:
@@ -198,26 +174,12 @@ class Search:
             if not (layer.turned or layer.labelled or layer.vector):
                 after[layer.inputs].append(layer)
         made, weights = {layer.a for layer in layers}, {layer.W for layer in layers}
-        passed_on: dict[int, list[int]] = {}
 
-        def longer(chain: tuple[Layer, ...]) -> Iterator[tuple[Layer, ...]]:
-            last, used = chain[-1], {it.W for it in chain}
-            variables = {self.seen.first(W).key for W in used}
-            if last.a not in passed_on:
-                passed_on[last.a] = list(self._passed_on(last.a, after, columns))
-            following = [
-                it
-                for content in passed_on[last.a]
-                for it in after[content]
-                if it.W not in used
-                and not (self.lone and self.seen.first(it.W).key in variables)
-                and it.is_in_out == chain[0].is_in_out
-                and self._width(last, 1) + bool(it.fold) == self._width(it, 0)
-            ]
-            if not following and last.W not in self.idle:
-                yield chain
-            for layer in following:
-                yield from longer((*chain, layer))
+        @cache
+        def taking(a: int) -> list[Layer]:
+            """The layers whose inputs a layer's result is."""
+            contents = list(self._passed_on(a, after, columns))
+            return [layer for content in contents for layer in after[content]]
 
         for first in layers:
             if first.inputs in made if self.x is None else first.inputs not in self.x:
@@ -225,9 +187,28 @@ class Search:
             is_x = first.inputs not in self.parameters or self._is_part(first, columns)
             if not is_x and first.inputs in weights:
                 continue
-            for chain in longer((first,)):
+            for chain in self._longest((first,), taking):
                 if is_x or len(chain) > 1:  # batches that are alike seem to change like parameters
                     yield Chain(chain, columns)
+
+    def _longest(
+        self, chain: tuple[Layer, ...], taking: Callable[[int], list[Layer]]
+    ) -> Iterator[tuple[Layer, ...]]:
+        """The chains that begin with one and have no further layer."""
+        last, used = chain[-1], {it.W for it in chain}
+        variables = {self.seen.first(W).key for W in used if self.lone}
+        following = [
+            it
+            for it in taking(last.a)
+            if it.W not in used
+            and self.seen.first(it.W).key not in variables
+            and it.is_in_out == last.is_in_out
+            and self._width(last, 1) + bool(it.fold) == self._width(it, 0)
+        ]
+        if not following and last.W not in self.idle:
+            yield chain
+        for layer in following:
+            yield from self._longest((*chain, layer), taking)
 
     def _is_part(self, layer: Layer, columns: bool) -> bool:
         """Whether a layer's inputs begin with a row of a longer array that was there before."""
@@ -267,42 +248,45 @@ class Search:
                 yield other
 
     def _layers(self, columns: bool) -> Iterator[Layer]:
-        seen = self.seen
-        table: dict[tuple[int, ...], list[tuple[int, Array]]] = defaultdict(list)
+        results: dict[tuple[int, ...], list[tuple[int, Array]]] = defaultdict(list)
         inputs: dict[int, list[_Input]] = defaultdict(list)
         for content in self.order:
-            array = seen.arrays[content]
-            may_be_ones = array.size > 1 and abs(array.flat[0]) == 1
-            is_made = not (may_be_ones and (np.abs(array) == 1).all())
-            for form in self._as_rows(content, columns) if is_made else ():  # ones are not
-                table[form.shape].append((content, form))
+            for form in self._as_rows(content, columns):
+                results[form.shape].append((content, form))
             for A in self._as_inputs(content, columns):
                 inputs[A.rows.shape[1]].append(A)
+        for W, M, is_in_out in self._weights():
+            folded = (A for A in inputs[len(M) - 1] if A.content >= 0)  # no single number
+            for A in (*inputs[len(M)], *folded):
+                began, ended = self._together(A, W, len(M))
+                outs = [
+                    (content, form)
+                    for content, form in results.get((len(A.rows), M.shape[1]), ())
+                    if content not in (A.content, W)
+                    and began <= self.seen.first(content).time <= ended
+                ]
+                for layer in self._made(A, W, M, is_in_out, outs) if outs else ():
+                    if layer.activation != "linear" or W not in self.idle:  # as data may have
+                        yield layer
+
+    def _weights(self) -> Iterator[tuple[int, Array, bool]]:
+        """What may be weights, as (inputs, outputs), and whether it lies so."""
         for W in self.order:
-            array, is_idle = seen.arrays[W], W in self.idle
-            is_weights = is_idle or W in self.parameters
-            is_one = is_weights and array.ndim < 3 and not self._is_a_neurons(array)
-            if not is_one or (array.size == 1) != self.lone:
-                continue
-            for is_in_out in self.in_out if array.ndim > 1 else self.in_out[::-1]:
-                M = of_matrix(array, is_in_out)
-                folded = (A for A in inputs[len(M) - 1] if A.content >= 0)  # no single number
-                for A in (*inputs[len(M)], *folded):
-                    began = max(seen.first(A.content).time, seen.first(W).time)
-                    ended = seen.held_until(W)
-                    if A.rows.shape[1] == len(M):  # else the inputs are another array, with ones
-                        ended = min(ended, seen.held_until(A.content))
-                    outs = [
-                        (content, form)
-                        for content, form in table.get((len(A.rows), M.shape[1]), ())
-                        if content not in (A.content, W)
-                        and began <= seen.first(content).time <= ended
-                    ]
-                    if not outs:
-                        continue
-                    for layer in self._made(A, W, M, is_in_out, outs) if A.content != W else ():
-                        if not (is_idle and layer.activation == "linear"):  # as data may have
-                            yield layer
+            array = self.seen.arrays[W]
+            is_one = (W in self.idle or W in self.parameters) and array.ndim < 3
+            if is_one and (array.size == 1) == self.lone and not self._is_a_neurons(array):
+                for is_in_out in self.in_out if array.ndim > 1 else self.in_out[::-1]:
+                    yield W, of_matrix(array, is_in_out), is_in_out
+
+    def _together(self, A: _Input, W: int, n_in: int) -> tuple[float, float]:
+        """From when to when inputs and weights were there."""
+        seen = self.seen
+        if A.content == W:
+            return np.inf, -np.inf
+        ended = seen.held_until(W)
+        if A.rows.shape[1] == n_in:  # else the inputs are another array, with ones
+            ended = min(ended, seen.held_until(A.content))
+        return max(seen.first(A.content).time, seen.first(W).time), ended
 
     def _is_a_neurons(self, array: Array) -> bool:
         """Whether these are the weights of one neuron among others of a layer."""
@@ -352,9 +336,11 @@ class Search:
         return any(map(are_labels, alike)) or any(map(are_labels, longer))
 
     def _as_rows(self, content: int, columns: bool) -> list[Array]:
+        """An array as the result of a layer, which ones are not."""
         array = self.seen.arrays[content]
         form = rows(array, columns)
-        if form is None:
+        may_be_ones = array.size > 1 and abs(array.flat[0]) == 1
+        if form is None or (may_be_ones and (np.abs(array) == 1).all()):
             return []
         return [form, form.T] if array.ndim == 1 and array.size > 1 else [form]
 
@@ -425,6 +411,34 @@ class Search:
                 yield Layer(A.content, W, b, z, a, name, is_in_out, fold, *of_inputs)
         if z is not None:
             yield Layer(A.content, W, b, z, z, "linear", is_in_out, fold, *of_inputs)
+
+
+def _earliest(seen: Seen) -> list[int]:
+    """The arrays among which layers are looked for; those that were gathered come first."""
+    held: Counter[Key] = Counter()
+    chosen: dict[int, None] = {}
+    for it in seen.sightings:
+        if it.content not in chosen and it.content not in seen.partial:
+            variable = it.where, re.sub(r"\[\d+\]", "[]", it.name)
+            held[variable] += 1
+            if held[variable] <= _OF_A_VARIABLE:  # data have the rest
+                chosen[it.content] = None
+    return sorted(chosen, key=lambda content: not _is_gathered(seen.first(content)))
+
+
+def _by_biases(variants: list[Chain]) -> list[Chain]:
+    """Of forward passes that differ in biases one with its own, one without any, and another."""
+
+    def count(chain: Chain) -> int:
+        """How many arrays its biases are, none of them a number."""
+        return len({it.b for it in chain.layers if it.b is not None and it.b >= 0})
+
+    own = [chain for chain in variants if count(chain) == len(chain.layers)]
+    without = [chain for chain in variants if all(it.b is None for it in chain.layers)]
+    kept: list[Chain] = []
+    for some in (own, without, variants):
+        kept += [chain for chain in some if chain not in kept][:1]
+    return kept
 
 
 def is_masked(masked: Array, a: Array) -> bool:
