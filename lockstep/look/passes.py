@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby, islice, product
 
@@ -29,6 +29,7 @@ class Pass:
         x: The array of its inputs.
         out: That of its outputs.
         parameters: Those of its parameters, by numbered name.
+        n: How many samples it has.
         until: When the next one was made.
     """
 
@@ -36,6 +37,7 @@ class Pass:
     x: int
     out: int
     parameters: tuple[tuple[str, int], ...]
+    n: int
     until: float = np.inf
 
 
@@ -56,7 +58,12 @@ class Step:
     new: Quantities
     after: float
     until: float
-    names: dict[str, Sighting] = field(default_factory=dict)  # where the new parameters were seen
+    names: dict[str, Sighting]  # where the new parameters were seen
+
+    @property
+    def weights(self) -> list[Array]:
+        """W1 … WL."""
+        return [p for name, p in self.parameters.items() if name[0] == "W"]
 
 
 class Model:
@@ -257,7 +264,7 @@ class Model:
                     if seen.made[whole]:
                         this = x, contents, tuple(seen.arrays[it.content].ravel().tolist())
                         if this != before:  # else the same numbers in another array
-                            yield Pass(it.time, x, it.content, contents)
+                            yield Pass(it.time, x, it.content, contents, self.inputs[x])
                         latest, before = it.content, this
                         now.recent.clear()
                         break
@@ -385,9 +392,8 @@ class Model:
                 continue
             until = float(following.time if following else last)
             parameters, new = self.parameters(group[0].parameters), self.parameters(contents)
-            step = Step(group, parameters, new, ends[n], until)
-            step.names = {name: self._holder(name, content, groups) for name, content in contents}
-            steps.append(step)
+            names = {name: self._holder(name, content, groups) for name, content in contents}
+            steps.append(Step(group, parameters, new, ends[n], until, names))
         return steps
 
     def _holder(self, name: str, content: int, groups: Sequence[Sequence[Pass]]) -> Sighting:

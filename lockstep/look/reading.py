@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -26,9 +28,11 @@ _SUMS = {None: "half_sum", "sigmoid": "bce_sum", "softmax": "cross_entropy_sum"}
 _OF_THE_LOSS = ("loss", "delta", "grad_")  # what has a factor where the loss has it
 _SUM = re.compile(r"[-+]=|(?<![\w.])(?P<name>\w+)\s*=\s*(?P=name)\s*[-+]")
 ONE_BY_ONE = 64  # samples of a step that are looked for one at a time
-# what a loss that the program computes counts, beside 4 for the last update; and one that it adds
-# up, which may be divided by the number of samples elsewhere
-_COMPUTED, _ADDED_UP = 2.5, 0.5
+# what a quantity that is found counts, beside 1 for a gradient: the update of the last weights,
+# whose gradient the loss alone decides, or of others; a delta; outputs less targets; a loss that is
+# computed, and one that is added up, which may be divided by the number of samples elsewhere
+_LAST_UPDATE, _UPDATE, _DELTA, _ERROR, _COMPUTED, _ADDED_UP = 4, 2, 0.5, 0.5, 2.5, 0.5
+_PENALTIES = {"weights": ("W", 2), "all": ("Wb", 2), "l1": ("W", 1)}  # of what, and the power
 _SHARES = 20  # numbers of a line among which a loss with its penalty is looked for
 _ROUGH_PENALTY = 0.1  # relative: to which one that is read off a loss in float32 tells a known λ
 _PASSES = 6  # of a step that are looked at
@@ -82,6 +86,11 @@ class Batch:
     y_keys: list[Key]
     lr: float | None = None
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """That of the outputs, (N, n_L)."""
+        return len(self.x), len(self.step.weights[-1])
+
 
 @dataclass
 class Reading:
@@ -92,7 +101,7 @@ class Reading:
         batches: The training steps.
         score: How much of it was found by value.
         witness: Where the loss was found that it computes.
-        matched: By quantity whether it was found; more for an update.
+        matched: By quantity what it counts; nothing where it was not found.
         apart: How far the size of the last layer's update is from the gradient's.
         error: Whether outputs less targets were found.
         rate: How far the last layer's weights went along their gradient; None where not along it.
@@ -107,7 +116,7 @@ class Reading:
     batches: list[Batch]
     score: float
     witness: Series | None = None
-    matched: dict[str, int] = field(default_factory=dict)
+    matched: dict[str, float] = field(default_factory=dict)
     apart: float = 0.0
     error: bool = False
     rate: float | None = None
@@ -121,12 +130,6 @@ class Reading:
     def kind(self) -> str | None:
         """The activation that belongs to its loss; None of squares."""
         return WITH_ACTIVATION.get(self.settings.loss)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """That of the outputs of the first step, (N, n_L)."""
-        batch = self.batches[0]
-        return len(batch.x), len(batch.step.parameters[f"W{len(self.settings.activations)}"])
 
     @property
     def knows_error(self) -> bool:
@@ -145,13 +148,10 @@ class Reading:
 
     def is_alike(self, other: Reading) -> bool:
         """Whether it is about a network of the same form, with the same targets."""
-        mine, its = self.batches[0], other.batches[0]
-        shapes = [
-            [p.shape for name, p in it.step.parameters.items() if name[0] == "W"]
-            for it in (mine, its)
-        ]
-        is_same = self.settings.activations == other.settings.activations
-        return is_same and shapes[0] == shapes[1] and np.array_equal(mine.y, its.y)
+        batches = self.batches[0], other.batches[0]
+        mine, its = ([W.shape for W in batch.step.weights] for batch in batches)
+        is_same = self.settings.activations == other.settings.activations and mine == its
+        return is_same and np.array_equal(batches[0].y, batches[1].y)
 
 
 class Reader:
@@ -184,10 +184,10 @@ class Reader:
     def batches(self, step: Step) -> Iterator[list[Pass]]:
         """The passes that may be a step's: each, or all that stand at one place in the program."""
         if len(step.passes) > 1:
-            places: dict[Key, list[Pass]] = {}
+            places: dict[Key, list[Pass]] = defaultdict(list)
             for one in step.passes:
                 for key in self._places(one):
-                    places.setdefault(key, []).append(one)
+                    places[key].append(one)
             several = {tuple(passes): passes for passes in places.values() if len(passes) > 1}
             yield from several.values()
         for one in step.passes[:_PASSES]:
@@ -202,31 +202,40 @@ class Reader:
         self, step: Step, passes: Sequence[Pass], n_out: int, may_be_inputs: bool = True
     ) -> Iterator[tuple[Key, Array]]:
         """The variables that may hold the targets of some passes, with what they hold."""
-        ends = [float(one.time) for one in passes[1:]] + [step.until]
-        sizes = [len(self.model.x_of(one.x)) for one in passes]
         chained = {one.out for one in passes}
         if not (may_be_inputs or "y" in self.given):
             chained |= {one.x for one in passes}
         own = self.model.variables
-        keys = [key for key, history in self.seen.history.items() if history and key not in own]
+        keys = [key for key in self.seen.history if key not in own]
         if "y" in self.given:
             held = self.seen.named([self.given["y"]])
             keys = [key for key in keys if self.seen.history[key][0].content in held]
+        ends = [*(float(one.time) for one in passes[1:]), step.until]
+        spans = list(zip(passes, ends, strict=True))
         for key in keys:
             for late in (False, True):
-                parts = []
-                for one, end, n in zip(passes, ends, sizes, strict=True):
-                    content = self._held(key, one.time, end, late)
-                    part = (
-                        None if content in (None, *chained) else self._as_targets(content, n, n_out)
-                    )
-                    if part is None:
-                        break
-                    parts.append(part)
-                else:
-                    if len({part.ndim for part in parts}) == 1:
-                        yield key, np.concatenate(parts)
+                y = self._in_turn(key, late, spans, chained, n_out)
+                if y is not None:
+                    yield key, y
         yield from self._picked(passes, keys, n_out)
+
+    def _in_turn(
+        self,
+        key: Key,
+        late: bool,
+        spans: Iterable[tuple[Pass, float]],
+        chained: Collection[int],
+        n_out: int,
+    ) -> Array | None:
+        """What a variable held for some passes as their targets; None where it held none."""
+        parts = []
+        for one, end in spans:
+            content = self._held(key, one.time, end, late)
+            part = None if content in chained else self._as_targets(content, one.n, n_out)
+            if part is None:
+                return None
+            parts.append(part)
+        return np.concatenate(parts) if len({part.ndim for part in parts}) == 1 else None
 
     def _picked(
         self, passes: Sequence[Pass], keys: Iterable[Key], n_out: int
@@ -285,8 +294,8 @@ class Reader:
     def readings(self) -> list[Reading]:
         """The ways to read the program, the best first; its inputs are its targets at last."""
         found = self._readings(False)
-        parameters = self.steps[0].parameters
-        is_square = parameters["W1"].shape[1] == len(parameters[f"W{len(self.model.chain.layers)}"])
+        weights = self.steps[0].weights
+        is_square = weights[0].shape[1] == len(weights[-1])
         if is_square and not any(it.knows_error or it.witness for it in found):
             return self._readings(True) or found
         return found
@@ -294,8 +303,7 @@ class Reader:
     def _readings(self, may_be_inputs: bool) -> list[Reading]:
         found: list[Reading] = []
         step = self.steps[0]
-        layers = self.model.chain.layers
-        n_out = len(step.parameters[f"W{len(layers)}"])
+        n_out = len(step.weights[-1])
         for passes in self.batches(step):
             x, is_a_part = self.x_of(passes), self.is_a_part(step, passes)
             by_value: dict[bytes, Batch] = {}
@@ -321,19 +329,16 @@ class Reader:
         """The losses that the last activation and the targets allow."""
         *hidden, last = (layer.activation for layer in self.model.chain.layers)
         are_labels = y.ndim == 1
+        allowed = {
+            None: not are_labels,
+            "sigmoid": not (are_labels or ((y < 0) | (y > 1)).any()),
+            "softmax": are_labels or _is_one_hot(y),
+        }
         for loss in [self.given["loss"]] if "loss" in self.given else LOSS_NAMES:
             own = WITH_ACTIVATION.get(loss)
-            fits = last in ("linear", own or last) and (last == "softmax") == (own == "softmax")
-            if not (fits or (last == "linear" and own)):
-                continue
-            if are_labels and own != "softmax":
-                continue
-            if own == "softmax" and not are_labels and not _is_one_hot(y):
-                continue
-            if own == "sigmoid" and ((y < 0) | (y > 1)).any():
-                continue
-            l2 = self.given.get("l2", 0.0)
-            yield Settings((*hidden, own or last), loss, l2=l2)
+            fits = last in ("linear", own) if own else last != "softmax"
+            if fits and allowed[own]:
+                yield Settings((*hidden, own or last), loss, l2=self.given.get("l2", 0.0))
 
     def right(
         self, batch: Batch, settings: Settings, memory: Quantities | None = None, number: int = 1
@@ -363,34 +368,28 @@ class Reader:
     def score(self, batch: Batch, settings: Settings, right: Quantities | None = None) -> Reading:
         """How much of what a reading says is found by value."""
         right = right or self.right(batch, settings)
-        matched: dict[str, int] = {}
-        rate: float | None = None
-        last = f"W{len(settings.activations)}"  # whose gradient the loss alone decides
-        n, n_out = len(batch.x), len(batch.step.parameters[f"W{len(settings.activations)}"])
-        factors = delta_factors(n, n_out)
-        for name, value in right.items():
-            if name.startswith("grad_") and name[5] in "Wb":
-                parameter = name[5:]
-                if value.any():
-                    matched[name] = bool(self.find_like(batch, name, right))
-                    lr = ratio(batch.step.parameters[parameter], batch.step.new[parameter], value)
-                    rate = lr if parameter == last else rate
-                    if lr is not None and self.is_known(lr):
-                        matched[f"new_{parameter}"] = 4 if parameter == last else 2
-            elif name.startswith("delta"):
-                is_error = batch.y.any() or name != f"delta{len(settings.activations)}"
-                matched[name] = bool(is_error and self.find_rows(batch, value, factors))
-        witness = self.witness(batch, float(right["loss"]))
-        score = (
-            sum(matched.values())
-            - sum(1 for n in matched if n.startswith("delta") and matched[n]) / 2
-        )
-        if witness:
-            score += _ADDED_UP if self.is_a_sum(witness) else _COMPUTED
-        error = right[f"a{len(settings.activations)}"] - one_hot(batch.y, n_out, np.float64)
+        matched: dict[str, float] = {}
+        last, rate = len(settings.activations), None
+        for name, p in batch.step.parameters.items():
+            gradient, is_last = right[f"grad_{name}"], name == f"W{last}"
+            if gradient.any():
+                matched[f"grad_{name}"] = bool(self.find_like(batch, f"grad_{name}", right))
+                lr = ratio(p, batch.step.new[name], gradient)
+                rate = lr if is_last else rate
+                if lr is not None and self.is_known(lr):
+                    matched[f"new_{name}"] = _LAST_UPDATE if is_last else _UPDATE
+        factors = delta_factors(*batch.shape)
+        for l in range(1, last + 1):
+            is_error = l < last or batch.y.any()
+            is_held = is_error and self.find_rows(batch, right[f"delta{l}"], factors)
+            matched[f"delta{l}"] = _DELTA * bool(is_held)
+        error = right[f"a{last}"] - one_hot(batch.y, batch.shape[1], np.float64)
         tells = batch.y.any() and not (error.size == 1 and abs(error.item()) in self.literals)
         is_there = bool(tells and self.find_rows(batch, error, (1.0, -1.0, 2.0, -2.0)))
-        score += 0.5 * is_there
+        score = sum(matched.values()) + _ERROR * is_there
+        witness = self.witness(batch, float(right["loss"]))
+        if witness:
+            score += _ADDED_UP if self.is_a_sum(witness) else _COMPUTED
         apart = self._apart(batch, right)
         return Reading(settings, [batch], score, witness, matched, apart, is_there, rate)
 
@@ -439,21 +438,21 @@ class Reader:
         """
         plain = replace(reading.settings, l2=0.0)
         steps = [(batch, self.loss(batch, plain)) for batch in reading.batches[:2]]
-        for kind, size_of in _PENALTIES.items() if len(steps) == 2 else ():
+        for kind, of in _PENALTIES.items() if len(steps) == 2 else ():
             first, second = (
-                self._shares(batch, loss, size_of(batch.step.parameters)) for batch, loss in steps
+                self._shares(batch, loss, _size_of(batch.step.parameters, *of))
+                for batch, loss in steps
             )
             for place in first.keys() & second.keys():
-                for one, room in first[place]:
-                    for other, other_room in second[place]:
-                        apart = 2 * (room + other_room)
-                        if abs(one - other) <= apart < 1e-3 * one:
-                            return kind, one
-                        is_loss, *_ = place
-                        if is_loss and abs(one - other) <= apart < _ROUGH_PENALTY * one:
-                            near = self._nearest_penalty(one, reading)
-                            if abs(near - one) <= apart:  # pragma: no branch
-                                return kind, near
+                is_loss, *_ = place
+                for (one, room), (other, other_room) in product(first[place], second[place]):
+                    apart = 2 * (room + other_room)
+                    if abs(one - other) <= apart < 1e-3 * one:
+                        return kind, one
+                    if is_loss and abs(one - other) <= apart < _ROUGH_PENALTY * one:
+                        near = self._nearest_penalty(one, reading)
+                        if abs(near - one) <= apart:  # pragma: no branch
+                            return kind, near
         return "", 0.0
 
     def _nearest_penalty(self, l2: float, reading: Reading) -> float:
@@ -484,15 +483,11 @@ class Reader:
         """
         if self.witness(batch, loss):
             return None
-        for factor in sorted(self._usual_factors(batch) - {1.0}):
+        for factor in sorted(usual_factors(*batch.shape) - {1.0}):
             series = self.witness(batch, factor * loss)
             if series:
                 return factor, series
         return None
-
-    def _usual_factors(self, batch: Batch) -> set[float]:
-        n_out = batch.step.parameters[f"W{len(self.model.chain.layers)}"].shape[0]
-        return usual_factors(len(batch.x), n_out)
 
     def other_loss(self, batch: Batch, settings: Settings) -> Series | None:
         """Where the program computes what is called a loss, and is no multiple of this one.
@@ -500,7 +495,7 @@ class Reader:
         An ε in a logarithm makes it no other one, nor that its penalty is added as weight decay.
         """
         losses = [self.loss(batch, it) for it in (settings, replace(settings, l2=0.0))]
-        possible = np.outer(losses, [*self._usual_factors(batch)]).ravel()
+        possible = np.outer(losses, [*usual_factors(*batch.shape)]).ravel()
         found = None
         for series, values, added in self.seen.numbers(batch.step.after, batch.step.until):
             if _is_a_loss(series):
@@ -528,27 +523,23 @@ class Reader:
     def held_by(self, batch: Batch, name: str, shape: tuple[int, ...]) -> Found | None:
         """What a variable held last in a step, or last for each of its samples."""
         passes, until = batch.passes, batch.step.until
-        spans = [(float(passes[0].time), until, shape)]
+        spans = [(passes[0].time, until, shape)]
         if len(passes) > 1 and shape[0] == len(batch.x):
-            sizes = [len(self.model.x_of(one.x)) for one in passes]
-            spans = [
-                (float(one.time), min(one.until, until), (n, *shape[1:]))
-                for one, n in zip(passes, sizes, strict=True)
-            ]
-        parts = [self._held_last(name, *span) for span in spans]
-        values = [it.value for it in parts if it]
-        return replace(parts[0], value=np.concatenate(values)) if parts[0] and all(parts) else None
+            spans = [(one.time, min(one.until, until), (one.n, *shape[1:])) for one in passes]
+        parts = [it for span in spans if (it := self._held_last(name, *span))]
+        if len(parts) < len(spans):
+            return None
+        return replace(parts[0], ours=np.concatenate([it.ours for it in parts]))
 
     def _held_last(
         self, name: str, after: float, until: float, shape: tuple[int, ...]
     ) -> Found | None:
         """The last array of a shape that a variable held in a span of time."""
-        held = [it for it in self.seen.within(after, until) if it.name == name]
         alike = [
             Found(form, it, turned)
-            for it in held
+            for it in self.seen.within(after, until)
+            if it.name == name and it.content not in self.seen.partial
             for form, turned in forms(self.seen.arrays[it.content], shape)
-            if it.content not in self.seen.partial
         ]
         return alike[-1] if alike else None
 
@@ -564,7 +555,7 @@ class Reader:
         b, W = right[f"{before}b{l}"][:, None], right[f"{before}W{l}"]
         whole = np.hstack([b, W] if fold == "first" else [W, b])
         found = self.find(batch, whole, factors)
-        return [replace(it, value=unfolded(it.value.T, fold)[parameter[0]]) for it in found]
+        return [replace(it, ours=unfolded(it.ours.T, fold)[parameter[0]]) for it in found]
 
     def find_rows(
         self, batch: Batch, value: Array, factors: Iterable[float] = (1.0,)
@@ -573,33 +564,30 @@ class Reader:
         passes = batch.passes
         if len(passes) == 1:
             return self.find(batch, value, factors)
-        sizes = [len(self.model.x_of(one.x)) for one in passes]
-        ends = [*(float(one.time) for one in passes[1:]), batch.step.until]
-        starts = [batch.step.after, *(float(one.time) for one in passes)]
-        parts: list[list[Found]] = []
-        at = 0
-        for n, after, until in zip(sizes[:ONE_BY_ONE], starts, ends, strict=False):
-            rows_of = value[at : at + n]
-            parts.append(self.seen.find(rows_of, 10 * self.tolerance, factors, after, until))
-            at += n
-        found = []
-        for first in parts[0]:
-            alike = [
-                next(
-                    (it for it in part if (it.at.key, it.factor) == (first.at.key, first.factor)),
-                    None,
-                )
-                for part in parts
-            ]
-            known = [it.value for it in alike if it is not None]
-            if len(known) == len(passes):
-                found.append(replace(first, value=np.concatenate(known)))
-        return found
+        if len(passes) > ONE_BY_ONE:
+            return []
+        times = [batch.step.after, *(one.time for one in passes)]
+        parts = np.split(value, np.cumsum([one.n for one in passes[:-1]]))
+        of_parts = [
+            self.seen.find(part, 10 * self.tolerance, factors, after, until)
+            for part, after, until in zip(
+                parts, times, [*times[2:], batch.step.until], strict=False
+            )
+        ]
+        by_variable = [
+            {(it.at.key, it.factor): it.ours for it in reversed(found)} for found in of_parts
+        ]
+        whole = []
+        for first in of_parts[0]:
+            own = first.at.key, first.factor
+            held = [of[own] for of in by_variable if own in of]
+            if len(held) == len(passes):
+                whole.append(replace(first, ours=np.concatenate(held)))
+        return whole
 
     def following(self, reading: Reading) -> list[Batch]:
         """The same for the later steps, as long as the same variables hold their samples."""
         first = reading.batches[0]
-        n_out = len(first.step.parameters[f"W{len(reading.settings.activations)}"])
         found = [first]
         places = self._places(first.passes[0])
         for step in self.steps[1:]:
@@ -607,7 +595,7 @@ class Reader:
             several = [alike] if len(first.passes) > 1 else [[it] for it in alike[:_PASSES]]
             batches: dict[tuple[int, bytes], Batch] = {}
             for n, passes in enumerate(filter(None, several)):
-                for key, y in self.targets(step, passes, n_out):
+                for key, y in self.targets(step, passes, first.shape[1]):
                     is_alike = key in first.y_keys or np.array_equal(y, first.y)
                     if y.ndim == first.y.ndim and is_alike and (n, y.tobytes()) not in batches:
                         batch = Batch(step, passes, self.x_of(passes), y, first.y_keys)
@@ -623,34 +611,21 @@ class Reader:
 
     def is_a_part(self, step: Step, passes: Sequence[Pass]) -> bool:
         """Whether it is one sample, and others of the step were at the same place."""
-        if len(passes) > 1 or len(self.model.x_of(passes[0].x)) > 1:
+        first = passes[0]
+        if len(passes) > 1 or first.n > 1:
             return False
-        own = {one.time for one in passes}
-        places = self._places(passes[0])
-        return any(it.time not in own and places & self._places(it) for it in step.passes)
+        places = self._places(first)
+        return any(it.time != first.time and places & self._places(it) for it in step.passes)
 
     def _places(self, one: Pass) -> set[Key]:
         """The variables that got a pass's outputs before the next one."""
         return {it.key for it in self.seen.of(one.out) if one.time <= it.time < one.until}
 
 
-def _squares(parameters: Quantities, kinds: str) -> float:
-    """Half the sum of some parameters' squares."""
+def _size_of(parameters: Quantities, kinds: str, power: int) -> float:
+    """Σ |p|ⁿ / n of the parameters of some kinds, which a penalty is λ times."""
     chosen = [p.astype(np.float64) for name, p in parameters.items() if name[0] in kinds]
-    return sum(float((p * p).sum()) for p in chosen) / 2
-
-
-def _sizes(parameters: Quantities) -> float:
-    """The sum of the weights' sizes."""
-    return sum(float(np.abs(p).sum()) for name, p in parameters.items() if name[0] == "W")
-
-
-# what a penalty is λ times
-_PENALTIES: dict[str, Callable[[Quantities], float]] = {
-    "weights": lambda parameters: _squares(parameters, "W"),
-    "all": lambda parameters: _squares(parameters, "Wb"),
-    "l1": _sizes,
-}
+    return sum(float((np.abs(p) ** power).sum()) for p in chosen) / power
 
 
 def _size(loss: str, shape: tuple[int, ...]) -> float:
@@ -671,7 +646,7 @@ def by_witness(found: list[Reading]) -> list[Reading]:
     same = any(it.witness and it.kind == first.kind and it.is_alike(first) for it in found)
     if same or not deny:
         return found
-    sizes = [_size(it.settings.loss, first.shape) for it in (first, deny[0])]
+    sizes = [_size(it.settings.loss, first.batches[0].shape) for it in (first, deny[0])]
     rates = (first.rate, first.rate * sizes[0] / sizes[1]) if first.rate else ()
     return [replace(deny[0], implied=rates), *found]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from lockstep.look.chain import Chain
 from lockstep.look.forward import chains
-from lockstep.look.mapping import mapped
+from lockstep.look.mapping import Mapper
 from lockstep.look.passes import Model
 from lockstep.look.reading import Reader, Reading, by_witness, kept, own_name
 from lockstep.look.recognised import SAID, Recognised
@@ -170,7 +170,7 @@ def _recognised(reader: Reader, reading: Reading) -> Recognised:
             of_all = np.full_like(right[f"new_{name}"], right[f"grad_{name}"].sum())
             right[f"new_{name}"] = batch.step.parameters[name] - (settings.lr or 1.0) * of_all
         right |= {f"new_{name}": batch.step.parameters[name] for name in frozen}
-        found.steps.append(mapped(found, reader, batch, right))
+        found.steps.append(Mapper(found, reader, batch, right).mapped())
         memory = kept(right)
         if number == 1:
             found.multiple = reader.multiple(batch, float(right["loss"]))

@@ -9,36 +9,11 @@ import numpy as np
 from lockstep.look.drift import changing
 from lockstep.look.passes import Model
 from lockstep.look.reading import Reading, usual_factors
-from lockstep.look.seen import Series, Sighting
-from lockstep.network.names import Array
+from lockstep.look.seen import Found, Series, Sighting
 from lockstep.network.network import Network
 
 _CLEAR = 1 / 3  # part of the updates that are right, from which a reading is taken at once
 SAID = {"x", "y", "parameters", "loss", "optimizer", "lr", "l2"}
-
-
-@dataclass
-class Mapped:
-    """A quantity of a step, and the variable that it is.
-
-    Attributes:
-        value: In our layout, without the factor.
-        at: Where it was seen.
-        transposed: Whether the program has it the other way round.
-        factor: What the program's is times ours.
-        is_right: Whether it was recognised by its value.
-    """
-
-    value: Array
-    at: Sighting
-    transposed: bool = False
-    factor: float = 1.0
-    is_right: bool = True
-
-    @property
-    def theirs(self) -> Array:
-        """With the factor, as the program has it; in our layout."""
-        return self.value * self.factor
 
 
 @dataclass
@@ -65,7 +40,7 @@ class Recognised:
     network: Network
     dtype: str
     said: frozenset[str]
-    steps: list[dict[str, Mapped]] = field(default_factory=list)
+    steps: list[dict[str, Found]] = field(default_factory=list)
     multiple: tuple[float, Series] | None = None
     is_added_up: bool = False
     other: Series | None = None
@@ -81,7 +56,7 @@ class Recognised:
     @property
     def usual_factors(self) -> set[float]:
         """What gradients may be times the right ones, where a factor of the loss is lost."""
-        return usual_factors(len(self.reading.batches[0].x), self.network.sizes[-1])
+        return usual_factors(*self.reading.batches[0].shape)
 
     @property
     def quality(self) -> float:

@@ -60,7 +60,7 @@ class Roles:
                 points += 2 * bool(is_far_enough or np.ptp(form)) + is_far_enough
             points += self._is_named(it, name)
             if points:
-                found.append((points, Found(form, it, transposed)))
+                found.append((points, Found(form, it, transposed, is_right=False)))
         return max(found, key=lambda one: one[0])[1] if found else None
 
     def delta(
@@ -93,7 +93,7 @@ class Roles:
                     points += 2 * (is_near or made.size > 1)  # any number is a multiple of another
                     factor = near if is_near else sign
             if points:
-                found.append((points, Found(form, it, transposed, factor)))
+                found.append((points, Found(form / factor, it, transposed, factor, False)))
         return max(found, key=lambda one: one[0])[1] if found else None
 
     def _held(
@@ -133,7 +133,7 @@ class Roles:
             found = defaultdict(list)
             for it in self.seen.within(one.time, min(one.until, until)):
                 array = self.seen.arrays[it.content]
-                rows = len(self.model.x_of(one.x)), *shape[1:]
+                rows = one.n, *shape[1:]
                 alike = (
                     self.model.forms(array, parameter, shape) if parameter else forms(array, rows)
                 )

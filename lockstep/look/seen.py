@@ -63,24 +63,26 @@ class Series:
 
 @dataclass(frozen=True)
 class Found:
-    """A quantity that a variable held.
+    """A quantity of a step, and the variable that it is.
 
     Attributes:
-        value: Its value as the program has it, in our shape.
-        at: The variable.
+        ours: Its value in our layout, without the factor.
+        at: Where it was seen.
         transposed: Whether the program has it the other way round.
-        factor: What it is times ours: −1, N …
+        factor: What the program's is times ours: −1, N …
+        is_right: Whether it was recognised by its value.
     """
 
-    value: Array
+    ours: Array
     at: Sighting
     transposed: bool = False
     factor: float = 1.0
+    is_right: bool = True
 
     @property
-    def ours(self) -> Array:
-        """The value without the factor."""
-        return self.value if self.factor == 1 else self.value / self.factor
+    def theirs(self) -> Array:
+        """With the factor, as the program has it; in our layout."""
+        return self.ours * self.factor
 
 
 class Seen:
@@ -359,7 +361,7 @@ class Seen:
                     with np.errstate(all="ignore"):
                         apart = np.abs(form - factor * value).max()
                     if apart <= tolerance * abs(factor) * size:
-                        found.append(Found(form, contents[at], transposed, factor))
+                        found.append(Found(form / factor, contents[at], transposed, factor))
                         break
         return sorted(found, key=lambda it: (it.factor != 1, it.at.name.endswith("()")))
 

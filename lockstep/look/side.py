@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from lockstep.look.conventions import conventions
-from lockstep.look.recognised import Mapped, Recognised
+from lockstep.look.recognised import Recognised
 from lockstep.look.remarks import remarks
 from lockstep.look.scalars import Place
-from lockstep.look.seen import Sighting
+from lockstep.look.seen import Found, Sighting
 from lockstep.look.source import Program
 from lockstep.network.names import Array, Index, Quantities
 from lockstep.network.network import PER_SAMPLE
@@ -68,7 +68,7 @@ class Looked(Side):
         """The optimiser's memory before a step: as a variable held it, else PyTorch's."""
         before = self._it.steps[number - 2]
         held = {name: before.get(f"new_{name}") for name in memory}
-        own = {name: it.value.astype(self._it.dtype) for name, it in held.items() if it}
+        own = {name: it.ours.astype(self._it.dtype) for name, it in held.items() if it}
         return memory | {n: value for n, value in own.items() if value.shape == memory[n].shape}
 
     def turn(self, number: int, problem: Problem, state: State) -> Turn | None:
@@ -87,7 +87,7 @@ class Looked(Side):
         found.names = {name: text for name, text in own.items() if name != text}
         for name in problem.network.judged:
             if name in mapped and (self._it.reading.knows_update or name[:4] != "new_"):
-                value: Array = np.asarray(mapped[name].value)
+                value: Array = np.asarray(mapped[name].ours)
                 same = value.shape == torch[name].shape
                 (found.values if same else found.misshapen)[name] = value
                 if name in rooms and same:
@@ -196,7 +196,7 @@ class Looked(Side):
         return conventions(self._it)
 
 
-def written(it: Mapped) -> str:
+def written(it: Found) -> str:
     """What a variable holds as an expression: -dZ.T, d2 / 4, sum_b * 2."""
     name = it.at.name + (".T" if it.transposed else "")
     if it.factor in (1, -1):

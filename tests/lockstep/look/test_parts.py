@@ -9,7 +9,7 @@ from lockstep.look.chain import matrix, rows, sigma
 from lockstep.look.forward import _GELUS_APART
 from lockstep.look.passes import _Now, unfolded
 from lockstep.look.reading import Reader, Settings, delta_factors, ratio
-from lockstep.look.recognised import Mapped, Recognised
+from lockstep.look.recognised import Recognised
 from lockstep.look.roles import Roles
 from lockstep.look.seen import Found, Seen, Sighting, forms
 from lockstep.look.side import written
@@ -149,7 +149,7 @@ def test_settings_are_those_of_a_step():
 )
 def test_what_a_variable_holds_is_written_as_an_expression(factor, transposed, text):
     at = Sighting(0, "f", 1, "d", 0)
-    assert written(Mapped(np.zeros(2), at, transposed, factor)) == text
+    assert written(Found(np.zeros(2), at, transposed, factor)) == text
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_parts_of_several_kinds_are_no_targets(monkeypatch):
     parts = iter([np.zeros(1), np.zeros((1, 1))] * 2)
     monkeypatch.setattr(reader, "_held", lambda *_: 7)
     monkeypatch.setattr(reader, "_as_targets", lambda *_: next(parts))
-    passes = [SimpleNamespace(time=time, x=0, out=1) for time in (1, 2)]
+    passes = [SimpleNamespace(time=time, x=0, out=1, n=1) for time in (1, 2)]
     assert list(reader.targets(SimpleNamespace(until=3.0), passes, 1)) == []
 
 
