@@ -37,7 +37,7 @@ def _of_arrays(it: Recognised) -> Iterator[str]:
     """How samples, weights and biases lie in arrays."""
     network, chain = it.network, it.model.chain
     first = chain.layers[0]
-    if len(it.reading.batches[0].x) > 1:
+    if len(it.reading.first.x) > 1:
         if chain.columns:
             yield LAYOUTS["columns"] + (", in x they are rows" if not chain.x_columns else "")
         elif chain.x_columns:
@@ -55,7 +55,7 @@ def _of_arrays(it: Recognised) -> Iterator[str]:
 
 def _of_samples(it: Recognised) -> Iterator[str]:
     """How many samples make a step, and what a δ is times ours."""
-    count = len(it.reading.batches[0].passes)
+    count = len(it.reading.first.passes)
     if count > 1:
         yield f"{count} samples, one at a time, make a step"
     for name, mapped in it.steps[0].items():

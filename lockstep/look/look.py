@@ -90,7 +90,7 @@ def look(
 
 def _demand_named(found: Recognised, names: Mapping[str, Term]) -> None:
     """Refuse a quantity that the network does not have, and a variable that does not hold it."""
-    network, step = found.network, found.reading.batches[0].step
+    network, step = found.network, found.reading.first.step
     held = {name: it.at.name for name, it in found.steps[0].items()}
     held |= {network.name(name): it.name for name, it in step.names.items()}
     known = "x", "y", *held, *network.judged

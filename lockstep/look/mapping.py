@@ -95,7 +95,7 @@ class Mapper:
         gradients have is that of the others too.
         """
         own, found = self.own, self.found
-        is_first = self.batch is found.reading.batches[0]
+        is_first = self.batch is found.reading.first
         roles = Roles(found.model, self.batch, self.settings, self.right, is_first)
         sign = -1.0 if max(self._factors("delta", "grad_"), default=1.0) < 0 else 1.0
         factors = Counter(self._factors("grad_W", "grad_b"))

@@ -127,6 +127,11 @@ class Reading:
     begins_late: bool = False
 
     @property
+    def first(self) -> Batch:
+        """The first training step."""
+        return self.batches[0]
+
+    @property
     def kind(self) -> str | None:
         """The activation that belongs to its loss; None of squares."""
         return WITH_ACTIVATION.get(self.settings.loss)
@@ -148,10 +153,9 @@ class Reading:
 
     def is_alike(self, other: Reading) -> bool:
         """Whether it is about a network of the same form, with the same targets."""
-        batches = self.batches[0], other.batches[0]
-        mine, its = ([W.shape for W in batch.step.weights] for batch in batches)
+        mine, its = ([W.shape for W in it.first.step.weights] for it in (self, other))
         is_same = self.settings.activations == other.settings.activations and mine == its
-        return is_same and np.array_equal(batches[0].y, batches[1].y)
+        return is_same and np.array_equal(self.first.y, other.first.y)
 
 
 class Reader:
@@ -161,7 +165,6 @@ class Reader:
         model: The forward pass, with its parameters.
         steps: The training steps.
         numbers: Those that stand in the program.
-        tolerance: Relative.
         given: What is said: loss, optimizer, lr, l2, y (a name) …
     """
 
@@ -170,11 +173,10 @@ class Reader:
         model: Model,
         steps: Sequence[Step],
         numbers: Iterable[float],
-        tolerance: float,
         given: Mapping[str, Any],
     ) -> None:
         self.model, self.seen, self.steps = model, model.seen, steps
-        self.tolerance, self.given = tolerance, given
+        self.tolerance, self.given = model.tolerance, given
         self.named = self.seen.scalars()
         self.literals = [1.0, *numbers]
         self.numbers = np.unique(np.abs([*self.literals, *self.named.values()]))
@@ -322,7 +324,7 @@ class Reader:
 
     def _began(self, reading: Reading) -> int:
         """When its targets were there first: what is made of outputs is there later."""
-        keys = reading.batches[0].y_keys
+        keys = reading.first.y_keys
         return min(self.seen.history[key][0].time for key in keys)
 
     def _settings(self, y: Array) -> Iterator[Settings]:
@@ -457,7 +459,7 @@ class Reader:
 
     def _nearest_penalty(self, l2: float, reading: Reading) -> float:
         """The λ nearest to one read off a loss in float32: that of the gradients, or a number."""
-        n = len(reading.batches[0].x)
+        n = len(reading.first.x)
         made = np.outer(self.numbers, (1, 2, 0.5, 1 / n, 0.5 / n, 2 / n)).ravel()
         possible = np.array([reading.settings.l2, *made])
         return float(possible[np.argmin(np.abs(possible - l2))])
@@ -587,7 +589,7 @@ class Reader:
 
     def following(self, reading: Reading) -> list[Batch]:
         """The same for the later steps, as long as the same variables hold their samples."""
-        first = reading.batches[0]
+        first = reading.first
         found = [first]
         places = self._places(first.passes[0])
         for step in self.steps[1:]:
@@ -641,19 +643,19 @@ def by_witness(found: list[Reading]) -> list[Reading]:
     """
     if not found:
         return found
-    first = found[0]
-    deny = [it for it in found if first.is_denied_by(it)]
-    same = any(it.witness and it.kind == first.kind and it.is_alike(first) for it in found)
+    best = found[0]
+    deny = [it for it in found if best.is_denied_by(it)]
+    same = any(it.witness and it.kind == best.kind and it.is_alike(best) for it in found)
     if same or not deny:
         return found
-    sizes = [_size(it.settings.loss, first.batches[0].shape) for it in (first, deny[0])]
-    rates = (first.rate, first.rate * sizes[0] / sizes[1]) if first.rate else ()
+    sizes = [_size(it.settings.loss, best.first.shape) for it in (best, deny[0])]
+    rates = (best.rate, best.rate * sizes[0] / sizes[1]) if best.rate else ()
     return [replace(deny[0], implied=rates), *found]
 
 
 def _usual(reading: Reading) -> int:
     """How seldom a loss is written like this: of one sample ½ Σ comes first."""
-    loss, n = reading.settings.loss, len(reading.batches[0].x)
+    loss, n = reading.settings.loss, len(reading.first.x)
     return -1 if n == 1 and loss == "half_sum" else LOSS_NAMES.index(loss)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -15,7 +15,7 @@ from lockstep.look.mapping import Mapper
 from lockstep.look.passes import Model
 from lockstep.look.reading import Reader, Reading, by_witness, kept, own_name
 from lockstep.look.recognised import SAID, Recognised
-from lockstep.look.seen import Seen
+from lockstep.look.seen import Seen, Sighting
 from lockstep.look.source import Program
 from lockstep.look.updates import Updates
 from lockstep.network.names import Quantities
@@ -32,7 +32,7 @@ _NEAR = 1e-6  # relative: to which a penalty is read off the loss
 _LEAST = 0.5  # score from which a reading is one
 
 
-_Found: TypeAlias = tuple[tuple[float, ...], Reader, Reading]
+_Found: TypeAlias = tuple[Reader, Reading]
 
 
 class Recogniser:
@@ -105,6 +105,24 @@ class Recogniser:
 
     def _best(self, seen: Seen, possible: list[Chain], has_ended: bool) -> Recognised | None:
         """The best reading of some forward passes."""
+        found = self._read(seen, possible, has_ended)
+        found = [it for it in found if not any(_goes_before(other, it) for other in found)]
+        found.sort(key=lambda it: (it[0].model.followed, it[1].score), reverse=True)
+        meant = by_witness([reading for _, reading in found])[:1]
+        found = [it for it in found if not any(it[1].is_denied_by(one) for one in meant)]
+        recognised = [self._of_reading(*it) for it in found[:_BEST]]
+        lasting = [it for it in recognised if not it.is_left]
+        return max(lasting or recognised, key=lambda it: it.rank, default=None)
+
+    def _of_reading(self, reader: Reader, reading: Reading) -> Recognised:
+        """The program by a reading, which is worked out once."""
+        whole = reader.model.chain, *(step.until for step in reader.steps)
+        if whole not in self._recognised:
+            self._recognised[whole] = _recognised(reader, reading)
+        return self._recognised[whole]
+
+    def _read(self, seen: Seen, possible: list[Chain], has_ended: bool) -> list[_Found]:
+        """The readings of some forward passes, of each the best."""
         found: list[_Found] = []
         certain: list[int] = []  # the weights of one whose last delta was found
         for chain in possible:
@@ -115,34 +133,23 @@ class Recogniser:
             steps = model.settled().steps(has_ended, self.steps + 1) if model.is_possible else []
             if not steps:
                 continue
-            reader = Reader(model, steps, self.program.numbers, model.tolerance, self.given)
+            reader = Reader(model, steps, self.program.numbers, self.given)
             mark = chain, len(steps[0].passes), steps[0].until
             if mark not in self._readings:
                 self._readings[mark] = reader.readings()[:1]
             for reading in self._readings[mark]:
                 if reading.score >= _LEAST or "loss" in self.given:
-                    found.append(((model.followed, reading.score), reader, reading))
+                    found.append((reader, reading))
                 if reading.knows_error:
                     certain = weights
-            if found and found[-1][2].is_whole and len(weights) > 1:
+            if found and found[-1][1].is_whole and len(weights) > 1:
                 break
-        found = [it for it in found if not any(_goes_before(other, it) for other in found)]
-        found.sort(key=lambda it: it[0], reverse=True)
-        meant = by_witness([reading for _, _, reading in found])[:1]
-        found = [it for it in found if not any(it[2].is_denied_by(one) for one in meant)]
-        recognised = []
-        for _, reader, reading in found[:_BEST]:
-            whole = reader.model.chain, *(step.until for step in reader.steps)
-            if whole not in self._recognised:
-                self._recognised[whole] = _recognised(reader, reading)
-            recognised.append(self._recognised[whole])
-        lasting = [it for it in recognised if not it.is_left]
-        return max(lasting or recognised, key=lambda it: it.rank, default=None)
+        return found
 
 
 def _goes_before(one: _Found, other: _Found) -> bool:
     """Whether one is the same network from an earlier step on: then that step is not left out."""
-    (_, reader, reading), (_, later, its) = one, other
+    (reader, reading), (later, its) = one, other
     is_same = reading.settings == its.settings
     is_earlier = reader.steps[0].passes[0].time < later.steps[0].passes[0].time
     is_known = any(reading.matched.values()) or reading.witness is not None
@@ -152,11 +159,10 @@ def _goes_before(one: _Found, other: _Found) -> bool:
 
 def _recognised(reader: Reader, reading: Reading) -> Recognised:
     """The best reading, with its optimiser, and each quantity's variable."""
-    constants = [*reader.literals, *reader.seen.constants()]
-    reading = _as_computed(reader, Updates(reader, reading, constants).read(reading))
+    reading = _as_computed(reader, Updates(reader, reading).read(reading))
     if reading.settings.l2 and not reading.witness:  # looked for without a penalty
-        loss = reader.loss(reading.batches[0], reading.settings)
-        reading = replace(reading, witness=reader.witness(reading.batches[0], loss))
+        loss = reader.loss(reading.first, reading.settings)
+        reading = replace(reading, witness=reader.witness(reading.first, loss))
     _with_idle_biases(reader, reading)
     said = frozenset(SAID.intersection(reader.given))
     frozen = _frozen(reading, reader.given.get("frozen", ()))
@@ -188,7 +194,7 @@ def _as_computed(reader: Reader, reading: Reading) -> Reading:
     factor, or is in no gradient, or all but the penalty has another factor, they are the gradients
     of no loss that is computed.
     """
-    batch, settings = reading.batches[0], reading.settings
+    batch, settings = reading.first, reading.settings
     if "loss" in reader.given or "l2" in reader.given:
         return reading
     kind, l2 = reader.penalty_of_the_loss(reading)
@@ -214,31 +220,32 @@ def _with_idle_biases(reader: Reader, reading: Reading) -> None:
 
     They stand in the line that computes the layer, or the program computes their gradient.
     """
-    seen, first = reader.seen, reading.batches[0]
+    first = reading.first
     right = reader.right(first, reading.settings)
     for l, layer in enumerate(reader.model.chain.layers, 1):
-        gradient = right[f"delta{l}"].sum(axis=0)
-        if all(f"b{l}" in it.step.parameters for it in reading.batches) or layer.fold:
+        if layer.fold or all(f"b{l}" in it.step.parameters for it in reading.batches):
             continue
-        zeros = [
-            it
-            for it in seen.sightings
-            if it.content not in seen.partial
-            and seen.arrays[it.content].size == gradient.size
-            and not seen.arrays[it.content].any()
-            and not any(seen.arrays[content].any() for content in seen.held(it.key))
-        ]
-        made = [
-            it for content in (layer.z, layer.a) if content is not None for it in seen.of(content)
-        ]
-        lines = {seen.text(it.line, it.file) for it in made}
+        gradient = right[f"delta{l}"].sum(axis=0)
+        zeros = list(_zeros(reader.seen, gradient.size))
+        contents = (layer.a,) if layer.z is None else (layer.z, layer.a)
+        made = [it for content in contents for it in reader.seen.of(content)]
+        lines = {reader.seen.text(it.line, it.file) for it in made}
         named = [it for it in zeros if any(_adds(line, own_name(it.name)) for line in lines)]
         is_computed = len(first.x) > 1 and reader.find(first, gradient)
         for it in named[:1] or (zeros[:1] if is_computed else ()):
             for batch in reading.batches:
-                batch.step.parameters[f"b{l}"] = np.zeros(gradient.size)
-                batch.step.new[f"b{l}"] = np.zeros(gradient.size)
-                batch.step.names[f"b{l}"] = it
+                step = batch.step
+                step.parameters[f"b{l}"] = step.new[f"b{l}"] = np.zeros(gradient.size)
+                step.names[f"b{l}"] = it
+
+
+def _zeros(seen: Seen, size: int) -> Iterator[Sighting]:
+    """The zeros of a size, in variables that never held anything else."""
+    for it in seen.sightings:
+        array = seen.arrays[it.content]
+        is_zero = it.content not in seen.partial and array.size == size and not array.any()
+        if is_zero and not any(seen.arrays[content].any() for content in seen.held(it.key)):
+            yield it
 
 
 def _adds(line: str, name: str) -> bool:
@@ -248,14 +255,14 @@ def _adds(line: str, name: str) -> bool:
 
 def _frozen(reading: Reading, said: Sequence[str]) -> list[str]:
     """The parameters whose variables are not trained, as is said."""
-    names = reading.batches[0].step.names
+    names = reading.first.step.names
     return [name for name, it in names.items() if {*it.name.split(", ")} & {*said}]
 
 
 def _network(reading: Reading, frozen: Sequence[str]) -> Network:
     """The network that a reading says."""
-    settings, batch = reading.settings, reading.batches[0]
-    W = [p for name, p in batch.step.parameters.items() if name[0] == "W"]
+    settings, batch = reading.settings, reading.first
+    W = batch.step.weights
     of_optimizer = OPTIMIZERS[settings.optimizer] | settings.of_optimizer
     network = Network(
         (W[0].shape[1], *(len(it) for it in W)),

@@ -50,19 +50,19 @@ class Recognised:
     def x_is_narrow(self) -> bool:
         """Whether the inputs alone are float32: NumPy rounds what scales them to that, lr * X.T."""
         x = self.model.seen.arrays[self.model.chain.layers[0].inputs]
-        W1 = self.reading.batches[0].step.parameters["W1"]
+        W1 = self.reading.first.step.parameters["W1"]
         return bool(x.dtype == np.float32 and W1.dtype == np.float64)
 
     @property
     def usual_factors(self) -> set[float]:
         """What gradients may be times the right ones, where a factor of the loss is lost."""
-        return usual_factors(*self.reading.batches[0].shape)
+        return usual_factors(*self.reading.first.shape)
 
     @property
     def quality(self) -> float:
         """Which part of the updates is right; of the gradients, where these alone are known."""
         kind = "new_" if self.reading.knows_update else "grad_"
-        names = [self.network.name(kind + n) for n in self.reading.batches[0].step.parameters]
+        names = [self.network.name(kind + n) for n in self.reading.first.step.parameters]
         right = [name in step and step[name].is_right for step in self.steps for name in names]
         return sum(right) / max(len(right), 1)
 
@@ -97,20 +97,18 @@ class Recognised:
             return False
         if self.said:
             return True
-        batch = self.reading.batches[0]
-        if not self.reading.knows_update and len(batch.passes) < len(batch.step.passes):
-            return False  # a part of the samples explains no update
-        is_found = any(self.reading.matched.values()) or self.reading.witness is not None
-        if not self.reading.knows_update and not is_found:
-            return False
-        by_half = self.quality >= 1 / 2 or self.reading.witness is not None
-        is_told = self.reading.knows_error and self.reading.witness is not None
-        is_sure = (self.reading.knows_update and by_half) or is_told
-        if self.network.depth == 1 and not is_sure:
-            return False
+        reading, batch = self.reading, self.reading.first
+        if not reading.knows_update:
+            if len(batch.passes) < len(batch.step.passes):
+                return False  # a part of the samples explains no update
+            if not reading.witness and not any(reading.matched.values()):
+                return False
+        if reading.witness:
+            return self.network.depth > 1 or reading.knows_update or reading.knows_error
+        if self.network.depth == 1:
+            return reading.knows_update and self.quality >= 1 / 2
         is_meant = self.other is None or self._knows_last
-        by_loss = self.reading.witness is not None or (self.reading.knows_error and is_meant)
-        return self.quality >= _CLEAR or by_loss
+        return self.quality >= _CLEAR or (reading.knows_error and is_meant)
 
     @property
     def is_clear(self) -> bool:
@@ -124,7 +122,7 @@ class Recognised:
         if self.reading.knows_update:
             return True
         step = self.steps[0]
-        weights = [n for n in self.reading.batches[0].step.parameters if n[0] == "W"]
+        weights = [n for n in self.reading.first.step.parameters if n[0] == "W"]
         is_held = all(self.network.name(f"grad_{name}") in step for name in weights)
         wrong = [it for name, it in step.items() if not it.is_right and name[:4] != "new_"]
         return is_held or bool(wrong)
@@ -140,7 +138,7 @@ class Recognised:
     @property
     def _moves(self) -> bool:
         """Whether any weights change in the first step."""
-        step = self.reading.batches[0].step
+        step = self.reading.first.step
         return any(
             not np.array_equal(p, step.new[n]) for n, p in step.parameters.items() if n[0] == "W"
         )
@@ -164,7 +162,7 @@ class Recognised:
             return True
         if self.model.chain.recurrent(seen):
             return True
-        n = len(self.reading.batches[0].x)
+        n = len(self.reading.first.x)
         known = {*own, *((n, size) for size in sizes)}
         shapes = {
             seen.arrays[content].shape

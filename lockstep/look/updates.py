@@ -66,15 +66,15 @@ class Updates:
     Args:
         reader: What found the reading.
         reading: The reading.
-        constants: Numbers that an optimiser's settings may be.
     """
 
-    def __init__(self, reader: Reader, reading: Reading, constants: Sequence[float]) -> None:
+    def __init__(self, reader: Reader, reading: Reading) -> None:
         self.reader, self.seen, self.given = reader, reader.seen, reader.given
         self.batches = reader.following(reading)
         ways = zip(reading.implied, (False, True), strict=False)  # held as it is, or made of two
         implied = (self._exact(rate, self.batches[0], may_be_made) for rate, may_be_made in ways)
         self.said_lr = reader.said_lr or next(filter(None, implied), None)
+        constants = [*reader.literals, *self.seen.constants()]  # such as an optimiser's settings
         self.shares = [n for n in constants if 0.3 < n < 1]
         self.tiny = [n for n in constants if 0 < n <= 1e-3]
         if not any(n <= _TINY for n in self.tiny):  # it stands in no number
@@ -116,9 +116,13 @@ class Updates:
             said_lr=self.reader.said_lr,
             knows_update=knows,
             begins_late=is_late,
-            is_uneven=_apart(list(self.penalties(replace(best.settings, l2=0.0)).values()))
-            and not (best.settings.l2 and self._is_computed(best.settings)),
+            is_uneven=self._is_uneven(best.settings),
         )
+
+    def _is_uneven(self, settings: Settings) -> bool:
+        """Whether weights have penalties, but not alike, and not by a loss that is computed."""
+        shares = self._shares(replace(settings, l2=0.0))
+        return _apart(shares) and not (settings.l2 and self._is_computed(settings))
 
     def _best(self, settings: Settings) -> Fit:
         """What explains most of the first steps, the simplest of these."""
@@ -222,21 +226,18 @@ class Updates:
 
     def _penalties(self, settings: Settings) -> Iterator[Settings]:
         """Settings with the penalty that the weights have alike, where they have one."""
-        shares = [] if "l2" in self.given else [*self.penalties(settings).values()]
-        found = [share for share in shares if share]
-        if not found:
-            return
-        each = (replace(settings, l2=l2) for l2 in self._as_held(found[0]))
-        if _apart(shares):
-            each = (it for it in each if self._is_computed(it))
-        yield from itertools.islice(each, 1)
+        shares = [] if "l2" in self.given else self._shares(settings)
+        for share in list(filter(None, shares))[:1]:
+            each = (replace(settings, l2=l2) for l2 in self._as_held(share))
+            if _apart(shares):
+                each = (it for it in each if self._is_computed(it))
+            yield from itertools.islice(each, 1)
 
     def _is_computed(self, settings: Settings) -> bool:
         """Whether the program computes the loss with a penalty of each weight that tells."""
         batch = self.batches[0]
-        loss = float(self.reader.right(batch, settings)["loss"])
-        weights = [p for name, p in batch.step.parameters.items() if name[0] == "W"]
-        least = settings.l2 / 2 * min(float((W * W).sum()) for W in weights)
+        loss = self.reader.loss(batch, settings)
+        least = settings.l2 / 2 * min(float((W * W).sum()) for W in batch.step.weights)
         tells = least > 2 * self.reader.room(loss)
         return tells and self.reader.witness(batch, loss) is not None
 
@@ -249,19 +250,18 @@ class Updates:
         made = ((self._made(it, n), share / it) for it in shares[:3])
         yield from (float(number * c) for number, c in (*direct, *made) if number)
 
-    def penalties(self, settings: Settings) -> dict[str, float]:
-        """By weight the λ that its gradient has; those only whose gradient is right but for it."""
-        batch, found = self.batches[0], dict[str, float]()
+    def _shares(self, settings: Settings) -> list[float]:
+        """The λ of each weight's gradient; of those only whose gradient is right but for it."""
+        batch, found = self.batches[0], list[float]()
         right = self.reader.right(batch, settings)
-        for name, p in batch.step.parameters.items():
-            if name[0] != "W":
-                continue
-            both = np.stack([right[f"grad_{name}"].ravel(), p.astype(np.float64).ravel()], 1)
-            went = p.astype(np.float64) - batch.step.new[name]
-            for gradient in (went, *self._held(batch, name, p.shape)):
-                share = _share(both, gradient.ravel(), self.reader.tolerance)
-                if share is not None:
-                    found[name] = max(share, found.get(name, 0.0))
+        for l, p in enumerate(batch.step.weights, 1):
+            W, name = p.astype(np.float64), f"W{l}"
+            both = np.stack([right[f"grad_{name}"].ravel(), W.ravel()], 1)
+            gradients = W - batch.step.new[name], *self._held(batch, name, W.shape)
+            shares = (_share(both, it.ravel(), self.reader.tolerance) for it in gradients)
+            known = [share for share in shares if share is not None]
+            if known:
+                found.append(max(0.0, *known))
         return found
 
     def _held(self, batch: Batch, name: str, shape: tuple[int, ...]) -> Iterator[Array]:

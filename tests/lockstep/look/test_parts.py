@@ -189,7 +189,7 @@ def test_parts_of_several_kinds_are_no_targets(monkeypatch):
 
 def test_a_part_of_the_samples_explains_no_unknown_update():
     batch = SimpleNamespace(passes=[1], step=SimpleNamespace(passes=[1, 2]))
-    reading = SimpleNamespace(matched={}, error=True, knows_update=False, batches=[batch])
+    reading = SimpleNamespace(matched={}, error=True, knows_update=False, first=batch)
     found = SimpleNamespace(reading=reading, network=SimpleNamespace(depth=2), said=set())
     found._is_a_part, found._moves = lambda: False, True
     assert Recognised.is_likely.fget(found) is False
@@ -217,7 +217,7 @@ def test_what_must_be_right_for_the_rest_to_be_wrong(said, depth, knows, matched
         error=True,
         knows_error=False,
         knows_update=knows,
-        batches=[batch],
+        first=batch,
         witness=None,
     )
     found = SimpleNamespace(reading=reading, network=SimpleNamespace(depth=depth), said=said)
