@@ -100,7 +100,7 @@ class Chain:
         sizes = {n for it in self.layers[:-1] for n in seen.arrays[it.a].shape[-2:]}
         squares = {(n, n) for n in sizes - {1}}
         firsts = [
-            [seen.history[it.key][0].time for it in seen.of(layer.W)] for layer in self.layers
+            [seen.history[it.key][0].time for it in seen.of[layer.W]] for layer in self.layers
         ]
         began = max(map(min, firsts))
         for key, history in seen.history.items():

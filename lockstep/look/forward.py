@@ -317,7 +317,7 @@ class Search:
         array = self.seen.arrays[content]
         if array.ndim != 2 or array.size > _MATRIX or content in self.parameters:
             return False
-        keys = {it.key for it in self.seen.of(content)}
+        keys = {it.key for it in self.seen.of[content]}
         return all({*self.seen.held(key)} == {content} for key in keys)
 
     def _has_label(self, content: int) -> bool:
@@ -325,7 +325,7 @@ class Search:
         arrays, own = self.seen.arrays, self.seen.arrays[content]
         if own.ndim != 1 or own.size < 3 or own[-1] < 0 or own[-1] % 1:
             return False
-        keys = {it.key for it in self.seen.of(content)}
+        keys = {it.key for it in self.seen.of[content]}
         held = ([arrays[c] for c in self.seen.held(key)] for key in keys)
         alike = (np.array([row[-1] for row in of if row.shape == own.shape]) for of in held)
         longer = (whole[:, -1] for _, whole in self._wholes(own[None]))  # which take time

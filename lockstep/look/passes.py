@@ -88,7 +88,7 @@ class Model:
             name: groups[0] if groups else [] for name, groups in self.alternatives.items()
         }
         x = chain.layers[0].inputs
-        self.x_keys = list(dict.fromkeys(it.key for it in seen.of(x)))
+        self.x_keys = list(dict.fromkeys(it.key for it in seen.of[x]))
 
     @cached_property
     def shared(self) -> set[str]:
@@ -114,7 +114,7 @@ class Model:
         at_first = [(keys, self.current(name, self.began)) for name, keys in self.keys.items()]
         last = max((float(it.time) for _, it in at_first if it), default=float(self.began))
         for keys, first in at_first:
-            for it in self.seen.of(first.content) if first else ():
+            for it in self.seen.of[first.content] if first else ():
                 if it.key in keys and it.time > last and self._has_moved(it):
                     last = float(it.time)
         return last
@@ -139,7 +139,7 @@ class Model:
         seen, own = self.seen, contents[name]
         others = {c for other, c in contents.items() if other != name} - {own}
         found = []
-        for key in dict.fromkeys(it.key for it in seen.of(own) if it.time <= self.began):
+        for key in dict.fromkeys(it.key for it in seen.of[own] if it.time <= self.began):
             held = {it.content for it in seen.history[key]}
             shapes = {seen.arrays[c].shape for c in held - seen.partial}
             if not held & others and len(shapes) == 1:
@@ -185,8 +185,7 @@ class Model:
 
     def current(self, name: str, time: float) -> Sighting | None:
         """A parameter at a time: what a variable of it got last that it did not hold already."""
-        held = [it for key in self.keys[name] if (it := self.seen.since(key, time))]
-        held = [it for it in held if it.content not in self.seen.partial]
+        held = filter(None, (self.seen.since(key, time) for key in self.keys[name]))
         return max(held, key=lambda it: it.time, default=None)
 
     def ours(self, name: str, content: int) -> Quantities:
@@ -233,7 +232,7 @@ class Model:
     def passes(self) -> Iterator[Pass]:
         """Every forward pass, in the order of time."""
         seen, now, form, begins = self.seen, _Now(self), self._form, self.begins
-        places = {it.key for it in seen.of(self.chain.layers[-1].a)}
+        places = {it.key for it in seen.of[self.chain.layers[-1].a]}
         done: set[tuple[object, ...]] = set()
         made: dict[tuple[object, ...], tuple[Array, float]] = {}
         latest: int | None = None
@@ -334,7 +333,7 @@ class Model:
         shape = self.seen.arrays[last.out].shape
         others = [
             it
-            for key in {it.key for it in self.seen.of(last.out)}
+            for key in {it.key for it in self.seen.of[last.out]}
             for it in self.seen.history[key]
             if it.time > last.time and it.content not in self.seen.partial
         ]
@@ -402,8 +401,8 @@ class Model:
         Of zeros and what is then added to them the sum is in the variable of both.
         """
         others = {dict(group[0].parameters)[name] for group in groups}
-        held = {it.key: len(others & {*self.seen.held(it.key)}) for it in self.seen.of(content)}
-        return max(self.seen.of(content), key=lambda it: (held[it.key], -it.time))
+        held = {it.key: len(others & {*self.seen.held(it.key)}) for it in self.seen.of[content]}
+        return max(self.seen.of[content], key=lambda it: (held[it.key], -it.time))
 
 
 def _each_until_the_next(passes: Iterable[Pass]) -> Iterator[Pass]:

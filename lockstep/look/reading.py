@@ -540,7 +540,7 @@ class Reader:
         alike = [
             Found(form, it, turned)
             for it in self.seen.within(after, until)
-            if it.name == name and it.content not in self.seen.partial
+            if it.name == name
             for form, turned in forms(self.seen.arrays[it.content], shape)
         ]
         return alike[-1] if alike else None
@@ -621,7 +621,7 @@ class Reader:
 
     def _places(self, one: Pass) -> set[Key]:
         """The variables that got a pass's outputs before the next one."""
-        return {it.key for it in self.seen.of(one.out) if one.time <= it.time < one.until}
+        return {it.key for it in self.seen.of[one.out] if one.time <= it.time < one.until}
 
 
 def _size_of(parameters: Quantities, kinds: str, power: int) -> float:

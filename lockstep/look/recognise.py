@@ -228,7 +228,7 @@ def _with_idle_biases(reader: Reader, reading: Reading) -> None:
         gradient = right[f"delta{l}"].sum(axis=0)
         zeros = list(_zeros(reader.seen, gradient.size))
         contents = (layer.a,) if layer.z is None else (layer.z, layer.a)
-        made = [it for content in contents for it in reader.seen.of(content)]
+        made = [it for content in contents for it in reader.seen.of[content]]
         lines = {reader.seen.text(it.line, it.file) for it in made}
         named = [it for it in zeros if any(_adds(line, own_name(it.name)) for line in lines)]
         is_computed = len(first.x) > 1 and reader.find(first, gradient)

@@ -102,7 +102,7 @@ class Roles:
         """What was seen after the forward pass and fits a shape, each array once."""
         step, told = self.batch.step, set()
         for it in self.seen.within(self.batch.passes[0].time, step.until):
-            if it.content in told or it.content in self.seen.partial:
+            if it.content in told:
                 continue
             first = self.seen.first(it.content)
             is_parameter = first.name in self._of_objects or first.name.endswith(self._of_all)
@@ -137,7 +137,7 @@ class Roles:
                 alike = (
                     self.model.forms(array, parameter, shape) if parameter else forms(array, rows)
                 )
-                for form, transposed in alike if it.content not in self.seen.partial else ():
+                for form, transposed in alike:
                     found[it.key].append((it, form.astype(np.float64), transposed))
                     break
             held.append(found)

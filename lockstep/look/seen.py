@@ -97,6 +97,7 @@ class Seen:
         arrays: By number.
         totals: The sums of their elements' sizes.
         sightings: In the order of time.
+        of: By array where it was seen.
         series: Numbers by function, line and name.
         made: Whether a forward pass makes some outputs, as far as that was tried.
         rows_of: By array of inputs, whether samples are its columns and whether it has a label,
@@ -121,10 +122,8 @@ class Seen:
         self.sightings: list[Sighting] = []
         self.series: dict[tuple[str, int, str, str], Series] = {}
         self._known: dict[object, tuple[int, Any]] = {}  # of how many sightings it was made
-        self._span: tuple[float, float, int] | None = None
-        self._within: dict[int, dict[int, Sighting]] = {}
         self._numbers: dict[float, int] = {}
-        self._of: dict[int, list[Sighting]] = defaultdict(list)
+        self.of: dict[int, list[Sighting]] = defaultdict(list)
         self.history: dict[Key, list[Sighting]] = defaultdict(list)
         self.partial: set[int] = set()  # lists that were being filled
 
@@ -140,29 +139,32 @@ class Seen:
             if not name.startswith("series"):
                 self._keep(int(name), array)
         new = [Sighting(*given) for given in sightings]
+        places = [(it.key, self._place(it)) for it in new]
         for it in new:
-            self.sightings.append(it)
-            self._of[it.content].append(it)
-            self.history[it.key].append(it)
+            self._note(it)
         self.partial.update(partial)
-        numbers = list(numbers)
         for i, (where, line, name, file) in enumerate(numbers):
             series = Series(where, line, name, file)
             one = self.series.setdefault((where, line, name, file), series)
-            times, values = arrays[f"series {i}"].T
-            one.times += times.tolist()
-            one.values += values.tolist()
+            pairs = arrays[f"series {i}"]
+            one.times += pairs[:, 0].tolist()
+            one.values += pairs[:, 1].tolist()
             if not _counts(one.values):
-                self._as_arrays(one, len(one.values) - len(times))
-        if any(self._gathered.values()):
-            parts = [(it.key, self._place(it)) for it in new]
-            for i, (where, line, name, file) in enumerate(numbers):
-                for time, value in arrays[f"series {i}"].tolist():
-                    parts.append(((where, name), Place(value, time, line, file, name)))
-            self._gather(sorted(parts, key=lambda part: part[1].time))
+                self._as_arrays(one, len(one.values) - len(pairs))
+            if self._gathered.get(where):
+                places += [
+                    ((where, name), Place(value, time, line, file, name))
+                    for time, value in pairs.tolist()
+                ]
+        self._gather(sorted(places, key=lambda part: part[1].time))
         self.sightings.sort(key=lambda it: it.time)
         for history in self.history.values():
             history.sort(key=lambda it: it.time)
+
+    def _note(self, it: Sighting) -> None:
+        self.sightings.append(it)
+        self.of[it.content].append(it)
+        self.history[it.key].append(it)
 
     def _keep(self, content: int, array: Array) -> None:
         array = array if array.dtype.kind == "f" else array.astype(np.float64)
@@ -190,9 +192,7 @@ class Seen:
         history = self.history[it.key]
         if len(history) < _FEW and not (history and history[-1].content == content):
             self._keep(content, array)
-            self.sightings.append(it)
-            self._of[content].append(it)
-            history.append(it)
+            self._note(it)
 
     def _as_arrays(self, series: Series, known: int) -> None:
         """Take the numbers of a series from some place on, of many the first, for arrays."""
@@ -201,10 +201,8 @@ class Seen:
             content = self._numbers.setdefault(value, -1 - len(self._numbers))
             if content not in self.arrays:
                 self._keep(content, np.array([value]))
-            it = Sighting(int(at), series.where, series.line, series.name, content, series.file)
-            self.sightings.append(it)
-            self._of[content].append(it)
-            self.history[it.key].append(it)
+            where, line, name = series.where, series.line, series.name
+            self._note(Sighting(int(at), where, line, name, content, series.file))
 
     def hurry(self) -> None:
         """Raise TimeoutError where the time is over."""
@@ -213,7 +211,7 @@ class Seen:
 
     def first(self, content: int) -> Sighting:
         """Where an array was seen first."""
-        return self._of[content][0]
+        return self.of[content][0]
 
     def held_until(self, content: int) -> float:
         """When the last variable that held an array got another one."""
@@ -242,10 +240,6 @@ class Seen:
         made: _T = value
         return made
 
-    def of(self, content: int) -> list[Sighting]:
-        """Where an array was seen."""
-        return self._of[content]
-
     def held(self, key: Key) -> list[int]:
         """The arrays that a variable held one after the other, without lists being filled."""
         return [it.content for it in self.history[key] if it.content not in self.partial]
@@ -262,18 +256,18 @@ class Seen:
         return history[i - 1] if i else None
 
     def since(self, key: Key, time: float) -> Sighting | None:
-        """What a variable held at a time, and since when."""
+        """What a variable held at a time, and since when; None of a list that is being filled."""
         history = self.history[key]
         i = bisect_right(history, time, key=lambda it: it.time) - 1
         while i > 0 and history[i - 1].content == history[i].content:
             i -= 1
-        return history[i] if i >= 0 else None
+        return history[i] if i >= 0 and history[i].content not in self.partial else None
 
     def within(self, after: float, until: float) -> list[Sighting]:
-        """What was seen new in a span of time."""
+        """What was seen new in a span of time, without lists being filled."""
         first = bisect_right(self.sightings, after, key=lambda it: it.time)
         last = bisect_right(self.sightings, until, key=lambda it: it.time)
-        return self.sightings[first:last]
+        return [it for it in self.sightings[first:last] if it.content not in self.partial]
 
     def numbers(self, after: float, until: float) -> Iterator[tuple[Series, Array, Array]]:
         """What variables held in a span of time, one number after the other, and the differences.
@@ -318,17 +312,17 @@ class Seen:
             found.setdefault(series.name, series.values[0])
         return found
 
-    def _of_size(self, size: int, after: float, until: float) -> tuple[list[Sighting], Array]:
-        """The arrays of a size that were seen in a span of time, and the sums of their sizes."""
-        if self._span != (after, until, len(self.sightings)):
-            self._span, self._within = (after, until, len(self.sightings)), defaultdict(dict)
-            for it in self.within(after, until):
-                if it.content not in self.partial:
-                    known = self._within[self.arrays[it.content].size]
-                    if it.content not in known or known[it.content].name.endswith("()"):
-                        known[it.content] = it
-        held = list(self._within[size].values()) if size in self._within else []
-        return held, np.array([self.totals[it.content] for it in held])
+    def _by_size(self, after: float, until: float) -> dict[int, tuple[list[Sighting], Array]]:
+        """By size the arrays that were seen in a span of time, and the sums of their sizes."""
+        found: dict[int, dict[int, Sighting]] = defaultdict(dict)
+        for it in self.within(after, until):
+            known = found[self.arrays[it.content].size]
+            if it.content not in known or known[it.content].name.endswith("()"):
+                known[it.content] = it
+        return {
+            size: (list(alike.values()), np.array([self.totals[content] for content in alike]))
+            for size, alike in found.items()
+        }
 
     def find(
         self,
@@ -353,7 +347,7 @@ class Seen:
         if not np.isfinite(total) or not size:
             return []
         found = []
-        contents, sums = self._of_size(value.size, after, until)
+        contents, sums = self.known(self._by_size, after, until).get(value.size, ([], np.empty(0)))
         for factor in factors:
             room = value.size * tolerance * abs(factor) * size
             for at in np.flatnonzero(np.abs(sums - abs(factor) * total) <= room):

@@ -279,7 +279,6 @@ class Updates:
             content
             for content in dict.fromkeys(it.content for it in within)
             if self.seen.first(content).time > batch.passes[0].time
-            and content not in self.seen.partial
         ]
 
     # the learning rate
