@@ -10,7 +10,17 @@ from itertools import groupby, islice, product
 
 import numpy as np
 
-from lockstep.look.chain import Chain, close, has_row, matrix, of_matrix, of_rows, rows, sigma
+from lockstep.look.chain import (
+    Chain,
+    Layer,
+    close,
+    has_row,
+    matrix,
+    of_matrix,
+    of_rows,
+    rows,
+    sigma,
+)
 from lockstep.look.seen import Key, Seen, Sighting, forms
 from lockstep.network.names import Array, Quantities
 
@@ -77,30 +87,30 @@ class Model:
 
     def __init__(self, seen: Seen, chain: Chain, tolerance: float) -> None:
         self.seen, self.chain, self.tolerance = seen, chain, tolerance
-        contents: dict[str, int] = {}
-        for l, layer in enumerate(chain.layers, 1):
-            contents[f"W{l}"] = layer.W
-            if layer.b is not None:
-                contents[f"b{l}"] = layer.b
-        self.began = seen.first(chain.layers[-1].a).time
-        self.alternatives = {name: self._groups(name, contents) for name in contents}
-        self.keys = {
-            name: groups[0] if groups else [] for name, groups in self.alternatives.items()
+        self._first = {
+            f"{kind}{l}": content
+            for l, layer in enumerate(chain.layers, 1)
+            for kind, content in (("W", layer.W), ("b", layer.b))
+            if content is not None
         }
-        x = chain.layers[0].inputs
-        self.x_keys = list(dict.fromkeys(it.key for it in seen.of[x]))
+        self.began = seen.first(chain.layers[-1].a).time
+        self.alternatives = {name: self._groups(name) for name in self._first}
+        self.keys = {name: (groups or [[]])[0] for name, groups in self.alternatives.items()}
+        self.x_keys = {it.key for it in seen.of[chain.layers[0].inputs]}
+
+    def _matrix(self, layer: Layer) -> Array:
+        """The weights that a layer had first, (inputs, outputs)."""
+        return of_matrix(self.seen.arrays[layer.W], layer.is_in_out)
 
     @cached_property
     def shared(self) -> set[str]:
         """The biases that are one number for several neurons."""
         found = set()
         for l, layer in enumerate(self.chain.layers, 1):
-            if layer.b is not None:
-                width = of_matrix(self.seen.arrays[layer.W], layer.is_in_out).shape[1]
+            width = self._matrix(layer).shape[1]
+            if layer.b is not None and width > 1:
                 names = self.seen.first(layer.b).name.split(", ")
-                if width > 1 and (
-                    self.seen.arrays[layer.b].size == 1 or names == names[:1] * width
-                ):
+                if self.seen.arrays[layer.b].size == 1 or names == names[:1] * width:
                     found.add(f"b{l}")
         return found
 
@@ -134,10 +144,10 @@ class Model:
         """Whether each parameter has a variable of its own."""
         return all(self.keys.values())
 
-    def _keys(self, name: str, contents: dict[str, int]) -> list[Key]:
+    def _keys(self, name: str) -> list[Key]:
         """The variables that hold a parameter, and never another one."""
-        seen, own = self.seen, contents[name]
-        others = {c for other, c in contents.items() if other != name} - {own}
+        seen, own = self.seen, self._first[name]
+        others = {*self._first.values()} - {own}
         found = []
         for key in dict.fromkeys(it.key for it in seen.of[own] if it.time <= self.began):
             held = {it.content for it in seen.history[key]}
@@ -146,13 +156,13 @@ class Model:
                 found.append(key)
         return found
 
-    def _groups(self, name: str, contents: dict[str, int]) -> list[list[Key]]:
+    def _groups(self, name: str) -> list[list[Key]]:
         """The variables that may hold a parameter, those together that hold the same arrays.
 
         Zeros are in many variables. Those whose names begin like the weights' come first.
         """
         groups: list[list[Key]] = []
-        for key in self._keys(name, contents):
+        for key in self._keys(name):
             held = {it.content for it in self.seen.history[key]}
             for group in groups:
                 theirs = [{it.content for it in self.seen.history[other]} for other in group]
@@ -161,7 +171,7 @@ class Model:
                     break
             else:
                 groups.append([key])
-        beside = [key[1] for key in self._keys("W" + name[1:], contents)]
+        beside = [key[1] for key in self._keys("W" + name[1:])]
 
         def alike(group: list[Key]) -> tuple[int, int]:
             common = [os.path.commonprefix([key[1], other]) for key in group for other in beside]
@@ -193,7 +203,7 @@ class Model:
         layer = self.chain.layers[int(name[1:]) - 1]
         array = self.seen.arrays[content]
         if name[0] == "b":
-            n = of_matrix(self.seen.arrays[layer.W], layer.is_in_out).shape[1]
+            n = self._matrix(layer).shape[1]
             return {name: np.array(np.broadcast_to(array.ravel(), (n,)))}
         M = of_matrix(array, layer.is_in_out)
         if layer.fold:
@@ -214,10 +224,9 @@ class Model:
         if not layer.fold:
             yield from forms(array, shape)
             return
-        n_in = of_matrix(self.seen.arrays[layer.W], layer.is_in_out).shape[0]
         for form in (array, array.T):
             M = matrix(form, layer.is_in_out)
-            if M is not None and M.shape == (n_in, shape[0]):
+            if M is not None and M.shape == self._matrix(layer).shape:
                 yield unfolded(M, layer.fold)[name[0]], form is not array
 
     def output(self, x: Array, parameters: Quantities) -> Array:
@@ -295,9 +304,8 @@ class Model:
         found = set()
         for content, array in self.seen.arrays.items():
             out = None if content in self.seen.partial else rows(array, chain.columns)
-            if out is None or width not in out.shape:
-                continue
-            if array.min(initial=least) >= least and array.max(initial=most) <= most:
+            is_wide = out is not None and width in out.shape
+            if is_wide and ((least <= array) & (array <= most)).all():
                 found.add(content)
         return found
 
@@ -322,37 +330,32 @@ class Model:
 
         So it seems where a variable gets other outputs that none of its forward passes makes.
         """
-        passes = list(self.passes())
+        passes, arrays = list(self.passes()), self.seen.arrays
         last = passes[-1]
-        own = {content for _, content in last.parameters}
-        changed = any(
-            it.time > last.time and it.content not in own
-            for key in self.variables
-            for it in self.seen.history[key]
-        )
-        shape = self.seen.arrays[last.out].shape
-        others = [
-            it
-            for key in {it.key for it in self.seen.of[last.out]}
-            for it in self.seen.history[key]
-            if it.time > last.time and it.content not in self.seen.partial
-        ]
+
+        def later(keys: set[Key]) -> set[int]:
+            """What variables got after the last pass."""
+            history = (it for key in keys for it in self.seen.history[key])
+            return {it.content for it in history if it.time > last.time}
+
         is_one = all(one.parameters == last.parameters for one in passes)
-        apart = {it.content for it in others if self.seen.arrays[it.content].shape == shape}
-        return is_one and changed and len(apart - {one.out for one in passes}) > 0
+        changed = later(self.variables) - {content for _, content in last.parameters}
+        others = later({it.key for it in self.seen.of[last.out]}) - self.seen.partial
+        apart = {it for it in others if arrays[it].shape == arrays[last.out].shape}
+        return is_one and bool(changed) and not apart <= {one.out for one in passes}
 
     def was_there(self, content: int, before: float) -> bool:
         """Whether inputs, or what they are rows of, with more columns, were there at a time."""
         seen, x = self.seen, self.x_of(content)
         if seen.first(content).time < before:
             return True
+        n = x.shape[1]
         for other, array in seen.arrays.items():
             whole = rows(array, self.chain.x_columns)
-            if whole is None or len(whole) < len(x) or whole.shape[1] < x.shape[1]:
+            if whole is None or len(whole) < len(x) or whole.shape[1] < n:
                 continue
-            parts = whole[:, : x.shape[1]], whole[:, -x.shape[1] :]
-            is_earlier = seen.first(other).time < before
-            if is_earlier and any(has_row(part, x[0]) for part in parts):
+            parts = whole[:, :n], whole[:, -n:]
+            if seen.first(other).time < before and any(has_row(part, x[0]) for part in parts):
                 return True
         return False
 
@@ -370,29 +373,21 @@ class Model:
             has_ended: Whether what the parameters are now ends the last step.
             most: How many of them, from the first on.
         """
-        groups: list[list[Pass]] = []
-        for one in _each_until_the_next(self.passes()):
-            if groups and groups[-1][0].parameters == one.parameters:
-                groups[-1].append(one)
-            elif len(groups) > most:
-                break
-            else:
-                groups.append([one])
-        steps = []
+        together = groupby(_each_until_the_next(self.passes()), key=lambda one: one.parameters)
+        groups = [list(passes) for _, passes in islice(together, most + 1)]
         ends = [-1.0, *(float(group[-1].time) for group in groups)]
-        last = self.seen.sightings[-1].time if self.seen.sightings else 0
-        final = tuple(
-            (name, it.content) for name in self.keys if (it := self.current(name, np.inf))
-        )
-        for n, group in enumerate(groups):
-            following = groups[n + 1][0] if n + 1 < len(groups) else None
-            contents = following.parameters if following else final
-            if contents == group[0].parameters or not (following or has_ended):
-                continue
-            until = float(following.time if following else last)
-            parameters, new = self.parameters(group[0].parameters), self.parameters(contents)
-            names = {name: self._holder(name, content, groups) for name, content in contents}
-            steps.append(Step(group, parameters, new, ends[n], until, names))
+        following = [(group[0].parameters, float(group[0].time)) for group in groups[1:]]
+        if has_ended:
+            now = ((name, self.current(name, np.inf)) for name in self.keys)
+            final = tuple((name, it.content) for name, it in now if it)
+            following.append((final, float(self.seen.sightings[-1].time)))
+        steps = []
+        for group, after, (contents, until) in zip(groups, ends, following, strict=False):
+            before = group[0].parameters
+            if contents != before:
+                names = {name: self._holder(name, content, groups) for name, content in contents}
+                old, new = self.parameters(before), self.parameters(contents)
+                steps.append(Step(group, old, new, after, until, names))
         return steps
 
     def _holder(self, name: str, content: int, groups: Sequence[Sequence[Pass]]) -> Sighting:
@@ -436,7 +431,6 @@ class _Now:
         self._parameters: tuple[tuple[str, int], ...] | None = None
         self._keys = model.variables
         self._x: dict[Key, Sighting] = {}
-        self._x_keys = set(model.x_keys)
 
     def advance(self, sightings: Iterable[Sighting]) -> None:
         """Take in what was seen next."""
@@ -446,7 +440,7 @@ class _Now:
                 if before is None or before.content != it.content:
                     self._held[it.key], self._parameters = it, None
             if it.content in self.model.inputs:
-                if it.key in self._x_keys:
+                if it.key in self.model.x_keys:
                     self._x[it.key] = it
                 self.recent.pop(it.content, None)
                 self.recent[it.content] = None
