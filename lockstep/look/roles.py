@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -45,23 +46,21 @@ class Roles:
         p, new = self.batch.step.parameters[parameter], self.batch.step.new[parameter]
         went = p.astype(np.float64) - new
         lr = self.settings.lr or 1.0
-        name = f"grad_{parameter}"
-        own = self.model.variables
-        found: list[tuple[float, Found]] = []
-        summed = self._in_turn(p.shape, parameter)
-        for it, form, transposed in chain(summed, self._held(p.shape, parameter)):
-            if it.key in own or not form.any() or np.array_equal(form, new):
-                continue
-            along = self._share(went, form)
-            points = 0.0
-            if along is not None and self._goes_down:
+
+        def points(it: Found) -> float:
+            is_one = it.ours.any() and not np.array_equal(it.ours, new)
+            if it.at.key in self.model.variables or not is_one:
+                return 0.0
+            found = self._is_named(it, f"grad_{parameter}")
+            along = self._share(went, it.ours) if self._goes_down else None
+            if along is not None:
                 is_far_enough = abs(along - lr) <= 1e-5 * lr
                 # one number for all goes along every other one
-                points += 2 * bool(is_far_enough or np.ptp(form)) + is_far_enough
-            points += self._is_named(it, name)
-            if points:
-                found.append((points, Found(form, it, transposed, is_right=False)))
-        return max(found, key=lambda one: one[0])[1] if found else None
+                found += 2 * bool(is_far_enough or np.ptp(it.ours)) + is_far_enough
+            return found
+
+        held = chain(self._in_turn(p.shape, parameter), self._held(p.shape, parameter))
+        return _likeliest((points(it), it) for it in held)
 
     def delta(
         self, layer: int, gradient: Array | None, of_biases: Array | None, sign: float
@@ -74,52 +73,41 @@ class Roles:
             of_biases: The same of the biases.
             sign: That of the program's other errors.
         """
-        right = self.right[f"delta{layer}"]
+        shape = self.right[f"delta{layer}"].shape
         a = self.batch.x if layer == 1 else self.right[f"a{layer - 1}"]
-        found: list[tuple[float, Found]] = []
-        factors = delta_factors(
-            len(right), self.right[f"a{len(self.settings.activations)}"].shape[1]
-        )
-        for it, form, transposed in chain(self._in_turn(right.shape), self._held(right.shape)):
-            points, factor = float(self._is_named(it, f"delta{layer}")), sign
-            for made, there in (
-                (form.T @ a, gradient),
-                (form.sum(axis=0), of_biases),
-            ):
+        factors = delta_factors(*self.batch.shape)
+
+        def judged(it: Found) -> tuple[float, Found]:
+            points, factor = self._is_named(it, f"delta{layer}"), sign
+            for made, there in ((it.ours.T @ a, gradient), (it.ours.sum(axis=0), of_biases)):
                 share = None if there is None else self._share(made, there)
                 if share is not None:
                     near = min(factors, key=lambda f: abs(f - share))  # noqa: B023
                     is_near = abs(near - share) <= 1e-5 * abs(share)
                     points += 2 * (is_near or made.size > 1)  # any number is a multiple of another
                     factor = near if is_near else sign
-            if points:
-                found.append((points, Found(form / factor, it, transposed, factor, False)))
-        return max(found, key=lambda one: one[0])[1] if found else None
+            return points, replace(it, ours=it.ours / factor, factor=factor)
 
-    def _held(
-        self, shape: tuple[int, ...], parameter: str = ""
-    ) -> Iterator[tuple[Sighting, Array, bool]]:
+        return _likeliest(map(judged, chain(self._in_turn(shape), self._held(shape))))
+
+    def _held(self, shape: tuple[int, ...], parameter: str = "") -> Iterator[Found]:
         """What was seen after the forward pass and fits a shape, each array once."""
-        step, told = self.batch.step, set()
-        for it in self.seen.within(self.batch.passes[0].time, step.until):
-            if it.content in told:
-                continue
-            first = self.seen.first(it.content)
+        step = self.batch.step
+        seen = self.seen.within(self.batch.passes[0].time, step.until)
+        for content in dict.fromkeys(it.content for it in seen):
+            first = self.seen.first(content)
             is_parameter = first.name in self._of_objects or first.name.endswith(self._of_all)
             if first.time <= step.after or is_parameter:
                 continue
-            told.add(it.content)
-            array = self.seen.arrays[it.content]
-            alike = self.model.forms(array, parameter, shape) if parameter else forms(array, shape)
-            if parameter[:1] == "b" and array.size == 1:  # one number for all biases
-                alike = iter([(np.broadcast_to(array.ravel(), shape), False)])
-            for form, transposed in alike:
-                yield self.seen.first(it.content), form.astype(np.float64), transposed
-                break
+            found = self._as(first, shape, parameter)
+            array = self.seen.arrays[content]
+            if found is None and parameter[:1] == "b" and array.size == 1:
+                one = np.full(shape, array.item(), np.float64)  # for all biases
+                found = Found(one, first, is_right=False)
+            if found:
+                yield found
 
-    def _in_turn(
-        self, shape: tuple[int, ...], parameter: str = ""
-    ) -> Iterator[tuple[Sighting, Array, bool]]:
+    def _in_turn(self, shape: tuple[int, ...], parameter: str = "") -> Iterator[Found]:
         """What a variable held for each of several passes, one below the other.
 
         Of a parameter's gradients the sum: the line that computes them tells more than the one
@@ -128,28 +116,28 @@ class Roles:
         passes, until = self.batch.passes, self.batch.step.until
         if not 1 < len(passes) <= ONE_BY_ONE:
             return
-        held: list[dict[Key, list[tuple[Sighting, Array, bool]]]] = []
+        held: list[dict[Key, list[Found]]] = []
         for one in passes:
-            found = defaultdict(list)
+            of_one = defaultdict(list)
             for it in self.seen.within(one.time, min(one.until, until)):
-                array = self.seen.arrays[it.content]
-                rows = one.n, *shape[1:]
-                alike = (
-                    self.model.forms(array, parameter, shape) if parameter else forms(array, rows)
-                )
-                for form, transposed in alike:
-                    found[it.key].append((it, form.astype(np.float64), transposed))
-                    break
-            held.append(found)
+                found = self._as(it, shape if parameter else (one.n, *shape[1:]), parameter)
+                if found:
+                    of_one[it.key].append(found)
+            held.append(of_one)
         for key, firsts in held[0].items():
-            if all(len(found[key]) == len(firsts) for found in held):
-                for n, (it, _, transposed) in enumerate(firsts):
-                    parts = [found[key][n][1] for found in held]
-                    yield (
-                        it,
-                        np.sum(parts, axis=0) if parameter else np.concatenate(parts),
-                        transposed,
-                    )
+            if all(len(of_one[key]) == len(firsts) for of_one in held):
+                for first, *others in zip(*(of_one[key] for of_one in held), strict=True):
+                    parts = [first.ours, *(it.ours for it in others)]
+                    whole = np.sum(parts, axis=0) if parameter else np.concatenate(parts)
+                    yield replace(first, ours=whole)
+
+    def _as(self, it: Sighting, shape: tuple[int, ...], parameter: str) -> Found | None:
+        """What a variable got as one of a shape, or like a parameter; None where it is none."""
+        array = self.seen.arrays[it.content]
+        alike = self.model.forms(array, parameter, shape) if parameter else forms(array, shape)
+        for form, transposed in alike:
+            return Found(form.astype(np.float64), it, transposed, is_right=False)
+        return None
 
     def _share(self, made: Array, there: Array) -> float | None:
         """c where one array is c times another; None where it is not."""
@@ -162,7 +150,13 @@ class Roles:
         room = 1e-6 * np.abs(made).max()
         return share if share and (np.abs(made - share * there) <= room).all() else None
 
-    def _is_named(self, it: Sighting, name: str) -> bool:
+    def _is_named(self, it: Found, name: str) -> float:
         """Whether a variable's own name is one of a quantity's."""
-        own = self.network.quantity(own_name(it.name), self.network.judged)
-        return own == self.network.name(name)
+        own = self.network.quantity(own_name(it.at.name), self.network.judged)
+        return float(own == self.network.name(name))
+
+
+def _likeliest(found: Iterable[tuple[float, Found]]) -> Found | None:
+    """What has most points; None where nothing has any."""
+    points, best = max(found, key=lambda it: it[0], default=(0.0, None))
+    return best if points else None
