@@ -48,8 +48,8 @@ class Mapper:
         self._with_roles()
         self._without_factors()
         self._with_names()
-        for name in self.reader.model.shared & self.parameters.keys():
-            if own[f"new_{name}"].is_right:  # PyTorch has another bias for each neuron
+        for name in self.parameters:  # of shared ones PyTorch has another bias for each neuron
+            if name in self.reader.model.shared and own[f"new_{name}"].is_right:
                 self.found.shared[name] = own.pop(f"new_{name}").at
                 own.pop(f"grad_{name}", None)
         return {network.name(name): own[name] for name in self.right if name in own}

@@ -25,39 +25,58 @@ _SURE = 1e-9  # to which it must be a product of numbers that the program holds
 
 
 @dataclass(frozen=True)
-class Fit:
-    """What an optimiser explains of some steps.
+class Explained:
+    """What an optimiser explains of a step.
 
     Attributes:
-        settings: The optimiser.
-        lrs: By step the learning rate that its parameters agree on; None where they do not.
-        agree: How many parameters of all steps went that far.
-        memory: By step how many arrays of its memory a variable held.
-        moved: By step how many parameters moved, or should.
+        batch: The step.
+        lr: The learning rate that its parameters agree on; None where they do not.
+        agree: How many parameters went that far.
+        moved: How many moved, or should.
+        memory: How many arrays of the optimiser's memory a variable held.
     """
 
-    settings: Settings
-    lrs: tuple[float | None, ...]
+    batch: Batch
+    lr: float | None
     agree: int
-    memory: tuple[int, ...]
-    moved: tuple[int, ...]
+    moved: int
+    memory: int
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it shows the optimiser: by how far a parameter went, or its memory."""
+        return bool(self.lr or self.memory or not self.moved)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What an optimiser explains of some steps."""
+
+    settings: Settings
+    steps: list[Explained]
+
+    @property
+    def agree(self) -> int:
+        """How many parameters of all steps went as far as a learning rate says."""
+        return sum(it.agree for it in self.steps)
+
+    @property
+    def memory(self) -> int:
+        """How many arrays of its memory variables held."""
+        return sum(it.memory for it in self.steps)
 
     @property
     def is_whole(self) -> bool:
         """Whether it explains everything."""
-        return self.agree == sum(self.moved)
+        return all(it.agree == it.moved for it in self.steps)
 
     @property
     def begins_late(self) -> bool:
         """Whether everything but the first step is gradient descent, and nothing of that."""
-        rest = sum(self.moved[1:])
+        first, *rest = self.steps
         is_plain = self.settings.optimizer == "sgd" and not self.settings.of_optimizer
-        return bool(is_plain and self.moved[0] and not self.lrs[0] and rest and self.agree == rest)
-
-    def is_there(self, most: int) -> bool:
-        """Whether each of the first steps shows it: by how far a parameter went, or its memory."""
-        steps = list(zip(self.lrs, self.memory, self.moved, strict=True))
-        return all(lr or held or not moved for lr, held, moved in steps[:most])
+        is_late = first.moved > 0 and not first.lr and any(it.moved for it in rest)
+        return is_plain and is_late and all(it.agree == it.moved for it in rest)
 
 
 class Updates:
@@ -91,13 +110,12 @@ class Updates:
             reading = self.reader.score(self.batches[0], reading.settings)
             fit = self._fit(best.settings, len(self.batches))
         lrs, most = self._exact_of(fit), self.given.get("steps", 2)
-        is_known = any(lrs) and all(
-            exact for lr, exact in zip(fit.lrs[:most], lrs[:most], strict=True) if lr
-        )
-        if sum(best.memory) and not (is_known or self.said_lr):
+        few = fit.steps[:most]
+        is_known = any(lrs) and all(exact for it, exact in zip(few, lrs, strict=False) if it.lr)
+        if best.memory and not (is_known or self.said_lr):
             self.said_lr = self._in_its_line(self.batches[0], best.settings)
-        is_held = bool(sum(best.memory) and self.said_lr)
-        knows = fit.is_there(most) and (is_known or is_held)
+        is_held = bool(best.memory and self.said_lr)
+        knows = all(it.is_there for it in few) and (is_known or is_held)
         if not any(lrs):
             lrs = self._of_their_own(fit)
             knows = knows or all(lrs[:most])
@@ -130,9 +148,9 @@ class Updates:
         best, most = self._fit(settings), -1.0
         for each in (*self._penalties(settings), settings):
             for fit in self._tried(each):
-                known = len(list(filter(None, self._exact_of(fit))))
+                known = sum(map(bool, self._exact_of(fit)))
                 agree = fit.agree if known or fit.is_whole else 0
-                score = agree + 0.5 * (sum(fit.memory) + known)
+                score = agree + 0.5 * (fit.memory + known)
                 if score > most:
                     best, most = fit, score
             if best.is_whole:
@@ -148,7 +166,7 @@ class Updates:
                 self.seen.hurry()
                 fit = self._fit(each)
                 yield fit
-                if fit.is_whole and all(fit.lrs):
+                if fit.is_whole and all(it.lr for it in fit.steps):
                     return
 
     def _optimizers(self, settings: Settings) -> Iterator[list[Settings]]:
@@ -173,7 +191,7 @@ class Updates:
         for eps in dict.fromkeys([usual["eps"], *self.tiny]):
             simple = {name: usual[name] for name in shared} | {"eps": eps}
             fit = self._fit(replace(settings, of_optimizer=simple), 1)
-            if fit.agree or any(fit.memory):
+            if fit.agree or fit.memory:
                 for values in itertools.product(*pools):
                     of = dict(zip(shared, values, strict=True)) | {"eps": eps}
                     yield replace(settings, of_optimizer=of)
@@ -181,22 +199,18 @@ class Updates:
     def _fit(self, settings: Settings, most: int = _STEPS) -> Fit:
         """What an optimiser explains of the first steps."""
         memory: Quantities | None = None
-        lrs, held = list[float | None](), list[int]()
-        agree, moved = 0, list[int]()
+        steps = []
         for number, batch in enumerate(self.batches[:most], 1):
             new = self._new(settings, batch, memory, number)
             memory = kept(new)
-            found = [f"new_{name}" for name in memory or ()]
             tells = number > 1 or settings.optimizer != "sgd"  # SGD's is the gradient at first
-            found = [name for name in found if tells and new[name].any()]
-            held.append(sum(bool(self.reader.find_like(batch, name, new)) for name in found))
-            here = self._rates(batch, new)
-            lr = self._agreed(here, batch)
-            lrs.append(lr)
-            moved.append(len(here))
-            if lr:
-                agree += sum(each is not None and _alike(each, lr) for each in here.values())
-        return Fit(settings, tuple(lrs), agree, tuple(held), tuple(moved))
+            some = [f"new_{name}" for name, it in (memory or {}).items() if tells and it.any()]
+            held = sum(bool(self.reader.find_like(batch, name, new)) for name in some)
+            rates = self._rates(batch, new)
+            lr = self._agreed(rates, batch)
+            agree = sum(_alike(each, lr) for each in rates.values() if each and lr)
+            steps.append(Explained(batch, lr, agree, len(rates), held))
+        return Fit(settings, steps)
 
     def _new(
         self, settings: Settings, batch: Batch, memory: Quantities | None, number: int
@@ -246,7 +260,7 @@ class Updates:
         n = len(self.batches[0].x)
         shares = [share / c for c in (1, 2, 0.5, 1 / n, 0.5 / n, 2 / n)]
         held = self.reader.numbers
-        direct = [(self._near(it, held, 1e-5), share / it) for it in shares]
+        direct = [(_near(it, held, 1e-5), share / it) for it in shares]
         made = ((self._made(it, n), share / it) for it in shares[:3])
         yield from (float(number * c) for number, c in (*direct, *made) if number)
 
@@ -305,17 +319,15 @@ class Updates:
 
     def _exact_of(self, fit: Fit) -> list[float | None]:
         """By step a learning rate as the program holds it; None where it holds none."""
-        steps = list(zip(fit.lrs, self.batches, strict=False))
-        held = [self._exact(lr, batch, False) for lr, batch in steps]
+        held = [self._exact(it.lr, it.batch, False) for it in fit.steps]
         if any(held) or fit.settings.optimizer != "sgd":
             return held
         own = self._of_their_own(fit) if "loss" in self.given else []
-        return own if any(own) else [self._exact(lr, batch, True) for lr, batch in steps]
+        return own if any(own) else [self._exact(it.lr, it.batch, True) for it in fit.steps]
 
     def _of_their_own(self, fit: Fit) -> list[float | None]:
         """By step the learning rate where no update is that of the right gradients."""
-        steps = zip(fit.lrs, self.batches, strict=False)
-        return [self._of_its_own(lr, batch, fit.settings) for lr, batch in steps]
+        return [self._of_its_own(it.lr, it.batch, fit.settings) for it in fit.steps]
 
     def _of_its_own(self, lr: float | None, batch: Batch, settings: Settings) -> float | None:
         """The learning rate by its name, where the weights go that far along what is held.
@@ -329,26 +341,24 @@ class Updates:
         if self.reader.is_a_part(batch.step, batch.passes):
             return None
         right = self.reader.right(batch, settings)
-        for name in batch.step.parameters:
-            is_right = self.reader.find_like(batch, f"grad_{name}", right)
-            if name[0] == "W" and not is_right and not self._goes_along(batch, name, right, said):
-                return None
-            if name[0] == "W" and is_right and not _alike(said, lr or 0.0):
+        for l in range(1, len(batch.step.weights) + 1):
+            is_right = self.reader.find_like(batch, f"grad_W{l}", right)
+            fits = _alike(said, lr or 0.0) if is_right else self._goes_along(batch, l, right, said)
+            if not fits:
                 return None
         return said
 
     def _in_its_line(self, batch: Batch, settings: Settings) -> float | None:
         """The number in the line of an update that is no setting of the optimiser."""
-        others = {0.0, 1.0, 2.0, *settings.of_optimizer.values()}
-        found: set[float] = set()
-        for it in batch.step.names.values():
-            found |= {float(number) for number in _NUMBER.findall(self.seen.text(it.line, it.file))}
-        found -= others
+        lines = (self.seen.text(it.line, it.file) for it in batch.step.names.values())
+        found = {float(number) for line in lines for number in _NUMBER.findall(line)}
+        found -= {0.0, 1.0, 2.0, *settings.of_optimizer.values()}
         return found.pop() if len(found) == 1 else None
 
-    def _goes_along(self, batch: Batch, name: str, right: Quantities, lr: float) -> bool:
+    def _goes_along(self, batch: Batch, l: int, right: Quantities, lr: float) -> bool:
         """Whether weights go a learning rate along something held, or along what a delta gives."""
-        p, l = batch.step.parameters[name], int(name[1:])
+        name = f"W{l}"
+        p = batch.step.parameters[name]
         a = batch.x if l == 1 else right[f"a{l - 1}"]
         shape = right[f"delta{l}"].shape
         deltas = (it for c in self._new_in(batch) for it, _ in forms(self.seen.arrays[c], shape))
@@ -362,13 +372,8 @@ class Updates:
             return None
         held = self.seen.during(batch.step.after, batch.step.until)
         numbers = np.abs([*self.reader.literals, *held])
-        near = self._near(abs(lr), numbers, _NEAR)
+        near = _near(abs(lr), numbers, _NEAR)
         return self._made(abs(lr), len(batch.x)) if near is None and may_be_made else near
-
-    def _near(self, number: float, numbers: Array, room: float) -> float | None:
-        """The nearest of some numbers, where that is near enough."""
-        near = float(numbers.flat[np.argmin(np.abs(numbers - number))])
-        return near if abs(near - number) <= room * number else None
 
     def _made(self, number: float, n: int) -> float | None:
         """A number as a product or quotient of two that the program holds, or the batch's size."""
@@ -377,10 +382,16 @@ class Updates:
         twice = few[:, None] * few
         np.fill_diagonal(twice, np.inf)  # a learning rate times itself is a mistake
         for made in (few[:, None] / few, twice, few[:, None] * (1 - few)):
-            near = self._near(number, made, _SURE)
+            near = _near(number, made, _SURE)
             if near is not None:
                 return near
         return None
+
+
+def _near(number: float, numbers: Array, room: float) -> float | None:
+    """The nearest of some numbers, where that is near enough."""
+    near = float(numbers.flat[np.argmin(np.abs(numbers - number))])
+    return near if abs(near - number) <= room * number else None
 
 
 def _alike(one: float, other: float) -> bool:

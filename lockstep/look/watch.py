@@ -191,16 +191,11 @@ class Watch:
         return hasattr(value, "__dict__") and (own or isinstance(value, types.SimpleNamespace))
 
     def _sequence(self, name: str, value: Any, depth: int) -> None:
-        if not len(value):
-            return
-        if _is_plain(value):
-            with suppress(ValueError, OverflowError):
-                array = np.array(value)
-                if array.dtype.kind in "fiub":
-                    self._array(name, array)
-                    self._grown(name, id(value), len(value))
-                    return
-        if len(value) > _ITEMS:
+        array = _of_numbers(value)
+        if array is not None:
+            self._array(name, array)
+            self._grown(name, id(value), len(value))
+        if array is not None or not 0 < len(value) <= _ITEMS:
             return
         known = len(self._contents)
         for i, item in enumerate(value):
@@ -233,12 +228,9 @@ class Watch:
         else:
             return
         for key in tables[0]:
-            values = [table.get(key) for table in tables]
-            if _is_plain(values) and not any(value is None for value in values):
-                with suppress(ValueError, TypeError, OverflowError):
-                    array = np.array(values)
-                    if array.dtype.kind in "fiub":
-                        yield form.format(key), array
+            array = _of_numbers([table.get(key) for table in tables])
+            if array is not None:
+                yield form.format(key), array
 
     def _number(self, name: str, value: Any) -> None:
         where, line, file = self._at
@@ -277,13 +269,11 @@ class Watch:
     def send(self, end: str = "") -> None:
         """Send what is new; go on when the answer says so, else end here."""
         sys.settrace(None)
-        given: Quantities = dict(self._arrays)
-        numbers = []
-        for known, series in self._series.items():
-            numbers.append(known)
-            given[f"series {len(numbers) - 1}"] = np.array(series, np.float64)
+        numbers = list(self._series)
         text = json.dumps([self._seen, numbers, self._partial, self.told, self.calls, end])
-        self.channel.send({"seen": text}, given)
+        series = enumerate(self._series.values())
+        arrays = {f"series {i}": np.array(pairs, np.float64) for i, pairs in series}
+        self.channel.send({"seen": text}, self._arrays | arrays)
         self._seen, self._arrays, self._series, self._partial = [], {}, {}, []
         self._numbers = 0
         answer, _ = self.channel.receive()
@@ -302,11 +292,17 @@ def _end(name: str) -> str:
     return name[max(name.rfind("."), name.rfind("[")) :]
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether these seem to be numbers, or lists of them."""
-    while isinstance(value, list | tuple) and len(value):
-        value = value[0]
-    return _is_number(value)
+def _of_numbers(values: Any) -> Array | None:
+    """An array of numbers, or of lists of them; None where these are none."""
+    first = values
+    while isinstance(first, list | tuple) and len(first):
+        first = first[0]
+    if _is_number(first):
+        with suppress(ValueError, TypeError, OverflowError):
+            array = np.array(values)
+            if array.dtype.kind in "fiub":
+                return array
+    return None
 
 
 def _is_number(value: Any) -> bool:
