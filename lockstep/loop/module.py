@@ -22,7 +22,6 @@ from lockstep.gradients.inputs import given
 from lockstep.gradients.measured import SAFETY
 from lockstep.gradients.reference import Noise, gradients
 from lockstep.gradients.result import GradientMismatch, first_of, labelled
-from lockstep.loop.follow import Judge
 from lockstep.loop.judge import Judge
 from lockstep.network.names import Array, Quantities
 from lockstep.network.terms import Term, term
