@@ -58,13 +58,14 @@ class Ratios:
             np.divide(allowed, ratio, out=ratio)
         largest = float(ratio.max()) if len(ratio) else 0.0
         if not largest < 1:
-            reached = ratio < 1
-            blind = ~reached & (allowed > self.known)
+            whole = np.flatnonzero(~(ratio < 1))  # few as a rule
+            limits = allowed[whole]
+            blind = limits > self.known
             self.blind += int(np.count_nonzero(blind))
-            self.unlimited += int(np.count_nonzero(~np.isfinite(allowed)))
-            kept = ratio[reached | blind]
-            largest = float(kept.max()) if len(kept) else 0.0
-            ratio = kept
+            self.unlimited += int(np.count_nonzero(~np.isfinite(limits)))
+            if not blind.all():
+                ratio = np.delete(ratio, whole[~blind])
+                largest = float(ratio.max()) if len(ratio) else 0.0
         self.largest = max(self.largest, largest)
         ratio = ratio[::every]
         for start in range(0, len(ratio), _KEPT):
