@@ -35,8 +35,8 @@ def parser(name: str | None = None) -> Parser:
     it = Parser(
         name,
         argument_default=SUPPRESS,
-        description="Train a two-layer network by hand and by PyTorch, side by side, and compare "
-        "every number. Without arguments: the lecture's 2-2-2 network on fixed example numbers.",
+        description="Train a network by hand and by PyTorch, side by side, and compare every "
+        "number. Without arguments: the lecture's 2-2-2 network on fixed example numbers.",
         epilog="Exit status: 0 everything matches, 1 a mismatch, 2 unusable input, 3 the numbers "
         "stopped being finite, 130 interrupted, 143 terminated.",
     )
