@@ -176,35 +176,41 @@ class _Function:
         arrays: Other inputs.
         laid: By input what lays it out in memory in another way.
         """
-        layer, names = self.layer, self.wanted if wanted is None else wanted
-        tensors = leaves(arrays or layer.known.arrays, names)
+        names = self.wanted if wanted is None else wanted
+        tensors = leaves(arrays or self.layer.known.arrays, names)
         with same_draws(), torch.enable_grad():
             passed = self.passed(tensors)
             passed |= {name: lay(passed[name]) for name, lay in (laid or {}).items()}
-            before = _tensors(layer.without_incoming(passed))
-            copies = {name: tensor.detach().clone() for name, tensor in before.items()}
-            outputs = self.outputs(passed)
-            self._demand_unchanged("forward", before, copies, outputs)
-            if incoming is None:
-                incoming = [passed[name] for name in layer.outputs]
-            used = {k: it.detach().clone() for k, it in enumerate(incoming) if it is not None}
-            found = torch.autograd.grad(
-                [outputs[k] for k in used],
-                [tensors[name] for name in names],
-                [incoming[k] for k in used],
-                allow_unused=True,
-            )
-            self._demand_unchanged("backward", before, copies, outputs)
-            for k, clone in used.items():
-                if not torch.equal(incoming[k], clone):
-                    raise wrong(
-                        layer.outputs[k],
-                        "input-changed",
-                        "backward overwrites the incoming gradient, which PyTorch may need "
-                        "elsewhere",
-                        "work on a copy: incoming = incoming.clone()",
-                    )
-        return [output.detach() for output in outputs], dict(zip(names, found, strict=True))
+            return self.of(passed, {name: tensors[name] for name in names}, incoming)
+
+    def of(
+        self, passed: dict[str, Any], wanted: dict[str, Tensor], incoming: list[Any] | None = None
+    ) -> tuple[list[Tensor], dict[str, Tensor | None]]:
+        """The same of what is passed, and was made from the tensors that are wanted."""
+        layer = self.layer
+        before = _tensors(layer.without_incoming(passed))
+        copies = {name: tensor.detach().clone() for name, tensor in before.items()}
+        outputs = self.outputs(passed)
+        self._demand_unchanged("forward", before, copies, outputs)
+        if incoming is None:
+            incoming = [passed[name] for name in layer.outputs]
+        used = {k: it.detach().clone() for k, it in enumerate(incoming) if it is not None}
+        found = torch.autograd.grad(
+            [outputs[k] for k in used],
+            list(wanted.values()),
+            [incoming[k] for k in used],
+            allow_unused=True,
+        )
+        self._demand_unchanged("backward", before, copies, outputs)
+        for k, clone in used.items():
+            if not torch.equal(incoming[k], clone):
+                raise wrong(
+                    layer.outputs[k],
+                    "input-changed",
+                    "backward overwrites the incoming gradient, which PyTorch may need elsewhere",
+                    "work on a copy: incoming = incoming.clone()",
+                )
+        return [output.detach() for output in outputs], dict(zip(wanted, found, strict=True))
 
     def passed(self, tensors: dict[str, Tensor]) -> dict[str, Any]:
         """What the function is called with, and incoming gradients: clones, as it may overwrite."""
@@ -252,11 +258,17 @@ class _Function:
         kind = self.layer.known.kinds.get(name)
         return float(torch.finfo(kind).eps) if kind else 0.0
 
+    def results(self, **settings: Any) -> dict[str, Tensor | None]:
+        """The outputs and the gradients by name. settings: as of `both`."""
+        outputs, found = self.both(**settings)
+        return dict(zip(self.layer.outputs, outputs, strict=True)) | found
+
     def answer(self, arrays: Quantities) -> dict[str, Any]:
-        outputs, found = self.both(arrays=arrays)
-        zeros = {name: np.zeros_like(self.layer.known.arrays[name]) for name in found}
-        right = {name: gradient for name, gradient in found.items() if gradient is not None}
-        return dict(zip(self.layer.outputs, outputs, strict=True)) | zeros | right
+        """The same, with zeros for None."""
+        return {
+            name: np.zeros_like(arrays[name]) if it is None else it
+            for name, it in self.results(arrays=arrays).items()
+        }
 
 
 def _tensors(passed: Any, name: str = "") -> dict[str, Tensor]:
@@ -306,21 +318,16 @@ def _guards(it: _Function) -> dict[str, Any]:
     tensors = leaves(layer.known.arrays, it.wanted)
     with same_draws(), torch.enable_grad():
         passed = it.passed(tensors)
-        outputs = it.outputs(passed)
-        incoming = [passed[name] for name in layer.outputs]
-        found = torch.autograd.grad(
-            outputs, [tensors[name] for name in it.wanted], incoming, allow_unused=True
-        )
+        outputs, found = it.of(passed, {name: tensors[name] for name in it.wanted})
     before = {t.untyped_storage().data_ptr() for t in _tensors(passed).values()}
-    own = dict(zip([*layer.outputs, *it.wanted], [*outputs, *found], strict=True))
-    own = {name: result for name, result in own.items() if result is not None}
+    results = dict(zip(layer.outputs, outputs, strict=True)) | found
+    own = {name: result for name, result in results.items() if result is not None}
     again = it.answer(layer.known.arrays)
     return {
         "zeros": [name for name in it.wanted if not right[name].any()],
         "aliasing": [name for name, t in own.items() if t.untyped_storage().data_ptr() in before],
         "deterministic": all(
-            torch.equal(torch.as_tensor(again[name]), result.detach().cpu())
-            for name, result in own.items()
+            torch.equal(torch.as_tensor(again[name]), result.cpu()) for name, result in own.items()
         ),
     }
 
@@ -343,7 +350,7 @@ def _bound(function: Any, names: list[str]) -> Callable[[dict[str, Any]], list[A
     apply = function if is_module else getattr(function, "apply", function)
     arguments = list(inspect.signature(forward).parameters.values()) if forward else []
     own_setup = torch.autograd.function._SingleLevelFunction.setup_context
-    if arguments and not is_module and getattr(owner, "setup_context", own_setup) is own_setup:
+    if not is_module and getattr(owner, "setup_context", own_setup) is own_setup:
         arguments = arguments[1:]  # without ctx
     known = [argument.name for argument in arguments]
     if not set(names) <= set(known):
@@ -434,7 +441,7 @@ def _strided(it: _Function, inputs: dict[str, Any]) -> Iterator[str]:
     Raises:
         GradientMismatch: Such an input was given as a view.
     """
-    right = _results(it)
+    right = it.results()
     if _draws(it):  # other numbers in another layout
         return
     apart = list[str]()
@@ -442,7 +449,7 @@ def _strided(it: _Function, inputs: dict[str, Any]) -> Iterator[str]:
         tensor = torch.as_tensor(value) if isinstance(value, Tensor | np.ndarray) else None
         for view in _views(tensor) if tensor is not None else ():
             try:
-                found = _results(it, laid={name: view.lay})
+                found = it.results(laid={name: view.lay})
             except Exception as error:
                 if view.is_given:
                     raised = f"{type(error).__name__}: {first_line_of(error)}"
@@ -457,12 +464,6 @@ def _strided(it: _Function, inputs: dict[str, Any]) -> Iterator[str]:
                 apart.append(f"{each} is wrong where {name} is {view.words}")
     if apart:
         yield f"{' and '.join(apart)}: use its strides, or begin with .contiguous()"
-
-
-def _results(it: _Function, **settings: Any) -> dict[str, Tensor | None]:
-    """The outputs and the gradients by name."""
-    outputs, found = it.both(**settings)
-    return dict(zip(it.layer.outputs, outputs, strict=True)) | found
 
 
 def _draws(it: _Function) -> bool:
@@ -508,7 +509,7 @@ def _nudged(it: _Function) -> Iterator[dict[str, Tensor | None]]:
             if name in it.wanted
         }
         moved = {name: array.astype(arrays[name].dtype) for name, array in moved.items()}
-        yield _results(it, arrays=arrays | moved)
+        yield it.results(arrays=arrays | moved)
 
 
 _NUDGES, _BY = 8, 4  # how often inputs are moved, and by how many units in the last place

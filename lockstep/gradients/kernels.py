@@ -300,10 +300,6 @@ def _sides(built: Mapping[str, Built]) -> Sides:
         known = it.layer.known.arrays
         return known | {name: array.astype(known[name].dtype) for name, array in incoming.items()}
 
-    def wide(incoming: Quantities) -> Quantities:
-        found = arrays(some, incoming)
-        return {name: widened(array) for name, array in found.items()}
-
     def hand(precision: str, incoming: Quantities) -> Quantities:
         it = built[precision]
         found = it.answer(arrays(it, incoming))
@@ -317,8 +313,9 @@ def _sides(built: Mapping[str, Built]) -> Sides:
         return {name: array.astype(np.float64) for name, array in found.items()}
 
     def noise(precision: str, incoming: Quantities, draw: int) -> Quantities:
+        wide = {name: widened(array) for name, array in arrays(some, incoming).items()}
         mode = Noise(draw, 2 * unit(precision)) if draw else None
-        return gradients(some.layer.wide, wide(incoming), names, mode)
+        return gradients(some.layer.wide, wide, names, mode)
 
     return Sides(
         hand, pytorch, noise, {n: some.layer.known.arrays[n].shape for n in some.layer.outputs}
@@ -435,11 +432,8 @@ def _as_formula(
     }
     names = [*some.wanted, *layer.outputs]
     check = Check(None, layer.wide, inputs, names, names, incoming=list(layer.outputs))
-    zero = {it.name: np.zeros_like(truth)}
-    seen = Measured(
-        {it.name: own}, {it.name: truth}, zero, zero, zero, {it.name: bound},
-        {it.name: unit(precision)}, [],
-    )  # fmt: skip
+    units = {it.name: unit(precision)}
+    seen = Measured({it.name: own}, {it.name: truth}, {}, {}, {}, {}, units, [])
     (found,) = diagnose(check, seen, [Wrong(it.name, own, truth, bound)], Kinks(), deadline)
     return found
 

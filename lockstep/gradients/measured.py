@@ -12,11 +12,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import product
 
 import numpy as np
 import torch
 
-from lockstep.gradients.inputs import parts
+from lockstep.gradients.inputs import largest, parts
 from lockstep.gradients.reference import (
     Noise,
     Reference,
@@ -121,21 +123,16 @@ class Check:
         self, change: Callable[[str, Array], Array], names: Iterable[str] | None = None
     ) -> Quantities:
         """The inputs with some changed: those that are differentiated, or those that are named."""
-        changed = {
-            name: change(name, self.inputs[name])
-            for name in (self.wanted if names is None else names)
-        }
-        return self.inputs | {
-            name: np.asarray(array, self.inputs[name].dtype) for name, array in changed.items()
-        }
+        its = {name: self.inputs[name] for name in (self.wanted if names is None else names)}
+        moved = {name: np.asarray(change(name, it), it.dtype) for name, it in its.items()}
+        return self.inputs | moved
 
     def whole(self, torch: Quantities) -> float:
         """The size that gradients have here: of the largest, or of the value over the inputs."""
-        inputs = [np.max(np.abs(self.inputs[name]), initial=0.0) for name in self.wanted]
+        inputs = [largest(self.inputs[name]) for name in self.wanted]
         value = abs(self.value()) / max([*inputs, 1e-300])
-        sizes = [np.abs(one[np.isfinite(one)]) for one in torch.values()]
-        largest = [float(np.max(size, initial=0.0)) for size in sizes]
-        return float(max([*largest, *([value] if np.isfinite(value) else [])]))
+        sizes = [largest(one[np.isfinite(one)]) for one in torch.values()]
+        return float(max(size for size in [*sizes, value] if np.isfinite(size)))
 
 
 def _unit(array: Array) -> float:
@@ -179,12 +176,9 @@ class Measured:
 
     def references(self, name: str) -> Array:
         """How far rounding moves PyTorch's, by whatever was seen, and the last place at least."""
-        seen: Array = np.asarray(np.abs(self.torch[name]))
-        seen *= self.unit[name]
-        seen[~np.isfinite(seen)] = 0.0
-        seen += self.least(name)
-        seen += np.maximum(self.by_torch[name], self.by_noise[name])
-        return seen
+        size = np.nan_to_num(np.abs(self.torch[name]), nan=0.0, posinf=0.0)
+        seen = np.maximum(self.by_torch[name], self.by_noise[name])
+        return np.asarray(size * self.unit[name] + self.least(name) + seen)
 
 
 _TINY = {  # the smallest normal number by unit roundoff
@@ -207,25 +201,24 @@ def measure(it: Check, own: Quantities, values: Quantities) -> Measured:
     seen = _unmeasured(it, own, values)
     sides = _sides(it, seen)
     for side in (*sides, *sides[:-1]):
-        _demand_steady(side, seen.unit, it.inputs)
+        side.demand_steady(seen, it.inputs)
     directed = modes() if it.on_cpu else ()
-    for mode in directed:
-        with rounded(mode), limited(max(_PATIENCE, 20 * it.seconds)):
-            found = _guarded(lambda: _by_hand(it), it.who, "rounding", seen)
-        for side in sides[:-1]:  # state that shows after some calls is no rounding
-            _demand_steady(side, seen.unit, it.inputs)
-        _grow(seen.by_hand, found, own)
-        with rounded(mode):
-            found = _guarded(lambda: it.torch(), "reference", "rounding", seen)
-        _grow(seen.by_torch, found, seen.torch)
+    for mode, side in product(directed, sides):
+        by_hand = side is not sides[-1]
+        end = limited(max(_PATIENCE, 20 * it.seconds)) if by_hand else contextlib.nullcontext()
+        with rounded(mode), end:
+            found = side.tried(it.inputs, "rounding", seen)
+        if by_hand:  # state that shows after some calls is no rounding
+            side.demand_steady(seen, it.inputs)
+        side.grow(found)
     if directed:
         _forget_branches(it, seen)
     else:
         _by_moves(it, seen)
     narrow = set[str]()
     for noise in noisy(it):
-        found = _guarded(lambda: it.torch(mode=noise), "reference", "noise", seen)  # noqa: B023
-        _grow(seen.by_noise, found, seen.torch)
+        side = _Side("reference", partial(it.torch, mode=noise), seen.torch, seen.by_noise)
+        side.grow(side.tried(it.inputs, "noise", seen))
         it.used |= noise.used
         narrow |= noise.narrow
     if narrow:
@@ -237,8 +230,8 @@ def measure(it: Check, own: Quantities, values: Quantities) -> Measured:
     seen.truth = _truth(it, seen)
     safety = SAFETY if directed else MOVED_SAFETY
     for name in own:
-        largest = np.maximum(seen.references(name), seen.by_hand[name])
-        seen.bound[name] = np.asarray(safety * largest)
+        most = np.maximum(seen.references(name), seen.by_hand[name])
+        seen.bound[name] = np.asarray(safety * most)
     return seen
 
 
@@ -246,15 +239,12 @@ def _truth(it: Check, seen: Measured) -> Quantities:
     """PyTorch's gradients in float64 where the inputs have less, if the reference can do that."""
     if min(seen.unit.values()) < 2.0**-30:
         return {}
-    floats = floating(it.inputs)
     wide = {
-        name: array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
-        if name in floats
-        else array
-        for name, array in it.inputs.items()
+        name: it.inputs[name].astype(np.result_type(it.inputs[name], np.float64))
+        for name in floating(it.inputs)
     }
     try:
-        found = it.torch(wide)
+        found = it.torch(it.inputs | wide)
     except (ValueError, TypeError):  # it has constants in another precision
         return {}
     return {name: array for name, array in found.items() if name in seen.own}
@@ -273,20 +263,14 @@ def fixed(
 
 def _unmeasured(it: Check, own: Quantities, values: Quantities) -> Measured:
     torch = {name: values[name] for name in own}
-    by_hand, by_torch, by_noise = (
-        {name: np.zeros(value.shape) for name, value in torch.items()} for _ in range(3)
-    )
-    return Measured(
-        own,
-        torch,
-        by_hand,
-        by_torch,
-        by_noise,
-        bound={},
-        unit={name: it.unit(name) for name in own},
-        remarks=[],
-        whole=it.whole(torch),
-    )
+    by_hand, by_torch, by_noise = (_zeros(torch) for _ in range(3))
+    unit = {name: it.unit(name) for name in own}
+    whole = it.whole(torch)
+    return Measured(own, torch, by_hand, by_torch, by_noise, {}, unit, [], whole=whole)
+
+
+def _zeros(like: Quantities) -> Quantities:
+    return {name: np.zeros(array.shape) for name, array in like.items()}
 
 
 @dataclass
@@ -304,6 +288,36 @@ class _Side:
     call: Hand
     values: Quantities
     largest: Quantities
+
+    def tried(self, inputs: Quantities, under: str, seen: Measured) -> Quantities:
+        """Its gradients under another rounding or noise; none where that fails, with a remark."""
+        try:
+            return self.call(inputs)
+        except (ValueError, TypeError) as error:
+            remark = f"the bound is measured without {self.who} under another {under}: {error}"
+            seen.remarks += [remark] if remark not in seen.remarks else []
+            return {}
+
+    def grow(self, found: Quantities) -> None:
+        """Take in how far other gradients are from the first ones."""
+        for name, most in self.largest.items() if found else ():
+            apart = np.abs(np.asarray(found.get(name, np.zeros(())) - self.values[name]))
+            np.maximum(most, apart, out=most, where=np.isfinite(apart))
+
+    def demand_steady(self, seen: Measured, inputs: Quantities) -> None:
+        """Raise where another call on the same inputs changes more than rounding does."""
+        second = self.call(inputs)
+        for name, before in self.largest.items():
+            first = self.values[name]
+            known = np.isfinite(first)
+            again = second.get(name, np.zeros(()))
+            another = name in second and (known != np.isfinite(again)).any()
+            most = _UNSTEADY * seen.unit[name] * largest(first[known])
+            change = again - first
+            if another or (np.abs(change) > np.maximum(most, SAFETY * before)).any():
+                third = self.call(inputs).get(name, again)
+                grows = largest((third - again) - change) <= _ALIKE * largest(change)
+                raise Unsteady(self.who, name, name in second and not another and bool(grows))
 
 
 def _sides(it: Check, seen: Measured) -> list[_Side]:
@@ -323,21 +337,6 @@ def noisy(it: Check) -> Iterator[Noise]:
         yield Noise(DRAWS * it.seed + draw, widest)
 
 
-def _by_hand(it: Check) -> Quantities:
-    return it.hand(it.inputs) if it.hand is not None else {}
-
-
-def _guarded(side: Callable[[], Quantities], who: str, under: str, seen: Measured) -> Quantities:
-    """A side under another rounding or noise; nothing where that fails, with a remark."""
-    try:
-        return side()
-    except (ValueError, TypeError) as error:
-        remark = f"the bound is measured without {who} under another {under}: {error}"
-        if remark not in seen.remarks:
-            seen.remarks.append(remark)
-        return {}
-
-
 def _forget_branches(it: Check, seen: Measured) -> None:
     """Directed rounding may change an index or a branch, which is no rounding of the result.
 
@@ -347,16 +346,17 @@ def _forget_branches(it: Check, seen: Measured) -> None:
         large = {name: change > SMALL * seen.whole for name, change in side.largest.items()}
         if not any(where.any() for where in large.values()):
             continue
-        by_moves = {name: np.zeros(change.shape) for name, change in side.largest.items()}
+        moved = replace(side, largest=_zeros(side.largest))
         for inputs in _moves(it, _FEW, all_floats=side.who == "reference"):
             try:
-                _grow(by_moves, side.call(inputs), side.values)
+                moved.grow(side.call(inputs))
             except (ValueError, TypeError):  # nothing is known
                 return
         for name, where in large.items():
-            branches = where & (by_moves[name] < 1e-3 * side.largest[name])
+            by_moves, most = moved.largest[name], side.largest[name]
+            branches = where & (by_moves < 1e-3 * most)
             if branches.any():
-                side.largest[name][branches] = by_moves[name][branches]
+                most[branches] = by_moves[branches]
                 seen.remarks.append(
                     f"{side.who} takes another branch, or another index, under another rounding "
                     f"(gradient of {name}); that is not counted as rounding"
@@ -369,10 +369,9 @@ def _by_moves(it: Check, seen: Measured) -> None:
     for inputs in _moves(it, _MOVED_DRAWS):
         for side in sides:
             with contextlib.suppress(ValueError, TypeError):  # at the edge of what it takes
-                _grow(side.largest, side.call(inputs), side.values)
+                side.grow(side.call(inputs))
     for side in sides[:-1]:  # state that showed meanwhile is no rounding
-        unmoved = {name: np.zeros(value.shape) for name, value in side.values.items()}
-        _demand_steady(replace(side, largest=unmoved), seen.unit, it.inputs)
+        replace(side, largest=_zeros(side.values)).demand_steady(seen, it.inputs)
     seen.remarks.append(
         "rounding can't be directed here, so the bound is measured with inputs that are moved "
         "by a unit in the last place"
@@ -399,7 +398,7 @@ def moved_by_hand(it: Check, seen: Measured) -> None:
             # what only scales with the gradient is no rounding
             scaled = np.abs(error * (value / moved) - before)
             apart = np.asarray(np.fmin(np.abs(error - before), scaled))
-            small = apart <= SMALL * np.max(np.abs(own), initial=0.0)
+            small = apart <= SMALL * largest(own)
             np.maximum(seen.by_hand[name], apart, out=seen.by_hand[name], where=small)
 
 
@@ -412,31 +411,6 @@ def _moves(it: Check, draws: int, all_floats: bool = False) -> Iterator[Quantiti
             lambda _, array: array * (1 + 2 * _unit(array) * random.integers(-1, 2, array.shape)),
             floats if all_floats else it.wanted,
         )
-
-
-def _demand_steady(side: _Side, unit: dict[str, float], inputs: Quantities) -> None:
-    """Raise where another call on the same inputs changes more than rounding does."""
-    second = side.call(inputs)
-    for name, before in side.largest.items():
-        first = side.values[name]
-        known = np.isfinite(first)
-        whole = np.max(np.abs(first), initial=0.0, where=known)
-        again = second.get(name, np.zeros(()))
-        another = name in second and (known != np.isfinite(again)).any()
-        least = np.maximum(_UNSTEADY * unit[name] * whole, SAFETY * before)
-        if another or (np.abs(again - first) > least).any():
-            third = side.call(inputs).get(name, again)
-            apart = np.abs((third - again) - (again - first)).max(initial=0.0)
-            grows = apart <= _ALIKE * np.abs(again - first).max(initial=0.0)
-            raise Unsteady(side.who, name, name in second and not another and bool(grows))
-
-
-def _grow(largest: Quantities, ones: Quantities, others: Quantities) -> None:
-    """Take in the sizes of differences."""
-    for name in largest if ones else ():
-        apart = np.asarray(ones.get(name, np.zeros(())) - others[name])
-        np.abs(apart, out=apart)
-        np.maximum(largest[name], apart, out=largest[name], where=np.isfinite(apart))
 
 
 def noises(
