@@ -6,7 +6,7 @@ import difflib
 import inspect
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -194,9 +194,9 @@ def taken_out(reference: Code, chosen: dict[str, Any], inputs: dict[str, Any]) -
         arguments = inspect.signature(reference).parameters
     takes_all = not arguments or any(it.kind is it.VAR_KEYWORD for it in arguments.values())
     known = vars(Options())
-    for name in known:
+    for name, default in known.items():
         argument, value = arguments.get(name), chosen[name]
-        usual = isinstance(value, type(known[name])) and value == known[name]
+        usual = isinstance(value, type(default)) and value == default
         if argument and (argument.default is argument.empty or not usual):
             inputs[name] = chosen.pop(name)
     for name in inputs:
@@ -236,15 +236,16 @@ def as_function(reference: Code, known: Given, options: Options) -> Code:
 
     Python's own numbers reach it as they are; if it takes only tensors there, as tensors.
     """
-    as_numbers = [True]
+    as_numbers = bool(known.numbers)
 
     def function(**tensors: Tensor) -> Any:
+        nonlocal as_numbers
         try:
-            return reference(**known.for_torch(tensors, options.device, as_numbers[0]))
+            return reference(**known.for_torch(tensors, options.device, as_numbers))
         except TypeError:
-            if not (as_numbers[0] and known.numbers):
+            if not as_numbers:
                 raise
-        as_numbers[0] = False
+        as_numbers = False
         return reference(**known.for_torch(tensors, options.device, numbers=False))
 
     return function
@@ -462,7 +463,7 @@ def _judge_by_hand(it: Check, seen: Measured, looked: list[Wrong]) -> None:
         bound = SAFETY * seen.references(one.name)
         by_yours = ~agree(one.own, one.value, bound) & ~one.off
         # difference quotients are not excused by how far rounding moves them
-        if by_yours.any() and quotient(it, one.name, one.own, one.value, by_yours):
+        if quotient(it, one.name, one.own, one.value, by_yours):
             one.judge(bound)
 
 
@@ -477,28 +478,31 @@ def _excuse(it: Check, seen: Measured, looked: list[Wrong]) -> Kinks:
             for one in looked
         }
         seen.remarks += [
-            f"{name}: PyTorch's gradient loses digits in this precision; yours is right by its "
+            f"{one.name}: PyTorch's gradient loses digits in this precision; yours is right by its "
             f"gradient in float64 ({counted(where.sum(), 'value')})"
-            for name, where in nearer.items()
-            if where.any()
+            for one, where in _some(nearer, looked)
         ]
         off = _accepted(seen, nearer, off, looked)
     tails = saturated(it, seen, off)
     seen.remarks += [
         f"{one.name}: right, but your gradient loses digits at {one.label(first_of(where))}, "
         f"where it saturates ({counted(where.sum(), 'value')})"
-        for one in looked
-        if (where := tails[one.name]).any()
+        for one, where in _some(tails, looked)
     ]
     off = _accepted(seen, tails, off, looked)
     kinks = look_around(it, seen, off)
     absolved = {name: kinks.jumps[name] & ~kinks.outside[name] for name in off}
-    seen.remarks += _at_kinks(absolved, kinks, looked)
+    seen.remarks += [_at_a_kink(one, where, kinks) for one, where in _some(absolved, looked)]
     off = _accepted(seen, absolved, off, looked)
     if yours_is_the_derivative(it, seen, off):
-        seen.remarks.append(_not_the_derivative(off, looked))
+        seen.remarks.append(_not_the_derivative(_some(off, looked)))
         _accepted(seen, off, off, looked)
     return kinks
+
+
+def _some(which: Quantities, looked: list[Wrong]) -> list[tuple[Wrong, Array]]:
+    """The gradients of which some elements are meant, and these."""
+    return [(one, where) for one in looked if (where := which[one.name]).any()]
 
 
 def _may_be_rounding(one: Wrong) -> bool:
@@ -518,34 +522,29 @@ def _accepted(
     return {name: where & ~right[name] for name, where in off.items()}
 
 
-def _not_the_derivative(off: Quantities, looked: list[Wrong]) -> str:
-    places = [one.label(first_of(where)) for one in looked if (where := off[one.name]).any()]
-    more = " and elsewhere" if sum(where.sum() for where in off.values()) > len(places) else ""
+def _not_the_derivative(some: list[tuple[Wrong, Array]]) -> str:
+    places = ", ".join(one.label(first_of(where)) for one, where in some)
+    more = " and elsewhere" if sum(where.sum() for _, where in some) > len(some) else ""
     return (
-        f"PyTorch's gradient is not the derivative of this reference at {', '.join(places)}{more}; "
-        "yours is, by difference quotients of the reference's value"
+        f"PyTorch's gradient is not the derivative of this reference at {places}{more}; yours is, "
+        "by difference quotients of the reference's value"
     )
 
 
-def _at_kinks(absolved: Quantities, kinks: Kinks, looked: list[Wrong]) -> Iterator[str]:
-    """A remark for every gradient with elements that differ from PyTorch's at a kink."""
-    for one in looked:
-        name, where = one.name, absolved[one.name]
-        if not where.any():
-            continue
-        at = first_of(where)
-        low, high, slack = (side[name][at] for side in (kinks.low, kinks.high, kinks.slack))
-        more = f" ({counted(where.sum(), 'value')} like this)" if where.sum() > 1 else ""
-        if high - low <= 2 * slack:
-            yield (
-                f"PyTorch's gradient is not the derivative of this reference at {one.label(at)}: "
-                f"on both sides it is {low:.6g}, as yours{more}"
-            )
-        else:
-            yield (
-                f"{one.label(at)} is at a kink or tie, where the gradient may be anything "
-                f"from {low:.6g} to {high:.6g}; yours is{more}"
-            )
+def _at_a_kink(one: Wrong, where: Array, kinks: Kinks) -> str:
+    """The remark on a gradient with elements that differ from PyTorch's at a kink."""
+    at, label = first_of(where), one.label(first_of(where))
+    low, high, slack = (side[one.name][at] for side in (kinks.low, kinks.high, kinks.slack))
+    more = f" ({counted(where.sum(), 'value')} like this)" if where.sum() > 1 else ""
+    if high - low <= 2 * slack:
+        return (
+            f"PyTorch's gradient is not the derivative of this reference at {label}: "
+            f"on both sides it is {low:.6g}, as yours{more}"
+        )
+    return (
+        f"{label} is at a kink or tie, where the gradient may be anything "
+        f"from {low:.6g} to {high:.6g}; yours is{more}"
+    )
 
 
 def _demand_finite(looked: list[Wrong]) -> None:

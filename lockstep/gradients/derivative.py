@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.overrides import TorchFunctionMode
 
+from lockstep.gradients.inputs import largest
 from lockstep.gradients.kinks import scale
 from lockstep.gradients.measured import Check, Measured, noisy
 from lockstep.gradients.reference import asked, clones, same_draws, way_back
@@ -38,10 +40,10 @@ def yours_is_the_derivative(it: Check, seen: Measured, off: Quantities) -> bool:
     off: by input, which elements differ.
     """
     asked_for = {name: where for name, where in off.items() if where.any()}
-    if not asked_for or not all(name in it.wanted for name in asked_for):
+    if not asked_for or not asked_for.keys() <= {*it.wanted}:
         return False
-    apart = {name: np.max(np.abs(seen.own[name] - seen.torch[name])) for name in asked_for}
-    large = any(apart[n] > _LITTLE * np.max(np.abs(seen.torch[n])) for n in asked_for)
+    sides = [(seen.own[name], seen.torch[name]) for name in asked_for]
+    large = any(largest(own - value) > _LITTLE * largest(value) for own, value in sides)
     if large and _is_cut(it):
         return False
     sure = False  # along some direction; along the others nothing may speak against it
@@ -94,7 +96,7 @@ _CUTTING = {
 def _directions(it: Check, off: Quantities) -> Iterator[Quantities]:
     """Along each element that differs; of many, along some, and along all with random weights."""
     random = np.random.default_rng(it.seed)
-    for _ in range(3 if sum(int(where.sum()) for where in off.values()) > _ALONE else 0):
+    for _ in range(3 if sum(where.sum() for where in off.values()) > _ALONE else 0):
         yield {
             name: where
             * random.choice([-1.0, 1.0], where.shape)
@@ -229,10 +231,10 @@ def _shaking(it: Check) -> float:
     """How far rounding moves the reference's value, which may be a sum of larger terms."""
     here = it.value()
     under_noise = []
-    for noise, _ in zip(noisy(it), range(4), strict=False):
+    for noise in islice(noisy(it), 4):
         with noise:
             under_noise.append(it.value())
-    return float(np.max(np.abs(np.array(under_noise) - here)))
+    return float(largest(np.array(under_noise) - here))
 
 
 def _along(it: Check, moves: Quantities, way: int) -> Quantities:

@@ -17,7 +17,15 @@ from lockstep.explain.diagnosis import Diagnosis
 from lockstep.gradients.check import Code, Options
 from lockstep.gradients.inputs import rebuilt
 from lockstep.gradients.kinks import Kinks
-from lockstep.gradients.ladder import HALVES, PRECISIONS, RATIO, on_the_grid, precision_of, unit
+from lockstep.gradients.ladder import (
+    HALVES,
+    PRECISIONS,
+    RATIO,
+    on_the_grid,
+    precision_of,
+    size,
+    unit,
+)
 from lockstep.gradients.measured import Check, Measured
 from lockstep.gradients.mistakes import diagnose
 from lockstep.gradients.precisions import Climbed, Finding, Sides, climb
@@ -33,7 +41,7 @@ from lockstep.gradients.result import (
 from lockstep.gradients.scalar import Layer
 from lockstep.gradients.unseen import untested
 from lockstep.gradients.wrong import FACTORS, Wrong
-from lockstep.network.names import Array, Quantities
+from lockstep.network.names import Quantities
 from lockstep.run.record import Entry
 
 _EXACT = ("float64", "float32")  # in which every element is judged
@@ -175,7 +183,7 @@ def judged(kernel: Kernel, inputs: dict[str, Any], asked: tuple[str, ...] | None
     if result is None and exact:
         result, known = _exactly(kernel, inputs, given, exact), [exact]
     if result is None:
-        kernel.structure(built[next(iter(built))])
+        kernel.structure(next(iter(built.values())))
     if asked and len({*asked} & {*HALVES}) == 1 and result is None:
         remarks.append(
             f"{asked[-1]} alone is judged by PyTorch's own error in it; together with the other "
@@ -183,7 +191,7 @@ def judged(kernel: Kernel, inputs: dict[str, Any], asked: tuple[str, ...] | None
         )
     found = _in_others(kernel, built, result, known, asked or (given,))
     found.refused = refused
-    found.remarks = [*found.remarks, *remarks]
+    found.remarks += remarks
     return found
 
 
@@ -201,23 +209,20 @@ def _in_others(
     wanted: Sequence[str],
 ) -> CheckResult:
     """The result with the precisions in which no element was judged, and each tensor is."""
-    climbed = Climbed()
+    climbed, some = Climbed(), next(iter(built.values()))
     if len(built) > len(known):
-        climbed = climb(_sides(built), [*built], known, kernel.options.seed)
-        _demand_right(kernel, built, climbed, wanted)
-    found = result or _by_tensor(climbed, built)
+        climbed = climb(_sides(built, some), [*built], known, kernel.options.seed)
+        _demand_right(kernel.options, some, climbed, wanted)
+    found = result or _by_tensor(climbed, some)
     found.precisions = climbed.table or _of(found, known)
     found.judged = next(iter(known), "")
     found.in_halves = max(climbed.seen.values(), default=0.0) if result else 0.0
-    found.remarks = [*found.remarks, *climbed.remarks]
+    found.remarks += climbed.remarks
     return found
 
 
 def _tried(
-    kernel: Kernel,
-    inputs: dict[str, Any],
-    names: Sequence[str],
-    remarks: list[str],
+    kernel: Kernel, inputs: dict[str, Any], names: Sequence[str], remarks: list[str]
 ) -> tuple[dict[str, Built], dict[str, str]]:
     """The function in the precisions that it takes, and why it does not take the others."""
     built, refused = dict[str, Built](), dict[str, str]()
@@ -291,10 +296,9 @@ def _single(error: GradientMismatch) -> GradientMismatch:
     return mismatch(Entry(**error.first_mismatch), lines, found)
 
 
-def _sides(built: Mapping[str, Built]) -> Sides:
+def _sides(built: Mapping[str, Built], some: Built) -> Sides:
     """Both sides as functions of incoming gradients, on numbers that all precisions hold."""
-    some = built[next(iter(built))]
-    names = [*some.wanted, *some.layer.outputs]
+    names = _names(some)
 
     def arrays(it: Built, incoming: Quantities) -> Quantities:
         known = it.layer.known.arrays
@@ -317,49 +321,49 @@ def _sides(built: Mapping[str, Built]) -> Sides:
         mode = Noise(draw, 2 * unit(precision)) if draw else None
         return gradients(some.layer.wide, wide, names, mode)
 
-    return Sides(
-        hand, pytorch, noise, {n: some.layer.known.arrays[n].shape for n in some.layer.outputs}
-    )
+    shapes = {name: some.layer.known.arrays[name].shape for name in some.layer.outputs}
+    return Sides(hand, pytorch, noise, shapes)
 
 
-def _demand_right(
-    kernel: Kernel, built: Mapping[str, Built], climbed: Climbed, wanted: Sequence[str]
-) -> None:
+def _names(it: Built) -> list[str]:
+    """Of its gradients, and of its outputs."""
+    return [*it.wanted, *it.layer.outputs]
+
+
+def _demand_right(options: Options, some: Built, climbed: Climbed, wanted: Sequence[str]) -> None:
     """Raise the mismatch of the first tensor that is wrong in some precision."""
-    findings = [
-        it for it in climbed.findings if np.isfinite(it.error) or {*it.precisions} & {*wanted}
-    ]
+    findings = list[Finding]()
     for it in climbed.findings:
-        if it not in findings:
+        if np.isfinite(it.error) or {*it.precisions} & {*wanted}:
+            findings.append(it)
+        else:
             climbed.remarks.append(
                 f"{it.name}: {it.precisions[0]} overflows in the function, and not in PyTorch"
             )
     if not findings:
         return
-    first = findings[0]
-    names = list(dict.fromkeys(it.name for it in findings))
-    deadline = time.monotonic() + kernel.options.time_limit
-    found = [
-        _named(kernel, built, climbed, next(it for it in findings if it.name == name), deadline)
-        for name in names
-    ]
-    right = [name for name in climbed.truth if name not in names]
-    raise mismatch(_entry(first, climbed), list(_report(first, findings, climbed)), found, right)
+    firsts = {it.name: it for it in reversed(findings)}
+    deadline = time.monotonic() + options.time_limit
+    names = dict.fromkeys(it.name for it in findings)
+    found = [_named(options, some, climbed, firsts[name], deadline) for name in names]
+    right = [name for name in climbed.truth if name not in firsts]
+    entry = _entry(findings[0], climbed)
+    raise mismatch(entry, list(_report(entry, findings, climbed)), found, right)
 
 
 def _entry(it: Finding, climbed: Climbed) -> Entry:
     """The element that is furthest off."""
-    own, truth = climbed.own[it.precisions[-1]][it.name], climbed.truth[it.name]
+    own, truth = climbed.sides(it)
     off = np.nan_to_num(np.abs(own - truth), nan=np.inf, posinf=np.inf)
     at = unraveled(int(off.argmax()), off.shape)
-    values = float(own[at]), float(truth[at])
-    apart, allowed = abs(values[0] - values[1]), it.explained * float(np.sqrt(np.mean(truth**2)))
-    return Entry(1, it.name, list(at), labelled(it.name, at), *values, apart, allowed)
+    yours, right = float(own[at]), float(truth[at])
+    apart, allowed = abs(yours - right), it.explained * size(truth)
+    return Entry(1, it.name, list(at), labelled(it.name, at), yours, right, apart, allowed)
 
 
-def _report(first: Finding, findings: list[Finding], climbed: Climbed) -> Iterator[str]:
+def _report(entry: Entry, findings: list[Finding], climbed: Climbed) -> Iterator[str]:
     """What is wrong: where, by how much, and what rounding would do."""
-    entry = _entry(first, climbed)
+    first = findings[0]
     where = f", {first.where}" if first.where else ""
     more = sum(it.name == first.name for it in findings) - 1
     where += f" and {more} more" if more else ""
@@ -381,72 +385,53 @@ def _report(first: Finding, findings: list[Finding], climbed: Climbed) -> Iterat
 
 
 def _named(
-    kernel: Kernel, built: Mapping[str, Built], climbed: Climbed, it: Finding, deadline: float
+    options: Options, some: Built, climbed: Climbed, it: Finding, deadline: float
 ) -> Diagnosis:
     """Which mistake a finding looks like."""
-    own, truth = climbed.own[it.precisions[-1]][it.name], climbed.truth[it.name]
-    of = (
-        it.name
-        if it.name in next(iter(built.values())).layer.outputs
-        else f"the gradient of {it.name}"
-    )
+    own, _ = climbed.sides(it)
+    finest = it.precisions[-1]
+    of = it.name if it.name in some.layer.outputs else f"the gradient of {it.name}"
+    tensor = climbed.tensors[finest][it.name]
+    mistake, says, remedy = "unknown", f"{of} is off by {it.error:.2g} of it", ""
     if not np.isfinite(own).all():
         says = f"{of} overflows in {it.precisions[0]}, where PyTorch's does not"
-        return Diagnosis(
-            it.name, "unknown", says, "take the largest number out before exp, or scale"
-        )
-    if not own.any():
-        return Diagnosis(it.name, "gradient-missing", f"{of} is zero everywhere", "return it")
-    if it.where:
-        says = f"{of} is wrong in {it.where}, by {it.error:.2g} of it"
-        return Diagnosis(
-            it.name, "partial-sum", says, "look at the index and the mask of this part"
-        )
-    if it.factor is not None and it.factor > 0:
+        remedy = "take the largest number out before exp, or scale"
+    elif not own.any():
+        mistake, says, remedy = "gradient-missing", f"{of} is zero everywhere", "return it"
+    elif it.where:
+        mistake, says = "partial-sum", f"{of} is wrong in {it.where}, by {it.error:.2g} of it"
+        remedy = "look at the index and the mask of this part"
+    elif it.factor is not None and it.factor > 0:
+        mistake, remedy = "scaled-by-constant", FACTORS
         says = f"{of} is {it.factor:.3g} times the right one"
-        return Diagnosis(it.name, "scaled-by-constant", says, FACTORS)
-    of_it = climbed.tensors[it.precisions[-1]][it.name]
-    is_large = of_it.hand > _NAMED * max(of_it.torch or 0.0, unit(it.precisions[-1]))
-    if kernel.options.diagnose and is_large:
-        return _as_formula(built, climbed, it, own, truth, deadline)
-    return Diagnosis(it.name, "unknown", f"{of} is off by {it.error:.2g} of it", "")
+    elif options.diagnose and tensor.hand > _NAMED * max(tensor.torch or 0.0, unit(finest)):
+        return _as_formula(some, climbed, it, deadline)
+    return Diagnosis(it.name, mistake, says, remedy)
 
 
-def _as_formula(
-    built: Mapping[str, Built],
-    climbed: Climbed,
-    it: Finding,
-    own: Array,
-    truth: Array,
-    deadline: float,
-) -> Diagnosis:
+def _as_formula(some: Built, climbed: Climbed, it: Finding, deadline: float) -> Diagnosis:
     """What an edit of the reference explains, to the rounding of the precision."""
-    some = built[next(iter(built))]
-    layer = some.layer
-    precision = it.precisions[-1]
-    theirs = climbed.tensors[precision][it.name].torch or 0.0
-    whole = float(np.sqrt(np.mean(np.square(truth))))
-    bound = 8 * max(theirs, unit(precision)) * whole + 4 * unit(precision) * np.abs(truth)
-    inputs = {
-        name: widened(array) for name, array in (layer.known.arrays | climbed.incoming).items()
-    }
-    names = [*some.wanted, *layer.outputs]
-    check = Check(None, layer.wide, inputs, names, names, incoming=list(layer.outputs))
-    units = {it.name: unit(precision)}
-    seen = Measured({it.name: own}, {it.name: truth}, {}, {}, {}, {}, units, [])
-    (found,) = diagnose(check, seen, [Wrong(it.name, own, truth, bound)], Kinks(), deadline)
+    name, layer, precision = it.name, some.layer, it.precisions[-1]
+    own, truth = climbed.sides(it)
+    theirs = climbed.tensors[precision][name].torch or 0.0
+    last_place = unit(precision)
+    bound = 8 * max(theirs, last_place) * size(truth) + 4 * last_place * np.abs(truth)
+    check = _check(some, layer.known.arrays | climbed.incoming)
+    check.inputs = {each: widened(array) for each, array in check.inputs.items()}
+    seen = Measured({name: own}, {name: truth}, {}, {}, {}, {}, {name: last_place}, [])
+    (found,) = diagnose(check, seen, [Wrong(name, own, truth, bound)], Kinks(), deadline)
     return found
 
 
-def _by_tensor(climbed: Climbed, built: Mapping[str, Built]) -> CheckResult:
+def _check(some: Built, inputs: Quantities) -> Check:
+    """PyTorch's side in float64."""
+    names = _names(some)
+    return Check(None, some.layer.wide, inputs, names, names, incoming=some.layer.outputs)
+
+
+def _by_tensor(climbed: Climbed, some: Built) -> CheckResult:
     """The result of a function that takes halves alone: each tensor as a whole."""
-    some = built[next(iter(built))]
-    layer, names = some.layer, [*some.wanted, *some.layer.outputs]
-    check = Check(None, layer.wide, layer.known.arrays, names, names, incoming=layer.outputs)
-    finest = next(iter(climbed.tensors))
-    accuracy = {
-        name: {"hand": it.hand, "torch": it.torch} for name, it in climbed.tensors[finest].items()
-    }
+    tensors = next(iter(climbed.tensors.values()))  # of the finest
     seen = {name: climbed.seen.get(name, 1.0) for name in climbed.truth}
     sizes = sorted(seen.values())
     unknown = [name for name, least in seen.items() if least >= 1]
@@ -457,13 +442,13 @@ def _by_tensor(climbed: Climbed, built: Mapping[str, Built]) -> CheckResult:
             "worst": sizes[-1],
             "blind": sum(climbed.truth[name].size for name in unknown),
         },
-        accuracy=accuracy,
+        accuracy={name: {"hand": it.hand, "torch": it.torch} for name, it in tensors.items()},
         remarks=[],
-        worst_ratio=max((it.ratio or 0.0) / RATIO for it in climbed.tensors[finest].values()),
+        worst_ratio=max((it.ratio or 0.0) / RATIO for it in tensors.values()),
         values=sum(it.size for it in climbed.truth.values()),
         same=False,
         seen=seen,
-        unseen=untested(check),
+        unseen=untested(_check(some, some.layer.known.arrays)),
         reasons=[f"rounding alone is as large as {name}" for name in unknown],
         by_tensor=True,
     )
@@ -472,10 +457,7 @@ def _by_tensor(climbed: Climbed, built: Mapping[str, Built]) -> CheckResult:
 def _of(result: CheckResult, known: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The table of the one precision in which every element was judged."""
     sides = result.accuracy.values()
-
-    def largest(side: str) -> float | None:
-        return max(filter(None, (it[side] for it in sides)), default=None)
-
-    return {
-        name: {"hand": largest("hand"), "torch": largest("torch"), "ratio": None} for name in known
-    }
+    hand, torchs = (
+        max(filter(None, (it[side] for it in sides)), default=None) for side in ("hand", "torch")
+    )
+    return {name: {"hand": hand, "torch": torchs, "ratio": None} for name in known}

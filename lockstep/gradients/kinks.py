@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from lockstep.gradients.inputs import largest
 from lockstep.gradients.measured import SAFETY, Check, Measured, noises, noisy
 from lockstep.gradients.reference import Noise
 from lockstep.network.names import Array, Quantities
@@ -85,18 +86,18 @@ def crossed_by_rounding(it: Check, seen: Measured) -> Quantities:
     for name, places in at.items():
         values = np.sort([seen.torch[name].flat[places], *(run[name] for run in runs)], axis=0)
         gaps, widest = np.diff(values, axis=0), np.ptp(values, axis=0)
-        inside = np.where(gaps < 1e-3 * widest, gaps, 0.0).sum(axis=0)
-        few = ((gaps >= 1e-3 * widest).sum(axis=0) <= 2) & (inside < 1e-3 * widest)
+        apart = gaps >= 1e-3 * widest
+        inside = np.where(apart, 0.0, gaps).sum(axis=0)
+        few = (apart.sum(axis=0) <= 2) & (inside < 1e-3 * widest)
         beyond = np.ptp([run[name] for run in louder], axis=0)  # rounding would grow
         few &= np.isfinite(widest) & (widest > 0) & (beyond < 8 * widest)
         jumping = np.zeros(seen.bound[name].shape, bool)
         jumping.flat[places] = few
         if jumping.any():
             found[name] = jumping
-            for largest in (seen.by_noise[name], seen.by_torch[name], seen.by_hand[name]):
-                largest.flat[places] = np.where(few, inside, largest.flat[places])
-            references = seen.references(name)
-            seen.bound[name][jumping] = SAFETY * references[jumping]
+            for changes in (seen.by_noise, seen.by_torch, seen.by_hand):
+                changes[name].flat[places[few]] = inside[few]
+            seen.bound[name][jumping] = SAFETY * seen.references(name)[jumping]
     return found
 
 
@@ -116,21 +117,17 @@ def look_around(it: Check, seen: Measured, off: Quantities) -> Kinks:
         for together in _coupled(name, points, jumps):
             if _from_the_plane(own, beside, together) > np.max(slack.flat[together]):
                 outside.flat[together] = True
-        jumps, outside = jumps & wrong, outside & wrong
-        found.jumps[name], found.outside[name] = jumps, outside
+        found.jumps[name], found.outside[name] = jumps & wrong, outside & wrong
         found.low[name], found.high[name], found.slack[name] = low, high, slack
     return found
 
 
 def _jumped(name: str, points: list[_Point]) -> Array:
     """The elements that jump on the way to some point, and mostly stay there."""
-    often, unsteady, reached = np.zeros(()), np.zeros(()), np.zeros((), bool)
-    for point in points:
-        often = often + point.jumps[name]
-        unsteady = unsteady + point.unsteady[name]
-        reached = reached | point.reached[name]
-    jumps: Array = reached & (often > 0) & (2 * unsteady <= often)
-    return jumps
+    often = np.sum([point.jumps[name] for point in points], axis=0)
+    unsteady = np.sum([point.unsteady[name] for point in points], axis=0)
+    reached = np.any([point.reached[name] for point in points], axis=0)
+    return np.asarray(reached & (2 * unsteady <= often))
 
 
 def _coupled(name: str, points: list[_Point], jumps: Array) -> Iterator[Array]:
@@ -154,7 +151,7 @@ def _from_the_plane(own: Array, beside: Array, together: Array) -> float:
     spread = (seen - seen[0])[1:].T
     error = own.flat[together] - seen[0]
     weights = np.linalg.lstsq(spread, error, rcond=1e-9)[0]
-    return float(np.abs(spread @ weights - error).max(initial=0.0))
+    return float(largest(spread @ weights - error))
 
 
 def _points(
@@ -176,12 +173,12 @@ def _points(
             )
             changed = np.abs(beside - value)
             rounding = np.maximum(4 * SAFETY * seen.references(name), seen.bound[name])
-            jumps = (changed > rounding) & (changed > np.abs(beyond - value) / 8)
-            point.gradients[name] = np.where(np.isfinite(beside), beside, value)
-            point.jumps[name] = jumps & np.isfinite(beside)
-            moves = ~(np.abs(beside - halfway) <= changed / 4)
-            point.unsteady[name] = point.jumps[name] & moves
-            point.reached[name] = point.jumps[name] & (np.abs(beside - nearest) <= changed / 4)
+            finite, quarter = np.isfinite(beside), changed / 4
+            jumps = finite & (changed > rounding) & (changed > np.abs(beyond - value) / 8)
+            point.gradients[name] = np.where(finite, beside, value)
+            point.jumps[name] = jumps
+            point.unsteady[name] = jumps & ~(np.abs(beside - halfway) <= quarter)
+            point.reached[name] = jumps & (np.abs(beside - nearest) <= quarter)
         yield point
 
 
@@ -208,14 +205,15 @@ def _apart(it: Check, seen: Measured, jumping: Quantities) -> Iterator[_Directio
         yield from _at_random(it, _MANY)
     for name in it.wanted:
         shape = it.inputs[name].shape
-        if name not in jumping or jumping[name].shape != shape or not jumping[name].any():
+        jumps = jumping.get(name, np.zeros(()))
+        if jumps.shape != shape or not jumps.any():
             continue
         own = seen.own[name]
         for order in (own, np.where(own != 0, 1 / own, 0.0)):
-            largest = np.max(np.abs(order), initial=0.0, where=np.isfinite(order))
-            for way in (1.0, -1.0) if largest else ():
-                yield _Direction({name: np.nan_to_num(order * (way / largest))})
-        for number in np.flatnonzero(jumping[name])[:_SINGLE]:
+            most = largest(order[np.isfinite(order)])
+            for way in (1.0, -1.0) if most else ():
+                yield _Direction({name: np.nan_to_num(order * (way / most))})
+        for number in np.flatnonzero(jumps)[:_SINGLE]:
             for way in (1.0, -1.0):
                 by = np.zeros(shape)
                 by.flat[number] = way

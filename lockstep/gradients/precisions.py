@@ -116,6 +116,10 @@ class Climbed:
     truth: Quantities = field(default_factory=dict)
     own: dict[str, Quantities] = field(default_factory=dict)
 
+    def sides(self, it: Finding) -> tuple[Array, Array]:
+        """Yours and the right one of a tensor that is wrong."""
+        return self.own[it.precisions[-1]][it.name], self.truth[it.name]
+
     @property
     def table(self) -> dict[str, dict[str, Any]]:
         """By precision the largest errors of all tensors, and each tensor's."""

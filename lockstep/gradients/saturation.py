@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lockstep.gradients.inputs import largest
 from lockstep.gradients.measured import SAFETY, Check, Measured
 from lockstep.network.names import Array, Quantities
 
@@ -21,10 +22,10 @@ def saturated(it: Check, seen: Measured, off: Quantities) -> Quantities:
 
     off: by name, which elements are wrong.
     """
-    largest = {name: np.max(np.abs(seen.torch[name]), initial=0.0) for name in off}
+    most = {name: largest(seen.torch[name]) for name in off}
     slight = {
         name: where
-        & (np.abs(seen.own[name] - seen.torch[name]) <= SAFETY * seen.unit[name] * largest[name])
+        & (np.abs(seen.own[name] - seen.torch[name]) <= SAFETY * seen.unit[name] * most[name])
         for name, where in off.items()
     }
     found = {name: _Way(where) for name, where in slight.items() if where.any()}
@@ -41,7 +42,7 @@ def saturated(it: Check, seen: Measured, off: Quantities) -> Quantities:
             mine, value = (side.get(name, np.zeros(())) for side in (own, torch))
             way.take_in(mine, value, seen.unit[name])
     for name, way in found.items():
-        rounding = seen.unit[name] * np.minimum(way.largest, largest[name])
+        rounding = seen.unit[name] * np.minimum(way.largest, most[name])
         slight[name] &= (way.apart <= SAFETY * rounding) & (way.first >= rounding / SAFETY)
     return slight
 
