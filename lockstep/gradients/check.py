@@ -32,6 +32,7 @@ from lockstep.gradients.measured import (
 from lockstep.gradients.mistakes import by_shape, diagnose
 from lockstep.gradients.quotients import quotient
 from lockstep.gradients.reference import (
+    Named,
     as_array,
     at_once,
     blamed,
@@ -183,7 +184,7 @@ def check_gradients(
         raise observed(error).with_traceback(None) from error.__cause__
 
 
-def taken_out(reference: Code, chosen: dict[str, Any], inputs: dict[str, Any]) -> Options:
+def taken_out(reference: Code, chosen: Named, inputs: Named) -> Options:
     """The options; a name that is an argument of the reference becomes an input.
 
     Raises:
@@ -216,9 +217,7 @@ def _device_of(value: Any) -> str:
     return next((str(it.device) for it in tensors if it.device.type != "cpu"), "")
 
 
-def _checked(
-    hand: Code | dict[str, Any], reference: Code, inputs: dict[str, Any], options: Options
-) -> CheckResult:
+def _checked(hand: Code | Named, reference: Code, inputs: Named, options: Options) -> CheckResult:
     known = given(inputs)
     if not (isinstance(hand, dict) or callable(hand)):
         raise TypeError(f"hand is {type(hand).__name__}; expected a function, or a dict of numbers")

@@ -17,7 +17,8 @@ from lockstep.explain.facts import agree, differing, factor
 from lockstep.gradients.inputs import largest
 from lockstep.gradients.ladder import precision_of, unit
 from lockstep.gradients.measured import DRAWS, SAFETY
-from lockstep.gradients.reference import Noise, as_array, blamed, same_draws
+from lockstep.gradients.mistakes import FACTORS
+from lockstep.gradients.reference import Named, Noise, as_array, blamed, same_draws
 from lockstep.gradients.result import first_of, labelled, mismatch
 from lockstep.gradients.wrong import FACTORS
 from lockstep.network.names import Array, Quantities
@@ -98,7 +99,7 @@ class _Right:
         return self.text
 
 
-def _flat(value: Any) -> dict[str, Any]:
+def _flat(value: Any) -> Named:
     """Tensors by name: of a tuple their numbers, of a single one `gradient`."""
     if isinstance(value, dict):
         return {str(name): it for name, it in value.items()}
@@ -113,11 +114,11 @@ def _is_float(value: Any) -> bool:
     return isinstance(value, np.ndarray | np.floating) and value.dtype.kind == "f"
 
 
-def _shapes(side: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+def _shapes(side: Named) -> dict[str, tuple[int, ...]]:
     return {name: tuple(it.shape) for name, it in side.items()}
 
 
-def _wide(side: dict[str, Any]) -> Quantities:
+def _wide(side: Named) -> Quantities:
     """Tensors or arrays as arrays in float64."""
     wide = {name: it.double() if isinstance(it, Tensor) else it for name, it in side.items()}
     return {name: np.asarray(as_array(it), np.float64) for name, it in wide.items()}

@@ -20,6 +20,8 @@ from lockstep.gradients.inputs import Given, digest, given
 from lockstep.gradients.kernels import Kernel, in_float32, judged
 from lockstep.gradients.kernels import chosen as chosen_precisions
 from lockstep.gradients.reference import (
+    Named,
+    Tensors,
     blamed,
     clones,
     gradients,
@@ -46,6 +48,9 @@ from lockstep.gradients.scalar import (
 from lockstep.network.names import Quantities
 from lockstep.run.record import Entry
 from lockstep.run.threads import threads
+
+Apply = Callable[[Named], list[Any]]  # from arguments by name to the outputs
+Results = dict[str, Tensor | None]  # outputs and gradients, None for one that is not there
 
 
 def check_function(
@@ -125,10 +130,10 @@ def check_function(
         )
         options = taken_out(reference, chosen, inputs)
 
-        def check(own: dict[str, Any]) -> CheckResult:
+        def check(own: Named) -> CheckResult:
             return _checked_function(function, reference, own, options, orders, jvp)
 
-        def build(own: dict[str, Any], is_wide: bool) -> _Function:
+        def build(own: Named, is_wide: bool) -> _Function:
             known = in_float32(reference) if is_wide else reference
             return _built(function, known, own, options)
 
@@ -160,7 +165,7 @@ class _Function:
     """
 
     layer: Layer
-    apply: Callable[[dict[str, Any]], list[Any]]
+    apply: Apply
     wanted: list[str]
 
     def both(
@@ -169,7 +174,7 @@ class _Function:
         wanted: list[str] | None = None,
         arrays: Quantities | None = None,
         laid: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
-    ) -> tuple[list[Tensor], dict[str, Tensor | None]]:
+    ) -> tuple[list[Tensor], Results]:
         """The outputs and the gradients; nothing that is given may be overwritten.
 
         incoming: Gradients of the outputs, None for one that is not used; else the layer's.
@@ -184,8 +189,8 @@ class _Function:
             return self.of(passed, {name: tensors[name] for name in names}, incoming)
 
     def of(
-        self, passed: dict[str, Any], wanted: dict[str, Tensor], incoming: list[Any] | None = None
-    ) -> tuple[list[Tensor], dict[str, Tensor | None]]:
+        self, passed: Named, wanted: Tensors, incoming: list[Any] | None = None
+    ) -> tuple[list[Tensor], Results]:
         """The same of what is passed, and was made from the tensors that are wanted."""
         layer = self.layer
         before = _tensors(layer.without_incoming(passed))
@@ -212,12 +217,12 @@ class _Function:
                 )
         return [output.detach() for output in outputs], dict(zip(wanted, found, strict=True))
 
-    def passed(self, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    def passed(self, tensors: Tensors) -> Named:
         """What the function is called with, and incoming gradients: clones, as it may overwrite."""
         own = {name: tensor.clone() for name, tensor in tensors.items()}
         return self.layer.known.for_torch(own, self.layer.options.device)
 
-    def outputs(self, passed: dict[str, Any]) -> list[Tensor]:
+    def outputs(self, passed: Named) -> list[Tensor]:
         """The outputs that are compared, in their right shapes."""
         layer = self.layer
         results = self.apply(layer.without_incoming(passed))
@@ -239,8 +244,8 @@ class _Function:
     def _demand_unchanged(
         self,
         which: str,
-        before: dict[str, Tensor],
-        copies: dict[str, Tensor],
+        before: Tensors,
+        copies: Tensors,
         outputs: list[Tensor],
     ) -> None:
         for name, tensor in before.items():
@@ -258,12 +263,12 @@ class _Function:
         kind = self.layer.known.kinds.get(name)
         return float(torch.finfo(kind).eps) if kind else 0.0
 
-    def results(self, **settings: Any) -> dict[str, Tensor | None]:
+    def results(self, **settings: Any) -> Results:
         """The outputs and the gradients by name. settings: as of `both`."""
         outputs, found = self.both(**settings)
         return dict(zip(self.layer.outputs, outputs, strict=True)) | found
 
-    def answer(self, arrays: Quantities) -> dict[str, Any]:
+    def answer(self, arrays: Quantities) -> Named:
         """The same, with zeros for None."""
         return {
             name: np.zeros_like(arrays[name]) if it is None else it
@@ -271,7 +276,7 @@ class _Function:
         }
 
 
-def _tensors(passed: Any, name: str = "") -> dict[str, Tensor]:
+def _tensors(passed: Any, name: str = "") -> Tensors:
     """All tensors in what is passed, by name."""
     if isinstance(passed, Tensor):
         return {name: passed}
@@ -283,7 +288,7 @@ def _tensors(passed: Any, name: str = "") -> dict[str, Tensor]:
     return {each: tensor for key, value in items for each, tensor in _tensors(value, key).items()}
 
 
-def _built(function: Any, reference: Code, inputs: dict[str, Any], options: Options) -> _Function:
+def _built(function: Any, reference: Code, inputs: Named, options: Options) -> _Function:
     apply = _bound(function, list(inputs))
     plain = given(inputs)
     floats = differentiable(plain)
@@ -297,7 +302,7 @@ def _built(function: Any, reference: Code, inputs: dict[str, Any], options: Opti
 
 
 def _checked_function(
-    function: Any, reference: Code, inputs: dict[str, Any], options: Options, orders: int, jvp: bool
+    function: Any, reference: Code, inputs: Named, options: Options, orders: int, jvp: bool
 ) -> CheckResult:
     it = _built(function, reference, inputs, options)
     result = checked_twice(it.answer, it.layer, it, "the function")
@@ -311,7 +316,7 @@ def _checked_function(
     return result
 
 
-def _guards(it: _Function) -> dict[str, Any]:
+def _guards(it: _Function) -> Named:
     """What a program that scores kernels wants to know beside the verdict."""
     layer = it.layer
     right = gradients(layer.scalar, layer.known.arrays, it.wanted)
@@ -338,7 +343,7 @@ def _structured(it: _Function) -> None:
     _demand_each_alone(it)
 
 
-def _bound(function: Any, names: list[str]) -> Callable[[dict[str, Any]], list[Any]]:
+def _bound(function: Any, names: list[str]) -> Apply:
     """The function as one of arguments by name.
 
     Raises:
@@ -364,7 +369,7 @@ def _bound(function: Any, names: list[str]) -> Callable[[dict[str, Any]], list[A
                 f"forward's argument {argument.name!r} is missing; expected it as an input"
             )
 
-    def call(passed: dict[str, Any]) -> list[Any]:
+    def call(passed: Named) -> list[Any]:
         values = (passed.get(argument.name, argument.default) for argument in order)
         return several(apply(*values))
 
@@ -372,7 +377,7 @@ def _bound(function: Any, names: list[str]) -> Callable[[dict[str, Any]], list[A
 
 
 def _not_differentiable(
-    apply: Callable[[dict[str, Any]], list[Any]], plain: Given, floats: list[str], options: Options
+    apply: Apply, plain: Given, floats: list[str], options: Options
 ) -> list[int]:
     """The numbers of outputs that the function does not differentiate."""
     with same_draws(), torch.enable_grad():
@@ -435,7 +440,7 @@ def _demand_any_incoming(it: _Function) -> None:
                     )
 
 
-def _strided(it: _Function, inputs: dict[str, Any]) -> Iterator[str]:
+def _strided(it: _Function, inputs: Named) -> Iterator[str]:
     """A remark on the inputs that give other numbers as a view with other strides.
 
     Raises:
@@ -475,11 +480,9 @@ def _draws(it: _Function) -> bool:
         return not torch.equal(before, torch.get_rng_state())
 
 
-def _first_unlike(
-    it: _Function, found: dict[str, Tensor | None], right: dict[str, Tensor | None]
-) -> str:
+def _first_unlike(it: _Function, found: Results, right: Results) -> str:
     """The name of the first result that differs, but where rounding decides; "" if none does."""
-    jumps: list[dict[str, Tensor | None]] | None = None
+    jumps: list[Results] | None = None
     for names in (it.layer.outputs, it.wanted):
         least = _largest({name: right[name] for name in names})
         for name in names:
@@ -499,7 +502,7 @@ def _first_unlike(
     return ""
 
 
-def _nudged(it: _Function) -> Iterator[dict[str, Tensor | None]]:
+def _nudged(it: _Function) -> Iterator[Results]:
     """The results of inputs that are moved by a few units in the last place."""
     arrays, random = it.layer.known.arrays, np.random.default_rng([it.layer.options.seed, OURS])
     for _ in range(_NUDGES):
@@ -575,7 +578,7 @@ def _transposed(it: Tensor) -> Tensor:
     return it.mT.contiguous().mT
 
 
-def _largest(found: dict[str, Tensor | None]) -> float:
+def _largest(found: Results) -> float:
     """The size of the largest gradient."""
     some = [it for it in found.values() if it is not None and it.numel()]
     return max((float(it.abs().nan_to_num().max()) for it in some), default=0.0)
@@ -607,13 +610,13 @@ def _demand_each_alone(it: _Function) -> None:
 # Second derivatives and the forward mode
 
 
-def _directions(it: _Function) -> dict[str, Tensor]:
+def _directions(it: _Function) -> Tensors:
     """Random numbers for every gradient."""
     random, arrays = np.random.default_rng([it.layer.options.seed, OURS, 2]), it.layer.known.arrays
     return {name: like(torch.tensor(arrays[name]), random) for name in it.wanted}
 
 
-def _twice(it: _Function, first: Code, tensors: dict[str, Tensor]) -> Tensor:
+def _twice(it: _Function, first: Code, tensors: Tensors) -> Tensor:
     """The sum of the gradients times random numbers, to be differentiated again.
 
     first: the layer's scalar, from tensors by name.
@@ -636,7 +639,7 @@ def _by_function(it: _Function) -> Code:
     return scalar
 
 
-def _second(it: _Function, first: Code) -> dict[str, Tensor]:
+def _second(it: _Function, first: Code) -> Tensors:
     """Second derivatives, by inputs and incoming gradients, of what a scalar is made of."""
     names = [*it.wanted, *it.layer.outputs]
     tensors = leaves(it.layer.known.arrays, names)
@@ -657,7 +660,7 @@ def _demand_second(it: _Function) -> None:
     except RuntimeError as error:
         raise blamed("the second differentiation of reference", error) from error
 
-    def answer(_: Quantities) -> dict[str, Any]:
+    def answer(_: Quantities) -> Named:
         found = _second(it, _by_function(it))
         zeros = {name: np.zeros_like(it.layer.known.arrays[name]) for name in right}
         return zeros | {name: g for name, g in found.items() if name in right}
@@ -692,7 +695,7 @@ def _second_remark(it: _Function) -> Iterator[str]:
 def _demand_forward_mode(it: _Function) -> None:
     layer = it.layer
 
-    def answer(_: Quantities) -> dict[str, Any]:
+    def answer(_: Quantities) -> Named:
         tensors = {name: torch.tensor(array) for name, array in layer.known.arrays.items()}
         with same_draws(), forward_ad.dual_level():
             dual = {

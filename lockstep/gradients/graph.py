@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from lockstep.gradients.operations import Edits, Node, rerun
-from lockstep.gradients.reference import NOT_THE_USERS, Reference, same_draws
+from lockstep.gradients.reference import NOT_THE_USERS, Reference, Tensors, same_draws
 from lockstep.gradients.tape import Tape
 from lockstep.network.names import Quantities
 
@@ -64,7 +64,7 @@ class Forward:
                     values[node] = rerun(node, values, edits.get(node))
                 after(node)
 
-    def gradients(self, edits: Edits) -> dict[str, Tensor]:
+    def gradients(self, edits: Edits) -> Tensors:
         """The gradients by name where some operations are edited."""
         values = self.start()
         self.run(values, edits)
@@ -140,7 +140,7 @@ def traced_as_it_is(
 
 def _recorded(
     tape: Tape, reference: Reference, inputs: Quantities, wanted: Iterable[str]
-) -> tuple[Forward, Tensor, dict[str, Tensor]]:
+) -> tuple[Forward, Tensor, Tensors]:
     """The forward pass: as operations; the loss; and the tensors whose gradients are asked for."""
     wanted = set(wanted)
     given = {name: torch.tensor(array) for name, array in inputs.items()}
@@ -159,7 +159,7 @@ def _recorded(
     return forward, loss, moving | marks
 
 
-def _with_gradients(tape: Tape, loss: Tensor, moving: dict[str, Tensor]) -> Joint:
+def _with_gradients(tape: Tape, loss: Tensor, moving: Tensors) -> Joint:
     """Go all the way back on the tape."""
     seed = torch.ones_like(loss)
     start = tape.node(seed)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lockstep.gradients.reference import as_array, floating
+from lockstep.gradients.reference import Named, as_array, floating
 from lockstep.network.names import Array, Quantities
 
 
@@ -31,19 +31,17 @@ class Given:
         kinds: By name the dtype that the reference gets, where NumPy has another one.
     """
 
-    tree: dict[str, Any] = field(default_factory=dict)
+    tree: Named = field(default_factory=dict)
     arrays: Quantities = field(default_factory=dict)
     numbers: set[str] = field(default_factory=set)
     kinds: dict[str, torch.dtype] = field(default_factory=dict)
 
-    def built(self, leaf: Callable[[str], Any]) -> dict[str, Any]:
+    def built(self, leaf: Callable[[str], Any]) -> Named:
         """The inputs in the structure in which they were passed. leaf: an array from its name."""
-        found: dict[str, Any] = rebuilt(
-            self.tree, lambda it: leaf(it.name) if isinstance(it, _Leaf) else it
-        )
+        found: Named = rebuilt(self.tree, lambda it: leaf(it.name) if isinstance(it, _Leaf) else it)
         return found
 
-    def for_hand(self, arrays: Quantities) -> dict[str, Any]:
+    def for_hand(self, arrays: Quantities) -> Named:
         """Copies of arrays, such as `self.arrays`, and everything else as it is."""
         return self.built(
             lambda name: arrays[name].item() if name in self.numbers else arrays[name].copy()
@@ -51,7 +49,7 @@ class Given:
 
     def for_torch(
         self, tensors: dict[str, Tensor], device: str = "cpu", numbers: bool = True
-    ) -> dict[str, Any]:
+    ) -> Named:
         """Tensors in the dtypes that were given. numbers: Python's own stay what they are."""
 
         def leaf(name: str) -> Any:
@@ -92,7 +90,7 @@ def _like(node: Any, values: list[Any]) -> Any:
     return type(node)(*values) if hasattr(node, "_fields") else type(node)(values)
 
 
-def given(inputs: dict[str, Any]) -> Given:
+def given(inputs: Named) -> Given:
     """What a check is given, looked at.
 
     Raises:
@@ -166,15 +164,15 @@ def _native(array: Array) -> Array:
     return np.asarray(array, kind, order="C")
 
 
-def flat(answer: dict[str, Any], it: Given) -> dict[str, Any]:
+def flat(answer: Named, it: Given) -> Named:
     """Gradients in the structure of the inputs, as gradients by the names of arrays."""
-    found: dict[str, Any] = {}
+    found: Named = {}
     for name, value in answer.items():
         _flattened(found, name, value, it.tree.get(name))
     return found
 
 
-def _flattened(found: dict[str, Any], name: str, value: Any, node: Any) -> None:
+def _flattened(found: Named, name: str, value: Any, node: Any) -> None:
     if isinstance(node, dict) and isinstance(value, dict):
         for key, part in value.items():
             _flattened(found, f"{name}[{key!r}]", part, node.get(key))

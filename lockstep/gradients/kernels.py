@@ -29,7 +29,7 @@ from lockstep.gradients.ladder import (
 from lockstep.gradients.measured import Check, Measured
 from lockstep.gradients.mistakes import diagnose
 from lockstep.gradients.precisions import Climbed, Finding, Sides, climb
-from lockstep.gradients.reference import Noise, as_array, gradients, widened
+from lockstep.gradients.reference import Named, Noise, as_array, gradients, widened
 from lockstep.gradients.result import (
     CheckResult,
     GradientMismatch,
@@ -55,7 +55,7 @@ class Built(Protocol):
     layer: Layer
     wanted: list[str]
 
-    def answer(self, arrays: Quantities) -> dict[str, Any]:
+    def answer(self, arrays: Quantities) -> Named:
         """Its outputs and gradients by name."""
 
 
@@ -71,8 +71,8 @@ class Kernel:
         options: How it is done.
     """
 
-    build: Callable[[dict[str, Any], bool], Built]
-    check: Callable[[dict[str, Any]], CheckResult]
+    build: Callable[[Named, bool], Built]
+    check: Callable[[Named], CheckResult]
     structure: Callable[[Any], None]
     options: Options
 
@@ -94,7 +94,7 @@ def chosen(precision: Any) -> tuple[str, ...] | None:
     return tuple(name for name in PRECISIONS if name in names)
 
 
-def in_precision(inputs: dict[str, Any], name: str, is_rounded: bool = True) -> dict[str, Any]:
+def in_precision(inputs: Named, name: str, is_rounded: bool = True) -> Named:
     """Inputs with every floating-point array in a precision; of mixed ones, those in halves.
 
     Args:
@@ -112,11 +112,11 @@ def in_precision(inputs: dict[str, Any], name: str, is_rounded: bool = True) -> 
             numbers = on_the_grid(numbers)
         return numbers.to(PRECISIONS[name]).requires_grad_(tensor.requires_grad)
 
-    found: dict[str, Any] = _each(inputs, converted)
+    found: Named = _each(inputs, converted)
     return found
 
 
-def _varied(inputs: dict[str, Any]) -> set[str]:
+def _varied(inputs: Named) -> set[str]:
     """The precisions of the inputs that are varied: of mixed ones the halves, else all."""
     found = set[str]()
 
@@ -156,7 +156,7 @@ def in_float32(reference: Code) -> Code:
 
 
 @np.errstate(all="ignore")
-def judged(kernel: Kernel, inputs: dict[str, Any], asked: tuple[str, ...] | None) -> CheckResult:
+def judged(kernel: Kernel, inputs: Named, asked: tuple[str, ...] | None) -> CheckResult:
     """Judge a function in all precisions that it takes.
 
     Args:
@@ -222,7 +222,7 @@ def _in_others(
 
 
 def _tried(
-    kernel: Kernel, inputs: dict[str, Any], names: Sequence[str], remarks: list[str]
+    kernel: Kernel, inputs: Named, names: Sequence[str], remarks: list[str]
 ) -> tuple[dict[str, Built], dict[str, str]]:
     """The function in the precisions that it takes, and why it does not take the others."""
     built, refused = dict[str, Built](), dict[str, str]()
@@ -249,7 +249,7 @@ def _tried(
     return built, refused
 
 
-def _exactly(kernel: Kernel, inputs: dict[str, Any], given: str, name: str) -> CheckResult:
+def _exactly(kernel: Kernel, inputs: Named, given: str, name: str) -> CheckResult:
     """The check of every element in one precision.
 
     A kernel that takes float64 may compute in float32 inside: its real mistakes are those that it
@@ -276,7 +276,7 @@ def _said_in(error: GradientMismatch, name: str) -> GradientMismatch:
     return GradientMismatch(report, error.first_mismatch, error.diagnoses)
 
 
-def _is_float32(kernel: Kernel, inputs: dict[str, Any], error: GradientMismatch) -> bool:
+def _is_float32(kernel: Kernel, inputs: Named, error: GradientMismatch) -> bool:
     """Whether what is wrong first in float64 has numbers that float32 has too."""
     first, found = error.first_mismatch, error.diagnoses
     if first["index"] is None or (found and found[0]["mistake"] not in _HIDES):
@@ -454,7 +454,7 @@ def _by_tensor(climbed: Climbed, some: Built) -> CheckResult:
     )
 
 
-def _of(result: CheckResult, known: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _of(result: CheckResult, known: Sequence[str]) -> dict[str, Named]:
     """The table of the one precision in which every element was judged."""
     sides = result.accuracy.values()
     hand, torchs = (

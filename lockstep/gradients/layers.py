@@ -13,7 +13,7 @@ from torch import Tensor
 from lockstep.errors import observed
 from lockstep.gradients.check import REPORTED, Code, Options, taken_out
 from lockstep.gradients.inputs import digest, flat, given
-from lockstep.gradients.reference import as_array, at_once
+from lockstep.gradients.reference import Named, as_array, at_once
 from lockstep.gradients.result import CheckResult
 from lockstep.gradients.scalar import (
     Layer,
@@ -84,7 +84,7 @@ def check_layer(
 
 
 def _checked_layer(
-    forward: Code, backward: Code, reference: Code, inputs: dict[str, Any], options: Options
+    forward: Code, backward: Code, reference: Code, inputs: Named, options: Options
 ) -> CheckResult:
     layer = as_scalar(reference, inputs, options, None)
     it = _Pair(forward, backward, layer, list(inputs))
@@ -131,9 +131,7 @@ class _Pair:
     names: list[str]
     overwrites: bool = False
 
-    def answer(
-        self, arrays: Quantities, form: Callable[[Array], Array] = np.array
-    ) -> dict[str, Any]:
+    def answer(self, arrays: Quantities, form: Callable[[Array], Array] = np.array) -> Named:
         """The outputs and the gradients by name. form: what lays out an incoming gradient."""
         layer = self.layer
         incoming = tuple(form(arrays[name]) for name in layer.outputs)
@@ -178,7 +176,7 @@ _ARRAY_FORMS: tuple[tuple[Callable[[Array], Array], str], ...] = (
 )
 
 
-def _by_input(found: Any, names: list[str]) -> dict[str, Any]:
+def _by_input(found: Any, names: list[str]) -> Named:
     """What backward returned, by the names of inputs; dx is understood for x."""
     if isinstance(found, dict):
         short = {f"d{name}": name for name in names if f"d{name}" not in names}

@@ -16,7 +16,7 @@ from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import agree
 from lockstep.gradients.check import Options, as_function, attached_for, checked
 from lockstep.gradients.inputs import Given, digest, flat, given, parts
-from lockstep.gradients.reference import demand_scalar
+from lockstep.gradients.reference import Named, demand_scalar
 from lockstep.gradients.result import CheckResult, GradientMismatch, in_lines, mismatch
 from lockstep.network.names import Array, Quantities
 from lockstep.run.record import Entry
@@ -27,7 +27,7 @@ from lockstep.text import counted, right_digits
 from lockstep.version import versions
 
 # What is in a file, each object behind what a message about it starts with.
-Objects: TypeAlias = "list[tuple[str, dict[str, Any]]]"
+Objects: TypeAlias = "list[tuple[str, Named]]"
 _NEAR = 1e-9  # what rounding may add to printing, whose errors are larger
 _REPORTED = 1 + 1e-6  # halves of a unit: a number that is farther off is reported as written
 _TELLING = 2  # digits that numbers have together: so many are not right by accident
@@ -180,7 +180,7 @@ def check_numbers(
     objects: Objects,
     path: str,
     reference: Callable[..., Any],
-    inputs: dict[str, Any],
+    inputs: Named,
     options: Options,
 ) -> Judged:
     """Judge the gradients in a file.

@@ -21,6 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lockstep.errors import first_line_of
 from lockstep.network.names import Array, Quantities
 
+Named = dict[str, Any]  # what is passed, by name
+Tensors = dict[str, Tensor]
 Reference = Callable[..., Tensor]  # of tensors by name
 
 # Operations whose results are no rounded numbers: they move, select, negate or round values.
@@ -85,7 +87,7 @@ def watch(name: str, tensor: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def same_draws() -> Iterator[dict[str, Tensor]]:
+def same_draws() -> Iterator[Tensors]:
     """The tensors that `watch` marks meanwhile, by name; torch draws the same random numbers.
 
     Afterwards it goes on as if none was drawn.
@@ -101,7 +103,7 @@ def same_draws() -> Iterator[dict[str, Tensor]]:
         torch.default_generator.set_state(state)
 
 
-def leaves(inputs: Quantities, wanted: Iterable[str]) -> dict[str, Tensor]:
+def leaves(inputs: Quantities, wanted: Iterable[str]) -> Tensors:
     """The inputs as tensors in their own dtype; those that are wanted are differentiated.
 
     They may share their numbers with the inputs, so the user's code gets clones.
@@ -115,7 +117,7 @@ def leaves(inputs: Quantities, wanted: Iterable[str]) -> dict[str, Tensor]:
     }
 
 
-def clones(inputs: Quantities, wanted: Iterable[str]) -> dict[str, Tensor]:
+def clones(inputs: Quantities, wanted: Iterable[str]) -> Tensors:
     """What the user's code gets: clones of `leaves`, which it may overwrite."""
     return {name: leaf.clone() for name, leaf in leaves(inputs, wanted).items()}
 
@@ -166,7 +168,7 @@ class Noise(TorchDispatchMode):
         return False  # else the first use imports torch._dynamo, which takes seconds
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+        self, func: Any, types: Any, args: Any = (), kwargs: Named | None = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
@@ -245,9 +247,7 @@ def gradients(
     return found
 
 
-def _demand_unchanged(
-    passed: dict[str, Tensor], given: dict[str, Tensor], marks: dict[str, Tensor]
-) -> None:
+def _demand_unchanged(passed: Tensors, given: Tensors, marks: Tensors) -> None:
     for name, tensor in given.items():
         now = passed[name]
         if not same(now, tensor):
@@ -295,7 +295,7 @@ def demand_scalar(reference: Reference, inputs: Quantities) -> None:
     raise TypeError(f"reference gives {gives}; expected a scalar tensor, such as a loss")
 
 
-def differentiated(loss: Tensor, tensors: dict[str, Tensor]) -> dict[str, Array]:
+def differentiated(loss: Tensor, tensors: Tensors) -> dict[str, Array]:
     """The gradients of the loss, of those tensors that it depends on; may be called again."""
     wanted = {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
     if not wanted:
@@ -323,7 +323,7 @@ def as_array(value: Any) -> Array:
     return array
 
 
-def asked(reference: Callable[..., Any], given: dict[str, Any]) -> Any:
+def asked(reference: Callable[..., Any], given: Named) -> Any:
     """What the reference gives. An exception in it becomes a ValueError or TypeError."""
     try:
         got = reference(**given)

@@ -17,7 +17,7 @@ from lockstep.explain.diagnosis import Diagnosis
 from lockstep.gradients.check import Code, Options, as_function, checked
 from lockstep.gradients.inputs import Given, given
 from lockstep.gradients.measured import Unsteady
-from lockstep.gradients.reference import asked, clones, floating, same_draws
+from lockstep.gradients.reference import Named, asked, clones, floating, same_draws
 from lockstep.gradients.result import CheckResult, GradientMismatch, mismatch
 from lockstep.network.names import Array
 from lockstep.run.record import Entry
@@ -61,13 +61,11 @@ class Layer:
             f"the reference gives {self.given}; expected as many"
         )
 
-    def without_incoming(self, passed: dict[str, Any]) -> dict[str, Any]:
+    def without_incoming(self, passed: Named) -> Named:
         return {name: value for name, value in passed.items() if name not in self.outputs}
 
 
-def as_scalar(
-    reference: Code, inputs: dict[str, Any], options: Options, skipped: list[int] | None
-) -> Layer:
+def as_scalar(reference: Code, inputs: Named, options: Options, skipped: list[int] | None) -> Layer:
     """The layer, with a random incoming gradient for every output that is compared."""
     plain = given(inputs)
     function = as_function(reference, plain, options)

@@ -20,6 +20,7 @@ from torch._decomp import get_decompositions
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lockstep.gradients.operations import Node, mapped, sign
+from lockstep.gradients.reference import Named
 
 _ALIASES = frozenset("alias detach lift_fresh".split())
 
@@ -87,7 +88,7 @@ _BY_US: dict[str, Callable[..., Any]] = {
 def taken_apart() -> dict[Any, Callable[..., Any]]:
     """What stands in place of the fused operations, as far as this version of PyTorch has them."""
 
-    def present(names: Iterable[str]) -> dict[str, Any]:
+    def present(names: Iterable[str]) -> Named:
         """The operations, or their overloads after a dot."""
         found = {}
         for name in names:
@@ -158,7 +159,7 @@ class Tape(TorchDispatchMode):
         name: str,
         run: Callable[..., Any] | None,
         args: list[Any],
-        options: dict[str, Any],
+        options: Named,
         value: Any,
         tensor: Tensor | None,
     ) -> Node:
@@ -174,7 +175,7 @@ class Tape(TorchDispatchMode):
         return node
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+        self, func: Any, types: Any, args: Any = (), kwargs: Named | None = None
     ) -> Any:
         if time.monotonic() > self._deadline:
             raise TooLong
@@ -200,7 +201,7 @@ class Tape(TorchDispatchMode):
         return out
 
     def _made(
-        self, func: Any, name: str, out: Any, args: Any, given: list[Any], options: dict[str, Any]
+        self, func: Any, name: str, out: Any, args: Any, given: list[Any], options: Named
     ) -> None:
         """Write down an operation and its results."""
         if isinstance(out, Tensor):
@@ -221,9 +222,9 @@ class Tape(TorchDispatchMode):
         func: Any,
         name: str,
         args: Any,
-        kwargs: dict[str, Any],
+        kwargs: Named,
         given: list[Any],
-        options: dict[str, Any],
+        options: Named,
     ) -> Any:
         """Write down an operation in place as one that makes a new tensor.
 
