@@ -182,7 +182,7 @@ class _Function:
         laid: By input what lays it out in memory in another way.
         """
         names = self.wanted if wanted is None else wanted
-        tensors = leaves(arrays or self.layer.known.arrays, names)
+        tensors = leaves(arrays or self.layer.arrays, names)
         with same_draws(), torch.enable_grad():
             passed = self.passed(tensors)
             passed |= {name: lay(passed[name]) for name, lay in (laid or {}).items()}
@@ -231,12 +231,13 @@ class _Function:
         if any(getattr(more, "requires_grad", False) for more in results[layer.given :]):
             raise layer.miscounted(results, " that can be differentiated")
         outputs = [results[k] for k in layer.numbers]
-        for name, output, weight in zip(layer.outputs, outputs, layer.incoming(), strict=True):
-            if tuple(output.shape) != weight.shape:
+        for name, output in zip(layer.outputs, outputs, strict=True):
+            shape, right = tuple(output.shape), layer.arrays[name].shape
+            if shape != right:
                 raise wrong(
                     name,
                     "wrong-shape",
-                    f"{name} has shape {tuple(output.shape)}; the reference gives {weight.shape}",
+                    f"{name} has shape {shape}; the reference gives {right}",
                     "return the output in the shape that the reference gives",
                 )
         return outputs
@@ -319,15 +320,15 @@ def _checked_function(
 def _guards(it: _Function) -> Named:
     """What a program that scores kernels wants to know beside the verdict."""
     layer = it.layer
-    right = gradients(layer.scalar, layer.known.arrays, it.wanted)
-    tensors = leaves(layer.known.arrays, it.wanted)
+    right = gradients(layer.scalar, layer.arrays, it.wanted)
+    tensors = leaves(layer.arrays, it.wanted)
     with same_draws(), torch.enable_grad():
         passed = it.passed(tensors)
         outputs, found = it.of(passed, {name: tensors[name] for name in it.wanted})
     before = {t.untyped_storage().data_ptr() for t in _tensors(passed).values()}
     results = dict(zip(layer.outputs, outputs, strict=True)) | found
     own = {name: result for name, result in results.items() if result is not None}
-    again = it.answer(layer.known.arrays)
+    again = it.answer(layer.arrays)
     return {
         "zeros": [name for name in it.wanted if not right[name].any()],
         "aliasing": [name for name, t in own.items() if t.untyped_storage().data_ptr() in before],
@@ -396,7 +397,7 @@ def _not_differentiable(
 
 def _reached(it: _Function, floats: list[str]) -> list[str]:
     """The inputs that the reference depends on, and can be differentiated by."""
-    arrays, scalar = it.layer.known.arrays, it.layer.scalar
+    arrays, scalar = it.layer.arrays, it.layer.scalar
     try:
         found = gradients(scalar, arrays, [*floats, *it.layer.outputs])
         return [name for name in floats if name in found]
@@ -475,7 +476,7 @@ def _draws(it: _Function) -> bool:
     """Whether the function draws random numbers."""
     with same_draws(), torch.enable_grad():
         before = torch.get_rng_state()
-        passed = it.passed(leaves(it.layer.known.arrays, it.wanted))
+        passed = it.passed(leaves(it.layer.arrays, it.wanted))
         it.apply(it.layer.without_incoming(passed))
         return not torch.equal(before, torch.get_rng_state())
 
@@ -504,7 +505,7 @@ def _first_unlike(it: _Function, found: Results, right: Results) -> str:
 
 def _nudged(it: _Function) -> Iterator[Results]:
     """The results of inputs that are moved by a few units in the last place."""
-    arrays, random = it.layer.known.arrays, np.random.default_rng([it.layer.options.seed, OURS])
+    arrays, random = it.layer.arrays, np.random.default_rng([it.layer.options.seed, OURS])
     for _ in range(_NUDGES):
         moved = {
             name: array * (1 + _BY * random.normal(size=array.shape) * np.finfo(array.dtype).eps)
@@ -612,7 +613,7 @@ def _demand_each_alone(it: _Function) -> None:
 
 def _directions(it: _Function) -> Tensors:
     """Random numbers for every gradient."""
-    random, arrays = np.random.default_rng([it.layer.options.seed, OURS, 2]), it.layer.known.arrays
+    random, arrays = np.random.default_rng([it.layer.options.seed, OURS, 2]), it.layer.arrays
     return {name: like(torch.tensor(arrays[name]), random) for name in it.wanted}
 
 
@@ -642,7 +643,7 @@ def _by_function(it: _Function) -> Code:
 def _second(it: _Function, first: Code) -> Tensors:
     """Second derivatives, by inputs and incoming gradients, of what a scalar is made of."""
     names = [*it.wanted, *it.layer.outputs]
-    tensors = leaves(it.layer.known.arrays, names)
+    tensors = leaves(it.layer.arrays, names)
     with same_draws(), torch.enable_grad():
         total = _twice(it, first, {name: tensor.clone() for name, tensor in tensors.items()})
         if not total.requires_grad:
@@ -662,7 +663,7 @@ def _demand_second(it: _Function) -> None:
 
     def answer(_: Quantities) -> Named:
         found = _second(it, _by_function(it))
-        zeros = {name: np.zeros_like(it.layer.known.arrays[name]) for name in right}
+        zeros = {name: np.zeros_like(it.layer.arrays[name]) for name in right}
         return zeros | {name: g for name, g in found.items() if name in right}
 
     if right:
@@ -696,7 +697,7 @@ def _demand_forward_mode(it: _Function) -> None:
     layer = it.layer
 
     def answer(_: Quantities) -> Named:
-        tensors = {name: torch.tensor(array) for name, array in layer.known.arrays.items()}
+        tensors = {name: torch.tensor(array) for name, array in layer.arrays.items()}
         with same_draws(), forward_ad.dual_level():
             dual = {
                 name: forward_ad.make_dual(tensors[name], way)
@@ -705,7 +706,7 @@ def _demand_forward_mode(it: _Function) -> None:
             outputs = it.outputs(layer.known.for_torch(tensors | dual, layer.options.device))
             tangents = [forward_ad.unpack_dual(output).tangent for output in outputs]
         return {
-            name: np.zeros_like(layer.known.arrays[name]) if tangent is None else tangent
+            name: np.zeros_like(layer.arrays[name]) if tangent is None else tangent
             for name, tangent in zip(layer.outputs, tangents, strict=True)
         }
 

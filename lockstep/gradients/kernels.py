@@ -197,7 +197,7 @@ def judged(kernel: Kernel, inputs: Named, asked: tuple[str, ...] | None) -> Chec
 
 def _is_complex(built: Mapping[str, Built]) -> bool:
     """Whether anything is complex: of such numbers there are no halves."""
-    arrays = (array for it in built.values() for array in it.layer.known.arrays.values())
+    arrays = (array for it in built.values() for array in it.layer.arrays.values())
     return any(array.dtype.kind == "c" for array in arrays)
 
 
@@ -230,7 +230,7 @@ def _tried(
     def made(name: str, is_wide: bool) -> None:
         it = kernel.build(in_precision(inputs, name), is_wide)
         with suppress(GradientMismatch):  # which is found again
-            it.answer(it.layer.known.arrays)
+            it.answer(it.layer.arrays)
         built[name] = it
 
     for name in names:
@@ -282,7 +282,7 @@ def _is_float32(kernel: Kernel, inputs: Named, error: GradientMismatch) -> bool:
     if first["index"] is None or (found and found[0]["mistake"] not in _HIDES):
         return False
     it = kernel.build(inputs, False)
-    own = as_array(it.answer(it.layer.known.arrays)[first["quantity"]])
+    own = as_array(it.answer(it.layer.arrays)[first["quantity"]])
     return is_single(own)
 
 
@@ -301,7 +301,7 @@ def _sides(built: Mapping[str, Built], some: Built) -> Sides:
     names = _names(some)
 
     def arrays(it: Built, incoming: Quantities) -> Quantities:
-        known = it.layer.known.arrays
+        known = it.layer.arrays
         return known | {name: array.astype(known[name].dtype) for name, array in incoming.items()}
 
     def hand(precision: str, incoming: Quantities) -> Quantities:
@@ -321,7 +321,7 @@ def _sides(built: Mapping[str, Built], some: Built) -> Sides:
         mode = Noise(draw, 2 * unit(precision)) if draw else None
         return gradients(some.layer.wide, wide, names, mode)
 
-    shapes = {name: some.layer.known.arrays[name].shape for name in some.layer.outputs}
+    shapes = {name: some.layer.arrays[name].shape for name in some.layer.outputs}
     return Sides(hand, pytorch, noise, shapes)
 
 
@@ -416,7 +416,7 @@ def _as_formula(some: Built, climbed: Climbed, it: Finding, deadline: float) -> 
     theirs = climbed.tensors[precision][name].torch or 0.0
     last_place = unit(precision)
     bound = 8 * max(theirs, last_place) * size(truth) + 4 * last_place * np.abs(truth)
-    check = _check(some, layer.known.arrays | climbed.incoming)
+    check = _check(some, layer.arrays | climbed.incoming)
     check.inputs = {each: widened(array) for each, array in check.inputs.items()}
     seen = Measured({name: own}, {name: truth}, {}, {}, {}, {}, {name: last_place}, [])
     (found,) = diagnose(check, seen, [Wrong(name, own, truth, bound)], Kinks(), deadline)
@@ -448,7 +448,7 @@ def _by_tensor(climbed: Climbed, some: Built) -> CheckResult:
         values=sum(it.size for it in climbed.truth.values()),
         same=False,
         seen=seen,
-        unseen=untested(_check(some, some.layer.known.arrays)),
+        unseen=untested(_check(some, some.layer.arrays)),
         reasons=[f"rounding alone is as large as {name}" for name in unknown],
         by_tensor=True,
     )

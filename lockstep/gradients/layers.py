@@ -89,9 +89,9 @@ def _checked_layer(
     layer = as_scalar(reference, inputs, options, None)
     it = _Pair(forward, backward, layer, list(inputs))
     result = checked_twice(it.answer, layer, it, "the layer")
-    plain = {name: as_array(value) for name, value in it.answer(layer.known.arrays).items()}
+    plain = {name: as_array(value) for name, value in it.answer(layer.arrays).items()}
     for form, words in _ARRAY_FORMS:
-        found = it.answer(layer.known.arrays, form)
+        found = it.answer(layer.arrays, form)
         for name, value in plain.items():
             if not alike(_tensor(found[name]), _tensor(value)):
                 raise wrong(

@@ -19,7 +19,7 @@ from lockstep.gradients.inputs import Given, given
 from lockstep.gradients.measured import Unsteady
 from lockstep.gradients.reference import Named, asked, clones, floating, same_draws
 from lockstep.gradients.result import CheckResult, GradientMismatch, mismatch
-from lockstep.network.names import Array
+from lockstep.network.names import Quantities
 from lockstep.run.record import Entry
 from lockstep.text import counted
 
@@ -51,8 +51,10 @@ class Layer:
     wide: Code
     options: Options
 
-    def incoming(self) -> list[Array]:
-        return [self.known.arrays[name] for name in self.outputs]
+    @property
+    def arrays(self) -> Quantities:
+        """The inputs and the incoming gradients as arrays."""
+        return self.known.arrays
 
     def miscounted(self, results: list[Any], which: str = "") -> ValueError:
         """What to raise for another number of outputs. which: what is said of them."""
@@ -84,10 +86,15 @@ def as_scalar(reference: Code, inputs: Named, options: Options, skipped: list[in
         return weighed_sum([results[k] for k in compared.values()], incoming)
 
     known = given(weights | inputs)
-    as_given = as_function(scalar, known, options)
-    wide = as_function(scalar, replace(known, kinds={}), options)
-    numbers = list(compared.values())
-    return Layer(known, list(compared), numbers, len(results), as_given, wide, options)
+    return Layer(
+        known,
+        list(compared),
+        list(compared.values()),
+        len(results),
+        as_function(scalar, known, options),
+        as_function(scalar, replace(known, kinds={}), options),
+        options,
+    )
 
 
 def _compared(results: list[Any], skipped: list[int], taken: set[str]) -> dict[str, int]:
@@ -162,8 +169,7 @@ def alike(one: Tensor | None, other: Tensor | None, eps: float = 0.0, least: flo
         least: The size of other results: what is nothing beside them may differ.
     """
     if one is None or other is None:
-        present = one if one is not None else other
-        return present is None or not bool(present.any())
+        return all(it is None or not it.any() for it in (one, other))
     return not bool(unlike(one, other, eps, least).any())
 
 
@@ -171,10 +177,10 @@ def unlike(one: Tensor, other: Tensor, eps: float = 0.0, least: float = 0.0) -> 
     """Which elements of two runs on the same numbers do not agree; see `alike`."""
     is_same = (one == other) | (one.isnan() & other.isnan())
     apart = (one - other).abs().masked_fill(is_same, 0.0)
-    whole = other.abs().nan_to_num().max() if other.numel() else other.new_zeros(())
+    whole = float(other.abs().nan_to_num().max()) if other.numel() else 0.0
     eps = max(eps, torch.finfo(one.dtype).eps)
-    room = max(_ALIKE * eps * float(whole), _NOTHING * eps * least)
-    return ~(apart <= min(room, _APART * max(float(whole), least)))
+    room = max(_ALIKE * eps * whole, _NOTHING * eps * least)
+    return ~(apart <= min(room, _APART * max(whole, least)))
 
 
 def differentiable(known: Given) -> list[str]:
