@@ -113,6 +113,11 @@ class Options:
             says = first_line_of(error)
             raise ValueError(f"device {self.device!r} can't be used: {says}") from None
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether there is a fixed tolerance."""
+        return self.rtol is not None or self.atol is not None
+
 
 def check_gradients(
     hand: Code | dict[str, Any],
@@ -303,10 +308,10 @@ def checked(
     )
     values = {name: parts(found[name]) for name in own}
     with np.errstate(all="ignore"):
-        if options.rtol is None and options.atol is None:
-            seen = measure(it, own, values)
-        else:
+        if options.is_fixed:
             seen = fixed(it, own, values, options.rtol or 0.0, options.atol or 0.0, tolerance)
+        else:
+            seen = measure(it, own, values)
         _demand_right(it, seen, options, {name for name in own if found[name].dtype.kind == "c"})
     return matched(it, seen)
 

@@ -138,7 +138,7 @@ def check_function(
             return _built(function, known, own, options)
 
         with threads(1):
-            if precision is None and not (options.rtol is None and options.atol is None):
+            if precision is None and options.is_fixed:
                 found = check(inputs)
             else:
                 kernel = Kernel(build, check, _structured, options)
@@ -148,7 +148,7 @@ def check_function(
                 it = build(inputs, False)
                 found.guards = _guards(it)
             if found.guards:
-                found.remarks = [*found.remarks, *_strided(it, inputs)]
+                found.remarks += _strided(it, inputs)
             return observed(found)
     except REPORTED as error:
         raise observed(error).with_traceback(None) from error.__cause__
@@ -454,20 +454,21 @@ def _strided(it: _Function, inputs: Named) -> Iterator[str]:
     for name, value in inputs.items():
         tensor = torch.as_tensor(value) if isinstance(value, Tensor | np.ndarray) else None
         for view in _views(tensor) if tensor is not None else ():
+            where = f"{name} is {view.words}"
             try:
                 found = it.results(laid={name: view.lay})
             except Exception as error:
                 if view.is_given:
                     raised = f"{type(error).__name__}: {first_line_of(error)}"
-                    says = f"{name} is {view.words}: the function raises {raised}"
+                    says = f"{where}: the function raises {raised}"
                     raise wrong(name, "strides", says, _STRIDES) from error
                 continue  # it says that it wants another one
             each = _first_unlike(it, found, right)
             if each and view.is_given:
-                says = f"{each} is wrong where {name} is {view.words}, with the same numbers"
+                says = f"{each} is wrong where {where}, with the same numbers"
                 raise wrong(each, "strides", says, _STRIDES)
             if each:
-                apart.append(f"{each} is wrong where {name} is {view.words}")
+                apart.append(f"{each} is wrong where {where}")
     if apart:
         yield f"{' and '.join(apart)}: use its strides, or begin with .contiguous()"
 
@@ -508,11 +509,12 @@ def _nudged(it: _Function) -> Iterator[Results]:
     arrays, random = it.layer.arrays, np.random.default_rng([it.layer.options.seed, OURS])
     for _ in range(_NUDGES):
         moved = {
-            name: array * (1 + _BY * random.normal(size=array.shape) * np.finfo(array.dtype).eps)
+            name: (
+                array * (1 + _BY * random.normal(size=array.shape) * np.finfo(array.dtype).eps)
+            ).astype(array.dtype)
             for name, array in arrays.items()
             if name in it.wanted
         }
-        moved = {name: array.astype(arrays[name].dtype) for name, array in moved.items()}
         yield it.results(arrays=arrays | moved)
 
 

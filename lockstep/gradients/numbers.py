@@ -15,7 +15,7 @@ from lockstep.errors import Unusable, short
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.explain.facts import agree
 from lockstep.gradients.check import Options, as_function, attached_for, checked
-from lockstep.gradients.inputs import Given, digest, flat, given, parts
+from lockstep.gradients.inputs import Given, digest, flat, given, largest, parts
 from lockstep.gradients.reference import Named, demand_scalar
 from lockstep.gradients.result import CheckResult, GradientMismatch, in_lines, mismatch
 from lockstep.network.names import Array, Quantities
@@ -154,26 +154,23 @@ class Judged:
 
     def document(self) -> dict[str, Any]:
         """The JSON document as plain dicts, lists and numbers; floats may still be non-finite."""
-        names = "first_mismatch resolution accuracy cannot_see values worst_ratio".split()
+        found = self.found
         right = {name: self.torch[name] for name in self.manual if name in self.torch}
-        sides = {"manual": self.manual, "torch": right}
-        of_verdict = {name: getattr(self.found, name, None) for name in names}
-        return (
-            versions()
-            | {"verdict": self.verdict}
-            | of_verdict
-            | {
-                "seed": self.seed,
-                "inputs": self.inputs,
-                "guards": {"zeros": [name for name, it in right.items() if not np.any(it)]},
-                "diagnoses": getattr(self.found, "diagnoses", []),
-                "remarks": getattr(self.found, "reasons", []) + getattr(self.found, "remarks", []),
-                "quantities": {
-                    side: {name: parts(array) for name, array in arrays.items()}
-                    for side, arrays in sides.items()
-                },
-            }
-        )
+        names = "first_mismatch resolution accuracy cannot_see values worst_ratio".split()
+        return {
+            **versions(),
+            "verdict": self.verdict,
+            **{name: getattr(found, name, None) for name in names},
+            "seed": self.seed,
+            "inputs": self.inputs,
+            "guards": {"zeros": [name for name, it in right.items() if not np.any(it)]},
+            "diagnoses": getattr(found, "diagnoses", []),
+            "remarks": getattr(found, "reasons", []) + getattr(found, "remarks", []),
+            "quantities": {
+                side: {name: parts(array) for name, array in arrays.items()}
+                for side, arrays in (("manual", self.manual), ("torch", right))
+            },
+        }
 
 
 def check_numbers(
@@ -212,7 +209,7 @@ def check_numbers(
 
     found: CheckResult | GradientMismatch
     try:
-        found = _judged(it, right, check, options.rtol is not None or options.atol is not None)
+        found = _judged(it, right, check, options.is_fixed)
     except GradientMismatch as wrong:
         found = wrong
     return Judged(found, it.values, right, options.seed, digest(known))
@@ -245,9 +242,8 @@ class _Printed:
     @property
     def half(self) -> Array:
         """Half a unit of the last digit."""
-        if self.is_quoted:
-            return self.quoted
-        return half_units(self.value, self.form.decimals, self.form.digits)
+        form = self.form
+        return self.quoted if self.is_quoted else half_units(self.value, form.decimals, form.digits)
 
     def nearest(self, halves: float = 2.0) -> Array:
         """What may have been printed like this: the nearest to the right numbers.
@@ -273,9 +269,8 @@ class _Printed:
     def in_single(self) -> Array:
         """The numbers, as float32 if that many digits are there and right."""
         narrow: Array = self.value.astype(np.float32)
-        near = _SINGLE * np.max(np.abs(self.right), initial=0.0)
-        is_single = self.form.digits <= ENOUGH["float32"]
-        return narrow if is_single and agree(narrow, self.right, near).all() else self.value
+        near = agree(narrow, self.right, _SINGLE * largest(self.right))
+        return narrow if self.form.digits <= ENOUGH["float32"] and near.all() else self.value
 
 
 def _printed(it: Numbers, right: Quantities) -> dict[str, _Printed]:
@@ -358,22 +353,23 @@ def _demand_right_as_printed(
     Raises:
         GradientMismatch: One is wrong beyond its printing.
     """
-    short = {name: one for name, one in printed.items() if one.is_short}
+    short = [one for one in printed.values() if one.is_short]
     wrong = {
         name: one
-        for name, one in short.items()
-        if name not in near and one.form.digits >= FEWEST  # fewer would forgive too much
+        for name, one in printed.items()
+        # fewer digits would forgive too much
+        if one.is_short and name not in near and one.form.digits >= FEWEST
     }
     if not wrong:
         return
-    atol = max(0.5 * 10.0**-one.form.decimals for one in wrong.values())
-    rtol = max(0.5 * 10.0 ** (1 - one.form.digits) for one in wrong.values())
+    atol = 0.5 * 10.0 ** -min(one.form.decimals for one in wrong.values())
+    rtol = 0.5 * 10.0 ** (1 - min(one.form.digits for one in wrong.values()))
     values = {name: one.in_single() for name, one in wrong.items()}
     try:
         check(rest | values, "the rounding of printed numbers", atol=atol, rtol=rtol)
     except GradientMismatch as found:
-        words = " or ".join(dict.fromkeys(one.form.words for one in short.values()))
-        enough = max(one.enough for one in short.values())
+        words = " or ".join(dict.fromkeys(one.form.words for one in short))
+        enough = max(one.enough for one in short)
         report = (
             f"{found}\n  digits    the numbers have {words}, which the tolerance allows for; "
             f"print {enough} significant digits"
@@ -384,10 +380,9 @@ def _demand_right_as_printed(
 def _too_few(first: Entry, near: dict[str, _Printed]) -> GradientMismatch:
     """The mismatch of gradients that are right to the digits that were printed."""
     name, one = first.quantity, near[first.quantity]
-    wrong = [
-        each for each, its in near.items() if (abs(its.value - its.right) > 0.01 * its.half).any()
-    ]
-    digits = right_digits(float(np.nanmax(abs(one.value - one.right)) / np.nanmax(abs(one.right))))
+    apart = {each: abs(its.value - its.right) for each, its in near.items()}
+    wrong = [each for each, its in near.items() if (apart[each] > 0.01 * its.half).any()]
+    digits = right_digits(float(np.nanmax(apart[name]) / np.nanmax(abs(one.right))))
     likely = Diagnosis(
         name,
         "too-few-digits",

@@ -7,7 +7,6 @@ import inspect
 import itertools
 import re
 import threading
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -201,9 +200,10 @@ class Noise(TorchDispatchMode):
         eps = torch.finfo(tensor.dtype).eps
         if eps > self.widest:
             self.narrow.add(name)
-        if tensor.numel() <= _SMALL:
+        size = tensor.numel()
+        if size <= _SMALL:
             self.at = (self.at * 1_103_515_245 + 12_345) % (2 * _SMALL)
-            noise = self.pool[self.at : self.at + tensor.numel()].view(tensor.shape)
+            noise = self.pool[self.at : self.at + size].view(tensor.shape)
         else:
             kind = torch.float64 if eps < 2.0**-30 else torch.float32
             noise = torch.empty(tensor.shape, dtype=kind)
@@ -241,10 +241,9 @@ def gradients(
         loss = asked(reference, passed)
         _demand_unchanged(passed, given, marks)
         try:
-            found = differentiated(loss, given | marks) if loss.requires_grad else {}
+            return differentiated(loss, given | marks) if loss.requires_grad else {}
         except RuntimeError as error:
             raise blamed("the differentiation of reference", error) from error
-    return found
 
 
 def _demand_unchanged(passed: Tensors, given: Tensors, marks: Tensors) -> None:
@@ -270,10 +269,8 @@ def demand_scalar(reference: Reference, inputs: Quantities) -> None:
     """Raise a TypeError if the reference does not give a scalar tensor."""
     loss, first = None, None
     with same_draws(), torch.enable_grad():
-        for wanted in (
-            [],
-            floating(inputs),
-        ):  # it may differentiate inside, or be made of Python's numbers
+        # it may differentiate inside, or be made of Python's numbers
+        for wanted in ([], floating(inputs)):
             try:
                 loss = asked(reference, clones(inputs, wanted))
             except (ValueError, TypeError) as error:
@@ -282,17 +279,14 @@ def demand_scalar(reference: Reference, inputs: Quantities) -> None:
                 break
     if loss is None and first:
         raise first from first.__cause__
-    if not isinstance(loss, Tensor):
-        gives = type(loss).__name__
-    else:
+    gives, wants = type(loss).__name__, "a scalar tensor, such as a loss"
+    if isinstance(loss, Tensor):
         gives = f"a tensor of shape {tuple(loss.shape)}"
         if loss.numel() == 1 and loss.is_floating_point():
             return
         if loss.numel() == 1:
-            raise TypeError(
-                f"reference gives a tensor of {loss.dtype}; expected a floating-point one"
-            )
-    raise TypeError(f"reference gives {gives}; expected a scalar tensor, such as a loss")
+            gives, wants = f"a tensor of {loss.dtype}", "a floating-point one"
+    raise TypeError(f"reference gives {gives}; expected {wants}")
 
 
 def differentiated(loss: Tensor, tensors: Tensors) -> dict[str, Array]:
@@ -351,10 +345,10 @@ def blamed(who: str, error: Exception) -> ValueError | TypeError:
         frame = frame.tb_next
     for one, following in itertools.zip_longest(frames, frames[1:]):
         one.tb_next = following
-    error.with_traceback(frames[0] if frames else None)
+    error.__traceback__ = frames[0] if frames else None
     at = ""
-    for last in traceback.extract_tb(error.__traceback__)[-1:]:
-        at = f" (line {last.lineno} of {Path(last.filename).name})"
+    for last in frames[-1:]:
+        at = f" (line {last.tb_lineno} of {Path(last.tb_frame.f_code.co_filename).name})"
     kind = TypeError if isinstance(error, TypeError) else ValueError
     says = first_line_of(error)
     if isinstance(error, RuntimeError) and re.search("dtype|scalar type", says):
