@@ -159,10 +159,11 @@ def _by_part(
     """The parts of one kind that do not shrink."""
     coarse, fine = map(unit, precisions)
     square = (coarse / fine) ** 2
-    axes = np.square(hand[0]), np.square(hand[1])
-    rows = np.mean(axes[0], axis=(0, -1)) if axes[0].ndim > 2 else axes[0]
+    own_squares = [np.square(it) for it in hand]
+    their_squares = [np.square(it) for it in torchs or ()]
+    low = own_squares[0]
+    rows = np.mean(low, axis=(0, -1)) if low.ndim > 2 else low
     floor = max(float(np.median(rows)) / square, (_LITTLE * fine * size(truth)) ** 2)
-    theirs = [np.square(it) for it in torchs] if torchs else []
 
     def shrinks(of: Sequence[Array], here: tuple[slice, ...]) -> tuple[float, float]:
         """The ratio of a part, and the square of its error in the finer precision."""
@@ -172,14 +173,16 @@ def _by_part(
     found = []
     for where, at in some:
         here = (slice(None), *at)
-        own, error = shrinks(axes, here)
-        near, its = shrinks(theirs, here) if theirs else (0.0, 0.0)
+        own, error = shrinks(own_squares, here)
+        near, its = shrinks(their_squares, here) if torchs else (0.0, 0.0)
         if own <= max(_OF_A_PART, 2 * near) or error <= 4 * its:
             continue
-        is_large = error**0.5 > _NO_ROUNDING * fine * size(truth[here])
+        whole, off = size(truth[here]), error**0.5
         is_enough = truth[here].size >= _ENOUGH
-        if is_large or (is_enough and _is_sure(hand[0][here], hand[1][here], coarse / fine)):
-            found.append((where, at, error**0.5 / (size(truth[here]) or size(truth) or 1.0)))
+        if off > _NO_ROUNDING * fine * whole or (
+            is_enough and _is_sure(hand[0][here], hand[1][here], coarse / fine)
+        ):
+            found.append((where, at, off / (whole or size(truth) or 1.0)))
     return found
 
 

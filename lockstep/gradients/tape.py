@@ -163,8 +163,8 @@ class Tape(TorchDispatchMode):
         value: Any,
         tensor: Tensor | None,
     ) -> Node:
-        node = Node(len(self.nodes), name, run, args, options, value, of=self.of)
-        node.tracked = torch.is_grad_enabled()
+        tracked = torch.is_grad_enabled()
+        node = Node(len(self.nodes), name, run, args, options, value, tracked, of=self.of)
         for used in node.inputs:
             used.users.append(node)
         self.nodes.append(node)
@@ -181,20 +181,18 @@ class Tape(TorchDispatchMode):
             raise TooLong
         kwargs = kwargs or {}
         with self:  # what it is made of is written down
-            apart = self._apart.get(func, func.decompose)
-            out = apart(*args, **kwargs)
+            out = self._apart.get(func, func.decompose)(*args, **kwargs)
         if out is not NotImplemented:
             self.fused |= func in self._apart
             return out
         given = mapped(self.node, list(args))
-        options = dict(kwargs)
         name = func.overloadpacket.__name__.strip("_")
         before = len(self.nodes)
         if func._schema.is_mutable:
-            out = self._written(func, name, args, kwargs, given, options)
+            out = self._written(func, name, args, given, kwargs)
         else:
             out = func(*args, **kwargs)
-            self._made(func, name, out, args, given, options)
+            self._made(func, name, out, args, given, kwargs)
         if torch.Tag.nondeterministic_seeded in func.tags:
             for node in self.nodes[before:]:
                 node.draws = True
@@ -204,28 +202,20 @@ class Tape(TorchDispatchMode):
         self, func: Any, name: str, out: Any, args: Any, given: list[Any], options: Named
     ) -> None:
         """Write down an operation and its results."""
-        if isinstance(out, Tensor):
-            if not any(out is one for one in args):
-                if self._aliases and name in _ALIASES:
-                    self._known[id(out)] = out, given[0]
-                    self._sharing.setdefault(_storage(out), []).append(out)
-                else:
-                    self._add(name, func, given, options, out, out)
+        if any(out is one for one in args):
+            return
+        if self._aliases and name in _ALIASES:
+            self._known[id(out)] = out, given[0]
+            self._sharing.setdefault(_storage(out), []).append(out)
+        elif isinstance(out, Tensor):
+            self._add(name, func, given, options, out, out)
         elif isinstance(out, tuple | list):
             whole = self._add(name, func, given, options, out, None)
             for k, one in enumerate(out):
                 if isinstance(one, Tensor):
                     self._add("getitem", getitem, [whole, k], {}, one, one)
 
-    def _written(
-        self,
-        func: Any,
-        name: str,
-        args: Any,
-        kwargs: Named,
-        given: list[Any],
-        options: Named,
-    ) -> Any:
+    def _written(self, func: Any, name: str, args: Any, given: list[Any], options: Named) -> Any:
         """Write down an operation in place as one that makes a new tensor.
 
         Every other tensor that shares the numbers is a new one then too.
@@ -243,7 +233,7 @@ class Tape(TorchDispatchMode):
             for node in {self._known[id(one)][1] for one in sharing}:
                 if _storage(node.value) == _storage(changed):  # pragma: no branch
                     node.value = node.value.detach().clone()
-        out = func(*args, **kwargs)
+        out = func(*args, **options)
         for k, changed, sharing in shared:
             before = {id(one): self._known[id(one)][1] for one in sharing}
             run = partial(_on_a_copy, func, k)
