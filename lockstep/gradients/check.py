@@ -179,17 +179,23 @@ def check_gradients(
     """
     __tracebackhide__ = True
     try:
-        chosen = dict(
-            rtol=rtol, atol=atol, seed=seed, device=device, diagnose=diagnose, time_limit=time_limit
+        options = taken_out(
+            reference,
+            inputs,
+            rtol=rtol,
+            atol=atol,
+            seed=seed,
+            device=device,
+            diagnose=diagnose,
+            time_limit=time_limit,
         )
-        options = taken_out(reference, chosen, inputs)
         with threads(1):
             return observed(_checked(hand, reference, inputs, options))
     except REPORTED as error:  # without the frames between the user's code and its cause
         raise observed(error).with_traceback(None) from error.__cause__
 
 
-def taken_out(reference: Code, chosen: Named, inputs: Named) -> Options:
+def taken_out(reference: Code, inputs: Named, **chosen: Any) -> Options:
     """The options; a name that is an argument of the reference becomes an input.
 
     Raises:

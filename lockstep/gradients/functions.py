@@ -125,10 +125,16 @@ def check_function(
     try:
         if orders not in (1, 2):
             raise ValueError(f"orders is {orders!r}; expected 1 or 2")
-        chosen = dict(
-            rtol=rtol, atol=atol, seed=seed, device=device, diagnose=diagnose, time_limit=time_limit
+        options = taken_out(
+            reference,
+            inputs,
+            rtol=rtol,
+            atol=atol,
+            seed=seed,
+            device=device,
+            diagnose=diagnose,
+            time_limit=time_limit,
         )
-        options = taken_out(reference, chosen, inputs)
 
         def check(own: Named) -> CheckResult:
             return _checked_function(function, reference, own, options, orders, jvp)
@@ -193,10 +199,10 @@ class _Function:
     ) -> tuple[list[Tensor], Results]:
         """The same of what is passed, and was made from the tensors that are wanted."""
         layer = self.layer
-        before = _tensors(layer.without_incoming(passed))
-        copies = {name: tensor.detach().clone() for name, tensor in before.items()}
+        own = _tensors(layer.without_incoming(passed))
+        before = {name: (tensor, tensor.detach().clone()) for name, tensor in own.items()}
         outputs = self.outputs(passed)
-        self._demand_unchanged("forward", before, copies, outputs)
+        _demand_unchanged("forward", before, outputs)
         if incoming is None:
             incoming = [passed[name] for name in layer.outputs]
         used = {k: it.detach().clone() for k, it in enumerate(incoming) if it is not None}
@@ -206,7 +212,7 @@ class _Function:
             [incoming[k] for k in used],
             allow_unused=True,
         )
-        self._demand_unchanged("backward", before, copies, outputs)
+        _demand_unchanged("backward", before, outputs)
         for k, clone in used.items():
             if not torch.equal(incoming[k], clone):
                 raise wrong(
@@ -242,23 +248,6 @@ class _Function:
                 )
         return outputs
 
-    def _demand_unchanged(
-        self,
-        which: str,
-        before: Tensors,
-        copies: Tensors,
-        outputs: list[Tensor],
-    ) -> None:
-        for name, tensor in before.items():
-            returned = any(tensor is output for output in outputs)  # marked as dirty
-            if not returned and not same(tensor, copies[name]):
-                raise wrong(
-                    name,
-                    "input-changed",
-                    f"{which} overwrites the input {name}",
-                    "work on a copy of it, or mark it with ctx.mark_dirty",
-                )
-
     def eps(self, name: str) -> float:
         """The unit in the last place of a gradient, where it is not that of its array."""
         kind = self.layer.known.kinds.get(name)
@@ -277,27 +266,41 @@ class _Function:
         }
 
 
+def _demand_unchanged(
+    which: str, before: dict[str, tuple[Tensor, Tensor]], outputs: list[Tensor]
+) -> None:
+    """Raise where an input is not its copy any more. before: by name both."""
+    for name, (tensor, copy) in before.items():
+        returned = any(tensor is output for output in outputs)  # marked as dirty
+        if not returned and not same(tensor, copy):
+            raise wrong(
+                name,
+                "input-changed",
+                f"{which} overwrites the input {name}",
+                "work on a copy of it, or mark it with ctx.mark_dirty",
+            )
+
+
 def _tensors(passed: Any, name: str = "") -> Tensors:
     """All tensors in what is passed, by name."""
     if isinstance(passed, Tensor):
         return {name: passed}
     items: Any = ()
-    if isinstance(passed, dict):
-        items = ((f"{name}[{key!r}]" if name else key, value) for key, value in passed.items())
-    elif isinstance(passed, list | tuple):
-        items = ((f"{name}[{i}]", value) for i, value in enumerate(passed))
-    return {each: tensor for key, value in items for each, tensor in _tensors(value, key).items()}
+    if isinstance(passed, dict | list | tuple):
+        items = passed.items() if isinstance(passed, dict) else enumerate(passed)
+    return {
+        each: tensor
+        for key, value in items
+        for each, tensor in _tensors(value, f"{name}[{key!r}]" if name else key).items()
+    }
 
 
 def _built(function: Any, reference: Code, inputs: Named, options: Options) -> _Function:
-    apply = _bound(function, list(inputs))
-    plain = given(inputs)
-    floats = differentiable(plain)
+    apply, plain = _bound(function, list(inputs)), given(inputs)
     marked = [name for name, tensor in _tensors(inputs).items() if tensor.requires_grad]
-    floats = [name for name in floats if name in marked] if marked else floats
+    floats = [name for name in differentiable(plain) if name in marked or not marked]
     skipped = _not_differentiable(apply, plain, floats, options)
-    layer = as_scalar(reference, inputs, options, skipped)
-    it = _Function(layer, apply, floats)
+    it = _Function(as_scalar(reference, inputs, options, skipped), apply, floats)
     it.wanted = _reached(it, floats)
     return it
 
@@ -358,23 +361,15 @@ def _bound(function: Any, names: list[str]) -> Apply:
     own_setup = torch.autograd.function._SingleLevelFunction.setup_context
     if not is_module and getattr(owner, "setup_context", own_setup) is own_setup:
         arguments = arguments[1:]  # without ctx
-    known = [argument.name for argument in arguments]
+    known = [it.name for it in arguments]
     if not set(names) <= set(known):
         return lambda passed: several(apply(*(passed[name] for name in names)))
-    last = max((known.index(name) for name in names), default=-1)
-    order = arguments[: last + 1]
-    for argument in arguments:
-        needed = argument.default is argument.empty and argument.kind is not argument.VAR_POSITIONAL
-        if needed and argument.name not in names:
-            raise ValueError(
-                f"forward's argument {argument.name!r} is missing; expected it as an input"
-            )
-
-    def call(passed: Named) -> list[Any]:
-        values = (passed.get(argument.name, argument.default) for argument in order)
-        return several(apply(*values))
-
-    return call
+    for it in arguments:
+        needed = it.default is it.empty and it.kind is not it.VAR_POSITIONAL
+        if needed and it.name not in names:
+            raise ValueError(f"forward's argument {it.name!r} is missing; expected it as an input")
+    order = arguments[: max((known.index(name) + 1 for name in names), default=0)]
+    return lambda passed: several(apply(*(passed.get(it.name, it.default) for it in order)))
 
 
 def _not_differentiable(
@@ -397,9 +392,9 @@ def _not_differentiable(
 
 def _reached(it: _Function, floats: list[str]) -> list[str]:
     """The inputs that the reference depends on, and can be differentiated by."""
-    arrays, scalar = it.layer.arrays, it.layer.scalar
+    layer = it.layer
     try:
-        found = gradients(scalar, arrays, [*floats, *it.layer.outputs])
+        found = gradients(layer.scalar, layer.arrays, [*floats, *layer.outputs])
         return [name for name in floats if name in found]
     except ValueError:
         _, by_function = it.both()
@@ -593,10 +588,10 @@ def _demand_each_alone(it: _Function) -> None:
         return
     _, together = it.both()
     for name in it.wanted:
+        problem = "is wrong"
         try:
             _, alone = it.both(wanted=[name])
             right = alike(alone[name], together[name], it.eps(name), _largest(together))
-            problem = "is wrong"
         except GradientMismatch:
             raise
         except Exception as error:

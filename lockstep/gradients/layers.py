@@ -75,8 +75,16 @@ def check_layer(
     """
     __tracebackhide__ = True
     try:
-        chosen = dict(rtol=rtol, atol=atol, seed=seed, diagnose=diagnose, time_limit=time_limit)
-        options = taken_out(reference, {"device": "cpu"} | chosen, inputs)
+        options = taken_out(
+            reference,
+            inputs,
+            rtol=rtol,
+            atol=atol,
+            seed=seed,
+            device="cpu",
+            diagnose=diagnose,
+            time_limit=time_limit,
+        )
         with threads(1):
             return observed(_checked_layer(forward, backward, reference, inputs, options))
     except REPORTED as error:

@@ -51,17 +51,19 @@ def _without(names: list[str], found: list[Diagnosis]) -> list[str]:
 
 def _proportional(it: Check) -> list[str]:
     """The inputs to which the reference's value is proportional."""
-    found, here = [], it.value()
-    for name, array in it.inputs.items():
-        if array.dtype.kind != "f" or not array.ndim or not here:
-            continue
+    here = it.value()
+    return [
+        name
+        for name, array in it.inputs.items()
+        if array.dtype.kind == "f"
+        and array.ndim
+        and here
         # no zeros: a loop of the reference may never end with them
-        if all(
+        and all(
             abs(it.value(it.inputs | {name: by * array}) - by * here) <= _NEAR * by * abs(here)
             for by in (2.0, 2.0**-20)
-        ):
-            found.append(name)
-    return found
+        )
+    ]
 
 
 def _yours(it: Check, incoming: str, array: Array) -> dict[str, Array]:
@@ -83,8 +85,7 @@ def _as_a_whole(it: Check, seen: Measured, incoming: str, names: list[str]) -> I
             continue
         if _same(without[name], own):
             says = f"the gradient of {name} does not use {called}"
-            remedy = f"multiply with {called}"
-            yield Diagnosis(name, "incoming-gradient-ignored", says, remedy)
+            yield Diagnosis(name, "incoming-gradient-ignored", says, f"multiply with {called}")
         elif _same(twice[name], 4 * own) and not without[name].any():
             says = f"the gradient of {name} has {called} as a factor twice"
             yield Diagnosis(name, "factor-twice", says, "multiply with it once")

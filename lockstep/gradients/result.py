@@ -206,15 +206,14 @@ def labelled(name: str, at: Index, is_complex: bool = False) -> str:
 @np.errstate(all="ignore")
 def matched(it: Check, seen: Measured) -> CheckResult:
     """The result where no gradient is wrong."""
-    own, values = seen.own, seen.torch
+    values = seen.torch
     reasons: list[str] = []
-    finest, typical, accuracy, worst = [], {}, {}, 0.0
+    finest, typical, accuracy = [], {}, {}
     for name, value in values.items():
         zero = _is_zero(seen, name)
         finest.append(_fineness(seen, name, zero))
         known = finest[-1][value.ravel() != 0]
         typical[name] = _median(known) if known.size else 0.0
-        worst = max(worst, _worst_ratio(seen, name))
         accuracy[name] = _accuracy(name, seen, zero, it.hand is not None)
         if not np.isfinite(value).all():
             typical[name] = np.inf
@@ -243,9 +242,9 @@ def matched(it: Check, seen: Measured) -> CheckResult:
         },
         accuracy=accuracy,
         remarks=seen.remarks,
-        worst_ratio=worst,
+        worst_ratio=max(_worst_ratio(seen, name) for name in values),
         values=len(finenesses),
-        same=all(np.array_equal(own[name], value) for name, value in values.items()),
+        same=all(np.array_equal(seen.own[name], value) for name, value in values.items()),
         seen=typical,
         unseen=untested(it),
         reasons=reasons,
@@ -295,11 +294,9 @@ def _accuracy(name: str, seen: Measured, zero: bool, calls: bool) -> dict[str, f
     if seen.tolerance or zero or not whole:
         return {"hand": None, "torch": None}
     truth = seen.truth.get(name)
-    off = (
-        (seen.by_hand[name], seen.by_torch[name])
-        if truth is None
-        else (np.abs(seen.own[name] - truth), np.abs(value - truth))
-    )
+    off = seen.by_hand[name], seen.by_torch[name]
+    if truth is not None:
+        off = seen.own[name] - truth, value - truth
     yours, torchs = (float(largest(each[np.isfinite(each)]) / whole) for each in off)
     return {"hand": yours if calls or truth is not None else None, "torch": torchs}
 
