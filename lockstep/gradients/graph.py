@@ -68,14 +68,18 @@ class Forward:
         """The gradients by name where some operations are edited."""
         values = self.start()
         self.run(values, edits)
-        moving = {name: values[node] for name, node in (self.inputs | self.marks).items()}
+        moving = self.moving(values)
         found = torch.autograd.grad(
-            values[self.loss].sum(), list(moving.values()), allow_unused=True
+            values[self.loss].sum(),
+            list(moving.values()),
+            allow_unused=True,
+            materialize_grads=True,
         )
-        return {
-            name: torch.zeros_like(tensor) if g is None else g
-            for (name, tensor), g in zip(moving.items(), found, strict=True)
-        }
+        return dict(zip(moving, found, strict=True))
+
+    def moving(self, values: dict[Node, Any]) -> Tensors:
+        """What it is differentiated by, by name."""
+        return {name: values[node] for name, node in (self.inputs | self.marks).items()}
 
 
 @dataclass
@@ -122,8 +126,7 @@ def traced(
         _described_as(tape.node(tensor), node)
     with torch.enable_grad(), tape:
         forward.run(values, {}, after)
-    moving = {name: values[node] for name, node in (forward.inputs | forward.marks).items()}
-    joint = _with_gradients(tape, values[forward.loss], moving)
+    joint = _with_gradients(tape, values[forward.loss], forward.moving(values))
     _let_go(forward.nodes)
     joint.forward, joint.fused = forward, first.fused
     return joint
@@ -164,24 +167,23 @@ def _with_gradients(tape: Tape, loss: Tensor, moving: Tensors) -> Joint:
     seed = torch.ones_like(loss)
     start = tape.node(seed)
     results = tape.differentiated()
-    makers: dict[Any, Node] = {tensor.grad_fn: node for tensor, node in results}
+    makers: dict[Any, Node] = {tensor.grad_fn: node for tensor, node in results.items()}
     asked = {name: tensor for name, tensor in moving.items() if tensor.requires_grad}
-    tensors = [*asked.values(), *(tensor for tensor, _ in results)]
     hooks = [maker.register_prehook(partial(tape.go_back, node)) for maker, node in makers.items()]
     try:
         with tape:
-            found = torch.autograd.grad(loss, tensors, seed, allow_unused=True)
+            found = torch.autograd.grad(loss, [*asked.values(), *results], seed, allow_unused=True)
     finally:
         for hook in hooks:
             hook.remove()
-    reached = [None if g is None else tape.node(g) for g in found]
-    _let_go(tape.nodes)
+    reached = [tape.node(gradient) for gradient in found]
     named, others = reached[: len(asked)], reached[len(asked) :]
+    _let_go(tape.nodes)
     return Joint(
         tape.nodes,
         start,
         {name: node for name, node in zip(asked, named, strict=True) if node},
-        {node: g for (_, node), g in zip(results, others, strict=True) if g},
+        {node: g for node, g in zip(results.values(), others, strict=True) if g},
     )
 
 

@@ -47,9 +47,7 @@ class Given:
             lambda name: arrays[name].item() if name in self.numbers else arrays[name].copy()
         )
 
-    def for_torch(
-        self, tensors: dict[str, Tensor], device: str = "cpu", numbers: bool = True
-    ) -> Named:
+    def for_torch(self, tensors: dict[str, Tensor], device: str, numbers: bool = True) -> Named:
         """Tensors in the dtypes that were given. numbers: Python's own stay what they are."""
 
         def leaf(name: str) -> Any:

@@ -251,7 +251,7 @@ def _truth(it: Check, seen: Measured) -> Quantities:
 
 
 def fixed(
-    it: Check, own: Quantities, values: Quantities, rtol: float, atol: float, words: str = ""
+    it: Check, own: Quantities, values: Quantities, rtol: float, atol: float, words: str
 ) -> Measured:
     """A tolerance in place of the measured bound: the user's, or what the words say."""
     seen = _unmeasured(it, own, values)
@@ -413,9 +413,7 @@ def _moves(it: Check, draws: int, all_floats: bool = False) -> Iterator[Quantiti
         )
 
 
-def noises(
-    it: Check, seen: Measured, where: dict[str, Array], louder: float = 1.0
-) -> Iterator[Quantities]:
+def noises(it: Check, seen: Measured, where: Quantities, louder: float) -> Iterator[Quantities]:
     """PyTorch's gradients at some elements under noise, draw by draw.
 
     where: The elements' numbers, by name.

@@ -155,7 +155,7 @@ class Noise(TorchDispatchMode):
         louder: How many units in the last place the noise has.
     """
 
-    def __init__(self, seed: int, widest: float = 2.0**-52) -> None:
+    def __init__(self, seed: int, widest: float) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.generator = torch.Generator().manual_seed(seed)
         self.pool = torch.rand(3 * _SMALL, generator=self.generator, dtype=torch.float64) * 2 - 1

@@ -173,7 +173,7 @@ def alike(one: Tensor | None, other: Tensor | None, eps: float = 0.0, least: flo
     return not bool(unlike(one, other, eps, least).any())
 
 
-def unlike(one: Tensor, other: Tensor, eps: float = 0.0, least: float = 0.0) -> Tensor:
+def unlike(one: Tensor, other: Tensor, eps: float, least: float) -> Tensor:
     """Which elements of two runs on the same numbers do not agree; see `alike`."""
     is_same = (one == other) | (one.isnan() & other.isnan())
     apart = (one - other).abs().masked_fill(is_same, 0.0)

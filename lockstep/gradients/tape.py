@@ -6,7 +6,6 @@ place and other libraries all become plain lists. Fused operations are taken apa
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -117,7 +116,7 @@ class Tape(TorchDispatchMode):
         fused: Whether an operation had to be taken apart.
     """
 
-    def __init__(self, aliases: bool, deadline: float = math.inf) -> None:
+    def __init__(self, aliases: bool, deadline: float) -> None:
         """aliases: whether a detached tensor counts as the tensor; deadline: when to stop."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.nodes: list[Node] = []
@@ -137,9 +136,9 @@ class Tape(TorchDispatchMode):
             self._add("", None, [], {}, it, it)
         return self._known[id(it)][1]
 
-    def differentiated(self) -> list[tuple[Tensor, Node]]:
+    def differentiated(self) -> dict[Tensor, Node]:
         """The tensors that are differentiated, and what made them."""
-        return [(t, node) for t, node in self._known.values() if t.grad_fn is not None]
+        return {tensor: node for tensor, node in self._known.values() if tensor.grad_fn is not None}
 
     def go_back(self, node: Node, *_: Any) -> None:
         """Hook: what is run from now on is a part of the derivative of an operation."""
