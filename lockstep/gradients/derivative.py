@@ -124,12 +124,13 @@ def _yours(it: Check, seen: Measured, direction: Quantities) -> bool | None:
         }
         yours, torchs = (_sum(side, steps) for side in (seen.own, seen.torch))
         apart, size = abs(yours - torchs), max(abs(yours), abs(torchs))
-        found = _ridders(it, seen, steps, min(apart, _KNOWN * size))
-        off = abs(found.value - yours)
-        if _SURE * found.error < min(apart, _KNOWN * size):
-            is_yours = off <= min(_SURE * found.error, abs(found.value - torchs) / 3)
+        known = min(apart, _KNOWN * size)
+        found = _ridders(it, seen, steps, known)
+        off, error = abs(found.value - yours), _SURE * found.error
+        if error < known:
+            is_yours = off <= min(error, abs(found.value - torchs) / 3)
             return is_yours and abs(_beside(it, steps, found) - torchs) <= _STEADY * apart
-        may_be |= off <= _SURE * found.error < 1e-6 * abs(yours)
+        may_be |= off <= error < 1e-6 * abs(yours)
     return None if may_be else False
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -177,7 +177,6 @@ class _Function:
     def both(
         self,
         incoming: list[Any] | None = None,
-        wanted: list[str] | None = None,
         arrays: Quantities | None = None,
         laid: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     ) -> tuple[list[Tensor], Results]:
@@ -187,17 +186,16 @@ class _Function:
         arrays: Other inputs.
         laid: By input what lays it out in memory in another way.
         """
-        names = self.wanted if wanted is None else wanted
-        tensors = leaves(arrays or self.layer.arrays, names)
+        tensors = leaves(arrays or self.layer.arrays, self.wanted)
         with same_draws(), torch.enable_grad():
             passed = self.passed(tensors)
             passed |= {name: lay(passed[name]) for name, lay in (laid or {}).items()}
-            return self.of(passed, {name: tensors[name] for name in names}, incoming)
+            return self.of(passed, tensors, incoming)
 
     def of(
-        self, passed: Named, wanted: Tensors, incoming: list[Any] | None = None
+        self, passed: Named, tensors: Tensors, incoming: list[Any] | None = None
     ) -> tuple[list[Tensor], Results]:
-        """The same of what is passed, and was made from the tensors that are wanted."""
+        """The same of what is passed, and was made from tensors."""
         layer = self.layer
         own = _tensors(layer.without_incoming(passed))
         before = {name: (tensor, tensor.detach().clone()) for name, tensor in own.items()}
@@ -208,7 +206,7 @@ class _Function:
         used = {k: it.detach().clone() for k, it in enumerate(incoming) if it is not None}
         found = torch.autograd.grad(
             [outputs[k] for k in used],
-            list(wanted.values()),
+            [tensors[name] for name in self.wanted],
             [incoming[k] for k in used],
             allow_unused=True,
         )
@@ -221,7 +219,7 @@ class _Function:
                     "backward overwrites the incoming gradient, which PyTorch may need elsewhere",
                     "work on a copy: incoming = incoming.clone()",
                 )
-        return [output.detach() for output in outputs], dict(zip(wanted, found, strict=True))
+        return [output.detach() for output in outputs], dict(zip(self.wanted, found, strict=True))
 
     def passed(self, tensors: Tensors) -> Named:
         """What the function is called with, and incoming gradients: clones, as it may overwrite."""
@@ -327,7 +325,7 @@ def _guards(it: _Function) -> Named:
     tensors = leaves(layer.arrays, it.wanted)
     with same_draws(), torch.enable_grad():
         passed = it.passed(tensors)
-        outputs, found = it.of(passed, {name: tensors[name] for name in it.wanted})
+        outputs, found = it.of(passed, tensors)
     before = {t.untyped_storage().data_ptr() for t in _tensors(passed).values()}
     results = dict(zip(layer.outputs, outputs, strict=True)) | found
     own = {name: result for name, result in results.items() if result is not None}
@@ -590,7 +588,7 @@ def _demand_each_alone(it: _Function) -> None:
     for name in it.wanted:
         problem = "is wrong"
         try:
-            _, alone = it.both(wanted=[name])
+            _, alone = replace(it, wanted=[name]).both()
             right = alike(alone[name], together[name], it.eps(name), _largest(together))
         except GradientMismatch:
             raise

@@ -118,14 +118,20 @@ def in_precision(inputs: Named, name: str, is_rounded: bool = True) -> Named:
 
 def _varied(inputs: Named) -> set[str]:
     """The precisions of the inputs that are varied: of mixed ones the halves, else all."""
-    found = set[str]()
+    found = {precision_of(tensor.dtype) for tensor in _floats(inputs)}
+    return found & {*HALVES} or found
+
+
+def _floats(value: Any) -> list[Tensor]:
+    """Every floating-point array, as a tensor."""
+    found = list[Tensor]()
 
     def note(tensor: Tensor) -> Tensor:
-        found.add(precision_of(tensor.dtype))
+        found.append(tensor)
         return tensor
 
-    _each(inputs, note)
-    return found & {*HALVES} or found
+    _each(value, note)
+    return found
 
 
 def _each(value: Any, convert: Callable[[Tensor], Tensor]) -> Any:
@@ -143,14 +149,8 @@ def in_float32(reference: Code) -> Code:
     """A reference of halves that computes in float32, and is rounded."""
 
     def wide(**tensors: Any) -> Any:
-        kinds = list[torch.dtype]()
-
-        def converted(tensor: Tensor) -> Tensor:
-            kinds.append(tensor.dtype)
-            return tensor.float()
-
-        found = reference(**_each(tensors, converted))
-        return _each(found, lambda it: it.to(kinds[0]))
+        found = reference(**_each(tensors, lambda it: it.float()))
+        return _each(found, lambda it: it.to(_floats(tensors)[0].dtype))
 
     return wide
 

@@ -115,7 +115,8 @@ class CheckResult:
         return {name: getattr(self, name) for name in names.split()}
 
     def __str__(self) -> str:
-        lines = list(self._by_tensor() if self.by_tensor else self._by_element())
+        lines = [f"undecided: {'; '.join(self.reasons)}"] if self.verdict == "undecided" else []
+        lines += self._by_tensor() if self.by_tensor else self._by_element()
         lines += self._table()
         lines += [f"remark: {remark}" for remark in self.remarks]
         return "\n".join([*lines, *(f"not tested: {sentence}" for sentence in self.untested)])
@@ -129,9 +130,7 @@ class CheckResult:
             largest = f"The largest difference is {percent(self.worst_ratio)} of {explained}"
         facts = f"{values} of {counted(len(self.accuracy), 'gradient')}. {largest}."
         smallest = f"Smallest detectable error: {typical:.0e} of a value (typical)."
-        if self.verdict == "undecided":
-            yield f"undecided: {'; '.join(self.reasons)}"
-        elif len(self.precisions) > 1:
+        if self.verdict == "match" and len(self.precisions) > 1:
             where = f" in {self.judged}" if self.judged else ""
             where += f", of {self.in_halves:.0e} of a gradient in halves" if self.in_halves else ""
             yield (
@@ -139,7 +138,7 @@ class CheckResult:
                 f"value would have been found{where}."
             )
             smallest = facts
-        else:
+        elif self.verdict == "match":
             yield f"match: {facts}"
         judged = f"All {grouped(self.values)} values could be judged."
         if blind:
@@ -160,9 +159,7 @@ class CheckResult:
 
     def _by_tensor(self) -> Iterator[str]:
         """Of halves alone: whether it is right, and how small a mistake would have been seen."""
-        if self.verdict == "undecided":
-            yield f"undecided: {'; '.join(self.reasons)}"
-        else:
+        if self.verdict == "match":
             yield (
                 f"match: right in {listed([*self.precisions])}. A formula that is off by "
                 f"{self.resolution['worst']:.0e} of a gradient would have been found."

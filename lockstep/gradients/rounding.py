@@ -73,15 +73,14 @@ def limited(seconds: float) -> Iterator[None]:
 @cache
 def modes() -> tuple[int, ...]:
     """The directed modes, if Python, NumPy's products and PyTorch's obey them; else none."""
-    down_up = _MODES.get(platform.machine().lower(), ())[:2]
-    if _set_mode() is None or not down_up:
+    known = _MODES.get(platform.machine().lower(), ())
+    if _set_mode() is None or not known:
         return ()
     seen = []
-    for mode in down_up:
+    for mode in known[:2]:
         with rounded(mode):
             seen.append([*_products()])
-    obeyed = all(low < high for low, high in zip(*seen, strict=True))
-    return _MODES[platform.machine().lower()] if obeyed else ()
+    return known if all(low < high for low, high in zip(*seen, strict=True)) else ()
 
 
 def _products() -> Iterator[float]:
