@@ -120,8 +120,10 @@ def _shapes(side: Named) -> dict[str, tuple[int, ...]]:
 
 def _wide(side: Named) -> Quantities:
     """Tensors or arrays as arrays in float64."""
-    wide = {name: it.double() if isinstance(it, Tensor) else it for name, it in side.items()}
-    return {name: np.asarray(as_array(it), np.float64) for name, it in wide.items()}
+    return {
+        name: np.asarray(as_array(it.double() if isinstance(it, Tensor) else it), np.float64)
+        for name, it in side.items()
+    }
 
 
 def _bounds(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from torch import from_numpy
+from torch import as_tensor, float64
 
 from lockstep.gradients.ladder import (
     ALONE,
@@ -291,8 +291,10 @@ def _scale(sides: Sides, incoming: Quantities, truth: Quantities) -> float:
 
 
 def _incoming(sides: Sides, random: np.random.Generator) -> Quantities:
-    numbers = {name: np.asarray(random.normal(size=it)) for name, it in sides.shapes.items()}
-    return {name: on_the_grid(from_numpy(it)).numpy() for name, it in numbers.items()}
+    return {
+        name: on_the_grid(as_tensor(random.normal(size=shape), dtype=float64)).numpy()
+        for name, shape in sides.shapes.items()
+    }
 
 
 def _times(arrays: Quantities, scale: float) -> Quantities:
