@@ -21,7 +21,7 @@ from lockstep.gradients.mistakes import FACTORS
 from lockstep.gradients.reference import Named, Noise, as_array, blamed, same_draws
 from lockstep.gradients.result import first_of, labelled, mismatch
 from lockstep.gradients.wrong import FACTORS
-from lockstep.network.names import Array, Quantities
+from lockstep.network.names import Array, Quantities, Sizes
 from lockstep.run.record import Entry
 from lockstep.run.threads import threads
 from lockstep.text import counted
@@ -114,7 +114,7 @@ def _is_float(value: Any) -> bool:
     return isinstance(value, np.ndarray | np.floating) and value.dtype.kind == "f"
 
 
-def _shapes(side: Named) -> dict[str, tuple[int, ...]]:
+def _shapes(side: Named) -> dict[str, Sizes]:
     return {name: tuple(it.shape) for name, it in side.items()}
 
 

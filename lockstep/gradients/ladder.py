@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lockstep.network.names import Array
+from lockstep.network.names import Array, Sizes
 
 PRECISIONS = {
     "float64": torch.float64,
@@ -86,7 +86,7 @@ def _is_sure(low: Array, high: Array, shrink: float) -> bool:
     return bool(np.mean(rest) > _SURE * error)
 
 
-def parts(shape: tuple[int, ...]) -> Iterator[Iterable[tuple[str, tuple[slice, ...]]]]:
+def parts(shape: Sizes) -> Iterator[Iterable[tuple[str, tuple[slice, ...]]]]:
     """The rows of a tensor, and the blocks of its columns or elements: in words, and where."""
     *lead, columns = shape
     if lead:
@@ -139,7 +139,7 @@ def by_ratio(
 _Part = tuple[str, tuple[slice, ...], float]  # in words, where, and the error
 
 
-def _are_all(found: list[_Part], high: Array, shape: tuple[int, ...]) -> bool:
+def _are_all(found: list[_Part], high: Array, shape: Sizes) -> bool:
     """Whether a few parts have nearly all of an error."""
     mask = np.zeros(shape, bool)
     for _, at, _ in found:

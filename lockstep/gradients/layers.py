@@ -178,7 +178,7 @@ def _sliced(array: Array) -> Array:
     return wider[..., 0]
 
 
-_ARRAY_FORMS: tuple[tuple[Callable[[Array], Array], str], ...] = (
+_ARRAY_FORMS = (
     (_by_columns, "stored by columns"),
     (_sliced, "sliced from a larger one"),
 )

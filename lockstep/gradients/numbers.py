@@ -28,6 +28,7 @@ from lockstep.version import versions
 
 # What is in a file, each object behind what a message about it starts with.
 Objects: TypeAlias = "list[tuple[str, Named]]"
+Leaves = dict[str, tuple[str, Any]]  # the same, by the names of arrays
 _NEAR = 1e-9  # what rounding may add to printing, whose errors are larger
 _REPORTED = 1 + 1e-6  # halves of a unit: a number that is farther off is reported as written
 _TELLING = 2  # digits that numbers have together: so many are not right by accident
@@ -63,9 +64,9 @@ def read_objects(path: str) -> Objects:
     return [(where, parsed(text, where, _EXAMPLE))] if text.strip() else []
 
 
-def _arrays(path: str) -> dict[str, Array]:
+def _arrays(path: str) -> Quantities:
     """The arrays of an npz file. Nothing in it is run, as pickled objects would be."""
-    found: dict[str, Array] = {}
+    found: Quantities = {}
     data = read_bytes(path, "an npz file")
     if data and not zipfile.is_zipfile(io.BytesIO(data)):
         raise Unusable(f"{path}: is no npz file; expected what numpy.savez writes")
@@ -95,12 +96,12 @@ def _twice(where: str, name: str) -> str:
     return f"{where}{short(name)} stands there twice; expected each name once"
 
 
-def _leaves(objects: Objects, known: Given) -> dict[str, tuple[str, Any]]:
+def _leaves(objects: Objects, known: Given) -> Leaves:
     """By the name of an array what a file gives for it, behind what a message about it starts with.
 
     Parts of an input may stand in an object or a list of their own, or by their names.
     """
-    found: dict[str, tuple[str, Any]] = {}
+    found: Leaves = {}
     for where, named in objects:
         for top, tree in named.items():
             for name, value in flat({top: tree}, known).items():
@@ -110,7 +111,7 @@ def _leaves(objects: Objects, known: Given) -> dict[str, tuple[str, Any]]:
     return found
 
 
-def _numbers(leaves: dict[str, tuple[str, Any]], known: Given, right: Quantities) -> Numbers:
+def _numbers(leaves: Leaves, known: Given, right: Quantities) -> Numbers:
     """The numbers of a file. right: PyTorch's gradients, whose names are known."""
     it = Numbers()
     for name, (where, value) in leaves.items():

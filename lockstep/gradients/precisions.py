@@ -25,7 +25,7 @@ from lockstep.gradients.ladder import (
     underflow,
     unit,
 )
-from lockstep.network.names import Array, Quantities
+from lockstep.network.names import Array, Quantities, Sizes
 from lockstep.text import percent
 
 _MOST = 4_000_000  # numbers of all draws together
@@ -55,7 +55,7 @@ class Sides:
     hand: Callable[[str, Quantities], Quantities]
     torch: Callable[[str, Quantities], Quantities]
     noise: Callable[[str, Quantities, int], Quantities]
-    shapes: Mapping[str, tuple[int, ...]]
+    shapes: Mapping[str, Sizes]
 
 
 @dataclass

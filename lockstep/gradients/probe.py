@@ -15,7 +15,7 @@ import numpy as np
 from lockstep.explain.diagnosis import Diagnosis
 from lockstep.gradients.inputs import largest
 from lockstep.gradients.measured import Check, Measured
-from lockstep.network.names import Array
+from lockstep.network.names import Array, Quantities, Sizes
 
 _MOST = 32  # rows along an axis that are probed one by one
 _NEAR = 1e-9  # of the largest element: two gradients that are the same
@@ -66,7 +66,7 @@ def _proportional(it: Check) -> list[str]:
     ]
 
 
-def _yours(it: Check, incoming: str, array: Array) -> dict[str, Array]:
+def _yours(it: Check, incoming: str, array: Array) -> Quantities:
     assert it.hand is not None
     return it.hand(it.inputs | {incoming: array})
 
@@ -145,7 +145,7 @@ def _left_out(it: _Parts) -> Diagnosis | None:
     return Diagnosis(it.name, "partial-sum", says, "sum over all of them")
 
 
-def _misplaced(it: _Parts, shape: tuple[int, ...]) -> Diagnosis | None:
+def _misplaced(it: _Parts, shape: Sizes) -> Diagnosis | None:
     """Whether rows of yours use rows of the incoming gradient that do not belong to them."""
     name, called, rows, yours, right = it.name, it.called, it.rows, it.yours, it.right
     used, needed = _rows(yours), _rows(right)

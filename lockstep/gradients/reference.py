@@ -226,7 +226,7 @@ def gradients(
     inputs: Quantities,
     wanted: Iterable[str],
     mode: TorchDispatchMode | None = None,
-) -> dict[str, Array]:
+) -> Quantities:
     """PyTorch's gradients by name, of the wanted inputs and of what is marked by `watch`.
 
     An input that the reference does not depend on is left out. Complex ones are ∂L/∂a + i ∂L/∂b,
@@ -289,7 +289,7 @@ def demand_scalar(reference: Reference, inputs: Quantities) -> None:
     raise TypeError(f"reference gives {gives}; expected {wants}")
 
 
-def differentiated(loss: Tensor, tensors: Tensors) -> dict[str, Array]:
+def differentiated(loss: Tensor, tensors: Tensors) -> Quantities:
     """The gradients of the loss, of those tensors that it depends on; may be called again."""
     wanted = {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
     if not wanted:

@@ -13,7 +13,7 @@ from lockstep.explain.diagnosis import Diagnosis
 from lockstep.gradients.inputs import largest
 from lockstep.gradients.measured import MOVED_SAFETY, Check, Measured
 from lockstep.gradients.unseen import Unseen, untested
-from lockstep.network.names import Array, Index, Quantities, element
+from lockstep.network.names import Array, Index, Quantities, Sizes, element
 from lockstep.run.record import Entry
 from lockstep.text import columns, counted, distance, grouped, listed, percent
 
@@ -183,7 +183,7 @@ def first_of(where: Array) -> Index:
     return tuple(np.argwhere(where)[0].tolist())
 
 
-def unraveled(number: int, shape: Index) -> Index:
+def unraveled(number: int, shape: Sizes) -> Index:
     """The place of an element by its number."""
     return tuple(int(i) for i in np.unravel_index(number, shape))
 
