@@ -104,9 +104,9 @@ def _directions(it: Check, off: Quantities) -> Iterator[Quantities]:
             for name, where in off.items()
         }
     for name, where in off.items():
-        for place in np.argwhere(where)[:_ALONE]:
+        for number in np.flatnonzero(where)[:_ALONE]:
             alone = np.zeros(where.shape)
-            alone[tuple(place)] = 1.0
+            alone.flat[number] = 1.0
             yield {name: alone}
 
 

@@ -134,9 +134,9 @@ def _coupled(name: str, points: list[_Point], jumps: Array) -> Iterator[Array]:
     """Groups of elements that jump together, if each was moved alone: a tie shares one gradient."""
     alone = [point for point in points if point.moved.input == name]
     moved = {point.moved.number for point in alone}
-    group = {int(i): {int(i)} for i in np.flatnonzero(jumps)}
+    group = {i: {i} for i in np.flatnonzero(jumps).tolist()}
     for point in alone:
-        together = [int(i) for i in np.flatnonzero(point.jumps[name] & jumps)]
+        together = np.flatnonzero(point.jumps[name] & jumps).tolist()
         for i in together[1:]:
             merged = group[together[0]] | group[i]
             group |= dict.fromkeys(merged, merged)
@@ -213,11 +213,11 @@ def _apart(it: Check, seen: Measured, jumping: Quantities) -> Iterator[_Directio
             most = largest(order[np.isfinite(order)])
             for way in (1.0, -1.0) if most else ():
                 yield _Direction({name: np.nan_to_num(order * (way / most))})
-        for number in np.flatnonzero(jumps)[:_SINGLE]:
+        for number in np.flatnonzero(jumps)[:_SINGLE].tolist():
             for way in (1.0, -1.0):
                 by = np.zeros(shape)
                 by.flat[number] = way
-                yield _Direction({name: by}, name, int(number))
+                yield _Direction({name: by}, name, number)
 
 
 def _moved(it: Check, direction: _Direction, by: float, noise: Noise | None = None) -> Quantities:

@@ -240,7 +240,7 @@ def _truth(it: Check, seen: Measured) -> Quantities:
     if min(seen.unit.values()) < 2.0**-30:
         return {}
     wide = {
-        name: it.inputs[name].astype(np.result_type(it.inputs[name], np.float64))
+        name: it.inputs[name].astype(np.result_type(it.inputs[name].dtype, np.float64))
         for name in floating(it.inputs)
     }
     try:

@@ -69,8 +69,8 @@ def _by_grid(own: Array, value: Array, start: Array, loss: float) -> tuple[float
     """
     mantissas = np.frexp(own)[0] * 2.0**16
     usable = np.isfinite(own) & (mantissas != np.round(mantissas))  # short ones lie on any grid
-    used, first = np.unique(own[usable], return_index=True)
-    used, right, at = used[:_MOST], value[usable][first][:_MOST], start[usable][first][:_MOST]
+    first = np.unique(own[usable], return_index=True)[1][:_MOST]
+    used, right, at = (array[usable][first] for array in (own, value, start))
     n = used.size
     in_single = (used.astype(np.float32) == used).all()  # these have a grid of their own
     if n < 3 or in_single or not (np.abs(used - right) <= 1e-2 * np.abs(right)).all():
