@@ -184,11 +184,11 @@ def judged(kernel: Kernel, inputs: Named, asked: tuple[str, ...] | None) -> Chec
         result, known = _exactly(kernel, inputs, given, exact), [exact]
     if result is None:
         kernel.structure(next(iter(built.values())))
-    if asked and len({*asked} & {*HALVES}) == 1 and result is None:
-        remarks.append(
-            f"{asked[-1]} alone is judged by PyTorch's own error in it; together with the other "
-            "half a formula is judged more finely"
-        )
+        if asked and len({*asked} & {*HALVES}) == 1:
+            remarks.append(
+                f"{asked[-1]} alone is judged by PyTorch's own error in it; together with the "
+                "other half a formula is judged more finely"
+            )
     found = _in_others(kernel, built, result, known, asked or (given,))
     found.refused = refused
     found.remarks += remarks
