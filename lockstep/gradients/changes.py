@@ -39,7 +39,8 @@ _WHOLE = (*_ORDERS, *"mul div add sub rsub pow clone neg expand view unsqueeze g
 class Change:
     """One mistake: its name, what it is, what to do, and what stands in place of operations.
 
-    at: The operation that the sentence names, if that is not the one that is edited.
+    at: The operation that the sentence names, if that is not the one that is edited. sums: What the
+    edits change random sums of the gradients by, once it is known.
     """
 
     mistake: str
@@ -47,6 +48,7 @@ class Change:
     remedy: str
     edits: Edits
     at: Node | None = None
+    sums: Any = None
 
 
 Changes = Iterator[Change]

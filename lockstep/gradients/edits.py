@@ -305,13 +305,13 @@ def _explained(seen: Search) -> Iterator[Diagnosis]:
     """Diagnoses that give the gradients by hand, likelier ones first."""
     terms = list(_terms(seen))
     yield from _by_terms(seen, terms, lambda c, why: c in (0, -1))
-    tried: list[Tried] = []
+    tried: list[Change] = []
     every: list[Change] = []
     for family in (_small, _replaced, _moved, _scaled):  # the last ones are too many for pairs
-        found = [(change, _foretold(seen, change.edits)) for change in family(seen)]
-        some = [(change, sums) for change, sums in found if sums is not None]
+        found = [replace(it, sums=_foretold(seen, it.edits)) for it in family(seen)]
+        some = [change for change in found if change.sums is not None]
         yield from _by_one(seen, some)
-        every += [change for change, _ in found] if family in (_small, _replaced) else []
+        every += found if family in (_small, _replaced) else []
         tried += some if family is not _scaled else []
     yield from _by_terms(seen, terms, lambda c, why: bool(why))
     yield from _stopped_early(seen)
@@ -475,22 +475,20 @@ def _varied(array: Array, slack: Array) -> bool:
 
 # One operation
 
-Tried = tuple[Change, Array]  # what is changed, and what that changes the sums by
 
-
-def _by_one(seen: Search, tried: list[Tried]) -> Iterator[Diagnosis]:
+def _by_one(seen: Search, tried: list[Change]) -> Iterator[Diagnosis]:
     """Changes that explain a gradient alone; first those that explain several."""
     if not tried:
         return
-    sums = np.array([those for _, those in tried])
+    sums = np.array([change.sums for change in tried])
     fits = (np.abs(sums - seen.sought) <= seen.slack).all(2)
     tries = [20] * len(seen.wrong)
 
     def likelihood(at: list[int]) -> Any:
-        return -fits[at[0]].sum(), tried[at[0]][0].mistake == "wrong-index", at
+        return -fits[at[0]].sum(), tried[at[0]].mistake == "wrong-index", at
 
     for k, w in sorted(np.argwhere(fits).tolist(), key=likelihood):
-        change, it = tried[k][0], seen.wrong[w]
+        change, it = tried[k], seen.wrong[w]
         if tries[w]:  # pragma: no branch
             tries[w] -= 1
             if _explains(seen, it, change.edits):  # pragma: no branch
@@ -723,22 +721,22 @@ _FACTORS = {  # by which a term may be wrong in a gradient that is wrong in two 
 }
 
 
-def _by_two(seen: Search, terms: list[Term], tried: list[Tried]) -> Iterator[Diagnosis]:
+def _by_two(seen: Search, terms: list[Term], tried: list[Change]) -> Iterator[Diagnosis]:
     """Two changes that explain a gradient together, if they do not act on each other."""
     both = [
-        (Change(name, f"the term through {term.words} {what}", FACTORS, term.times(c)), sums)
+        Change(name, f"the term through {term.words} {what}", FACTORS, term.times(c), sums=sums)
         for term in terms
         if not term.alone
         for c, (name, what) in _FACTORS.items()
         if np.any(sums := (c - 1) * term.sums)
     ]
-    both += [one for one in tried if one[0].mistake not in ("wrong-index", "wrong-layer-input")]
+    both += [one for one in tried if one.mistake not in ("wrong-index", "wrong-layer-input")]
     for w, it in enumerate(seen.wrong):
         if it.off.sum() < 6 or not _varied(it.own[it.off], it.bound):
             continue
-        changed = np.reshape([sums[w] for _, sums in both], (-1, _SUMS))
+        changed = np.reshape([change.sums[w] for change in both], (-1, _SUMS))
         for i, j in _pairs(changed, seen.sought[w], seen.slack[w]):
-            one, other = both[i][0], both[j][0]
+            one, other = both[i], both[j]
             if _explains(seen, it, _both(one.edits, other.edits)):  # pragma: no cover
                 yield _said(it, replace(one, says=f"{one.says}; and {other.says}"))
                 break

@@ -327,20 +327,17 @@ def _symmetric(case: _Case) -> _Guesses:
     twice = "what is off the diagonal counts for both of its places"
     fair = "right in every symmetric direction"
     one = "yours is G + Gᵀ of the right one G"
-    forms = [
-        (
-            by_halves,
-            f"{twice}: G + Gᵀ − diag G of the right one G, as for a symmetric matrix",
-        ),
-        (np.tril(by_halves), f"{twice}, in the lower triangle alone: {fair}"),
-        (np.triu(by_halves), f"{twice}, in the upper triangle alone: {fair}"),
-        (both / 2, f"yours is (G + Gᵀ)/2 of the right one G: {fair}"),
-        (both, one),
-        (both - 2 * np.where(eye, G, 0), f"{one}, its diagonal zero"),
-        (np.tril(both), f"{one}, in the lower triangle alone"),
-        (np.triu(both), f"{one}, in the upper triangle alone"),
-    ]
-    for form, says in forms:
+    forms = {
+        f"{twice}: G + Gᵀ − diag G of the right one G, as for a symmetric matrix": by_halves,
+        f"{twice}, in the lower triangle alone: {fair}": np.tril(by_halves),
+        f"{twice}, in the upper triangle alone: {fair}": np.triu(by_halves),
+        f"yours is (G + Gᵀ)/2 of the right one G: {fair}": both / 2,
+        one: both,
+        f"{one}, its diagonal zero": both - 2 * np.where(eye, G, 0),
+        f"{one}, in the lower triangle alone": np.tril(both),
+        f"{one}, in the upper triangle alone": np.triu(both),
+    }
+    for says, form in forms.items():
         yield _Guess(form, slack, mistake, says, remedy)
     given = case.known.inputs.get(case.name)
     if given is not None and np.array_equal(given, np.swapaxes(given, -1, -2)):
