@@ -33,7 +33,7 @@ from lockstep.run.threads import threads
 from lockstep.text import columns, counted
 
 Rule = Callable[[Tensor, Tensor], Any]
-PLAIN = ("zeros", "constant", "stale")  # what no test should let through
+_PLAIN = ("zeros", "constant", "stale")  # what no test should let through
 _SEED = 0xA0D17
 _TESTS = 3  # draws of inputs and incoming gradients, by which a tolerance is suggested
 _NOISES = 4  # draws of noise
@@ -94,7 +94,7 @@ class AuditResult:
     def __str__(self) -> str:
         tried = sum(it.tried for it in self.planted.values())
         passed = sum(it.passed for it in self.planted.values())
-        plain = [name for name in PLAIN if name in self.passes]
+        plain = [name for name in _PLAIN if name in self.passes]
         head = f"the rule lets through {passed} of {counted(tried, 'wrong gradient')}"
         head += f"; among them {', '.join(plain)}" if plain else ""
         worst = max(self.smallest.values())
@@ -160,14 +160,14 @@ def audit(
         for name, value in (("rtol", rtol), ("atol", atol)):
             if value is not None and not (isinstance(value, int | float) and 0 <= value < math.inf):
                 raise ValueError(f"{name} is {value!r}; expected a finite number, 0 or more")
-        tells = rule or close(rtol or 0.0, atol or 0.0)
+        tells = rule or _close(rtol or 0.0, atol or 0.0)
         with threads(1):
             return _audited(reference, inputs, tells, seed, time_limit)
     except REPORTED as error:
         raise error.with_traceback(None) from error.__cause__
 
 
-def close(rtol: float, atol: float) -> Rule:
+def _close(rtol: float, atol: float) -> Rule:
     """The rule of torch.testing.assert_close."""
     return lambda actual, expected: torch.allclose(actual, expected, rtol, atol, equal_nan=True)
 
@@ -243,7 +243,7 @@ def _audited(reference: Code, inputs: Any, rule: Rule, seed: int, seconds: float
     tests = [_test(reference, it, rule, seed + n) for n, it in enumerate(draws)]
     test, other, *_ = tests
     tolerances = list(_tolerances(tests))
-    rivals = [replace(test, rule=close(**it)) for it in tolerances]
+    rivals = [replace(test, rule=_close(**it)) for it in tolerances]
     passed = [0] * len(rivals)
     found: dict[str, Planted] = defaultdict(Planted)
 
@@ -271,7 +271,7 @@ def _audited(reference: Code, inputs: Any, rule: Rule, seed: int, seconds: float
         )
     best = int(np.argmin(passed))
     tried = {name for name, it in found.items() if it.tried}
-    ordered = {name: found[name] for name in (*PLAIN, *sorted(tried - {*PLAIN}))}
+    ordered = {name: found[name] for name in (*_PLAIN, *sorted(tried - {*_PLAIN}))}
     return AuditResult(
         [name for name, it in ordered.items() if it.passed],
         smallest,

@@ -114,10 +114,10 @@ def _words(it: Any, of: Node | None = None) -> str:
     """A value in a sentence: a number, an input, a result, or a part of the formula of a slope."""
     if not isinstance(it, Node):
         return f"{it:g}" if isinstance(it, int | float) else "a constant"
-    return formula(it, of, {}) if of and it.of is of else described(it)
+    return _formula(it, of, {}) if of and it.of is of else described(it)
 
 
-def formula(node: Any, of: Node, texts: dict[Node, str]) -> str:
+def _formula(node: Any, of: Node, texts: dict[Node, str]) -> str:
     """A part of the derivative of an operation, as it would be written."""
     if not isinstance(node, Node):
         return f"{node:g}" if isinstance(node, int | float) else "…"
@@ -125,7 +125,7 @@ def formula(node: Any, of: Node, texts: dict[Node, str]) -> str:
         return texts[node]
     if node.of is not of or source(node):
         return source(node) or ("x" if node in of.args else sign(node.name))
-    parts = [formula(it, of, texts) for it in node.args]
+    parts = [_formula(it, of, texts) for it in node.args]
     parts = [f"({part})" if " " in part else part for part in parts]
     if node.name == "rsub":
         parts = parts[1::-1]
@@ -141,7 +141,7 @@ def _slope(node: Node, text: str, carrying: Carrying) -> str:
     assert of
     while users := [user for user in last.users if user.of is of and user not in carrying]:
         last = users[0]
-    return formula(last, of, texts)
+    return _formula(last, of, texts)
 
 
 # Arguments
@@ -212,7 +212,7 @@ def _without(node: Node, k: int) -> str:
     """A formula of two arguments without argument k."""
     assert node.of
     before = {("sub", 0): "−", ("rsub", 1): "−", ("div", 0): "1 / "}
-    return before.get((node.name, k), "") + formula(node.args[1 - k], node.of, {})
+    return before.get((node.name, k), "") + _formula(node.args[1 - k], node.of, {})
 
 
 def _other_slope(of: Node, text: str, edits: Edits) -> Change:
@@ -302,7 +302,7 @@ def _alone(node: Node, carrying: Carrying) -> Changes:
         yield Change(mistake, says, "do the same on the way back", edits)
     elif of:
         if is_function(of) and node not in carrying:
-            text = _slope(node, formula(given, of, {}), carrying)
+            text = _slope(node, _formula(given, of, {}), carrying)
             yield _other_slope(of, text, edits)
     elif name == "detach":
         says = f"{at} stops the gradient, and yours goes on"

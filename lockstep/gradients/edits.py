@@ -54,7 +54,7 @@ from lockstep.network.names import Array, Quantities
 TOO_LONG = "the search for the mistake stopped after its time limit"
 _SUMS = 3  # random sums of every wrong gradient
 _MOST = 30_000_000  # numbers that the probes may have
-CANNOT = (RuntimeError, TypeError, ValueError, IndexError)  # of an edit that fits no operation
+_CANNOT = (RuntimeError, TypeError, ValueError, IndexError)  # of an edit that fits no operation
 _NEAR = 8  # values before and after an operation that may be taken for one that it uses
 
 
@@ -251,7 +251,7 @@ def _in_time(seen: Search) -> None:
 def _foretold(seen: Search, edits: Edits) -> Array | None:
     """What edits of the way back change the sums by; None where they do nothing, or cannot be."""
     sums: Any = 0.0
-    with suppress(*CANNOT):  # not an edit that it can have
+    with suppress(*_CANNOT):  # not an edit that it can have
         for node, value in _changed(seen, edits, seen.probes).items():
             sums = sums + seen.probes[node] @ _flat(value - node.value)
         if isinstance(sums, Tensor) and sums.any():
@@ -272,7 +272,7 @@ def _gradient(seen: Search, it: Wrong, edits: Edits) -> Array:
 
 def _explains(seen: Search, it: Wrong, edits: Edits) -> bool:
     """Whether edits give a gradient."""
-    with suppress(*CANNOT):
+    with suppress(*_CANNOT):
         return _is_it(it, _gradient(seen, it, edits))
     return False  # pragma: no cover - it depends on the operation
 
@@ -283,7 +283,7 @@ def _by_each(
     """Changes that give a gradient by hand. gradients: what edits make of them, by name."""
     for change in some:
         _in_time(seen)
-        with suppress(*CANNOT):
+        with suppress(*_CANNOT):
             found = gradients(change.edits)
             for it in seen.wrong:
                 if it.name in found and _is_it(it, found[it.name]):
@@ -790,7 +790,7 @@ def planted(it: Check, deadline: float) -> Iterator[tuple[str, str, Quantities]]
         every = [Wrong(name, own, own, np.full_like(own, 1e-9)) for name, own in right.items()]
         seen = _probed(joint, every, it, deadline)
         for change in itertools.chain(_small(seen), _replaced(seen)):
-            with suppress(*CANNOT):
+            with suppress(*_CANNOT):
                 wrong = {
                     name: own
                     for name, own in _gradients(seen, change.edits).items()
@@ -798,6 +798,6 @@ def planted(it: Check, deadline: float) -> Iterator[tuple[str, str, Quantities]]
                 }
                 if any(np.abs(own - right[name]).max() > 1e-9 for name, own in wrong.items()):
                     yield change.mistake, change.says.replace(THEIRS, next(iter(wrong))), wrong
-    except (TooLong, KeyError, *CANNOT) as error:
+    except (TooLong, KeyError, *_CANNOT) as error:
         late = "the time was over" if isinstance(error, TooLong) else type(error).__name__
         raise ValueError(first_line_of(error) or late) from None

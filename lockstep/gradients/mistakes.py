@@ -111,6 +111,13 @@ def _each(look: Callable[[_Search, Wrong], Diagnosis | None]) -> Look:
     return lambda search, left: filter(None, (look(search, one) for one in left))
 
 
+def _by_incoming(look: Callable[[Check, Measured, list[str]], Iterable[Diagnosis]]) -> Look:
+    """What incoming gradients show of those that are finite, by their names."""
+    return lambda search, left: look(
+        search.it, search.seen, [one.name for one in left if one.is_finite]
+    )
+
+
 @_each
 def _by_patterns(search: _Search, one: Wrong) -> Diagnosis | None:
     """What the numbers show alone, such as rows in another order."""
@@ -124,23 +131,13 @@ def _by_digits(search: _Search, one: Wrong) -> Diagnosis | None:
     return few_digits(one, search.known)
 
 
-def _by_use(search: _Search, left: list[Wrong]) -> Iterable[Diagnosis]:
-    """Whether incoming gradients are used that are known as such."""
-    return used_as_a_whole(search.it, search.seen, _finite(left))
+_by_use = _by_incoming(used_as_a_whole)  # whether those that are known as such are used
+_by_proportion = _by_incoming(by_probing)  # also those that only look like incoming gradients
 
 
 def _by_probes(search: _Search, left: list[Wrong]) -> Iterable[Diagnosis]:
     """What incoming gradients show that are known as such."""
     return _by_proportion(search, left) if search.it.incoming else ()
-
-
-def _by_proportion(search: _Search, left: list[Wrong]) -> Iterable[Diagnosis]:
-    """What incoming gradients show that only look like ones."""
-    return by_probing(search.it, search.seen, _finite(left))
-
-
-def _finite(left: list[Wrong]) -> list[str]:
-    return [one.name for one in left if one.is_finite]
 
 
 @_each
