@@ -60,7 +60,7 @@ class Wrong:
 
     @property
     def is_finite(self) -> bool:
-        """Whether yours has numbers alone."""
+        """Whether every number of yours is finite."""
         return bool(np.isfinite(self.own).all())
 
     def label(self, at: Index) -> str:
@@ -116,7 +116,7 @@ def _causes(inputs: Quantities, used: set[str]) -> dict[str, float]:
 
 
 def _of_a_number(name: str, p: float, drops: bool) -> dict[str, float]:
-    """The factors that an input makes. drops: whether it may be the share that dropout drops."""
+    """The factors that an input makes. drops: whether it may be a share that dropout drops."""
     factors = {name: p, f"1/{name}": 1 / p}
     if drops and 0 < p < 1:
         factors |= {
@@ -128,7 +128,7 @@ def _of_a_number(name: str, p: float, drops: bool) -> dict[str, float]:
 
 
 def _of_a_count(words: str, n: int, roots: bool, spread: bool) -> dict[str, float]:
-    """The factors that n numbers make. roots, spread: whether there are some, as of a variance."""
+    """The factors that a sum over n makes. roots, spread: whether roots and variances are taken."""
     factors = {f"1 over {words}": 1 / n, words: float(n)}
     if roots:
         factors |= {f"the root of {words}": n**0.5, f"1 over the root of {words}": n**-0.5}
