@@ -120,10 +120,9 @@ class Search:
         tolerance: float,
         limit: int,
         given: Mapping[str, Any],
-        lone: bool = False,
+        lone: bool,
     ) -> None:
-        self.lone = lone
-        self.seen, self.tolerance = seen, tolerance
+        self.seen, self.tolerance, self.lone = seen, tolerance, lone
         self.order = _earliest(seen)[:limit]
         self.labelled = frozenset(filter(self._has_label, self.order))
         named = seen.named(given["parameters"]) if "parameters" in given else None
@@ -292,10 +291,7 @@ class Search:
         """Whether these are the weights of one neuron among others of a layer."""
         layers = (self.seen.arrays[content] for content in self.order)
         return array.ndim == 1 and any(
-            it.ndim == 2
-            and min(it.shape) > 1
-            and it.shape[1] == array.size
-            and (it == array).all(axis=1).any()
+            it.ndim == 2 and min(it.shape) > 1 and it.shape[1] == array.size and has_row(it, array)
             for it in layers
         )
 
@@ -317,8 +313,7 @@ class Search:
         array = self.seen.arrays[content]
         if array.ndim != 2 or array.size > _MATRIX or content in self.parameters:
             return False
-        keys = {it.key for it in self.seen.of[content]}
-        return all({*self.seen.held(key)} == {content} for key in keys)
+        return all({*self.seen.held(it.key)} == {content} for it in self.seen.of[content])
 
     def _has_label(self, content: int) -> bool:
         """Whether a row may end with its label: a whole number, which other rows have not."""

@@ -287,19 +287,18 @@ class ModuleJudge(Judge):
             value = ours[name]
             apart = np.abs(value - end)
             self._result.values += value.size
-            if (apart <= allowed).all():
+            fits = apart <= allowed
+            if fits.all():
                 continue
-            at = first_of(~(apart <= allowed))
+            at = first_of(~fits)
             label, number = labelled(f"new {name}", at), self._result.steps_run
-            sides = float(value[at]), float(end[at])
-            entry = Entry(
-                number, f"new {name}", list(at), label, *sides, float(apart[at]), float(allowed[at])
-            )
+            numbers = [float(it[at]) for it in (value, end, apart, allowed)]
+            entry = Entry(number, f"new {name}", list(at), label, *numbers)
             likely = _likely(name, start, value, end, self._settings, number)
             report = [
                 f"step {number}, {label} differs",
-                f"  yours     {sides[0]!r}",
-                f"  PyTorch   {sides[1]!r}",
+                f"  yours     {entry.manual!r}",
+                f"  PyTorch   {entry.torch!r}",
                 f"  apart     {entry.difference:.2g}; rounding explains {entry.allowed:.2g}",
                 f"  mistake   {likely.mistake}: {likely.says}",
                 f"  remedy    {likely.remedy}",
