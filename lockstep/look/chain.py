@@ -14,6 +14,8 @@ from lockstep.look.seen import Seen
 from lockstep.network.names import Array
 from manual_backprop.activations import activation
 
+# which row of a matrix the biases are, or which column of the inputs ones are; and the others
+_FOLDS = {"first": (0, slice(1, None)), "last": (-1, slice(None, -1))}
 _FOLLOWED = 9  # arrays of a variable that tell whether it drifts as parameters do
 
 
@@ -173,13 +175,18 @@ def has_row(whole: Array, row: Array) -> bool:
     return bool((likely == row).all(axis=1).any())
 
 
-def without_ones(a: Array) -> tuple[Array, str] | None:
-    """An array of rows without its column of ones, and where that stood; None where it has none."""
-    if (a[:, 0] == 1).all():
-        return a[:, 1:], "first"
-    if (a[:, -1] == 1).all():
-        return a[:, :-1], "last"
+def without_ones(a: Array) -> Array | None:
+    """An array of rows without its column of ones; None where it has none."""
+    for at, others in _FOLDS.values():
+        if (a[:, at] == 1).all():
+            return a[:, others]
     return None
+
+
+def unfolded(M: Array, fold: str) -> dict[str, Array]:
+    """W, (n_out, n_in), and b, (n_out,), of a matrix of both, (n_in + 1, n_out)."""
+    at, others = _FOLDS[fold]
+    return {"W": M[others].T.copy(), "b": M[at].copy()}
 
 
 def close(a: Array, b: Array, tolerance: float) -> bool:
@@ -190,8 +197,7 @@ def close(a: Array, b: Array, tolerance: float) -> bool:
 
 def product(a: Array, M: Array, fold: str) -> tuple[Array, Array]:
     """A M and what is added to it where the biases are a part of M, (N, n) and (n,)."""
-    if fold == "first":
-        return a @ M[1:], M[0]
-    if fold == "last":
-        return a @ M[:-1], M[-1]
-    return a @ M, np.zeros(M.shape[1])
+    if not fold:
+        return a @ M, np.zeros(M.shape[1])
+    at, others = _FOLDS[fold]
+    return a @ M[others], M[at]

@@ -241,7 +241,7 @@ class Search:
                 continue
             if b.shape[1] == a.shape[1] + 1:
                 core = without_ones(b)
-                if core and np.array_equal(core[0], a):
+                if core is not None and np.array_equal(core, a):
                     yield other
             elif b.shape == a.shape and is_masked(b, a):
                 yield other

@@ -20,6 +20,7 @@ from lockstep.look.chain import (
     of_rows,
     rows,
     sigma,
+    unfolded,
 )
 from lockstep.look.seen import Key, Seen, Sighting, forms
 from lockstep.network.names import Array, Quantities
@@ -409,13 +410,6 @@ def _each_until_the_next(passes: Iterable[Pass]) -> Iterator[Pass]:
         before = one
     if before:
         yield before
-
-
-def unfolded(M: Array, fold: str) -> dict[str, Array]:
-    """W, (n_out, n_in), and b, (n_out,), of a matrix of both, (n_in + 1, n_out)."""
-    if fold == "first":
-        return {"W": M[1:].T.copy(), "b": M[0].copy()}
-    return {"W": M[:-1].T.copy(), "b": M[-1].copy()}
 
 
 class _Now:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.look.chain import rows
-from lockstep.look.passes import Model, Pass, Step, unfolded
+from lockstep.look.chain import rows, unfolded
+from lockstep.look.passes import Model, Pass, Step
 from lockstep.look.seen import Found, Key, Series, forms
 from lockstep.network.names import Array, Quantities
 from lockstep.network.network import WITH_ACTIVATION
@@ -460,8 +460,7 @@ class Reader:
     def _nearest_penalty(self, l2: float, reading: Reading) -> float:
         """The λ nearest to one read off a loss in float32: that of the gradients, or a number."""
         n = len(reading.first.x)
-        made = np.outer(self.numbers, (1, 2, 0.5, 1 / n, 0.5 / n, 2 / n)).ravel()
-        possible = np.array([reading.settings.l2, *made])
+        possible = np.array([reading.settings.l2, *np.outer(self.numbers, penalty_factors(n)).flat])
         return float(possible[np.argmin(np.abs(possible - l2))])
 
     def _shares(
@@ -716,6 +715,11 @@ def delta_factors(n: int, n_out: int) -> tuple[float, ...]:
     return tuple(
         sorted({sign * f for f in found for sign in (1, -1)}, key=lambda f: (f != 1, abs(f), f))
     )
+
+
+def penalty_factors(n: int) -> tuple[float, ...]:
+    """What λ of a penalty may be times a number that a program has, of n samples."""
+    return 1, 2, 0.5, 1 / n, 0.5 / n, 2 / n
 
 
 def usual_factors(n: int, n_out: int) -> set[float]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from lockstep.network.names import Array
 
-_NUMBER = re.compile(r"\d+")
+_NUMBER = re.compile(r"(\d+)")
 
 
 @dataclass(frozen=True)
@@ -250,17 +250,17 @@ def _alike(names: tuple[str, ...], stored: set[str]) -> Iterator[tuple[str, ...]
 def _renamed(name: str, names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     """A name with each of some names in the place of the first, or with each one's numbers."""
     numbers = [_NUMBER.findall(each) for each in names]
-    runs = list(_NUMBER.finditer(name))
-    for p in range(len(runs) - len(numbers[0]) + 1) if numbers[0] else ():
-        span = runs[p : p + len(numbers[0])]
-        if [it[0] for it in span] == numbers[0]:
-            yield tuple(_with(name, span, of) for of in numbers)
+    parts = _NUMBER.split(name)  # every second one is a number
+    n = 2 * len(numbers[0])
+    for at in range(1, len(parts), 2) if n else ():
+        if parts[at : at + n : 2] == numbers[0]:
+            yield tuple(_with(parts, slice(at, at + n, 2), of) for of in numbers)
     if names[0] in name:
         yield tuple(name.replace(names[0], of) for of in names)
 
 
-def _with(name: str, span: list[re.Match[str]], numbers: list[str]) -> str:
-    """A name with other numbers in some places."""
-    for it, number in zip(reversed(span), reversed(numbers), strict=True):
-        name = name[: it.start()] + number + name[it.end() :]
-    return name
+def _with(parts: list[str], at: slice, numbers: list[str]) -> str:
+    """A name, of its parts, with other numbers in some places."""
+    changed = parts.copy()
+    changed[at] = numbers
+    return "".join(changed)

@@ -61,7 +61,7 @@ class Looked(Side):
         parameters = {n: p.astype(dtype) for n, p in batch.step.parameters.items()}
         y = batch.y if batch.y.ndim == 1 else batch.y.astype(dtype)
         x, lr = batch.x.astype(dtype), batch.lr or it.reading.settings.lr or 0.0
-        own = self._memory(number, memory) if memory else memory
+        own = memory and self._memory(number, memory)
         return Start(it.network.named(parameters), x, y, lr, own, {}, number)
 
     def _memory(self, number: int, memory: Quantities) -> Quantities:
@@ -79,21 +79,20 @@ class Looked(Side):
 
     def answer(self, turn: Turn, problem: Problem, torch: Quantities) -> Answer:
         """What the program's variables held in this step."""
-        found = Answer()
+        found, network = Answer(), problem.network
         mapped = self._it.steps[turn.number - 1]
         rooms = self._rooms(turn, problem, torch)
         parameters = self._it.reading.batches[turn.number - 1].step.names
-        own = {problem.network.name(name): it.name for name, it in parameters.items()}
-        found.names = {name: text for name, text in own.items() if name != text}
-        for name in problem.network.judged:
-            if name in mapped and (self._it.reading.knows_update or name[:4] != "new_"):
-                value: Array = np.asarray(mapped[name].ours)
-                same = value.shape == torch[name].shape
-                (found.values if same else found.misshapen)[name] = value
+        names = {network.name(name): it.name for name, it in parameters.items()}
+        for name in network.judged:
+            it = mapped.get(name)
+            if it and (self._it.reading.knows_update or name[:4] != "new_"):
+                same = it.ours.shape == torch[name].shape
+                (found.values if same else found.misshapen)[name] = it.ours
                 if name in rooms and same:
                     found.printed[name] = rooms[name]
-                if mapped[name].at.name != name:
-                    found.names[name] = mapped[name].at.name
+                names[name] = it.at.name
+        found.names = {name: text for name, text in names.items() if name != text}
         return found
 
     def _rooms(self, turn: Turn, problem: Problem, torch: Quantities) -> Quantities:
@@ -143,11 +142,8 @@ class Looked(Side):
         network = self._it.network
         held = self._it.steps[step - 1].get(name)
         given = self._it.reading.batches[step - 1].step.names
-        at = (
-            held.at
-            if held
-            else next((it for n, it in given.items() if network.name(n) == name), None)
-        )
+        by_name = {network.name(numbered): it for numbered, it in given.items()}
+        at = held.at if held else by_name.get(name)
         if at is None or not at.parts:
             return None
         if network[name].family in PER_SAMPLE:

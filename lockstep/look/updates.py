@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lockstep.look.reading import Batch, Reader, Reading, Settings, kept, ratio
+from lockstep.look.reading import Batch, Reader, Reading, Settings, kept, penalty_factors, ratio
 from lockstep.look.seen import forms
 from lockstep.network.names import Array, Quantities
 from lockstep.setup.options import OPTIMIZERS
@@ -258,7 +258,7 @@ class Updates:
     def _as_held(self, share: float) -> Iterator[float]:
         """λ as a number that the program holds, or what two of them and N make."""
         n = len(self.batches[0].x)
-        shares = [share / c for c in (1, 2, 0.5, 1 / n, 0.5 / n, 2 / n)]
+        shares = [share / c for c in penalty_factors(n)]
         held = self.reader.numbers
         direct = [(_near(it, held, 1e-5), share / it) for it in shares]
         made = ((self._made(it, n), share / it) for it in shares[:3])

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lockstep.look.chain import matrix, rows, sigma
+from lockstep.look.chain import matrix, rows, sigma, unfolded
 from lockstep.look.forward import _GELUS_APART
-from lockstep.look.passes import _Now, unfolded
+from lockstep.look.passes import _Now
 from lockstep.look.reading import Reader, Settings, delta_factors, ratio
 from lockstep.look.recognised import Recognised
 from lockstep.look.roles import Roles
