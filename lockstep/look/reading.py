@@ -596,18 +596,18 @@ class Reader:
             several = [alike] if len(first.passes) > 1 else [[it] for it in alike[:_PASSES]]
             batches: dict[tuple[int, bytes], Batch] = {}
             for n, passes in enumerate(filter(None, several)):
+                x = self.x_of(passes)
                 for key, y in self.targets(step, passes, first.shape[1]):
                     is_alike = key in first.y_keys or np.array_equal(y, first.y)
-                    if y.ndim == first.y.ndim and is_alike and (n, y.tobytes()) not in batches:
-                        batch = Batch(step, passes, self.x_of(passes), y, first.y_keys)
-                        batches[n, y.tobytes()] = batch
+                    if y.ndim == first.y.ndim and is_alike:
+                        batch = Batch(step, passes, x, y, first.y_keys)
+                        batches.setdefault((n, y.tobytes()), batch)
             if not batches:
                 break
-            if len(batches) == 1:
-                found += batches.values()
-            else:
-                score = {n: self.score(it, reading.settings).score for n, it in batches.items()}
-                found.append(batches[max(batches, key=score.__getitem__)])
+            best, *others = batches.values()
+            if others:
+                best = max(batches.values(), key=lambda it: self.score(it, reading.settings).score)
+            found.append(best)
         return found
 
     def is_a_part(self, step: Step, passes: Sequence[Pass]) -> bool:

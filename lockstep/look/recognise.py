@@ -14,7 +14,7 @@ from lockstep.look.forward import chains
 from lockstep.look.mapping import Mapper
 from lockstep.look.passes import Model
 from lockstep.look.reading import Reader, Reading, by_witness, kept, own_name
-from lockstep.look.recognised import SAID, Recognised
+from lockstep.look.recognised import Recognised
 from lockstep.look.seen import Seen, Sighting
 from lockstep.look.source import Program
 from lockstep.look.updates import Updates
@@ -22,6 +22,7 @@ from lockstep.network.names import Quantities
 from lockstep.network.network import WITH_ACTIVATION, Network
 from lockstep.setup.options import LOSS_NAMES, OPTIMIZERS
 
+_SAID = {"x", "y", "parameters", "loss", "optimizer", "lr", "l2"}
 _CHAINS = 12  # forward passes that are followed
 _TOLERANCE = {"float64": 1e-11, "float32": 1e-5}  # of recognition, relative
 _PATIENT = 4  # attempts before a reading is taken of which not all is right
@@ -150,21 +151,20 @@ class Recogniser:
 def _goes_before(one: _Found, other: _Found) -> bool:
     """Whether one is the same network from an earlier step on: then that step is not left out."""
     (reader, reading), (later, its) = one, other
-    is_same = reading.settings == its.settings
     is_earlier = reader.steps[0].passes[0].time < later.steps[0].passes[0].time
     is_known = any(reading.matched.values()) or reading.witness is not None
     is_whole = reader.model.variables >= later.model.variables
-    return is_same and is_earlier and is_known and is_whole
+    return reading.settings == its.settings and is_earlier and is_known and is_whole
 
 
 def _recognised(reader: Reader, reading: Reading) -> Recognised:
     """The best reading, with its optimiser, and each quantity's variable."""
     reading = _as_computed(reader, Updates(reader, reading).read(reading))
+    first, loss = reading.first, reader.loss(reading.first, reading.settings)
     if reading.settings.l2 and not reading.witness:  # looked for without a penalty
-        loss = reader.loss(reading.first, reading.settings)
-        reading = replace(reading, witness=reader.witness(reading.first, loss))
+        reading = replace(reading, witness=reader.witness(first, loss))
     _with_idle_biases(reader, reading)
-    said = frozenset(SAID.intersection(reader.given))
+    said = frozenset(_SAID.intersection(reader.given))
     frozen = _frozen(reading, reader.given.get("frozen", ()))
     found = Recognised(reader.model, reading, _network(reading, frozen), reader.seen.dtype, said)
     memory: Quantities | None = None
@@ -178,12 +178,11 @@ def _recognised(reader: Reader, reading: Reading) -> Recognised:
         right |= {f"new_{name}": batch.step.parameters[name] for name in frozen}
         found.steps.append(Mapper(found, reader, batch, right).mapped())
         memory = kept(right)
-        if number == 1:
-            found.multiple = reader.multiple(batch, float(right["loss"]))
-            if found.multiple:
-                factor, series = found.multiple
-                found.is_added_up = factor == len(batch.x) and reader.is_a_sum(series)
-            found.other = reader.other_loss(batch, reading.settings)
+    found.multiple = reader.multiple(first, loss)
+    if found.multiple:
+        factor, series = found.multiple
+        found.is_added_up = factor == len(first.x) and reader.is_a_sum(series)
+    found.other = reader.other_loss(first, reading.settings)
     return found
 
 

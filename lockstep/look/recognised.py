@@ -13,7 +13,6 @@ from lockstep.look.seen import Found, Series, Sighting
 from lockstep.network.network import Network
 
 _CLEAR = 1 / 3  # part of the updates that are right, from which a reading is taken at once
-SAID = {"x", "y", "parameters", "loss", "optimizer", "lr", "l2"}
 
 
 @dataclass

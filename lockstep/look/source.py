@@ -253,14 +253,15 @@ def _stored(node: ast.AST) -> str:
     match node:
         case ast.Name(id=name, ctx=ast.Store()):
             return name
-        case ast.Attribute(attr=name, ctx=ast.Store()):
+        case (
+            ast.Attribute(attr=name, ctx=ast.Store())
+            | ast.Subscript(value=ast.Attribute(attr=name), ctx=ast.Store())
+        ):
             return f".{name}"
-        case ast.Subscript(value=ast.Attribute(attr=name), ctx=ast.Store()):
-            return f".{name}"
-        case ast.Subscript(slice=ast.Constant(value=str(key)), ctx=ast.Store()):
+        case ast.Subscript(slice=ast.Constant(str(key)), ctx=ast.Store()) | ast.Subscript(
+            ast.Subscript(slice=ast.Constant(str(key))), ctx=ast.Store()
+        ):
             return f"[{key!r}]"
-        case ast.Subscript(value=ast.Subscript(slice=ast.Constant(value=str(key)))):
-            return f"[{key!r}]" if isinstance(node.ctx, ast.Store) else ""
     return ""
 
 
