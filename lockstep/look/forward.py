@@ -360,9 +360,8 @@ class Search:
                 is_free = name not in found[n] and names[n] not in (content, A.content, W)
                 if is_free and is_felt[n]:
                     whole = product(a, M, fold)[0] if whole is None else whole
-                    with np.errstate(all="ignore"):
-                        if close(value, sigma(name)(whole + bias[n]), 10 * self.tolerance):
-                            found[n][name] = content
+                    if close(value, sigma(name)(whole + bias[n]), 10 * self.tolerance):
+                        found[n][name] = content
             for n, by_name in found.items():
                 yield from self._named(by_name, A, W, names[n], is_in_out, fold)
 
@@ -381,8 +380,7 @@ class Search:
         """
         few, row, size = z[:, :_COMPARED], row[:, :_COMPARED], np.abs(z).max(axis=1)
         names = [name for name in ACTIVATIONS if name != "softmax" or z.shape[1] > 1]
-        with np.errstate(all="ignore"):
-            made = np.nan_to_num([self._sigma(name, z) for name in names])
+        made = np.nan_to_num([self._sigma(name, z) for name in names])
         room = 10 * self.tolerance * (np.abs(made).max(axis=2) + size)
         room[names.index("gelu")] += _GELUS_APART * np.abs(few).max(axis=1)
         j = few.max(axis=0).argmax()
@@ -401,11 +399,11 @@ class Search:
     ) -> Iterator[Layer]:
         """A layer for each activation; the pre-activation belongs to the others."""
         z, of_inputs = found.pop("linear", None), (A.turned, A.labelled, A.vector)
-        for name, a in found.items():
-            if a != z:
-                yield Layer(A.content, W, b, z, a, name, is_in_out, fold, *of_inputs)
+        layers = {name: a for name, a in found.items() if a != z}
         if z is not None:
-            yield Layer(A.content, W, b, z, z, "linear", is_in_out, fold, *of_inputs)
+            layers["linear"] = z
+        for name, a in layers.items():
+            yield Layer(A.content, W, b, z, a, name, is_in_out, fold, *of_inputs)
 
 
 def _earliest(seen: Seen) -> list[int]:

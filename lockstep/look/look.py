@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from lockstep.errors import Unusable
 from lockstep.look.chain import Chain
 from lockstep.look.drift import grown
@@ -20,6 +22,7 @@ from lockstep.sides.limits import Limits
 _LEAST = 2  # steps that are watched: the second tells data from what the first computed
 
 
+@np.errstate(all="ignore")
 def look(
     path: str,
     source: bytes,

@@ -233,10 +233,9 @@ class Model:
     def output(self, x: Array, parameters: Quantities) -> Array:
         """The outputs of the forward pass, (N, n_L)."""
         a = x
-        with np.errstate(all="ignore"):
-            for l, layer in enumerate(self.chain.layers, 1):
-                z = a @ parameters[f"W{l}"].T + parameters.get(f"b{l}", 0)
-                a = sigma(layer.activation)(z)
+        for l, layer in enumerate(self.chain.layers, 1):
+            z = a @ parameters[f"W{l}"].T + parameters.get(f"b{l}", 0)
+            a = sigma(layer.activation)(z)
         return a
 
     def passes(self) -> Iterator[Pass]:

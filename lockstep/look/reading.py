@@ -347,9 +347,10 @@ class Reader:
     ) -> Quantities:
         """The quantities of a step as they should be, at a learning rate of 1."""
         parameters = {n: p.astype(np.float64) for n, p in batch.step.parameters.items()}
-        with np.errstate(all="ignore"):
-            return by_hand.step(parameters, batch.x, batch.y, settings.lr or 1.0, memory=memory,
-                                step=number, **settings.training)  # fmt: skip
+        lr, training = settings.lr or 1.0, settings.training
+        return by_hand.step(
+            parameters, batch.x, batch.y, lr, memory=memory, step=number, **training
+        )
 
     def _by_kind(
         self, batch: Batch, settings: Settings, known: dict[tuple[object, ...], Quantities]

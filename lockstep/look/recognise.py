@@ -74,7 +74,6 @@ class Recogniser:
         """The likeliest forward pass, where it has several layers."""
         return next((it for it in self._chains[:1] if len(it.layers) > 1), None)
 
-    @np.errstate(all="ignore")
     def recognise(self, seen: Seen, has_ended: bool) -> Recognised | None:
         """The network of the program, or None where none is recognised.
 

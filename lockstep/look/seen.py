@@ -169,8 +169,7 @@ class Seen:
     def _keep(self, content: int, array: Array) -> None:
         array = array if array.dtype.kind == "f" else array.astype(np.float64)
         self.arrays[content] = array
-        with np.errstate(all="ignore"):
-            self.totals[content] = float(np.abs(array, dtype=np.float64).sum())
+        self.totals[content] = float(np.abs(array, dtype=np.float64).sum())
 
     def _place(self, it: Sighting) -> Place:
         return Place(self.arrays[it.content], it.time, it.line, it.file, it.name)
@@ -352,8 +351,7 @@ class Seen:
             room = value.size * tolerance * abs(factor) * size
             for at in np.flatnonzero(np.abs(sums - abs(factor) * total) <= room):
                 for form, transposed in forms(self.arrays[contents[at].content], value.shape):
-                    with np.errstate(all="ignore"):
-                        apart = np.abs(form - factor * value).max()
+                    apart = np.abs(form - factor * value).max()
                     if apart <= tolerance * abs(factor) * size:
                         found.append(Found(form / factor, contents[at], transposed, factor))
                         break
