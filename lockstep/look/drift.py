@@ -77,7 +77,7 @@ def biases(seen: Seen, width: int) -> list[str]:
     """The variables of so many numbers that are called like biases, and updated like parameters."""
     found = []
     for key in seen.history:
-        held = dict.fromkeys(seen.held(key))
+        held = {*seen.held(key)}
         sizes = {seen.arrays[content].size for content in held}
         if len(held) > 1 and sizes == {width} and _BIAS.search(key[1]) and _are_updates(seen, key):
             found.append(key[1])
@@ -86,10 +86,11 @@ def biases(seen: Seen, width: int) -> list[str]:
 
 def _are_data(seen: Seen, held: list[int]) -> bool:
     """Whether arrays are whole, or stand in variables that never change, as data do."""
-    if not any((seen.arrays[content] % 1).any() for content in held[: _EARLY + 2]):
+    early = held[: _EARLY + 2]
+    if not any((seen.arrays[content] % 1).any() for content in early):
         return True
-    places = [seen.first(content).key for content in held[1 : _EARLY + 2]]
-    return sum({*seen.held(key)} <= {*held} and len(seen.held(key)) == 1 for key in places) > 1
+    places = [seen.held(seen.first(content).key) for content in early[1:]]
+    return sum(len(alone) == 1 and alone[0] in held for alone in places) > 1
 
 
 def _held_longest(seen: Seen, key: Key) -> list[int]:

@@ -247,8 +247,8 @@ class Reader:
         for n in picked[0]:
             at = [it[n] for it in picked if n in it]
             for key in keys if len(at) == len(passes) else ():
-                it = self.seen.at(key, passes[0].time)
-                y = self._as_targets(it.content, n, n_out) if it else None
+                content = self._held(key, passes[0].time, np.inf, late=False)
+                y = self._as_targets(content, n, n_out)
                 if y is not None:
                     yield key, y[np.concatenate(at)]
 
@@ -258,12 +258,12 @@ class Reader:
         if key not in self.seen.rows_of:
             found: dict[int, Array] = {}
             own, began = self.model.x_of(content), self.seen.first(content).time
-            for other in self.model.inputs:
-                whole = self.model.x_of(other)
-                if len(whole) > len(own) and self.seen.first(other).time <= began:
-                    at = None if len(whole) in found else places(own, whole)
+            for other, n in self.model.inputs.items():
+                is_longer = n > len(own) and n not in found
+                if is_longer and self.seen.first(other).time <= began:
+                    at = places(own, self.model.x_of(other))
                     if at is not None:
-                        found[len(whole)] = at
+                        found[n] = at
             self.seen.rows_of[key] = found
         return self.seen.rows_of[key]
 

@@ -154,30 +154,24 @@ class Recognised:
         """
         seen, sizes = self.model.seen, self.network.sizes
         own = {seen.arrays[layer.W].shape for layer in self.model.chain.layers}
-        if not self._begins_with_data() and any(
-            seen.arrays[content].shape in own and seen.arrays[content].size > 1
-            for content in self._others()
-        ):
-            return True
+        if not self._begins_with_data():
+            moving = (seen.arrays[content] for content in self._others())
+            if any(it.shape in own and it.size > 1 for it in moving):
+                return True
         if self.model.chain.recurrent(seen):
             return True
         n = len(self.reading.first.x)
         known = {*own, *((n, size) for size in sizes)}
-        shapes = {
-            seen.arrays[content].shape
-            for content in changing(seen)
-            if seen.arrays[content].ndim == 2 and min(seen.arrays[content].shape) > 1
-        }
+        arrays = (seen.arrays[content] for content in changing(seen))
+        shapes = {it.shape for it in arrays if it.ndim == 2 and min(it.shape) > 1}
         others = shapes - known - {shape[::-1] for shape in known}
         return any(self.network.depth == 1 or {*shape} <= {*sizes} for shape in others)
 
     def _begins_with_data(self) -> bool:
         """Whether its inputs, or what they are rows of, were there before a step's parameters."""
-        batches = self.reading.batches
-        return len(batches) < 2 or any(
-            self.model.was_there(one.x, batch.step.after)
-            for batch in batches[1:]
-            for one in batch.passes[:1]
+        later = self.reading.batches[1:]
+        return not later or any(
+            self.model.was_there(batch.passes[0].x, batch.step.after) for batch in later
         )
 
     def _others(self) -> set[int]:
@@ -185,7 +179,7 @@ class Recognised:
         seen = self.model.seen
         known = {it.at.key for step in self.steps for it in step.values()} | self.model.variables
         own = {content for key in known for content in seen.held(key)}
-        turned = {array.T.tobytes() for array in (seen.arrays[content] for content in own)}
+        turned = {seen.arrays[content].T.tobytes() for content in own}
         return {
             content
             for content in changing(seen) - own

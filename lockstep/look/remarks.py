@@ -11,7 +11,6 @@ import numpy as np
 from lockstep.look.drift import biases
 from lockstep.look.recognised import Recognised
 from lockstep.look.source import Program
-from lockstep.network.network import Network
 
 
 def remarks(it: Recognised, program: Program, steps: int) -> Iterator[str]:
@@ -117,7 +116,7 @@ def _of_the_last_layer(it: Recognised) -> Iterator[str]:
 
 
 def _not_held(it: Recognised, steps: int) -> Iterator[str]:
-    network: Network = it.network
+    network = it.network
     held = {name for step in it.steps[:steps] for name in step} | {"loss"}
     held |= {f"{kind}_{network.name(b)}" for b in it.shared for kind in ("grad", "new")}
     inside = [name for name in network.computed if name not in held]

@@ -178,7 +178,7 @@ def test_parts_of_several_kinds_are_no_targets(monkeypatch):
     reader.seen, reader.given = seen_of(np.ones((2, 3))), {}
     chain = SimpleNamespace(x_form=(False, False, False))
     reader.model = SimpleNamespace(
-        x_of=lambda content: np.ones((1, 2)), inputs=set(), chain=chain, variables=set()
+        x_of=lambda content: np.ones((1, 2)), inputs={}, chain=chain, variables=set()
     )
     parts = iter([np.zeros(1), np.zeros((1, 1))] * 2)
     monkeypatch.setattr(reader, "_held", lambda *_: 7)
