@@ -17,7 +17,6 @@ from lockstep.explain.facts import agree, differing, factor
 from lockstep.gradients.inputs import largest
 from lockstep.gradients.ladder import precision_of, unit
 from lockstep.gradients.measured import DRAWS, SAFETY
-from lockstep.gradients.mistakes import FACTORS
 from lockstep.gradients.reference import Named, Noise, as_array, blamed, same_draws
 from lockstep.gradients.result import first_of, labelled, mismatch
 from lockstep.gradients.wrong import FACTORS
