@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lockstep import audit
+from lockstep import audit, watch
 from lockstep.__main__ import main
 from lockstep.gradients.audit import _with_incoming
 
@@ -32,6 +32,18 @@ def test_a_wide_tolerance_lets_zeros_and_named_mistakes_through():
     assert all(it > 10 for it in found.smallest.values())
     said = str(found)
     assert "among them zeros, constant, stale; a factor that puts a tensor off" in said
+
+
+def test_what_a_reference_watches_is_no_gradient_of_the_test():
+    def watched(x, w1):
+        h = watch("h", torch.tanh(x @ w1))
+        return (h * h).sum()
+
+    given = inputs(kind=torch.float64)
+    found = audit(watched, {name: given[name] for name in ("x", "w1")}, rtol=1e-9)
+    assert found.passes == []
+    assert {*found.smallest} == {"x", "w1"}
+    assert found.planted["factor-missing"].tried
 
 
 def test_an_incoming_gradient_is_called_that():
