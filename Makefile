@@ -1,4 +1,5 @@
-# make compare: the lecture's network, by hand next to PyTorch. make test: the tests.
+# make compare: the lecture's network, by hand next to PyTorch.
+# make test: the tests but those that are marked as slow, which make coverage runs too.
 # make check: format, lint, types, which room imports which, the documentation, the archives.
 # make docs: the documentation as a site. make house: the figures to hold.
 # make test-page: the page in a headless Chromium (apt install chromium).
@@ -19,7 +20,7 @@ compare: .venv/ready
 	$(ENV)/python scripts/compare.py
 
 test: .venv/ready
-	$(ENV)/python -m pytest -n auto --ignore=tests/page
+	$(ENV)/python -m pytest -n auto -m "not slow" --ignore=tests/page
 
 check: .venv/ready-dev
 	$(ENV)/ruff format --check .
