@@ -62,10 +62,8 @@ class Mapper:
         parameter = name[name.rfind("_") + 1 :]
         if parameter in self.parameters:
             held = reader.find_like(batch, name, self.right, factors)
-        elif value.ndim == 2:
-            held = reader.find_rows(batch, value, factors)
         else:
-            held = reader.find(batch, value, factors)
+            held = reader.find_rows(batch, value, factors)
         gradient = self.own.get(f"grad_{parameter}")  # the optimiser's memory is it at first
         for it in held:
             is_its_own = it.at.key not in reader.model.variables and it.ours.shape == value.shape
@@ -143,11 +141,15 @@ class Mapper:
             return
         for l in range(1, self.found.network.depth + 1):
             delta, gradient = own.get(f"delta{l}"), own.get(f"grad_W{l}")
-            if not delta or not gradient or gradient.is_right or abs(delta.factor) == 1:
-                continue
             a = self.batch.x if l == 1 else self.right[f"a{l - 1}"]
-            made = delta.theirs.T @ a + l2 * self.parameters[f"W{l}"]
-            if close(gradient.theirs, made, _SAME):
+            penalty = l2 * self.parameters[f"W{l}"]
+            if (
+                delta
+                and gradient
+                and abs(delta.factor) != 1
+                and not gradient.is_right
+                and close(gradient.theirs, delta.theirs.T @ a + penalty, _SAME)
+            ):
                 for name in {f"delta{l}", f"grad_W{l}", f"grad_b{l}"} & own.keys():
                     it = own[name]
                     own[name] = replace(it, ours=it.theirs, factor=1.0, is_right=False)

@@ -377,17 +377,15 @@ class Model:
         groups = [list(passes) for _, passes in islice(together, most + 1)]
         ends = [-1.0, *(float(group[-1].time) for group in groups)]
         following = [(group[0].parameters, float(group[0].time)) for group in groups[1:]]
-        if has_ended:
-            now = ((name, self.current(name, np.inf)) for name in self.keys)
-            final = tuple((name, it.content) for name, it in now if it)
+        now = ((name, self.current(name, np.inf)) for name in self.keys)
+        final = tuple((name, it.content) for name, it in now if it)
+        if has_ended and groups and final != groups[-1][0].parameters:
             following.append((final, float(self.seen.sightings[-1].time)))
         steps = []
         for group, after, (contents, until) in zip(groups, ends, following, strict=False):
-            before = group[0].parameters
-            if contents != before:
-                names = {name: self._holder(name, content, groups) for name, content in contents}
-                old, new = self.parameters(before), self.parameters(contents)
-                steps.append(Step(group, old, new, after, until, names))
+            names = {name: self._holder(name, content, groups) for name, content in contents}
+            old, new = self.parameters(group[0].parameters), self.parameters(contents)
+            steps.append(Step(group, old, new, after, until, names))
         return steps
 
     def _holder(self, name: str, content: int, groups: Sequence[Sequence[Pass]]) -> Sighting:

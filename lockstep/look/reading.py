@@ -529,9 +529,9 @@ class Reader:
         if len(passes) > 1 and shape[0] == len(batch.x):
             spans = [(one.time, min(one.until, until), (one.n, *shape[1:])) for one in passes]
         parts = [it for span in spans if (it := self._held_last(name, *span))]
-        if len(parts) < len(spans):
-            return None
-        return replace(parts[0], ours=np.concatenate([it.ours for it in parts]))
+        values = [it.ours for it in parts]
+        is_whole = len(parts) == len(spans)
+        return replace(parts[0], ours=np.concatenate(values)) if is_whole else None
 
     def _held_last(
         self, name: str, after: float, until: float, shape: tuple[int, ...]
@@ -566,10 +566,8 @@ class Reader:
         passes = batch.passes
         if len(passes) == 1:
             return self.find(batch, value, factors)
-        if len(passes) > ONE_BY_ONE:
-            return []
         times = [batch.step.after, *(one.time for one in passes)]
-        parts = np.split(value, np.cumsum([one.n for one in passes[:-1]]))
+        parts = np.split(value, np.cumsum([one.n for one in passes[:-1]]))[:ONE_BY_ONE]
         of_parts = [
             self.seen.find(part, 10 * self.tolerance, factors, after, until)
             for part, after, until in zip(
