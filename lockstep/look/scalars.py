@@ -252,7 +252,8 @@ def _renamed(name: str, names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     numbers = [_NUMBER.findall(each) for each in names]
     parts = _NUMBER.split(name)  # every second one is a number
     n = 2 * len(numbers[0])
-    for at in range(1, len(parts), 2) if n else ():
+    are_alike = n and all(2 * len(it) == n for it in numbers)
+    for at in range(1, len(parts), 2) if are_alike else ():
         if parts[at : at + n : 2] == numbers[0]:
             yield tuple(_with(parts, slice(at, at + n, 2), of) for of in numbers)
     if names[0] in name:

@@ -337,6 +337,12 @@ def test_what_is_called_like_a_group_is_one_by_number_or_by_name():
     assert {it.names for it in found(text)["<module>"]} == {("d1", "d2"), ("dwa", "dwb")}
 
 
+def test_names_of_a_group_need_not_all_have_a_number():
+    text = "x1 = y = w1 = w2 = b = t1 = 0\nh = w1 * x1 + w2 * y + b"
+    names = {it.names for it in found(text)["<module>"]}
+    assert names == {("x1", "y"), ("w1", "w2")}
+
+
 @pytest.mark.parametrize(
     "text",
     [
