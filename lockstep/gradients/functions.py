@@ -334,7 +334,8 @@ def _guards(it: _Function) -> Named:
         "zeros": [name for name in it.wanted if not right[name].any()],
         "aliasing": [name for name, t in own.items() if t.untyped_storage().data_ptr() in before],
         "deterministic": all(
-            torch.equal(torch.as_tensor(again[name]), result.cpu()) for name, result in own.items()
+            torch.equal(torch.as_tensor(again[name]).cpu(), result.cpu())
+            for name, result in own.items()
         ),
     }
 

@@ -169,7 +169,7 @@ def _tensor(value: Any) -> Tensor:
 
 
 def _by_columns(array: Array) -> Array:
-    return np.asfortranarray(array) if array.ndim else array.copy()
+    return np.array(array, order="F")  # a copy in any case: a backward may overwrite it
 
 
 def _sliced(array: Array) -> Array:

@@ -576,6 +576,16 @@ def test_a_layer_that_overwrites_the_incoming_gradient_gets_a_remark():
     ]
 
 
+def test_a_right_backward_that_overwrites_a_vector_is_right():
+    def backward(dout, x):
+        dout *= 2 * x
+        return dict(x=dout)
+
+    result = check_layer(lambda x: (x * x, x), backward, lambda x: x * x, x=X[0])
+    assert result.verdict == "match"
+    assert "backward overwrites the incoming gradient" in str(result)
+
+
 async def later(x):
     return x, 1
 
