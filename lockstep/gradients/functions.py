@@ -742,8 +742,8 @@ def _as_mistake(
             for its in error.diagnoses
             for name in [its["quantity"]]
         ]
-        lines = [line for line in str(error).split("\n") if not line.startswith("  mistake")][:4]
+        title, *lines = error.head
         first = Entry(**error.first_mismatch)
-        raise mismatch(first, [f"{what}, by {lines[0]}", *lines[1:]], found) from None
+        raise mismatch(first, [f"{what}, by {title}", *lines], found) from None
     except ValueError as error:
         raise wrong(what, mistake, f"{what} can't be had: {error}", remedy) from error

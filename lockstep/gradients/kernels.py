@@ -291,9 +291,8 @@ def _single(error: GradientMismatch) -> GradientMismatch:
     name = error.first_mismatch["quantity"]
     says = f"{name} is right to float32's digits, as the function computes in float32 inside"
     remedy = 'compute in float64, or check it in float32: precision="float32"'
-    lines = [line for line in str(error).split("\n") if line[:6] != "  too "][:4]
     found = [Diagnosis(name, "single-precision", says, remedy)]
-    return mismatch(Entry(**error.first_mismatch), lines, found)
+    return mismatch(Entry(**error.first_mismatch), [*error.head], found)
 
 
 def _sides(built: Mapping[str, Built], some: Built) -> Sides:

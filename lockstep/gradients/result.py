@@ -27,6 +27,9 @@ class GradientMismatch(Mismatch):
 
     The `quantity` of its `first_mismatch`, and of its diagnoses, is the name of an input.
 
+    Attributes:
+        head: The first lines of the report, which say what is wrong, without the mistake.
+
     Examples:
         >>> import numpy as np
         >>> from lockstep import check_gradients
@@ -38,6 +41,7 @@ class GradientMismatch(Mismatch):
     """
 
     __module__ = "lockstep"  # a test's summary line has room for little
+    head: Sequence[str] = ()
 
 
 @dataclass
@@ -382,6 +386,7 @@ def mismatch(
         diagnoses: One a wrong gradient.
         agreeing: The names of right gradients.
     """
+    head, report = report, [*report]
     for likely in diagnoses[:1]:
         report.append(f"  mistake   {likely.mistake}: {likely.says}")
         if likely.remedy:
@@ -390,4 +395,6 @@ def mismatch(
     if agreeing:
         report.append(f"  right     {', '.join(agreeing)}")
     found = [asdict(diagnosis) for diagnosis in diagnoses]
-    return GradientMismatch("\n".join(report), asdict(first), found)
+    error = GradientMismatch("\n".join(report), asdict(first), found)
+    error.head = head
+    return error
