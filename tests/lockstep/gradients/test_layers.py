@@ -295,6 +295,26 @@ def test_a_function_without_a_second_derivative_needs_none():
         check_function(made, lambda x: 3 * x, orders=3, x=X)
 
 
+def test_a_second_derivative_that_is_not_finite_has_one_mistake_and_one_remedy():
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return 2 * x * g + 0 * torch.sqrt(x - x)
+
+    with pytest.raises(GradientMismatch) as raised:
+        check_function(function(forward, backward), lambda x: x * x, orders=2, x=X)
+    lines = str(raised.value).splitlines()
+    assert lines[0].startswith("the second derivative, by x: mismatch, 12 of 12 elements differ")
+    assert lines[1:3] == [
+        "  yours     nan",
+        f"  PyTorch   {raised.value.first_mismatch['torch']!r}",
+    ]
+    assert [line[:11] for line in lines[3:]] == ["  mistake  ", "  remedy   "]
+
+
 def test_a_reference_without_a_second_derivative_has_nothing_to_compare_or_is_told():
     def once(x, w):
         return function(PRODUCT, once_differentiable(d_product)).apply(x, w)
