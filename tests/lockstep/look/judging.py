@@ -6,10 +6,10 @@ from lockstep.__main__ import main
 
 
 def judged(tmp_path, capsys, text, *options):
-    """The exit status, and what is printed."""
+    """The exit status, and what is printed; there is time enough on a busy machine, too."""
     path = tmp_path / "program.py"
     path.write_text(text)
-    status = main(["look", str(path), *options])
+    status = main(["look", str(path), "--time-limit", "600", *options])
     return status, capsys.readouterr()
 
 
