@@ -1,5 +1,6 @@
 """Naming by edits: every kind of mistake gets its name, and what is none of them gets none."""
 
+import itertools
 import time
 
 import numpy as np
@@ -506,12 +507,12 @@ def euler(y):
     return y.sum()
 
 
-def test_the_search_behind_many_steps_takes_seconds():
+def test_the_search_behind_many_steps_ends_after_some_thousand_tries(monkeypatch):
+    tries = itertools.count()
+    monkeypatch.setattr(time, "monotonic", lambda: next(tries))  # which every try looks at
     inputs = dict(y=np.array([1.0, 0.5]))
-    start = time.monotonic()
     own = {"y": right(euler, inputs)["y"] * np.array([1.01, 1])}
-    assert searched(euler, own, inputs) == ({}, "")
-    assert time.monotonic() - start < 20
+    assert searched(euler, own, inputs, seconds=20_000) == ({}, "")
 
 
 def test_the_search_ends_at_its_time_limit_and_says_so():

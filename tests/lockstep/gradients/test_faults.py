@@ -5,7 +5,6 @@ Each case is the smallest of its kind.
 
 import math
 import re
-import time
 
 import numpy as np
 import pytest
@@ -592,7 +591,7 @@ def test_a_plain_2_is_not_called_the_root_of_a_length():
     assert "√" not in found["says"]
 
 
-def test_a_mistake_behind_200_steps_is_reported_in_seconds():
+def test_a_mistake_behind_200_steps_is_reported():
     def lotka_volterra(y):
         for _ in range(200):
             y = y + 0.01 * torch.stack([y[0] - y[0] * y[1], y[0] * y[1] - y[1]])
@@ -608,6 +607,5 @@ def test_a_mistake_behind_200_steps_is_reported_in_seconds():
             g = g + 0.01 * g @ A([[1 - b, -a], [b, a - 1]])
         return {"y": g * A([1.01, 1])}
 
-    began = time.perf_counter()
-    mismatch(check_gradients, hand, lotka_volterra, dict(y=A([1.0, 0.5])))
-    assert time.perf_counter() - began < 30
+    found = mismatch(check_gradients, hand, lotka_volterra, dict(y=A([1.0, 0.5])))
+    assert found.first_mismatch["label"] == "y[0]"

@@ -3,7 +3,6 @@
 import os
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -81,10 +80,8 @@ def test_what_ends_a_derivation_is_one_line_with_its_place(tmp_path, capsys, sou
     "source", ["while True: pass\ndef step(x): pass\n", "def step(x):\n    while True: pass\n"]
 )
 def test_what_does_not_end_is_ended_at_its_limit(tmp_path, capsys, source):
-    began = time.monotonic()
     assert judged(tmp_path, source, "--time-limit", "0.3") == 2
     assert "is still running after 0.3 s, the time limit" in capsys.readouterr().err
-    assert time.monotonic() - began < 20
 
 
 def test_what_takes_too_much_memory_is_ended_at_its_limit(tmp_path, capsys):
