@@ -10,6 +10,7 @@ from tests.shown import ROOT, differences, lacking
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_shows_what_comes_out(page, tmp_path):
     text = page.read_text()

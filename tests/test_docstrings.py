@@ -26,6 +26,7 @@ def failures(it, **settings):
     return runner.summarize(verbose=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 def test_the_examples_of_a_module_come_out(name):
     assert failures(import_module(name)).failed == 0

@@ -60,6 +60,7 @@ for words in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_a_command_needs_no_optional_package(tmp_path):
     path = str(tmp_path / "net.py")
     done = ran(EACH, ROOT, *(words.replace("FILE", path) for words in COMMANDS))
@@ -67,6 +68,7 @@ def test_a_command_needs_no_optional_package(tmp_path):
     assert done.stdout.splitlines() == [f"{status} True" for status in COMMANDS.values()]
 
 
+@pytest.mark.slow
 def test_the_functions_need_no_optional_package():
     done = ran(
         "import torch, lockstep\n"

@@ -9,6 +9,7 @@ from lockstep import check_gradients
 from tests.gallery import FOLDER, NAMES, any_size, expression
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("seed", range(4))
 def test_right_derivations_match(name, seed):

@@ -40,6 +40,7 @@ def built(folder, source, *flags):
     return str(program)
 
 
+@pytest.mark.slow
 @needs_cc
 @pytest.mark.parametrize(
     ("flags", "dtype", "resolution"),
@@ -122,6 +123,7 @@ CLASSIFIERS_SLIPS = [
 EVERY = [(SOURCE, *slip) for slip in SLIPS] + [(CLASSIFIER, *slip) for slip in CLASSIFIERS_SLIPS]
 
 
+@pytest.mark.slow
 @needs_cc
 @pytest.mark.parametrize(
     ("source", "right", "wrong", "name"), EVERY, ids=[f"{slip[3]}-{len(slip[0])}" for slip in EVERY]

@@ -50,6 +50,7 @@ def modules_after(code):
     return set(done.stderr.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command", ["audit", "check", "compare", "descend", "exercise", "grade", "look", "sheet", ""]
 )

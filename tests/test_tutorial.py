@@ -39,6 +39,7 @@ def headings(cell):
     return re.findall(r"<th\b[^>]*>(.*?)</th>", html)
 
 
+@pytest.mark.slow
 def test_the_stored_outputs_are_what_comes_out(cells):
     for stored, cell in zip(STORED, cells, strict=True):
         assert comes_out(texts(stored), texts(cell)), f"{stored.id}: {texts(cell)}"

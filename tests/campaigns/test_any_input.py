@@ -10,6 +10,7 @@ from tests.campaigns.any_input import KINDS, tried
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_input_ends_in_a_traceback(kind):
     slow = kind in ("changed derivations", "extreme numbers")  # which write everything

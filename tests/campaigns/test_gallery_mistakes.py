@@ -16,6 +16,7 @@ from tests.campaigns.gallery_mistakes import (
 ONE_OF_A_KIND = {(case[0], case[3]): case for case in PLANTED}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "written", "instead", "deserved"), ONE_OF_A_KIND.values())
 def test_a_planted_mistake_is_found_and_named(name, written, instead, deserved):
     assert diagnosed(name, planted(name, written, instead))["mistake"] == deserved

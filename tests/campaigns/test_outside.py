@@ -48,6 +48,7 @@ def test_the_derivation_is_right(name):
     assert all(agrees(it, it.inputs(np.random.default_rng(seed))) for seed in range(3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_every_kind_of_input_is_in_the_domain(name):
     for kind in CASES[name].kinds:
@@ -62,6 +63,7 @@ def test_no_right_derivation_is_blamed(i):
     assert right_expressions.judge(i, seed=7)["outcome"] in right_expressions.FINE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("i", range(7, len(planted_errors.SMOOTH), 40))
 def test_an_error_in_the_tenth_digit_is_found(i):
     assert planted_errors.judge(i, seed=7)[planted_errors.CLAIMED] == "mismatch"
@@ -74,6 +76,7 @@ def test_a_mistake_is_one(mistake):
     assert not agrees(wrong, it.inputs(np.random.default_rng(0)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", formula_mistakes.PLANTED[5::30], ids=lambda one: one.case)
 def test_a_mistake_is_found(mistake):
     assert formula_mistakes.diagnosed(mistake)["mistake"] in (*mistake.names.split(), "unknown")

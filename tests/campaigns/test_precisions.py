@@ -1,8 +1,11 @@
 """A sample of the campaign on half precision."""
 
+import pytest
+
 from tests.campaigns.precisions import OPERATIONS, main
 
 
+@pytest.mark.slow
 def test_right_kernels_are_not_blamed_and_planted_mistakes_are_found(capsys):
     assert main([str(len(OPERATIONS)), "--seed", "3"]) == 0
     said = capsys.readouterr().out

@@ -7,6 +7,7 @@ from scripts.benchmarks.peers import by_gradcheck, by_lockstep
 from tests.campaigns.students.derivations import DERIVATIONS, names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("derivation", "problem", "name"), DERIVATIONS, ids=lambda value: getattr(value, "__name__", "")
 )

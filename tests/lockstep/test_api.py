@@ -42,6 +42,7 @@ def test_the_lectures_network_matches_at_every_step_in_every_quantity():
     assert result.loss["last"] < 1e-7 < result.loss["first"]
 
 
+@pytest.mark.slow
 @given(
     sizes=st.tuples(*[st.integers(1, 6)] * 3),
     samples=st.integers(1, 7),
@@ -120,6 +121,7 @@ def test_a_step_that_is_given_is_called_once_a_training_step_and_may_return_some
     assert result.rows[-1].drift is None
 
 
+@pytest.mark.slow
 def test_a_wrong_step_is_told_with_step_quantity_element_and_difference():
     def step(W_h, b_h, W_o, b_o, x, y, lr):
         good = two_layer.step(W_h, b_h, W_o, b_o, x, y, lr)
@@ -195,6 +197,7 @@ def test_a_network_that_starts_at_relus_kink_is_blind_there_and_says_so():
     assert "21 of 39 values could not be judged" in " ".join(str(result).split())
 
 
+@pytest.mark.slow
 def test_a_long_run_keeps_a_selection_of_steps():
     result = compare(steps=1200, show="2")
     assert [row.number for row in result.rows] == [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 1200]
@@ -211,6 +214,7 @@ def least_squares():
     return solution, float(np.mean((x @ solution - y) ** 2))
 
 
+@pytest.mark.slow
 def test_training_by_hand_on_iris_ends_at_the_least_squares_solution():
     solution, error = least_squares()
     assert error == pytest.approx(0.27897150841, abs=5e-12)
@@ -284,6 +288,7 @@ def test_either_tolerance_alone_takes_the_place_of_the_bound(key):
     assert result.worst["allowed"] == (1e-3 if key == "atol" else 1e-3 * abs(result.worst["torch"]))
 
 
+@pytest.mark.slow
 def test_a_file_is_tried_on_thirty_others_or_as_many_as_asked(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("def step(o, y): return {'delta_o': 2 * (o - y) / y.size}")

@@ -48,6 +48,7 @@ def classifier(W1, b1, W2, b2, X, Y, eta, velocity_W1, v_dW2):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("values", PROBLEMS, ids=name_of)
 def test_the_code_by_hand_matches_at_every_step(values, dtype):
@@ -78,6 +79,7 @@ def test_a_wrong_step_is_told_by_our_names_and_the_users():
     assert "N" in found["says"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "wrong", "mistake"),
     [
@@ -100,6 +102,7 @@ def test_a_mistake_in_a_layer_in_the_middle_is_named(name, wrong, mistake):
     assert result.diagnoses[0]["mistake"] == mistake
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("values", PROBLEMS, ids=name_of)
 def test_a_trace_reads_back_and_matches(values, tmp_path, capsys):
     made = problem(values)
@@ -159,6 +162,7 @@ def test_the_referee_knows_the_exact_step_of_any_network():
             assert entry["manual_error"] <= 3 * entry["allowed"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("values", PROBLEMS, ids=name_of)
 def test_every_view_shows_a_deep_network(values):
     made = problem(values)
@@ -172,6 +176,7 @@ def test_every_view_shows_a_deep_network(values):
     assert lines.count("✓") == len(made.network.computed)
 
 
+@pytest.mark.slow
 def test_the_sources_of_a_deep_network_stand_side_by_side(tmp_path, capsys):
     path = tmp_path / "step.py"
     path.write_text("def step(a3, y): return {'delta3': a3 - y}\n")
@@ -232,6 +237,7 @@ def test_the_battery_draws_one_hot_rows_and_masks_where_the_problem_has_them():
     assert (result.verdict, result.battery["matching"]) == ("match", 9)
 
 
+@pytest.mark.slow
 def test_settings_may_stand_in_the_derivations_own_file_and_options_override_them(tmp_path, capsys):
     path = tmp_path / "mine.py"
     problem = 'PROBLEM = dict(sizes="3-4-2", hidden_activation="tanh", samples=5, lr=0.5)\n'
@@ -291,6 +297,7 @@ _KEPT = CLASSIFIER | dict(optimizer="rmsprop", steps=40, battery=2)
 del _KEPT["momentum"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_memory_that_a_step_keeps_itself_is_judged_from_its_own(seed):
     result = compare(keeping(), _KEPT | dict(seed=seed))
@@ -298,6 +305,7 @@ def test_memory_that_a_step_keeps_itself_is_judged_from_its_own(seed):
     assert result.worst_ratio < 0.5
 
 
+@pytest.mark.slow
 def test_a_mistake_in_memory_that_a_step_keeps_itself_is_found_at_its_step():
     result = compare(keeping(wrong_at=9), _KEPT)
     assert result.verdict == "mismatch"
@@ -305,6 +313,7 @@ def test_a_mistake_in_memory_that_a_step_keeps_itself_is_found_at_its_step():
     assert result.first_mismatch["quantity"].startswith("new_square_W")
 
 
+@pytest.mark.slow
 def test_another_optimizer_is_no_forgotten_setting_where_its_memory_is_not_known():
     def step(dW1, square_W1, step):
         return dict(new_square_W1=0.999 * square_W1 + (0.001 if step < 2 else 0.003) * dW1**2)
@@ -337,6 +346,7 @@ def adam(step_of):
     return step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step_of", "mistake"),
     [
@@ -369,6 +379,7 @@ def test_a_softmax_over_the_samples_has_a_name():
     assert "softmax over the samples" in found["says"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["cross_entropy", "bce"])
 @pytest.mark.parametrize("penalty", [{}, {"l2": 0.1}])
 def test_a_bound_of_many_layers_in_single_precision_leaves_room_for_no_other_answer(loss, penalty):
@@ -463,6 +474,7 @@ def test_the_settings_of_a_file_are_plain_values():
 DIGITS = Path(__file__).parents[1] / "data" / "digits.csv"
 
 
+@pytest.mark.slow
 def test_a_classifier_of_digits_matches_at_each_of_200_mini_batches():
     """The UCI digits (Alpaydin and Kaynak 1998, CC BY 4.0), 8 x 8 pixels, from scikit-learn."""
     result = compare(
@@ -512,6 +524,7 @@ def test_two_mistakes_in_one_formula_are_named_as_two(step, names):
     assert len({found["formula"] for found in result.diagnoses}) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "settings", "option"),
     [

@@ -105,6 +105,7 @@ def same(a, b):
 CLAIMS = (*DELTAS, *(f"grad_{name}" for name in WEIGHTS), *(f"new_{name}" for name in WEIGHTS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CLAIMS)
 def test_the_lectures_formula_is_the_derivative(name):
     for kind, loss in product(KINDS, LOSSES):
@@ -189,6 +190,7 @@ def test_every_formula_of_the_lecture_is_tried_with_slips():
     assert len(ALL_SLIPS) > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "slip"), ALL_SLIPS, ids=lambda value: str(value).strip())
 def test_a_wrong_sign_or_index_is_refuted(number, slip):
     lines = inspect.getsource(neuron_by_neuron.step).splitlines()
@@ -235,6 +237,7 @@ def at_nothing(values, nudges):
     )(values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BACKWARD)
 def test_the_matrix_formula_is_the_derivative_and_the_update_goes_against_it(name):
     for kind, loss in product(KINDS, LOSSES):

@@ -82,6 +82,7 @@ def stepped(loss):
     return run(loss, TARGETS[loss])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", TARGETS)
 def test_every_gradient_of_three_layers_is_the_derivative(loss):
     parameters, got, nudges, _ = stepped(loss)

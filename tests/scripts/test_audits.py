@@ -10,6 +10,7 @@ from lockstep import audit
 AUDITS = Path(__file__).parents[2] / "scripts/examples/audits"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "zeros", "mistakes"),
     [

@@ -51,11 +51,13 @@ def test_rows_and_machine_as_json(tmp_path, capsys):
     assert "1 thread on both sides" in out
 
 
+@pytest.mark.slow
 def test_json_to_standard_output_is_alone_there(capsys):
     assert command.main(["--json", "-", "--threads", "2"]) == 0
     assert json.loads(capsys.readouterr().out)["machine"]["threads"] == 2
 
 
+@pytest.mark.slow
 def test_the_plot_is_a_picture(tmp_path):
     assert command.main(["--plot", str(tmp_path / "b.png")]) == 0
     assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
@@ -124,6 +126,7 @@ def test_growth_has_a_row_for_each_length_and_width(monkeypatch, capsys):
     assert math.isfinite(float(out.split("log-log paper: ")[1].split()[0]))
 
 
+@pytest.mark.slow
 def test_peers_find_larger_errors_than_the_referee(monkeypatch, capsys):
     monkeypatch.setattr(peers, "NETWORKS", peers.NETWORKS[:1])
     monkeypatch.setattr(command, "gallery_lines", lambda: [])
@@ -138,6 +141,7 @@ def test_peers_find_larger_errors_than_the_referee(monkeypatch, capsys):
     assert finest["gradcheck"] == "none" or float(finest["gradcheck"]) >= 1e-4
 
 
+@pytest.mark.slow
 def test_on_the_gallery_check_gradients_finds_smaller_errors_than_its_peers():
     lines = list(gradient_peers.gallery_lines(["cross_entropy"], [("layer_norm", dict(N=2, n=3))]))
     _, numbers, *cells = lines[1].split()
@@ -159,6 +163,7 @@ def test_without_the_gallery_that_is_said(monkeypatch, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_without_scipy_its_checker_is_left_out_and_that_is_said(monkeypatch):
     monkeypatch.setattr(peers, "NETWORKS", peers.NETWORKS[:1])
     monkeypatch.setitem(__import__("sys").modules, "scipy.optimize", None)

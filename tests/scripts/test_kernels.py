@@ -68,6 +68,7 @@ for number, (old, new) in enumerate(changes):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton, a tool for developing, is missing"
 )

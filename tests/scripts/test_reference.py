@@ -35,6 +35,7 @@ def _eighty_columns(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_a_page_is_what_is_generated(path):
     assert reference.written(path) == path.read_text()
@@ -230,6 +231,7 @@ def checked(folder, capsys):
     return seen
 
 
+@pytest.mark.slow
 def test_every_key_of_a_document_is_described_and_no_other(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(MINE)

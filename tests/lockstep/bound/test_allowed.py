@@ -153,6 +153,7 @@ def test_roundings_are_counted_as_the_formulas_make_them():
     assert k["new_W_h"] == k["grad_W_h"] + 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_right_answer_is_blamed(kind, dtype):
@@ -277,6 +278,7 @@ def test_an_overflow_where_the_mean_is_taken_last_is_undecided(dtype, error, wei
     assert (result.verdict, result.undecided.quantity) == ("undecided", "delta_h")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_both_sides_lie_within_their_bound_of_the_exact_step(kind):
     largest = 0.0

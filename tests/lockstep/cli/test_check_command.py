@@ -201,6 +201,7 @@ def test_nan_and_inf_in_quotes_are_numbers(capsys):
     assert ran(capsys, {"x": ["nan", *numbers[1:]]}, reference=source)[0] == 1
 
 
+@pytest.mark.slow
 def test_a_tolerance_replaces_the_bound(capsys):
     it = nested(lambda number: number * (1 + 1e-6), right())
     assert ran(capsys, it)[0] == 1
@@ -219,6 +220,7 @@ FORMATS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "words"), FORMATS.values(), ids=FORMATS)
 def test_too_few_digits_are_named_with_how_many_were_right(capsys, form, words):
     it = right()
@@ -319,6 +321,7 @@ def test_numbers_that_are_short_by_themselves_are_not_called_printed(capsys):
 SQUARES = THREE + "def reference(x): return (x * x).sum()\n"  # the gradient is 1, -2.5, 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("numbers", "first", "mistake"),
     [
@@ -676,6 +679,7 @@ def test_a_process_that_the_reference_forks_may_end_as_it_likes(capsys, monkeypa
     assert os._exit == ends.append
 
 
+@pytest.mark.slow
 def test_from_a_shell_with_help_and_status(folder):
     command = [sys.executable, "-m", "lockstep", "check"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "80"}

@@ -68,6 +68,7 @@ def step(w31, w32, o1, o2, y1, y2, h1, h2, x1, lr):
 """
 
 
+@pytest.mark.slow
 def test_a_mismatch_is_status_1_and_tells_where_and_which_mistake_it_is(capsys, tmp_path):
     path = tmp_path / "net.py"
     path.write_text(UPDATED)
@@ -297,6 +298,7 @@ def assert_plain(text, encoding):
     assert max(map(len, text.splitlines())) <= 80
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_plain_uncut_text_and_matplotlib_is_imported_only_to_draw():
     environment = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"}
     environment["PYTHONIOENCODING"] = "utf-8"
@@ -326,6 +328,7 @@ def test_wide_terminals_get_an_entry_a_line(capsys, monkeypatch):
     assert "(delta_o W_o)·σ'(z_h)" in out
 
 
+@pytest.mark.slow
 @posix
 def test_a_reader_that_leaves_early_gets_no_traceback():
     done = subprocess.run(
@@ -348,6 +351,7 @@ def test_an_output_never_takes_the_place_of_an_input(capsys, tmp_path):
     assert path.read_text() == UPDATED
 
 
+@pytest.mark.slow
 @full_disk
 def test_a_full_disk_is_told_in_a_line():
     with open("/dev/full", "w") as full:
@@ -440,6 +444,7 @@ def test_a_device_is_written_to_as_it_is(capsys):
     assert os.path.exists("/dev/null")
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_document_at_any_thread_count(capsys):
     arguments = [
         "--sizes",
@@ -499,6 +504,7 @@ def test_an_interrupt_before_the_run_is_status_130(capsys, monkeypatch):
     assert ran(capsys) == (130, "", "")
 
 
+@pytest.mark.slow
 def test_no_width_of_the_terminal_is_too_small(capsys, monkeypatch, tmp_path):
     path = tmp_path / "net.py"
     path.write_text(UPDATED)
@@ -656,6 +662,7 @@ def test_a_wide_tolerance_is_said_to_hide_what_it_hides(capsys):
     assert "the tolerance given lets them change by their whole value" in " ".join(out.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

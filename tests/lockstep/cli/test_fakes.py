@@ -51,6 +51,7 @@ FAKES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", FAKES)
 def test_a_verdict_cannot_be_faked(capsys, monkeypatch, tmp_path, how):
     expected, source = FAKES[how]
@@ -85,6 +86,7 @@ def test_a_recording_cannot_say_how_to_judge_what_to_read_or_to_write(
     assert os.listdir(tmp_path) == ["run.jsonl"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["atol", "steps", "derivation", "json"])
 def test_an_untrusted_problem_file_cannot_either(capsys, monkeypatch, tmp_path, key):
     monkeypatch.chdir(tmp_path)

@@ -33,6 +33,7 @@ def test_a_file_of_the_users_is_not_taken_for_a_half_written_one(folder):
     assert sorted(os.listdir(folder)) == ["o.json", "o.json.part"]
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("option", ["--json", "--html", "--plot"])
 def test_what_a_file_had_stays_but_for_its_content(folder, option):
@@ -99,6 +100,7 @@ def test_two_runs_do_not_write_one_trace():
     assert Path("a.jsonl").read_text() == "one\ntwo\n"
 
 
+@pytest.mark.slow
 def test_a_picture_that_fails_leaves_the_verdict_and_the_document(capsys, monkeypatch, folder):
     def fails(*_):
         raise RuntimeError("no ink")
@@ -112,6 +114,7 @@ def test_a_picture_that_fails_leaves_the_verdict_and_the_document(capsys, monkey
     assert json.loads((folder / "a.json").read_text())["verdict"] == "match"
 
 
+@pytest.mark.slow
 @posix
 def test_closed_streams_change_nothing(folder):
     command = f"{shlex.join(SCRIPT)} --json a.json --numbers a.jsonl <&- 2>&-"
@@ -122,6 +125,7 @@ def test_closed_streams_change_nothing(folder):
     assert json.loads((folder / "a.json").read_text())["verdict"] == "match"
 
 
+@pytest.mark.slow
 def test_settings_of_the_machine_do_not_change_a_picture(folder):
     (folder / "matplotlibrc").write_bytes(b"text.usetex: True\nnonsense\n\xff: 3\n")
     command = [*SCRIPT, "--steps", "2", "--plot", "a.svg"]

@@ -54,6 +54,7 @@ def planting(random, problem, number, name, times):
     return step, lambda: index
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [2, 10, 1000])
 def test_a_planted_error_is_told_at_its_step_quantity_and_element(times):
     for seed in range(30):
@@ -74,6 +75,7 @@ def test_a_planted_error_is_told_at_its_step_quantity_and_element(times):
         assert told["difference"] == pytest.approx(times * told["allowed"], rel=0.3, abs=0)
 
 
+@pytest.mark.slow
 def test_half_the_bound_is_no_mismatch():
     for seed in range(60):
         random, problem, number, name = drawn(seed)

@@ -75,6 +75,7 @@ def test_a_seed_counts_where_something_was_drawn():
     assert problem(None, given, W_o=[[1.0, 2], [3, 4]], b_o=[0.1, 0.2], seed=7)["seed"] is None
 
 
+@pytest.mark.slow
 def test_files_are_named_without_their_folders(folder):
     table = problem(data=str(folder / "table.csv"), inputs="a,b", targets="c")
     assert (table["data"], table["samples"], table["sizes"]) == ("table.csv", 2, "2-2-1")
@@ -95,12 +96,14 @@ def test_a_function_has_no_file():
     }
 
 
+@pytest.mark.slow
 def test_a_recording_on_standard_input_has_no_file(monkeypatch, folder):
     with open(folder / "run.jsonl") as lines:
         monkeypatch.setattr("sys.stdin", lines)
         assert problem(numbers="-")["by_hand"] == {"kind": "recording", "file": None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "file"),
     [("--derivation", "mine.py"), ("--numbers", "paper.toml"), ("--numbers", "run.jsonl")],
@@ -124,6 +127,7 @@ def test_a_file_stands_in_the_heading_and_in_the_titles_of_the_views(
     assert "  yours     " in out
 
 
+@pytest.mark.slow
 def test_an_odd_file_name_can_be_shown_everywhere(capsys, folder):
     odd = folder / "a$<b>\udcff$.py"
     odd.write_text(WRONG)

@@ -99,6 +99,7 @@ def test_what_follows_from_a_wrong_error_term_follows_in_the_training_too():
     assert one[-1] != pytest.approx(trained(by_delta)[1].by_torch[-1], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_of_a_part_the_rest_follows_from_the_other_numbers_of_the_step():
     _, found = trained(lambda delta_o1, new_b3: dict(delta_o1=2 * delta_o1, new_b3=new_b3), {})
     _, whole = trained(lambda delta_o, new_b_o: dict(delta_o=delta_o * [2, 1], new_b_o=new_b_o), {})

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from lockstep import compare
 from lockstep.cli.compare import main
@@ -11,6 +12,7 @@ from lockstep.setup.problem import LECTURE, make_problem, read_file
 EXAMPLES = Path(__file__).parents[3] / "scripts" / "examples"
 
 
+@pytest.mark.slow
 def test_a_linear_network_with_one_sample_hides_the_derivatives_and_the_average():
     unseen = compare().cannot_see
     for mistake in (
@@ -33,6 +35,7 @@ def test_the_examples_together_hide_none():
     assert all(hidden)  # and each by itself hides something
 
 
+@pytest.mark.slow
 def test_a_hidden_mistake_really_changes_nothing_and_a_visible_one_does():
     def averaged(delta_o):
         return {"grad_b_o": delta_o.mean(axis=0)}
@@ -95,6 +98,7 @@ def test_what_the_battery_finds_has_the_smallest_counterexample():
     )
 
 
+@pytest.mark.slow
 def test_a_battery_that_is_asked_for_decides():
     result = compare(averaged, battery=6)
     assert (result.verdict, result.first_mismatch) == ("mismatch", None)
@@ -106,6 +110,7 @@ def test_a_battery_that_is_asked_for_decides():
     assert compare(battery=5).battery == {"problems": 5, "matching": 5, "smallest": None}
 
 
+@pytest.mark.slow
 def test_a_derivation_in_scalars_is_tried_on_other_values():
     result = compare(
         lambda w31, w32, delta_o1, delta_o2: {"delta_h1": delta_o1 * w31 + delta_o2 * w32},

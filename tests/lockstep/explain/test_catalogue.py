@@ -20,6 +20,7 @@ _ZEROS = [
 _NO_BIAS = dict(sizes="3-4-4-2", biases=[True, False, True], l2=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "values",
     [*(dict(sizes="2-2-2", loss=it) for it in LOSSES), *PROBLEMS, *_ZEROS, _NO_BIAS],

@@ -118,6 +118,7 @@ ADAM = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ADAM)
 def test_adam_in_another_form(how):
     found, _ = named(
@@ -128,6 +129,7 @@ def test_adam_in_another_form(how):
     assert {*found} == {"momentum-form"}
 
 
+@pytest.mark.slow
 def test_a_decay_that_is_left_out_everywhere_is_one_mistake():
     found, result = named(
         adam,
@@ -139,6 +141,7 @@ def test_a_decay_that_is_left_out_everywhere_is_one_mistake():
     assert "everything that was returned is right with --weight-decay 0" in result.remarks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "setting"),
     [
@@ -170,6 +173,7 @@ def test_nesterovs_step_for_the_plain_one_is_told_as_an_option():
     assert "everything that was returned is right with --nesterov" in result.remarks
 
 
+@pytest.mark.slow
 def test_a_nan_is_told_once():
     def slip(name, value):
         return np.where(np.arange(4) == 0, np.nan, value) if name == "delta2" else value
@@ -209,6 +213,7 @@ def test_a_memory_that_is_kept_corrected_is_named():
     assert "new_mean_W3, new_mean_b3" in result.diagnoses[0]["says"]
 
 
+@pytest.mark.slow
 def test_the_square_of_the_mean_and_a_memory_that_starts_anew_are_told():
     def of_mean(p, g, kept, t, lr):
         mean = 0.9 * kept[0] + 0.1 * g
@@ -226,6 +231,7 @@ def test_the_square_of_the_mean_and_a_memory_that_starts_anew_are_told():
     assert found == ["momentum-form"]
 
 
+@pytest.mark.slow
 def test_a_decay_after_adamws_step_is_no_other_beta():
     def step(W_h, grad_W_h, mean_W_h, square_W_h, step, lr):
         mean, square = 0.9 * mean_W_h + 0.1 * grad_W_h, 0.999 * square_W_h + 0.001 * grad_W_h**2
@@ -303,6 +309,7 @@ def test_an_activation_after_its_mask_is_told():
     assert result.diagnoses[0]["says"] == "your h is h·mask_h: after the mask"
 
 
+@pytest.mark.slow
 def test_two_slips_in_one_step_of_adam_are_two(monkeypatch):
     monkeypatch.setattr("lockstep.explain.search._SECONDS", 300.0)  # also on a busy machine
     found, _ = named(

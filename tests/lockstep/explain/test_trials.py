@@ -29,6 +29,7 @@ def test_the_remedy_of_a_second_mistake_is_the_right_formula():
     assert compare(step, **NETWORK).diagnoses[1]["remedy"] == "new_W2 is W2 - lr·grad_W2"
 
 
+@pytest.mark.slow
 def test_a_formula_that_fits_the_first_step_alone_is_no_evidence():
     def step(W1, dW1, velocity_W1, lr):
         velocity = 0.9 * velocity_W1 + dW1
@@ -39,6 +40,7 @@ def test_a_formula_that_fits_the_first_step_alone_is_no_evidence():
     assert "2 times the learning rate" in found[0]["says"]
 
 
+@pytest.mark.slow
 def test_an_epsilon_that_changes_nothing_is_not_named_beside_a_factor(tmp_path):
     def step(W1):
         return dict(loss=np.float64(2.1))

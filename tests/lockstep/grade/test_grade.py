@@ -139,6 +139,7 @@ def test_what_never_ends_is_ended(folder):
     assert found["loads_for_ever"]["remark"] == remark
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_what_is_missing_or_given_is_not_right(folder):
     names = "grad_W_h, grad_b_h, grad_W_o, grad_b_o, new_W_h, new_b_h, new_W_o, new_b_o"
@@ -162,6 +163,7 @@ def test_what_is_missing_or_given_is_not_right(folder):
     assert "step asks for grad_W_h, grad_b_h" in found["given"]["remark"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_points_are_for_formulas_on_ones_own_earlier_values(folder, tmp_path):
     points = tmp_path / "points.toml"
@@ -301,6 +303,7 @@ def test_files_of_the_same_name_are_called_by_their_folder(tmp_path, monkeypatch
             assert [it["name"] for it in csv.DictReader(file)] == ["ann", "bob"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_csv_gradescope_and_pages(folder, tmp_path, capsys):
     (folder / "Ann Ã.py").write_text(anna())
@@ -330,6 +333,7 @@ def test_csv_gradescope_and_pages(folder, tmp_path, capsys):
     assert results["tests"][0]["output"] == "wrong: grad_W_o"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_numbers_of_ones_own(folder):
     copied = "def step():\n    return " + repr(dict(grad_b_h=[0.1, 0.2])) + "\n"
@@ -339,6 +343,7 @@ def test_numbers_of_ones_own(folder):
     assert [it["verdict"] for it in found.values()] == ["match", "mismatch"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_a_hand_in_is_the_students_whose_name_is_in_its_path(folder, tmp_path, capsys):
     roster = tmp_path / "roster.csv"
@@ -376,6 +381,7 @@ def test_a_hand_in_is_the_students_whose_name_is_in_its_path(folder, tmp_path, c
         assert np.array_equal(x, same)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_zeros_show_no_formula_and_float32_is_one_slip(folder):
     zeros = """def step(W_h, b_h, W_o, b_o):
@@ -446,6 +452,7 @@ def test_points_that_cannot_be_used_are_said(text, tmp_path, capsys):
     assert "points.toml" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_what_a_hand_in_says_of_the_problem_is_left_aside(folder):
     (folder / "ann.py").write_text(anna() + "\nPROBLEM = dict(lr=0.1, loss='mse')\n")
@@ -457,6 +464,7 @@ def test_what_a_hand_in_says_of_the_problem_is_left_aside(folder):
     assert found["remark"] == "its PROBLEM says momentum, which was left aside"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_a_hand_in_that_is_right_here_and_wrong_elsewhere_is_told(folder):
     (folder / "ann.py").write_text(
@@ -472,6 +480,7 @@ def test_a_hand_in_that_is_right_here_and_wrong_elsewhere_is_told(folder):
     assert "within rounding on this problem, but wrong on" in found["remark"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_a_program_is_judged_as_it_is_beside_the_problem(folder, tmp_path):
     shutil.copy(HERE.parent / "look/programs/script.py", folder)
@@ -581,6 +590,7 @@ def test_no_cell_is_a_formula():
     assert text.splitlines()[1] == "'=1+1,0,8,failed,,,0,'@x"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_to_standard_output_or_to_where_nothing_can_be_written(folder, tmp_path, capsys):
     (folder / "ann.py").write_text(anna())

@@ -49,6 +49,7 @@ def test_a_worksheet_as_a_page_has_its_key_beside_it(problem):
     assert sheet.count('class="box"') == key.count('class="value"') == 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -71,12 +72,14 @@ def test_a_worksheet_as_a_pdf_is_in_a4(options, problem):
         assert len(re.findall(rb"/Type /Page\b", written)) >= 1
 
 
+@pytest.mark.slow
 def test_any_name_and_any_title_can_be_in_a_pdf(problem):
     odd = r"a%#{}^_\\$&~"
     Path(problem).write_text(f'title = "$\\\\frac{{$ {"long " * 40}"\n[labels]\nh = "{odd}"\n')
     assert main([problem, "--worksheet", "w.pdf", "--quiet"]) == 0
 
 
+@pytest.mark.slow
 def test_the_lectures_step_has_two_pages(problem):
     assert main(["--worksheet", "w.pdf", "--quiet"]) == 0
     assert len(re.findall(rb"/Type /Page\b", Path("w.pdf").read_bytes())) == 2

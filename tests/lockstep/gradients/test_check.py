@@ -50,6 +50,7 @@ def by_one_pass(kind=np.asarray, part=1.0):
     return hand
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [np.asarray, lambda array: torch.tensor(array.astype(np.float64))])
 @pytest.mark.parametrize("seed", range(3, 6))
 @pytest.mark.parametrize("offset", [1e3, 1e4, 10**4.5, 1e6])
@@ -130,6 +131,7 @@ def d_recurrent(slope, last_only=False):
     return hand
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hand", "mistake", "words"),
     [

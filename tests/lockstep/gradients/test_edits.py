@@ -454,6 +454,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_mistake_gets_its_name_and_its_place(case):
     mistake, words, reference, hand, given = CASES[case]
@@ -466,6 +467,7 @@ def test_a_mistake_gets_its_name_and_its_place(case):
     assert "\0" not in says
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_gradient_that_is_wrong_in_no_known_way_gets_no_name(case):
     *_, reference, hand, given = CASES[case]
@@ -601,6 +603,7 @@ def test_a_function_with_a_backward_of_its_own_is_edited_as_it_is():
     assert (found["x"].mistake, why) == ("missing-activation-derivative", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", [in_place, library, odd, with_a_function])
 def test_no_reference_gives_a_name_to_random_numbers(reference):
     inputs = matrices(x=(4, 3))

@@ -504,6 +504,7 @@ WRONG = [
 COLUMNS = ("check", "hand", "reference", "inputs", "words")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(COLUMNS, ROUNDING + WHOSE + TIES + TAKEN)
 def test_what_is_right_is_a_match_and_a_remark_says_why(check, hand, reference, inputs, words):
     result = check(hand, reference, **inputs)
@@ -511,6 +512,7 @@ def test_what_is_right_is_a_match_and_a_remark_says_why(check, hand, reference, 
     assert not words or any(re.search(words, remark) for remark in result.remarks), result.remarks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(COLUMNS, WRONG)
 def test_what_is_wrong_is_a_mismatch_and_named(check, hand, reference, inputs, words):
     found = mismatch(check, hand, reference, inputs).diagnoses

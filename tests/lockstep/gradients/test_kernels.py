@@ -73,6 +73,7 @@ def test_a_mistake_of_a_kernel_in_half_precision_is_found_and_named_by_its_float
     assert "the term through `x * x`" in found["says"]
 
 
+@pytest.mark.slow
 def test_float32_inside_is_single_precision_where_float64_is_given_and_hides_no_mistake():
     _, found = wrong(kernel(), rms_norm, **inputs(torch.float64))
     assert found["mistake"] == "single-precision"
@@ -706,6 +707,7 @@ class MeanSquare(torch.autograd.Function):
         return incoming * factor, -incoming * factor
 
 
+@pytest.mark.slow
 def test_what_underflows_on_the_way_is_not_judged_in_float16(monkeypatch):
     random = torch.Generator().manual_seed(3)
     x, t = (torch.randn(400, 500, generator=random) for _ in range(2))

@@ -179,6 +179,7 @@ def test_a_kink_or_a_steep_slope_beyond_the_reach_of_rounding_excuses_nothing(re
         check_gradients(lambda x: {"x": right * x.dtype.type(0.5)}, reference, x=x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 @pytest.mark.parametrize("units", [0, 2, -6])
 def test_a_kink_that_rounding_reaches_is_one_as_no_side_is_sure(kind, units):

@@ -265,6 +265,7 @@ class Inner(F):
         return h * w, 2 * h * g
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backward", "second", "words"),
     [
@@ -343,6 +344,7 @@ def jvp(ctx, t_x, t_w):
     return (0 if t_x is None else t_x * w) + (0 if t_w is None else t_w * x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -510,6 +512,7 @@ def forward(x, w):
 Gradients = collections.namedtuple("Gradients", "x w")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "form",
     [

@@ -65,6 +65,7 @@ RIGHT = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reference", "hand", "x"), RIGHT)
 @pytest.mark.parametrize("relative", [0, 1e-7])
 def test_where_rounding_is_directed_right_passes_and_a_small_error_is_found(
@@ -77,6 +78,7 @@ def test_where_rounding_is_directed_right_passes_and_a_small_error_is_found(
         check_gradients(lambda x: {"x": hand(x) * (1 + relative)}, reference, x=x)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_modes")
 @pytest.mark.parametrize(("reference", "hand", "x"), RIGHT)
 @pytest.mark.parametrize("answer", [lambda g: g, dict])

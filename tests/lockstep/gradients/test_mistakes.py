@@ -282,6 +282,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_mistake_gets_its_name(case):
     mistake, words, reference, hand, inputs = CASES[case]

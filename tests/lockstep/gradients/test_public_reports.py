@@ -130,6 +130,7 @@ def wrong_quantities(report, version):
     return {name for name, agrees in zip(right, same, strict=True) if not agrees}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda it: f"{it.report.__name__}-{it.version}")
 def test_a_reported_mistake_is_found_and_named(mistake):
     with pytest.raises(GradientMismatch) as error:
@@ -146,6 +147,7 @@ def test_a_reported_mistake_is_found_and_named(mistake):
         assert error.value.first_mismatch["quantity"] in wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("report", REPORTS, ids=lambda report: report.__name__)
 def test_the_right_version_of_a_report_is_a_match(report):
     assert checked(report, "right").verdict == "match"

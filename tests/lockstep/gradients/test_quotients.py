@@ -40,6 +40,7 @@ def differences(kind, width):
     return hand
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("width", [1e-3, 1e-5, 1e-8])
 def test_quotients_are_named_by_their_kind_and_width(kind, width):

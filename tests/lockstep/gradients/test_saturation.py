@@ -52,6 +52,7 @@ def test_an_output_of_a_layer_may_saturate_too():
         check_layer(lambda x: (np.where(x < -80, 0, sigmoid(x)), x), backward, torch.sigmoid, x=x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("least", [-60.0, -90.0, -300.0])
 @pytest.mark.parametrize(
     "slope",

@@ -56,6 +56,7 @@ def run(path):
     ]
 
 
+@pytest.mark.slow
 def test_as_handed_out_nothing_is_filled_in_and_nothing_raises():
     assert all(not cell.outputs for cell in CELLS)
     printed = [text for text in run(NOTEBOOK) if text]
@@ -67,6 +68,7 @@ def test_as_handed_out_nothing_is_filled_in_and_nothing_raises():
     assert printed[-1] == "Training waits until 25 more gradients of the 25 are right.\n"
 
 
+@pytest.mark.slow
 def test_with_the_key_all_is_right_and_it_trains_as_pytorch_does(tmp_path):
     write_key(NOTEBOOK, tmp_path / "key.ipynb")
     printed = [text for text in run(tmp_path / "key.ipynb") if text]
@@ -151,6 +153,7 @@ MISTAKES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "body", "mistake"), MISTAKES)
 def test_a_mistake_has_the_name_that_it_deserves(name, body, mistake, student, capsys):
     said = answer(name, body, student, capsys)
@@ -160,6 +163,7 @@ def test_a_mistake_has_the_name_that_it_deserves(name, body, mistake, student, c
     assert f"wrong: {name} ({mistake})" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "body", "says"),
     [
@@ -210,6 +214,7 @@ def test_the_answer_says_what_a_student_needs(name, body, says, student, capsys)
     assert says in answer(name, body, student, capsys)
 
 
+@pytest.mark.slow
 def test_the_guide_shows_an_answer(student, capsys):
     page = (ROOT / "docs" / "how-to" / "teach.md").read_text()
     cell, shown = re.search(r"```py\n(.*?)```.*?```text\n(.*?)```", page, re.DOTALL).groups()
@@ -218,6 +223,7 @@ def test_the_guide_shows_an_answer(student, capsys):
     assert comes_out(shown, capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_one_slip_costs_one_gradient(student, capsys):
     for name, it in GRADIENTS.items():
         written(name, "return d_diff" if name == "d_z" else it.key, student)
@@ -236,6 +242,7 @@ def test_a_name_stands_for_pytorchs_gradient_whatever_was_written(student):
     assert np.allclose(torchs, student["d_o"] @ student["W_o"], atol=1e-15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "body"),
     [

@@ -26,6 +26,7 @@ from tests.campaigns.other_end import (
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("matrix", [False, True])
 def test_a_template_has_nothing_right_and_a_solution_everything(matrix):
     empty = check_text(template(Exercise(matrix=matrix)), "a.py")
@@ -36,6 +37,7 @@ def test_a_template_has_nothing_right_and_a_solution_everything(matrix):
     assert len(full.verdicts) == (17 if matrix else 41)
 
 
+@pytest.mark.slow
 def test_each_planted_mistake_is_the_only_thing_wrong_and_named(tmp_path, capsys):
     names = plantable(Exercise(split=False))
     assert len(names) >= 18  # most of the catalogue
@@ -105,6 +107,7 @@ OF_SCALARS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "scalars"), [(it, False) for it in NETWORKS] + [(it, True) for it in OF_SCALARS]
 )
@@ -129,6 +132,7 @@ def test_the_exercise_of_any_network_is_written_checked_and_trained(
     assert "match" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_has_its_hints_and_its_mistakes(tmp_path, capsys):
     asked, path = (
         ["--matrix", "--network", "3-4-4-3", "--loss", "cross_entropy"],
@@ -146,6 +150,7 @@ def test_a_network_of_ones_own_has_its_hints_and_its_mistakes(tmp_path, capsys):
     assert hints("loss", it)[3] == "loss = -(y * log_softmax(z3)).sum() / y.shape[0]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("right", "others"),
     [
@@ -231,6 +236,7 @@ def test_a_problem_that_cannot_be_read_is_told(problem, words, tmp_path, capsys)
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("matrix", [False, True])
 def test_finishing_says_what_was_proven_and_points_to_a_command_that_matches(
     matrix, tmp_path, capsys, monkeypatch
@@ -524,6 +530,7 @@ DRAWN = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", DRAWN)
 @pytest.mark.parametrize("seed", range(3))
 def test_a_drawn_mistake_is_seen_and_not_named_before_that_is_asked(
@@ -564,6 +571,7 @@ def plantable_names(text):
     return {mistake.name for mistake in catalogue(check_text(text, "a.py").exercise.network)}
 
 
+@pytest.mark.slow
 def test_a_draw_is_that_of_its_seed_and_else_left_to_chance():
     it = Exercise(network_of({"sizes": (2, 2, 1)}), matrix=False, split=False)
     assert drawn(it, 1) == drawn(it, 1)
@@ -571,6 +579,7 @@ def test_a_draw_is_that_of_its_seed_and_else_left_to_chance():
     assert len({str(drawn(it, None)) for _ in range(20)}) > 1
 
 
+@pytest.mark.slow
 def test_a_mistake_in_scalars_is_in_one_line_and_named(tmp_path, capsys):
     for name in ("sign-flipped", "transposed-weights", "updated-weights-used", "bias-forgotten"):
         path = tmp_path / f"{name}.py"
@@ -662,6 +671,7 @@ def finished(tmp_path, **lines):
     return str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "lines",
     [

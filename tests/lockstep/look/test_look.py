@@ -7,6 +7,8 @@ import pytest
 
 from lockstep.__main__ import main
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 PROGRAMS = {
     "closures.py": "tanh, softmax, cross_entropy, sgd lr 0.2",

@@ -94,6 +94,7 @@ def test_what_runs_in_a_thread_is_told(write, capsys):
     assert said.count("what runs in a thread of its own is not watched") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -266,6 +267,7 @@ def test_names_stand_by_the_lines_of_their_statement():
     assert names[3] == {"i", "x"}
 
 
+@pytest.mark.slow
 def test_what_is_said_holds(write, capsys):
     path = write(TRAINS + "model.fit(X, y, 9)\n")
     names = "--x X --y y --parameters self.W,self.b,model.W,model.b".split()
@@ -285,6 +287,7 @@ DECAYS = TRAINS.replace("lr = 0.1", "lr = 0.1\nreg = 0.02").replace(
 )
 
 
+@pytest.mark.slow
 def test_a_penalty_is_found(write, capsys):
     path = write(DECAYS + "model.fit(X, y, 9)\n")
     assert main(["look", path]) == 0
@@ -319,6 +322,7 @@ def test_float32_is_judged_as_such(write, capsys):
     assert json.loads(capsys.readouterr().out)["dtype"] == "float32"
 
 
+@pytest.mark.slow
 def test_a_step_by_dropout_is_declined_and_not_judged_in_part(write, capsys):
     text = """
 import numpy as np
@@ -400,6 +404,7 @@ for t in range(9):
 )
 
 
+@pytest.mark.slow
 def test_a_learning_rate_that_falls_is_followed_in_adam(write, capsys):
     text = """
 m, v = [0 * p for p in parameters], [0 * p for p in parameters]
@@ -424,11 +429,13 @@ for t in range(20):
 """
 
 
+@pytest.mark.slow
 def test_momentum_of_averages_is_momentum_at_a_smaller_learning_rate(write, capsys):
     assert main(["look", write(NETWORK + MOMENTUM), "--steps", "4"]) == 0
     assert "sgd momentum 0.9 lr 0.01\n" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_update_of_no_known_optimizer_is_not_judged_and_its_gradients_are(write, capsys):
     text = """
 for t in range(1, 20):
@@ -445,6 +452,7 @@ for t in range(1, 20):
     assert main(["look", write(NETWORK + text), "--lr", "0.1", "--quiet"]) == 1
 
 
+@pytest.mark.slow
 def test_where_neither_gradients_nor_updates_are_known_nothing_is_judged(write, capsys):
     loop = """
 for t in range(20):
@@ -503,6 +511,7 @@ for x, t in [([0.1, 0.9], [1.0, 0.0]), ([0.8, 0.2], [0.0, 1.0]), ([0.5, 0.4], [0
 """
 
 
+@pytest.mark.slow
 def test_neurons_that_are_objects_are_gathered(write, capsys):
     assert main(["look", write(NEURONS)]) == 0
     assert "network 2-3-2, sigmoid, sigmoid, half_sum, sgd lr 0.5" in capsys.readouterr().out
@@ -518,6 +527,7 @@ def test_weights_that_begin_small_are_parameters(write, capsys):
     assert main(["look", write(text + "model.fit(X, y, 9)\n")]) == 0
 
 
+@pytest.mark.slow
 def test_penalties_that_are_not_alike_are_declined(write, capsys):
     text = """
 reg = 0.05
@@ -577,6 +587,7 @@ for _ in range(9):
 """
 
 
+@pytest.mark.slow
 def test_samples_may_be_rows_in_x_alone_and_gradients_have_the_biases_in_them(write, capsys):
     assert main(["look", write(ROWS_AND_COLUMNS)]) == 0
     out = capsys.readouterr().out
@@ -587,11 +598,13 @@ def test_samples_may_be_rows_in_x_alone_and_gradients_have_the_biases_in_them(wr
     assert main(["look", write(wrong)]) == 1
 
 
+@pytest.mark.slow
 def test_an_update_with_the_other_sign_is_no_penalty(write, capsys):
     assert main(["look", write(TRAINED.replace("W1 - lr", "W1 + lr"))]) == 1
     assert "update-sign" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_difference_quotients_before_the_training_are_no_steps(write, capsys):
     loop = """
 parameters = [W1, b1, W2, b2]
@@ -616,6 +629,7 @@ def test_a_learning_rate_that_is_in_it_twice_is_not_read_off(write, capsys):
     assert "lr 0.04" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_is_said_does_not_make_the_last_layer_the_whole(write, capsys):
     text = TRAINED.replace("lr * dW1", "lr * 12 * dW1")
     assert main(["look", write(text), "--loss", "bce", "--lr", "0.1"]) != 0
@@ -631,6 +645,7 @@ def test_a_loss_that_is_a_multiple_of_the_one_that_is_meant_is_a_remark(write, c
     assert "is 12 times the one whose gradients these are" in out
 
 
+@pytest.mark.slow
 def test_samples_may_be_columns_in_x_alone(write, capsys):
     text = TRAINED.replace("size=(12, 3)", "size=(3, 12)").replace("X[:, :1]", "X[:1].T")
     text = text.replace("X @ W1", "X.T @ W1").replace("X.T @ d1", "X @ d1").replace("len(X)", "12")
@@ -638,6 +653,7 @@ def test_samples_may_be_columns_in_x_alone(write, capsys):
     assert "samples are rows, in x they are columns" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_loss_that_is_printed_once_says_what_is_meant(write, capsys):
     once = """
     if t == 0:
@@ -684,6 +700,7 @@ for xs, ys in zip(*sequences):
 """
 
 
+@pytest.mark.slow
 def test_a_recurrent_network_is_declined_as_such(write, capsys):
     said = refused(capsys, write(RECURRENT))
     assert "a forward pass was recognised (tanh, linear), but Whh is trained too" in said

@@ -251,6 +251,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", RIGHT)
 def test_a_right_program_is_a_match(text, tmp_path, capsys):
     status, said = judged(tmp_path, capsys, text)
@@ -258,6 +259,7 @@ def test_a_right_program_is_a_match(text, tmp_path, capsys):
     assert status == 0, said.out + said.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "right", "wrong", "quantity", "mistake"), WRONG)
 def test_a_mistake_is_named_at_its_place(text, right, wrong, quantity, mistake, tmp_path, capsys):
     status, document = judged_with(right, wrong, text, tmp_path, capsys)
@@ -276,6 +278,7 @@ def test_many_numbers_that_no_sum_gathers_are_declined_soon(tmp_path, capsys):
     assert "no network was recognised" in said.err
 
 
+@pytest.mark.slow
 def test_a_bias_that_never_changes_may_be_said_to_be_frozen(tmp_path, capsys):
     text = NET.replace("b3 -= 0.5 * d_o1", "").replace("b4 -= 0.5 * d_o2", "")
     status, said = judged(tmp_path, capsys, text)
@@ -290,6 +293,7 @@ def test_a_bias_that_never_changes_may_be_said_to_be_frozen(tmp_path, capsys):
     assert "no variable b9 was seen" in said.err
 
 
+@pytest.mark.slow
 def test_a_wrong_number_is_shown_with_the_line_that_assigns_it(tmp_path, capsys):
     _, said = judged(tmp_path, capsys, NET.replace("w3 -= 0.5", "w3 -= 0.1"))
     assert "w1, w2; w3, w4" in said.out
@@ -300,6 +304,7 @@ def test_a_wrong_number_is_shown_with_the_line_that_assigns_it(tmp_path, capsys)
     assert "names new_w12 is your w3" in text
 
 
+@pytest.mark.slow
 def test_a_number_that_belongs_to_another_neuron_has_the_programs_name(tmp_path, capsys):
     _, said = judged(tmp_path, capsys, NET.replace("d_o2 * w8) * h2", "d_o2 * w7) * h2"))
     text = " ".join(said.out.split())
@@ -384,6 +389,7 @@ def test_a_group_is_whole_when_all_are_there_or_one_comes_again():
     assert taken("a", 5) == [4, 3, 4]
 
 
+@pytest.mark.slow
 def test_a_shared_bias_that_is_frozen_is_right_as_it_is(tmp_path, capsys):
     text = NET.replace("+ b2 * 1", "+ b1 * 1").replace("b1 -= 0.5 * d_h1", "")
     text = text.replace("b2 -= 0.5 * d_h2", "")
@@ -401,6 +407,7 @@ def test_columns_of_different_lengths_are_no_array():
     assert Group(("a", "b"), (1, 2)).array([Place(np.zeros((3, 3)), 1, 1, "")] * 2) is None
 
 
+@pytest.mark.slow
 def test_a_number_that_belongs_to_another_neuron_is_named_by_its_place(tmp_path, capsys):
     _, said = judged(tmp_path, capsys, COLUMNS.replace("v2 * (1 - h2", "v1 * (1 - h2"))
     what = "wrong-index: delta_h[:, 1]: W_o[:, 0] stands where W_o[:, 1] belongs"

@@ -4,6 +4,8 @@ import pytest
 
 from tests.lockstep.look.judging import judged, judged_with
 
+pytestmark = pytest.mark.slow
+
 NEURONS_IN_DICTS = """
 from math import exp
 from random import Random

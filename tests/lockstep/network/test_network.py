@@ -185,6 +185,7 @@ def words(path):
             yield node.value
 
 
+@pytest.mark.slow
 def test_nothing_outside_the_networks_room_knows_its_layers():
     rooms = Path(lockstep.__file__).parent
     where = {

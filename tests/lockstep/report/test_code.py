@@ -165,6 +165,7 @@ def test_one_source_stands_below_the_other_where_there_is_no_room_and_nothing_is
         assert "".join(line.text.split()) in "".join(out.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", ["80", "120"])
 def test_the_step_that_differs_is_shown_and_marked(columns, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("COLUMNS", columns)

@@ -177,6 +177,7 @@ def step_of(out):
     return out.partition("\nstep 1\n")[2].partition("\nstep ")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [80, 120])
 def test_the_users_lines_have_their_values_and_the_guilty_one_is_marked(
     columns, monkeypatch, capsys
@@ -206,6 +207,7 @@ def test_with_code_the_first_step_of_a_right_program_is_shown(monkeypatch, capsy
     assert [f"self.dw.T: grad_W{l}" in below for l in (1, 2, 3)] == [True] * 3
 
 
+@pytest.mark.slow
 def test_of_a_notebook_the_cells_are_shown_with_their_own_lines(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["look", str(LOOK / "programs" / "notebook.ipynb"), "--code"]) == 0

@@ -10,6 +10,8 @@ from manual_backprop import two_layer
 from tests.lecture import PARAMETERS
 from tests.lockstep.test_api import ON_IRIS
 
+pytestmark = pytest.mark.slow
+
 SIDES = ("manual", "torch")
 
 

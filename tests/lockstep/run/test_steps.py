@@ -47,6 +47,7 @@ def test_a_mismatch_ends_the_run_at_its_step():
     assert (len(made), len(calls)) == (3, 3)
 
 
+@pytest.mark.slow
 def test_every_step_is_judged_by_its_own_bound(monkeypatch):
     seen = []
 
@@ -63,6 +64,7 @@ def test_every_step_is_judged_by_its_own_bound(monkeypatch):
     assert result.first_mismatch["quantity"] == "grad_W_h"
 
 
+@pytest.mark.slow
 def test_the_worst_and_the_resolution_are_of_all_steps():
     problem = make_problem(SMALL | {"sizes": (3, 4, 2), "steps": 300, "hidden_activation": "tanh"})
     found = list(records(problem, tolerance(problem, {}), BuiltIn()))
@@ -96,6 +98,7 @@ def test_a_derivation_may_call_the_same_step_by_pytorch():
     assert (result.verdict, result.steps_run) == ("match", 10)
 
 
+@pytest.mark.slow
 def test_a_fixed_tolerance_holds_in_every_piece_of_a_large_array():
     settings = {"sizes": (300, 200, 2), "samples": 3, "steps": 1}
     assert compare(None, settings, rtol=1e-9, atol=1e-9).verdict == "match"

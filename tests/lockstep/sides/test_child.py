@@ -24,6 +24,7 @@ def judged(tmp_path, source, *options):
     return main(["--derivation", str(path), "--show", "none", *options])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source",
     [
@@ -198,6 +199,7 @@ def test_where_there_are_no_groups_the_process_alone_is_ended():
     wait_until(lambda: not os.path.exists(f"/proc/{it.process}"))
 
 
+@pytest.mark.slow
 def test_the_nursery_is_started_again_where_it_has_ended():
     first = Child("net.py", RIGHT.encode(), "step")
     first.close()
@@ -236,6 +238,7 @@ def test_signals_without_a_name_have_a_number(tmp_path, capsys):
     assert "its process was ended by signal 40" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_several_threads_may_compare_at_once(tmp_path, monkeypatch):
     path = tmp_path / "net.py"
     path.write_text(RIGHT)

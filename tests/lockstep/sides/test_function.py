@@ -405,6 +405,7 @@ def test_targets_as_a_row_against_outputs_as_a_column_are_a_broadcast():
     assert "a row of 3 numbers against a column of 3 makes a square" in result.diagnoses[0]["says"]
 
 
+@pytest.mark.slow
 def test_difference_quotients_of_many_parameters_are_not_looked_for():
     random = np.random.default_rng(0)
 
@@ -416,6 +417,7 @@ def test_difference_quotients_of_many_parameters_are_not_looked_for():
     assert result.diagnoses[0]["mistake"] == "unknown"
 
 
+@pytest.mark.slow
 def test_right_on_all_others_is_no_remark_about_them(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("def step(o1, y1, x1):\n    return {'delta_o1': (o1 - y1) + (x1 == 0.5)}\n")
@@ -439,6 +441,7 @@ def test_what_was_asked_for_and_changed_counts():
     assert (result.verdict, result.first_mismatch["index"]) == ("mismatch", [0, 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("required", "missing"),
     [

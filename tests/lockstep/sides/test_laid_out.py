@@ -226,6 +226,7 @@ def test_terms_are_read_as_formulas():
     assert terms("a=W1.T, b=-delta2") == {"a": term("W1.T"), "b": term("-delta2")}
 
 
+@pytest.mark.slow
 def test_what_is_no_quantity_is_listed_and_does_not_count():
     def step(W1, b1, x):
         z1 = x @ W1.T + b1

@@ -12,6 +12,7 @@ from lockstep.sides.paper import read_numbers
 EXAMPLES = Path(__file__).parents[3] / "scripts" / "examples"
 
 
+@pytest.mark.slow
 def test_mazurs_published_numbers_are_told_as_updated_weights_to_every_digit(capsys):
     arguments = [
         str(EXAMPLES / "mazur.toml"),

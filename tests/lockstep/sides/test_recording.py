@@ -94,6 +94,7 @@ def test_the_interfaces_example_matches_line_by_line(tmp_path):
     assert (wrong.first_mismatch["label"], wrong.first_mismatch["step"]) == ("new_w31", 2)
 
 
+@pytest.mark.slow
 def test_a_learning_rate_may_stand_in_each_line(tmp_path):
     problem = make_problem({"sizes": (20, 25, 10), "samples": 12})
     parameters, given = problem.parameters, {"x": problem.x.tolist(), "y": problem.y.tolist()}
@@ -109,6 +110,7 @@ def test_a_learning_rate_may_stand_in_each_line(tmp_path):
     assert (result.verdict, result.steps_run) == ("match", 130)
 
 
+@pytest.mark.slow
 def test_lines_with_data_of_their_own_are_not_judged_by_others(tmp_path):
     random = np.random.default_rng(0)
     x, y = random.normal(size=(12, 20)), random.normal(size=(12, 10))
@@ -299,6 +301,7 @@ def test_enough_digits_match(tmp_path, traced):
     assert judged(tmp_path, list(with_format(traced, "%.17g"))).verdict == "match"
 
 
+@pytest.mark.slow
 def test_a_wrong_formula_in_few_digits_is_not_called_a_lack_of_digits(tmp_path, traced):
     wrong = changed(traced, 4, delta_h=(np.array(traced[4]["delta_h"]) * 1.01).tolist())
     result = judged(tmp_path, list(with_format(wrong, "%.9f")), keep_going=True)
@@ -307,6 +310,7 @@ def test_a_wrong_formula_in_few_digits_is_not_called_a_lack_of_digits(tmp_path, 
     assert later.diagnoses[0]["mistake"] != "too-few-digits"
 
 
+@pytest.mark.slow
 def test_short_numbers_that_are_wrong_are_not_called_a_lack_of_digits(tmp_path, traced):
     result = judged(tmp_path, [traced[0], {"step": 1, "delta_o": [[-0.25, -0.41]]}])
     assert result.diagnoses[0]["mistake"] != "too-few-digits"
@@ -321,6 +325,7 @@ def test_single_precision_is_told_apart_from_few_digits(tmp_path, traced):
     assert result.diagnoses[0]["mistake"] == "single-precision"
 
 
+@pytest.mark.slow
 def test_an_exponent_beyond_measure_is_a_mismatch_like_any_other(tmp_path, traced):
     result = judged(
         tmp_path, [traced[0], '{"step": 1, "delta_o1": -0.24399e9999999999999999999}\n']
@@ -429,6 +434,7 @@ BAD = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "words"), BAD, ids=lambda value: value[:30])
 def test_a_bad_line_is_told_after_the_verdict_on_those_before(
     line, words, tmp_path, traced, capsys
@@ -490,6 +496,7 @@ def test_a_matrix_stored_by_columns_in_rows_of_the_right_length_is_told(tmp_path
     assert "read column by column, are right" in result.diagnoses[0]["says"]
 
 
+@pytest.mark.slow
 def test_another_learning_rate_is_named_with_its_factor(tmp_path, traced):
     half = {
         f"new_{name}": (
@@ -518,6 +525,7 @@ def test_a_start_that_no_line_gives_is_suspected_where_a_right_formula_differs(t
         assert found["remedy"].startswith("give W_h, b_h, W_o, b_o in each line") == suspected
 
 
+@pytest.mark.slow
 def test_what_the_problem_leaves_open_is_said(tmp_path, traced):
     problem = {
         name: value for name, value in traced[0]["problem"].items() if name not in ("lr", "loss")

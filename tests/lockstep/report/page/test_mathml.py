@@ -150,6 +150,7 @@ def test_a_divisor_of_one_is_left_out():
     assert equation("loss", None, replace(LECTURE, loss="half_sum")).count("<mfrac>") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("values", _SMALL, ids=name_of)
 def test_the_numbers_put_into_the_formulas_of_any_network_give_its_elements(values):
     it = problem(values)

@@ -57,6 +57,7 @@ def wrong(tmp_path):
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_hundred_steps_of_the_lectures_network_are_one_file_below_a_megabyte_with_all_its_steps(
     tmp_path,
 ):
@@ -65,6 +66,7 @@ def test_a_hundred_steps_of_the_lectures_network_are_one_file_below_a_megabyte_w
     assert [step["step"] for step in data(html)["steps"]] == list(range(1, 101))
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes(tmp_path):
     assert written(tmp_path) == written(tmp_path, name="again.html")
 
@@ -80,6 +82,7 @@ def test_nothing_is_fetched_from_anywhere(tmp_path):
     assert "default-src 'none'" in html
 
 
+@pytest.mark.slow
 def test_without_a_script_the_first_step_and_the_verdict_are_there(tmp_path):
     html = without_scripts(written(tmp_path))
     assert "match: 15 of 15 quantities, 100 steps, 3 700 values. " in html
@@ -115,6 +118,7 @@ def test_text_of_files_is_shown_as_text(tmp_path, wrong):
     assert "&lt;script&gt;" in html
 
 
+@pytest.mark.slow
 def test_data_cannot_end_the_script_that_it_stands_in(tmp_path):
     assert "<" not in json.dumps(data(written(tmp_path))).replace("\\u003c", "")
 
@@ -173,6 +177,7 @@ def test_a_quantity_of_another_shape_is_told_in_its_row(tmp_path):
     assert rows["grad_w31"][2:4] == ["expected shape (2, 2)", False]
 
 
+@pytest.mark.slow
 def test_a_long_run_keeps_a_selection_and_says_so(tmp_path):
     html = written(tmp_path, "--steps", "1000")
     numbers = [step["step"] for step in data(html)["steps"]]
@@ -182,6 +187,7 @@ def test_a_long_run_keeps_a_selection_and_says_so(tmp_path):
     assert f"This page keeps {len(numbers)} of 1 000 steps" in html
 
 
+@pytest.mark.slow
 def test_a_large_network_is_drawn_as_maps_of_its_matrices_and_stays_below_a_megabyte(tmp_path):
     html = written(tmp_path, "--sizes", "100-60-10", "--samples", "30", "--steps", "40")
     assert len(html.encode()) < 1_000_000
@@ -279,6 +285,7 @@ def test_the_loss_of_both_trainings_is_drawn_until_one_is_far_off():
     assert curve["marks"][2] == ["560.0", "nan"]  # PyTorch's training was not that long
 
 
+@pytest.mark.slow
 def test_a_result_shows_itself_in_a_notebook_without_a_script(wrong, tmp_path):
     html = compare(wrong, sizes="3-4-2", samples=5)._repr_html_()
     assert "updated-weights-used" in html
@@ -340,6 +347,7 @@ def looked(tmp_path, program):
     return html.partition('aria-label="Both sources"')[2].partition("</section>")[0]
 
 
+@pytest.mark.slow
 def test_the_page_of_a_program_shows_its_source_with_values_and_marks_the_guilty_line(tmp_path):
     code = looked(tmp_path, STUDENT)
     assert "yours: s5_three_layers.py" in code
@@ -356,6 +364,7 @@ def test_the_page_of_a_program_shows_its_source_with_values_and_marks_the_guilty
     assert '<td class="remark">lines 4 to 9: nothing recognised</td>' in code
 
 
+@pytest.mark.slow
 def test_of_a_small_program_the_first_element_that_differs_stands_below_its_line(tmp_path):
     code = looked(tmp_path, STUDENT.replace("s5_three_layers", "s1_class"))
     values = re.findall(r'<tr class="value[^"]*" data-value-of="([^"]+)">(.*?)</tr>', code)

@@ -27,6 +27,7 @@ PROBLEMS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", PROBLEMS, ids=str)
 def test_node_computes_what_pytorch_computes(problem):
     own = replace(make_problem(dict(problem)), steps=2)

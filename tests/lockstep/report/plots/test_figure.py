@@ -53,6 +53,7 @@ def test_the_loss_of_both_sides_is_plotted_over_all_steps():
     assert loss.get_yscale() == "log"
 
 
+@pytest.mark.slow
 def test_differences_lie_below_what_rounding_allows_and_the_drift_is_that_of_the_report():
     (_, apart, *_), result = drawn({"steps": 100})
     allowed, largest, drift = (np.array(curve.get_ydata()) for curve in apart.lines)
@@ -63,6 +64,7 @@ def test_differences_lie_below_what_rounding_allows_and_the_drift_is_that_of_the
     assert words[drift[-1]] == "drift, not\njudged"
 
 
+@pytest.mark.slow
 def test_every_parameter_of_a_small_network_has_its_path():
     (_, _, paths, _), result = drawn({"steps": 30})
     names = [text.get_text() for text in names_of(paths)]
@@ -90,6 +92,7 @@ MANY = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", MANY, ids=str)
 def test_names_cover_neither_each_other_nor_what_is_beside_their_axes(settings):
     axes, _ = drawn(settings)
@@ -106,6 +109,7 @@ def test_names_cover_neither_each_other_nor_what_is_beside_their_axes(settings):
     assert all(box.x1 < axes[3].get_tightbbox().x0 for box in boxes(axes[2]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", MANY, ids=str)
 def test_each_name_has_the_colour_and_the_last_point_of_its_line(settings):
     (_, _, paths, _), result = drawn(settings)
@@ -150,6 +154,7 @@ def test_boxes_that_want_one_place_stand_around_it_and_inside_the_limits():
     assert labels.centres(np.array([1.0, 9.0]), two, 0, 10).tolist() == [1, 9]
 
 
+@pytest.mark.slow
 def test_a_large_network_has_a_dozen_paths_at_the_most():
     (_, _, paths, gradients), _ = drawn({"sizes": (30, 20, 5), "samples": 4, "steps": 3})
     assert len(names_of(paths)) == 12
@@ -171,6 +176,7 @@ def caption(settings, step):
     return axes, axes[0].get_figure().get_supxlabel().replace("\n", " "), result
 
 
+@pytest.mark.slow
 def test_a_mismatch_shows_both_trainings_and_says_what_completes_the_one_by_hand():
     (loss, *_), words, result = caption(SMALL, doubled)
     both = result.trainings
@@ -186,6 +192,7 @@ def test_a_match_shows_the_losses_of_the_steps_and_has_no_caption():
     assert words == ""
 
 
+@pytest.mark.slow
 def test_a_training_by_hand_that_diverges_leaves_the_picture_and_the_caption_says_when():
     def step(W_o, grad_W_o, grad_b_o, lr):
         return dict(grad_b_o=grad_b_o, new_W_o=W_o + lr * 50 * grad_W_o)
@@ -198,11 +205,13 @@ def test_a_training_by_hand_that_diverges_leaves_the_picture_and_the_caption_say
     assert f"Trained by your step, the loss is no longer finite after {many} steps." in words
 
 
+@pytest.mark.slow
 def test_a_wrong_number_that_changes_no_parameter_is_said_to_change_none():
     _, words, _ = caption(SMALL, lambda loss: dict(loss=2 * loss))
     assert "Both trainings are the same: what differs changes no parameter." in words
 
 
+@pytest.mark.slow
 def test_a_step_that_raises_on_its_own_weights_is_told(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(
@@ -272,6 +281,7 @@ def test_axes_have_names_and_a_mismatch_its_line():
     assert "first at step 1 (dotted line)" in axes[0].get_figure().get_suptitle()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"steps": 0}, {"lr": 1e200, "steps": 5}])
 def test_runs_without_an_end_or_without_a_step_are_drawn(settings):
     axes, _ = drawn(settings)
@@ -285,6 +295,7 @@ def test_a_derivation_of_one_quantity_is_drawn_without_paths_of_its_own():
     assert axes[3].texts[0].get_text() == "no gradient was returned"
 
 
+@pytest.mark.slow
 def test_numbers_of_one_step_are_drawn_where_the_next_has_none(tmp_path):
     path = tmp_path / "paper.toml"
     path.write_text('h1 = "0.06"\n[step.3]\nh1 = "0.07"\n')
@@ -299,6 +310,7 @@ def test_a_run_of_one_step_shows_its_points():
     assert line(axes[0], "PyTorch").get_marker() == "o"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
 )
@@ -357,6 +369,7 @@ def test_the_text_does_not_jump():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "steps", "lr", "frames", "words"),
     [
