@@ -20,6 +20,7 @@ def test_right_derivations_match(name, seed):
     assert result.resolution["typical"] < 1e-11
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("scale", [1e-4, 30.0])
 def test_right_derivations_match_at_any_scale(name, scale):

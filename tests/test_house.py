@@ -55,6 +55,7 @@ def test_functions_of_classes_and_in_functions_are_functions():
     assert names == ["f", "g"]
 
 
+@pytest.mark.slow
 def test_a_derivation_passes_from_the_command_to_the_judge():
     passed = passage()
     assert {"cli/compare.py", "sides/function.py", "run/judge.py"} <= {

@@ -68,6 +68,7 @@ def test_the_c_program_matches_whatever_the_compiler_makes_of_its_sums(
         assert result.problem.sizes == sizes
 
 
+@pytest.mark.slow
 @needs_node
 @pytest.mark.parametrize(
     "words", [["two_layer.mjs"], ["two_layer.mjs", "batch"], ["classifier.mjs"]]

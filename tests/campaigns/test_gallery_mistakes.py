@@ -22,6 +22,7 @@ def test_a_planted_mistake_is_found_and_named(name, written, instead, deserved):
     assert diagnosed(name, planted(name, written, instead))["mistake"] == deserved
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CURVED[::3])
 def test_difference_quotients_are_named_with_their_step(name):
     got = diagnosed(name, by_difference_quotients(name))

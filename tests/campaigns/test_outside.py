@@ -42,6 +42,7 @@ def agrees(it, inputs):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_the_derivation_is_right(name):
     it = CASES[name]

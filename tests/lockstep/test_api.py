@@ -359,6 +359,7 @@ def test_what_a_derivation_writes_is_written_once_and_not_again_in_the_battery(t
     assert capsys.readouterr().err == "mine.py | !?\n"
 
 
+@pytest.mark.slow
 def test_what_is_wrong_on_others_only_is_remarked():
     def step(o, y):
         return {"delta_o": o - y}  # right for one sample and two outputs alone

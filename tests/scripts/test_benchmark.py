@@ -31,6 +31,7 @@ def small(monkeypatch):
         )
 
 
+@pytest.mark.slow
 def test_rows_and_machine_as_json(tmp_path, capsys):
     assert command.main(["--json", str(tmp_path / "b.json"), "--quick"]) == 0
     document = json.loads((tmp_path / "b.json").read_text())

@@ -93,6 +93,7 @@ def test_a_mismatch_is_status_1_and_tells_where_and_which_mistake_it_is(capsys, 
     assert document["diagnoses"][0]["mistake"] == "updated-weights-used"
 
 
+@pytest.mark.slow
 def test_expect_is_status_0_for_exactly_the_first_diagnosis(capsys, tmp_path):
     path = tmp_path / "net.py"
     path.write_text(UPDATED)

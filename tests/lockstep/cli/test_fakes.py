@@ -108,6 +108,7 @@ steps = 1
 """
 
 
+@pytest.mark.slow
 def test_a_value_that_rounding_alone_could_be_is_no_match(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "p.toml").write_text(OVERFLOWING)
@@ -139,6 +140,7 @@ def test_what_is_required_is_required_at_every_step(tmp_path, capsys):
     assert "required, but not returned: z_h" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_mismatch_is_told_though_a_later_step_raises(tmp_path, capsys):
     path = tmp_path / "net.py"
     path.write_text(

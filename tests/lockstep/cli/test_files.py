@@ -167,6 +167,7 @@ def test_what_is_misshapen_reads_back_as_the_mismatch_that_it_was(folder):
     assert (first["quantity"], first["mistake"]) == ("z_h", "wrong-shape")
 
 
+@pytest.mark.slow
 def test_what_was_returned_in_part_is_in_part_in_every_output(folder):
     (folder / "net.py").write_text(
         "def step(w11, w21, b1, x1, x2): return dict(z_h1=w11 * x1 + w21 * x2 + b1)\n"

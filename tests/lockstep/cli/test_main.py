@@ -37,6 +37,7 @@ def test_a_subcommand_does_what_its_script_does(capsys, arguments):
     assert ran(capsys, main, "descend", *arguments) == ran(capsys, descend.main, *arguments)
 
 
+@pytest.mark.slow
 def test_the_exercise_as_a_subcommand_points_to_a_subcommand(capsys, tmp_path):
     path = str(tmp_path / "net.py")
     assert ran(capsys, main, "exercise", path, "--mistake", "sign-flipped")[0] == 0

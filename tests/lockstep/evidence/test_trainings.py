@@ -35,6 +35,7 @@ def losses(problem, changed):
     return [*found, float(by_torch(problem, problem.start(problem.steps + 1, state))["loss"])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

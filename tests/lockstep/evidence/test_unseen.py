@@ -75,6 +75,7 @@ def test_a_function_is_tried_on_other_problems_only_where_that_is_asked_for():
     assert compare(averaged).battery is None
 
 
+@pytest.mark.slow
 def test_what_the_battery_finds_in_a_file_is_a_remark(tmp_path):
     path = tmp_path / "mean.py"
     path.write_text("def step(delta_o): return {'grad_b_o': delta_o.mean(axis=0)}\n")
@@ -123,6 +124,7 @@ def test_a_derivation_in_scalars_is_tried_on_other_values():
     assert (result.first_mismatch, result.battery["matching"]) == (None, 0)
 
 
+@pytest.mark.slow
 def test_a_file_is_loaded_afresh_for_each_problem(tmp_path, capsys):
     path = tmp_path / "state.py"
     path.write_text(

@@ -191,6 +191,7 @@ def test_the_right_steps_of_these_tests_match():
         assert run(problem, {}, step=step_of(update, keeps)).verdict == "match"
 
 
+@pytest.mark.slow
 def test_of_formulas_that_agree_at_the_first_step_the_second_one_decides():
     def swapped(p, g, kept, t, lr):  # at t = 1 and lr = 0.01 just as without lr
         mean, square = 0.9 * kept[0] + 0.1 * g, 0.999 * kept[1] + 0.001 * g * g

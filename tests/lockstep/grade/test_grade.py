@@ -100,6 +100,7 @@ def anna(old="", new=""):
     return text.replace(old, new, 1)
 
 
+@pytest.mark.slow
 def test_a_class_is_judged_in_all_its_styles(folder, capsys):
     for path in RIGHT:
         shutil.copy(path, folder)
@@ -129,6 +130,7 @@ def test_a_class_is_judged_in_all_its_styles(folder, capsys):
     assert f"{len(RIGHT)} match, {len(STUDENTS) + len(MISTAKES)} mismatch, 5 failed" in said
 
 
+@pytest.mark.slow
 def test_what_never_ends_is_ended(folder):
     for name, text in ENDLESS.items():
         (folder / f"{name}.py").write_text(text)
@@ -186,6 +188,7 @@ def test_points_are_for_formulas_on_ones_own_earlier_values(folder, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_packages_may_be_forbidden(folder):
     (folder / "honest.py").write_text("import torch\n" + anna())
     (folder / "hidden.py").write_text("__import__('tor' + 'ch')\n" + anna())
@@ -247,6 +250,7 @@ f()
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hand_in_does_not_change_its_verdict(name, folder):
     wrong = anna("delta_o.T @ h, delta", "-delta_o.T @ h, delta")
@@ -260,6 +264,7 @@ def test_a_hand_in_does_not_change_its_verdict(name, folder):
     assert found["zed"]["verdict"] == "match"
 
 
+@pytest.mark.slow
 def test_what_a_hand_in_leaves_running_is_ended(folder, tmp_path):
     beats = tmp_path / "beats"
     daemon = (
@@ -277,6 +282,7 @@ def test_what_a_hand_in_leaves_running_is_ended(folder, tmp_path):
     assert beats.read_text() == before
 
 
+@pytest.mark.slow
 def test_a_hand_in_runs_in_a_folder_of_its_own_with_what_lies_beside_it(folder):
     (folder / "table.csv").write_text("1,2\n")
     (folder / "reads.py").write_text(
@@ -288,6 +294,7 @@ def test_a_hand_in_runs_in_a_folder_of_its_own_with_what_lies_beside_it(folder):
     assert (folder / "table.csv").read_text() == "1,2\n"
 
 
+@pytest.mark.slow
 def test_files_of_the_same_name_are_called_by_their_folder(tmp_path, monkeypatch):
     for name in ("ann", "bob"):
         (tmp_path / "students" / name).mkdir(parents=True)
@@ -409,6 +416,7 @@ def step(x, y, W_h, b_h, W_o, b_o, lr):
     assert found["single"]["mistakes"] == ["single-precision"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_one_mistake_may_be_expected(folder):
     (folder / "ann.py").write_text(anna("delta_o.T @ h, delta", "-delta_o.T @ h, delta"))
@@ -498,6 +506,7 @@ def test_a_program_is_judged_as_it_is_beside_the_problem(folder, tmp_path):
     assert grades(folder, "--points", points)["script"]["points"] == 8
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("option", ["--forbid", "--no-given"])
 def test_what_may_not_be_used_is_told(option, folder):
@@ -508,6 +517,7 @@ def test_what_may_not_be_used_is_told(option, folder):
     assert found["ann"]["verdict"] == "failed"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_too_large_files_beside_a_hand_in_are_left_where_they_are(folder, monkeypatch):
     monkeypatch.setattr("lockstep.grade.judge._BESIDE", 3)
@@ -606,6 +616,7 @@ def test_to_standard_output_or_to_where_nothing_can_be_written(folder, tmp_path,
     assert "cannot be written" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_a_problem_file_may_name_data_and_what_is_required(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -626,6 +637,7 @@ def test_a_file_that_cannot_be_read_has_failed(tmp_path, monkeypatch):
     assert (found.verdict, found.remark[:24]) == ("failed", "ann.py: cannot be read: ")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_what_was_asked_for_and_what_has_another_shape_are_told_as_that(folder):
     (folder / "folder.py").mkdir()

@@ -77,6 +77,7 @@ def d_used_twice(x):
     return 2 * x.sum(axis=0) + 1 - np.tanh(x) ** 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reference", "gradient"),
     [
@@ -492,6 +493,7 @@ def test_a_function_with_two_outputs_that_knows_only_float32_is_judged_at_that_p
         check_function(Pair, pair, x=X, k=3)
 
 
+@pytest.mark.slow
 def test_a_reference_too_long_to_be_edited_is_looked_at_by_its_ways():
     def reference(x):
         y = x

@@ -28,6 +28,7 @@ def off(x):
     return Off.apply(x).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("x", "least", "elsewhere"),
     [(FEW, -9, True), (MANY, -9, True), (MANY, 1.5, True), (FEW, np.sort(FEW.ravel())[-2], False)],
@@ -109,6 +110,7 @@ def narrow(x):
     return x.clamp(-1e-9, 1e-9).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reference", "x", "right", "wrong"),
     [
@@ -202,6 +204,7 @@ def test_a_small_gradient_that_pytorch_gets_wrong_beside_large_values():
     assert "is not the derivative of this reference at x[0]" in result.remarks[0]
 
 
+@pytest.mark.slow
 def test_where_pytorchs_value_is_another_function_its_gradient_is_the_derivative():
     from torch.distributions import VonMises
 

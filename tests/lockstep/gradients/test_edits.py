@@ -509,6 +509,7 @@ def euler(y):
     return y.sum()
 
 
+@pytest.mark.slow
 def test_the_search_behind_many_steps_ends_after_some_thousand_tries(monkeypatch):
     tries = itertools.count()
     monkeypatch.setattr(time, "monotonic", lambda: next(tries))  # which every try looks at

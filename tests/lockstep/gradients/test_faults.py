@@ -593,6 +593,7 @@ def test_a_plain_2_is_not_called_the_root_of_a_length():
     assert "√" not in found["says"]
 
 
+@pytest.mark.slow
 def test_a_mistake_behind_200_steps_is_reported():
     def lotka_volterra(y):
         for _ in range(200):

@@ -150,6 +150,7 @@ def test_numbers_that_the_reference_takes_only_as_tensors_reach_it_as_tensors():
         check_gradients(lambda x: {"x": x}, lambda x: (x + "a").sum(), x=X)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("x", "kind"),
     [

@@ -66,6 +66,7 @@ def test_a_kernel_is_judged_in_all_precisions_that_it_takes():
     assert result.resolution["typical"] < 1e-4
 
 
+@pytest.mark.slow
 def test_a_mistake_of_a_kernel_in_half_precision_is_found_and_named_by_its_float32_path():
     error, found = wrong(kernel(mean=1.01), rms_norm, **inputs())
     assert error.first_mismatch["quantity"] == "x"
@@ -320,6 +321,7 @@ def tail(c):
     return lambda db: torch.cat([db[:96], c * db[96:]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", [HALVES, HALVES[:1], HALVES[1:]])
 @pytest.mark.parametrize(
     "change", [tail(0), tail(1e3), tail(-1), lambda db: torch.cat([db[:-1], 2 * db[-1:]])]
@@ -434,12 +436,14 @@ def attention(q, k, v):
     return torch.softmax(q @ k.mT / 4, -1) @ v
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("x", [20 * torch.eye(16), 100 * torch.eye(20), torch.tensor([3.0, -1.0])])
 def test_a_saturated_softmax_is_right(x, kind):
     assert check_function(Softmax, softmax, x=x.to(kind)).verdict == "match"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("length", "size"), [(1, 1.0), (9, 0.0), (9, 10.0)])
 def test_gradients_that_are_nothing_but_rounding_are_right(length, size, kind):

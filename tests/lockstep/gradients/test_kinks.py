@@ -35,6 +35,7 @@ def complex_relu(z):
     return z.real.relu().sum() + z.imag.sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reference", "x", "gradient", "says"),
     [
@@ -59,6 +60,7 @@ def test_at_a_kink_every_gradient_between_its_sides_is_right_and_told(reference,
     assert result.worst_ratio < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reference", "x", "gradient", "says"),
     [
@@ -120,6 +122,7 @@ def cancels(x):
     return (0.1 * x[0] + 0.2 * x[1] - 0.3 * x[2]).relu() + x.sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "right"), [(0.0, True), (0.4, True), (1.0, True), (2.0, False), (-0.5, False)]
 )
@@ -162,6 +165,7 @@ def pytorchs(reference, x):
     return torch.autograd.grad(reference(tensor), tensor)[0].numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reference", "x"),
     [

@@ -740,6 +740,7 @@ def d_affine(wrong=1.0):
     return gradients
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "form",
     [

@@ -397,6 +397,7 @@ def test_a_reference_may_differentiate_inside_and_its_value_is_known():
         check_gradients(lambda x: {"x": 18 * x**3}, reference, x=X)
 
 
+@pytest.mark.slow
 def test_a_hand_that_never_ends_under_another_rounding_is_left_out_of_the_bound(monkeypatch):
     def hand(x):
         while x[0] / 3 * 3 != x[0]:  # only where a third is rounded to nearest

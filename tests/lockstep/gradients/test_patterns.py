@@ -318,6 +318,7 @@ def test_it_works_at_the_precision_of_the_gradients(kind):
     assert diagnosed(own * noise, value, 4 * near).mistake == "wrong-index"
 
 
+@pytest.mark.slow
 def test_a_million_numbers_are_looked_at():
     random = np.random.default_rng(3)
     value, own, other = random.normal(size=(3, 1000, 1000))

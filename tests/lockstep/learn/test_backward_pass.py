@@ -232,6 +232,7 @@ def test_one_slip_costs_one_gradient(student, capsys):
     assert said[-2:] == ["26 of 27 right, 0 hints used of 10.", "wrong: d_z (term-missing)"]
 
 
+@pytest.mark.slow
 def test_a_name_stands_for_pytorchs_gradient_whatever_was_written(student):
     for body in ("return d_o", "return ...", "return np.nan * h"):
         written("d_h", body, student)

@@ -202,6 +202,7 @@ def test_an_exercise_may_freeze_a_parameter(tmp_path, capsys):
     assert main([str(path)]) == 1
 
 
+@pytest.mark.slow
 def test_a_shape_error_says_on_which_example_and_a_hang_at_which_line(tmp_path, capsys):
     path = tmp_path / "net.py"
     main([str(path), "--matrix", "--network", "3-4-3", "--loss", "cross_entropy"])
@@ -286,6 +287,7 @@ def test_bad_files_are_told_in_a_line(tmp_path, capsys, text, words):
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_an_unknown_mistake_and_a_folder_that_is_not_there_are_told(tmp_path, capsys):
     assert main([str(tmp_path / "a.py"), "--mistake", "typo"]) == 2
     assert (
@@ -304,6 +306,7 @@ def watched(monkeypatch, path, student):
         )
 
 
+@pytest.mark.slow
 def test_watching_checks_at_each_save_and_gives_hints_on_a_key(monkeypatch, tmp_path):
     path = Path(filled(tmp_path))
 
@@ -463,6 +466,7 @@ def test_hints_have_a_budget_and_a_hint_that_was_given_is_given_again(
     assert "no hint is left: 1 of 1 hints used\n" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -493,6 +497,7 @@ def test_a_file_in_scalars_is_none_in_matrices(tmp_path, capsys):
     assert "half_sum sgd in matrices; expected the same options" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     ["--network 3-4-3", "--network 2-2-2-2 --mistake random", "--mistake one-sample-only"],
@@ -611,12 +616,14 @@ FAKED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", FAKED)
 def test_what_is_no_formula_is_not_right(tmp_path, capsys, how):
     assert main([filled(tmp_path, z_h1=FAKED[how])]) == 1
     assert "0 of 31 formulas are right, 1 not yet." in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "formula",
     [
@@ -687,6 +694,7 @@ def test_a_formula_may_be_written_in_many_ways(tmp_path, capsys, lines):
     assert main([finished(tmp_path, **lines)]) == 0, capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "after", "name"),
     [

@@ -122,6 +122,7 @@ def test_names_that_fit_are_taken(write, capsys):
     assert "match" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", ["", "1.25 * "])
 def test_inputs_of_float32_are_allowed_for(factor, write, capsys):
     text = TRAINS.replace("size=(6, 3))", "size=(6, 3)).astype('f4')", 1)
@@ -159,6 +160,7 @@ def test_an_error_after_the_steps_is_a_remark(write, capsys):
     assert "the program ended early" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_never_ends_is_stopped(write, capsys):
     said = refused(capsys, write("while True:\n    x = 1.5\n"), "--time-limit", "1")
     assert "was still running after 1 s, the time limit" in said
@@ -170,6 +172,7 @@ def test_a_process_that_is_ended_says_how(write, capsys):
     assert "ended with status 3" in refused(capsys, write("import os\nos._exit(3)\n"))
 
 
+@pytest.mark.slow
 def test_input_is_answered_and_a_missing_import_stands_in(write, capsys):
     text = "import no_such_package\n" + TRAINS + "input('go?')\nmodel.fit(X, y, 9)\n"
     assert main(["look", write(text)]) == 0
@@ -542,6 +545,7 @@ for t in range(20):
     assert "l2 0.05" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_batches_that_are_alike_are_data(write, capsys):
     text = """
 X = rng.random((60, 3)) + 1
@@ -623,6 +627,7 @@ for _ in range(9):
     assert "sgd lr 0.1" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_learning_rate_that_is_in_it_twice_is_not_read_off(write, capsys):
     text = TRAINED.replace("= 0.1, 0.9", "= 0.2, 0.9").replace("- lr *", "- lr * lr *")
     main(["look", write(text)])
@@ -635,6 +640,7 @@ def test_what_is_said_does_not_make_the_last_layer_the_whole(write, capsys):
     assert main(["look", write(text), "--loss", "bce", "--lr", "0.1"]) != 0
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_a_multiple_of_the_one_that_is_meant_is_a_remark(write, capsys):
     loss = """
     p = 1 / (1 + np.exp(-(np.tanh(X @ W1 + b1) @ W2 + b2)))
@@ -663,6 +669,7 @@ def test_the_loss_that_is_printed_once_says_what_is_meant(write, capsys):
     assert main(["look", write(TRAINED.replace("\n    W1, b1,", once))]) != 0
 
 
+@pytest.mark.slow
 def test_what_was_recognised_in_time_is_judged(write, capsys, monkeypatch):
     def late(*given):
         seen, _, told = watched(*given)

@@ -467,6 +467,7 @@ def line(judge, late=False):
         judge(x=x, y=y, W1=W if late else before, dW1=dW)
 
 
+@pytest.mark.slow
 def test_a_call_after_the_update_is_told():
     with pytest.raises(Mismatch, match="call the judge before the update"):
         line(follow(sizes="3-2", lr=0.1), late=True)

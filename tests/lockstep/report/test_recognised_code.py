@@ -196,6 +196,7 @@ def test_the_users_lines_have_their_values_and_the_guilty_one_is_marked(
     assert all(len(line) <= columns for line in step.splitlines())
 
 
+@pytest.mark.slow
 def test_with_code_the_first_step_of_a_right_program_is_shown(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "140")
     assert main(["look", str(LOOK / "programs" / "list_of_layers.py"), "--code"]) == 0
@@ -232,6 +233,7 @@ def program_and_module(tmp_path):
     sys.modules.pop("mathematics", None)
 
 
+@pytest.mark.slow
 def test_a_module_beside_the_program_is_shown_below_it(program_and_module, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["look", str(program_and_module), "--code"]) == 0

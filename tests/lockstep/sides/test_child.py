@@ -77,6 +77,7 @@ def test_what_ends_a_derivation_is_one_line_with_its_place(tmp_path, capsys, sou
     assert "Traceback" not in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source", ["while True: pass\ndef step(x): pass\n", "def step(x):\n    while True: pass\n"]
 )
@@ -110,6 +111,7 @@ def test_a_file_is_read_once_so_that_it_may_be_a_pipe(tmp_path):
     os.close(reader)
 
 
+@pytest.mark.slow
 def test_no_torch_is_imported_there_unless_the_user_does(tmp_path):
     source = (
         "import sys\ndef step(x):\n    assert 'torch' not in sys.modules\n    return dict(h=7)\n"
@@ -210,6 +212,7 @@ def test_the_nursery_is_started_again_where_it_has_ended():
     second.close()
 
 
+@pytest.mark.slow
 def test_what_does_not_listen_is_ended_all_the_same(tmp_path, capsys):
     source = (
         "import signal\nsignal.signal(signal.SIGUSR1, signal.SIG_IGN)\n"
@@ -255,6 +258,7 @@ def test_several_threads_may_compare_at_once(tmp_path, monkeypatch):
     assert (found, sys.stderr) == (["match"] * 4, before)
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_gone_is_no_obstacle(tmp_path, monkeypatch):
     assert judged(tmp_path, RIGHT, "--battery", "1") == 0  # everything is imported
     folder = tmp_path / "gone"

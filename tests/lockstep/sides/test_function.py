@@ -106,6 +106,7 @@ def test_float32_runs_accept_steps_in_double_precision():
     assert compare(step, {"dtype": "float32"}).verdict == "match"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -178,6 +179,7 @@ def test_scalars_of_a_larger_network_are_told_why_they_are_not_there():
         compare(lambda w11: {"loss": 0.0}, BATCH)
 
 
+@pytest.mark.slow
 def test_a_file_may_name_its_function_and_import_what_lies_beside_it(tmp_path):
     (tmp_path / "helper_of_mine.py").write_text("def double(a): return a + a\n")
     (tmp_path / "mine.py").write_text(

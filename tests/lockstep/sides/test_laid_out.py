@@ -80,6 +80,7 @@ def test_a_layout_is_found_and_said_and_is_no_mistake(step, said):
     assert result.battery["matching"] == result.battery["problems"] == 6
 
 
+@pytest.mark.slow
 def test_a_layout_is_found_in_a_file_that_is_loaded_afresh(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import numpy as np\nprint('loaded')\nsteps = []\n"
@@ -184,6 +185,7 @@ def test_names_of_ones_own_say_what_they_mean(tmp_path):
     assert compare(trask, TANH, biases=False, names=wrong).verdict == "mismatch"
 
 
+@pytest.mark.slow
 def test_a_file_may_say_its_names_and_layout(tmp_path):
     (tmp_path / "mine.py").write_text(
         "LAYOUT = 'columns_in_out'\nNAMES = {'w': '[b1 | W1]', 'dw': '2*grad_W1/N', 'lr2': 'lr'}\n"

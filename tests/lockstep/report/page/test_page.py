@@ -71,6 +71,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path):
     assert written(tmp_path) == written(tmp_path, name="again.html")
 
 
+@pytest.mark.slow
 def test_nothing_is_fetched_from_anywhere(tmp_path):
     html = written(tmp_path)
     assert not re.findall(
@@ -91,6 +92,7 @@ def test_without_a_script_the_first_step_and_the_verdict_are_there(tmp_path):
     assert html.count("✓ agrees") == 37
 
 
+@pytest.mark.slow
 def test_a_mismatch_at_a_later_step_is_there_without_a_script(tmp_path, capsys):
     path = tmp_path / "late.py"
     path.write_text(
@@ -112,6 +114,7 @@ def test_a_frozen_parameter_has_no_formula(tmp_path, monkeypatch):
     assert html.count("not trained") == 4
 
 
+@pytest.mark.slow
 def test_text_of_files_is_shown_as_text(tmp_path, wrong):
     html = written(tmp_path, "--derivation", wrong, "--sizes", "3-4-2", "--samples", "5")
     assert "<script>alert" not in html
@@ -123,6 +126,7 @@ def test_data_cannot_end_the_script_that_it_stands_in(tmp_path):
     assert "<" not in json.dumps(data(written(tmp_path))).replace("\\u003c", "")
 
 
+@pytest.mark.slow
 def test_the_page_of_a_mismatch_tells_the_mistake_and_starts_at_its_step(tmp_path, wrong):
     html = written(tmp_path, "--derivation", wrong, "--sizes", "3-4-2", "--samples", "5")
     for text in (
@@ -147,6 +151,7 @@ def test_numbers_on_paper_have_the_projects_formulas_beside_them(tmp_path):
     assert data(html)["steps"][0]["rows"]["h1"][3] is False
 
 
+@pytest.mark.slow
 def test_what_was_not_given_has_pytorchs_numbers_in_its_formula(tmp_path):
     path = tmp_path / "part.py"
     path.write_text("def step(o, y):\n    return dict(delta_o=2 * (o - y))\n")
@@ -169,6 +174,7 @@ def test_a_run_without_a_step_has_its_page(tmp_path):
     assert "<script" not in html
 
 
+@pytest.mark.slow
 def test_a_quantity_of_another_shape_is_told_in_its_row(tmp_path):
     path = tmp_path / "shape.py"
     path.write_text("def step(delta_o, h):\n    return dict(grad_W_o=(delta_o.T @ h).ravel())\n")
@@ -373,6 +379,7 @@ def test_of_a_small_program_the_first_element_that_differs_stands_below_its_line
     assert texts["h"].startswith("self.a1: h[0, 0] = 0.5 ✓")
 
 
+@pytest.mark.slow
 def test_the_page_of_a_derivation_has_no_values_in_its_code(tmp_path, wrong):
     code = written(tmp_path, "--derivation", wrong).partition('aria-label="Both sources"')[2]
     assert not re.findall(r'class="(?:value|guilty|again|remark)"', code)

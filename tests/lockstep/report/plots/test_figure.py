@@ -20,6 +20,8 @@ from lockstep.sides.chosen import side_by_hand
 from manual_backprop import gradient_descent as by_hand
 from torch_reference import gradient_descent as by_torch
 
+pytestmark = pytest.mark.slow
+
 
 def drawn(settings, step=None, **values):
     problem = make_problem(settings)
