@@ -260,8 +260,8 @@ def _audited(reference: Code, inputs: Any, rule: Rule, seed: int, seconds: float
     remarks = list(_one_sided(test, smallest))
     deadline = time.monotonic() + seconds
     try:
-        for mistake, wrong, says in _mistaken(test, deadline):
-            note(mistake, wrong, says)
+        for mistake, says, wrong in planted(test.wide, deadline):
+            note(mistake, wrong, _with_incoming(says, test.layer.outputs))
     except ValueError as error:
         remarks.append(f"not all mistakes could be planted: {first_line_of(error)}")
     if not test.passes(test.exact):  # it only rounds
@@ -283,14 +283,6 @@ def _audited(reference: Code, inputs: Any, rule: Rule, seed: int, seconds: float
         digest(given(draws[0])),
         remarks,
     )
-
-
-def _mistaken(test: _Test, deadline: float) -> Iterator[tuple[str, Quantities, str]]:
-    """Gradients with a mistake of the catalogue: its name, what it changes, and where it is."""
-    for mistake, says, wrong in planted(test.wide, deadline):
-        judged = {name: it for name, it in wrong.items() if name in test.right}
-        if judged:  # what is watched on the way is not
-            yield mistake, judged, _with_incoming(says, test.layer.outputs)
 
 
 def _drawn(inputs: Any, seed: int) -> dict[str, Any]:

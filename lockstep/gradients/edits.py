@@ -794,7 +794,7 @@ def planted(it: Check, deadline: float) -> Iterator[tuple[str, str, Quantities]]
                 wrong = {
                     name: own
                     for name, own in _gradients(seen, change.edits).items()
-                    if own.shape == right[name].shape
+                    if name in it.wanted and own.shape == right[name].shape
                 }
                 if any(np.abs(own - right[name]).max() > 1e-9 for name, own in wrong.items()):
                     yield change.mistake, change.says.replace(THEIRS, next(iter(wrong))), wrong
