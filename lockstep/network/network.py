@@ -109,6 +109,10 @@ class Network:
     def __hash__(self) -> int:
         return self._hash  # what is looked up by a network is looked up dozens of times a step
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Its fields alone: names have another hash in another process."""
+        return {it.name: getattr(self, it.name) for it in fields(self)}
+
     @property
     def depth(self) -> int:
         """L, the number of layers."""

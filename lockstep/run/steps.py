@@ -49,7 +49,11 @@ def records(problem: Problem, tolerance: Tolerance, side: Side) -> Iterator[Reco
                 own = after(network, by_torch(problem, _from(turn.start, own or started)))
         jumps = (_jump(claim, last) for claim in turn.claims if last)
         last = recorded(
-            *(problem, tolerance, turn, torch, answer),
+            problem,
+            tolerance,
+            turn,
+            torch,
+            answer,
             jump=next(filter(None, jumps), None),
             free=alone.parameters if alone else None,
             torch_free=own.parameters if own else None,

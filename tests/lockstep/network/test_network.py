@@ -1,6 +1,8 @@
 """The names and shapes of a network of any depth, in both vocabularies."""
 
 import ast
+import dataclasses
+import pickle
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,15 @@ DEEP = Network(
     masks=(True, False, False),
     labels=True,
 )
+
+
+def test_a_network_that_was_sent_to_another_process_hashes_its_names_there():
+    network = Network((2, 2, 2), ("linear", "linear"))
+    assert network.parameters
+    assert hash(network) == hash(Network((2, 2, 2), ("linear", "linear")))
+    again = pickle.loads(pickle.dumps(network))
+    assert again == network
+    assert vars(again).keys() == {it.name for it in dataclasses.fields(Network)}
 
 
 def test_the_losses_with_an_activation_of_their_own_are_those_of_the_formulas():
